@@ -1,0 +1,80 @@
+"""The Dec-POMDP of section IV-B: B worlds in step, with batteries, rewards and termination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from iomt_core.environment.world import Moving, World
+from iomt_core.model.outcome import Outcome, outcome
+from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What one step did. Worlds that had ended before it are not `alive`; their numbers mean nothing."""
+
+    outcome: Outcome
+    reward: Tensor  # (B,) priority-weighted sum of task rewards, 0 where not alive
+    agent_reward: Tensor  # (B, U) the same a user
+    alive: Tensor  # (B,) bool: had not ended before this step
+    terminated: Tensor  # (B,) bool: some user could not pay for this step (C5)
+    truncated: Tensor  # (B,) bool: the episode's last step, and nobody ran empty
+
+
+class Environment:
+    """B worlds of one scenario in lockstep.
+
+    `reset` draws them, `step` prices a joint action. A world ends, terminally, in the step in which any user cannot pay
+    for its tasks. State is immutable tensors under one object: `fork` is a shallow copy.
+    """
+
+    def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.scenario = s
+        self._world = World(s, seeds, dtype)
+        self.reset()
+
+    def reset(self, seeds: Tensor | None = None) -> Snapshot:
+        """Back to the first step, of new worlds if `seeds` are given."""
+        if seeds is not None:
+            self._world = World(self.scenario, seeds, self._world.dtype)
+        self.t = 0
+        self._moving: Moving = self._world.begin()
+        self.snapshot = self._world.snapshot(self._moving, 0)
+        self.alive = torch.ones(len(self._world.seeds), dtype=torch.bool, device=self._world.seeds.device)
+        return self.snapshot
+
+    @property
+    def done(self) -> bool:
+        """Whether no world goes on."""
+        return self.t >= self.scenario.T or not bool(self.alive.any())
+
+    def step(self, action: Action) -> Transition:
+        """One step of every world. Raises `RuntimeError` after the episode's end."""
+        s = self.scenario
+        if self.t >= s.T:
+            raise RuntimeError(f"the episode ended after T = {s.T} steps: reset first")
+        now = self.snapshot
+        result = outcome(now, action, s)
+        left = now.battery - result.energy.sum(-1)
+        terminated = self.alive & (left < 0).any(-1)
+        agent_reward = (result.reward * now.weight).sum(-1) * self.alive[:, None]
+        self.t += 1
+        truncated = self.alive & ~terminated & (self.t >= s.T)
+        done = Transition(result, agent_reward.sum(-1), agent_reward, self.alive, terminated, truncated)
+        self.alive = self.alive & ~terminated
+        if self.t < s.T:
+            self._moving = self._world.advance(self._moving, self.t)
+            self.snapshot = self._world.snapshot(self._moving, self.t, battery=left.clamp_min_(0.0))
+        else:
+            self.snapshot = replace(now, battery=left.clamp_min_(0.0))
+        return done
+
+    def fork(self) -> Environment:
+        """An independent continuation from here; the original is not touched by it."""
+        twin = object.__new__(Environment)
+        twin.__dict__.update(self.__dict__)
+        return twin

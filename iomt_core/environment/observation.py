@@ -1,0 +1,88 @@
+"""What an agent sees, eq. (14), and what the mixer may see; all scaled to about [0, 1]."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from iomt_core.model.channel import mean_rate
+from iomt_core.model.snapshot import Snapshot
+from iomt_core.scenario import Scenario
+
+EFFICIENCY_SCALE = 30.0  # bit/s/Hz; the paper's channel gives 28 to 29
+
+
+def size(s: Scenario) -> int:
+    """Length of one agent's observation."""
+    return 3 * s.tasks + 3 + 2 * s.servers + (s.servers if s.channel == "log-distance" else 0)
+
+
+def names(s: Scenario) -> list[str]:
+    """What each number of an observation is."""
+    tasks = [f"{x}[{j}]" for x in ("D", "C", "P") for j in range(1, s.tasks + 1)]
+    links = [f"efficiency[{k}]" for k in range(1, s.servers + 1)] if s.channel == "log-distance" else []
+    servers = [f"{x}[{k}]" for x in ("B_k", "F_k") for k in range(1, s.servers + 1)]
+    return [*tasks, "P_tr", "Cap", "F_i", *servers, *links]
+
+
+def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
+    """Observations of all agents, (B, U, size). No agent's row holds anything of another's tasks.
+
+    Task sizes count from 0 at nothing to 1 at the largest that can occur; an absent task is all 0. With
+    channel "log-distance" an agent also sees its mean spectral efficiency to each server, which it can measure.
+    """
+    b, u, j, k = snapshot.shape
+    seen = snapshot.D.new_empty(b, u, size(s))
+    torch.mul(snapshot.D, 1 / s.data_span[1], out=seen[..., :j])
+    torch.mul(snapshot.C, 1 / s.cycle_span[1], out=seen[..., j : 2 * j])
+    torch.mul(snapshot.P * snapshot.active, 1 / s.priority_span[1], out=seen[..., 2 * j : 3 * j])
+    seen[..., 3 * j] = snapshot.P_tr / s.P_tr[1]
+    seen[..., 3 * j + 1] = snapshot.battery / s.Cap
+    seen[..., 3 * j + 2] = snapshot.F_i / s.F_i
+    end = 3 * j + 3
+    seen[..., end : end + k] = (snapshot.B_k / s.B_k)[:, None]
+    seen[..., end + k : end + 2 * k] = (snapshot.F_k / s.F_k)[:, None]
+    if s.channel == "log-distance":
+        seen[..., end + 2 * k :] = efficiency(snapshot, s)
+    return seen
+
+
+def efficiency(snapshot: Snapshot, s: Scenario) -> Tensor:
+    """Mean spectral efficiency of each link at a fair share of a server's bandwidth, (B, U, K), in units of 30 bit/s/Hz."""
+    fair = snapshot.B_k[:, None] / max(1.0, s.users * s.tasks / s.servers)
+    return mean_rate(fair, snapshot.beta) / fair / EFFICIENCY_SCALE
+
+
+def limited_state(snapshot: Snapshot, s: Scenario) -> Tensor:
+    """ŝ: the servers' resources, the counts and the summed demand, (B, 2K + 5); nothing of one user's tasks."""
+    most = s.users * s.tasks
+    active = snapshot.active.sum((1, 2))
+    counts = torch.stack(
+        [
+            active / most,
+            (snapshot.D.sum((1, 2)) / (most * s.data_span[1])),
+            (snapshot.C.sum((1, 2)) / (most * s.cycle_span[1])),
+            (snapshot.weight.sum((1, 2)) / most),
+            torch.full_like(active, math.log2(s.users + 1) / 4, dtype=snapshot.D.dtype),
+        ],
+        dim=1,
+    )
+    return torch.cat([snapshot.B_k / s.B_k, snapshot.F_k / s.F_k, counts.to(snapshot.D.dtype)], dim=1)
+
+
+def mixer_observation(snapshot: Snapshot, s: Scenario) -> Tensor:
+    """ô_i: what leaves an agent for the mixer, (B, U, 6): sums over its tasks, P_tr, F and the battery's fill level."""
+    j = s.tasks
+    return torch.stack(
+        [
+            snapshot.D.sum(-1) / (j * s.data_span[1]),
+            snapshot.C.sum(-1) / (j * s.cycle_span[1]),
+            snapshot.weight.sum(-1) / j,
+            snapshot.P_tr / s.P_tr[1],
+            snapshot.F_i / s.F_i,
+            snapshot.battery / s.Cap,
+        ],
+        dim=-1,
+    )

@@ -1,0 +1,210 @@
+"""The moving part of the ward: tasks, places and background load of B worlds, step by step.
+
+Nothing here depends on what a policy does; only the battery does, and `environment.py` keeps that. So an episode's
+steps can be drawn ahead and decided in one batch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from iomt_core.environment import counter
+from iomt_core.environment.counter import Stream
+from iomt_core.model.channel import unit_snr_bandwidth
+from iomt_core.model.snapshot import Snapshot
+from iomt_core.scenario import Scenario
+
+MOST_BACKGROUND = 0.95
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What dynamics carry from step to step; with all dynamics off it never changes."""
+
+    users_xy: Tensor  # (B, U, 2) m
+    waypoint: Tensor  # (B, U, 2) m
+    size: Tensor  # (B, U, J, 2) standard normal score of D and C, for bursts
+    load: Tensor  # (B, K, 2) standard normal score of the background load on F_k and B_k
+
+
+class World:
+    """Draws the snapshots of B worlds of one scenario.
+
+    The same seed gives the same world in any batch and, to rounding, in float32 and float64.
+    """
+
+    def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float64) -> None:
+        self.scenario = s
+        self.seeds = seeds
+        self.dtype = dtype
+        self._kinds = _KindTable(s, dtype, seeds.device)
+        self._workload = _workload(s, dtype, seeds.device) if s.workload is not None else None
+        users, servers = layout(s, dtype, seeds.device)
+        batch = len(seeds)
+        self._servers_xy = servers.expand(batch, -1, -1)
+        low, high = s.P_tr
+        self._power = low + (high - low) * self._uniform(Stream.POWER, 0, s.users)
+        self._own = users.new_full((1, 1), s.F_i).expand(batch, s.users)
+        self._full = users.new_full((1, 1), s.Cap).expand(batch, s.users)
+        self._servers = (
+            users.new_full((1, 1), s.F_k).expand(batch, s.servers),
+            users.new_full((1, 1), s.B_k).expand(batch, s.servers),
+        )
+        self._start = users.expand(batch, -1, -1)
+        self._links: tuple[Tensor, Tensor] | None = None
+        if s.speed == 0:
+            self._links = self._distances(self._start)
+
+    def begin(self) -> Moving:
+        """Where the dynamics stand before the first step: stationary draws."""
+        s, batch = self.scenario, len(self.seeds)
+        nothing = self._power.new_zeros(())
+        return Moving(
+            users_xy=self._start,
+            waypoint=self._waypoints(0) if s.speed else self._start,
+            size=self._burst_shock(0) if s.burst else nothing,
+            load=self._normal(Stream.BACKGROUND, 0, 2 * s.servers).view(batch, -1, 2) if s.background else nothing,
+        )
+
+    def advance(self, moving: Moving, step: int) -> Moving:
+        """From step `step` - 1 to `step`, both counted from 0."""
+        s = self.scenario
+        if s.speed:
+            moving = self._walk(moving, step)
+        if s.burst:
+            keep, renew = s.burst, math.sqrt(1 - s.burst**2)
+            moving = replace(moving, size=keep * moving.size + renew * self._burst_shock(step))
+        if s.background:
+            keep, renew = s.background_correlation, math.sqrt(1 - s.background_correlation**2)
+            shock = self._normal(Stream.BACKGROUND, step, 2 * s.servers).view_as(moving.load)
+            moving = replace(moving, load=keep * moving.load + renew * shock)
+        return moving
+
+    def snapshot(self, moving: Moving, step: int, battery: Tensor | None = None) -> Snapshot:
+        """What stands before the policies in `step`; full batteries unless told."""
+        s = self.scenario
+        D, C, P, kind, active = self._tasks(moving, step)
+        weight = P / s.mean_P
+        if self._workload is not None:
+            weight = weight * active
+        distance, beta = self._links or self._distances(moving.users_xy)
+        F_k, B_k = self._servers
+        if s.background:
+            width = min(s.background, MOST_BACKGROUND - s.background)
+            taken = s.background + width * (2 * torch.special.ndtr(moving.load) - 1)
+            F_k, B_k = F_k * (1 - taken[..., 0]), B_k * (1 - taken[..., 1])
+        return Snapshot(
+            D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
+            battery=self._full if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
+            users_xy=moving.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
+        )  # fmt: skip
+
+    def episode(self) -> list[Snapshot]:
+        """All steps of an episode as drawn, batteries full: for whoever decides them in one batch."""
+        moving, steps = self.begin(), []
+        for step in range(self.scenario.T):
+            moving = self.advance(moving, step) if step else moving
+            steps.append(self.snapshot(moving, step))
+        return steps
+
+    def _uniform(self, stream: Stream, step: int, count: int) -> Tensor:
+        return counter.uniform(self.seeds, stream, step, count, self.dtype)
+
+    def _normal(self, stream: Stream, step: int, count: int) -> Tensor:
+        return counter.normal(self.seeds, stream, step, count, self.dtype)
+
+    def _distances(self, users_xy: Tensor) -> tuple[Tensor, Tensor]:
+        distance = (users_xy[:, :, None] - self._servers_xy[:, None]).norm(dim=-1)
+        return distance, unit_snr_bandwidth(distance, self._power[:, :, None], self.scenario)
+
+    def _tasks(self, moving: Moving, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        s = self.scenario
+        shape = (len(self.seeds), s.users, s.tasks)
+        if self._workload is not None:
+            D, C, P, active = (x[step].expand(shape) for x in self._workload)
+            return D, C, P, self._kinds.zero.expand(shape), active
+        u_D, u_C, u_P = counter.parts(self.seeds, Stream.TASKS, step, s.users * s.tasks, self.dtype)
+        if s.burst:
+            u_D, u_C = torch.special.ndtr(moving.size).flatten(1, 2).unbind(-1)
+        k = self._kinds
+        if not s.kinds:
+            D, C, P = (u.view(shape).mul(span).add_(low) for u, (low, span) in zip((u_D, u_C, u_P), k.single, strict=True))
+            return D, C, P.floor_(), k.zero.expand(shape), k.yes.expand(shape)
+        kind = torch.searchsorted(k.edges, self._uniform(Stream.KINDS, step, s.users * s.tasks)).view(shape)
+        D = k.low[0][kind] + k.span[0][kind] * u_D.view(shape)
+        C = k.low[1][kind] + k.span[1][kind] * u_C.view(shape)
+        P = (k.low[2][kind] + k.span[2][kind] * u_P.view(shape)).floor_()
+        return D, C, P, kind, k.yes.expand(shape)
+
+    def _burst_shock(self, step: int) -> Tensor:
+        """Standard normal shocks that a user's tasks share in part, so that a burst is a user's and not a slot's."""
+        s, batch = self.scenario, len(self.seeds)
+        own = self._normal(Stream.BURST, step, s.users * s.tasks * 2).view(batch, s.users, s.tasks, 2)
+        shared = self._normal(Stream.BURST_SHARED, step, s.users * 2).view(batch, s.users, 1, 2)
+        return math.sqrt(s.burst) * shared + math.sqrt(1 - s.burst) * own
+
+    def _waypoints(self, step: int) -> Tensor:
+        s = self.scenario
+        return self._uniform(Stream.WAYPOINTS, step, s.users * 2).view(-1, s.users, 2) * s.area
+
+    def _walk(self, moving: Moving, step: int) -> Moving:
+        """Random waypoint: straight on, and a new goal where the old one is reached."""
+        s = self.scenario
+        way = moving.waypoint - moving.users_xy
+        left = way.norm(dim=-1, keepdim=True)
+        reach = s.speed * s.step_time
+        arrived = left <= reach
+        there = torch.where(arrived, moving.waypoint, moving.users_xy + way * (reach / left.clamp_min(1e-12)))
+        return replace(moving, users_xy=there, waypoint=torch.where(arrived, self._waypoints(step), moving.waypoint))
+
+
+class _KindTable:
+    """The kinds' ranges as tensors to index; a priority range of whole numbers lo … hi is floor(U(lo, hi + 1))."""
+
+    def __init__(self, s: Scenario, dtype: torch.dtype, device: torch.device) -> None:
+        self.zero = torch.zeros((), dtype=torch.int64, device=device)
+        self.yes = torch.ones((), dtype=torch.bool, device=device)
+        self.single = ((s.D[0], s.D[1] - s.D[0]), (s.C[0], s.C[1] - s.C[0]), (float(s.P[0]), s.P[1] - s.P[0] + 1.0))
+        if s.kinds:
+            share = torch.tensor([k.share for k in s.kinds], dtype=dtype, device=device)
+            self.edges = (share / share.sum()).cumsum(0)[:-1]
+            ranges = torch.tensor([(k.D, k.C, (k.P[0], k.P[1] + 1)) for k in s.kinds], dtype=dtype, device=device)
+            self.low = ranges[:, :, 0].T
+            self.span = (ranges[:, :, 1] - ranges[:, :, 0]).T
+
+
+def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Places of users (U, 2) and servers (K, 2) in m: the scenario's own, or drawn from its layout seed."""
+    if s.places is not None:
+        return (
+            torch.tensor(s.places.users, dtype=dtype, device=device),
+            torch.tensor(s.places.servers, dtype=dtype, device=device),
+        )
+    draws = counter.uniform(torch.tensor([s.seed], device=device), Stream.LAYOUT, 0, 2 * 24, dtype)[0].view(24, 2)
+    users = draws[8 : 8 + s.users] * s.area
+    columns = math.ceil(math.sqrt(s.servers))
+    rows = math.ceil(s.servers / columns)
+    k = torch.arange(s.servers, device=device)
+    row, column = k // columns, k % columns
+    in_row = torch.where(row == rows - 1, s.servers - (rows - 1) * columns, columns)
+    centre = torch.stack([(column + 0.5) / in_row, (row + 0.5) / rows], dim=1).to(dtype)
+    cell = torch.stack([1 / in_row, torch.full_like(in_row, 1, dtype=dtype) / rows], dim=1).to(dtype)
+    return users, (centre + (draws[: s.servers] - 0.5) * 0.5 * cell) * s.area
+
+
+def _workload(s: Scenario, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The scenario's own tasks as (T, U, J) tensors D, C, P and active."""
+    assert s.workload is not None
+    D = torch.zeros(s.T, s.users, s.tasks, dtype=dtype)
+    C, P, active = torch.zeros_like(D), torch.ones_like(D), torch.zeros_like(D, dtype=torch.bool)
+    filled: dict[tuple[int, int], int] = {}
+    for task in s.workload:
+        place = (task.step - 1, task.user - 1)
+        j = filled.get(place, 0)
+        filled[place] = j + 1
+        D[(*place, j)], C[(*place, j)], P[(*place, j)], active[(*place, j)] = task.D, task.C, task.P, True
+    return D.to(device), C.to(device), P.to(device), active.to(device)

@@ -1,0 +1,15 @@
+"""Computing model, eqs. (1) and (2)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def execution_delay(cycles: Tensor, frequency: Tensor) -> Tensor:
+    """T_exe = C/f in s, eq. (1)."""
+    return cycles / frequency
+
+
+def execution_energy(cycles: Tensor, frequency: Tensor, k0: float) -> Tensor:
+    """E_exe = k0 f² C in J, eq. (2)."""
+    return k0 * frequency * frequency * cycles

@@ -1,0 +1,65 @@
+"""What stands before the policies in one step: a batch of worlds as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One step of B worlds with U users, J tasks a user and K servers. SI units.
+
+    Tasks that do not exist (a workload of one's own may be ragged) are not `active`; their D, C and weight are 0.
+    """
+
+    D: Tensor  # (B, U, J) bit
+    C: Tensor  # (B, U, J) cycle
+    P: Tensor  # (B, U, J) priority
+    weight: Tensor  # (B, U, J) p = P / mean P, 0 where no task is
+    active: Tensor  # (B, U, J) bool
+    kind: Tensor  # (B, U, J) index into the scenario's kind names
+    P_tr: Tensor  # (B, U) W
+    battery: Tensor  # (B, U) J left
+    F_i: Tensor  # (B, U) cycle/s
+    F_k: Tensor  # (B, K) cycle/s, what background load leaves
+    B_k: Tensor  # (B, K) Hz, what background load leaves
+    users_xy: Tensor  # (B, U, 2) m
+    servers_xy: Tensor  # (B, K, 2) m
+    distance: Tensor  # (B, U, K) m
+    beta: Tensor  # (B, U, K) Hz, unit-SNR bandwidth of each link
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, U, J, K)."""
+        b, u, j = self.D.shape
+        return b, u, j, self.F_k.shape[1]
+
+    def worlds(self, index: Tensor | slice) -> Snapshot:
+        """Some of the worlds."""
+        return Snapshot(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+def concatenate(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """Many batches as one, along the batch axis: an episode's steps become worlds that are decided together."""
+    return Snapshot(**{f.name: torch.cat([getattr(s, f.name) for s in snapshots]) for f in fields(Snapshot)})
+
+
+@dataclass(frozen=True)
+class Action:
+    """What every user asks for: a device a task, and shares of that device.
+
+    `cpu` is the requested share of the chosen device's CPU and `bandwidth` that of the chosen server's bandwidth, in
+    [0, 1]; `bandwidth` of a local task is not looked at. Shape of each (B, U, J).
+    """
+
+    choice: Tensor  # 0 local, k server k
+    cpu: Tensor
+    bandwidth: Tensor
+
+    def worlds(self, index: Tensor | slice) -> Action:
+        """Those of some of the worlds."""
+        return Action(self.choice[index], self.cpu[index], self.bandwidth[index])

@@ -1,0 +1,30 @@
+"""Task cost, reward, and the utilities (12) (13)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from iomt_core.scenario import Scenario
+
+COST_MAX = 1.0
+
+
+def task_cost(delay: Tensor, energy: Tensor, s: Scenario) -> Tensor:
+    """cost = α_T T/T_max + α_E E/E_ref, dimensionless; delay in s, energy in J."""
+    return delay * (s.alpha_T / s.T_max) + energy * (s.alpha_E / s.E_ref)
+
+
+def task_reward(cost: Tensor, missed: Tensor) -> Tensor:
+    """max(0, cost_max - cost), and 0 on a deadline miss (C6)."""
+    return (COST_MAX - cost).clamp_min_(0.0).masked_fill_(missed, 0.0)
+
+
+def delay_utility(delay: Tensor, priority: Tensor, s: Scenario) -> Tensor:
+    """A task's summand of (12): c e^{α(P-μ)} (1 - γ^t T). It falls in T, so it is to be maximised."""
+    return s.c * torch.exp(s.alpha * (priority - s.mu)) * (1 - s.delay_decay * delay)
+
+
+def energy_utility(energy: Tensor, priority: Tensor, s: Scenario) -> Tensor:
+    """A task's summand of (13): c e^{α(P-μ)} (1 - γ^e E). It falls in E, so it is to be maximised."""
+    return s.c * torch.exp(s.alpha * (priority - s.mu)) * (1 - s.energy_decay * energy)
