@@ -389,7 +389,7 @@ class Scenario(Frozen):
 
     def changed(self, **values: Any) -> Scenario:
         """A copy with these values, validated again. Raises `ScenarioError`."""
-        return scenario({**dict(self), **values})
+        return scenario({**{name: getattr(self, name) for name in type(self).model_fields}, **values})
 
     def resolved(self) -> dict[str, Any]:
         """All values as JSON-ready SI, with those that default to another parameter filled in."""

@@ -57,6 +57,11 @@ def bits(seeds: Tensor, stream: Stream, step: int, count: int) -> Tensor:
     return _mix_(key[:, None] + _counters(count, seeds.device))
 
 
+def step_key(seeds: Tensor, step: int) -> Tensor:
+    """A seed for every world and step, (B,) int64."""
+    return _mix_(seeds + _wrapped((step + 1) * MIX_2))
+
+
 def parts(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Three uniforms in (0, 1) of 21 bits each a counter, from one mixing; each (B, count)."""
     z = bits(seeds, stream, step, count)

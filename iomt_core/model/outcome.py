@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from iomt_core.model.allocation import granted
+from iomt_core.model.batch import Batch
 from iomt_core.model.channel import mean_rate
 from iomt_core.model.computing import execution_delay, execution_energy
 from iomt_core.model.snapshot import Action, Snapshot
@@ -18,7 +19,7 @@ TINY = 1e-30
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Batch):
     """What became of every task; (B, U, J) each, 0 where no task is."""
 
     f: Tensor  # cycle/s granted

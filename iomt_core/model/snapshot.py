@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+
+from iomt_core.model.batch import Batch
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Batch):
     """One step of B worlds with U users, J tasks a user and K servers. SI units.
 
     Tasks that do not exist (a workload of one's own may be ragged) are not `active`; their D, C and weight are 0.
@@ -31,6 +31,7 @@ class Snapshot:
     servers_xy: Tensor  # (B, K, 2) m
     distance: Tensor  # (B, U, K) m
     beta: Tensor  # (B, U, K) Hz, unit-SNR bandwidth of each link
+    key: Tensor  # (B,) int64, of world and step: what a policy that draws at random draws from
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -38,18 +39,9 @@ class Snapshot:
         b, u, j = self.D.shape
         return b, u, j, self.F_k.shape[1]
 
-    def worlds(self, index: Tensor | slice) -> Snapshot:
-        """Some of the worlds."""
-        return Snapshot(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
-
-
-def concatenate(snapshots: Sequence[Snapshot]) -> Snapshot:
-    """Many batches as one, along the batch axis: an episode's steps become worlds that are decided together."""
-    return Snapshot(**{f.name: torch.cat([getattr(s, f.name) for s in snapshots]) for f in fields(Snapshot)})
-
 
 @dataclass(frozen=True)
-class Action:
+class Action(Batch):
     """What every user asks for: a device a task, and shares of that device.
 
     `cpu` is the requested share of the chosen device's CPU and `bandwidth` that of the chosen server's bandwidth, in
@@ -59,7 +51,3 @@ class Action:
     choice: Tensor  # 0 local, k server k
     cpu: Tensor
     bandwidth: Tensor
-
-    def worlds(self, index: Tensor | slice) -> Action:
-        """Those of some of the worlds."""
-        return Action(self.choice[index], self.cpu[index], self.bandwidth[index])

@@ -1,0 +1,1 @@
+"""Evaluation, sweeps, and the paper's figures and tables."""

@@ -1,0 +1,195 @@
+"""How good a policy is on a scenario: many episodes, summed up, and every decision on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from scipy import stats
+
+from iomt_core.model.utility import delay_utility, energy_utility
+from iomt_core.policies.base import SHARES, Shares
+from iomt_core.policies.registry import make_policy
+from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.twin.northbound import checked_seed
+from iomt_core.twin.record import Record, draw, run
+
+# Task values per chunk of episodes: keeps memory flat however many episodes are asked for.
+CHUNK = 1_500_000
+MOST_EPISODES = 1_000_000
+
+
+def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares = "own") -> Iterator[Record]:
+    """The episodes in chunks, in order. Raises `ScenarioError` for an unknown policy or a number out of range."""
+    if not 1 <= episodes <= MOST_EPISODES:
+        raise ScenarioError(f"episodes = {episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
+    if shares not in SHARES:
+        raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
+    checked_seed(seed)
+    decider = make_policy(policy, s)
+    size = max(1, CHUNK // (s.T * s.users * s.tasks * (s.servers + 1)))
+    return (
+        run(decider, draw(s, seed, first, min(size, episodes - first)), shares) for first in range(0, episodes, size)
+    )
+
+
+@dataclass
+class Summary:
+    """Sums over steps, added record by record."""
+
+    scenario: Scenario
+    policy: str
+    shares: str
+    seed: int
+    per_episode: list[dict[str, float]] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        """Adds whole episodes."""
+        s, out, snap = self.scenario, record.outcome, record.snapshot
+        active = snap.active
+        per_step = {
+            "tasks": active.sum((1, 2)),
+            "weight": snap.weight.sum((1, 2)),
+            "delay": (out.delay * active).sum((1, 2)),
+            "energy": (out.energy * active).sum((1, 2)),
+            "cost": record.totals,
+            "missed": (out.missed & active).sum((1, 2)),
+            "local": ((record.action.choice == 0) & active).sum((1, 2)),
+            "T_all": (delay_utility(out.delay, snap.P, s) * active).sum((1, 2)),
+            "E_all": (energy_utility(out.energy, snap.P, s) * active).sum((1, 2)),
+            "ended": record.ended,
+            "steps": torch.ones_like(record.step),
+        }
+        if record.dual is not None:
+            per_step["bound"] = record.dual.bound
+        first = int(record.episode.min())
+        count = int(record.episode.max()) - first + 1
+        sums = {
+            name: torch.zeros(count, dtype=torch.float64).index_add_(0, record.episode - first, x.to(torch.float64))
+            for name, x in per_step.items()
+        }
+        self.per_episode += [{name: float(x[e]) for name, x in sums.items()} for e in range(count)]
+
+    def values(self) -> dict[str, Any]:
+        """The figures, SI units; intervals are 95 % over episodes (Student), absent where there is one episode."""
+        frame = pd.DataFrame(self.per_episode)
+        total = frame.sum()
+        result: dict[str, Any] = {
+            "scenario": self.scenario.name,
+            "scenario_digest": self.scenario.digest,
+            "policy": self.policy,
+            "shares": self.shares,
+            "seed": self.seed,
+            "episodes": len(frame),
+            "steps": int(total["steps"]),
+            "tasks": int(total["tasks"]),
+            "mean_delay_s": total["delay"] / total["tasks"],
+            "mean_energy_j": total["energy"] / total["tasks"],
+            "cost": total["cost"] / total["weight"],
+            "deadline_miss_share": total["missed"] / total["tasks"],
+            "delay_utility_12": total["T_all"] / total["steps"],
+            "energy_utility_13": total["E_all"] / total["steps"],
+            "local_share": total["local"] / total["tasks"],
+            "episodes_ended_by_battery": int(total["ended"]),
+            "mean_steps": total["steps"] / len(frame),
+        }
+        ratios = {
+            "mean_delay_s": frame["delay"] / frame["tasks"],
+            "mean_energy_j": frame["energy"] / frame["tasks"],
+            "cost": frame["cost"] / frame["weight"],
+        }
+        if "bound" in frame:
+            result["lower_bound"] = total["bound"] / total["weight"]
+            result["gap"] = total["cost"] / total["bound"] - 1
+            ratios["gap"] = frame["cost"] / frame["bound"] - 1
+        result["ci95"] = {name: _interval(x) for name, x in ratios.items()}
+        return {k: float(v) if isinstance(v, float) else v for k, v in result.items()}
+
+
+def _interval(values: pd.Series) -> list[float] | None:
+    values = values[values.notna()]
+    if len(values) < 2:
+        return None
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return [float(values.mean()) - half, float(values.mean()) + half]
+
+
+def evaluate(
+    s: Scenario,
+    policy: str,
+    episodes: int,
+    seed: int,
+    out: Path | None = None,
+    shares: Shares = "own",
+    csv: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Runs the episodes and returns the summary; with `out`, writes `summary.json` and `decisions.parquet` (or .csv).
+
+    Files appear whole or not at all. `progress` is told how many more episodes are done. Raises `ScenarioError`.
+    """
+    chunks = records(s, policy, episodes, seed, shares)
+    summary = Summary(s, policy, shares, seed)
+    writer = _Decisions(out, csv) if out is not None else None
+    try:
+        for record in chunks:
+            summary.add(record)
+            if writer is not None:
+                writer.add(record.table())
+            progress(int(record.episode.max() - record.episode.min()) + 1)
+        values = summary.values()
+        if writer is not None:
+            writer.finish(json.dumps(values, indent=2) + "\n")
+    finally:
+        if writer is not None:
+            writer.close()
+    return values
+
+
+class _Decisions:
+    """The table on disk, chunk by chunk under a temporary name, renamed when all is there."""
+
+    def __init__(self, out: Path, csv: bool) -> None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ScenarioError(f"out = {str(out)!r} cannot be made a directory: {error.strerror}.") from None
+        self.csv = csv
+        self.out = out
+        self.final = out / ("decisions.csv" if csv else "decisions.parquet")
+        self.part = self.final.with_name(f".{self.final.name}.{os.getpid()}.tmp")
+        self.parquet: pq.ParquetWriter | None = None
+        self.rows = 0
+
+    def add(self, table: pd.DataFrame) -> None:
+        table = table.assign(kind=table["kind"].astype(str))
+        if self.csv:
+            table.to_csv(self.part, mode="a" if self.rows else "w", header=not self.rows, index=False)
+        else:
+            arrow = pa.Table.from_pandas(table, preserve_index=False)
+            if self.parquet is None:
+                self.parquet = pq.ParquetWriter(self.part, arrow.schema)
+            self.parquet.write_table(arrow)
+        self.rows += len(table)
+
+    def finish(self, summary: str) -> None:
+        if self.parquet is not None:
+            self.parquet.close()
+            self.parquet = None
+        text = self.out / f".summary.json.{os.getpid()}.tmp"
+        text.write_text(summary, encoding="utf-8")
+        os.replace(self.part, self.final)
+        os.replace(text, self.out / "summary.json")
+
+    def close(self) -> None:
+        if self.parquet is not None:
+            self.parquet.close()
+        self.part.unlink(missing_ok=True)

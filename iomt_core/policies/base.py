@@ -1,0 +1,47 @@
+"""The one face of every policy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.policies.shares import equal_shares, optimal_shares
+from iomt_core.scenario import Scenario
+
+Shares = Literal["own", "equal", "optimal"]
+SHARES: tuple[Shares, ...] = ("own", "equal", "optimal")
+Sharing = Literal["requests", "equal", "optimal"]
+
+
+class Policy(ABC):
+    """Decides for every task of every world of a batch: where it runs, and what it asks for there.
+
+    A policy is made for one scenario and decides world by world: its decision for a world never depends on the
+    others of the batch. `decentralised` says whether a user's decision uses its own observation and broadcasts only;
+    `memoryless` whether a step's decision depends on that step's tasks and servers alone, so that an episode's steps can
+    be decided in one batch; `sharing` by which rule its shares come about.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    summary: ClassVar[str]
+    decentralised: ClassVar[bool] = True
+    memoryless: ClassVar[bool] = True
+    sharing: ClassVar[Sharing] = "equal"
+
+    def __init__(self, s: Scenario) -> None:
+        self.scenario = s
+
+    @abstractmethod
+    def decide(self, snapshot: Snapshot) -> Action:
+        """Choices and requested shares, (B, U, J) each."""
+
+
+def with_shares(action: Action, snapshot: Snapshot, s: Scenario, shares: Shares) -> Action:
+    """The same choices with the policy's own shares, even ones, or the best there are."""
+    if shares == "equal":
+        return equal_shares(snapshot, action.choice)
+    if shares == "optimal":
+        return optimal_shares(snapshot, action.choice, s)
+    return action

@@ -1,0 +1,1 @@
+"""Twin network layer: what the application layer asks of the simulated ward."""

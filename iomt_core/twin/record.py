@@ -1,0 +1,190 @@
+"""What happened: steps of episodes with their snapshots, actions, outcomes and certificates, and as a tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from iomt_core.environment.counter import world_seeds
+from iomt_core.environment.environment import Environment
+from iomt_core.environment.world import World
+from iomt_core.model.batch import Batch, concatenate
+from iomt_core.model.outcome import Outcome, outcome
+from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.policies.base import Policy, Shares, with_shares
+from iomt_core.policies.dual import DualSolution, Prices, solve_dual
+from iomt_core.policies.optimum import Optimum
+from iomt_core.scenario import Scenario
+
+COLUMNS = {
+    "episode": "episode, from 1",
+    "step": "step, from 1",
+    "user": "user, from 1",
+    "task": "task of the user, from 1",
+    "priority": "P",
+    "data_bits": "D, bit",
+    "cycles": "C, cycle",
+    "choice": "0 local, k server k",
+    "cpu_hz": "f granted, cycle/s",
+    "bandwidth_hz": "b granted, Hz; 0 for a local task",
+    "distance_m": "to the chosen server, m; empty for a local task",
+    "power_w": "P_tr of the user, W",
+    "rate_bps": "mean transmission rate (6), bit/s; empty for a local task",
+    "delay_tx_s": "transmission delay (7), s",
+    "delay_exe_s": "execution delay (1), s",
+    "delay_s": "delay (9), s",
+    "energy_j": "energy (10), J",
+    "cost": "α_T T/T_max + α_E E/E_ref",
+    "deadline_missed": "later than T_max",
+    "bound": "certified lower bound of the step's total weighted cost",
+    "weight": "p = P / mean P of the ward; a step's total is the sum of weight x cost",
+    "cpu_share_asked": "share of the device's CPU asked for",
+    "bandwidth_share_asked": "share of the server's bandwidth asked for",
+    "kind": "task kind",
+}
+
+
+@dataclass(frozen=True)
+class Record(Batch):
+    """R steps, of one episode or many; the batch axis of every tensor is the step."""
+
+    scenario: Scenario
+    episode: Tensor  # (R,) from 1
+    step: Tensor  # (R,) from 1
+    snapshot: Snapshot
+    action: Action
+    outcome: Outcome
+    dual: DualSolution | None
+    ended: Tensor  # (R,) bool: somebody ran empty in this step (C5)
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    @property
+    def totals(self) -> Tensor:
+        """Total weighted cost of each step, (R,)."""
+        return (self.outcome.cost * self.snapshot.weight).sum((1, 2))
+
+    @property
+    def prices(self) -> Prices | None:
+        """The shadow prices of each step."""
+        return None if self.dual is None else self.dual.prices
+
+    def table(self) -> pd.DataFrame:
+        """One row a task that exists, with the columns of `COLUMNS`."""
+        snap, out, act = self.snapshot, self.outcome, self.action
+        _, u, j, _ = snap.shape
+        shape = snap.D.shape
+        local = act.choice == 0
+        distance = snap.distance.gather(2, (act.choice - 1).clamp_min(0)).masked_fill(local, torch.nan)
+
+        def step_wise(x: Tensor) -> Tensor:
+            return x[:, None, None].expand(shape)
+
+        ones_u = torch.arange(1, u + 1)[None, :, None].expand(shape)
+        ones_j = torch.arange(1, j + 1)[None, None, :].expand(shape)
+        bound = torch.full_like(self.totals, torch.nan) if self.dual is None else self.dual.bound
+        columns = {
+            "episode": step_wise(self.episode),
+            "step": step_wise(self.step),
+            "user": ones_u,
+            "task": ones_j,
+            "priority": snap.P.to(torch.int64),
+            "data_bits": snap.D,
+            "cycles": snap.C,
+            "choice": act.choice,
+            "cpu_hz": out.f,
+            "bandwidth_hz": out.b.masked_fill(local, 0.0),
+            "distance_m": distance,
+            "power_w": snap.P_tr[:, :, None].expand(shape),
+            "rate_bps": out.rate.masked_fill(local, torch.nan),
+            "delay_tx_s": out.delay_tx,
+            "delay_exe_s": out.delay_exe,
+            "delay_s": out.delay,
+            "energy_j": out.energy,
+            "cost": out.cost,
+            "deadline_missed": out.missed,
+            "bound": step_wise(bound),
+            "weight": snap.weight,
+            "cpu_share_asked": act.cpu,
+            "bandwidth_share_asked": act.bandwidth.masked_fill(local, torch.nan),
+        }
+        active = snap.active.flatten()
+        flat = {name: x.reshape(-1)[active].numpy() for name, x in columns.items()}
+        kinds = pd.Categorical.from_codes(
+            snap.kind.flatten()[active].numpy().astype("int8"), categories=list(self.scenario.kind_names)
+        )
+        return pd.DataFrame(flat).assign(kind=kinds)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """All steps of some episodes as they would come, undecided, with their certificates; shared by all policies."""
+
+    scenario: Scenario
+    episodes: int
+    first: int
+    seed: int
+    snapshot: Snapshot  # (episodes · T, …), a step's episodes together
+    dual: DualSolution | None
+
+
+def draw(s: Scenario, seed: int, first: int = 0, episodes: int = 1, certify: bool = True) -> Draw:
+    """Draws `episodes` episodes from number `first` (from 0) on, and certifies each step unless told not to."""
+    snapshot = concatenate(World(s, world_seeds(seed, first, episodes)).episode())
+    return Draw(s, episodes, first, seed, snapshot, solve_dual(snapshot, s) if certify else None)
+
+
+def run(policy: Policy, drawn: Draw, shares: Shares = "own") -> Record:
+    """What the policy makes of these episodes, each up to its end."""
+    return _run_at_once(policy, drawn, shares) if policy.memoryless else _run_stepwise(policy, drawn, shares)
+
+
+def _run_at_once(policy: Policy, drawn: Draw, shares: Shares) -> Record:
+    s, snapshot = drawn.scenario, drawn.snapshot
+    if isinstance(policy, Optimum):
+        action = policy.decide(snapshot, drawn.dual)
+    else:
+        action = policy.decide(snapshot)
+    action = with_shares(action, snapshot, s, shares)
+    result = outcome(snapshot, action, s)
+    spent = result.energy.sum(-1).view(s.T, drawn.episodes, s.users)
+    total = spent.cumsum(0)
+    empty = (total > s.Cap).any(-1)
+    alive = (empty.cumsum(0) - empty.to(torch.int64)) == 0
+    battery = (s.Cap - (total - spent)).clamp_min(0.0).flatten(0, 1)
+    snapshot = replace(snapshot, battery=battery)
+    step = torch.arange(1, s.T + 1)[:, None].expand(s.T, drawn.episodes)
+    episode = torch.arange(drawn.first + 1, drawn.first + drawn.episodes + 1).expand(s.T, drawn.episodes)
+    # Rows come out episode by episode, steps in order, as a person reads them.
+    order = torch.arange(s.T * drawn.episodes).view(s.T, drawn.episodes).T.flatten()
+    order = order[alive.T.flatten()]
+    record = Record(s, episode.flatten(), step.flatten(), snapshot, action, result, drawn.dual, empty.flatten())
+    return record.worlds(order)
+
+
+def _run_stepwise(policy: Policy, drawn: Draw, shares: Shares) -> Record:
+    s, n = drawn.scenario, drawn.episodes
+    environment = Environment(s, world_seeds(drawn.seed, drawn.first, n), torch.float64)
+    parts = []
+    while not environment.done:
+        now, t = environment.snapshot, environment.t
+        action = with_shares(policy.decide(now), now, s, shares)
+        done = environment.step(action)
+        rows = slice(t * n, (t + 1) * n)
+        certificate = None if drawn.dual is None else drawn.dual.worlds(rows)
+        episode = torch.arange(drawn.first + 1, drawn.first + n + 1)
+        step = torch.full_like(episode, t + 1)
+        record = Record(s, episode, step, now, action, done.outcome, certificate, done.terminated)
+        parts.append(record.worlds(done.alive))
+    return joined(parts)
+
+
+def joined(parts: Sequence[Record]) -> Record:
+    """Several records of one scenario as one, sorted by episode and step."""
+    record = concatenate(parts)
+    return record.worlds((record.episode * (record.scenario.T + 1) + record.step).argsort())
