@@ -16,7 +16,8 @@ from iomt_core.experiments.evaluation import evaluate as run_evaluation
 from iomt_core.policies.base import SHARES
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
-from iomt_core.scenario_files import read_places_csv, read_scenario, read_workload_csv, with_places, with_workload
+from iomt_core.scenario_files import read_scenario
+from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 notes = Console(stderr=True)
