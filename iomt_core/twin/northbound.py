@@ -200,16 +200,17 @@ def _moved(tiled: Snapshot, action: Action, i: int, j: int, rule: Sharing, s: Sc
 
 
 @lru_cache(maxsize=16)
-def drawn_episode(s_digest: str, s: Scenario, seed: int) -> Draw:
+def drawn_episode(s: Scenario, seed: int) -> Draw:
     """One certified episode; kept, since every policy on a page is shown on the same one."""
     return draw(s, checked_seed(seed))
 
 
+@lru_cache(maxsize=128)
 def play(s: Scenario, policy: str, seed: int, shares: Shares = "own") -> Record:
-    """One whole episode under a policy: what a page shows. Raises `ScenarioError`."""
+    """One whole episode under a policy: what a page shows; kept for the next who asks. Raises `ScenarioError`."""
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
-    return run(_policy(policy, s), drawn_episode(s.digest, s, seed), shares)
+    return run(_policy(policy, s), drawn_episode(s, seed), shares)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,204 @@
+"""The sidebar: one control a parameter, generated from the scenario's metadata."""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import streamlit as st
+
+from dashboard.lab import Lab
+from iomt_core.policies.base import SHARES
+from iomt_core.policies.registry import POLICIES
+from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata
+from iomt_core.scenario_files import dump_scenario, parse_scenario
+from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.twin.northbound import LARGEST_SEED
+
+GROUP_LABELS = {
+    "ward": "Ward",
+    "tasks": "Tasks",
+    "computing": "Computing",
+    "channel": "Channel",
+    "objective": "Objective",
+    "advanced": "Advanced",
+}
+SHARE_LABELS = {"own": "the policy's own", "equal": "even", "optimal": "best for its choices"}
+# Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
+E24 = (1.0, 1.1, 1.2, 1.3, 1.5, 1.6, 1.8, 2.0, 2.2, 2.4, 2.7, 3.0, 3.3, 3.6, 3.9, 4.3, 4.7, 5.1, 5.6, 6.2, 6.8, 7.5, 8.2, 9.1)
+
+
+def sidebar(lab: Lab) -> None:
+    """All controls; each writes to the lab before the page runs on."""
+    with st.sidebar:
+        _preset(lab)
+        _policy(lab)
+        locked = _locked(lab.scenario)
+        for group in GROUPS:
+            with st.expander(GROUP_LABELS[group], expanded=group == "ward"):
+                for name, meta in metadata().items():
+                    if meta.group == group:
+                        _control(lab, name, meta, locked.get(name))
+        with st.expander("Files and own data"):
+            _files(lab)
+
+
+def _preset(lab: Lab) -> None:
+    def take() -> None:
+        name = st.session_state["preset"]
+        if name:
+            lab.try_change(lambda: PRESETS[name])
+
+    match = next((name for name, preset in PRESETS.items() if preset.digest == lab.scenario.digest), None)
+    _put("preset", match)
+    st.selectbox(
+        "Preset", list(PRESETS), key="preset", on_change=take, placeholder=f"{lab.scenario.name} (changed)",
+        help="\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
+    )  # fmt: skip
+
+
+def _policy(lab: Lab) -> None:
+    def take() -> None:
+        lab.policy = st.session_state["policy"]
+        lab.shares = st.session_state["shares"]
+        lab.seed = int(st.session_state["episode_seed"])
+
+    _put("policy", lab.policy)
+    _put("shares", lab.shares)
+    _put("episode_seed", lab.seed)
+    st.selectbox(
+        "Policy", list(POLICIES), key="policy", on_change=take, format_func=lambda name: POLICIES[name].label,
+        help="\n\n".join(f"**{p.label}**: {p.summary}" for p in POLICIES.values()),
+    )  # fmt: skip
+    left, right = st.columns([3, 2])
+    left.selectbox(
+        "Shares", SHARES, key="shares", on_change=take, format_func=lambda name: SHARE_LABELS[name],
+        help="Who sets the shares of CPU and bandwidth: the policy, all tasks of a device alike, or the best for its choices.",
+    )  # fmt: skip
+    right.number_input(
+        "Episode seed", 0, LARGEST_SEED, key="episode_seed", on_change=take, step=1,
+        help="Draws the tasks, transmission powers and dynamics. The places come from the layout seed.",
+    )  # fmt: skip
+
+
+def _locked(s: Scenario) -> dict[str, str]:
+    """Parameters that a workload, places or task kinds decide, and why."""
+    locked: dict[str, str] = {}
+    if s.kinds:
+        locked |= dict.fromkeys(("D", "C", "P"), "set by the task kinds of this scenario")
+    if s.workload is not None:
+        locked |= dict.fromkeys(("users", "tasks", "T", "D", "C", "P", "burst"), "set by your own workload")
+    if s.places is not None:
+        locked |= dict.fromkeys(("users", "servers", "seed"), "set by your own places")
+    return locked
+
+
+def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
+    key = f"p_{name}"
+    value = getattr(lab.scenario, name)
+
+    def take(convert: Callable[[Any], Any]) -> None:
+        lab.try_change(lambda: lab.scenario.changed(**{name: convert(st.session_state[key])}))
+
+    unit = meta.unit if meta.shown_unit is None else meta.shown_unit
+    label = f"{meta.label}" + (f", {unit}" if unit else "")
+    source = "an assumption" if meta.source == "assumption" else meta.source
+    allowed = f" Allowed: {meta.allowed()}." if meta.allowed() else ""
+    explained = f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Symbol: {meta.symbol or 'none'}.{allowed} Source: {source}."
+    common = {"key": key, "on_change": take, "disabled": locked is not None}
+    common["help"] = f"**{locked}.** {explained}" if locked else explained
+    if name == "channel":
+        _put(key, value)
+        options = typing.get_args(Scenario.model_fields["channel"].annotation)
+        st.segmented_control(label, options, args=(str,), required=True, **common)
+    elif meta.high is not None and meta.high > 1e8 and isinstance(value, int):
+        _put(key, value)
+        st.number_input(label, int(meta.low or 0), int(meta.high), step=1, args=(int,), **common)
+    elif type(None) in typing.get_args(Scenario.model_fields[name].annotation):
+        _put(key, value)
+        st.number_input(label, meta.low, meta.high, format="%g", placeholder="automatic", args=(lambda v: v,), **common)
+    elif meta.log:
+        _log_slider(key, label, meta, value, common)
+    else:
+        kind = int if isinstance(value, int) or (isinstance(value, tuple) and isinstance(value[0], int)) else float
+        convert = _tuple_of(kind) if isinstance(value, tuple) else kind
+        _put(key, value)
+        low, high, step = (kind(x) for x in (meta.low or 0, meta.high or 0, meta.step or 1))
+        st.slider(label, low, high, step=step, args=(convert,), **common)  # type: ignore[misc]
+
+
+def _tuple_of(kind: type) -> Callable[[Any], Any]:
+    return lambda pair: tuple(kind(x) for x in pair)
+
+
+def _log_slider(key: str, label: str, meta: Meta, value: Any, common: dict[str, Any]) -> None:
+    factor = meta.shown_factor
+
+    def shown(x: float) -> float:
+        return float(f"{x * factor:.6g}")
+
+    def si(x: Any) -> Any:
+        return tuple(si(y) for y in x) if isinstance(x, (tuple, list)) else float(f"{x / factor:.12g}")
+
+    now = tuple(shown(x) for x in value) if isinstance(value, tuple) else shown(value)
+    grid = _grid(shown(meta.low or 0), shown(meta.high or 0))
+    options = sorted({*grid, *(now if isinstance(now, tuple) else (now,))})
+    _put(key, now)
+    st.select_slider(label, options, format_func=lambda x: f"{x:g}", args=(si,), **common)
+
+
+@lru_cache(maxsize=64)
+def _grid(low: float, high: float) -> tuple[float, ...]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    inner = (float(f"{m}e{d}") for d in decades for m in E24)
+    return tuple(sorted({low, high, *(x for x in inner if low < x < high)}))
+
+
+def _put(key: str, value: Any) -> None:
+    """Brings a control to the lab's value, touching it only where it differs."""
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
+
+
+def _files(lab: Lab) -> None:
+    form = st.segmented_control("Scenario file", ("yaml", "json"), default="yaml", required=True, key="file_form")
+    st.download_button(
+        "Download scenario", lambda: dump_scenario(lab.scenario, form or "yaml"), f"{lab.scenario.name}.{form}",
+        "text/plain", on_click="ignore", width="stretch",
+    )  # fmt: skip
+
+    def uploaded(key: str, read: Callable[[bytes, str], Scenario]) -> None:
+        file = st.session_state[key]
+        if file is not None:
+            lab.try_change(lambda: read(file.getvalue(), file.name))
+
+    def tasks(content: bytes, name: str) -> Scenario:
+        return with_workload(lab.scenario, read_workload_csv(content, name))
+
+    def places(content: bytes, name: str) -> Scenario:
+        return with_places(lab.scenario, read_places_csv(content, name))
+
+    st.file_uploader(
+        "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key="up_scenario", on_change=uploaded,
+        args=("up_scenario", parse_scenario), max_upload_size=2,
+    )  # fmt: skip
+    st.file_uploader(
+        "Own workload (CSV)", ["csv"], key="up_workload", on_change=uploaded, args=("up_workload", tasks), max_upload_size=2,
+        help="Columns: step, user, data_kb, cycles, priority. Steps and users count from 1; 1 KB = 8000 bit.",
+    )  # fmt: skip
+    st.file_uploader(
+        "Own places (CSV)", ["csv"], key="up_places", on_change=uploaded, args=("up_places", places), max_upload_size=2,
+        help="Columns: kind (user or server), x_m, y_m.",
+    )  # fmt: skip
+    for field, what in (("workload", "own workload"), ("places", "own places"), ("kinds", "task kinds")):
+        if getattr(lab.scenario, field):
+            st.button(f"Remove {what}", on_click=_remove, args=(lab, field), width="stretch")
+
+
+def _remove(lab: Lab, field: str) -> None:
+    lab.try_change(lambda: lab.scenario.changed(**{field: () if field == "kinds" else None}))
+
+

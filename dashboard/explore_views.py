@@ -1,0 +1,307 @@
+"""The parts of the Explore page: each takes the lab and shows one thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.lab import Lab
+from dashboard.ward_player import ward_player
+from iomt_core.charts.comparison import policy_bars
+from iomt_core.charts.devices import price_bars, utilisation
+from iomt_core.charts.fading import fading
+from iomt_core.charts.style import device_name
+from iomt_core.charts.tasks import alternatives, delay_split, kind_costs
+from iomt_core.charts.ward_map import ward_frames, ward_text
+from iomt_core.experiments.evaluation import Summary
+from iomt_core.policies.base import Shares
+from iomt_core.policies.registry import POLICIES
+from iomt_core.scenario import Scenario, ScenarioError, metadata
+from iomt_core.twin.northbound import play, why
+from iomt_core.twin.record import COLUMNS, Record
+
+PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+COLLAPSED = 0.98
+GAP_HELP = (
+    "No policy whatever can cost less than the certified bound, so this policy is **at most** so far from the best "
+    "possible. Part of the gap is the bound's own looseness: with few tasks it is loose, and even the true optimum shows a "
+    "few per cent. The bound concerns each step by itself, not the battery over the episode (C5)."
+)
+
+
+def title(lab: Lab) -> str:
+    """Which ward this is."""
+    s = lab.scenario
+    users, servers = f"{s.users} user{'s' * (s.users > 1)}", f"{s.servers} server{'s' * (s.servers > 1)}"
+    return f"{POLICIES[lab.policy].label} on {users} × {s.tasks} task{'s' * (s.tasks > 1)}, {servers}"
+
+
+def record(lab: Lab) -> Record:
+    """The episode shown."""
+    return play(lab.scenario, lab.policy, lab.seed, lab.shares)
+
+
+def _figures(s: Scenario, policy: str, seed: int, shares: Shares) -> dict[str, Any]:
+    summary = Summary(s, policy, shares, seed)
+    summary.add(play(s, policy, seed, shares))
+    return summary.values()
+
+
+def headline(lab: Lab, shown: Record) -> None:
+    """Five figures of the episode, each with its change against what is pinned."""
+    now = _figures(lab.scenario, lab.policy, lab.seed, lab.shares)
+    p = lab.pinned
+    then = _figures(p.scenario, p.policy, p.seed, p.shares) if p else None
+    entries = (
+        ("Mean delay", "mean_delay_s", 1e3, "ms", "Mean task delay, eq. (9)."),
+        ("Mean energy", "mean_energy_j", 1e6, "µJ", "Mean energy a task costs its user, eq. (10)."),
+        ("Cost", "cost", 1.0, "", "Priority-weighted mean task cost: α_T T/T_max + α_E E/E_ref."),
+        ("Deadline misses", "deadline_miss_share", 100.0, "%", "Share of tasks later than T_max (C6)."),
+        ("Gap to the bound", "gap", 100.0, "%", GAP_HELP),
+    )
+    for column, (label, key, factor, unit, text) in zip(st.columns(5), entries, strict=True):
+        delta = None
+        if then is not None:
+            difference = (now[key] - then[key]) * factor
+            delta = f"{difference:+.3g} {unit}" if abs(difference) >= 1e-9 else f"±0 {unit}"
+        column.metric(
+            label, f"{_figure(now[key] * factor)} {unit}".strip(), delta, border=True, help=text,
+            delta_color="inverse" if delta and not delta.startswith("±") else "off",
+        )  # fmt: skip
+    if p is not None:
+        changes = _differences(p.scenario, lab.scenario)
+        if (p.policy, p.shares) != (lab.policy, lab.shares):
+            changes.insert(0, f"policy {POLICIES[p.policy].label} → {POLICIES[lab.policy].label}")
+        if p.seed != lab.seed:
+            changes.append(f"episode seed {p.seed} → {lab.seed}")
+        st.caption("Against the pinned scenario: " + ("; ".join(changes) if changes else "nothing differs yet") + ".")
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3g}"
+
+
+def _differences(a: Scenario, b: Scenario) -> list[str]:
+    found = []
+    for name, meta in metadata().items():
+        old, new = getattr(a, name), getattr(b, name)
+        if old == new or name == "name":
+            continue
+        if meta.group == "file" or old is None or new is None:
+            found.append(f"{name} differs")
+        else:
+            found.append(f"{meta.label} {_shown(old, meta)} → {_shown(new, meta)}")
+    return found
+
+
+def _shown(value: Any, meta: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return " to ".join(meta.show(x) for x in value) if isinstance(value, tuple) else str(meta.show(value))
+
+
+def warnings(lab: Lab, shown: Record) -> None:
+    """What a person should know before trusting the figures: a collapsed policy, an episode cut short."""
+    active = shown.snapshot.active
+    choices = shown.action.choice[active]
+    device = int(choices.mode().values)
+    if len(choices) > 1 and float((choices == device).double().mean()) >= COLLAPSED and (device == 0 or lab.scenario.servers > 1):
+        where = "keeps everything local" if device == 0 else f"sends everything to {device_name(device)}"
+        st.warning(f"This policy has collapsed: it {where}, whatever the task.", icon="🪫")
+    if bool(shown.ended.any()):
+        last = int(shown.step.max())
+        left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
+        empty = ", ".join(str(i + 1) for i in (left < 0).nonzero().flatten().tolist())
+        st.warning(
+            f"The episode ended in step {last} of {lab.scenario.T}: the battery of user {empty} could not pay for its tasks (C5).",
+            icon="🔋",
+        )
+
+
+def ward(lab: Lab, shown: Record) -> None:
+    """The map, playable over the episode."""
+    row = _row(lab, shown)
+
+    def picked() -> None:
+        point = st.session_state["ward"].picked
+        if point:
+            _pick(lab, point)
+
+    def stepped() -> None:
+        step = st.session_state["ward"].step
+        if step:
+            lab.step = int(step)
+
+    ward_player(ward_frames(shown), int(shown.step[row]), lab.picked, ward_text(shown, row), picked, stepped)
+
+
+def _row(lab: Lab, shown: Record) -> int:
+    """Row of the lab's step; the last one where the episode ended before it."""
+    return min(lab.step, len(shown)) - 1
+
+
+def _pick(lab: Lab, point: Any) -> None:
+    lab.picked = (int(point[0]), int(point[1]), int(point[2]))
+    lab.step = lab.picked[0]
+
+
+def policies(lab: Lab) -> None:
+    """All policies on this ward and seed, with the bound as a line."""
+    results = {name: _figures(lab.scenario, name, lab.seed, _shares_for(lab, name)) for name in POLICIES}
+    costs = {POLICIES[name].label: values["cost"] for name, values in results.items()}
+    bound = results["optimum"]["lower_bound"]
+    pinned = None
+    if lab.pinned is not None:
+        p = lab.pinned
+        pinned = {
+            POLICIES[name].label: _figures(p.scenario, name, p.seed, p.shares if name == p.policy else "own")["cost"]
+            for name in POLICIES
+        }
+    st.plotly_chart(
+        policy_bars(costs, bound, POLICIES[lab.policy].label, pinned), key="policies", config=PLOT,
+        alt="Cost by policy: " + ", ".join(f"{k} {v:.3f}" for k, v in costs.items()) + f"; bound {bound:.3f}.",
+    )  # fmt: skip
+
+
+def _shares_for(lab: Lab, name: str) -> Shares:
+    return lab.shares if name == lab.policy else "own"
+
+
+def selected_task(lab: Lab, shown: Record) -> None:
+    """Why the selected task went where it went."""
+    if lab.picked is None:
+        st.info("Click a task (a small dot on the map, a bar, or a row below) to see why it runs where it runs.", icon="👆")
+        return
+    step, user, task = lab.picked
+    try:
+        answer = why(shown, lab.policy, lab.shares, step, user, task)
+    except ScenarioError as error:
+        st.info(str(error))
+        return
+    frame = answer.alternatives
+    chosen, best = frame.loc[answer.chosen], frame.loc[frame["cost"].idxmin()]
+    ward_best = frame.loc[frame["ward_change"].idxmin()]
+    st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
+    own = "which is also the cheapest for itself" if best["choice"] == answer.chosen else (
+        f"though {best['device']} would cost the task itself only {best['cost']:.3f}"
+    )
+    ward_words = "no other device would make the ward's total lower" if ward_best["ward_change"] > -1e-9 else (
+        f"moving it to {ward_best['device']} would lower the ward's total by {-ward_best['ward_change']:.4f}"
+    )
+    st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {ward_words}.")
+    st.plotly_chart(alternatives(frame), key="alternatives", config=PLOT, alt="Delay and energy of the task on every device.")
+    st.dataframe(_alternatives_table(frame), hide_index=True, key="alternatives_table", alt="The task's alternatives")
+    rule = {
+        "equal": "Every device's shares are even, dealt anew for each alternative.",
+        "optimal": "Every device's shares are the best for the choices, found anew for each alternative.",
+        "requests": "Everyone's requests stay as they are and are scaled down pro rata where a device is over-asked.",
+    }[answer.rule]
+    st.caption(f"All other tasks stay where they are; each row is a full recomputation of the step. {rule}")
+
+
+def _alternatives_table(frame: pd.DataFrame) -> pd.DataFrame:
+    per_ghz = 1e9
+    return pd.DataFrame(
+        {
+            "": ["➜" if c else "" for c in frame["chosen"]],
+            "device": frame["device"],
+            "delay (ms)": (frame["delay_s"] * 1e3).round(4),
+            "energy (µJ)": (frame["energy_j"] * 1e6).round(4),
+            "cost": frame["cost"].round(4),
+            "ward's total changes by": frame["ward_change"].round(4),
+            "CPU asked (%)": (frame["cpu_share_asked"] * 100).round(1),
+            "CPU got (MHz)": (frame["cpu_hz"] / 1e6).round(2),
+            "bandwidth asked (%)": (frame["bandwidth_share_asked"] * 100).round(1),
+            "bandwidth got (MHz)": (frame["bandwidth_hz"] / 1e6).round(2),
+            "distance (m)": frame["distance_m"].round(1),
+            "CPU price (per GHz)": (frame["cpu_price"] * per_ghz).round(4),
+            "bandwidth price (per GHz)": (frame["bandwidth_price"] * per_ghz).round(4),
+        }
+    )
+
+
+def details(lab: Lab, shown: Record) -> None:
+    """Tabs; only the open one is computed."""
+    labels = ["Where time goes", "Devices", "Shadow prices", "All tasks", "Fading"]
+    tabs = st.tabs(labels, key="details", on_change="rerun")
+    for tab, show in zip(tabs, (_time, _devices, _prices, _tasks, _fading), strict=True):
+        if tab.open:
+            with tab:
+                show(lab, shown)
+
+
+def _chart_picked(lab: Lab, key: str) -> None:
+    points = st.session_state[key].selection.points
+    if points:
+        _pick(lab, points[0]["customdata"])
+
+
+def _time(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    table = shown.worlds(slice(row, row + 1)).table()
+    many = len(lab.scenario.kind_names) > 1
+    columns = st.columns([3, 1]) if many else [st.container()]
+    with columns[0]:
+        st.plotly_chart(
+            delay_split(table, lab.scenario.T_max), key="split", on_select=lambda: _chart_picked(lab, "split"),
+            selection_mode="points", config=PLOT,
+            alt=f"Delay of each task in step {int(shown.step[row])}, split into execution and transmission.",
+        )  # fmt: skip
+    if many:
+        with columns[1]:
+            st.plotly_chart(kind_costs(table), key="kinds", config=PLOT, alt="Mean cost by task kind.")
+
+
+def _devices(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    st.plotly_chart(
+        utilisation(shown, row), key="utilisation", config=PLOT, alt=f"Utilisation of all devices in step {int(shown.step[row])}."
+    )
+    st.caption("Own CPU may be left idle on purpose: running slower saves energy (k0 f² C).")
+
+
+def _prices(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    st.plotly_chart(price_bars(shown, row), key="prices", config=PLOT, alt="Shadow prices of all devices.")
+    st.caption(
+        "What a little more of a resource would save, per unit, at the best possible decision: the prices of the certified bound "
+        f"in step {int(shown.step[row])}."
+    )
+
+
+def _tasks(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    whole = st.toggle("Whole episode", key="whole_episode", help="Off: only the step on the map.")
+    table = (shown if whole else shown.worlds(slice(row, row + 1))).table()
+
+    def chosen() -> None:
+        rows = st.session_state["tasks_table"].selection.rows
+        if rows:
+            _pick(lab, table.loc[rows[0], ["step", "user", "task"]].tolist())
+
+    units = {name: st.column_config.Column(help=text) for name, text in COLUMNS.items()}
+    st.dataframe(
+        table, hide_index=True, key="tasks_table", on_select=chosen, selection_mode="single-row", column_config=units,
+        column_order=[c for c in table if c not in ("episode", "bound")], alt="All tasks", height=360,
+    )  # fmt: skip
+    st.download_button(
+        "Download as CSV", lambda: shown.table().to_csv(index=False), f"{lab.scenario.name}-{lab.policy}-decisions.csv",
+        "text/csv", on_click="ignore",
+    )  # fmt: skip
+
+
+def _fading(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    user = (lab.picked[1] if lab.picked else 1) - 1
+    near = int(shown.snapshot.distance[row, user].argmin())
+    chosen = int(shown.action.choice[row, user, lab.picked[2] - 1]) if lab.picked else 0
+    server = chosen - 1 if chosen else near
+    sent = max(1, int((shown.action.choice[row] == server + 1).sum()))
+    band = float(shown.snapshot.B_k[row, server]) / sent
+    link = float(shown.snapshot.beta[row, user, server])
+    distance = float(shown.snapshot.distance[row, user, server])
+    label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {band / 1e6:.4g} MHz (an even share of {sent})"
+    st.plotly_chart(fading(band, link, label), key="fading", config=PLOT, alt=f"Distribution of the rate: {label}.")
+    st.caption("Rayleigh fading makes the rate (3) jump from moment to moment; delays are computed with its expectation (6).")

@@ -1,0 +1,141 @@
+"""What one browser session works on: a scenario, a policy, a seed, what is selected and what is pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from iomt_core.policies.base import SHARES, Shares
+from iomt_core.policies.registry import POLICIES
+from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.scenario_files import from_query, to_query
+from iomt_core.twin.northbound import checked_seed
+
+VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")
+Point = tuple[int, int, int]  # step, user, task, from 1
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What a what-if is compared with."""
+
+    scenario: Scenario
+    policy: str
+    shares: Shares
+    seed: int
+
+
+@dataclass
+class Lab:
+    """The session's state; every control writes here, every view reads here."""
+
+    scenario: Scenario = PRESETS["paper"]
+    policy: str = "optimum"
+    shares: Shares = "own"
+    seed: int = 0
+    step: int = 1
+    picked: Point | None = None
+    pinned: Pinned | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def try_change(self, change: Any) -> None:
+        """Takes the scenario that `change()` gives, or keeps the present one and remembers why."""
+        try:
+            self.scenario = change()
+            self.problems = []
+        except ScenarioError as error:
+            self.problems = error.problems
+        if self.picked is not None and not self._exists(self.picked):
+            self.picked = None
+        self.step = min(self.step, self.scenario.T)
+
+    def _exists(self, point: Point) -> bool:
+        step, user, task = point
+        return step <= self.scenario.T and user <= self.scenario.users and task <= self.scenario.tasks
+
+    def query(self) -> dict[str, str]:
+        """The entries of a link that restores all of this. Raises `ScenarioError` where it is too long."""
+        view = {"policy": self.policy, "episode_seed": str(self.seed), "step": str(self.step)}
+        if self.shares != "own":
+            view["shares"] = self.shares
+        if self.picked is not None:
+            view["task"] = ".".join(str(n) for n in self.picked)
+        return {"page": "explore", **to_query(self.scenario), **view}
+
+
+def current() -> Lab:
+    """This session's lab; at the session's first run, the one its link describes."""
+    if "lab" not in st.session_state:
+        st.session_state["lab"] = _from_link(dict(st.query_params))
+    return cast(Lab, st.session_state["lab"])
+
+
+def _from_link(query: Mapping[str, str]) -> Lab:
+    lab = Lab()
+    if not query:
+        return lab
+    lab.try_change(lambda: from_query(query, ignore=VIEW_KEYS))
+    for read in (_read_policy, _read_seed, _read_step, _read_task):
+        try:
+            read(lab, query)
+        except ScenarioError as error:
+            lab.problems = [*lab.problems, *error.problems]
+    return lab
+
+
+def _read_policy(lab: Lab, query: Mapping[str, str]) -> None:
+    policy, shares = query.get("policy", lab.policy), query.get("shares", lab.shares)
+    if policy not in POLICIES:
+        raise ScenarioError(f"policy = {policy[:40]!r} in the link is not known: allowed is {', '.join(POLICIES)}.")
+    if shares not in SHARES:
+        raise ScenarioError(f"shares = {shares[:40]!r} in the link is not known: allowed is {', '.join(SHARES)}.")
+    lab.policy, lab.shares = policy, shares  # type: ignore[assignment]
+
+
+def _read_seed(lab: Lab, query: Mapping[str, str]) -> None:
+    lab.seed = checked_seed(_whole(query, "episode_seed", lab.seed))
+
+
+def _read_step(lab: Lab, query: Mapping[str, str]) -> None:
+    step = _whole(query, "step", 1)
+    if not 1 <= step <= lab.scenario.T:
+        raise ScenarioError(f"step = {step} in the link is out of range: allowed is 1 to {lab.scenario.T}.")
+    lab.step = step
+
+
+def _read_task(lab: Lab, query: Mapping[str, str]) -> None:
+    text = query.get("task")
+    if text is None:
+        return
+    parts = text.split(".")
+    limits = (lab.scenario.T, lab.scenario.users, lab.scenario.tasks)
+    if len(parts) != 3 or not all(
+        p.isascii() and p.isdigit() and 1 <= int(p[:9]) <= most for p, most in zip(parts, limits, strict=True)
+    ):
+        raise ScenarioError(
+            f"task = {text[:40]!r} in the link is not step.user.task: allowed is 1.1.1 to {'.'.join(map(str, limits))}."
+        )
+    lab.picked = (int(parts[0]), int(parts[1]), int(parts[2]))
+
+
+def _whole(query: Mapping[str, str], key: str, default: int) -> int:
+    text = query.get(key, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise ScenarioError(f"{key} = {text[:40]!r} in the link is not a whole number.")
+    return int(text)
+
+
+def keep_link(lab: Lab) -> str:
+    """Keeps the browser's address in step with the lab, and returns the link to share.
+
+    Raises `ScenarioError` where the scenario does not fit into a link.
+    """
+    query = lab.query()
+    if dict(st.query_params) != query:
+        st.query_params.from_dict(query)
+    root = str(st.context.url or "").split("?")[0]
+    return f"{root}?{urlencode(query)}"
