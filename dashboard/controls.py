@@ -38,12 +38,17 @@ def sidebar(lab: Lab) -> None:
         _policy(lab)
         locked = _locked(lab.scenario)
         for group in GROUPS:
-            with st.expander(GROUP_LABELS[group], expanded=group == "ward"):
-                for name, meta in metadata().items():
-                    if meta.group == group:
-                        _control(lab, name, meta, locked.get(name))
-        with st.expander("Files and own data"):
-            _files(lab)
+            # Only an open group's controls are made: forty of them cost more than the ward.
+            box = st.expander(GROUP_LABELS[group], expanded=group == "ward", key=f"group_{group}", on_change="rerun")
+            if box.open:
+                with box:
+                    for name, meta in metadata().items():
+                        if meta.group == group:
+                            _control(lab, name, meta, locked.get(name))
+        box = st.expander("Files and own data", key="group_files", on_change="rerun")
+        if box.open:
+            with box:
+                _files(lab)
 
 
 def _preset(lab: Lab) -> None:

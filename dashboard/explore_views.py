@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from dashboard.drawings import delay_bars, policy_bars, ward_player
 from dashboard.lab import Lab
-from dashboard.ward_player import ward_player
-from iomt_core.charts.comparison import policy_bars
+from iomt_core.charts import comparison
+from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.devices import price_bars, utilisation
 from iomt_core.charts.fading import fading
 from iomt_core.charts.style import device_name
-from iomt_core.charts.tasks import alternatives, delay_split, kind_costs
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Shares
@@ -109,14 +109,14 @@ def warnings(lab: Lab, shown: Record) -> None:
     device = int(choices.mode().values)
     if len(choices) > 1 and float((choices == device).double().mean()) >= COLLAPSED and (device == 0 or lab.scenario.servers > 1):
         where = "keeps everything local" if device == 0 else f"sends everything to {device_name(device)}"
-        st.warning(f"This policy has collapsed: it {where}, whatever the task.", icon="🪫")
+        st.warning(f"This policy has collapsed: it {where}, whatever the task.", icon=":material/warning:")
     if bool(shown.ended.any()):
         last = int(shown.step.max())
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
         empty = ", ".join(str(i + 1) for i in (left < 0).nonzero().flatten().tolist())
         st.warning(
             f"The episode ended in step {last} of {lab.scenario.T}: the battery of user {empty} could not pay for its tasks (C5).",
-            icon="🔋",
+            icon=":material/battery_alert:",
         )
 
 
@@ -124,17 +124,12 @@ def ward(lab: Lab, shown: Record) -> None:
     """The map, playable over the episode."""
     row = _row(lab, shown)
 
-    def picked() -> None:
-        point = st.session_state["ward"].picked
-        if point:
-            _pick(lab, point)
-
     def stepped() -> None:
         step = st.session_state["ward"].step
         if step:
             lab.step = int(step)
 
-    ward_player(ward_frames(shown), int(shown.step[row]), lab.picked, ward_text(shown, row), picked, stepped)
+    ward_player(ward_frames(shown), int(shown.step[row]), lab.picked, ward_text(shown, row), lambda: _picked_on(lab, "ward"), stepped)
 
 
 def _row(lab: Lab, shown: Record) -> int:
@@ -159,10 +154,7 @@ def policies(lab: Lab) -> None:
             POLICIES[name].label: _figures(p.scenario, name, p.seed, p.shares if name == p.policy else "own")["cost"]
             for name in POLICIES
         }
-    st.plotly_chart(
-        policy_bars(costs, bound, POLICIES[lab.policy].label, pinned), key="policies", config=PLOT,
-        alt="Cost by policy: " + ", ".join(f"{k} {v:.3f}" for k, v in costs.items()) + f"; bound {bound:.3f}.",
-    )  # fmt: skip
+    policy_bars(comparison.policy_bars(costs, bound, POLICIES[lab.policy].label, pinned))
 
 
 def _shares_for(lab: Lab, name: str) -> Shares:
@@ -172,7 +164,7 @@ def _shares_for(lab: Lab, name: str) -> Shares:
 def selected_task(lab: Lab, shown: Record) -> None:
     """Why the selected task went where it went."""
     if lab.picked is None:
-        st.info("Click a task (a small dot on the map, a bar, or a row below) to see why it runs where it runs.", icon="👆")
+        st.info("Click a task (a small dot on the map, a bar, or a row below) to see why it runs where it runs.", icon=":material/touch_app:")
         return
     step, user, task = lab.picked
     try:
@@ -191,7 +183,7 @@ def selected_task(lab: Lab, shown: Record) -> None:
         f"moving it to {ward_best['device']} would lower the ward's total by {-ward_best['ward_change']:.4f}"
     )
     st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {ward_words}.")
-    st.plotly_chart(alternatives(frame), key="alternatives", config=PLOT, alt="Delay and energy of the task on every device.")
+    st.plotly_chart(task_charts.alternatives(frame), key="alternatives", config=PLOT, alt="Delay and energy of the task on every device.")
     st.dataframe(_alternatives_table(frame), hide_index=True, key="alternatives_table", alt="The task's alternatives")
     rule = {
         "equal": "Every device's shares are even, dealt anew for each alternative.",
@@ -232,26 +224,18 @@ def details(lab: Lab, shown: Record) -> None:
                 show(lab, shown)
 
 
-def _chart_picked(lab: Lab, key: str) -> None:
-    points = st.session_state[key].selection.points
-    if points:
-        _pick(lab, points[0]["customdata"])
+def _picked_on(lab: Lab, key: str) -> None:
+    point = st.session_state[key].picked
+    if point:
+        _pick(lab, point)
 
 
 def _time(lab: Lab, shown: Record) -> None:
     row = _row(lab, shown)
-    table = shown.worlds(slice(row, row + 1)).table()
-    many = len(lab.scenario.kind_names) > 1
-    columns = st.columns([3, 1]) if many else [st.container()]
-    with columns[0]:
-        st.plotly_chart(
-            delay_split(table, lab.scenario.T_max), key="split", on_select=lambda: _chart_picked(lab, "split"),
-            selection_mode="points", config=PLOT,
-            alt=f"Delay of each task in step {int(shown.step[row])}, split into execution and transmission.",
-        )  # fmt: skip
-    if many:
-        with columns[1]:
-            st.plotly_chart(kind_costs(table), key="kinds", config=PLOT, alt="Mean cost by task kind.")
+    delay_bars(task_charts.delay_bars(shown, row, lab.picked), lambda: _picked_on(lab, "delays"))
+    if len(lab.scenario.kind_names) > 1:
+        table = shown.worlds(slice(row, row + 1)).table()
+        st.plotly_chart(task_charts.kind_costs(table), key="kinds", config=PLOT, alt="Mean cost by task kind.")
 
 
 def _devices(lab: Lab, shown: Record) -> None:

@@ -1,23 +1,6 @@
 // The ward's player: draws one step of an episode and plays the rest without asking the server.
-// Text reaches the page through textContent only; `data` comes from iomt_core/charts/ward_map.py.
-const NS = "http://www.w3.org/2000/svg";
+// `data` comes from iomt_core/charts/ward_map.py.
 const SIZE = 1000, MARGIN = 60, SPEEDS = [["slow", 1400], ["normal", 700], ["fast", 200]];
-
-function make(parent, name, attributes, text) {
-  const element = document.createElementNS(NS, name);
-  for (const key in attributes) element.setAttribute(key, attributes[key]);
-  if (text !== undefined) element.textContent = text;
-  parent.appendChild(element);
-  return element;
-}
-
-function html(parent, name, properties, text) {
-  const element = document.createElement(name);
-  Object.assign(element, properties);
-  if (text !== undefined) element.textContent = text;
-  parent.appendChild(element);
-  return element;
-}
 
 // A device is told apart by shape as well as colour: own device round, servers by polygons.
 function shape(k, x, y, r) {

@@ -7,52 +7,44 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from iomt_core.charts.comparison import ticks
 from iomt_core.charts.style import KIND_COLOURS, device_colour, device_name, figure
+from iomt_core.twin.record import Record
 
 
-def delay_split(table: pd.DataFrame, deadline: float) -> go.Figure:
-    """Delay of each task of a step (ms), split into transmission and execution; custom data (step, user, task)."""
-    t = table.sort_values("delay_s", ascending=False)
-    names = [f"{u}.{j}" for u, j in zip(t["user"], t["task"], strict=True)]
-    data = t[["step", "user", "task"]].to_numpy().tolist()
-    where = [device_name(c) for c in t["choice"]]
-    common: dict[str, Any] = {"type": "bar", "x": names, "customdata": data}
-    bars = [
-        {
-            **common,
-            "y": (t["delay_exe_s"] * 1e3).tolist(),
-            "name": "execution (1)",
-            "marker": {"color": [device_colour(c) for c in t["choice"]]},
-            "text": where,
-            "textposition": "none",
-            "hovertemplate": "task %{x} on %{text}: execution %{y:.3g} ms<extra></extra>",
-        },
-        {
-            **common,
-            "y": (t["delay_tx_s"] * 1e3).tolist(),
-            "name": "transmission (7)",
-            "marker": {"color": "#e9ecef", "line": {"color": "#333", "width": 1}, "pattern": {"shape": "x", "fgcolor": "#333"}},
-            "text": where,
-            "textposition": "none",
-            "hovertemplate": "task %{x} on %{text}: transmission %{y:.3g} ms<extra></extra>",
-        },
-    ]
-    longest = float(t["delay_s"].max()) if len(t) else 0.0
-    line = {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": deadline * 1e3, "y1": deadline * 1e3}
-    layout: dict[str, Any] = {
-        "height": 300,
-        "barmode": "stack",
-        "clickmode": "event+select",
-        "xaxis": {"title": {"text": "task (user.task), slowest first"}, "type": "category"},
-        "yaxis": {"title": {"text": "delay (ms)"}},
-        "margin": {"l": 56, "r": 12, "t": 28, "b": 60},
+def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = None) -> dict[str, Any]:
+    """Delay of each task of one step, ms, slowest first, split into execution and transmission; for the drawing."""
+    one = record.worlds(slice(row, row + 1))
+    active = one.snapshot.active.flatten()
+    step = int(one.step[0])
+    tasks = []
+    columns = (one.outcome.delay_exe, one.outcome.delay_tx, one.action.choice, one.outcome.missed)
+    j = record.scenario.tasks
+    for n, (exe, tx, choice, missed) in enumerate(zip(*(x.flatten().tolist() for x in columns), strict=True)):
+        if active[n]:
+            place = (step, n // j + 1, n % j + 1)
+            tasks.append(
+                {
+                    "id": place,
+                    "exe": round(exe * 1e3, 4),
+                    "tx": round(tx * 1e3, 4),
+                    "colour": device_colour(choice),
+                    "device": device_name(choice),
+                    "missed": missed,
+                    "picked": picked == place,
+                }
+            )
+    tasks.sort(key=lambda task: -task["exe"] - task["tx"])
+    longest = max((task["exe"] + task["tx"] for task in tasks), default=1.0)
+    deadline = float(f"{record.scenario.T_max * 1e3:.6g}")
+    end = max(longest, deadline) * 1.05 if longest > 0.45 * deadline else longest * 1.05
+    return {
+        "tasks": tasks,
+        "deadline": deadline,
+        "end": end,
+        "ticks": ticks(end),
+        "text": f"Delay of each task in step {step}, slowest {longest:.4g} ms, split into execution and transmission.",
     }
-    if longest > 0.5 * deadline:
-        layout["shapes"] = [{**line, "line": {"color": "#d62728", "dash": "dot"}}]
-        layout["annotations"] = [
-            {"x": 1, "xref": "paper", "y": deadline * 1e3, "text": "deadline", "showarrow": False, "yanchor": "bottom"}
-        ]
-    return figure(bars, layout)
 
 
 def kind_costs(table: pd.DataFrame) -> go.Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -43,13 +44,13 @@ def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares =
 
 @dataclass
 class Summary:
-    """Sums over steps, added record by record."""
+    """Sums over steps, added record by record; one column an episode."""
 
     scenario: Scenario
     policy: str
     shares: str
     seed: int
-    per_episode: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
         """Adds whole episodes."""
@@ -70,25 +71,23 @@ class Summary:
         }
         if record.dual is not None:
             per_step["bound"] = record.dual.bound
-        first = int(record.episode.min())
-        count = int(record.episode.max()) - first + 1
-        sums = {
-            name: torch.zeros(count, dtype=torch.float64).index_add_(0, record.episode - first, x.to(torch.float64))
-            for name, x in per_step.items()
-        }
-        self.per_episode += [{name: float(x[e]) for name, x in sums.items()} for e in range(count)]
+        place = record.episode - record.episode.min()
+        count = int(place.max()) + 1
+        for name, values in per_step.items():
+            sums = torch.zeros(count, dtype=torch.float64).index_add_(0, place, values.to(torch.float64))
+            self.sums.setdefault(name, []).extend(sums.tolist())
 
     def values(self) -> dict[str, Any]:
         """The figures, SI units; intervals are 95 % over episodes (Student), absent where there is one episode."""
-        frame = pd.DataFrame(self.per_episode)
-        total = frame.sum()
+        total = {name: math.fsum(values) for name, values in self.sums.items()}
+        episodes = len(self.sums["steps"])
         result: dict[str, Any] = {
             "scenario": self.scenario.name,
             "scenario_digest": self.scenario.digest,
             "policy": self.policy,
             "shares": self.shares,
             "seed": self.seed,
-            "episodes": len(frame),
+            "episodes": episodes,
             "steps": int(total["steps"]),
             "tasks": int(total["tasks"]),
             "mean_delay_s": total["delay"] / total["tasks"],
@@ -99,27 +98,27 @@ class Summary:
             "energy_utility_13": total["E_all"] / total["steps"],
             "local_share": total["local"] / total["tasks"],
             "episodes_ended_by_battery": int(total["ended"]),
-            "mean_steps": total["steps"] / len(frame),
+            "mean_steps": total["steps"] / episodes,
         }
-        ratios = {
-            "mean_delay_s": frame["delay"] / frame["tasks"],
-            "mean_energy_j": frame["energy"] / frame["tasks"],
-            "cost": frame["cost"] / frame["weight"],
-        }
-        if "bound" in frame:
+        ratios = {"mean_delay_s": ("delay", "tasks"), "mean_energy_j": ("energy", "tasks"), "cost": ("cost", "weight")}
+        if "bound" in total:
             result["lower_bound"] = total["bound"] / total["weight"]
             result["gap"] = total["cost"] / total["bound"] - 1
-            ratios["gap"] = frame["cost"] / frame["bound"] - 1
-        result["ci95"] = {name: _interval(x) for name, x in ratios.items()}
-        return {k: float(v) if isinstance(v, float) else v for k, v in result.items()}
+            ratios["gap"] = ("cost", "bound")
+        result["ci95"] = {
+            name: _interval(self.sums[above], self.sums[below], 1.0 if name == "gap" else 0.0)
+            for name, (above, below) in ratios.items()
+        }
+        return result
 
 
-def _interval(values: pd.Series) -> list[float] | None:
-    values = values[values.notna()]
+def _interval(above: list[float], below: list[float], less: float) -> list[float] | None:
+    values = [a / b - less for a, b in zip(above, below, strict=True) if b > 0]
     if len(values) < 2:
         return None
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return [float(values.mean()) - half, float(values.mean()) + half]
+    middle = math.fsum(values) / len(values)
+    return [middle - half, middle + half]
 
 
 def evaluate(

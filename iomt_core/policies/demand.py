@@ -44,7 +44,7 @@ def own_frequency(y: Tensor, s: Scenario) -> Tensor:
     f = (y / A + free**-2).clamp_min(1e-30).rsqrt()
     if g == 0:
         return f
-    for _ in range(4):
+    for _ in range(3):
         inverse = 1 / f
         fall = A * inverse * inverse
         f = f + (fall - y - 2 * g * f) / (2 * fall * inverse + 2 * g)

@@ -27,14 +27,14 @@ def unpin() -> None:
 def main() -> None:
     """Everything right of the sidebar; a click in here reruns only this."""
     for problem in lab.problems:
-        st.error(f"{problem} The lab still shows the last good scenario.", icon="⚠️")
+        st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
     head, actions = st.columns([5, 3], vertical_alignment="bottom")
     head.subheader(views.title(lab), anchor=False)
     with actions.container(horizontal=True, horizontal_alignment="right"):
-        st.button("📌 Pin", on_click=pin, help="Keep this as what every later change is compared with.")
+        st.button("Pin", icon=":material/push_pin:", on_click=pin, help="Keep this as what every later change is compared with.")
         if lab.pinned is not None:
             st.button("Unpin", on_click=unpin)
-        with st.popover("🔗 Share"):
+        with st.popover("Share", icon=":material/link:"):
             try:
                 st.write("This address restores scenario, policy, seed, step and selection:")
                 st.code(keep_link(lab), language=None, wrap_lines=True)

@@ -1,0 +1,32 @@
+"""Starts the dashboard: `python -m dashboard [streamlit options]`.
+
+The numerical libraries are imported and every policy runs once before the server opens, in the server's own process, so
+that the first visitor does not wait for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from streamlit.web.cli import main as streamlit
+
+from dashboard import controls
+from iomt_core.charts import comparison, devices, fading, tasks, ward_map
+from iomt_core.policies.registry import POLICIES
+from iomt_core.scenario import PRESETS
+from iomt_core.twin.northbound import play
+
+
+def main() -> None:
+    """Warms up, then hands over to Streamlit; options are Streamlit's own, `--server.port 8502` for one."""
+    # Imported for the first visitor's sake; the drawings register with the running server and must wait for it.
+    assert controls and comparison and devices and fading and tasks and ward_map
+    for policy in POLICIES:
+        play(PRESETS["paper"], policy, 0).table()
+    sys.argv = ["streamlit", "run", str(Path(__file__).parent.parent / "app.py"), *sys.argv[1:]]
+    streamlit()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Drawings that answer at once: the ward's player and two bar charts, as small SVG components.
+
+A Plotly figure costs about 100 ms to build and draw anew and 1.3 s to load; what a slider must redraw is drawn here
+instead. What they show comes ready from `iomt_core.charts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+
+
+def _component(name: str, root: str, css: str) -> Any:
+    script = "\n".join((_HERE / file).read_text(encoding="utf-8") for file in ("svg.js", f"{name}.js"))
+    style = (_HERE / css).read_text(encoding="utf-8")
+    return st.components.v2.component(name, html=f'<div class="{root}"></div>', css=style, js=script)
+
+
+_player = _component("ward_player", "ward", "ward_player.css")
+_policies = _component("policy_bars", "drawing", "drawings.css")
+_delays = _component("delay_bars", "drawing", "drawings.css")
+
+
+def ward_player(
+    frames: dict[str, Any],
+    step: int,
+    picked: tuple[int, int, int] | None,
+    text: str,
+    on_picked: Callable[[], None],
+    on_step: Callable[[], None],
+) -> None:
+    """Shows the map. `on_picked` and `on_step` run before the rerun; the values stand in session state under "ward"."""
+    data = {"frames": frames, "step": step, "picked": list(picked) if picked else None, "text": text}
+    _player(key="ward", data=data, on_picked_change=on_picked, on_step_change=on_step)
+
+
+def policy_bars(data: dict[str, Any]) -> None:
+    """Shows what `iomt_core.charts.comparison.policy_bars` made."""
+    _policies(key="policy_bars", data=data)
+
+
+def delay_bars(data: dict[str, Any], on_picked: Callable[[], None]) -> None:
+    """Shows what `iomt_core.charts.tasks.delay_bars` made; the task picked stands in session state under "delays"."""
+    _delays(key="delays", data=data, on_picked_change=on_picked)

@@ -1,0 +1,82 @@
+"""A real server and a real Chromium, for tests and for the latency benchmark."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+READY = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connection-state=CONNECTED]"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+def chromium_path() -> str | None:
+    """Where Chromium is, if it is anywhere."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A dashboard of its own on a free port; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "dashboard", "--server.port", str(port)]
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    address = f"http://localhost:{port}"
+    try:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1) as answer:
+                    if answer.status == 200:
+                        break
+            except OSError:
+                time.sleep(0.1)
+            if process.poll() is not None:
+                raise RuntimeError(f"the dashboard ended with exit code {process.returncode}")
+        else:
+            raise RuntimeError("the dashboard did not come up within a minute")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, Debian's."""
+    path = chromium_path()
+    if path is None:
+        raise RuntimeError("no chromium on this machine: install Debian's package 'chromium'")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+def settle(page: Page, timeout: float = 30_000) -> None:
+    """Waits until the script has run and the connection stands."""
+    page.wait_for_selector(READY, timeout=timeout)
+
+
+def open_page(page: Page, address: str) -> None:
+    """Opens the page and waits for the ward."""
+    page.goto(address)
+    settle(page)
+    page.wait_for_selector(".ward svg .task", timeout=30_000)
+    settle(page)
