@@ -25,7 +25,11 @@ from iomt_core.scenario import Scenario
 
 # A bound may not be too high by rounding: the task values are exact to 1e-11 (see BandwidthTable).
 SAFETY = 1e-9
-ITERATIONS = 22
+# Near the presets this many steps do; far from them prices start orders of magnitude off and more are taken, as long
+# as some world's bound still rises by more than ENOUGH of itself.
+ITERATIONS, MOST_ITERATIONS = 14, 90
+ENOUGH = 2e-5
+LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
 
 
@@ -46,6 +50,28 @@ class DualSolution(Batch):
     prices: Prices
     values: Tensor  # (B, U, J, K + 1) what each task costs at these prices where it goes
     inclination: Tensor  # (B, U, J, K + 1) softmin of the values at the last temperature; sums to 1
+
+
+@dataclass(frozen=True)
+class TaskValues(Batch):
+    """The decoupled tasks at some prices."""
+
+    value: Tensor  # (B, U, J, K + 1) cost there, resources paid for
+    f_own: Tensor  # (B, U, J) cycle/s of its own CPU
+    f: Tensor  # (B, U, J, K) cycle/s of each server's CPU
+    band: Tensor  # (B, U, J, K) Hz of each server's bandwidth
+
+    def updated(self, other: TaskValues, where: Tensor) -> TaskValues:
+        """The other's in the worlds of `where`, (B,) bool."""
+        if bool(where.all()):
+            return other
+        wide = where[:, None, None]
+        return TaskValues(
+            torch.where(wide[..., None], other.value, self.value),
+            torch.where(wide, other.f_own, self.f_own),
+            torch.where(wide[..., None], other.f, self.f),
+            torch.where(wide[..., None], other.band, self.band),
+        )
 
 
 class Problem:
@@ -70,8 +96,8 @@ class Problem:
         self.x_cap = cap[:, :, None]
         self.v_cap = (1 / (cap * scaled_exp1(cap)))[:, :, None]
 
-    def task_values(self, p: Prices) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Values (B, U, J, K+1) and what is used at them: f own (B, U, J), f and b of each server (B, U, J, K)."""
+    def task_values(self, p: Prices) -> TaskValues:
+        """What every task costs at these prices wherever it goes, and what it would use there."""
         s = self.s
         f_own = torch.minimum(own_frequency(p.own[:, :, None] / self.q, s), self.F_i[:, :, None])
         value_own = self.q * (delay_price(s) / f_own + energy_price(s) * s.k0 * f_own * f_own) + p.own[:, :, None] * f_own
@@ -83,7 +109,7 @@ class Problem:
         x = torch.where(capped, self.x_cap, x)
         best = torch.where(capped, self.v_cap + y * self.x_cap, best)
         value = (self.root * self.root)[..., None] / f + lam * f + self.tx_scale * best
-        return torch.cat([value_own[..., None], value], dim=-1), f_own, f, x * self.beta[:, :, None]
+        return TaskValues(torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x * self.beta[:, :, None])
 
     def first_prices(self) -> Prices:
         """A guess: a little over half of all tasks go to the servers, spread evenly."""
@@ -101,42 +127,61 @@ class Problem:
 
 
 def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) -> DualSolution:
-    """Maximises the bound for every world of the batch; float64 whatever the snapshot's dtype."""
+    """Maximises the bound for every world of the batch; float64 whatever the snapshot's dtype.
+
+    Levenberg-Marquardt: each world keeps a damping of its own, which falls while steps raise its smoothed dual and grows
+    where one does not; such a step is not taken.
+    """
     problem = Problem(snapshot, s)
-    b, u, j, k = problem.shape
+    b, _, _, k = problem.shape
     capacity = torch.cat([problem.F_k, problem.B_k, problem.F_i], dim=1)
     first = problem.first_prices()
     theta = torch.cat([first.cpu, first.bandwidth, first.own], dim=1).log()
-    lowest = theta - 25.0
-    best_bound = theta.new_full((b,), -torch.inf)
-    best_theta = theta.clone()
-    eye = torch.eye(2 * k + u, dtype=theta.dtype, device=theta.device)
-    scale: Tensor | None = None
-    temperature = WARMEST
-    cooling = (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
-    for _ in range(iterations):
-        prices = _split(theta, k)
-        values, f_own, f, band = problem.task_values(prices)
-        hard = (values.amin(-1) * problem.active).sum((1, 2)) - (theta.exp() * capacity).sum(1)
-        better = hard > best_bound
-        best_bound = torch.where(better, hard, best_bound)
-        best_theta = torch.where(better[:, None], theta, best_theta)
-        if scale is None:
-            scale = values.mean(-1, keepdim=True)
+    lowest = theta - FARTHEST
+
+    def hard_bound(at: Tensor, tasks: TaskValues) -> Tensor:
+        return (tasks.value.amin(-1) * problem.active).sum((1, 2)) - (at.exp() * capacity).sum(1)
+
+    def smooth_bound(at: Tensor, tasks: TaskValues, tau: Tensor) -> Tensor:
+        soft = -tau[..., 0] * torch.logsumexp(-tasks.value / tau, dim=-1)
+        return (soft * problem.active).sum((1, 2)) - (at.exp() * capacity).sum(1)
+
+    # Free resources are a bound too, and the better one where nobody has to share.
+    best_theta = lowest
+    best_bound = hard_bound(lowest, problem.task_values(_split(lowest, k)))
+    tasks = problem.task_values(_split(theta, k))
+    scale = 2 * tasks.value.amin(-1, keepdim=True)
+    damping = theta.new_full((b, 1), 1e-2)
+    temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
+    settled = theta.new_full((b,), -torch.inf)
+    for iteration in range(MOST_ITERATIONS):
         tau = temperature * scale
-        pi = torch.softmax(-values / tau, dim=-1) * problem.active[..., None]
-        gradient, hessian = _spend(problem, prices, pi, tau.squeeze(-1), f_own, f, band)
-        paid = theta.exp() * capacity
-        gradient = gradient - paid
-        damping = 1e-2 * paid + 1e-12
-        step = torch.linalg.solve(hessian + eye * damping[:, None], gradient).clamp_(-0.7, 0.7)
-        theta = torch.maximum(theta + step, lowest)
+        if iteration >= iterations - 4 and (iteration - iterations) % 4 == 0:
+            reached = smooth_bound(theta, tasks, tau)
+            if not bool(((reached - settled > ENOUGH * best_bound.abs()) | (damping[:, 0] > 1)).any()):
+                break
+            settled = reached
+        gradient, hessian = _ascent(problem, _split(theta, k), tasks, tau)
+        gradient -= theta.exp() * capacity
+        diagonal = hessian.diagonal(dim1=1, dim2=2)
+        diagonal += damping * (diagonal + gradient.abs()) + 1e-12 * best_bound.abs()[:, None] + 1e-300
+        step = torch.linalg.solve(hessian, gradient).clamp_(-LONGEST_STEP, LONGEST_STEP)
+        trial = torch.maximum(theta + step, lowest)
+        found = problem.task_values(_split(trial, k))
+        now = smooth_bound(theta, tasks, tau)
+        rises = smooth_bound(trial, found, tau) >= now - 1e-10 * now.abs()
+        theta = torch.where(rises[:, None], trial, theta)
+        tasks = tasks.updated(found, rises)
+        damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
+        bound = hard_bound(trial, found)
+        better = bound > best_bound
+        best_bound = torch.where(better, bound, best_bound)
+        best_theta = torch.where(better[:, None], trial, best_theta)
         temperature = max(temperature * cooling, COLDEST)
     prices = _split(best_theta, k)
-    values, *_ = problem.task_values(prices)
-    assert scale is not None
-    inclination = torch.softmax(-values / (4 * COLDEST * scale), dim=-1)
-    return DualSolution(best_bound * (1 - SAFETY), prices, values, inclination)
+    values = problem.task_values(prices).value
+    inclination = torch.softmax(-values / (8 * COLDEST * values.amin(-1, keepdim=True)), dim=-1)
+    return DualSolution(best_bound - SAFETY * best_bound.abs(), prices, values, inclination)
 
 
 def _split(theta: Tensor, k: int) -> Prices:
@@ -144,23 +189,22 @@ def _split(theta: Tensor, k: int) -> Prices:
     return Prices(price[:, :k], price[:, k : 2 * k], price[:, 2 * k :])
 
 
-def _spend(
-    problem: Problem, p: Prices, pi: Tensor, tau: Tensor, f_own: Tensor, f: Tensor, band: Tensor
-) -> tuple[Tensor, Tensor]:
+def _ascent(problem: Problem, p: Prices, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
     """What the tasks spend on each resource (B, 2K + U), and minus the curvature of the smoothed dual in log prices.
 
     The curvature has two parts: each task's own answer to a price (half of its spending on servers, as f and b fall
     about with the root of the price), and 1/τ times the covariance of spending under the softmin.
     """
     b, u, j, k = problem.shape
-    cpu, bandwidth = p.cpu[:, None, None] * f, p.bandwidth[:, None, None] * band
-    own = p.own[:, :, None] * f_own
+    pi = torch.softmax(-tasks.value / tau, dim=-1) * problem.active[..., None]
+    cpu, bandwidth = p.cpu[:, None, None] * tasks.f, p.bandwidth[:, None, None] * tasks.band
+    own = p.own[:, :, None] * tasks.f_own
     pi_own, pi_server = pi[..., 0], pi[..., 1:]
     spent_cpu, spent_band, spent_own = pi_server * cpu, pi_server * bandwidth, pi_own * own
     total_cpu, total_band = spent_cpu.sum((1, 2)), spent_band.sum((1, 2))
     gradient = torch.cat([total_cpu, total_band, spent_own.sum(-1)], dim=1)
     hessian = gradient.new_zeros(b, 2 * k + u, 2 * k + u)
-    inverse = (1 / tau)[..., None]
+    inverse = 1 / tau
     mean = torch.cat([spent_cpu, spent_band], dim=-1).view(b, u * j, 2 * k)
     weighted = mean * inverse.view(b, u * j, 1)
     hessian[:, : 2 * k, : 2 * k] = -mean.mT @ weighted
@@ -170,8 +214,8 @@ def _spend(
     both = (spent_cpu * bandwidth * inverse).sum((1, 2))
     hessian[:, :k, k : 2 * k].diagonal(dim1=1, dim2=2).add_(both)
     hessian[:, k : 2 * k, :k].diagonal(dim1=1, dim2=2).add_(both)
-    answer = p.own[:, :, None] ** 2 / (problem.q * own_curvature(f_own, problem.s))
-    diagonal[:, 2 * k :] += (pi_own * answer + (spent_own * own - spent_own * spent_own) / tau).sum(-1)
+    answer = p.own[:, :, None] ** 2 / (problem.q * own_curvature(tasks.f_own, problem.s))
+    diagonal[:, 2 * k :] += (pi_own * answer + (spent_own * own - spent_own * spent_own) * inverse[..., 0]).sum(-1)
     cross = -(weighted.view(b, u, j, 2 * k) * spent_own[..., None]).sum(2)
     hessian[:, 2 * k :, : 2 * k] = cross
     hessian[:, : 2 * k, 2 * k :] = cross.mT

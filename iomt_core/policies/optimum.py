@@ -88,9 +88,10 @@ class _Search:
         self.n = n = u * j
         y = dual.prices.bandwidth[:, None, None] * problem.tx_y
         value, x = bandwidth_table()(y)
-        x = torch.minimum(x, problem.x_cap)
+        capped = x > problem.x_cap
+        spent = torch.where(capped, problem.v_cap, value - y * x) * problem.tx_scale  # the cost without the price
+        x = torch.where(capped, problem.x_cap, x)
         active = problem.active.view(b, n)
-        spent = (value - y * x).clamp_min(0.0) * problem.tx_scale  # the bandwidth cost itself, without its price
         self.c = (spent * x * problem.beta[:, :, None]).sqrt().view(b, n, k) * active[..., None]
         self.a = problem.root.view(b, n) * active
         self.active = active

@@ -22,18 +22,19 @@ from iomt_core.scenario import Scenario
 # Tuned on the paper preset; the results move little around them.
 CROWDING = 0.05  # how much dearer a server looks to a user for each task it already sends there
 EAGERNESS = 2.0  # requests above what the prices say: scaling down pro rata costs little, idle capacity much
-SAMPLE_WORLDS, SAMPLE_STEPS = 12, 2
+SAMPLE_STEPS = 12
 SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
 
 
 def mean_prices(s: Scenario) -> Prices:
     """Shadow prices averaged over a sample of the ward's steps, drawn from seeds no evaluation uses; batch size 1."""
-    world = World(s, world_seeds(SAMPLE_SEED, 0, SAMPLE_WORLDS))
-    moving, steps = world.begin(), []
-    for step in range(min(SAMPLE_STEPS, s.T)):
-        moving = world.advance(moving, step) if step else moving
-        steps.append(world.snapshot(moving, step))
-    prices = solve_dual(concatenate(steps), s).prices
+    if s.speed == 0:  # steps of one place are alike: first steps of many worlds
+        sample = World(s, world_seeds(SAMPLE_SEED, 0, SAMPLE_STEPS))
+        snapshot = sample.snapshot(sample.begin(), 0)
+    else:
+        episodes = World(s, world_seeds(SAMPLE_SEED, 0, 2)).episode()
+        snapshot = concatenate(episodes[:: max(1, 2 * len(episodes) // SAMPLE_STEPS)])
+    prices = solve_dual(snapshot, s).prices
     return Prices(*(x.mean(0, keepdim=True) for x in (prices.cpu, prices.bandwidth, prices.own)))
 
 
@@ -53,24 +54,24 @@ class PriceResponse(Policy):
         """Every row of the result depends on that user's row of the snapshot, the servers' F_k and B_k, and the prices."""
         s = self.scenario
         problem = Problem(snapshot, s)
-        values, _, f, band = problem.task_values(self.prices)
-        local = self._keep(problem, values[..., 1:].amin(-1))
+        tasks = problem.task_values(self.prices)
+        values, f, band = tasks.value, tasks.f, tasks.band
+        local = self._keep(problem, values[..., 0], values[..., 1:].amin(-1))
         choice = self._spread(values[..., 1:], local & problem.active)
         place = (choice - 1).clamp_min(0)[..., None]
-        asked_f = (EAGERNESS * f.expand_as(band) / problem.F_k[:, None, None]).gather(3, place).squeeze(3)
+        asked_f = (EAGERNESS * f / problem.F_k[:, None, None]).gather(3, place).squeeze(3)
         asked_b = (EAGERNESS * band / problem.B_k[:, None, None]).gather(3, place).squeeze(3)
         own = own_allocation(problem.q, choice.eq(0) & problem.active, problem.F_i, s) / problem.F_i[:, :, None]
         cpu = torch.where(choice == 0, own, asked_f.clamp_max(1.0))
         dtype = snapshot.D.dtype
         return Action(choice, cpu.to(dtype), asked_b.clamp_max(1.0).to(dtype))
 
-    def _keep(self, problem: Problem, away: Tensor) -> Tensor:
+    def _keep(self, problem: Problem, here: Tensor, away: Tensor) -> Tensor:
         """Which tasks to keep: descent over sets, one task in or out at a time, from the one the prices suggest."""
         s, j = self.scenario, away.shape[-1]
         flip = torch.eye(j, dtype=torch.bool, device=away.device)
         away = away * problem.active
-        keep = problem.active.clone()
-        keep &= away > away.mean(-1, keepdim=True)
+        keep = problem.active & (here < away)
         for _ in range(2 * j):
             sets = torch.cat([keep[:, :, None], keep[:, :, None] ^ flip], dim=2) & problem.active[:, :, None]
             q = problem.q[:, :, None].expand(sets.shape)
