@@ -17,7 +17,8 @@ PRESSES = 20
 WATCH = """(label) => {
   const text = (selector) => [...document.querySelectorAll(selector)].map((e) => e.textContent).join("|");
   const numbers = () => text("[data-testid=stMetricValue]");
-  const figure = () => [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")].map((e) => e.shadowRoot.textContent).join("|");
+  const figure = () => [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")]
+    .map((e) => e.shadowRoot.textContent).filter((t) => t.includes("Cost of every policy")).join("|");
   const atRest = () => document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
   window.answer = new Promise((resolve) => {
     const before = [numbers(), figure()];

@@ -6,8 +6,13 @@ that the first visitor does not wait for it.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+# Every rerun is a thread of its own, and each would raise its own team of OpenMP workers for arrays far too small to
+# share; read when torch loads, so it stands before the imports.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from streamlit.web.cli import main as streamlit
 
@@ -22,6 +27,8 @@ def main() -> None:
     """Warms up, then hands over to Streamlit; options are Streamlit's own, `--server.port 8502` for one."""
     # Imported for the first visitor's sake; the drawings register with the running server and must wait for it.
     assert controls and comparison and devices and fading and tasks and ward_map
+    # Each tensor operation lets go of the interpreter; a short turn keeps the server's own thread from holding it long.
+    sys.setswitchinterval(2e-4)
     for policy in POLICIES:
         play(PRESETS["paper"], policy, 0).table()
     sys.argv = ["streamlit", "run", str(Path(__file__).parent.parent / "app.py"), *sys.argv[1:]]

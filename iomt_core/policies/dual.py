@@ -154,11 +154,13 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     damping = theta.new_full((b, 1), 1e-2)
     temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
     settled = theta.new_full((b,), -torch.inf)
+    moving = torch.ones(b, dtype=torch.bool, device=theta.device)  # a settled world stays, whatever the others do
     for iteration in range(MOST_ITERATIONS):
         tau = temperature * scale
         if iteration >= iterations - 4 and (iteration - iterations) % 4 == 0:
             reached = smooth_bound(theta, tasks, tau)
-            if not bool(((reached - settled > ENOUGH * best_bound.abs()) | (damping[:, 0] > 1)).any()):
+            moving = moving & ((reached - settled > ENOUGH * best_bound.abs()) | (damping[:, 0] > 1))
+            if not bool(moving.any()):
                 break
             settled = reached
         gradient, hessian = _ascent(problem, _split(theta, k), tasks, tau)
@@ -169,12 +171,12 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         trial = torch.maximum(theta + step, lowest)
         found = problem.task_values(_split(trial, k))
         now = smooth_bound(theta, tasks, tau)
-        rises = smooth_bound(trial, found, tau) >= now - 1e-10 * now.abs()
+        rises = moving & (smooth_bound(trial, found, tau) >= now - 1e-10 * now.abs())
         theta = torch.where(rises[:, None], trial, theta)
         tasks = tasks.updated(found, rises)
         damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
         bound = hard_bound(trial, found)
-        better = bound > best_bound
+        better = moving & (bound > best_bound)
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
         temperature = max(temperature * cooling, COLDEST)

@@ -133,17 +133,17 @@ class _Search:
             self._apply(moving, task, target)
 
     def _own_all(self) -> None:
-        """Cost of each user's local set (B, U), and of the set with each one of its tasks toggled (B, U, J)."""
         b, u, j, _ = self.shape
-        q = self.problem.q
         mask = (self.choice == 0).view(b, u, j) & self.problem.active
-        self.own = own_cost(q, mask, self.problem.F_i, self.s)
-        self.own_toggled = self._toggled(q, mask, self.problem.F_i)
+        self.own, self.own_toggled = self._own(self.problem.q, mask, self.problem.F_i)
 
-    def _toggled(self, q: Tensor, mask: Tensor, F: Tensor) -> Tensor:
+    def _own(self, q: Tensor, mask: Tensor, F: Tensor) -> tuple[Tensor, Tensor]:
+        """Cost of each user's local set (…), and of the set with each one of its tasks toggled (…, J)."""
         j = q.shape[-1]
-        flipped = mask[..., None, :] ^ torch.eye(j, dtype=torch.bool, device=q.device)
-        return own_cost(q[..., None, :].expand_as(flipped), flipped, F[..., None], self.s)
+        flips = torch.nn.functional.pad(torch.eye(j, dtype=torch.bool, device=q.device), (0, 0, 1, 0))
+        sets = mask[..., None, :] ^ flips
+        cost = own_cost(q[..., None, :].expand_as(sets), sets, F[..., None].expand(sets.shape[:-1]), self.s)
+        return cost[..., 0], cost[..., 1:]
 
     def _deltas(self) -> tuple[Tensor, Tensor]:
         """What leaving its place saves each task (B, N), and what entering each place costs it (B, N, K + 1)."""
@@ -189,5 +189,4 @@ class _Search:
         b, u, j, _ = self.shape
         mask = (self.choice.view(b, u, j)[w, i] == 0) & self.problem.active[w, i]
         q, F = self.problem.q[w, i], self.problem.F_i[w, i]
-        self.own[w, i] = own_cost(q, mask, F, self.s)
-        self.own_toggled[w, i] = self._toggled(q, mask, F)
+        self.own[w, i], self.own_toggled[w, i] = self._own(q, mask, F)

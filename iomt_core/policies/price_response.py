@@ -26,15 +26,17 @@ SAMPLE_STEPS = 12
 SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
 
 
-def mean_prices(s: Scenario) -> Prices:
-    """Shadow prices averaged over a sample of the ward's steps, drawn from seeds no evaluation uses; batch size 1."""
+def price_sample(s: Scenario) -> Snapshot:
+    """Steps of the ward to average prices over, drawn from seeds no evaluation uses."""
     if s.speed == 0:  # steps of one place are alike: first steps of many worlds
         sample = World(s, world_seeds(SAMPLE_SEED, 0, SAMPLE_STEPS))
-        snapshot = sample.snapshot(sample.begin(), 0)
-    else:
-        episodes = World(s, world_seeds(SAMPLE_SEED, 0, 2)).episode()
-        snapshot = concatenate(episodes[:: max(1, 2 * len(episodes) // SAMPLE_STEPS)])
-    prices = solve_dual(snapshot, s).prices
+        return sample.snapshot(sample.begin(), 0)
+    episodes = World(s, world_seeds(SAMPLE_SEED, 0, 2)).episode()
+    return concatenate(episodes[:: max(1, 2 * len(episodes) // SAMPLE_STEPS)])
+
+
+def mean_prices(prices: Prices) -> Prices:
+    """Their average over a batch, as a batch of one: what is broadcast."""
     return Prices(*(x.mean(0, keepdim=True) for x in (prices.cpu, prices.bandwidth, prices.own)))
 
 
@@ -48,7 +50,7 @@ class PriceResponse(Policy):
 
     def __init__(self, s: Scenario, prices: Prices | None = None) -> None:
         super().__init__(s)
-        self.prices = mean_prices(s) if prices is None else prices
+        self.prices = mean_prices(solve_dual(price_sample(s), s).prices) if prices is None else prices
 
     def decide(self, snapshot: Snapshot) -> Action:
         """Every row of the result depends on that user's row of the snapshot, the servers' F_k and B_k, and the prices."""

@@ -59,7 +59,7 @@ def own_allocation(q: Tensor, mask: Tensor, F: Tensor, s: Scenario, iterations: 
 
 def own_cost(q: Tensor, mask: Tensor, F: Tensor, s: Scenario) -> Tensor:
     """Least weighted cost of running the tasks of `mask` on a user's own CPU; (…, J) -> (…)."""
-    f = own_allocation(q, mask, F, s, iterations=4)
+    f = own_allocation(q, mask, F, s, iterations=3)
     each = delay_price(s) / f.clamp_min(1e-30) + energy_price(s) * s.k0 * f * f
     return (q * each).masked_fill(~mask, 0.0).sum(-1)
 

@@ -5,7 +5,7 @@ Give it a scenario, a policy and a seed, get a twin; step it, fork it, ask it wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import pandas as pd
@@ -16,7 +16,8 @@ from iomt_core.environment.environment import Environment
 from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import outcome
 from iomt_core.policies.base import SHARES, Policy, Sharing, Shares, with_shares
-from iomt_core.policies.dual import solve_dual
+from iomt_core.policies.dual import Prices, solve_dual
+from iomt_core.policies.price_response import PriceResponse, mean_prices, price_sample
 from iomt_core.policies.registry import POLICIES, make_policy
 from iomt_core.policies.shares import equal_shares, optimal_shares
 from iomt_core.model.snapshot import Action, Snapshot
@@ -200,9 +201,12 @@ def _moved(tiled: Snapshot, action: Action, i: int, j: int, rule: Sharing, s: Sc
 
 
 @lru_cache(maxsize=16)
-def drawn_episode(s: Scenario, seed: int) -> Draw:
-    """One certified episode; kept, since every policy on a page is shown on the same one."""
-    return draw(s, checked_seed(seed))
+def _episode(s: Scenario, seed: int) -> tuple[Draw, Prices]:
+    """One certified episode and the ward's mean prices, solved for in one batch; every policy is shown on the same."""
+    drawn = draw(s, checked_seed(seed), certify=False)
+    steps = len(drawn.snapshot.D)
+    dual = solve_dual(concatenate([drawn.snapshot, price_sample(s)]), s)
+    return replace(drawn, dual=dual.worlds(slice(0, steps))), mean_prices(dual.prices.worlds(slice(steps, None)))
 
 
 @lru_cache(maxsize=128)
@@ -210,9 +214,6 @@ def play(s: Scenario, policy: str, seed: int, shares: Shares = "own") -> Record:
     """One whole episode under a policy: what a page shows; kept for the next who asks. Raises `ScenarioError`."""
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
-    return run(_policy(policy, s), drawn_episode(s, seed), shares)
-
-
-@lru_cache(maxsize=64)
-def _policy(name: str, s: Scenario) -> Policy:
-    return make_policy(name, s)
+    drawn, prices = _episode(s, seed)
+    decider = PriceResponse(s, prices) if policy == PriceResponse.name else make_policy(policy, s)
+    return run(decider, drawn, shares)
