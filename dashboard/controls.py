@@ -28,7 +28,32 @@ GROUP_LABELS = {
 }
 SHARE_LABELS = {"own": "the policy's own", "equal": "even", "optimal": "best for its choices"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
-E24 = (1.0, 1.1, 1.2, 1.3, 1.5, 1.6, 1.8, 2.0, 2.2, 2.4, 2.7, 3.0, 3.3, 3.6, 3.9, 4.3, 4.7, 5.1, 5.6, 6.2, 6.8, 7.5, 8.2, 9.1)
+E24 = (
+    1.0,
+    1.1,
+    1.2,
+    1.3,
+    1.5,
+    1.6,
+    1.8,
+    2.0,
+    2.2,
+    2.4,
+    2.7,
+    3.0,
+    3.3,
+    3.6,
+    3.9,
+    4.3,
+    4.7,
+    5.1,
+    5.6,
+    6.2,
+    6.8,
+    7.5,
+    8.2,
+    9.1,
+)
 
 
 def sidebar(lab: Lab) -> None:
@@ -112,7 +137,9 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
     label = f"{meta.label}" + (f", {unit}" if unit else "")
     source = "an assumption" if meta.source == "assumption" else meta.source
     allowed = f" Allowed: {meta.allowed()}." if meta.allowed() else ""
-    explained = f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Symbol: {meta.symbol or 'none'}.{allowed} Source: {source}."
+    explained = (
+        f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Symbol: {meta.symbol or 'none'}.{allowed} Source: {source}."
+    )
     common = {"key": key, "on_change": take, "disabled": locked is not None}
     common["help"] = f"**{locked}.** {explained}" if locked else explained
     if name == "channel":
@@ -205,5 +232,3 @@ def _files(lab: Lab) -> None:
 
 def _remove(lab: Lab, field: str) -> None:
     lab.try_change(lambda: lab.scenario.changed(**{field: () if field == "kinds" else None}))
-
-

@@ -107,7 +107,11 @@ def warnings(lab: Lab, shown: Record) -> None:
     active = shown.snapshot.active
     choices = shown.action.choice[active]
     device = int(choices.mode().values)
-    if len(choices) > 1 and float((choices == device).double().mean()) >= COLLAPSED and (device == 0 or lab.scenario.servers > 1):
+    if (
+        len(choices) > 1
+        and float((choices == device).double().mean()) >= COLLAPSED
+        and (device == 0 or lab.scenario.servers > 1)
+    ):
         where = "keeps everything local" if device == 0 else f"sends everything to {device_name(device)}"
         st.warning(f"This policy has collapsed: it {where}, whatever the task.", icon=":material/warning:")
     if bool(shown.ended.any()):
@@ -129,7 +133,14 @@ def ward(lab: Lab, shown: Record) -> None:
         if step:
             lab.step = int(step)
 
-    ward_player(ward_frames(shown), int(shown.step[row]), lab.picked, ward_text(shown, row), lambda: _picked_on(lab, "ward"), stepped)
+    ward_player(
+        ward_frames(shown),
+        int(shown.step[row]),
+        lab.picked,
+        ward_text(shown, row),
+        lambda: _picked_on(lab, "ward"),
+        stepped,
+    )
 
 
 def _row(lab: Lab, shown: Record) -> int:
@@ -164,7 +175,10 @@ def _shares_for(lab: Lab, name: str) -> Shares:
 def selected_task(lab: Lab, shown: Record) -> None:
     """Why the selected task went where it went."""
     if lab.picked is None:
-        st.info("Click a task (a small dot on the map, a bar, or a row below) to see why it runs where it runs.", icon=":material/touch_app:")
+        st.info(
+            "Click a task (a small dot on the map, a bar, or a row below) to see why it runs where it runs.",
+            icon=":material/touch_app:",
+        )
         return
     step, user, task = lab.picked
     try:
@@ -176,14 +190,23 @@ def selected_task(lab: Lab, shown: Record) -> None:
     chosen, best = frame.loc[answer.chosen], frame.loc[frame["cost"].idxmin()]
     ward_best = frame.loc[frame["ward_change"].idxmin()]
     st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
-    own = "which is also the cheapest for itself" if best["choice"] == answer.chosen else (
-        f"though {best['device']} would cost the task itself only {best['cost']:.3f}"
+    own = (
+        "which is also the cheapest for itself"
+        if best["choice"] == answer.chosen
+        else (f"though {best['device']} would cost the task itself only {best['cost']:.3f}")
     )
-    ward_words = "no other device would make the ward's total lower" if ward_best["ward_change"] > -1e-9 else (
-        f"moving it to {ward_best['device']} would lower the ward's total by {-ward_best['ward_change']:.4f}"
+    ward_words = (
+        "no other device would make the ward's total lower"
+        if ward_best["ward_change"] > -1e-9
+        else (f"moving it to {ward_best['device']} would lower the ward's total by {-ward_best['ward_change']:.4f}")
     )
     st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {ward_words}.")
-    st.plotly_chart(task_charts.alternatives(frame), key="alternatives", config=PLOT, alt="Delay and energy of the task on every device.")
+    st.plotly_chart(
+        task_charts.alternatives(frame),
+        key="alternatives",
+        config=PLOT,
+        alt="Delay and energy of the task on every device.",
+    )
     st.dataframe(_alternatives_table(frame), hide_index=True, key="alternatives_table", alt="The task's alternatives")
     rule = {
         "equal": "Every device's shares are even, dealt anew for each alternative.",
@@ -241,7 +264,10 @@ def _time(lab: Lab, shown: Record) -> None:
 def _devices(lab: Lab, shown: Record) -> None:
     row = _row(lab, shown)
     st.plotly_chart(
-        utilisation(shown, row), key="utilisation", config=PLOT, alt=f"Utilisation of all devices in step {int(shown.step[row])}."
+        utilisation(shown, row),
+        key="utilisation",
+        config=PLOT,
+        alt=f"Utilisation of all devices in step {int(shown.step[row])}.",
     )
     st.caption("Own CPU may be left idle on purpose: running slower saves energy (k0 f² C).")
 
@@ -288,4 +314,6 @@ def _fading(lab: Lab, shown: Record) -> None:
     distance = float(shown.snapshot.distance[row, user, server])
     label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {band / 1e6:.4g} MHz (an even share of {sent})"
     st.plotly_chart(fading(band, link, label), key="fading", config=PLOT, alt=f"Distribution of the rate: {label}.")
-    st.caption("Rayleigh fading makes the rate (3) jump from moment to moment; delays are computed with its expectation (6).")
+    st.caption(
+        "Rayleigh fading makes the rate (3) jump from moment to moment; delays are computed with its expectation (6)."
+    )

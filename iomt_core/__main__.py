@@ -78,7 +78,13 @@ def evaluate(
 ) -> None:
     """Run episodes of a scenario under a policy; write every decision and a summary beside the certified bound."""
     s = _scenario(scenario, workload, places)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=notes) as progress:
         bar = progress.add_task(f"{policy} on {s.name}", total=max(1, episodes))
         values = run_evaluation(

@@ -154,7 +154,9 @@ class Scenario(Frozen):
 
     D: Annotated[
         Range,
-        Meta("D", "bit", "data size of a task, uniform", TABLE_II, "tasks", 800, 8e7, log=True, label="Data size", **KB),
+        Meta(
+            "D", "bit", "data size of a task, uniform", TABLE_II, "tasks", 800, 8e7, log=True, label="Data size", **KB
+        ),
     ] = (20 * KILOBYTE, 50 * KILOBYTE)
     C: Annotated[
         Range,
@@ -180,7 +182,9 @@ class Scenario(Frozen):
     ] = 0.0  # fmt: skip
     kinds: Annotated[
         tuple[TaskKind, ...],
-        Meta("", "", "a mix of medical task kinds, each with its own D, C and P; empty: all tasks alike", ASSUMED, "file"),
+        Meta(
+            "", "", "a mix of medical task kinds, each with its own D, C and P; empty: all tasks alike", ASSUMED, "file"
+        ),
     ] = Field((), max_length=8)
     workload: Annotated[
         tuple[WorkloadTask, ...] | None,
@@ -196,7 +200,9 @@ class Scenario(Frozen):
     ] = 1e8  # fmt: skip
     F_k: Annotated[
         float,
-        Meta("F_k", "cycle/s", "CPU of a server", TABLE_II, "computing", 1e7, 1e12, log=True, label="Server CPU", **GHZ),
+        Meta(
+            "F_k", "cycle/s", "CPU of a server", TABLE_II, "computing", 1e7, 1e12, log=True, label="Server CPU", **GHZ
+        ),
     ] = 1e9
     k0: Annotated[
         float,
@@ -268,9 +274,9 @@ class Scenario(Frozen):
             label="Fading power",
         ),
     ] = 1.0  # fmt: skip
-    places: Annotated[
-        Places | None, Meta("", "", "places of one's own instead of the random layout", "", "file")
-    ] = None
+    places: Annotated[Places | None, Meta("", "", "places of one's own instead of the random layout", "", "file")] = (
+        None
+    )
 
     T_max: Annotated[
         float,
@@ -287,7 +293,8 @@ class Scenario(Frozen):
         ),
     ] = 100e-6  # fmt: skip
     alpha_T: Annotated[
-        float, Meta("α^T", "", "weight of delay in the cost", ASSUMED, "objective", 0, 1, step=0.05, label="Delay weight")
+        float,
+        Meta("α^T", "", "weight of delay in the cost", ASSUMED, "objective", 0, 1, step=0.05, label="Delay weight"),
     ] = 0.5
     alpha_E: Annotated[
         float,
@@ -402,10 +409,7 @@ def metadata() -> Mapping[str, Meta]:
 
 
 _METADATA: Mapping[str, Meta] = MappingProxyType(
-    {
-        name: next(m for m in field.metadata if isinstance(m, Meta))
-        for name, field in Scenario.model_fields.items()
-    }
+    {name: next(m for m in field.metadata if isinstance(m, Meta)) for name, field in Scenario.model_fields.items()}
 )
 
 

@@ -113,7 +113,9 @@ def _json(text: str, name: str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise ScenarioError(f"file {name!r} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}.") from None
+        raise ScenarioError(
+            f"file {name!r} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}."
+        ) from None
     except RecursionError:
         raise ScenarioError(f"file {name!r} is nested too deeply.") from None
 
@@ -123,7 +125,9 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed", self.peek_event().start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases (*name) are not allowed", self.peek_event().start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

@@ -29,7 +29,9 @@ def read_workload_csv(source: bytes | Path, name: str | None = None) -> tuple[Wo
     tasks = []
     table = _Table(source, name, WORKLOAD_COLUMNS)
     for row in table:
-        step, user, priority = (row.number(column, *whole[column], integer=True) for column in ("step", "user", "priority"))
+        step, user, priority = (
+            row.number(column, *whole[column], integer=True) for column in ("step", "user", "priority")
+        )
         kilobytes, size = row.number("data_kb", *data), row.number("cycles", *cycles)
         if not table.problems:
             tasks.append(WorkloadTask(step=int(step), user=int(user), D=kilobytes * KILOBYTE, C=size, P=int(priority)))
@@ -55,7 +57,9 @@ def read_places_csv(source: bytes | Path, name: str | None = None) -> Places:
     for kind, field in (("user", "users"), ("server", "servers")):
         low, high = _limits(metadata()[field])
         if not low <= len(found[kind]) <= high:
-            raise ScenarioError(f"{table.name}: {len(found[kind])} rows of kind {kind}: allowed is {low:g} to {high:g}.")
+            raise ScenarioError(
+                f"{table.name}: {len(found[kind])} rows of kind {kind}: allowed is {low:g} to {high:g}."
+            )
     return Places(users=tuple(found["user"]), servers=tuple(found["server"]))
 
 

@@ -10,7 +10,9 @@ from typing import Any
 LONGEST = 3.2
 
 
-def policy_bars(costs: Mapping[str, float], bound: float, selected: str, pinned: Mapping[str, float] | None = None) -> dict[str, Any]:
+def policy_bars(
+    costs: Mapping[str, float], bound: float, selected: str, pinned: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """Priority-weighted mean cost a policy, by label; `pinned` are the costs of the pinned scenario."""
     end = LONGEST * bound
     rows = []

@@ -57,7 +57,9 @@ def kind_costs(table: pd.DataFrame) -> go.Figure:
             "text": [f"{n} tasks" for n in groups["tasks"]], "hovertemplate": "%{x}: mean cost %{y:.4f}<extra></extra>",
         }
     ]  # fmt: skip
-    return figure(data, {"height": 300, "yaxis": {"title": {"text": "mean task cost"}}, "xaxis": {"title": {"text": "task kind"}}})
+    return figure(
+        data, {"height": 300, "yaxis": {"title": {"text": "mean task cost"}}, "xaxis": {"title": {"text": "task kind"}}}
+    )
 
 
 def alternatives(frame: pd.DataFrame) -> go.Figure:

@@ -49,7 +49,9 @@ def ward_frames(record: Record) -> dict[str, Any]:
 
 def ward_text(record: Record, row: int) -> str:
     """The map of one step in words."""
-    counts = torch.bincount(record.action.choice[row][record.snapshot.active[row]], minlength=record.scenario.servers + 1)
+    counts = torch.bincount(
+        record.action.choice[row][record.snapshot.active[row]], minlength=record.scenario.servers + 1
+    )
     parts = [f"{int(n)} on {device_name(k)}" for k, n in enumerate(counts)]
     return f"Map of the ward in step {int(record.step[row])}: tasks " + ", ".join(parts) + "."
 

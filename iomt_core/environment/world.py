@@ -132,7 +132,9 @@ class World:
             u_D, u_C = torch.special.ndtr(moving.size).flatten(1, 2).unbind(-1)
         k = self._kinds
         if not s.kinds:
-            D, C, P = (u.view(shape).mul(span).add_(low) for u, (low, span) in zip((u_D, u_C, u_P), k.single, strict=True))
+            D, C, P = (
+                u.view(shape).mul(span).add_(low) for u, (low, span) in zip((u_D, u_C, u_P), k.single, strict=True)
+            )
             return D, C, P.floor_(), k.zero.expand(shape), k.yes.expand(shape)
         kind = torch.searchsorted(k.edges, self._uniform(Stream.KINDS, step, s.users * s.tasks)).view(shape)
         D = k.low[0][kind] + k.span[0][kind] * u_D.view(shape)

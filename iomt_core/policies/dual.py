@@ -100,7 +100,9 @@ class Problem:
         """What every task costs at these prices wherever it goes, and what it would use there."""
         s = self.s
         f_own = torch.minimum(own_frequency(p.own[:, :, None] / self.q, s), self.F_i[:, :, None])
-        value_own = self.q * (delay_price(s) / f_own + energy_price(s) * s.k0 * f_own * f_own) + p.own[:, :, None] * f_own
+        value_own = (
+            self.q * (delay_price(s) / f_own + energy_price(s) * s.k0 * f_own * f_own) + p.own[:, :, None] * f_own
+        )
         lam, mu = p.cpu[:, None, None], p.bandwidth[:, None, None]
         f = torch.minimum(self.root[..., None] * lam.rsqrt(), self.F_k[:, None, None])
         y = mu * self.tx_y
@@ -109,7 +111,9 @@ class Problem:
         x = torch.where(capped, self.x_cap, x)
         best = torch.where(capped, self.v_cap + y * self.x_cap, best)
         value = (self.root * self.root)[..., None] / f + lam * f + self.tx_scale * best
-        return TaskValues(torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x * self.beta[:, :, None])
+        return TaskValues(
+            torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x * self.beta[:, :, None]
+        )
 
     def first_prices(self) -> Prices:
         """A guess: a little over half of all tasks go to the servers, spread evenly."""

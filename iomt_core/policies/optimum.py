@@ -54,9 +54,7 @@ class Optimum(Policy):
 
     name = "optimum"
     label = "Optimum"
-    summary = (
-        "A central solver that sees everything: the choices of the dual, repaired by local search, with the best shares."
-    )
+    summary = "A central solver that sees everything: the choices of the dual, repaired by local search, with the best shares."
     decentralised = False
     sharing = "optimal"
 

@@ -41,7 +41,9 @@ class Twin:
     `ScenarioError` for an unknown policy, share rule or seed.
     """
 
-    def __init__(self, s: Scenario, policy: str = "optimum", seed: int = 0, shares: Shares = "own", episode: int = 1) -> None:
+    def __init__(
+        self, s: Scenario, policy: str = "optimum", seed: int = 0, shares: Shares = "own", episode: int = 1
+    ) -> None:
         self.scenario = s
         self.seed = checked_seed(seed)
         self.episode = episode

@@ -31,7 +31,12 @@ def main() -> None:
     head, actions = st.columns([5, 3], vertical_alignment="bottom")
     head.subheader(views.title(lab), anchor=False)
     with actions.container(horizontal=True, horizontal_alignment="right"):
-        st.button("Pin", icon=":material/push_pin:", on_click=pin, help="Keep this as what every later change is compared with.")
+        st.button(
+            "Pin",
+            icon=":material/push_pin:",
+            on_click=pin,
+            help="Keep this as what every later change is compared with.",
+        )
         if lab.pinned is not None:
             st.button("Unpin", on_click=unpin)
         with st.popover("Share", icon=":material/link:"):

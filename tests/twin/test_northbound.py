@@ -1,0 +1,121 @@
+"""The twin: steps, forks and answers, and its table tells the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from iomt_core.model.outcome import outcome
+from iomt_core.policies.registry import POLICIES
+from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.twin.northbound import Twin, play, why
+from iomt_core.twin.record import COLUMNS, draw, run
+from iomt_core.policies.registry import make_policy
+
+LECTURE = PRESETS["lecture"].changed(T=6)
+
+
+def numbers(table):  # type: ignore[no-untyped-def]
+    return table.select_dtypes("number").to_numpy(dtype=float)
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+def test_stepping_equals_playing_the_whole_episode(policy: str) -> None:
+    stepped = Twin(LECTURE, policy, seed=4).run()
+    played = run(make_policy(policy, LECTURE), draw(LECTURE, 4)).table()
+    np.testing.assert_allclose(numbers(stepped), numbers(played), rtol=1e-6)
+
+
+def test_a_fork_goes_its_own_way_and_leaves_the_original() -> None:
+    twin = Twin(LECTURE, "greedy", seed=1)
+    twin.step()
+    before = numbers(twin.table())
+    other = twin.fork(policy="all-local")
+    same = twin.fork()
+    other.run()
+    np.testing.assert_array_equal(numbers(twin.table()), before)
+    assert twin.next_step == 2
+    future = numbers(same.run())
+    np.testing.assert_array_equal(numbers(twin.run()), future)
+    changed = other.table()
+    assert set(changed.loc[changed["step"] > 1, "choice"]) == {0}
+    np.testing.assert_array_equal(changed["data_bits"], twin.table()["data_bits"])
+
+
+def test_an_episode_ends_with_the_battery_and_stays_ended() -> None:
+    twin = Twin(PRESETS["drained"], "random", seed=2)
+    table = twin.run()
+    spent = table.groupby("user")["energy_j"].sum()
+    assert spent.max() > PRESETS["drained"].Cap
+    earlier = table[table["step"] < table["step"].max()].groupby("user")["energy_j"].sum()
+    assert earlier.max() <= PRESETS["drained"].Cap
+    with pytest.raises(RuntimeError, match="ended"):
+        twin.step()
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+def test_the_table_respects_capacities_and_the_equations(policy: str) -> None:
+    s = PRESETS["hospital"]
+    t = play(s, policy, 7).table()
+    assert list(t.columns) == list(COLUMNS)
+    sent, own = t[t["choice"] > 0], t[t["choice"] == 0]
+    by_server = sent.groupby(["step", "choice"])[["cpu_hz", "bandwidth_hz"]].sum()
+    assert (by_server["cpu_hz"] <= s.F_k * (1 + 1e-9)).all()
+    assert (by_server["bandwidth_hz"] <= s.B_k * (1 + 1e-9)).all()
+    assert (own.groupby(["step", "user"])["cpu_hz"].sum() <= s.F_i * (1 + 1e-9)).all()
+    np.testing.assert_allclose(t["delay_exe_s"], t["cycles"] / t["cpu_hz"])
+    np.testing.assert_allclose(t["delay_s"], t["delay_exe_s"] + t["delay_tx_s"])
+    np.testing.assert_allclose(sent["delay_tx_s"], sent["data_bits"] / sent["rate_bps"])
+    np.testing.assert_allclose(sent["energy_j"], sent["power_w"] * sent["delay_tx_s"])
+    np.testing.assert_allclose(own["energy_j"], s.k0 * own["cpu_hz"] ** 2 * own["cycles"])
+    np.testing.assert_allclose(t["cost"], s.alpha_T * t["delay_s"] / s.T_max + s.alpha_E * t["energy_j"] / s.E_ref)
+    assert ((t["delay_s"] > s.T_max) == t["deadline_missed"]).all()
+    step_totals = (t["weight"] * t["cost"]).groupby(t["step"]).sum()
+    assert (step_totals >= t.groupby("step")["bound"].first()).all()
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+def test_why_says_what_happened_and_recomputes_what_would_have(policy: str) -> None:
+    s = PRESETS["hospital"]
+    record = play(s, policy, 3)
+    answer = why(record, policy, "own", step=2, user=3, task=4)
+    row = record.table().query("step == 2 and user == 3 and task == 4").iloc[0]
+    mine = answer.alternatives.loc[answer.chosen]
+    assert answer.chosen == row["choice"]
+    assert mine["delay_s"] == pytest.approx(row["delay_s"], rel=1e-9)
+    assert mine["energy_j"] == pytest.approx(row["energy_j"], rel=1e-9)
+    assert mine["ward_change"] == 0
+    assert len(answer.alternatives) == s.servers + 1
+    if POLICIES[policy].sharing == "requests":
+        snapshot, action = record.snapshot.worlds(slice(1, 2)), record.action.worlds(slice(1, 2))
+        for k in range(s.servers + 1):
+            choice = action.choice.clone()
+            choice[0, 2, 3] = k
+            there = outcome(snapshot, type(action)(choice, action.cpu, action.bandwidth), s)
+            assert answer.alternatives.loc[k, "delay_s"] == pytest.approx(float(there.delay[0, 2, 3]))
+
+
+def test_the_optimum_cannot_be_improved_by_moving_one_task() -> None:
+    record = play(PRESETS["paper"], "optimum", 5)
+    for user in (1, 4, 8):
+        for task in (1, 8):
+            changes = why(record, "optimum", "own", 3, user, task).alternatives["ward_change"]
+            assert changes.min() > -1e-3 * float(record.totals[2])
+
+
+def test_questions_about_what_is_not_there_are_refused_in_words() -> None:
+    record = play(LECTURE, "greedy", 0)
+    for question, words in (((9, 1, 1), "step = 9"), ((1, 4, 1), "user = 4"), ((1, 1, 5), "task = 5"), ((1, 0, 1), "user = 0")):
+        with pytest.raises(ScenarioError, match=words):
+            why(record, "greedy", "own", *question)
+    with pytest.raises(ScenarioError, match="seed = -1"):
+        Twin(LECTURE, seed=-1)
+    with pytest.raises(ScenarioError, match="shares = 'mine'"):
+        Twin(LECTURE, shares="mine")  # type: ignore[arg-type]
+
+
+def test_playing_is_repeatable() -> None:
+    first, second = draw(LECTURE, 9), draw(LECTURE, 9)
+    assert torch.equal(first.snapshot.D, second.snapshot.D)
+    assert not torch.equal(first.snapshot.D, draw(LECTURE, 10).snapshot.D)
