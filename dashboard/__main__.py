@@ -16,8 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from streamlit.web.cli import main as streamlit
 
-from dashboard import controls
-from iomt_core.charts import comparison, devices, fading, tasks, ward_map
+# For the first visitor's sake; the drawings register with the running server and must wait for it.
+import iomt_core.charts.devices
+import iomt_core.charts.fading
+import iomt_core.charts.tasks
+import iomt_core.charts.ward_map  # noqa: F401
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import play
@@ -25,8 +28,6 @@ from iomt_core.twin.northbound import play
 
 def main() -> None:
     """Warms up, then hands over to Streamlit; options are Streamlit's own, `--server.port 8502` for one."""
-    # Imported for the first visitor's sake; the drawings register with the running server and must wait for it.
-    assert controls and comparison and devices and fading and tasks and ward_map
     # Each tensor operation lets go of the interpreter; a short turn keeps the server's own thread from holding it long.
     sys.setswitchinterval(2e-4)
     for policy in POLICIES:

@@ -140,7 +140,7 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
     explained = (
         f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Symbol: {meta.symbol or 'none'}.{allowed} Source: {source}."
     )
-    common = {"key": key, "on_change": take, "disabled": locked is not None}
+    common: dict[str, Any] = {"key": key, "on_change": take, "disabled": locked is not None}
     common["help"] = f"**{locked}.** {explained}" if locked else explained
     if name == "channel":
         _put(key, value)
@@ -159,7 +159,7 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
         convert = _tuple_of(kind) if isinstance(value, tuple) else kind
         _put(key, value)
         low, high, step = (kind(x) for x in (meta.low or 0, meta.high or 0, meta.step or 1))
-        st.slider(label, low, high, step=step, args=(convert,), **common)  # type: ignore[misc]
+        st.slider(label, low, high, step=step, args=(convert,), **common)
 
 
 def _tuple_of(kind: type) -> Callable[[Any], Any]:

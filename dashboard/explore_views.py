@@ -119,7 +119,7 @@ def warnings(lab: Lab, shown: Record) -> None:
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
         empty = ", ".join(str(i + 1) for i in (left < 0).nonzero().flatten().tolist())
         st.warning(
-            f"The episode ended in step {last} of {lab.scenario.T}: the battery of user {empty} could not pay for its tasks (C5).",
+            f"The episode ended in step {last} of {lab.scenario.T}: the battery of user {empty} could not pay (C5).",
             icon=":material/battery_alert:",
         )
 
@@ -187,8 +187,8 @@ def selected_task(lab: Lab, shown: Record) -> None:
         st.info(str(error))
         return
     frame = answer.alternatives
-    chosen, best = frame.loc[answer.chosen], frame.loc[frame["cost"].idxmin()]
-    ward_best = frame.loc[frame["ward_change"].idxmin()]
+    chosen, best = frame.loc[answer.chosen], frame.iloc[int(frame["cost"].to_numpy().argmin())]
+    ward_best = frame.iloc[int(frame["ward_change"].to_numpy().argmin())]
     st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
     own = (
         "which is also the cheapest for itself"
@@ -294,7 +294,7 @@ def _tasks(lab: Lab, shown: Record) -> None:
     units = {name: st.column_config.Column(help=text) for name, text in COLUMNS.items()}
     st.dataframe(
         table, hide_index=True, key="tasks_table", on_select=chosen, selection_mode="single-row", column_config=units,
-        column_order=[c for c in table if c not in ("episode", "bound")], alt="All tasks", height=360,
+        column_order=[name for name in COLUMNS if name not in ("episode", "bound")], alt="All tasks", height=360,
     )  # fmt: skip
     st.download_button(
         "Download as CSV", lambda: shown.table().to_csv(index=False), f"{lab.scenario.name}-{lab.policy}-decisions.csv",

@@ -93,7 +93,7 @@ def _read_policy(lab: Lab, query: Mapping[str, str]) -> None:
         raise ScenarioError(f"policy = {policy[:40]!r} in the link is not known: allowed is {', '.join(POLICIES)}.")
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares[:40]!r} in the link is not known: allowed is {', '.join(SHARES)}.")
-    lab.policy, lab.shares = policy, shares  # type: ignore[assignment]
+    lab.policy, lab.shares = policy, shares
 
 
 def _read_seed(lab: Lab, query: Mapping[str, str]) -> None:

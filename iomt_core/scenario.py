@@ -74,6 +74,8 @@ IntRange = tuple[int, int]
 
 
 class Frozen(BaseModel):
+    """Values that cannot change and hold nothing unknown, infinite or undefined."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -126,7 +128,9 @@ class Scenario(Frozen):
         int, Meta("N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 16, step=1, label="Tasks a user")
     ] = 8
     servers: Annotated[int, Meta("N^m", "", "edge servers", PAPER, "ward", 1, 8, step=1, label="Edge servers")] = 4
-    T: Annotated[int, Meta("T", "steps", "steps of an episode", ASSUMED, "ward", 1, 100, step=1, label="Steps")] = 20
+    T: Annotated[
+        int, Meta("T", "", "steps of an episode", ASSUMED, "ward", 1, 100, step=1, label="Steps of an episode")
+    ] = 20
     area: Annotated[
         float, Meta("", "m", "side of the square ward", ASSUMED, "ward", 5, 2000, step=5, label="Side of the ward")
     ] = 100.0
@@ -294,11 +298,21 @@ class Scenario(Frozen):
     ] = 100e-6  # fmt: skip
     alpha_T: Annotated[
         float,
-        Meta("α^T", "", "weight of delay in the cost", ASSUMED, "objective", 0, 1, step=0.05, label="Delay weight"),
+        Meta(
+            "α^T",
+            "",
+            "weight of delay in the cost; not 0, or the best would be to never finish",
+            ASSUMED,
+            "objective",
+            0.01,
+            1,
+            step=0.01,
+            label="Delay weight",
+        ),
     ] = 0.5
     alpha_E: Annotated[
         float,
-        Meta("α^E", "", "weight of energy in the cost", ASSUMED, "objective", 0, 1, step=0.05, label="Energy weight"),
+        Meta("α^E", "", "weight of energy in the cost", ASSUMED, "objective", 0, 1, step=0.01, label="Energy weight"),
     ] = 0.5
     Cap: Annotated[
         float,
@@ -309,7 +323,8 @@ class Scenario(Frozen):
     ] = 10e-3  # fmt: skip
 
     c: Annotated[
-        float, Meta("c", "", "scale of the utilities (12) (13)", ASSUMED, "advanced", 0.01, 100, log=True, label="Utility scale c")
+        float,
+        Meta("c", "", "scale of the utilities (12) (13)", ASSUMED, "advanced", 0.01, 100, log=True, label="Utility scale c"),
     ] = 1.0  # fmt: skip
     alpha: Annotated[
         float,
@@ -321,11 +336,17 @@ class Scenario(Frozen):
     ] = 2.0  # fmt: skip
     gamma_t: Annotated[
         float | None,
-        Meta("γ^t", "1/s", "decay of (12) with delay; empty: 1/T_max", ASSUMED, "advanced", 1e-3, 1e5, log=True, label="Delay decay γ^t"),
+        Meta(
+            "γ^t", "1/s", "decay of (12) with delay; empty: 1/T_max", ASSUMED, "advanced", 1e-3, 1e5, log=True,
+            label="Delay decay γ^t",
+        ),
     ] = None  # fmt: skip
     gamma_e: Annotated[
         float | None,
-        Meta("γ^e", "1/J", "decay of (13) with energy; empty: 1/E_ref", ASSUMED, "advanced", 1e-3, 1e8, log=True, label="Energy decay γ^e"),
+        Meta(
+            "γ^e", "1/J", "decay of (13) with energy; empty: 1/E_ref", ASSUMED, "advanced", 1e-3, 1e8, log=True,
+            label="Energy decay γ^e",
+        ),
     ] = None  # fmt: skip
     gamma: Annotated[
         float,
@@ -426,8 +447,8 @@ def scenario(values: Mapping[str, Any]) -> Scenario:
 def _bounds(name: str, value: float, meta: Meta) -> Iterator[str]:
     if meta.low is None or meta.high is None:
         return
-    slack = 1e-9 * max(abs(meta.low), abs(meta.high) if meta.high < 1e300 else 0)
-    if not (meta.low - min(slack, 1e-9 * abs(meta.low)) <= value <= meta.high + slack):
+    rounding = 1e-9  # relative: what changing units back and forth may cost
+    if not meta.low * (1 - rounding) <= value <= meta.high * (1 + rounding):
         yield f"{name} = {meta.show(value)} is out of range: allowed is {meta.allowed()}."
 
 
@@ -452,8 +473,6 @@ def _problems(s: Scenario) -> Iterator[str]:
             yield from _range_problems(name, value, meta)
         else:
             yield from _bounds(name, value, meta)
-    if s.alpha_T + s.alpha_E <= 0:
-        yield "alpha_T = 0 and alpha_E = 0: at least one must be above 0 (allowed is 0 to 1 each), or nothing has a cost."
     names = [k.name for k in s.kinds]
     for name in sorted({n for n in names if names.count(n) > 1}):
         yield f"kinds: the name {name!r} stands twice; each kind needs a name of its own."
@@ -477,12 +496,14 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
         counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1
     largest_step, largest_user = max(t.step for t in s.workload), max(t.user for t in s.workload)
     if largest_step > s.T:
-        yield f"T = {s.T} is too small for the workload, which has tasks in step {largest_step}: allowed is {largest_step} to 100."
+        yield f"T = {s.T} is too small for the workload, whose last step is {largest_step}: allowed is {largest_step} to 100."
     if largest_user > s.users:
-        yield f"users = {s.users} is too small for the workload, which has tasks of user {largest_user}: allowed is {largest_user} to 16."
+        allowed = f"allowed is {largest_user} to 16"
+        yield f"users = {s.users} is too small for the workload, whose last user is {largest_user}: {allowed}."
     if max(counts.values()) > s.tasks:
         (step, user), most = max(counts.items(), key=lambda item: item[1])
-        yield f"tasks = {s.tasks} is too small for the workload: user {user} has {most} tasks in step {step}; allowed is {most} to 16."
+        where = f"user {user} has {most} tasks in step {step}"
+        yield f"tasks = {s.tasks} is too small for the workload: {where}; allowed is {most} to 16."
 
 
 def _places_problems(s: Scenario) -> Iterator[str]:
@@ -491,11 +512,13 @@ def _places_problems(s: Scenario) -> Iterator[str]:
     for kind, wanted, field in (("users", s.users, "users"), ("servers", s.servers, "servers")):
         found = getattr(s.places, kind)
         if len(found) != wanted:
-            yield f"{field} = {wanted} does not fit the places, which name {len(found)} {kind}: allowed is {len(found)}."
+            names = f"the places, which name {len(found)} {kind}"
+            yield f"{field} = {wanted} does not fit {names}: allowed is {len(found)}."
         for number, (x, y) in enumerate(found, 1):
             for axis, value in (("x", x), ("y", y)):
                 if not 0 <= value <= s.area:
-                    yield f"places.{kind}[{number}].{axis} = {value:g} m lies outside the ward: allowed is 0 to {s.area:g} m."
+                    name = f"places.{kind}[{number}].{axis}"
+                    yield f"{name} = {value:g} m lies outside the ward: allowed is 0 to {s.area:g} m."
 
 
 def _explain(error: ValidationError) -> Iterator[str]:

@@ -81,7 +81,8 @@ def uniform(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.d
 def normal(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> Tensor:
     """Standard normals, (B, count), by the inverse distribution function."""
     z = (bits(seeds, stream, step, count) >> 11) & ((1 << 52) - 1)
-    return torch.special.ndtri(z.to(torch.float64).add_(0.5).mul_(2.0**-52)).to(dtype)
+    score: Tensor = torch.special.ndtri(z.to(torch.float64).add_(0.5).mul_(2.0**-52))
+    return score.to(dtype)
 
 
 def world_seeds(seed: int, first: int, count: int, device: torch.device | str = "cpu") -> Tensor:

@@ -100,7 +100,8 @@ class World:
         return Snapshot(
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
             battery=self._full if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
-            users_xy=moving.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta, key=counter.step_key(self.seeds, step),
+            users_xy=moving.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
+            key=counter.step_key(self.seeds, step),
         )  # fmt: skip
 
     def episode(self) -> list[Snapshot]:

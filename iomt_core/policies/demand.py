@@ -14,11 +14,14 @@ import math
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.special import exp1
 from torch import Tensor
 
 from iomt_core.scenario import Scenario
+
+Array = npt.NDArray[np.float64]
 
 LN2 = math.log(2)
 LOG_LOW, LOG_HIGH, POINTS = -55.0, 115.0, 8192
@@ -57,18 +60,20 @@ def own_curvature(f: Tensor, s: Scenario) -> Tensor:
     return 2 * delay_price(s) / f**3 + 2 * energy_price(s) * s.k0
 
 
-def _gain_above_one(x: np.ndarray) -> np.ndarray:
+def _gain_above_one(x: Array) -> Array:
     """(1 + x) e^x E1(x) - 1, by its asymptotic series where the difference would cancel."""
     near, far = np.minimum(x, 60.0), np.maximum(x, 60.0)
     series = sum((-1) ** (n + 1) * n * math.factorial(n) / far ** (n + 1) for n in range(1, 14))
-    return np.where(x < 60, (1 + near) * np.exp(near) * exp1(near) - 1, series)
+    exact: Array = (1 + near) * np.exp(near) * exp1(near) - 1
+    return np.where(x < 60, exact, series)
 
 
-def _product(x: np.ndarray) -> np.ndarray:
+def _product(x: Array) -> Array:
     """x e^x E1(x), which tends to 1."""
     near, far = np.minimum(x, 60.0), np.maximum(x, 60.0)
     series = 1 + sum((-1) ** n * math.factorial(n) / far**n for n in range(1, 14))
-    return np.where(x < 60, near * np.exp(near) * exp1(near), series)
+    exact: Array = near * np.exp(near) * exp1(near)
+    return np.where(x < 60, exact, series)
 
 
 class BandwidthTable:

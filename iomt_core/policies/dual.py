@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from iomt_core.model.batch import Batch
-from iomt_core.model.special import scaled_exp1
 from iomt_core.model.snapshot import Snapshot
+from iomt_core.model.special import scaled_exp1
 from iomt_core.policies.demand import LN2, bandwidth_table, delay_price, energy_price, own_curvature, own_frequency
 from iomt_core.scenario import Scenario
 

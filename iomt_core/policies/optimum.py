@@ -145,7 +145,7 @@ class _Search:
 
     def _deltas(self) -> tuple[Tensor, Tensor]:
         """What leaving its place saves each task (B, N), and what entering each place costs it (B, N, K + 1)."""
-        b, _, _, k = self.shape
+        b = self.shape[0]
         inverse_F, inverse_B = 1 / self.problem.F_k[:, None], 1 / self.problem.B_k[:, None]
         toggled = (self.own_toggled - self.own[..., None]).view(b, self.n)
         a, c = self.a[..., None], self.c

@@ -15,12 +15,12 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import outcome
-from iomt_core.policies.base import SHARES, Policy, Sharing, Shares, with_shares
+from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.policies.base import SHARES, Policy, Shares, Sharing, with_shares
 from iomt_core.policies.dual import Prices, solve_dual
 from iomt_core.policies.price_response import PriceResponse, mean_prices, price_sample
 from iomt_core.policies.registry import POLICIES, make_policy
 from iomt_core.policies.shares import equal_shares, optimal_shares
-from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.twin.record import Draw, Record, draw, run
 
@@ -55,7 +55,7 @@ class Twin:
         if shares not in SHARES:
             raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
         self.policy: Policy = make_policy(policy, self.scenario)
-        self.shares: Shares = shares  # type: ignore[assignment]
+        self.shares: Shares = shares
 
     @property
     def done(self) -> bool:

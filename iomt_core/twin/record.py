@@ -115,9 +115,8 @@ class Record(Batch):
         }
         active = snap.active.flatten()
         flat = {name: x.reshape(-1)[active].numpy() for name, x in columns.items()}
-        kinds = pd.Categorical.from_codes(
-            snap.kind.flatten()[active].numpy().astype("int8"), categories=list(self.scenario.kind_names)
-        )
+        names = self.scenario.kind_names
+        kinds = pd.Categorical([names[n] for n in snap.kind.flatten()[active].tolist()], categories=list(names))
         return pd.DataFrame(flat).assign(kind=kinds)
 
 
@@ -146,10 +145,7 @@ def run(policy: Policy, drawn: Draw, shares: Shares = "own") -> Record:
 
 def _run_at_once(policy: Policy, drawn: Draw, shares: Shares) -> Record:
     s, snapshot = drawn.scenario, drawn.snapshot
-    if isinstance(policy, Optimum):
-        action = policy.decide(snapshot, drawn.dual)
-    else:
-        action = policy.decide(snapshot)
+    action = policy.decide(snapshot, drawn.dual) if isinstance(policy, Optimum) else policy.decide(snapshot)
     action = with_shares(action, snapshot, s, shares)
     result = outcome(snapshot, action, s)
     spent = result.energy.sum(-1).view(s.T, drawn.episodes, s.users)

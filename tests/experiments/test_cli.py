@@ -23,7 +23,19 @@ def command(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_evaluate_writes_a_summary_that_follows_from_its_decisions(tmp_path: Path) -> None:
-    done = command("evaluate", "--scenario", "drained", "--policy", "price-response", "--episodes", 3, "--seed", 5, "--out", tmp_path)
+    done = command(
+        "evaluate",
+        "--scenario",
+        "drained",
+        "--policy",
+        "price-response",
+        "--episodes",
+        3,
+        "--seed",
+        5,
+        "--out",
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
     t = pd.read_parquet(tmp_path / "decisions.parquet")
@@ -62,7 +74,9 @@ def test_scenario_prints_every_parameter_in_si_units() -> None:
 
 
 def test_own_workload_and_places_are_used(tmp_path: Path) -> None:
-    (tmp_path / "w.csv").write_text("step,user,data_kb,cycles,priority\n1,1,30,150000,2\n1,2,40,120000,3\n2,1,20,110000,1\n")
+    (tmp_path / "w.csv").write_text(
+        "step,user,data_kb,cycles,priority\n1,1,30,150000,2\n1,2,40,120000,3\n2,1,20,110000,1\n"
+    )
     (tmp_path / "p.csv").write_text("kind,x_m,y_m\nuser,1,1\nuser,50,60\nserver,40,40\n")
     done = command(
         "evaluate", "--scenario", "paper", "--policy", "nearest", "--episodes", 2, "--out", tmp_path / "out",
@@ -86,7 +100,9 @@ def test_own_workload_and_places_are_used(tmp_path: Path) -> None:
         (("--scenario", "paper", "--policy", "optimum", "--shares", "most"), "shares = 'most'"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_nothing_is_written(words: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_said_and_nothing_is_written(
+    words: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     done = command("evaluate", *words, "--out", out)
     assert done.returncode == 2

@@ -20,7 +20,9 @@ from iomt_core.scenario import PRESETS, Scenario
 from tests.wards import anywhere, random_action, steps, totals
 
 
-@pytest.mark.parametrize(("name", "most"), [("paper", 0.02), ("crowded", 0.02), ("hospital", 0.02), ("drained", 0.02), ("lecture", 0.06)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("paper", 0.02), ("crowded", 0.02), ("hospital", 0.02), ("drained", 0.02), ("lecture", 0.06)]
+)
 def test_the_optimum_is_close_to_its_own_bound(name: str, most: float) -> None:
     s = PRESETS[name]
     snapshot = steps(s, 50)
@@ -78,7 +80,9 @@ def _own_cost(tasks: list[int], w: np.ndarray, C: np.ndarray, s: Scenario) -> fl
     return sum(w[n] * C[n] * (A / f + G * s.k0 * f * f) for n, f in fs.items())
 
 
-def _server_cost(tasks: list[int], w: np.ndarray, C: np.ndarray, D: np.ndarray, P: np.ndarray, beta: np.ndarray, s: Scenario) -> float:
+def _server_cost(
+    tasks: list[int], w: np.ndarray, C: np.ndarray, D: np.ndarray, P: np.ndarray, beta: np.ndarray, s: Scenario
+) -> float:
     """Least cost of some tasks on one server: CPU in closed form, bandwidth by bisection on its multiplier."""
     A, G = s.alpha_T / s.T_max, s.alpha_E / s.E_ref
     cpu = sum(math.sqrt(w[n] * A * C[n]) for n in tasks) ** 2 / s.F_k
@@ -141,7 +145,10 @@ def test_best_shares_cannot_be_improved_by_small_changes() -> None:
         generator = torch.Generator().manual_seed(0)
         for scale in (1e-3, 1e-2, 0.1):
             for _ in range(10):
-                noise = [torch.exp(scale * torch.randn(choice.shape, generator=generator, dtype=torch.float64)) for _ in range(2)]
+                noise = [
+                    torch.exp(scale * torch.randn(choice.shape, generator=generator, dtype=torch.float64))
+                    for _ in range(2)
+                ]
                 other = Action(choice, best.cpu * noise[0], best.bandwidth * noise[1])
                 assert bool((totals(snapshot, other, s) >= least * (1 - 1e-7)).all())
 

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from iomt_core.model.outcome import outcome
-from iomt_core.policies.registry import POLICIES
+from iomt_core.policies.registry import POLICIES, make_policy
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.twin.northbound import Twin, play, why
 from iomt_core.twin.record import COLUMNS, draw, run
-from iomt_core.policies.registry import make_policy
 
 LECTURE = PRESETS["lecture"].changed(T=6)
 
@@ -106,7 +105,12 @@ def test_the_optimum_cannot_be_improved_by_moving_one_task() -> None:
 
 def test_questions_about_what_is_not_there_are_refused_in_words() -> None:
     record = play(LECTURE, "greedy", 0)
-    for question, words in (((9, 1, 1), "step = 9"), ((1, 4, 1), "user = 4"), ((1, 1, 5), "task = 5"), ((1, 0, 1), "user = 0")):
+    for question, words in (
+        ((9, 1, 1), "step = 9"),
+        ((1, 4, 1), "user = 4"),
+        ((1, 1, 5), "task = 5"),
+        ((1, 0, 1), "user = 0"),
+    ):
         with pytest.raises(ScenarioError, match=words):
             why(record, "greedy", "own", *question)
     with pytest.raises(ScenarioError, match="seed = -1"):

@@ -1,0 +1,28 @@
+"""The table of all parameters for README and docs, generated from the scenario's metadata."""
+
+from __future__ import annotations
+
+from iomt_core.scenario import PRESETS, Meta, metadata
+
+
+def parameter_table() -> str:
+    """A Markdown table, one row a parameter: field, symbol, default, allowed range, meaning, source."""
+    lines = ["| field | symbol | default | allowed | meaning | source |", "|---|---|---|---|---|---|"]
+    paper = PRESETS["paper"]
+    for name, meta in metadata().items():
+        if meta.group == "file":
+            continue
+        value = getattr(paper, name)
+        low, high = meta.low, meta.high
+        allowed = f"{meta.show(low)} to {meta.show(high)}" if low is not None and high is not None else "paper, log-distance"
+        cells = (f"`{name}`", meta.symbol, _default(value, meta), allowed, meta.meaning, meta.source)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _default(value: object, meta: Meta) -> str:
+    if isinstance(value, tuple):
+        return " to ".join(meta.show(x) for x in value)
+    if isinstance(value, (int, float)):
+        return meta.show(value)
+    return "automatic" if value is None else str(value)
