@@ -26,7 +26,7 @@ GROUP_LABELS = {
     "objective": "Objective",
     "advanced": "Advanced",
 }
-SHARE_LABELS = {"own": "the policy's own", "equal": "even", "optimal": "best for its choices"}
+SHARE_LABELS = {"own": "policy's own", "equal": "even", "optimal": "best"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
 E24 = (
     1.0,

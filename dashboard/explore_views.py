@@ -297,7 +297,7 @@ def _tasks(lab: Lab, shown: Record) -> None:
         column_order=[name for name in COLUMNS if name not in ("episode", "bound")], alt="All tasks", height=360,
     )  # fmt: skip
     st.download_button(
-        "Download as CSV", lambda: shown.table().to_csv(index=False), f"{lab.scenario.name}-{lab.policy}-decisions.csv",
+        "Download the whole episode (CSV)", lambda: shown.table().to_csv(index=False), f"{lab.scenario.name}-{lab.policy}-decisions.csv",
         "text/csv", on_click="ignore",
     )  # fmt: skip
 

@@ -57,6 +57,7 @@ function drawStep(view) {
         `${data.delay_ms[at][i][j]} ms, cost ${data.cost[at][i][j]}`;
       const task = make(svg, points ? "polygon" : "circle", {
         class: mine ? "task picked" : "task", fill: data.colours[k], tabindex: 0, role: "button", "aria-label": label,
+        ...(data.kind && !mine ? { style: `stroke:${data.kind_colours[data.kind[at][i][j]]};stroke-width:4` } : {}),
         "data-task": `${step}.${i + 1}.${j + 1}`, ...(points ? { points } : { cx: x, cy: y, r }),
       });
       make(task, "title", {}, label);
@@ -133,6 +134,11 @@ export default function (component) {
   view.data.names.forEach((name, k) => {
     const entry = html(view.legend, "span", {});
     html(entry, "i", {}).style.background = view.data.colours[k];
+    html(entry, "span", {}, name);
+  });
+  if (view.data.kind) view.data.kinds.forEach((name, n) => {
+    const entry = html(view.legend, "span", {});
+    html(entry, "i", { className: "ring" }).style.borderColor = view.data.kind_colours[n];
     html(entry, "span", {}, name);
   });
   const wanted = view.data.steps.indexOf(data.step);

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
+from iomt_core.parameter_table import parameter_table
 from iomt_core.policies.base import SHARES
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
@@ -40,6 +41,12 @@ def scenario(
 ) -> None:
     """Print the full scenario as JSON in SI units."""
     print(json.dumps(read_scenario(source).resolved(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def parameters() -> None:
+    """Print the table of all parameters as Markdown."""
+    print(parameter_table())
 
 
 @app.command()

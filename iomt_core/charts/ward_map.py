@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from iomt_core.charts.devices import used_shares
-from iomt_core.charts.style import DASHES, device_colour, device_name
+from iomt_core.charts.style import DASHES, KIND_COLOURS, device_colour, device_name
 from iomt_core.twin.record import Record
 
 DASH_ARRAYS = {"solid": "", "dash": "9 6", "dot": "2 5", "dashdot": "10 4 2 4"}
@@ -36,6 +36,7 @@ def ward_frames(record: Record) -> dict[str, Any]:
         "priority": snap.P.to(torch.int64).tolist(),
         "kind": snap.kind.tolist() if len(s.kind_names) > 1 else None,
         "kinds": list(s.kind_names),
+        "kind_colours": list(KIND_COLOURS),
         "delay_ms": _rounded(out.delay * 1e3, 3),
         "cost": _rounded(out.cost, 3),
         "cpu": _rounded(cpu, 3),

@@ -1,0 +1,40 @@
+"""One server and one Chromium for all browser tests of a worker; in CI a missing Chromium is a failure, elsewhere a skip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.lab_server import browser, chromium_path, server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if chromium_path() is None:
+        message = "no chromium on this machine: install Debian's package 'chromium'"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[str]:
+    with server() as address:
+        yield address
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    context = chromium.new_context(viewport={"width": 1500, "height": 1200}, accept_downloads=True)
+    fresh = context.new_page()
+    fresh.set_default_timeout(20_000)
+    errors: list[str] = []
+    fresh.on("pageerror", lambda error: errors.append(str(error)))
+    yield fresh
+    context.close()
+    assert not errors

@@ -1,0 +1,233 @@
+"""Explore in a real browser: change, see, play, ask why, share."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from iomt_core.scenario import PRESETS, scenario
+from iomt_core.twin.northbound import play, why
+from tests.browser.lab_server import open_page, server, settle
+
+pytestmark = pytest.mark.browser
+
+
+def metric(page: Page, label: str) -> str:
+    return page.locator("[data-testid=stMetric]", has_text=label).locator("[data-testid=stMetricValue]").inner_text()
+
+
+def slider(page: Page, label: str, group: str | None = None):  # type: ignore[no-untyped-def]
+    if group:
+        page.locator("[data-testid=stSidebar] summary", has_text=group).first.click()
+    handle = page.locator(f"[data-testid=stSidebar] input[type=range][aria-label^='{label}']").first
+    handle.wait_for(state="attached")
+    return handle
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    settle(page)
+
+
+def title(page: Page):  # type: ignore[no-untyped-def]
+    return page.locator("[data-testid=stHeading]").first
+
+
+def test_a_slider_changes_numbers_and_figures(page: Page, lab: str) -> None:
+    open_page(page, lab)
+    expect(title(page)).to_contain_text("8 users × 8 tasks, 4 servers")
+    record = play(PRESETS["paper"], "optimum", 0)
+    cost = float(record.totals.sum() / record.snapshot.weight.sum())
+    assert float(metric(page, "Cost")) == pytest.approx(cost, rel=1e-3)
+    bars = page.locator(".bound-label").first.text_content()
+    slider(page, "Edge servers").press("ArrowLeft")
+    expect(title(page)).to_contain_text("3 servers")
+    settle(page)
+    fewer = play(PRESETS["paper"].changed(servers=3), "optimum", 0)
+    expected = float(fewer.totals.sum() / fewer.snapshot.weight.sum())
+    assert float(metric(page, "Cost")) == pytest.approx(expected, rel=1e-3)
+    assert page.locator(".bound-label").first.text_content() != bars
+    assert page.locator(".ward rect.server").count() == 3
+
+
+def test_a_logarithmic_slider_and_a_pinned_scenario(page: Page, lab: str) -> None:
+    open_page(page, lab)
+    page.get_by_role("button", name="Pin").click()
+    settle(page)
+    slider(page, "Server CPU", "Computing").press("ArrowRight")
+    expect(page.get_by_text(re.compile("Server CPU 1 GHz → 1.1 GHz"))).to_be_visible()
+    settle(page)
+    delta = page.locator("[data-testid=stMetric]", has_text="Cost").locator("[data-testid=stMetricDelta]").inner_text()
+    a, b = play(PRESETS["paper"], "optimum", 0), play(PRESETS["paper"].changed(F_k=1.1e9), "optimum", 0)
+    change = float(b.totals.sum() / b.snapshot.weight.sum() - a.totals.sum() / a.snapshot.weight.sum())
+    assert float(re.sub(r"[^\d.e+-]", "", delta)) == pytest.approx(change, rel=0.02)
+    assert page.locator(".pinned").count() > 0
+
+
+def test_the_episode_plays_pauses_and_steps(page: Page, lab: str) -> None:
+    open_page(page, lab)
+    now, ward = page.locator(".ward .now"), page.locator(".ward")
+    expect(now).to_have_text("step 1 of 20")
+    before = [t.get_attribute("fill") for t in page.locator(".ward .task").all()]
+    ward.get_by_label("speed").select_option("fast")
+    ward.get_by_label("play or pause").click()
+    expect(now).to_have_text(re.compile(r"step ([5-9]|1\d) of 20"))
+    ward.get_by_label("play or pause").click()
+    settle(page)
+    stopped = now.inner_text()
+    page.wait_for_timeout(700)
+    assert now.inner_text() == stopped
+    assert [t.get_attribute("fill") for t in page.locator(".ward .task").all()] != before
+    ward.get_by_label("one step back").click()
+    expect(now).not_to_have_text(stopped)
+    settle(page)
+    step = int(re.findall(r"\d+", now.inner_text())[0])
+    expect(page.locator("[data-task]").first).to_have_attribute("data-task", re.compile(rf"^{step}\."))
+
+
+def test_a_clicked_task_tells_its_alternatives(page: Page, lab: str) -> None:
+    open_page(page, lab)
+    page.locator(".ward .task[data-task='1.3.2']").click()
+    expect(page.get_by_text("Why is task 2 of user 3 on")).to_be_visible()
+    settle(page)
+    answer = why(play(PRESETS["paper"], "optimum", 0), "optimum", "own", 1, 3, 2)
+    cost = answer.alternatives.loc[answer.chosen, "cost"]
+    expect(page.get_by_text(f"It costs {cost:.3f} there")).to_be_visible()
+    expect(page.locator("[data-testid=stDataFrame]").first).to_be_visible()
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    page.locator(".drawing .task[data-task='1.5.1']").click()
+    expect(page.get_by_text("Why is task 1 of user 5 on")).to_be_visible()
+
+
+def test_a_row_of_the_table_is_a_task_too(page: Page, lab: str) -> None:
+    open_page(page, lab)
+    page.get_by_role("tab", name="All tasks").click()
+    table = page.locator("[data-testid=stDataFrame]").last
+    table.wait_for()
+    settle(page)
+    box = table.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 12, box["y"] + 35 * 2 + 17)
+    expect(page.get_by_text(re.compile("Why is task 2 of user 1 on"))).to_be_visible()
+
+
+def test_every_tab_shows_something(page: Page, lab: str) -> None:
+    open_page(page, lab)
+    for name in ("Devices", "Shadow prices", "Fading"):
+        page.get_by_role("tab", name=name).click()
+        expect(page.locator(".js-plotly-plot").first).to_be_visible()
+        settle(page)
+    page.get_by_role("tab", name="All tasks").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the whole episode").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert len(lines) == 1 + 8 * 8 * 20
+
+
+def test_a_share_link_restores_everything_in_a_fresh_server(page: Page, lab: str, chromium: Browser) -> None:
+    open_page(page, lab)
+    choose(page, "Preset", "hospital")
+    choose(page, "Policy", "Price response")
+    slider(page, "Users").press("ArrowLeft")
+    settle(page)
+    page.locator(".ward").get_by_label("one step on").click()
+    expect(page.locator(".ward .now")).to_have_text("step 2 of 20")
+    settle(page)
+    page.locator(".ward .task[data-task='2.4.3']").click()
+    expect(page.get_by_text("Why is task 3 of user 4 on")).to_be_visible()
+    settle(page)
+    page.get_by_role("button", name="Share").click()
+    link = page.locator("[data-testid=stCode]").inner_text().strip()
+    numbers = [metric(page, label) for label in ("Mean delay", "Mean energy", "Cost", "Gap to the bound")]
+    query = link.split("?", 1)[1]
+    with server() as other:
+        context = chromium.new_context(viewport={"width": 1500, "height": 1200})
+        fresh = context.new_page()
+        open_page(fresh, f"{other}/?{query}")
+        expect(title(fresh)).to_contain_text("Price response on 7 users × 8 tasks, 4 servers")
+        expect(fresh.get_by_text("Why is task 3 of user 4 on")).to_be_visible()
+        expect(fresh.locator(".ward .now")).to_have_text("step 2 of 20")
+        assert [metric(fresh, label) for label in ("Mean delay", "Mean energy", "Cost", "Gap to the bound")] == numbers
+        context.close()
+
+
+BAD_LINKS = [
+    ({"users": "99"}, "users = 99"),
+    ({"users": "many"}, "users = 'many'"),
+    ({"F_k": "-1"}, "F_k = -1e-09 GHz"),
+    ({"F_k": "1e400"}, "F_k"),
+    ({"N0": "nan"}, "N0"),
+    ({"D": "5..1"}, "D"),
+    ({"D": "7"}, "D"),
+    ({"preset": "../../etc/passwd"}, "preset = '../../etc/passwd'"),
+    ({"policy": "<script>alert(1)</script>"}, "policy = '<script>alert(1)</script>'"),
+    ({"shares": "none"}, "shares = 'none'"),
+    ({"step": "21"}, "step = 21"),
+    ({"task": "1.9.1"}, "task = '1.9.1'"),
+    ({"task": "x"}, "task = 'x'"),
+    ({"episode_seed": "-5"}, "episode_seed = '-5'"),
+    ({"kinds": "!!!!"}, "kinds = '!!!!'"),
+    ({"workload": "eJwrSS0uAQAEXQHB"}, "workload"),
+    ({"usres": "3"}, "usres"),
+    ({"channel": "fog"}, "channel = 'fog'"),
+    ({"T": "0"}, "T = 0"),
+    ({"schema_version": "7"}, "schema_version = 7"),
+]
+
+
+@pytest.mark.parametrize(("query", "words"), BAD_LINKS)
+def test_a_bad_link_is_explained_and_the_lab_still_works(page: Page, lab: str, query: dict[str, str], words: str) -> None:
+    open_page(page, f"{lab}/?{urlencode(query)}")
+    expect(page.locator("[data-testid=stAlert]").first).to_contain_text(words)
+    assert "Traceback" not in page.content()
+    assert metric(page, "Cost")
+
+
+def test_own_files_are_taken_and_bad_ones_named_by_line(page: Page, lab: str, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good.write_text("step,user,data_kb,cycles,priority\n1,1,30,150000,2\n1,2,40,120000,3\n2,1,20,110000,1\n2,2,20,110000,1\n")
+    bad.write_text("step,user,data_kb,cycles,priority\n1,1,30,150000,2\n1,2,lots,120000,3\n")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("users: [1,\n")
+    open_page(page, lab)
+    page.locator("[data-testid=stSidebar] summary", has_text="Files and own data").click()
+    uploads = page.locator("[data-testid=stSidebar] input[type=file]")
+    uploads.nth(1).set_input_files(bad)
+    expect(page.locator("[data-testid=stAlert]").first).to_contain_text("line 3, column data_kb: 'lots'")
+    expect(title(page)).to_contain_text("8 users × 8 tasks")
+    uploads.nth(0).set_input_files(broken)
+    expect(page.locator("[data-testid=stAlert]").first).to_contain_text("broken.yaml")
+    uploads.nth(1).set_input_files(good)
+    expect(title(page)).to_contain_text("2 users × 1 task")
+    settle(page)
+    expect(page.locator(".ward .now")).to_have_text("step 1 of 2")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download scenario").click()
+    assert "workload:" in Path(download.value.path()).read_text()
+
+
+def test_collapse_and_an_empty_battery_are_said(page: Page, lab: str) -> None:
+    open_page(page, f"{lab}/?{urlencode({'preset': 'drained', 'policy': 'all-local'})}")
+    expect(page.get_by_text("This policy has collapsed: it keeps everything local")).to_be_visible()
+    choose(page, "Policy", "Random")
+    expect(page.get_by_text(re.compile(r"The episode ended in step \d+ of 20: the battery of user"))).to_be_visible()
+
+
+def test_extreme_wards_show_numbers_and_no_error(page: Page, lab: str) -> None:
+    for values in (
+        {"users": 1, "tasks": 1, "servers": 1, "T": 1},
+        {"users": 16, "tasks": 16, "servers": 8},
+        {"N0": 1e-12, "B_k": 1e11, "channel": "log-distance", "PL0": 120.0},
+        {"background": 0.9, "speed": 20.0, "burst": 0.99, "F_k": 1e7},
+    ):
+        s = scenario(values)
+        open_page(page, f"{lab}/?{urlencode({k: json.dumps(v) if not isinstance(v, str) else v for k, v in values.items()})}")
+        expect(title(page)).to_contain_text(f"{s.users} user")
+        assert page.locator("[data-testid=stException]").count() == 0
+        assert re.search(r"\d", metric(page, "Gap to the bound"))
