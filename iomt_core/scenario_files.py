@@ -60,7 +60,7 @@ def read_scenario(source: str | Path) -> Scenario:
     """A preset by name, or a YAML or JSON file. Raises `ScenarioError`."""
     if str(source) in PRESETS:
         return PRESETS[str(source)]
-    path = Path(source)
+    path = Path(str(source).replace("\x00", ""))
     if path.suffix.lower() not in (".yaml", ".yml", ".json") and not path.exists():
         raise ScenarioError(
             f"scenario = {str(source)!r} is neither a preset ({', '.join(PRESETS)}) nor a .yaml, .yml or .json file."
@@ -238,8 +238,8 @@ def _unpack(key: str, text: str) -> Any:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         unpacker = zlib.decompressobj()
         content = unpacker.decompress(raw, LARGEST_PACKED)
-        if not unpacker.eof:
-            raise ScenarioError(f"{key} in the link is cut off or larger than {LARGEST_PACKED / 1e6:g} MB.")
-        return json.loads(content)
+        if unpacker.eof:
+            return json.loads(content)
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         raise ScenarioError(f"{key} = {text[:40]!r} in the link cannot be read: the link is damaged.") from None
+    raise ScenarioError(f"{key} in the link is cut off or larger than {LARGEST_PACKED / 1e6:g} MB.")

@@ -142,7 +142,7 @@ def test_a_share_link_restores_everything_in_a_fresh_server(page: Page, lab: str
     page.locator(".ward .task[data-task='2.4.3']").click()
     expect(page.get_by_text("Why is task 3 of user 4 on")).to_be_visible()
     settle(page)
-    page.get_by_role("button", name="Share").click()
+    page.get_by_test_id("stPopoverButton").click()
     link = page.locator("[data-testid=stCode]").inner_text().strip()
     numbers = [metric(page, label) for label in ("Mean delay", "Mean energy", "Cost", "Gap to the bound")]
     query = link.split("?", 1)[1]
@@ -182,7 +182,9 @@ BAD_LINKS = [
 
 
 @pytest.mark.parametrize(("query", "words"), BAD_LINKS)
-def test_a_bad_link_is_explained_and_the_lab_still_works(page: Page, lab: str, query: dict[str, str], words: str) -> None:
+def test_a_bad_link_is_explained_and_the_lab_still_works(
+    page: Page, lab: str, query: dict[str, str], words: str
+) -> None:
     open_page(page, f"{lab}/?{urlencode(query)}")
     expect(page.locator("[data-testid=stAlert]").first).to_contain_text(words)
     assert "Traceback" not in page.content()
@@ -191,7 +193,9 @@ def test_a_bad_link_is_explained_and_the_lab_still_works(page: Page, lab: str, q
 
 def test_own_files_are_taken_and_bad_ones_named_by_line(page: Page, lab: str, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
-    good.write_text("step,user,data_kb,cycles,priority\n1,1,30,150000,2\n1,2,40,120000,3\n2,1,20,110000,1\n2,2,20,110000,1\n")
+    good.write_text(
+        "step,user,data_kb,cycles,priority\n1,1,30,150000,2\n1,2,40,120000,3\n2,1,20,110000,1\n2,2,20,110000,1\n"
+    )
     bad.write_text("step,user,data_kb,cycles,priority\n1,1,30,150000,2\n1,2,lots,120000,3\n")
     broken = tmp_path / "broken.yaml"
     broken.write_text("users: [1,\n")
@@ -227,7 +231,9 @@ def test_extreme_wards_show_numbers_and_no_error(page: Page, lab: str) -> None:
         {"background": 0.9, "speed": 20.0, "burst": 0.99, "F_k": 1e7},
     ):
         s = scenario(values)
-        open_page(page, f"{lab}/?{urlencode({k: json.dumps(v) if not isinstance(v, str) else v for k, v in values.items()})}")
+        open_page(
+            page, f"{lab}/?{urlencode({k: json.dumps(v) if not isinstance(v, str) else v for k, v in values.items()})}"
+        )
         expect(title(page)).to_contain_text(f"{s.users} user")
         assert page.locator("[data-testid=stException]").count() == 0
         assert re.search(r"\d", metric(page, "Gap to the bound"))
