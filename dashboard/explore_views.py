@@ -296,9 +296,9 @@ def _tasks(lab: Lab, shown: Record) -> None:
         table, hide_index=True, key="tasks_table", on_select=chosen, selection_mode="single-row", column_config=units,
         column_order=[name for name in COLUMNS if name not in ("episode", "bound")], alt="All tasks", height=360,
     )  # fmt: skip
+    file = f"{lab.scenario.name}-{lab.policy}-decisions.csv"
     st.download_button(
-        "Download the whole episode (CSV)", lambda: shown.table().to_csv(index=False), f"{lab.scenario.name}-{lab.policy}-decisions.csv",
-        "text/csv", on_click="ignore",
+        "Download the whole episode (CSV)", lambda: shown.table().to_csv(index=False), file, "text/csv", on_click="ignore"
     )  # fmt: skip
 
 

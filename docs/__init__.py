@@ -1,0 +1,1 @@
+"""Pictures for the documentation, and the script that takes them."""

@@ -203,7 +203,7 @@ def test_tables_from_spreadsheets_are_read_as_they_come() -> None:
 
 @pytest.mark.parametrize("source", ["nowhere", "missing.yaml", "/", "a\x00b.yaml"])
 def test_a_source_that_is_not_there_is_named(source: str) -> None:
-    with pytest.raises(ScenarioError, match="scenario =|cannot be read"):
+    with pytest.raises(ScenarioError, match=r"scenario =|cannot be read"):
         read_scenario(source)
 
 

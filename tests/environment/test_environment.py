@@ -93,7 +93,9 @@ def test_observations_are_scaled_named_and_ones_own(name: str) -> None:
     assert len(names(s)) == size(s)
     assert float(seen.min()) >= 0
     assert float(seen.max()) <= 1.2
-    others = {f: torch.cat([getattr(snapshot, f)[:, :1], getattr(snapshot, f)[:, 1:].flip(1) * 3], 1) for f in ("D", "C", "P")}
+    others = {
+        f: torch.cat([getattr(snapshot, f)[:, :1], getattr(snapshot, f)[:, 1:].flip(1) * 3], 1) for f in ("D", "C", "P")
+    }
     assert torch.equal(observe(replace(snapshot, **others), s)[:, 0], seen[:, 0])
 
 

@@ -52,7 +52,10 @@ def test_its_numbers_are_the_environments() -> None:
     env.reset(seed=5)
     while env.agents:
         actions = {agent: env.action_space(agent).sample() for agent in env.agents}
-        joint = [torch.stack([torch.as_tensor(actions[a][f]) for a in env.agents])[None] for f in ("choice", "cpu", "bandwidth")]
+        joint = [
+            torch.stack([torch.as_tensor(actions[a][f]) for a in env.agents])[None]
+            for f in ("choice", "cpu", "bandwidth")
+        ]
         done = plain.step(Action(*joint))
         agents = list(env.agents)
         _, rewards, terminated, truncated, infos = env.step(actions)

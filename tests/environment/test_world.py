@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_background_load_takes_its_share_on_average(level: float) -> None:
 def test_walkers_keep_their_speed_and_the_ward() -> None:
     s = PRESETS["paper"].changed(speed=7.0, step_time=2.0, T=60)
     steps = World(s, world_seeds(0, 0, 20)).episode()
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in itertools.pairwise(steps):
         moved = (after.users_xy - before.users_xy).norm(dim=-1)
         assert float(moved.max()) <= 14 * (1 + 1e-9)
         assert float(moved.median()) == pytest.approx(14, rel=1e-6)

@@ -24,7 +24,8 @@ from tests.model.reference import scaled_exp1 as reference_exp1
 from tests.wards import anywhere, random_action, steps
 
 RAGGED = PRESETS["paper"].changed(
-    workload=tuple(WorkloadTask(step=1 + n % 2, user=1 + n % 5, D=2e5 + n, C=1e5 + n, P=1 + n % 3) for n in range(13)), users=6
+    workload=tuple(WorkloadTask(step=1 + n % 2, user=1 + n % 5, D=2e5 + n, C=1e5 + n, P=1 + n % 3) for n in range(13)),
+    users=6,
 )
 DYNAMIC = PRESETS["hospital"].changed(background=0.4, speed=3.0, burst=0.7)
 WARDS = {
@@ -51,7 +52,12 @@ def test_the_model_equals_the_equations(name: str, dtype: torch.dtype, tolerance
                 for i, j in places
             ]  # fmt: skip
             expected = priced(
-                tasks, s, snapshot.P_tr[b].tolist(), snapshot.distance[b].tolist(), snapshot.F_k[b].tolist(), snapshot.B_k[b].tolist()
+                tasks,
+                s,
+                snapshot.P_tr[b].tolist(),
+                snapshot.distance[b].tolist(),
+                snapshot.F_k[b].tolist(),
+                snapshot.B_k[b].tolist(),
             )
             for (i, j), (delay, energy, cost, missed) in zip(places, expected, strict=True):
                 assert float(found.delay[b, i, j]) == pytest.approx(delay, rel=tolerance)
