@@ -70,6 +70,7 @@ def sidebar(lab: Lab) -> None:
                     for name, meta in metadata().items():
                         if meta.group == group:
                             _control(lab, name, meta, locked.get(name))
+        st.caption("ᴬ An assumption of this lab: the paper gives no value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
             with box:
@@ -135,6 +136,8 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
 
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit
     label = f"{meta.label}" + (f", {unit}" if unit else "")
+    if meta.source == "assumption":
+        label += " ᴬ"
     source = "an assumption" if meta.source == "assumption" else meta.source
     allowed = f" Allowed: {meta.allowed()}." if meta.allowed() else ""
     explained = (

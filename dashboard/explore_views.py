@@ -19,7 +19,7 @@ from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Shares
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import Scenario, ScenarioError, metadata
-from iomt_core.twin.northbound import play, why
+from iomt_core.twin.northbound import Why, play, why
 from iomt_core.twin.record import COLUMNS, Record
 
 PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
@@ -69,6 +69,7 @@ def headline(lab: Lab, shown: Record) -> None:
         column.metric(
             label, f"{_figure(now[key] * factor)} {unit}".strip(), delta, border=True, help=text,
             delta_color="inverse" if delta and not delta.startswith("±") else "off",
+            delta_arrow="off" if delta and delta.startswith("±") else "auto",
         )  # fmt: skip
     if p is not None:
         changes = _differences(p.scenario, lab.scenario)
@@ -155,51 +156,45 @@ def _pick(lab: Lab, point: Any) -> None:
 
 def policies(lab: Lab) -> None:
     """All policies on this ward and seed, with the bound as a line."""
-    results = {name: _figures(lab.scenario, name, lab.seed, _shares_for(lab, name)) for name in POLICIES}
-    costs = {POLICIES[name].label: values["cost"] for name, values in results.items()}
-    bound = results["optimum"]["lower_bound"]
+    results = {POLICIES[n].label: _figures(lab.scenario, n, lab.seed, _shares_for(lab, n)) for n in POLICIES}
     pinned = None
     if lab.pinned is not None:
         p = lab.pinned
         pinned = {
-            POLICIES[name].label: _figures(p.scenario, name, p.seed, p.shares if name == p.policy else "own")["cost"]
-            for name in POLICIES
+            POLICIES[n].label: _figures(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
+            for n in POLICIES
         }
-    policy_bars(comparison.policy_bars(costs, bound, POLICIES[lab.policy].label, pinned))
+    policy_bars(comparison.policy_bars(results, POLICIES["optimum"].label, POLICIES[lab.policy].label, pinned))
 
 
 def _shares_for(lab: Lab, name: str) -> Shares:
     return lab.shares if name == lab.policy else "own"
 
 
-def selected_task(lab: Lab, shown: Record) -> None:
-    """Why the selected task went where it went."""
+def selected_task(lab: Lab, shown: Record) -> Why | None:
+    """Why the selected task went where it went, in words and a figure."""
     if lab.picked is None:
         st.info(
             "Click a task (a small dot on the map, a bar, or a row below) to see why it runs where it runs.",
             icon=":material/touch_app:",
         )
-        return
+        return None
     step, user, task = lab.picked
     try:
         answer = why(shown, lab.policy, lab.shares, step, user, task)
     except ScenarioError as error:
         st.info(str(error))
-        return
+        return None
     frame = answer.alternatives
     chosen, best = frame.loc[answer.chosen], frame.iloc[int(frame["cost"].to_numpy().argmin())]
     ward_best = frame.iloc[int(frame["ward_change"].to_numpy().argmin())]
     st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
-    own = (
-        "which is also the cheapest for itself"
-        if best["choice"] == answer.chosen
-        else (f"though {best['device']} would cost the task itself only {best['cost']:.3f}")
-    )
-    ward_words = (
-        "no other device would make the ward's total lower"
-        if ward_best["ward_change"] > -1e-9
-        else (f"moving it to {ward_best['device']} would lower the ward's total by {-ward_best['ward_change']:.4f}")
-    )
+    own = f"though {best['device']} would cost the task itself only {best['cost']:.3f}"
+    if best["choice"] == answer.chosen:
+        own = "which is also the cheapest for itself"
+    ward_words = f"moving it to {ward_best['device']} would lower the ward's total by {-ward_best['ward_change']:.4f}"
+    if ward_best["ward_change"] > -1e-9:
+        ward_words = "no other device would make the ward's total lower"
     st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {ward_words}.")
     st.plotly_chart(
         task_charts.alternatives(frame),
@@ -207,7 +202,13 @@ def selected_task(lab: Lab, shown: Record) -> None:
         config=PLOT,
         alt="Delay and energy of the task on every device.",
     )
-    st.dataframe(_alternatives_table(frame), hide_index=True, key="alternatives_table", alt="The task's alternatives")
+    return answer
+
+
+def alternatives_table(answer: Why) -> None:
+    """The alternatives in full, and what was kept fixed."""
+    table = _alternatives_table(answer.alternatives)
+    st.dataframe(table, hide_index=True, key="alternatives_table", alt="The task's alternatives")
     rule = {
         "equal": "Every device's shares are even, dealt anew for each alternative.",
         "optimal": "Every device's shares are the best for the choices, found anew for each alternative.",

@@ -18,7 +18,7 @@ export default function (component) {
     const bar = make(svg, "rect", { class: entry.selected ? "bar chosen" : "bar", x: left, y: y + 2, width: Math.max(1, end - left), height: row - 10 });
     make(bar, "title", {}, `${entry.label}: cost ${entry.value}`);
     const inside = end > (left + width) / 2;
-    make(svg, "text", { class: inside && entry.selected ? "value on" : "value", x: inside ? end - 8 : end + 12, y: y + 18,
+    make(svg, "text", { class: !inside ? "value" : entry.selected ? "value on" : "value in", x: inside ? end - 8 : end + 12, y: y + 18,
       "text-anchor": inside ? "end" : "start" }, entry.text);
     if (entry.pinned !== null) {
       const at = x(entry.pinned), middle = y + row / 2 - 3;

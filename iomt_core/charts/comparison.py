@@ -11,14 +11,22 @@ LONGEST = 3.2
 
 
 def policy_bars(
-    costs: Mapping[str, float], bound: float, selected: str, pinned: Mapping[str, float] | None = None
+    results: Mapping[str, Mapping[str, Any]], best: str, selected: str, pinned: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """Priority-weighted mean cost a policy, by label; `pinned` are the costs of the pinned scenario."""
+    """Priority-weighted mean cost a policy, by label; `results` are the summaries of `experiments.evaluation`.
+
+    The line is the bound over the steps that `best` played. A policy whose battery ran empty played fewer: its gap is to
+    the bound of its own steps, and its text says how many they were. `pinned` are the costs of the pinned scenario.
+    """
+    bound = results[best]["lower_bound"]
+    most = max(result["steps"] for result in results.values())
     end = LONGEST * bound
     rows = []
-    for label, cost in costs.items():
-        gap = cost / bound - 1
+    for label, result in results.items():
+        cost, gap = result["cost"], result["gap"]
         text = f"{cost:.4f} (+{gap:.1%})" if gap < 10 else f"{cost:.4g} (× {gap + 1:.3g})"
+        if result["steps"] < most:
+            text += f", only {result['steps']} steps"
         rows.append(
             {
                 "label": label,

@@ -82,7 +82,15 @@ def alternatives(frame: pd.DataFrame) -> go.Figure:
         "height": 260,
         "barmode": "group",
         "yaxis": {"title": {"text": "delay (ms)"}},
-        "yaxis2": {"title": {"text": "energy (µJ), hatched"}, "overlaying": "y", "side": "right", "showgrid": False},
+        "yaxis2": {
+            "title": {"text": "energy (µJ), hatched"},
+            "overlaying": "y",
+            "side": "right",
+            "showgrid": False,
+            "tickmode": "auto",
+            "nticks": 6,
+            "rangemode": "tozero",
+        },
         "margin": {"l": 52, "r": 52, "t": 8, "b": 36},
         "showlegend": False,
     }

@@ -202,7 +202,7 @@ def _moved(tiled: Snapshot, action: Action, i: int, j: int, rule: Sharing, s: Sc
     return Action(choice, action.cpu.repeat(count, 1, 1), action.bandwidth.repeat(count, 1, 1))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _episode(s: Scenario, seed: int) -> tuple[Draw, Prices]:
     """One certified episode and the ward's mean prices, solved for in one batch; every policy is shown on the same."""
     drawn = draw(s, checked_seed(seed), certify=False)
@@ -211,7 +211,7 @@ def _episode(s: Scenario, seed: int) -> tuple[Draw, Prices]:
     return replace(drawn, dual=dual.worlds(slice(0, steps))), mean_prices(dual.prices.worlds(slice(steps, None)))
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=40)
 def play(s: Scenario, policy: str, seed: int, shares: Shares = "own") -> Record:
     """One whole episode under a policy: what a page shows; kept for the next who asks. Raises `ScenarioError`."""
     if shares not in SHARES:

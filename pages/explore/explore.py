@@ -53,7 +53,9 @@ def main() -> None:
         views.ward(lab, record)
     with right:
         views.policies(lab)
-        views.selected_task(lab, record)
+        answer = views.selected_task(lab, record)
+    if answer is not None:
+        views.alternatives_table(answer)
     views.details(lab, record)
 
 
