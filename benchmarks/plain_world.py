@@ -1,14 +1,14 @@
-"""One environment step written plainly, task by task: the same physics as `iomt_core`, and what its speed is held against.
+"""One environment step written plainly, one task at a time: what the speed of `iomt_core` is held against.
 
-Lists, floats, `math`, `random.Random`, and `scipy.special.exp1` in eq. (6). The paper's channel, fixed places, Table II's
-uniform tasks.
+The same physics and the same results a task, in lists, floats, `math` and `random.Random`, with `scipy.special.exp1` in
+eq. (6). For the paper's ward: its channel, users that stay where they are, Table II's uniform tasks.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from scipy.special import exp1
 
@@ -17,25 +17,48 @@ from iomt_core.scenario import Scenario
 
 @dataclass
 class Task:
-    """A task and what its user asks for: device 0 is the user's own, k is server k."""
+    """What has to be computed; D in bit, C in cycle."""
 
-    D: float  # bit
-    C: float  # cycle
+    D: float
+    C: float
     P: int
-    choice: int = 0
-    cpu: float = 0.0
-    bandwidth: float = 0.0
+    weight: float
+
+
+@dataclass
+class Request:
+    """Where a task shall run (0 local, k server k), and the shares of that device asked for."""
+
+    choice: int
+    cpu: float
+    bandwidth: float
+
+
+@dataclass
+class Result:
+    """What became of a task; SI units."""
+
+    f: float
+    b: float
+    rate: float
+    delay_tx: float
+    delay_exe: float
+    delay: float
+    energy: float
+    cost: float
+    missed: bool
+    reward: float
 
 
 @dataclass
 class User:
-    """A user; `beta` is the unit-SNR bandwidth of the link to each server, Hz."""
+    """A user, with the unit-SNR bandwidth of the link to each server in Hz."""
 
-    F: float  # cycle/s
-    P_tr: float  # W
-    battery: float  # J
+    F: float
+    P_tr: float
+    battery: float
     beta: list[float]
-    tasks: list[Task] = field(default_factory=list)
+    tasks: list[Task]
 
 
 @dataclass
@@ -46,15 +69,20 @@ class Server:
     B: float
 
 
-@dataclass
-class Priced:
-    """What became of one task: s, J, and dimensionless."""
+def execution_delay(C: float, f: float) -> float:
+    """Eq. (1), s."""
+    return C / f
 
-    delay: float
-    energy: float
-    cost: float
-    missed: bool
-    reward: float
+
+def execution_energy(C: float, f: float, k0: float) -> float:
+    """Eq. (2), J."""
+    return k0 * f**2 * C
+
+
+def mean_rate(b: float, beta: float) -> float:
+    """Eq. (6), bit/s."""
+    x = b / beta
+    return b / math.log(2) * math.exp(x) * float(exp1(x))
 
 
 class PlainWorld:
@@ -62,57 +90,71 @@ class PlainWorld:
 
     def __init__(self, s: Scenario, users: list[User], servers: list[Server], rng: random.Random) -> None:
         self.s, self.users, self.servers, self.rng = s, users, servers, rng
-        self.alive = True
+        self.t, self.terminated, self.truncated = 0, False, False
 
     def draw_tasks(self) -> None:
         """Fresh tasks for everyone, uniform over the scenario's ranges."""
-        s, rng = self.s, self.rng
         for user in self.users:
-            user.tasks = [Task(rng.uniform(*s.D), rng.uniform(*s.C), rng.randint(*s.P)) for _ in range(s.tasks)]
+            user.tasks = [self.draw_task() for _ in range(self.s.tasks)]
 
-    def step(self, actions: list[list[tuple[int, float, float]]]) -> tuple[list[list[Priced]], list[float]]:
-        """Prices everyone's (choice, cpu, bandwidth) a task and charges the batteries; outcomes and a reward a user."""
-        s = self.s
-        cpu_asked = [0.0] * len(self.servers)
-        band_asked = [0.0] * len(self.servers)
-        own_asked = [0.0] * len(self.users)
-        for i, (user, wanted) in enumerate(zip(self.users, actions, strict=True)):
-            for task, (task.choice, task.cpu, task.bandwidth) in zip(user.tasks, wanted, strict=True):
-                if task.choice == 0:
-                    own_asked[i] += task.cpu
+    def draw_task(self) -> Task:
+        """One task."""
+        s, rng = self.s, self.rng
+        P = rng.randint(*s.P)
+        return Task(rng.uniform(*s.D), rng.uniform(*s.C), P, P / s.mean_P)
+
+    def step(self, requests: list[list[Request]]) -> tuple[list[list[Result]], list[float]]:
+        """Prices everyone's requests and charges the batteries: a result a task and a reward a user."""
+        own, F, B = self.scaled(requests)
+        results = [
+            [self.price(user, task, request, f, F, B) for task, request in zip(user.tasks, wanted, strict=True)]
+            for user, wanted, f in zip(self.users, requests, own, strict=True)
+        ]
+        rewards = []
+        for user, row in zip(self.users, results, strict=True):
+            user.battery -= sum(result.energy for result in row)
+            rewards.append(sum(result.reward * task.weight for result, task in zip(row, user.tasks, strict=True)))
+        self.t += 1
+        self.terminated = any(user.battery < 0 for user in self.users)
+        self.truncated = self.t >= self.s.T and not self.terminated
+        return results, rewards
+
+    def scaled(self, requests: list[list[Request]]) -> tuple[list[float], list[float], list[float]]:
+        """What a share of 1 gets: of each own CPU, each server's CPU and each server's bandwidth (C2-C4)."""
+        own = [0.0] * len(self.users)
+        cpu = [0.0] * len(self.servers)
+        bandwidth = [0.0] * len(self.servers)
+        for i, wanted in enumerate(requests):
+            for request in wanted:
+                if request.choice == 0:
+                    own[i] += request.cpu
                 else:
-                    cpu_asked[task.choice - 1] += task.cpu
-                    band_asked[task.choice - 1] += task.bandwidth
-        F = [server.F / max(1.0, asked) for server, asked in zip(self.servers, cpu_asked, strict=True)]
-        B = [server.B / max(1.0, asked) for server, asked in zip(self.servers, band_asked, strict=True)]
-        outcomes, rewards = [], []
-        for user, asked in zip(self.users, own_asked, strict=True):
-            own = user.F / max(1.0, asked)
-            priced = [self.price(user, task, own, F, B) for task in user.tasks]
-            user.battery -= sum(one.energy for one in priced)
-            outcomes.append(priced)
-            rewards.append(sum(one.reward * task.P for one, task in zip(priced, user.tasks, strict=True)) / s.mean_P)
-        self.alive = all(user.battery >= 0 for user in self.users)
-        return outcomes, rewards
+                    cpu[request.choice - 1] += request.cpu
+                    bandwidth[request.choice - 1] += request.bandwidth
+        return (
+            [user.F / max(1.0, asked) for user, asked in zip(self.users, own, strict=True)],
+            [server.F / max(1.0, asked) for server, asked in zip(self.servers, cpu, strict=True)],
+            [server.B / max(1.0, asked) for server, asked in zip(self.servers, bandwidth, strict=True)],
+        )
 
-    def price(self, user: User, task: Task, own: float, F: list[float], B: list[float]) -> Priced:
-        """Eqs. (1), (2), (6)-(10) of one task; `own`, `F` and `B` are what a share of 1 gets."""
+    def price(self, user: User, task: Task, request: Request, own: float, F: list[float], B: list[float]) -> Result:
+        """Eqs. (1), (2), (6)-(10), cost and reward of one task."""
         s = self.s
-        if task.choice == 0:
-            f = task.cpu * own
-            delay = task.C / f
-            energy = s.k0 * f**2 * task.C
+        if request.choice == 0:
+            f, b, rate, delay_tx = request.cpu * own, 0.0, 0.0, 0.0
+            energy = execution_energy(task.C, f, s.k0)
         else:
-            k = task.choice - 1
-            b = task.bandwidth * B[k]
-            x = b / user.beta[k]
-            rate = b / math.log(2) * math.exp(x) * float(exp1(x))
-            transmission = task.D / rate
-            delay = transmission + task.C / (task.cpu * F[k])
-            energy = user.P_tr * transmission
+            k = request.choice - 1
+            f, b = request.cpu * F[k], request.bandwidth * B[k]
+            rate = mean_rate(b, user.beta[k])
+            delay_tx = task.D / rate
+            energy = user.P_tr * delay_tx
+        delay_exe = execution_delay(task.C, f)
+        delay = delay_tx + delay_exe
         cost = s.alpha_T * delay / s.T_max + s.alpha_E * energy / s.E_ref
         missed = delay > s.T_max
-        return Priced(delay, energy, cost, missed, 0.0 if missed else max(0.0, 1.0 - cost))
+        reward = 0.0 if missed else max(0.0, 1.0 - cost)
+        return Result(f, b, rate, delay_tx, delay_exe, delay, energy, cost, missed, reward)
 
     def observe(self) -> list[list[float]]:
         """Each user's observation, eq. (14)."""
@@ -126,18 +168,3 @@ class PlainWorld:
             + servers
             for user in self.users
         ]
-
-
-def random_world(s: Scenario, seed: int) -> PlainWorld:
-    """A world of its own: users and servers anywhere in the ward, eqs. (4) (5) for their links."""
-    rng = random.Random(seed)
-    servers = [Server(s.F_k, s.B_k) for _ in range(s.servers)]
-    places = [(rng.uniform(0, s.area), rng.uniform(0, s.area)) for _ in range(s.servers)]
-    users = []
-    for _ in range(s.users):
-        x, y, power = rng.uniform(0, s.area), rng.uniform(0, s.area), rng.uniform(*s.P_tr)
-        loss = [s.PL0 + 10 * s.eta * math.log10(max(math.dist((x, y), place), s.d0) / s.d0) for place in places]
-        users.append(User(s.F_i, power, s.Cap, [power / pl**2 * s.sigma2 / s.N0 for pl in loss]))
-    world = PlainWorld(s, users, servers, rng)
-    world.draw_tasks()
-    return world

@@ -14,7 +14,9 @@ def parameter_table() -> str:
             continue
         value = getattr(paper, name)
         low, high = meta.low, meta.high
-        allowed = f"{meta.show(low)} to {meta.show(high)}" if low is not None and high is not None else "paper, log-distance"
+        allowed = (
+            f"{meta.show(low)} to {meta.show(high)}" if low is not None and high is not None else "paper, log-distance"
+        )
         cells = (f"`{name}`", meta.symbol, _default(value, meta), allowed, meta.meaning, meta.source)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)

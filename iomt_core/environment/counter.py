@@ -7,6 +7,7 @@ generators"), applied to the key and to each counter.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
@@ -40,9 +41,10 @@ def _wrapped(value: int) -> int:
 
 def _mix_(z: Tensor) -> Tensor:
     """SplitMix64's finaliser, in place; int64 arithmetic wraps, and the masks make the shifts logical."""
-    z.bitwise_xor_((z >> 30).bitwise_and_((1 << 34) - 1)).mul_(MIX_1)
-    z.bitwise_xor_((z >> 27).bitwise_and_((1 << 37) - 1)).mul_(MIX_2)
-    return z.bitwise_xor_((z >> 31).bitwise_and_((1 << 33) - 1))
+    shifted = torch.empty_like(z)
+    z.bitwise_xor_(torch.bitwise_right_shift(z, 30, out=shifted).bitwise_and_((1 << 34) - 1)).mul_(MIX_1)
+    z.bitwise_xor_(torch.bitwise_right_shift(z, 27, out=shifted).bitwise_and_((1 << 37) - 1)).mul_(MIX_2)
+    return z.bitwise_xor_(torch.bitwise_right_shift(z, 31, out=shifted).bitwise_and_((1 << 33) - 1))
 
 
 @lru_cache(maxsize=32)
@@ -50,26 +52,61 @@ def _counters(count: int, device: torch.device) -> Tensor:
     return torch.arange(1, count + 1, device=device) * GOLDEN
 
 
+def keys(seeds: Tensor, stream: Stream, steps: range) -> Tensor:
+    """The key of every world in each of the `steps` of a stream, (len(steps), B) int64."""
+    key = _mix_(seeds + _wrapped(GOLDEN * (int(stream) + 1)))
+    offsets = torch.tensor([_wrapped(step * MIX_1) for step in steps], device=seeds.device)
+    return _mix_(key + offsets[:, None])
+
+
+def keyed_bits(key: Tensor, count: int) -> Tensor:
+    """64 random bits for each of `count` counters of every key; (B,) int64 -> (B, count) int64."""
+    return _mix_(key[:, None] + _counters(count, key.device))
+
+
 def bits(seeds: Tensor, stream: Stream, step: int, count: int) -> Tensor:
     """64 random bits for each of `count` counters of every world; `seeds` (B,) int64 -> (B, count) int64."""
-    key = _mix_(seeds + _wrapped(GOLDEN * (int(stream) + 1)))
-    key = _mix_(key + _wrapped(step * MIX_1))
-    return _mix_(key[:, None] + _counters(count, seeds.device))
+    return keyed_bits(keys(seeds, stream, range(step, step + 1))[0], count)
 
 
-def step_key(seeds: Tensor, step: int) -> Tensor:
-    """A seed for every world and step, (B,) int64."""
-    return _mix_(seeds + _wrapped((step + 1) * MIX_2))
+def step_keys(seeds: Tensor, steps: range) -> Tensor:
+    """A seed for every world and step, (len(steps), B) int64."""
+    offsets = torch.tensor([_wrapped((step + 1) * MIX_2) for step in steps], device=seeds.device)
+    return _mix_(seeds + offsets[:, None])
 
 
 def parts(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Three uniforms in (0, 1) of 21 bits each a counter, from one mixing; each (B, count)."""
-    z = bits(seeds, stream, step, count)
-    mask, scale = (1 << PART_BITS) - 1, 2.0**-PART_BITS
-    first = (z & mask).to(dtype).add_(0.5).mul_(scale)
-    second = ((z >> PART_BITS) & mask).to(dtype).add_(0.5).mul_(scale)
-    third = ((z >> 2 * PART_BITS) & mask).to(dtype).add_(0.5).mul_(scale)
-    return first, second, third
+    unit = Span.of(0.0, 1.0, dtype, seeds.device)
+    return keyed_parts(keys(seeds, stream, range(step, step + 1))[0], (unit, unit, unit), count)
+
+
+@dataclass(frozen=True)
+class Span:
+    """The range of a uniform number of 21 bits: number n stands for `start` + n · `unit`."""
+
+    start: Tensor  # of no dimension: it lends the result its dtype, so that one pass converts and scales
+    unit: float
+
+    @classmethod
+    def of(cls, low: float, high: float, dtype: torch.dtype, device: torch.device) -> Span:
+        """`low` to `high`, both excluded."""
+        unit = (high - low) * 2.0**-PART_BITS
+        return cls(torch.tensor(low + unit / 2, dtype=dtype, device=device), unit)
+
+
+def keyed_parts(key: Tensor, spans: tuple[Span, Span, Span], count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Uniforms over three spans a counter, from one mixing of a key of `keys`; each (B, count)."""
+    z = keyed_bits(key, count)
+    part, mask = torch.empty_like(z), (1 << PART_BITS) - 1
+    first, second, third = spans
+    return (
+        torch.add(first.start, torch.bitwise_and(z, mask, out=part), alpha=first.unit),
+        torch.add(
+            second.start, torch.bitwise_and(z.bitwise_right_shift_(PART_BITS), mask, out=part), alpha=second.unit
+        ),
+        torch.add(third.start, z.bitwise_right_shift_(PART_BITS).bitwise_and_(mask), alpha=third.unit),
+    )
 
 
 def uniform(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> Tensor:

@@ -60,12 +60,13 @@ class Environment:
         now = self.snapshot
         result = outcome(now, action, s)
         left = now.battery - result.energy.sum(-1)
-        terminated = self.alive & (left < 0).any(-1)
-        agent_reward = (result.reward * now.weight).sum(-1) * self.alive[:, None]
+        terminated = (left < 0).any(-1).logical_and_(self.alive)
+        going_on = self.alive & ~terminated
+        agent_reward = (result.reward * now.weight).sum(-1).mul_(self.alive[:, None])
         self.t += 1
-        truncated = self.alive & ~terminated & (self.t >= s.T)
+        truncated = going_on if self.t >= s.T else torch.zeros_like(going_on)
         done = Transition(result, agent_reward.sum(-1), agent_reward, self.alive, terminated, truncated)
-        self.alive = self.alive & ~terminated
+        self.alive = going_on
         if self.t < s.T:
             self._moving = self._world.advance(self._moving, self.t)
             self.snapshot = self._world.snapshot(self._moving, self.t, battery=left.clamp_min_(0.0))

@@ -35,15 +35,16 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
     """
     b, u, j, k = snapshot.shape
     seen = snapshot.D.new_empty(b, u, size(s))
+    P = snapshot.P if snapshot.complete else snapshot.P * snapshot.active
     torch.mul(snapshot.D, 1 / s.data_span[1], out=seen[..., :j])
     torch.mul(snapshot.C, 1 / s.cycle_span[1], out=seen[..., j : 2 * j])
-    torch.mul(snapshot.P * snapshot.active, 1 / s.priority_span[1], out=seen[..., 2 * j : 3 * j])
-    seen[..., 3 * j] = snapshot.P_tr / s.P_tr[1]
-    seen[..., 3 * j + 1] = snapshot.battery / s.Cap
-    seen[..., 3 * j + 2] = snapshot.F_i / s.F_i
+    torch.mul(P, 1 / s.priority_span[1], out=seen[..., 2 * j : 3 * j])
     end = 3 * j + 3
-    seen[..., end : end + k] = (snapshot.B_k / s.B_k)[:, None]
-    seen[..., end + k : end + 2 * k] = (snapshot.F_k / s.F_k)[:, None]
+    torch.mul(snapshot.P_tr, 1 / s.P_tr[1], out=seen[..., end - 3])
+    torch.mul(snapshot.battery, 1 / s.Cap, out=seen[..., end - 2])
+    torch.mul(snapshot.F_i, 1 / s.F_i, out=seen[..., end - 1])
+    servers = torch.cat([snapshot.B_k / s.B_k, snapshot.F_k / s.F_k], dim=1)
+    seen[..., end : end + 2 * k] = servers[:, None]
     if s.channel == "log-distance":
         seen[..., end + 2 * k :] = efficiency(snapshot, s)
     return seen

@@ -61,7 +61,9 @@ class WardEnv(ParallelEnv):
         """The agent's action space; always the same object."""
         return self.action_spaces[agent]
 
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """A new episode: the first of `seed` if one is given, else the next of the present seed."""
         if seed is None:
             self._episode += 1

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from iomt_core.environment import counter
-from iomt_core.environment.counter import Stream
+from iomt_core.environment.counter import Span, Stream
 from iomt_core.model.channel import unit_snr_bandwidth
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.scenario import Scenario
@@ -58,6 +58,9 @@ class World:
         self._links: tuple[Tensor, Tensor] | None = None
         if s.speed == 0:
             self._links = self._distances(self._start)
+        # Of all steps at once, for on tensors this small it is the number of operations that takes the time.
+        self._step_keys = counter.step_keys(seeds, range(s.T))
+        self._task_keys = counter.keys(seeds, Stream.TASKS, range(s.T))
 
     def begin(self) -> Moving:
         """Where the dynamics stand before the first step: stationary draws."""
@@ -101,7 +104,7 @@ class World:
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
             battery=self._full if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
             users_xy=moving.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
-            key=counter.step_key(self.seeds, step),
+            key=self._step_keys[step], complete=self._workload is None,
         )  # fmt: skip
 
     def episode(self) -> list[Snapshot]:
@@ -128,20 +131,19 @@ class World:
         if self._workload is not None:
             D, C, P, active = (x[step].expand(shape) for x in self._workload)
             return D, C, P, self._kinds.zero.expand(shape), active
-        u_D, u_C, u_P = counter.parts(self.seeds, Stream.TASKS, step, s.users * s.tasks, self.dtype)
-        if s.burst:
-            u_D, u_C = torch.special.ndtr(moving.size).flatten(1, 2).unbind(-1)
         k = self._kinds
-        if not s.kinds:
-            D, C, P = (
-                u.view(shape).mul(span).add_(low) for u, (low, span) in zip((u_D, u_C, u_P), k.single, strict=True)
-            )
-            return D, C, P.floor_(), k.zero.expand(shape), k.yes.expand(shape)
-        kind = torch.searchsorted(k.edges, self._uniform(Stream.KINDS, step, s.users * s.tasks)).view(shape)
-        D = k.low[0][kind] + k.span[0][kind] * u_D.view(shape)
-        C = k.low[1][kind] + k.span[1][kind] * u_C.view(shape)
-        P = (k.low[2][kind] + k.span[2][kind] * u_P.view(shape)).floor_()
-        return D, C, P, kind, k.yes.expand(shape)
+        kind, active = k.zero.expand(shape), k.yes.expand(shape)
+        draws = (x.view(shape) for x in counter.keyed_parts(self._task_keys[step], k.spans, s.users * s.tasks))
+        if not k.mixed:
+            D, C, P = draws
+            return D, C, P.floor_(), kind, active
+        u_D, u_C, u_P = draws
+        if s.burst:
+            u_D, u_C = torch.special.ndtr(moving.size).unbind(-1)
+        if s.kinds:
+            kind = torch.searchsorted(k.edges, self._uniform(Stream.KINDS, step, s.users * s.tasks)).view(shape)
+        D, C, P = (low[kind] + span[kind] * u for low, span, u in zip(k.low, k.span, (u_D, u_C, u_P), strict=True))
+        return D, C, P.floor_(), kind, active
 
     def _burst_shock(self, step: int) -> Tensor:
         """Standard normal shocks that a user's tasks share in part, so that a burst is a user's and not a slot's."""
@@ -166,18 +168,23 @@ class World:
 
 
 class _KindTable:
-    """The kinds' ranges as tensors to index; a priority range of whole numbers lo … hi is floor(U(lo, hi + 1))."""
+    """The kinds' ranges as tensors to index; a priority range of whole numbers lo … hi is floor(U(lo, hi + 1)).
+
+    A ward of one kind without bursts is drawn in its ranges at once (`spans`), any other from uniforms in (0, 1).
+    """
 
     def __init__(self, s: Scenario, dtype: torch.dtype, device: torch.device) -> None:
         self.zero = torch.zeros((), dtype=torch.int64, device=device)
         self.yes = torch.ones((), dtype=torch.bool, device=device)
-        self.single = ((s.D[0], s.D[1] - s.D[0]), (s.C[0], s.C[1] - s.C[0]), (float(s.P[0]), s.P[1] - s.P[0] + 1.0))
-        if s.kinds:
-            share = torch.tensor([k.share for k in s.kinds], dtype=dtype, device=device)
-            self.edges = (share / share.sum()).cumsum(0)[:-1]
-            ranges = torch.tensor([(k.D, k.C, (k.P[0], k.P[1] + 1)) for k in s.kinds], dtype=dtype, device=device)
-            self.low = ranges[:, :, 0].T
-            self.span = (ranges[:, :, 1] - ranges[:, :, 0]).T
+        self.mixed = bool(s.kinds) or s.burst > 0
+        kinds = [(k.D, k.C, (k.P[0], k.P[1] + 1)) for k in s.kinds or (s,)]
+        share = torch.tensor([k.share for k in s.kinds] or [1.0], dtype=dtype, device=device)
+        self.edges = (share / share.sum()).cumsum(0)[:-1]
+        ranges = torch.tensor(kinds, dtype=dtype, device=device)
+        self.low = ranges[:, :, 0].T
+        self.span = (ranges[:, :, 1] - ranges[:, :, 0]).T
+        D, C, P = ((0, 1), (0, 1), (0, 1)) if self.mixed else kinds[0]
+        self.spans = (Span.of(*D, dtype, device), Span.of(*C, dtype, device), Span.of(*P, dtype, device))
 
 
 def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -6,6 +6,8 @@ they are scaled down pro rata; where to less, the rest stays idle.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -14,9 +16,16 @@ from iomt_core.model.snapshot import Action, Snapshot
 
 def device_index(choice: Tensor, servers: int) -> Tensor:
     """Where each task runs on one axis of K servers then U users' own CPUs; (B, U, J) -> (B, U·J), int64."""
-    b, u, _ = choice.shape
-    own = torch.arange(servers, servers + u, device=choice.device)[None, :, None]
-    return torch.where(choice == 0, own, choice - 1).reshape(b, -1)
+    b, u, j = choice.shape
+    device = choice.reshape(b, u * j) - 1
+    local = device >> 63  # the sign, on all bits: a mask of the tasks with choice 0
+    return device.bitwise_xor_(local.bitwise_and_(_not_own(servers, u, j, choice.device)))
+
+
+@lru_cache(maxsize=32)
+def _not_own(servers: int, users: int, tasks: int, device: torch.device) -> Tensor:
+    """The complement of each task's own CPU: -1 xor it is that CPU."""
+    return ~torch.arange(servers, servers + users, device=device).repeat_interleave(tasks)
 
 
 def per_device(values: Tensor, device: Tensor, servers: int) -> Tensor:
@@ -29,11 +38,13 @@ def granted(snapshot: Snapshot, action: Action) -> tuple[Tensor, Tensor]:
     """CPU in cycle/s and bandwidth in Hz that every task gets; (B, U, J) each, bandwidth 0 for local tasks."""
     b, u, j, k = snapshot.shape
     device = device_index(action.choice, k)
-    cpu = action.cpu * snapshot.active
-    bandwidth = action.bandwidth * snapshot.active
+    cpu, bandwidth = action.cpu, action.bandwidth
+    if not snapshot.complete:
+        cpu, bandwidth = cpu * snapshot.active, bandwidth * snapshot.active
     capacity = torch.cat([snapshot.F_k, snapshot.F_i], dim=1)
-    scale = capacity / per_device(cpu, device, k).clamp_min_(1.0)
-    f = cpu * scale.gather(1, device).view(b, u, j)
     band = torch.cat([snapshot.B_k, snapshot.F_i.new_zeros(b, u)], dim=1)
-    scale = band / per_device(bandwidth, device, k).clamp_min_(1.0)
-    return f, bandwidth * scale.gather(1, device).view(b, u, j)
+    f, granted_band = (
+        (total / per_device(share, device, k).clamp_min_(1.0)).gather(1, device).view(b, u, j).mul_(share)
+        for total, share in ((capacity, cpu), (band, bandwidth))
+    )
+    return f, granted_band

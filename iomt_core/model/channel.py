@@ -36,7 +36,7 @@ def unit_snr_bandwidth(distance: Tensor, power: Tensor, s: Scenario) -> Tensor:
 
 def mean_rate(bandwidth: Tensor, beta: Tensor) -> Tensor:
     """E[rate] in bit/s of `bandwidth` Hz on a link of unit-SNR bandwidth `beta` Hz, eq. (6); bandwidth > 0."""
-    return bandwidth * scaled_exp1(bandwidth / beta) / LN2
+    return scaled_exp1(bandwidth / beta).mul_(bandwidth).mul_(1 / LN2)
 
 
 def fading_rates(bandwidth: Tensor, beta: Tensor, samples: int, generator: torch.Generator) -> Tensor:

@@ -12,4 +12,4 @@ def execution_delay(cycles: Tensor, frequency: Tensor) -> Tensor:
 
 def execution_energy(cycles: Tensor, frequency: Tensor, k0: float) -> Tensor:
     """E_exe = k0 f² C in J, eq. (2)."""
-    return k0 * frequency * frequency * cycles
+    return (k0 * frequency).mul_(frequency).mul_(cycles)

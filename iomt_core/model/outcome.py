@@ -15,7 +15,7 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import task_cost, task_reward
 from iomt_core.scenario import Scenario
 
-TINY = 1e-30
+LEAST = 1e-6  # Hz and cycle/s: a request for nothing gets next to nothing, and its delay stays finite in float32
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,16 @@ def outcome(snapshot: Snapshot, action: Action, s: Scenario) -> Outcome:
 
 def priced(snapshot: Snapshot, choice: Tensor, f: Tensor, b: Tensor, s: Scenario) -> Outcome:
     """The same from granted CPU `f` in cycle/s and bandwidth `b` in Hz."""
-    local = choice == 0
-    delay_exe = execution_delay(snapshot.C, f.clamp_min(TINY))
-    link = torch.nn.functional.pad(snapshot.beta, (1, 0), value=1.0).gather(2, choice)
-    rate = mean_rate(b.clamp_min(TINY), link)
-    delay_tx = (snapshot.D / rate).masked_fill_(local, 0.0)
+    offloaded = choice.to(f.dtype).clamp_max_(1.0)
+    link = snapshot.beta.gather(2, (choice - 1).clamp_min_(0))
+    delay_exe = execution_delay(snapshot.C, f.clamp_min(LEAST))
+    rate = mean_rate(b.clamp_min(LEAST), link)
+    delay_tx = (snapshot.D / rate).mul_(offloaded)
     delay = delay_tx + delay_exe
-    energy = torch.where(local, execution_energy(snapshot.C, f, s.k0), snapshot.P_tr[:, :, None] * delay_tx)
+    energy = execution_energy(snapshot.C, f, s.k0).mul_(1 - offloaded).addcmul_(snapshot.P_tr[:, :, None], delay_tx)
     cost = task_cost(delay, energy, s)
-    missed = delay > s.T_max
-    reward = task_reward(cost, missed | ~snapshot.active)
-    return Outcome(f, b, rate.masked_fill_(local, 0.0), delay_tx, delay_exe, delay, energy, cost, missed, reward)
+    late = torch.gt(delay, s.T_max, out=torch.empty_like(delay))
+    reward = task_reward(cost, late)
+    if not snapshot.complete:
+        reward = reward * snapshot.active
+    return Outcome(f, b, rate.mul_(offloaded), delay_tx, delay_exe, delay, energy, cost, late.bool(), reward)

@@ -32,6 +32,7 @@ class Snapshot(Batch):
     distance: Tensor  # (B, U, K) m
     beta: Tensor  # (B, U, K) Hz, unit-SNR bandwidth of each link
     key: Tensor  # (B,) int64, of world and step: what a policy that draws at random draws from
+    complete: bool = False  # known that every task is active; a shortcut only, False is always right
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

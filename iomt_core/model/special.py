@@ -9,6 +9,8 @@ from torch import Tensor
 
 EULER = 0.5772156649015329
 SPLIT = 2.0
+# Where one term of the series (float32), or three (float64), are exact to rounding; below it most wards' links lie.
+_NEAR_ZERO = {torch.float32: (2.0**-14, 1), torch.float64: (2.0**-14, 3)}
 _SERIES_TERMS = {torch.float32: 14, torch.float64: 25}
 _FRACTION_TERMS = {torch.float32: 12, torch.float64: 40}
 
@@ -18,25 +20,37 @@ def scaled_exp1(x: Tensor) -> Tensor:
 
     E1 alone underflows and e^x alone overflows where x is large, their product decays like 1/x. Up to `SPLIT` the power
     series (Abramowitz and Stegun 5.1.11), above it the continued fraction (5.1.22, even part). Relative error below
-    1e-12 in float64 and 5e-6 in float32 for x from 1e-12 to 1e6. Terms are counted by dtype, not by the data, so that
-    an element's value does not depend on its batch.
+    1e-12 in float64 and 5e-6 in float32 for x from 1e-12 to 1e6. An element's formula depends on its dtype and on
+    itself, never on its neighbours: the batch only decides which formulas are evaluated at all.
     """
-    large = x > SPLIT
-    if not bool(large.any()):
-        return _series(x)
-    if bool(large.all()):
+    if x.numel() == 0:
+        return torch.empty_like(x)
+    near, few = _NEAR_ZERO[x.dtype]
+    largest = float(x.amax())
+    if largest <= near:
+        return _series(x, few)
+    smallest = float(x.amin())
+    if smallest > SPLIT:
         return _fraction(x)
-    return torch.where(large, _fraction(x.clamp_min(SPLIT)), _series(x.clamp_max(SPLIT)))
+    value = _series(x.clamp(near, SPLIT), _SERIES_TERMS[x.dtype])
+    if smallest <= near:
+        value = torch.where(x <= near, _series(x, few), value)
+    if largest > SPLIT:
+        value = torch.where(x > SPLIT, _fraction(x.clamp_min(SPLIT)), value)
+    return value
 
 
-def _series(x: Tensor) -> Tensor:
-    """e^x (-γ - ln x + Σ_{n≥1} (-1)^{n+1} x^n / (n n!)), by Horner's rule."""
-    terms = _SERIES_TERMS[x.dtype]
-    coefficients = [(-1) ** (n + 1) / (n * math.factorial(n)) for n in range(1, terms + 1)]
-    total = torch.full_like(x, coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        total.mul_(x).add_(coefficient)
-    return total.mul_(x).sub_(EULER).sub_(torch.log(x)).mul_(torch.exp(x))
+def _series(x: Tensor, terms: int) -> Tensor:
+    """e^x (-γ - ln x + Σ_{n≥1} (-1)^{n+1} x^n / (n n!)), by Horner's rule; with one term e^x is 1 + x."""
+    if terms == 1:
+        total = (x - EULER).sub_(torch.log(x))
+        return total.addcmul_(total, x)
+    coefficients = [(-1) ** (n + 1) / (n * math.factorial(n)) for n in range(terms, 0, -1)]
+    total = x * coefficients[0]
+    for coefficient in coefficients[1:]:
+        total.add_(coefficient).mul_(x)
+    series: Tensor = total.sub_(EULER).sub_(torch.log(x)).mul_(torch.exp(x))
+    return series
 
 
 def _fraction(x: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ COST_MAX = 1.0
 
 def task_cost(delay: Tensor, energy: Tensor, s: Scenario) -> Tensor:
     """cost = α_T T/T_max + α_E E/E_ref, dimensionless; delay in s, energy in J."""
-    return delay * (s.alpha_T / s.T_max) + energy * (s.alpha_E / s.E_ref)
+    return (delay * (s.alpha_T / s.T_max)).add_(energy, alpha=s.alpha_E / s.E_ref)
 
 
 def task_reward(cost: Tensor, missed: Tensor) -> Tensor:
-    """max(0, cost_max - cost), and 0 on a deadline miss (C6)."""
-    return (COST_MAX - cost).clamp_min_(0.0).masked_fill_(missed, 0.0)
+    """max(0, cost_max - cost), and 0 on a deadline miss (C6); `missed` is 1 or 0 in the dtype of the cost."""
+    reward = (COST_MAX - cost).clamp_min_(0.0)
+    return reward.addcmul_(reward, missed, value=-1.0)
 
 
 def delay_utility(delay: Tensor, priority: Tensor, s: Scenario) -> Tensor:
