@@ -1,7 +1,8 @@
 """How long a person waits in Explore: `python -m benchmarks.explore_latency`.
 
-In Chromium, from the key press on a slider to new numbers in the headline, to all three figures
-(map, policies beside the bound, delays) drawn anew, and to the page at rest. Every press makes a scenario not seen before, so nothing comes out of a cache.
+In Chromium, from the key press on a slider to new numbers in the headline, to all three figures (map, policies beside the
+bound, delays) drawn anew, and to the page at rest. Every press makes a scenario not seen before, so nothing comes out of
+a cache.
 """
 
 from __future__ import annotations
@@ -74,14 +75,14 @@ def main() -> None:
     with server() as address, browser() as chromium:
         firsts = []
         for _ in range(3):
-            context = chromium.new_context(viewport={"width": 1500, "height": 1100})
+            context = chromium.new_context(viewport={"width": 1366, "height": 768})
             page = context.new_page()
             start = time.perf_counter()
             open_page(page, address)
             firsts.append(time.perf_counter() - start)
             context.close()
         print(f"first page, fresh browser profile: {', '.join(f'{t:.2f}' for t in firsts)} s (target 3 s)")
-        page = chromium.new_page(viewport={"width": 1500, "height": 1100})
+        page = chromium.new_page(viewport={"width": 1366, "height": 768})
         open_page(page, address)
         slider(page, "Computing", "Server CPU")
         presses(page, "ArrowRight", 2)

@@ -49,9 +49,13 @@ def _figures(s: Scenario, policy: str, seed: int, shares: Shares) -> dict[str, A
     return summary.values()
 
 
-def headline(lab: Lab, shown: Record) -> None:
+def results(lab: Lab) -> dict[str, dict[str, Any]]:
+    """The figures of every policy on this ward and seed, by name; the lab's own with the lab's shares."""
+    return {n: _figures(lab.scenario, n, lab.seed, lab.shares if n == lab.policy else "own") for n in POLICIES}
+
+
+def headline(lab: Lab, now: dict[str, Any]) -> None:
     """Five figures of the episode, each with its change against what is pinned."""
-    now = _figures(lab.scenario, lab.policy, lab.seed, lab.shares)
     p = lab.pinned
     then = _figures(p.scenario, p.policy, p.seed, p.shares) if p else None
     entries = (
@@ -154,9 +158,9 @@ def _pick(lab: Lab, point: Any) -> None:
     lab.step = lab.picked[0]
 
 
-def policies(lab: Lab) -> None:
+def policies(lab: Lab, now: dict[str, dict[str, Any]]) -> None:
     """All policies on this ward and seed, with the bound as a line."""
-    results = {POLICIES[n].label: _figures(lab.scenario, n, lab.seed, _shares_for(lab, n)) for n in POLICIES}
+    by_label = {POLICIES[n].label: values for n, values in now.items()}
     pinned = None
     if lab.pinned is not None:
         p = lab.pinned
@@ -164,11 +168,7 @@ def policies(lab: Lab) -> None:
             POLICIES[n].label: _figures(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
             for n in POLICIES
         }
-    policy_bars(comparison.policy_bars(results, POLICIES["optimum"].label, POLICIES[lab.policy].label, pinned))
-
-
-def _shares_for(lab: Lab, name: str) -> Shares:
-    return lab.shares if name == lab.policy else "own"
+    policy_bars(comparison.policy_bars(by_label, POLICIES["optimum"].label, POLICIES[lab.policy].label, pinned))
 
 
 def selected_task(lab: Lab, shown: Record) -> Why | None:

@@ -26,9 +26,9 @@ from iomt_core.scenario import Scenario
 # A bound may not be too high by rounding: the task values are exact to 1e-11 (see BandwidthTable).
 SAFETY = 1e-9
 # Near the presets this many steps do; far from them prices start orders of magnitude off and more are taken, as long
-# as some world's bound still rises by more than ENOUGH of itself.
-ITERATIONS, MOST_ITERATIONS = 14, 90
-ENOUGH = 2e-5
+# as some world's bound still rises by more than ENOUGH of itself, or it is refused steps on a slope that is STEEP.
+ITERATIONS, MOST_ITERATIONS = 12, 90
+ENOUGH, STEEP = 5e-5, 1e-2
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
 
@@ -157,18 +157,20 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     scale = 2 * tasks.value.amin(-1, keepdim=True)
     damping = theta.new_full((b, 1), 1e-2)
     temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
-    settled = theta.new_full((b,), -torch.inf)
+    settled, slope = theta.new_full((b,), -torch.inf), theta.new_full((b,), torch.inf)
     moving = torch.ones(b, dtype=torch.bool, device=theta.device)  # a settled world stays, whatever the others do
     for iteration in range(MOST_ITERATIONS):
         tau = temperature * scale
-        if iteration >= iterations - 4 and (iteration - iterations) % 4 == 0:
+        if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:
             reached = smooth_bound(theta, tasks, tau)
-            moving = moving & ((reached - settled > ENOUGH * best_bound.abs()) | (damping[:, 0] > 1))
+            held_up = (damping[:, 0] > 1) & (slope > STEEP * best_bound.abs())
+            moving = moving & ((reached - settled > ENOUGH * best_bound.abs()) | held_up)
             if not bool(moving.any()):
                 break
             settled = reached
         gradient, hessian = _ascent(problem, _split(theta, k), tasks, tau)
         gradient -= theta.exp() * capacity
+        slope = gradient.abs().sum(1)
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         diagonal += damping * (diagonal + gradient.abs()) + 1e-12 * best_bound.abs()[:, None] + 1e-300
         step = torch.linalg.solve(hessian, gradient).clamp_(-LONGEST_STEP, LONGEST_STEP)

@@ -26,6 +26,8 @@ def unpin() -> None:
 @st.fragment
 def main() -> None:
     """Everything right of the sidebar; a click in here reruns only this."""
+    # All that takes time comes before the first element: the browser then draws once instead of piece by piece.
+    record, results = views.record(lab), views.results(lab)
     for problem in lab.problems:
         st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
     head, actions = st.columns([5, 3], vertical_alignment="bottom")
@@ -45,14 +47,13 @@ def main() -> None:
                 st.code(keep_link(lab), language=None, wrap_lines=True)
             except ScenarioError as error:
                 st.info(str(error))
-    record = views.record(lab)
-    views.headline(lab, record)
+    views.headline(lab, results[lab.policy])
     views.warnings(lab, record)
     left, right = st.columns([5, 4])
     with left:
         views.ward(lab, record)
     with right:
-        views.policies(lab)
+        views.policies(lab, results)
         answer = views.selected_task(lab, record)
     if answer is not None:
         views.alternatives_table(answer)
