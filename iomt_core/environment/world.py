@@ -184,7 +184,11 @@ class _KindTable:
         self.low = ranges[:, :, 0].T
         self.span = (ranges[:, :, 1] - ranges[:, :, 0]).T
         D, C, P = ((0, 1), (0, 1), (0, 1)) if self.mixed else kinds[0]
-        self.spans = (Span.of(*D, dtype, device), Span.of(*C, dtype, device), Span.of(*P, dtype, device))
+        self.spans = (
+            Span.of(D[0], D[1], dtype, device),
+            Span.of(C[0], C[1], dtype, device),
+            Span.of(P[0], P[1], dtype, device),
+        )
 
 
 def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from iomt_core.scenario import Scenario
 SAFETY = 1e-9
 # Near the presets this many steps do; far from them prices start orders of magnitude off and more are taken, as long
 # as some world's bound still rises by more than ENOUGH of itself, or it is refused steps on a slope that is STEEP.
-ITERATIONS, MOST_ITERATIONS = 12, 90
+ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
