@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.algorithms.registry import algorithm as find_algorithm
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
+from iomt_core.experiments.table_iii import table_iii
+from iomt_core.experiments.training_check import Check
 from iomt_core.parameter_table import parameter_table
 from iomt_core.policies.base import SHARES
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
 from iomt_core.scenario_files import read_scenario
 from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.training.process import StopSignal, prepare
+from iomt_core.training.runs import Run, RunSpec, settings_from_words
+from iomt_core.training.settings import Settings
+from iomt_core.training.tensorboard import TensorBoard
+from iomt_core.training.trained_policy import TrainedPolicy
+from iomt_core.training.trainer import Trainer
+from iomt_core.twin.northbound import checked_seed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 notes = Console(stderr=True)
@@ -111,6 +123,88 @@ def evaluate(
         table.add_row(name, value)
     notes.print(table)
     notes.print(f"Written: {out / 'summary.json'} and {out / ('decisions.csv' if csv else 'decisions.parquet')}")
+
+
+SETTINGS_HELP = "; ".join(
+    f"{name} ({field.default}): {field.description}" for name, field in Settings.model_fields.items()
+)
+
+
+@app.command()
+def train(
+    algorithm: Annotated[str | None, typer.Option(help=f"One of {', '.join(ALGORITHMS)}.")] = None,
+    scenario: ScenarioOption = "paper",
+    seed: Annotated[int, typer.Option(help="Seed of everything that the run draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Directory of the run; a new one.", metavar="DIR")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.", metavar="DIR")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help=f"A setting, NAME=VALUE; may be repeated. {SETTINGS_HELP}.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of this process.", min=1)] = 1,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard event files into the run too.")] = False,
+) -> None:
+    """Train an algorithm; SIGTERM and Ctrl-C save and stop, --resume goes on to the same weights as if never stopped."""
+    prepare(threads)
+    if resume is not None:
+        if algorithm is not None or out is not None or set_:
+            raise ScenarioError(
+                "resume: a run is taken up as it was begun; allowed beside it are threads and tensorboard only."
+            )
+        run = Run.resume(resume)
+    else:
+        if algorithm is None or out is None:
+            raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
+        find_algorithm(algorithm)
+        spec = RunSpec(algorithm, read_scenario(scenario), settings_from_words(set_ or []), checked_seed(seed))
+        run = Run.create(out, spec)
+    s, total = run.spec.scenario, run.spec.settings.episodes
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]:.1f} episodes/s"),
+        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[latest]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=notes) as progress, StopSignal() as stop:
+        name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
+        bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
+        check = Check(s)
+        watch = TensorBoard(run.place) if tensorboard else None
+
+        def evaluated(trainer: Trainer) -> Mapping[str, Any]:
+            found = check.of(TrainedPolicy.of(trainer, run.spec))
+            progress.update(bar, latest=f"gap {found['gap'] * 100:.1f} %, cost {found['cost']:.4f}")
+            return found
+
+        def told(status: Mapping[str, Any]) -> None:
+            progress.update(bar, completed=status["episodes"], speed=status["episodes_per_s"])
+            if watch is not None:
+                watch.catch_up()
+
+        state = run.go(stop, evaluated, told)
+    found = check.of(TrainedPolicy.of(run.trainer, run.spec))
+    table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
+    for label, values in {run.spec.algorithm: found, **check.heuristics()}.items():
+        table.add_row(label, f"{values['cost']:.4f}", f"{values['gap'] * 100:.2f} %")
+    notes.print(table)
+    if state == "stopped":
+        notes.print(f"Go on with: python -m iomt_core train --resume {run.place}")
+
+
+@app.command()
+def table3() -> None:
+    """Count parameters and FLOPs of every agent network as the paper's Table III does, beside its figures."""
+    table = Table(
+        "network", "parameters", "paper", "", "FLOPs", "paper", title="Table III: 10 tasks, 4 servers, one step"
+    )
+    for row in table_iii():
+        off = f"{(row.parameters / row.paper_parameters - 1) * 100:+.1f} %"
+        table.add_row(
+            row.network,
+            f"{row.parameters:,}",
+            f"{row.paper_parameters:,}",
+            off,
+            f"{row.flops:,}",
+            f"{row.paper_flops:,}",
+        )
+    Console().print(table)
 
 
 def main() -> None:

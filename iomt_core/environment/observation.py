@@ -11,6 +11,7 @@ from iomt_core.model.channel import mean_rate
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.scenario import Scenario
 
+CORRECTED = 6  # length of ô_i
 EFFICIENCY_SCALE = 30.0  # bit/s/Hz; the paper's channel gives 28 to 29
 
 

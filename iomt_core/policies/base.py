@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
+from torch import Tensor
+
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.shares import equal_shares, optimal_shares
 from iomt_core.scenario import Scenario
 
 Shares = Literal["own", "equal", "optimal"]
 SHARES: tuple[Shares, ...] = ("own", "equal", "optimal")
+Memory = tuple[Tensor, ...]  # along the second axis of each, worlds
 Sharing = Literal["requests", "equal", "optimal"]
 
 
@@ -35,7 +38,11 @@ class Policy(ABC):
 
     @abstractmethod
     def decide(self, snapshot: Snapshot) -> Action:
-        """Choices and requested shares, (B, U, J) each."""
+        """Choices and requested shares, (B, U, J) each; of a policy that remembers, those of a first step."""
+
+    def step(self, snapshot: Snapshot, memory: Memory | None) -> tuple[Action, Memory | None]:
+        """The same for the next step of an episode, and what is remembered of it; `memory` is None before the first."""
+        return self.decide(snapshot), None
 
 
 def with_shares(action: Action, snapshot: Snapshot, s: Scenario, shares: Shares) -> Action:

@@ -16,7 +16,7 @@ from iomt_core.environment.environment import Environment
 from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import SHARES, Policy, Shares, Sharing, with_shares
+from iomt_core.policies.base import SHARES, Memory, Policy, Shares, Sharing, with_shares
 from iomt_core.policies.dual import Prices, solve_dual
 from iomt_core.policies.price_response import PriceResponse, mean_prices, price_sample
 from iomt_core.policies.registry import POLICIES, make_policy
@@ -50,6 +50,7 @@ class Twin:
         self._use(policy, shares)
         self._environment = Environment(s, world_seeds(seed, episode - 1, 1), torch.float64)
         self._past: tuple[Record, ...] = ()
+        self._memory: Memory | None = None
 
     def _use(self, policy: str, shares: str) -> None:
         if shares not in SHARES:
@@ -72,7 +73,8 @@ class Twin:
         if self.done:
             raise RuntimeError(f"the episode ended in step {self._environment.t}: open a new twin")
         now, t = self._environment.snapshot, self._environment.t
-        action = with_shares(self.policy.decide(now), now, self.scenario, self.shares)
+        own, self._memory = self.policy.step(now, self._memory)
+        action = with_shares(own, now, self.scenario, self.shares)
         transition = self._environment.step(action)
         record = Record(
             self.scenario, torch.tensor([self.episode]), torch.tensor([t + 1]), now, action, transition.outcome,
@@ -103,6 +105,7 @@ class Twin:
         twin.__dict__.update(self.__dict__)
         twin._environment = self._environment.fork()
         if policy is not None or shares is not None:
+            twin._memory = None if policy not in (None, self.policy.name) else self._memory
             twin._use(policy or self.policy.name, shares or self.shares)
         return twin
 

@@ -15,7 +15,7 @@ from iomt_core.environment.world import World
 from iomt_core.model.batch import Batch, concatenate
 from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import Policy, Shares, with_shares
+from iomt_core.policies.base import Memory, Policy, Shares, with_shares
 from iomt_core.policies.dual import DualSolution, Prices, solve_dual
 from iomt_core.policies.optimum import Optimum
 from iomt_core.scenario import Scenario
@@ -167,9 +167,11 @@ def _run_stepwise(policy: Policy, drawn: Draw, shares: Shares) -> Record:
     s, n = drawn.scenario, drawn.episodes
     environment = Environment(s, world_seeds(drawn.seed, drawn.first, n), torch.float64)
     parts = []
+    memory: Memory | None = None
     while not environment.done:
         now, t = environment.snapshot, environment.t
-        action = with_shares(policy.decide(now), now, s, shares)
+        own, memory = policy.step(now, memory)
+        action = with_shares(own, now, s, shares)
         done = environment.step(action)
         rows = slice(t * n, (t + 1) * n)
         certificate = None if drawn.dual is None else drawn.dual.worlds(rows)

@@ -1,0 +1,77 @@
+"""What an algorithm's agents are to the learner: networks that decide, and values and losses at the agents' level."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from iomt_core.algorithms.episodes import Episodes
+from iomt_core.nets.inputs import LEAST_SHARE, Inputs, Sizes
+
+Memory = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What all agents do in one step; agents first."""
+
+    choice: Tensor  # (U, N, J) int64
+    asked: Tensor  # (U, N, J, outputs): what the Actor put out, first the CPU's and the bandwidth's share
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far a step's decision strays from the greedy one."""
+
+    temperature: float  # of a Boltzmann choice over strategies, in reward; 0 is greedy
+    random: float  # share of strategies drawn evenly
+    shares: float  # standard deviation of the logarithm of a requested share
+
+
+class Agents(nn.Module, ABC):
+    """The networks of all agents. Every tensor's first axis is the agent, and no agent's slice meets another's."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    @abstractmethod
+    def start(self, batch: int) -> Memory:
+        """What agents remember before an episode's first step."""
+
+    @abstractmethod
+    def decide(
+        self, inputs: Inputs, memory: Memory, noise: Noise | None = None, dice: torch.Generator | None = None
+    ) -> tuple[Decision, Memory]:
+        """One step of N worlds, greedy or with `noise` thrown by `dice`."""
+
+    @abstractmethod
+    def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
+        """The agents' own loss over θ^Q, (19), and the agent values of what was done, (N, U) (18)."""
+
+    @abstractmethod
+    def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
+        """The agents' own loss over θ^μ, (21), judged by the target's θ^Q', and the agent values (N, U) for (27)."""
+
+    @abstractmethod
+    def best_next(self, episodes: Episodes) -> Tensor:
+        """The agent values of the best that can be done after each step, (N, U), for (28)."""
+
+    @abstractmethod
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """θ^Q."""
+
+    @abstractmethod
+    def actor_parameters(self) -> list[nn.Parameter]:
+        """θ^μ."""
+
+
+def strayed(asked: Tensor, noise: Noise | None, dice: torch.Generator | None) -> Tensor:
+    """Requested shares with lognormal noise, kept in their range."""
+    if noise is None or noise.shares == 0:
+        return asked
+    thrown = torch.randn(asked.shape, generator=dice).to(asked.device)
+    return (asked * torch.exp(noise.shares * thrown)).clamp(LEAST_SHARE, 1.0)

@@ -1,0 +1,46 @@
+"""A minibatch of whole episodes, as the learner reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iomt_core.nets.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """T steps of B episodes; N = T·B, time first. Observations have one step more, the one that follows the last."""
+
+    batch: int
+    inputs: Inputs  # (U, N + B, …)
+    corrected: Tensor  # (N + B, U, 6) ô
+    state: Tensor  # (N + B, ·) ŝ
+    choice: Tensor  # (U, N, J) int64, as taken
+    asked: Tensor  # (U, N, J, outputs), as the Actor and the noise gave it
+    reward: Tensor  # (U, N, J) of each task
+    team_reward: Tensor  # (N,) r_t, the priority-weighted sum
+    mask: Tensor  # (N,) 1 where the episode had not ended
+    going_on: Tensor  # (N,) 0 where the step ended it for good: nothing to bootstrap from
+    imposed: Tensor | None = None  # (U, N) what the agent's tasks cost the other users
+    strategies: Tensor | None = None  # (U, J, K + 1, N, J) what-if rewards of task j' had task j taken s
+
+    @property
+    def steps(self) -> int:
+        """N = T·B."""
+        return len(self.mask)
+
+    @property
+    def now(self) -> Inputs:
+        """What the agents saw before each step."""
+        return self.inputs.rows(slice(0, self.steps))
+
+    @property
+    def later(self) -> Inputs:
+        """What they saw after it."""
+        return self.inputs.rows(slice(self.batch, None))
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Mean over the steps that were played; `x` (…, N)."""
+        return (x * self.mask).sum(-1) / self.mask.sum().clamp_min(1.0)

@@ -1,0 +1,94 @@
+"""Both levels of Algorithm 1's update, lines 8 to 15: the agents' own losses, and the team's through the mixer."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from iomt_core.algorithms.agents import Agents
+from iomt_core.algorithms.episodes import Episodes
+from iomt_core.nets.mixers import Mixer
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """What the learner is told; see `training.settings` for what each is for."""
+
+    learning_rate: float
+    actor_learning_rate: float
+    tau: float
+    gamma: float
+    team_weight: float
+    clip: float
+
+
+class Learner:
+    """Online and target networks of agents and mixer, and their optimisers.
+
+    The level of the agents is (19) to (21), that of the team (26) to (28). Both are taken on the same minibatch and
+    added up, so that each network is run once for both; the team's loss is per task, times `team_weight`.
+    """
+
+    def __init__(self, agents: Agents, mixer: Mixer, settings: LearnerSettings) -> None:
+        self.agents, self.mixer, self.settings = agents, mixer, settings
+        self.target_agents = copy.deepcopy(agents).requires_grad_(False)
+        self.target_mixer = copy.deepcopy(mixer).requires_grad_(False)
+        self.critic_parameters = [*agents.critic_parameters(), *mixer.parameters()]
+        self.actor_parameters = agents.actor_parameters()
+        self.critic_optimiser = torch.optim.Adam(self.critic_parameters, settings.learning_rate, fused=True)
+        self.actor_optimiser = torch.optim.Adam(self.actor_parameters, settings.actor_learning_rate, fused=True)
+        self.tasks = agents.sizes.users * agents.sizes.tasks
+
+    def update(self, episodes: Episodes, pace: float = 1.0, actors: bool = True) -> dict[str, Tensor]:
+        """One learner update, with or without the `actors`; learning rates are multiplied by `pace`. Returns the losses."""
+        losses = self.update_critics(episodes, pace)
+        if actors:
+            losses |= self.update_actors(episodes, pace)
+        self.follow()
+        return losses
+
+    def update_critics(self, episodes: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
+        """θ^Q of all MPTQ networks by (19), and of them, the attention and the mixer by (26)."""
+        s, n = self.settings, episodes.steps
+        own, q = self.agents.critic_loss(episodes, self.target_agents, s.gamma)
+        q_tot = self.mixer(q, episodes.corrected[:n], episodes.state[:n])
+        wanted = episodes.team_reward
+        if s.gamma:
+            with torch.no_grad():
+                best = self.target_agents.best_next(episodes)
+                after = slice(episodes.batch, None)
+                later = self.target_mixer(best, episodes.corrected[after], episodes.state[after])
+            wanted = wanted + s.gamma * episodes.going_on * later  # (28)
+        team = episodes.mean((q_tot - wanted).square()) / self.tasks
+        self._step(self.critic_optimiser, self.critic_parameters, own + s.team_weight * team, s.learning_rate * pace)
+        return {"loss_19": own.detach() / self.tasks, "loss_26": team.detach()}
+
+    def update_actors(self, episodes: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
+        """θ^μ by (21) and (27), both judged by the target networks."""
+        s, n = self.settings, episodes.steps
+        own, q = self.agents.actor_loss(episodes, self.target_agents)
+        team = -episodes.mean(self.target_mixer(q, episodes.corrected[:n], episodes.state[:n]))
+        self._step(
+            self.actor_optimiser, self.actor_parameters, own + s.team_weight * team, s.actor_learning_rate * pace
+        )
+        return {"loss_21": own.detach() / self.tasks, "loss_27": team.detach() / self.tasks}
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Soft update of all targets, lines 11 and 15."""
+        for target, online in ((self.target_agents, self.agents), (self.target_mixer, self.mixer)):
+            for mine, its in zip(target.parameters(), online.parameters(), strict=True):
+                mine.lerp_(its, self.settings.tau)
+
+    def _step(
+        self, optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: Tensor, learning_rate: float
+    ) -> None:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+        optimiser.step()

@@ -1,0 +1,42 @@
+"""MA-PA-DDPG: PA-DDPG actors under one critic of everything all agents see and do (section VI-C, after Lowe et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from iomt_core.algorithms.base import Level
+from iomt_core.algorithms.episodes import Episodes
+from iomt_core.algorithms.pa_ddpg import PADDPG, ContinuousActions
+from iomt_core.nets.critic import Critic
+from iomt_core.nets.inputs import Sizes
+
+
+class CentralCritic(ContinuousActions):
+    """One critic for the team's reward; its members are the agents."""
+
+    def make_critic(self, recurrent: bool) -> Critic:
+        """One for all."""
+        return Critic(1, self.sizes.tasks, self.sizes.other, 3, recurrent)
+
+    def members(self, x: Tensor) -> Tensor:
+        """All agents before the one critic."""
+        return x[None]
+
+    def rewards(self, episodes: Episodes) -> Tensor:
+        """The team's, which counts everything that agents cost each other."""
+        return episodes.team_reward[None]
+
+
+class MAPADDPG(PADDPG):
+    """PA-DDPG with a central critic."""
+
+    name = "ma-pa-ddpg"
+    label = "MA-PA-DDPG"
+    summary = "PA-DDPG actors trained by one critic that sees what all users see and do, on the team's reward."
+    level: ClassVar[Level] = "system"
+
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> CentralCritic:
+        """Actors of their own, a critic in common."""
+        return CentralCritic(sizes, recurrent)

@@ -1,0 +1,27 @@
+"""MPMT-DQN over VDN: the paper's agents, their values only added up (section VI-B). VDN of section VI-C is the same."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from iomt_core.algorithms.base import Algorithm, Level
+from iomt_core.algorithms.parameterised_q import ParameterisedQ
+from iomt_core.nets.inputs import Sizes
+from iomt_core.nets.mixers import VDN
+
+
+class MPMTDQN(Algorithm):
+    """Multi-pass Q-networks that value all tasks of an agent under each strategy of one."""
+
+    name = "mpmt-dqn"
+    label = "MPMT-DQN (VDN)"
+    summary = "The paper's agents under VDN: multi-pass networks that value all of a user's tasks, values added up."
+    level: ClassVar[Level] = "agent"
+
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
+        """All passes, all columns."""
+        return ParameterisedQ(sizes, rounds=rounds, recurrent=recurrent)
+
+    def mixer(self, sizes: Sizes) -> VDN:
+        """The sum."""
+        return VDN()

@@ -1,0 +1,19 @@
+"""MT-MP-DQN over VDN: an MP-DQN a task (Bester et al. 2019), which values its own task alone (section VI-B)."""
+
+from __future__ import annotations
+
+from iomt_core.algorithms.mpmt_dqn import MPMTDQN
+from iomt_core.algorithms.parameterised_q import ParameterisedQ
+from iomt_core.nets.inputs import Sizes
+
+
+class MTMPDQN(MPMTDQN):
+    """MPMT-DQN without the columns of (16)."""
+
+    name = "mt-mp-dqn"
+    label = "MT-MP-DQN (VDN)"
+    summary = "A multi-pass Q-network a task that looks at its own task's value alone; values added up."
+
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
+        """All passes, a value a strategy; its tasks know nothing of each other, so always at once."""
+        return ParameterisedQ(sizes, columns=False, recurrent=recurrent)

@@ -1,0 +1,127 @@
+"""PA-DDPG over VDN: strategies as a continuous number, one critic an agent (section VI-B, after Lillicrap et al. 2016)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, strayed
+from iomt_core.algorithms.base import Algorithm, Level
+from iomt_core.algorithms.episodes import Episodes
+from iomt_core.nets.actor import Actor
+from iomt_core.nets.critic import Critic
+from iomt_core.nets.inputs import Inputs, Sizes, share_features
+from iomt_core.nets.mixers import VDN
+
+STRATEGY_NOISE = 2.0  # deviation of the strategy's number, in strategies' widths, where shares have a deviation of 1
+
+
+class ContinuousActions(Agents):
+    """Actors with three numbers a task, CPU share, bandwidth share and strategy, and a critic of each agent.
+
+    The strategy's number x in (0, 1) means strategy ⌊x (K + 1)⌋.
+    """
+
+    def __init__(self, sizes: Sizes, recurrent: bool = True) -> None:
+        super().__init__(sizes)
+        self.actor = Actor(sizes, 3, recurrent)
+        self.critic = self.make_critic(recurrent)
+
+    def make_critic(self, recurrent: bool) -> Critic:
+        """One critic an agent."""
+        return Critic(self.sizes.users, self.sizes.tasks, self.sizes.other, 3, recurrent)
+
+    def members(self, x: Tensor) -> Tensor:
+        """(U, N, ·) as the critics take it: (G, M, N, ·)."""
+        return x[:, None]
+
+    def start(self, batch: int) -> Memory:
+        """Zeros for the Actor; a critic decides nothing."""
+        return (self.actor.memory.start(batch),)
+
+    def decide(
+        self, inputs: Inputs, memory: Memory, noise: Noise | None = None, dice: torch.Generator | None = None
+    ) -> tuple[Decision, Memory]:
+        """All three numbers by the Actor."""
+        out, states = self.actor(inputs, memory[0])
+        shares, strategy = strayed(out[..., :2], noise, dice), out[..., 2:]
+        if noise is not None:
+            width = STRATEGY_NOISE * noise.shares / (self.sizes.servers + 1)
+            strategy = (strategy + width * torch.randn(strategy.shape, generator=dice).to(strategy.device)).clamp(0, 1)
+            even = torch.rand(strategy.shape, generator=dice).to(strategy.device)
+            at_random = torch.rand(strategy.shape, generator=dice).to(strategy.device) < noise.random
+            strategy = torch.where(at_random, even, strategy)
+        most = self.sizes.servers
+        choice = (strategy[..., 0] * (most + 1)).long().clamp_max(most)
+        return Decision(choice, torch.cat([shares, strategy], dim=-1)), (states[:, -1],)
+
+    def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
+        """(Q_i - y_i)², y_i the agent's reward and γ Q' of what its Actor' does next."""
+        values = self._values(episodes.now, episodes.asked, episodes.asked, episodes.batch)
+        wanted = self.rewards(episodes)
+        if gamma:
+            wanted = wanted + gamma * episodes.going_on * cast(ContinuousActions, target).next_values(episodes)
+        # Per task, as the other algorithms' losses are.
+        return episodes.mean((values - wanted).square()).sum() / self.sizes.tasks, values.transpose(0, 1)
+
+    def rewards(self, episodes: Episodes) -> Tensor:
+        """r_i = Σ_j p_j r_ij, less what the agent's tasks cost others where that is known; (G, N)."""
+        rewards = (episodes.reward * episodes.now.weight).sum(-1)
+        return rewards if episodes.imposed is None else rewards - episodes.imposed
+
+    def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
+        """-Q' of what the Actor does."""
+        now, batch = episodes.now, episodes.batch
+        asked = self.actor(now, self.actor.memory.start(batch))[0]
+        values = cast(ContinuousActions, judge)._values(now, asked, episodes.asked, batch)
+        return -episodes.mean(values).sum(), values.transpose(0, 1)
+
+    def best_next(self, episodes: Episodes) -> Tensor:
+        """Q of what the Actor does next, (N, G)."""
+        return self.next_values(episodes).transpose(0, 1)
+
+    @torch.no_grad()
+    def next_values(self, episodes: Episodes) -> Tensor:
+        """The same, (G, N)."""
+        asked = self.actor(episodes.inputs, self.actor.memory.start(episodes.batch))[0]
+        done = torch.cat([episodes.asked, asked[:, -episodes.batch :]], dim=1)
+        return self._values(episodes.inputs, asked, done, episodes.batch)[:, episodes.batch :]
+
+    def _values(self, inputs: Inputs, asked: Tensor, done: Tensor, batch: int) -> Tensor:
+        action = self.members(_features(asked))
+        before = action if done is asked else self.members(_features(done))
+        tasks, other = self.members(inputs.tasks.flatten(2)), self.members(inputs.other)
+        values: Tensor = self.critic(tasks, other, action, before, batch)
+        return values
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """θ^Q."""
+        return list(self.critic.parameters())
+
+    def actor_parameters(self) -> list[nn.Parameter]:
+        """θ^μ."""
+        return list(self.actor.parameters())
+
+
+def _features(asked: Tensor) -> Tensor:
+    """Shares by their logarithms and the strategy's number, about -1 to 1; (U, N, 3 J)."""
+    return torch.cat([share_features(asked[..., :2]), 2 * asked[..., 2:] - 1], dim=-1).flatten(2)
+
+
+class PADDPG(Algorithm):
+    """DDPG on parameterised actions; no multi-pass, no tasks' values."""
+
+    name = "pa-ddpg"
+    label = "PA-DDPG (VDN)"
+    summary = "DDPG whose actor also gives each task's device as a number; one critic a user, values added up."
+    level: ClassVar[Level] = "agent"
+
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ContinuousActions:
+        """Actor and critic; an Actor decides for all tasks at once."""
+        return ContinuousActions(sizes, recurrent)
+
+    def mixer(self, sizes: Sizes) -> VDN:
+        """The sum."""
+        return VDN()

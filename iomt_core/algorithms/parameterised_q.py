@@ -1,0 +1,265 @@
+"""Agents with parameterised actions: an Actor for the shares and an MPTQ network a task for the strategies."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, strayed
+from iomt_core.algorithms.episodes import Episodes
+from iomt_core.nets.actor import FIRST_SHARE, Actor
+from iomt_core.nets.inputs import Inputs, Sizes, in_turn
+from iomt_core.nets.task_q import TaskQ, each
+
+# By how much another server must look better than the one a task was dealt to. Servers are much alike, and agents that
+# cannot see each other would all run to the one that seems a little better.
+MARGIN = 0.02
+LEVEL = 0.05  # price of an agent's mean logarithm of requests, squared, in reward
+
+
+class ParameterisedQ(Agents):
+    """MPMT-DQN of sections V-A and V-B; without `columns` MT-MP-DQN, without `passes` too MT-PDQN."""
+
+    def __init__(
+        self, sizes: Sizes, passes: bool = True, columns: bool = True, rounds: int = 0, recurrent: bool = True
+    ) -> None:
+        """`rounds` is how often an agent's tasks decide in turn, each knowing what the others have decided; 0 is at once."""
+        super().__init__(sizes)
+        self.rounds = rounds
+        self.actor = Actor(sizes, 2, recurrent)
+        self.q = TaskQ(sizes, passes, columns, rounds > 0, recurrent)
+
+    # -- acting ------------------------------------------------------------------------------------------------------
+
+    def start(self, batch: int) -> Memory:
+        """Zeros for the Actor and for every MPTQ network."""
+        return self.actor.memory.start(batch), self.q.memory.start(batch)
+
+    def decide(
+        self, inputs: Inputs, memory: Memory, noise: Noise | None = None, dice: torch.Generator | None = None
+    ) -> tuple[Decision, Memory]:
+        """Shares by the Actor, then strategies by (17) at those shares; the memory keeps what is really done."""
+        of_actor, of_q = memory
+        asked, states = self.actor(inputs, of_actor)
+        asked = strayed(asked, noise, dice)
+        choice = self.choose(inputs, asked, of_q, noise, dice)
+        return Decision(choice, asked), (states[:, -1], self._remember(inputs, asked, choice, of_q))
+
+    def choose(
+        self,
+        inputs: Inputs,
+        asked: Tensor,
+        past: Tensor,
+        noise: Noise | None = None,
+        dice: torch.Generator | None = None,
+    ) -> Tensor:
+        """Strategies by (17) at the shares `asked`; (U, N, J).
+
+        In turn, tasks begin as dealt out over the servers, from each agent's own offset; then each takes what is best
+        for the agent, given where the others are.
+        """
+        tokens = self.q.encode(inputs)
+        choice = self.dealt(inputs)
+        if not self.rounds:
+            values = self.q(tokens, self.q.read(asked, choice), past)
+            return _boltzmann(self.strategy_values(values, inputs.weight), noise, dice)
+        habit = MARGIN * functional.one_hot(choice, self.sizes.servers + 1)
+        for turn in range(self.rounds * self.sizes.tasks):
+            j = turn % self.sizes.tasks
+            values = self.q.of_task(j, tokens, self.q.read(asked, choice), past)
+            worth = self._worth(values[:, None], inputs.weight, slice(j, j + 1))[:, :, 0]
+            worth = worth + habit[:, :, j]
+            choice = torch.cat(
+                [choice[..., :j], _boltzmann(worth, noise, dice)[..., None], choice[..., j + 1 :]], dim=-1
+            )
+        return choice
+
+    def dealt(self, inputs: Inputs) -> Tensor:
+        """Every task on a server, (U, N, J): task j of agent i on server (i + j) mod K."""
+        u, n, j = inputs.weight.shape
+        device = inputs.weight.device
+        turn = torch.arange(u, device=device)[:, None, None] + torch.arange(j, device=device)
+        return (turn % self.sizes.servers + 1).expand(u, n, j)
+
+    def _remember(self, inputs: Inputs, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
+        """The MPTQ networks' memory after a step: of what was really done."""
+        if not self.q.memory.recurrent:
+            return past
+        rows = self.q.rows(self.q.encode(inputs), self.q.read(asked, choice), each(choice[..., None])[..., 0])
+        return self.q.memory.advance(rows, past)[:, 0]
+
+    # -- losses ------------------------------------------------------------------------------------------------------
+
+    def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
+        """(19) with the targets (20), a mean over an agent's networks, summed over agents.
+
+        A pass is trained on every column it has: (17) reads them all. With what-if rewards all passes are.
+        """
+        assert isinstance(target, ParameterisedQ)
+        tokens = self.q.encode(episodes.now)
+        asked, network_choice = self.q.read(episodes.asked, episodes.choice), each(episodes.choice[..., None])[..., 0]
+        rows = self.q.rows(tokens, asked, None if episodes.strategies is not None else network_choice)
+        taken = rows if episodes.strategies is None else self.q.of_pass(rows, network_choice)
+        states = self.q.follow(taken, episodes.batch)
+        later = target.next_values(episodes) * gamma if gamma else None
+        if episodes.strategies is None:
+            values = self.q.values(tokens, rows, states[:, 1:].flatten(1, 2)[:, None])
+            regressed, own = self.task_values(values, episodes.choice)
+            wanted = episodes.reward[:, :, self._order()] if self.q.columns else episodes.reward
+            if later is not None:
+                wanted = wanted + later
+            loss = (regressed - wanted).square().flatten(2).mean(2)
+        else:
+            values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)))
+            own = self.task_values(self.q.of_pass(values, network_choice), episodes.choice)[1]
+            loss = self._loss_of_all(values, episodes.strategies, later)
+        return episodes.mean(loss).sum() * self.sizes.tasks, self._agent_values(own, episodes.now.weight)
+
+    def _loss_of_all(self, values: Tensor, strategies: Tensor, later: Tensor | None) -> Tensor:
+        """Squared errors of every strategy's values against its what-if reward, a mean; (U, N)."""
+        u, j = self.sizes.users, self.sizes.tasks
+        values = values.unflatten(0, (u, j))  # (U, J, P, N, outputs)
+        if self.q.columns:
+            order = self._order()[:, None, None].expand(-1, strategies.shape[2], strategies.shape[3], -1)
+            wanted = strategies.gather(4, order.expand_as(strategies))
+            if later is not None:
+                wanted = wanted + later.transpose(1, 2)[:, :, None]
+            return (values - wanted).square().mean((1, 2, 4))
+        offered = (
+            values[:, :, 0].transpose(2, 3) if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4).transpose(2, 3)
+        )
+        wanted = strategies.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2)  # (U, J, K + 1, N): a task's own reward
+        if later is not None:
+            wanted = wanted + later.transpose(1, 2)[:, :, None]
+        return (offered - wanted).square().mean((1, 2))
+
+    def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
+        """(21): minus the sum over networks, passes and columns of p Q', a mean over passes; and (18) at μ for (27).
+
+        Where everybody asks for more than there is, only the ratios of requests count, and nothing holds their level; a
+        small price on straying from where it started does.
+        """
+        assert isinstance(judge, ParameterisedQ)
+        now = episodes.now
+        asked = self._ask(now, episodes.batch)
+        values = judge.q(judge.q.encode(now), judge.q.read(asked, episodes.choice), judge.past(episodes))
+        worth = judge.strategy_values(values, now.weight)
+        _, own = judge.best(values, now.weight)
+        level = (asked / FIRST_SHARE).log().mean(2).square().sum(-1)
+        loss = LEVEL * level - worth.mean(3).sum(2)
+        return episodes.mean(loss).sum(), self._agent_values(own, now.weight)
+
+    def best_next(self, episodes: Episodes) -> Tensor:
+        """(18) after each step."""
+        inputs = episodes.later
+        return self._agent_values(self._best_later(episodes)[1], inputs.weight)
+
+    def next_values(self, episodes: Episodes) -> Tensor:
+        """What (20) adds to a reward, before γ: Q' of the next step at its best strategies, 0 where there is none.
+
+        With columns (U, N, J, J), network j's values of all tasks; else (U, N, J).
+        """
+        with torch.no_grad():
+            regressed, own = self._best_later(episodes)
+            values = regressed if self.q.columns else own
+            return values * episodes.going_on.view(-1, *[1] * (values.dim() - 2))
+
+    def _best_later(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        inputs = episodes.later
+        states = self._states(episodes)[:, 1:].flatten(1, 2)
+        asked = self._ask(episodes.inputs, episodes.batch)[:, episodes.batch :]
+        choice = self.choose(inputs, asked, states)
+        values = self.q(self.q.encode(inputs), self.q.read(asked, choice), states)
+        return self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)
+
+    # -- values ------------------------------------------------------------------------------------------------------
+
+    def strategy_values(self, values: Tensor, weight: Tensor) -> Tensor:
+        """What each strategy of each task is worth to its agent, the sum in (17); (U, N, J, K + 1).
+
+        `values` (G, P, N, outputs) of all passes; `weight` p (U, N, J). Without columns a task's own value is all there is.
+        """
+        return self._worth(values.unflatten(0, (self.sizes.users, self.sizes.tasks)), weight)
+
+    def _worth(self, values: Tensor, weight: Tensor, tasks: slice = slice(None)) -> Tensor:
+        """The same for some tasks, from (U, tasks, P, N, outputs)."""
+        if self.q.columns:
+            turned = weight[:, :, self._order()[tasks]].transpose(1, 2)[:, :, None]  # (U, J, 1, N, J)
+            return (values * turned).sum(-1).permute(0, 3, 1, 2)
+        own = values[:, :, 0].transpose(1, 2) if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4).transpose(1, 2)
+        return own * weight[..., None]
+
+    def task_values(self, values: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+        """From values (G, 1, N, outputs) of the passes of `choice` (U, N, J): those regressed on rewards, and each task's.
+
+        With columns the former are (U, N, J, J): net j's values of all tasks, cyclically from j on; else they are the
+        latter, q_j, (U, N, J).
+        """
+        u, j = self.sizes.users, self.sizes.tasks
+        values = values[:, 0].unflatten(0, (u, j)).transpose(1, 2)  # (U, N, J, outputs)
+        if self.q.columns:
+            return values, values[..., 0]
+        own = values.gather(3, choice[..., None]).squeeze(3)
+        return own, own
+
+    def best(self, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The strategies of (17) from the values of every pass, (U, N, J), and each task's value there."""
+        choice = self.strategy_values(values.detach(), weight).argmax(-1)
+        return choice, self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)[1]
+
+    def past(self, episodes: Episodes) -> Tensor:
+        """The MPTQ networks' memories before each step of the episodes, (G, N, width)."""
+        return self._states(episodes)[:, :-1].flatten(1, 2)
+
+    def _states(self, episodes: Episodes) -> Tensor:
+        with torch.no_grad():
+            if not self.q.memory.recurrent:
+                g, t = self.sizes.users * self.sizes.tasks, episodes.steps // episodes.batch
+                return self.q.memory.start(episodes.batch)[:, None].expand(g, t + 1, episodes.batch, -1)
+            asked, choice = self.q.read(episodes.asked, episodes.choice), each(episodes.choice[..., None])[..., 0]
+            return self.q.follow(self.q.rows(self.q.encode(episodes.now), asked, choice), episodes.batch)
+
+    def _ask(self, inputs: Inputs, batch: int) -> Tensor:
+        """μ of whole episodes, (U, N, J, 2)."""
+        asked: Tensor = self.actor(inputs, self.actor.memory.start(batch))[0]
+        return asked
+
+    def _order(self) -> Tensor:
+        """Which task column r of network j values, (J, J)."""
+        return in_turn(self.sizes.tasks, self.q.own.weight.device)
+
+    @staticmethod
+    def _agent_values(own: Tensor, weight: Tensor) -> Tensor:
+        """(18): Q_i = Σ_j p_j q_j; (N, U)."""
+        return (own * weight).sum(-1).transpose(0, 1)
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """θ^Q of all MPTQ networks."""
+        return list(self.q.parameters())
+
+    def actor_parameters(self) -> list[nn.Parameter]:
+        """θ^μ of all Actors."""
+        return list(self.actor.parameters())
+
+
+def _boltzmann(worth: Tensor, noise: Noise | None, dice: torch.Generator | None) -> Tensor:
+    """Strategies by their worth (…, K + 1): the best, or drawn with the noise's temperature.
+
+    First among the servers, then between the best of them as it fell and staying: many servers that are alike do not by
+    their number outweigh the one device at home.
+    """
+    if noise is None:
+        return worth.argmax(-1)
+    local, servers = worth[..., 0], worth[..., 1:]
+    if noise.temperature > 0:
+        thrown = torch.rand(worth.shape, generator=dice).clamp_(1e-6, 1 - 1e-6).to(worth.device)
+        server = (servers / noise.temperature - torch.log(-torch.log(thrown[..., 1:]))).argmax(-1)
+        away = servers.amax(-1) - local > noise.temperature * torch.logit(thrown[..., 0])
+    else:
+        server, away = servers.argmax(-1), servers.amax(-1) > local
+    choice = torch.where(away, server + 1, 0)
+    if noise.random > 0:
+        even = torch.randint(0, worth.shape[-1], choice.shape, generator=dice).to(worth.device)
+        choice = torch.where((torch.rand(choice.shape, generator=dice) < noise.random).to(worth.device), even, choice)
+    return choice

@@ -1,0 +1,29 @@
+"""QMIX over MPMT-DQN agents (section VI-C)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from iomt_core.algorithms.base import Algorithm, Level
+from iomt_core.algorithms.parameterised_q import ParameterisedQ
+from iomt_core.nets import mixers
+from iomt_core.nets.inputs import Sizes
+
+
+class QMIX(Algorithm):
+    """The paper's agents under a monotone mixing network."""
+
+    name = "qmix"
+    label = "QMIX"
+    summary = (
+        "The paper's agents under QMIX: a monotone network, made from the limited global state, mixes their values."
+    )
+    level: ClassVar[Level] = "system"
+
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
+        """MPMT-DQN."""
+        return ParameterisedQ(sizes, rounds=rounds, recurrent=recurrent)
+
+    def mixer(self, sizes: Sizes) -> mixers.Mixer:
+        """(24) without attention."""
+        return mixers.QMIX(sizes.users, sizes.state)

@@ -1,0 +1,35 @@
+"""How a policy in training does on held-out seeds, beside the certified bound and the heuristics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from iomt_core.experiments.evaluation import Summary
+from iomt_core.policies.base import Policy
+from iomt_core.policies.registry import make_policy
+from iomt_core.scenario import Scenario
+from iomt_core.twin.record import Draw, draw, run
+
+HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
+BESIDE = ("optimum", "price-response", "greedy", "random")
+
+
+class Check:
+    """The same held-out episodes for every policy that is asked about."""
+
+    def __init__(self, s: Scenario, episodes: int = 4) -> None:
+        self.scenario = s
+        self.drawn: Draw = draw(s, HELD_OUT, 0, episodes)
+
+    def of(self, policy: Policy) -> dict[str, float]:
+        """Cost, gap, delay, energy, deadline misses and the share of tasks kept local."""
+        summary = Summary(self.scenario, policy.name, "own", HELD_OUT)
+        summary.add(run(policy, self.drawn))
+        values = summary.values()
+        names = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
+        return {name: float(values[name]) for name in names}
+
+    def heuristics(self) -> Mapping[str, Any]:
+        """The same of what it is measured against."""
+        return {name: self.of(make_policy(name, self.scenario)) for name in BESIDE}

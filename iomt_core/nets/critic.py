@@ -1,0 +1,60 @@
+"""The critic of PA-DDPG: one value for everything an agent, or all agents together, see and do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from iomt_core.nets.encoder import Encoder
+from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
+from iomt_core.nets.inputs import TASK_FEATURES
+
+WIDTH, HIDDEN = 64, 116
+HEAD = 64
+
+
+class Critic(nn.Module):
+    """Three Encoders with a GRU after the second, as in Fig. 3; of `groups` critics each with its own weights.
+
+    A critic has `tokens` members: one agent's own critic has one, the central critic of all agents has as many as there
+    are agents. Each is what the member sees of its tasks, of the rest, and what it does.
+    """
+
+    def __init__(self, groups: int, tasks: int, other: int, actions: int, recurrent: bool = True) -> None:
+        super().__init__()
+        self.of_tasks = GroupedLinear(groups, TASK_FEATURES * tasks, WIDTH)
+        self.of_other = GroupedLinear(groups, other, WIDTH)
+        self.of_action = GroupedLinear(groups, actions * tasks, WIDTH)
+        self.first = Encoder(groups, WIDTH, HIDDEN)
+        self.second = Encoder(groups, WIDTH, HIDDEN)
+        self.memory = GroupedGRU(groups, WIDTH, recurrent)
+        self.third = Encoder(groups, WIDTH, HIDDEN)
+        self.wide = GroupedLinear(groups, WIDTH, HEAD)
+        self.out = GroupedLinear(groups, HEAD, 1, gain=0.1)
+
+    def follow(self, tasks: Tensor, other: Tensor, action: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+        """What is seen, and with what is done; (G, 2 M, N, width) and (G, M, N, width), over episodes of `batch` worlds.
+
+        `tasks` (G, M, N, 3 J), `other` (G, M, N, ·), `action` (G, M, N, actions · J) of M members.
+        """
+        m = tasks.shape[1]
+        seen = self.first(torch.cat([self.of_tasks(tasks), self.of_other(other)], dim=1))
+        return seen, self.second(torch.cat([seen[:, :m] + self.of_action(action), seen[:, m:]], dim=1))[:, :m]
+
+    def forward(self, tasks: Tensor, other: Tensor, action: Tensor, done: Tensor, batch: int) -> Tensor:
+        """Values (G, N) of `action` at steps before which `done` was done; all (G, M, N, ·), N = T·B, time first."""
+        seen, joint = self.follow(tasks, other, action, batch)
+        if self.memory.recurrent:
+            past = self._past(joint if action is done else self.follow(tasks, other, done, batch)[1], batch)
+            after = self.memory.advance(joint.mean(1, keepdim=True), past)
+        else:
+            after = self.memory.advance(joint.mean(1, keepdim=True), joint[:, 0])
+        mixed = self.third.passes(joint.mean(1, keepdim=True) + after, torch.cat([seen, joint], dim=1))
+        value: Tensor = self.out(functional.relu(self.wide(mixed), inplace=True))
+        return value[:, 0, :, 0]
+
+    def _past(self, joint: Tensor, batch: int) -> Tensor:
+        g, _, n, d = joint.shape
+        states = self.memory.unroll(joint.mean(1).view(g, n // batch, batch, d), self.memory.start(batch))
+        return states[:, :-1].flatten(1, 2)

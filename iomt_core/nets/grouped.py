@@ -1,0 +1,93 @@
+"""Layers of G networks at once: weights stacked along a first axis, one batched matmul for all of them.
+
+Tensors are (G, …, width): G networks, any batch axes, features. No value of one group ever meets another's. Where a
+network has several tokens or passes, their axis stands before the batch's, (G, P, N, width): what all passes share is then
+added to them in long contiguous runs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class GroupedLinear(nn.Module):
+    """G affine maps; (G, …, inputs) -> (G, …, outputs). Initialised as `nn.Linear` is, times `gain`."""
+
+    def __init__(self, groups: int, inputs: int, outputs: int, gain: float = 1.0, bias: float | None = None) -> None:
+        super().__init__()
+        bound = gain / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(groups, inputs, outputs).uniform_(-bound, bound))
+        start = torch.empty(groups, 1, outputs).uniform_(-bound, bound) if bias is None else bias
+        self.bias = nn.Parameter(torch.zeros(groups, 1, outputs) + start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The G maps, each on its own slice."""
+        return _map(x, self.weight, self.bias)
+
+    def part(self, x: Tensor, outputs: slice) -> Tensor:
+        """Some of the outputs only."""
+        return _map(x, self.weight[..., outputs], self.bias[..., outputs])
+
+
+def _map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    y = torch.baddbmm(bias, x.reshape(len(weight), -1, x.shape[-1]), weight)
+    return y.view(*x.shape[:-1], weight.shape[-1])
+
+
+class GroupedGRU(nn.Module):
+    """G gated recurrent units (Cho et al. 2014); without `recurrent` the state is taken as zero at every step.
+
+    `advance` makes one step for any number of candidate inputs that share a past; `unroll` a whole episode.
+    """
+
+    def __init__(self, groups: int, width: int, recurrent: bool = True) -> None:
+        super().__init__()
+        self.width, self.recurrent = width, recurrent
+        self.from_input = GroupedLinear(groups, width, 3 * width)
+        self.from_state = GroupedLinear(groups, width, 3 * width) if recurrent else None
+
+    def start(self, batch: int) -> Tensor:
+        """The state at an episode's first step, (G, batch, width)."""
+        weight = self.from_input.weight
+        return weight.new_zeros(weight.shape[0], batch, self.width)
+
+    def advance(self, x: Tensor, state: Tensor) -> Tensor:
+        """One step: `x` (G, P, N, width), the past of all P, `state` (G, N, width) -> new states, (G, P, N, width)."""
+        gates = self.from_input(x)
+        if self.from_state is None:
+            return self._gated(gates, None, None)
+        return self._gated(gates, self.from_state(state)[:, None], state[:, None])
+
+    def unroll(self, x: Tensor, state: Tensor) -> Tensor:
+        """A whole episode: `x` (G, T, B, width), the state before it (G, B, width) -> (G, T + 1, B, width).
+
+        Entry t of the result is the state before step t, so the last one is the state after the episode.
+        """
+        gates = self.from_input(x)
+        if self.from_state is None:
+            after = self._gated(gates, None, None)
+            return torch.cat([state[:, None], after], dim=1)
+        states = [state]
+        for gate in gates.unbind(1):
+            state = self._gated(gate, self.from_state(state), state)
+            states.append(state)
+        return torch.stack(states, dim=1)
+
+    def _gated(self, gates: Tensor, past: Tensor | None, state: Tensor | None) -> Tensor:
+        d = self.width
+        if past is None or state is None:
+            update = torch.sigmoid(gates[..., :d])
+            return (1 - update) * torch.tanh(gates[..., 2 * d :])
+        both = torch.sigmoid(gates[..., : 2 * d] + past[..., : 2 * d])
+        update, reset = both[..., :d], both[..., d:]
+        candidate = torch.tanh(torch.addcmul(gates[..., 2 * d :], reset, past[..., 2 * d :]))
+        return torch.lerp(candidate, state.expand_as(candidate), update)
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Layer normalisation without gain and offset: the linear map behind it has both."""
+    return functional.layer_norm(x, x.shape[-1:])

@@ -1,0 +1,64 @@
+"""An agent's observation (14) taken apart, as the networks read it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iomt_core.scenario import Scenario
+
+TASK_FEATURES = 3  # D, C, P
+OWN_FEATURES = 3  # P_tr, Cap, F_i
+LEAST_SHARE = 0.05  # of a device: what an agent asks for at least, so that no task is starved
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many of everything a network is built for."""
+
+    users: int
+    tasks: int
+    servers: int
+    other: int  # length of an observation without its tasks
+    state: int  # length of ŝ
+
+    @classmethod
+    def of(cls, s: Scenario) -> Sizes:
+        """Those of a scenario's observation (14)."""
+        links = s.servers if s.channel == "log-distance" else 0
+        return cls(s.users, s.tasks, s.servers, OWN_FEATURES + 2 * s.servers + links, 2 * s.servers + 5)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Observations, agents first: each agent's own networks see its slice and nothing else."""
+
+    tasks: Tensor  # (U, N, J, 3), about -1 to 1
+    other: Tensor  # (U, N, other), o^other of (15)
+    weight: Tensor  # (U, N, J) p = P / mean P of each task
+
+    def rows(self, index: slice) -> Inputs:
+        """Some of the N rows."""
+        return Inputs(self.tasks[:, index], self.other[:, index], self.weight[:, index])
+
+    @classmethod
+    def of(cls, observation: Tensor, weight: Tensor, sizes: Sizes) -> Inputs:
+        """From (14) of all agents, (N, U, 3 J + other) in the order of `observation.names`, and p, (N, U, J)."""
+        centred = observation.transpose(0, 1).mul(2).sub_(1)
+        j = sizes.tasks
+        tasks = centred[..., : TASK_FEATURES * j].unflatten(-1, (TASK_FEATURES, j)).transpose(2, 3)
+        return cls(tasks, centred[..., TASK_FEATURES * j :], weight.transpose(0, 1))
+
+
+def share_features(shares: Tensor) -> Tensor:
+    """Requested shares as the networks read them: their logarithm, for delays go with 1 / share; -1 to 1."""
+    return shares.log().mul(-2 / math.log(LEAST_SHARE)).add(1.0)
+
+
+def in_turn(tasks: int, device: torch.device) -> Tensor:
+    """Row j holds all tasks from j on, cyclically, as (16) has its columns; (J, J)."""
+    j = torch.arange(tasks, device=device)
+    return (j[:, None] + j) % tasks

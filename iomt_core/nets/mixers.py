@@ -1,0 +1,100 @@
+"""From the agents' values to the team's: VDN, QMIX and the self-attention before it, eqs. (22)-(24)."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+HYPER = 64  # hidden width of the networks that make the mixer's weights
+EMBED = 32  # W_1 of (24) is U x 32
+KEY = 16  # d_k of (22)
+
+Attention = Literal["observations", "paper"]
+
+
+class Mixer(nn.Module, ABC):
+    """Q_tot of a step from the agents' Q_i."""
+
+    @abstractmethod
+    def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
+        """`q` (N, U), ô `corrected` (N, U, 6) and ŝ `state` (N, ·) -> (N,)."""
+
+
+class VDN(Mixer):
+    """Their sum (Sunehag et al. 2018)."""
+
+    def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
+        """Knows nothing but the values."""
+        return q.sum(-1)
+
+
+class _Hyper(nn.Module):
+    """Linear-ReLU-Linear from ŝ to weights that start near `start`."""
+
+    def __init__(self, state: int, outputs: int, start: float) -> None:
+        super().__init__()
+        self.wide = nn.Linear(state, HYPER)
+        self.out = nn.Linear(HYPER, outputs)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+            self.out.bias.fill_(start)
+
+    def forward(self, state: Tensor) -> Tensor:
+        result: Tensor = self.out(functional.relu(self.wide(state)))
+        return result
+
+
+class QMIX(Mixer):
+    """(24): a two-layer net over the agents' values, monotone, for its weights are made non-negative (Rashid et al. 2018).
+
+    It starts as their sum, so that what the agents know is used from the first update on.
+    """
+
+    def __init__(self, users: int, state: int) -> None:
+        super().__init__()
+        self.users = users
+        self.w_1 = _Hyper(state, users * EMBED, 1.0)
+        self.b_1 = nn.Linear(state, EMBED)
+        self.w_2 = _Hyper(state, EMBED, 1 / EMBED)
+        self.b_2 = _Hyper(state, 1, 0.0)
+
+    def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
+        """W_2 ReLU(W_1 q + b_1) + b_2, all four made from ŝ."""
+        w_1 = self.w_1(state).abs().view(-1, self.users, EMBED)
+        hidden = functional.relu(torch.einsum("nu,nue->ne", q, w_1) + self.b_1(state))
+        q_tot: Tensor = (hidden * self.w_2(state).abs()).sum(-1) + self.b_2(state).squeeze(-1)
+        return q_tot
+
+
+class SAEQMIX(Mixer):
+    """Self-attention between the agents' values and QMIX, (22)-(24).
+
+    `attention` "paper" forms queries and keys from (ô_i, Q_i) as (22) prints it. Then the weights move with the values
+    and (25) does not hold. "observations" forms them from ô_i alone: the weights are positive and do not depend on the
+    values, so Q_tot is monotone in each of them by construction. Values are weighted by U times Â, so that a start with
+    even weights is again the sum.
+    """
+
+    def __init__(self, users: int, state: int, corrected: int, attention: Attention = "observations") -> None:
+        super().__init__()
+        self.attention = attention
+        wide = corrected + (attention == "paper")
+        self.query, self.key = nn.Linear(wide, KEY), nn.Linear(wide, KEY)
+        self.mix = QMIX(users, state)
+
+    def weights(self, q: Tensor, corrected: Tensor) -> Tensor:
+        """Â of (22), (N, U, U); every row adds up to 1."""
+        x = torch.cat([corrected, q[..., None] / q.shape[-1]], -1) if self.attention == "paper" else corrected
+        weights: Tensor = (self.query(x) @ self.key(x).transpose(1, 2) / math.sqrt(KEY)).softmax(-1)
+        return weights
+
+    def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
+        """Q̂ = Â v (23), then (24)."""
+        weighted = (self.weights(q, corrected) @ q[..., None]).squeeze(-1)
+        result: Tensor = self.mix(weighted, corrected, state)
+        return result

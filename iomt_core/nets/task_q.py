@@ -1,0 +1,148 @@
+"""MPTQ networks, one a task: multi-pass values of a task's strategies, eqs. (15) and (16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from iomt_core.nets.encoder import Encoder
+from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
+from iomt_core.nets.inputs import TASK_FEATURES, Inputs, Sizes, in_turn, share_features
+
+WIDTH, HIDDEN = 24, 56
+HEAD = 64  # Table III: five outputs more cost 325 parameters
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for, as network j of an agent reads it; G = U·J networks, or U of them for one task."""
+
+    own: Tensor  # (G, N, 2) its task's requests, as features
+    others: Tensor  # (G, N, ·) the other tasks'
+
+
+class TaskQ(nn.Module):
+    """The MPTQ networks of all agents and tasks.
+
+    The corrected observation ô_j = (o_j, x_-j, o^other) of (15) is three tokens. A first Encoder reads them; a second
+    one the own slot's P alternatives beside the rest, with a GRU behind it; a third joins that with the observation.
+    Pass s writes the task's request into slot s of a row of K + 1 slots.
+
+    `passes` False is P-DQN's single pass, in which the request stands in one slot for all strategies.
+    `columns` True gives every pass a value for each task of the agent (16), cyclically from its own on; False a value
+    for each strategy, of which pass s is asked for the s-th.
+    `aware` True puts the other tasks' requests into slots too, those of the devices they take: x_-j then holds whole
+    parameterised actions, and tasks can decide in turn.
+    """
+
+    def __init__(
+        self, sizes: Sizes, passes: bool = True, columns: bool = True, aware: bool = False, recurrent: bool = True
+    ) -> None:
+        super().__init__()
+        g, j = sizes.users * sizes.tasks, sizes.tasks
+        self.sizes, self.columns, self.aware = sizes, columns, aware
+        self.slots = sizes.servers + 1 if passes else 1
+        devices = sizes.servers + 1
+        self.own = GroupedLinear(g, TASK_FEATURES, WIDTH)
+        self.others = GroupedLinear(g, max(1, TASK_FEATURES * (j - 1)), WIDTH)
+        self.rest = GroupedLinear(g, sizes.other, WIDTH)
+        self.first = Encoder(g, WIDTH, HIDDEN)
+        self.slot = GroupedLinear(g * self.slots, 2, WIDTH)
+        known = (2 + devices) * (j - 1) + 2 * devices if aware else 2 * (j - 1)
+        self.others_asked = GroupedLinear(g, max(1, known), WIDTH)
+        self.second = Encoder(g, WIDTH, HIDDEN)
+        self.memory = GroupedGRU(g, WIDTH, recurrent)
+        self.third = Encoder(g, WIDTH, HIDDEN)
+        self.wide = GroupedLinear(g, WIDTH, HEAD)
+        self.out = GroupedLinear(g, HEAD, j if columns else devices, gain=0.1, bias=0.8)
+
+    # -- what no pass changes ------------------------------------------------------------------------------------------
+
+    def encode(self, inputs: Inputs) -> Tensor:
+        """The observation's tokens after the first Encoder: own task, the others, the rest; (G, 3, N, width)."""
+        parts = (
+            self.own(each(inputs.tasks)),
+            self.others(beside(inputs.tasks)),
+            self.rest(inputs.other.repeat_interleave(self.sizes.tasks, dim=0)),
+        )
+        result: Tensor = self.first(torch.stack(parts, dim=1))
+        return result
+
+    def read(self, shares: Tensor, choice: Tensor) -> Asked:
+        """Requests (U, N, J, 2) and the strategies (U, N, J) that go with them."""
+        asked = share_features(shares)
+        known = beside(asked)
+        if self.aware:
+            taken = functional.one_hot(choice, self.sizes.servers + 1).to(shares.dtype)  # (U, N, J, K + 1)
+            loads = (taken[..., None] * shares[..., None, :]).flatten(3)  # what each task puts on each device
+            of_others = each(loads.sum(2, keepdim=True) - loads)
+            known = torch.cat([known, beside(taken), of_others], dim=-1)
+        return Asked(each(asked), known)
+
+    # -- passes --------------------------------------------------------------------------------------------------------
+
+    def rows(self, tokens: Tensor, asked: Asked, choice: Tensor | None = None) -> Tensor:
+        """The own slot after the second Encoder, in every pass or in that of `choice` (G, N); (G, P or 1, N, width)."""
+        g, n, c = asked.own.shape
+        slots = self.slot(asked.own[:, None].expand(g, self.slots, n, c).reshape(-1, n, c)).view(
+            g, self.slots, n, WIDTH
+        )
+        if choice is not None:
+            slots = self.of_pass(slots, choice)
+        others = tokens[:, 1] + self.others_asked(asked.others)
+        result: Tensor = self.second.passes(tokens[:, :1] + slots, torch.stack([others, tokens[:, 2]], dim=1))
+        return result
+
+    def of_pass(self, x: Tensor, choice: Tensor) -> Tensor:
+        """That of the pass of `choice` (G, N) among all passes: (G, P, N, c) -> (G, 1, N, c)."""
+        g, p, n, c = x.shape
+        return x if p == 1 else x.gather(1, choice[:, None, :, None].expand(g, 1, n, c))
+
+    def follow(self, rows: Tensor, batch: int) -> Tensor:
+        """The memory's states over episodes of `batch` worlds whose own slots were `rows` (G, 1, T·B, width).
+
+        (G, T + 1, B, width): entry t is the state before step t.
+        """
+        g, _, n, d = rows.shape
+        return self.memory.unroll(rows.view(g, n // batch, batch, d), self.memory.start(batch))
+
+    def values(self, tokens: Tensor, rows: Tensor, after: Tensor) -> Tensor:
+        """Values of `rows`, which bring the memory to the states `after` of their shape; (G, P, N, outputs)."""
+        mixed = self.third.passes(rows + after, tokens)
+        out: Tensor = self.out(functional.relu(self.wide(mixed), inplace=True))
+        return out
+
+    def forward(self, tokens: Tensor, asked: Asked, past: Tensor) -> Tensor:
+        """Values of every pass, (G, P, N, outputs), with memories `past` (G, N, width)."""
+        rows = self.rows(tokens, asked)
+        return self.values(tokens, rows, self.memory.advance(rows, past))
+
+    def of_task(self, j: int, tokens: Tensor, asked: Asked, past: Tensor) -> Tensor:
+        """The same for task j's networks alone, of all agents: of G groups everywhere the U that are its."""
+        u, count = self.sizes.users, self.sizes.tasks
+
+        def its(x: Tensor) -> Tensor:
+            return x.view(u, count, len(x) // (u * count), *x.shape[1:])[:, j].flatten(0, 1)
+
+        parts = {name: its(p) for name, p in self.named_parameters()}
+        arguments = (its(tokens), Asked(its(asked.own), its(asked.others)), its(past))
+        result: Tensor = functional_call(self, parts, arguments)
+        return result
+
+
+def each(x: Tensor) -> Tensor:
+    """Every network its own task's: (U, N, J, c) -> (U·J, N, c)."""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def beside(x: Tensor) -> Tensor:
+    """Every network its other tasks': (U, N, J, c) -> (U·J, N, (J - 1)·c); of an only task a zero."""
+    u, n, j, _ = x.shape
+    if j == 1:
+        return x.new_zeros(u, n, 1)
+    turned = x[:, :, in_turn(j, x.device)[:, 1:]]  # (U, N, J, J - 1, c)
+    return turned.flatten(3).transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,1 @@
+"""Training runs: Algorithm 1, the replay, checkpoints, and runs on disk."""

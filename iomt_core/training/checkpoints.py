@@ -1,0 +1,128 @@
+"""Checkpoints: tensors as safetensors, everything else as JSON, and a file written last that says all is there.
+
+A checkpoint is a directory. `policy.safetensors` holds what deciding needs, `learner.safetensors` what learning on needs
+besides. `checkpoint.json` comes last and names both with their SHA-256: without it there is no checkpoint. Nothing in it
+is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from iomt_core.scenario import ScenarioError
+
+FORMAT = 1
+POLICY, LEARNER, MARK = "policy.safetensors", "learner.safetensors", "checkpoint.json"
+LARGEST_MARK = 4_000_000
+
+
+class CheckpointError(ScenarioError):
+    """A checkpoint that cannot be used; says which file, what is wrong with it and what is expected."""
+
+
+def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
+    """Writes a checkpoint whole or not at all. Raises `CheckpointError` where the place cannot be written."""
+    part = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        digests = {}
+        for name, tensors in files.items():
+            save_file({key: value.contiguous() for key, value in tensors.items()}, part / name)
+            digests[name] = _sha256(part / name)
+            _sync(part / name)
+        mark = json.dumps({"format": FORMAT, "sha256": digests, **facts}, indent=1, ensure_ascii=False)
+        (part / MARK).write_text(mark + "\n", encoding="utf-8")
+        _sync(part / MARK)
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(part, place)
+        _sync(place.parent)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"checkpoint {str(place)!r} cannot be written: {reason}.") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def read_facts(place: Path) -> dict[str, Any]:
+    """What a checkpoint's mark says. Raises `CheckpointError` where there is none or it is not one of ours."""
+    path = place / MARK
+    try:
+        if path.stat().st_size > LARGEST_MARK:
+            raise CheckpointError(f"checkpoint file {str(path)!r} is too large: allowed is {LARGEST_MARK / 1e6:g} MB.")
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint {str(place)!r} is not complete: {MARK} cannot be read ({error.strerror})."
+        ) from None
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"checkpoint file {str(path)!r} is not JSON.") from None
+    if not isinstance(facts, dict) or not isinstance(facts.get("sha256"), dict):
+        raise CheckpointError(f"checkpoint file {str(path)!r} is not a checkpoint's: 'sha256' is missing.")
+    if facts.get("format") != FORMAT:
+        raise CheckpointError(
+            f"checkpoint {str(place)!r}: format = {facts.get('format')!r} is not known: allowed is {FORMAT}."
+        )
+    return facts
+
+
+def read_tensors(place: Path, name: str, facts: Mapping[str, Any]) -> dict[str, Tensor]:
+    """One of the checkpoint's files. Raises `CheckpointError` where it is missing, damaged or not what the mark says."""
+    path = place / name
+    wanted = facts["sha256"].get(name)
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint file {str(path)!r} cannot be read: {error.strerror}.") from None
+    if found != wanted:
+        raise CheckpointError(
+            f"checkpoint file {str(path)!r} is damaged or was exchanged: its SHA-256 is {found}, "
+            f"allowed is the one in {MARK}, {wanted}."
+        )
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"checkpoint file {str(path)!r} is not a safetensors file: {error}.") from None
+
+
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Fills a module's parameters; nothing changes unless all fit. Raises `CheckpointError` naming the first misfit."""
+    own = dict(module.named_parameters())
+    missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing or unknown:
+        which = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is not known"
+        raise CheckpointError(f"{what}: tensor {which} ({len(missing)} missing, {len(unknown)} unknown).")
+    for name, parameter in own.items():
+        if tensors[name].shape != parameter.shape:
+            raise CheckpointError(
+                f"{what}: tensor {name!r} has shape {tuple(tensors[name].shape)}, allowed is {tuple(parameter.shape)}."
+            )
+        if not torch.isfinite(tensors[name]).all():
+            raise CheckpointError(f"{what}: tensor {name!r} holds values that are not finite.")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(tensors[name])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

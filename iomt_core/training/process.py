@@ -1,0 +1,48 @@
+"""What a training process does for itself: memory settings, threads and signals."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from types import FrameType
+
+import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+
+def prepare(threads: int) -> None:
+    """Threads of torch, and glibc told to keep freed memory: a learner asks for the same large blocks at every update."""
+    torch.set_num_threads(threads)
+    if sys.platform == "linux":
+        try:
+            libc = ctypes.CDLL(None)
+            libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+            libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        except (OSError, AttributeError):  # another libc has its own ways
+            return
+
+
+class StopSignal:
+    """Turns SIGTERM and Ctrl-C into a question to be asked between batches; the second Ctrl-C is one as ever."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> StopSignal:
+        self._before = {name: signal.signal(name, self._ask) for name in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+
+    def __call__(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self.asked
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True

@@ -1,0 +1,296 @@
+"""A training run on disk: a directory that says what runs, how it goes and where it can be taken up.
+
+run.json          algorithm, scenario, settings, seed: what `--resume` needs
+metrics.jsonl     a line a batch of episodes
+evaluations.jsonl a line an evaluation, on held-out seeds, beside the bound and the heuristics
+status.json       state, progress, speed, time left
+checkpoints/N     after N episodes; the last two are kept
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import torch
+from torch import Tensor
+
+from iomt_core.algorithms.registry import algorithm
+from iomt_core.scenario import Scenario, ScenarioError, scenario
+from iomt_core.scenario_files import write_text_atomically
+from iomt_core.training.checkpoints import (
+    LEARNER,
+    MARK,
+    POLICY,
+    CheckpointError,
+    load_module,
+    read_facts,
+    read_tensors,
+    write_checkpoint,
+)
+from iomt_core.training.settings import Settings
+from iomt_core.training.trainer import Trainer
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run is of; with the same code and machine it fixes every bit of its result."""
+
+    algorithm: str
+    scenario: Scenario
+    settings: Settings
+    seed: int
+
+    def trainer(self) -> Trainer:
+        """A trainer at the run's beginning."""
+        return Trainer(algorithm(self.algorithm), self.scenario, self.settings, self.seed)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `run.json` and for checkpoints."""
+        return {
+            "algorithm": self.algorithm,
+            "scenario": self.scenario.model_dump(mode="json"),
+            "scenario_digest": self.scenario.digest,
+            "settings": self.settings.model_dump(mode="json"),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any], where: str) -> RunSpec:
+        """The run that `as_json` told of. Raises `CheckpointError` where something is missing or out of range."""
+        for name, kind in (("algorithm", str), ("scenario", dict), ("settings", dict), ("seed", int)):
+            if not isinstance(facts.get(name), kind):
+                raise CheckpointError(
+                    f"{where}: {name} = {facts.get(name)!r} cannot be used: allowed is a {kind.__name__}."
+                )
+        algorithm(facts["algorithm"])
+        return cls(facts["algorithm"], scenario(facts["scenario"]), checked_settings(facts["settings"]), facts["seed"])
+
+
+def checked_settings(values: Mapping[str, Any]) -> Settings:
+    """Settings from a mapping. Raises `ScenarioError` naming field, value and allowed range."""
+    try:
+        return Settings.model_validate(dict(values))
+    except pydantic.ValidationError as error:
+        problems = []
+        for one in error.errors():
+            field = ".".join(str(part) for part in one["loc"])
+            problems.append(f"{field} = {one.get('input')!r} cannot be used: {one['msg'][0].lower()}{one['msg'][1:]}.")
+        raise ScenarioError(problems) from None
+
+
+def settings_from_words(words: Sequence[str]) -> Settings:
+    """Settings from words like `gamma=0.9`, values as JSON. Raises `ScenarioError`."""
+    values: dict[str, Any] = {}
+    for word in words:
+        name, separator, text = word.partition("=")
+        if not separator or name not in Settings.model_fields:
+            names = ", ".join(Settings.model_fields)
+            raise ScenarioError(f"set = {word!r} cannot be used: allowed is NAME=VALUE with one of {names}.")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return checked_settings(values)
+
+
+def save(trainer: Trainer, spec: RunSpec, place: Path) -> None:
+    """A checkpoint of everything that the rest of the run depends on."""
+    learner = trainer.learner
+    own = _named("agents", learner.target_agents) | _named("mixer", learner.target_mixer)
+    rest = _named("agents", learner.agents) | _named("mixer", learner.mixer)
+    rest = {f"online/{name}": value for name, value in rest.items()}
+    for title, optimiser in (("critic", learner.critic_optimiser), ("actor", learner.actor_optimiser)):
+        for number, state in optimiser.state_dict()["state"].items():
+            rest |= {f"{title}/{number}/{key}": value for key, value in state.items()}
+    rest |= {f"replay/{name}": value[: len(trainer.replay)] for name, value in trainer.replay.store.items()}
+    facts = {
+        **spec.as_json(), "played": trainer.played, "updates": trainer.updates, "replayed": trainer.replay.count,
+        "torch": torch.__version__,
+    }  # fmt: skip
+    write_checkpoint(place, {POLICY: own, LEARNER: rest}, facts)
+
+
+def restore(place: Path) -> tuple[Trainer, RunSpec]:
+    """The trainer as it was when the checkpoint was written. Raises `CheckpointError`."""
+    facts = read_facts(place)
+    spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
+    trainer = spec.trainer()
+    learner, replay = trainer.learner, trainer.replay
+    own, rest = read_tensors(place, POLICY, facts), read_tensors(place, LEARNER, facts)
+    parts = _parts(rest, str(place))
+    for title, modules, tensors in (
+        ("target", (learner.target_agents, learner.target_mixer), own),
+        ("online", (learner.agents, learner.mixer), parts["online"]),
+    ):
+        for name, module in zip(("agents", "mixer"), modules, strict=True):
+            prefix = f"{name}/"
+            mine = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+            load_module(module, mine, f"checkpoint {str(place)!r}, {title} {name}")
+    for title, optimiser in (("critic", learner.critic_optimiser), ("actor", learner.actor_optimiser)):
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in parts[title].items():
+            number, _, entry = key.partition("/")
+            state.setdefault(int(number), {})[entry] = value
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    for name, kept in parts["replay"].items():
+        store = kept.new_zeros(replay.capacity, *kept.shape[1:])
+        store[: len(kept)] = kept
+        replay.store[name] = store
+    trainer.played, trainer.updates, replay.count = (_count(facts, n, place) for n in ("played", "updates", "replayed"))
+    return trainer, spec
+
+
+def _named(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": p.detach() for name, p in module.named_parameters()}
+
+
+def _parts(tensors: Mapping[str, Tensor], place: str) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("online", "critic", "actor", "replay")}
+    for key, value in tensors.items():
+        head, _, tail = key.partition("/")
+        if head not in parts:
+            raise CheckpointError(f"checkpoint {place!r}: tensor {key!r} is not known.")
+        parts[head][tail] = value
+    return parts
+
+
+def _count(facts: Mapping[str, Any], name: str, place: Path) -> int:
+    value = facts.get(name)
+    if not isinstance(value, int) or value < 0:
+        raise CheckpointError(f"checkpoint {str(place)!r}: {name} = {value!r} cannot be used: allowed is a count.")
+    return value
+
+
+class Run:
+    """A run's directory, and the loop that fills it."""
+
+    def __init__(self, place: Path, spec: RunSpec, trainer: Trainer) -> None:
+        self.place, self.spec, self.trainer = place, spec, trainer
+        self.started, self.started_at = time.monotonic(), trainer.played
+
+    @classmethod
+    def create(cls, place: Path, spec: RunSpec) -> Run:
+        """A new run. Raises `ScenarioError` where the directory already holds one or cannot be made."""
+        if (place / "run.json").exists():
+            raise ScenarioError(
+                f"out = {str(place)!r} already holds a run: take it up with --resume, or choose another place."
+            )
+        try:
+            (place / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ScenarioError(f"out = {str(place)!r} cannot be made a directory: {error.strerror}.") from None
+        write_text_atomically(place / "run.json", json.dumps(spec.as_json(), indent=1, ensure_ascii=False) + "\n")
+        return cls(place, spec, spec.trainer())
+
+    @classmethod
+    def resume(cls, place: Path) -> Run:
+        """A run from its last complete checkpoint, or from its beginning where it has none. Raises `CheckpointError`."""
+        try:
+            facts = json.loads((place / "run.json").read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CheckpointError(
+                f"resume = {str(place)!r} is not a run: run.json cannot be read ({error.strerror})."
+            ) from None
+        except ValueError:
+            raise CheckpointError(f"resume = {str(place)!r}: run.json is not JSON.") from None
+        spec = RunSpec.from_json(facts, f"{str(place)!r}: run.json")
+        last = last_checkpoint(place)
+        trainer = spec.trainer() if last is None else restore(last)[0]
+        run = cls(place, spec, trainer)
+        for name in ("metrics.jsonl", "evaluations.jsonl"):
+            _cut(place / name, trainer.played)
+        return run
+
+    def go(
+        self,
+        stop: Callable[[], bool] = lambda: False,
+        evaluate: Callable[[Trainer], Mapping[str, Any]] | None = None,
+        tell: Callable[[Mapping[str, Any]], None] = lambda status: None,
+    ) -> str:
+        """Trains until all episodes are played or `stop` says so, then saves. Returns the state: finished or stopped."""
+        trainer, settings = self.trainer, self.spec.settings
+        self._status("running", tell)
+        while not trainer.done and not stop():
+            before = trainer.played
+            seen = trainer.advance()
+            _append(self.place / "metrics.jsonl", {"episodes": trainer.played, "updates": trainer.updates, **seen})
+            if evaluate is not None and _passed(before, trainer.played, settings.evaluate_every, trainer.done):
+                _append(self.place / "evaluations.jsonl", {"episodes": trainer.played, **evaluate(trainer)})
+            if _passed(before, trainer.played, settings.checkpoint_every, trainer.done):
+                self.save()
+            self._status("running", tell)
+        if not trainer.done:
+            self.save()
+        state = "finished" if trainer.done else "stopped"
+        self._status(state, tell)
+        return state
+
+    def save(self) -> None:
+        """A checkpoint now; older ones but the last two go."""
+        folder = self.place / "checkpoints"
+        save(self.trainer, self.spec, folder / f"{self.trainer.played:08d}")
+        for old in _complete(folder)[:-KEPT]:
+            (old / MARK).unlink(missing_ok=True)
+            for file in old.iterdir():
+                file.unlink(missing_ok=True)
+            old.rmdir()
+
+    def _status(self, state: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
+        trainer, total = self.trainer, self.spec.settings.episodes
+        seconds = time.monotonic() - self.started
+        speed = (trainer.played - self.started_at) / seconds if seconds > 0 else 0.0
+        status = {
+            "state": state,
+            "episodes": trainer.played,
+            "of": total,
+            "updates": trainer.updates,
+            "episodes_per_s": speed,
+            "seconds": seconds,
+            "seconds_left": (total - trainer.played) / speed if speed > 0 else None,
+            "pid": os.getpid(),
+            "time": time.time(),
+        }
+        write_text_atomically(self.place / "status.json", json.dumps(status) + "\n")
+        tell(status)
+
+
+def last_checkpoint(place: Path) -> Path | None:
+    """The latest complete checkpoint of a run, or nothing."""
+    complete = _complete(place / "checkpoints")
+    return complete[-1] if complete else None
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"[0-9]*/{MARK}"))
+
+
+def _passed(before: int, now: int, every: int, last: bool) -> bool:
+    return last or before // every != now // every
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _cut(path: Path, played: int) -> None:
+    """Drops lines of episodes that the checkpoint does not know, and a half-written last one."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["episodes"] <= played:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    write_text_atomically(path, "".join(line + "\n" for line in kept))

@@ -1,0 +1,61 @@
+"""Everything a training run is told besides algorithm, scenario and seed: configuration file and command line in one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Hyper-parameters. A field's bounds and description are its documentation, its validation and its help text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    episodes: Annotated[int, Field(ge=1, le=10_000_000, description="episodes to play, M of Algorithm 1")] = 2400
+    worlds: Annotated[int, Field(ge=1, le=4096, description="episodes played side by side")] = 32
+    updates: Annotated[int, Field(ge=1, le=1000, description="learner updates each time it learns")] = 12
+    learn_every: Annotated[
+        Literal["episode", "step"], Field(description="whether the learner updates after episodes or after every step")
+    ] = "episode"
+    batch: Annotated[int, Field(ge=1, le=4096, description="episodes in a minibatch, N^B")] = 4
+    replay: Annotated[int, Field(ge=1, le=100_000, description="episodes that the replay buffer holds")] = 192
+    warm_up: Annotated[int, Field(ge=0, le=100_000, description="episodes played before the first update")] = 32
+    gamma: Annotated[float, Field(ge=0, lt=1, description="discount γ")] = 0.0
+    recurrent: Annotated[bool, Field(description="whether the GRUs remember earlier steps")] = True
+    credit: Annotated[
+        Literal["what-if", "own"],
+        Field(
+            description="what (19) regresses on: 'own', as printed, the reward of the strategy that was taken; 'what-if', "
+            "the twin's answer for every strategy, less what the task costs other users"
+        ),
+    ] = "what-if"
+    team_weight: Annotated[float, Field(ge=0, le=1000, description="weight of (26) and (27) beside (19) and (21)")] = (
+        0.1
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="of θ^Q, Adam")] = 2e-3
+    actor_learning_rate: Annotated[float, Field(gt=0, le=1, description="of θ^μ, Adam")] = 3e-4
+    tau: Annotated[float, Field(gt=0, le=1, description="soft update of the targets")] = 0.005
+    clip: Annotated[float, Field(gt=0, le=1e6, description="largest norm of a gradient")] = 10.0
+    decay_from: Annotated[
+        float, Field(ge=0, le=1, description="part of the run after which learning rates fall, linearly, to 3 %")
+    ] = 0.5
+    temperature: Annotated[
+        tuple[float, float],
+        Field(description="of the Boltzmann choice over strategies, from and to (at 70 % of the run)"),
+    ] = (0.1, 0.01)
+    random: Annotated[float, Field(ge=0, le=1, description="share of strategies drawn evenly")] = 0.01
+    share_noise: Annotated[
+        tuple[float, float], Field(description="deviation of the logarithm of a requested share, from and to")
+    ] = (0.4, 0.12)
+    rounds: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=8,
+            description="how often an agent's tasks decide in turn, each knowing the others; 0: all at once (17)",
+        ),
+    ] = 2
+    actor_every: Annotated[int, Field(ge=1, le=1000, description="critic updates to one of the actors")] = 2
+    evaluate_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between evaluations")] = 320
+    checkpoint_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between checkpoints")] = 320

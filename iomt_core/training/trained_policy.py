@@ -1,0 +1,80 @@
+"""A trained policy behind the face of every policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from iomt_core.algorithms.agents import Agents
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.environment.observation import observe
+from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.nets.inputs import Inputs, Sizes
+from iomt_core.policies.base import Memory, Policy
+from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.checkpoints import POLICY, load_module, read_facts, read_tensors
+from iomt_core.training.runs import RunSpec
+from iomt_core.training.trainer import Trainer
+
+ROWS = 640  # decided at a time: keeps memory flat
+
+
+class TrainedPolicy(Policy):
+    """All agents of a trained algorithm, each deciding from its own observation and what it remembers."""
+
+    name = "trained"
+    label = "Trained"
+    summary = "A trained policy."
+    sharing = "requests"
+
+    def __init__(self, s: Scenario, spec: RunSpec, agents: Agents) -> None:
+        super().__init__(s)
+        sizes, own = Sizes.of(s), Sizes.of(spec.scenario)
+        if sizes != own or s.channel != spec.scenario.channel:
+            raise ScenarioError(
+                f"policy = {spec.algorithm!r} cannot decide here: it was trained for {_ward(spec.scenario)}, and this ward "
+                f"has {_ward(s)}. The heuristics and the optimum work on every ward."
+            )
+        self.spec, self.sizes, self.agents = spec, sizes, agents
+        found = ALGORITHMS[spec.algorithm]
+        self.name, self.label, self.summary = found.name, found.label, found.summary  # type: ignore[misc]
+        self.memoryless = not spec.settings.recurrent  # type: ignore[misc]
+
+    @classmethod
+    def of(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
+        """What a trainer's target networks decide now."""
+        return cls(spec.scenario, spec, trainer.learner.target_agents)
+
+    @classmethod
+    def load(cls, place: Path, s: Scenario | None = None) -> TrainedPolicy:
+        """From a checkpoint, for the scenario it was trained on or another of the same sizes. Raises `ScenarioError`."""
+        facts = read_facts(place)
+        spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
+        agents = ALGORITHMS[spec.algorithm].agents(
+            Sizes.of(spec.scenario), spec.settings.recurrent, spec.settings.rounds
+        )
+        tensors = read_tensors(place, POLICY, facts)
+        mine = {key.removeprefix("agents/"): value for key, value in tensors.items() if key.startswith("agents/")}
+        load_module(agents, {key: value.float() for key, value in mine.items()}, f"checkpoint {str(place)!r}")
+        return cls(spec.scenario if s is None else s, spec, agents)
+
+    def decide(self, snapshot: Snapshot) -> Action:
+        """A first step's decision, or any step's where nothing is remembered."""
+        parts = [self.step(snapshot.worlds(rows), None)[0] for rows in torch.arange(len(snapshot.D)).split(ROWS)]
+        return Action(*(torch.cat([getattr(part, name) for part in parts]) for name in ("choice", "cpu", "bandwidth")))
+
+    @torch.no_grad()
+    def step(self, snapshot: Snapshot, memory: Memory | None) -> tuple[Action, Memory]:
+        """The next step's decision and what is then remembered; `memory` None before the first."""
+        dtype = snapshot.D.dtype
+        inputs = Inputs.of(observe(snapshot, self.scenario).float(), snapshot.weight.float(), self.sizes)
+        if memory is None:
+            memory = self.agents.start(len(snapshot.D))
+        decision, memory = self.agents.decide(inputs, memory)
+        cpu, bandwidth = decision.asked[..., :2].transpose(0, 1).to(dtype).unbind(-1)
+        return Action(decision.choice.transpose(0, 1).contiguous(), cpu.contiguous(), bandwidth.contiguous()), memory
+
+
+def _ward(s: Scenario) -> str:
+    return f"{s.users} users x {s.tasks} tasks x {s.servers} servers on channel {s.channel!r}"

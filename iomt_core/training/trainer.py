@@ -1,0 +1,151 @@
+"""Algorithm 1: episodes are played by all agents with noise, kept, and learned from on both levels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from statistics import fmean as mean
+
+import torch
+from torch import Tensor
+
+from iomt_core.algorithms.agents import Noise
+from iomt_core.algorithms.base import Algorithm
+from iomt_core.algorithms.learner import Learner, LearnerSettings
+from iomt_core.environment.counter import world_seeds
+from iomt_core.environment.environment import Environment
+from iomt_core.environment.observation import observe
+from iomt_core.model.snapshot import Action
+from iomt_core.nets.inputs import Inputs, Sizes
+from iomt_core.scenario import Scenario
+from iomt_core.training.replay import Replay
+from iomt_core.training.settings import Settings
+
+TEMPERATURE_REACHED = 0.7  # part of the run after which the temperature stays
+SLOWEST = 0.03  # of the learning rates at the run's end
+
+
+class Trainer:
+    """One run: everything it draws is a function of its seed and of how far it is, so that a run can be taken up anywhere."""
+
+    def __init__(self, algorithm: Algorithm, s: Scenario, settings: Settings, seed: int) -> None:
+        self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
+        sizes = Sizes.of(s)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_number(seed, "weights"))
+            agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
+            mixer = algorithm.mixer(sizes)
+        told = LearnerSettings(
+            learning_rate=settings.learning_rate,
+            actor_learning_rate=settings.actor_learning_rate,
+            tau=settings.tau,
+            gamma=settings.gamma,
+            team_weight=settings.team_weight,
+            clip=settings.clip,
+        )
+        self.learner = Learner(agents, mixer, told)
+        self.replay = Replay(s, sizes, settings.replay)
+        self.played = 0  # episodes
+        self.updates = 0
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        return min(1.0, self.played / self.settings.episodes)
+
+    @property
+    def done(self) -> bool:
+        """Whether all episodes are played."""
+        return self.played >= self.settings.episodes
+
+    def advance(self) -> dict[str, float]:
+        """Plays a batch of episodes and learns from the replay, lines 1 to 17. Returns the means of what it saw."""
+        losses: list[dict[str, float]] = []
+        if self.settings.learn_every == "step":
+            seen = self.play(lambda: losses.append(self.learn()))
+        else:
+            seen = self.play()
+            losses.append(self.learn())
+        for name in dict.fromkeys(name for one in losses for name in one):
+            seen[name] = mean(one[name] for one in losses if name in one)
+        return seen
+
+    # -- lines 2 to 7 --------------------------------------------------------------------------------------------------
+
+    def play(self, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Plays `worlds` episodes to their end with noise, and keeps them; `after_step` is called after each step."""
+        s, batch = self.scenario, min(self.settings.worlds, self.settings.episodes - self.played)
+        agents, sizes = self.learner.target_agents, self.replay.sizes
+        dice = self._dice("play", self.played)
+        environment = Environment(s, world_seeds(_number(self.seed, "worlds"), self.played, batch))
+        memory, noise = agents.start(batch), self.noise()
+        snapshots, choices, asked, alive, ended = [environment.snapshot], [], [], [], []
+        total = dict.fromkeys(("cost", "delay", "energy", "return"), 0.0)
+        weight, steps = 0.0, 0.0
+        while environment.t < s.T:
+            now = environment.snapshot
+            with torch.no_grad():
+                decision, memory = agents.decide(Inputs.of(observe(now, s), now.weight, sizes), memory, noise, dice)
+            choice, shares = decision.choice.transpose(0, 1).contiguous(), decision.asked.transpose(0, 1).contiguous()
+            step = environment.step(Action(choice, shares[..., 0], shares[..., 1]))
+            snapshots.append(environment.snapshot)
+            choices.append(choice)
+            asked.append(shares)
+            alive.append(step.alive)
+            ended.append(step.terminated)
+            here = step.alive[:, None, None]
+            total["cost"] += float((step.outcome.cost * now.weight * here).sum())
+            total["delay"] += float((step.outcome.delay * here).mean((1, 2)).sum())
+            total["energy"] += float((step.outcome.energy * here).mean((1, 2)).sum())
+            total["return"] += float(step.reward.sum()) / batch
+            weight += float((now.weight * here).sum())
+            steps += float(step.alive.sum())
+            after_step()
+        self.replay.add(snapshots, choices, asked, alive, ended)
+        self.played += batch
+        return {
+            "cost": total["cost"] / weight,
+            "delay_s": total["delay"] / steps,
+            "energy_j": total["energy"] / steps,
+            "return": total["return"],
+            "temperature": noise.temperature,
+        }
+
+    # -- lines 8 to 15 -------------------------------------------------------------------------------------------------
+
+    def learn(self) -> dict[str, float]:
+        """`updates` minibatches, each on both levels."""
+        if self.played < self.settings.warm_up:
+            return {}
+        seen: dict[str, list[Tensor]] = {}
+        for _ in range(self.settings.updates):
+            dice = self._dice("replay", self.updates)
+            episodes = self.replay.draw(self.settings.batch, dice, self.settings.credit == "what-if")
+            self.updates += 1
+            losses = self.learner.update(episodes, self.pace(), self.updates % self.settings.actor_every == 0)
+            for name, loss in losses.items():
+                seen.setdefault(name, []).append(loss)
+        return {name: float(torch.stack(values).mean()) for name, values in seen.items()}
+
+    # -- schedules -----------------------------------------------------------------------------------------------------
+
+    def noise(self) -> Noise:
+        """How far the agents stray now."""
+        s = self.settings
+        (hot, cold), (wide, narrow) = s.temperature, s.share_noise
+        part = min(1.0, self.progress / TEMPERATURE_REACHED)
+        return Noise(hot * (cold / hot) ** part if hot else 0.0, s.random, wide + (narrow - wide) * self.progress)
+
+    def pace(self) -> float:
+        """What learning rates are multiplied by now."""
+        start = self.settings.decay_from
+        part = max(0.0, (self.progress - start) / (1 - start)) if start < 1 else 0.0
+        return 1 - (1 - SLOWEST) * part
+
+    def _dice(self, purpose: str, count: int) -> torch.Generator:
+        return torch.Generator().manual_seed(_number(self.seed, purpose, count))
+
+
+def _number(seed: int, purpose: str, count: int = 0) -> int:
+    """A seed of 62 bits for one purpose."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}/{count}".encode(), digest_size=8).digest()) >> 2
