@@ -50,8 +50,23 @@ class Learner:
         self.follow()
         return losses
 
+    def losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        """What the critics and the actors minimise, both levels added up."""
+        return sum(self._of_critics(episodes)), sum(self._of_actors(episodes))  # type: ignore[return-value]
+
     def update_critics(self, episodes: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
         """θ^Q of all MPTQ networks by (19), and of them, the attention and the mixer by (26)."""
+        own, team = self._of_critics(episodes)
+        self._step(self.critic_optimiser, self.critic_parameters, own + team, self.settings.learning_rate * pace)
+        return {"loss_19": own.detach() / self.tasks, "loss_26": team.detach() / self.tasks}
+
+    def update_actors(self, episodes: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
+        """θ^μ by (21) and (27), both judged by the target networks."""
+        own, team = self._of_actors(episodes)
+        self._step(self.actor_optimiser, self.actor_parameters, own + team, self.settings.actor_learning_rate * pace)
+        return {"loss_21": own.detach() / self.tasks, "loss_27": team.detach() / self.tasks}
+
+    def _of_critics(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         s, n = self.settings, episodes.steps
         own, q = self.agents.critic_loss(episodes, self.target_agents, s.gamma)
         q_tot = self.mixer(q, episodes.corrected[:n], episodes.state[:n])
@@ -62,19 +77,13 @@ class Learner:
                 after = slice(episodes.batch, None)
                 later = self.target_mixer(best, episodes.corrected[after], episodes.state[after])
             wanted = wanted + s.gamma * episodes.going_on * later  # (28)
-        team = episodes.mean((q_tot - wanted).square()) / self.tasks
-        self._step(self.critic_optimiser, self.critic_parameters, own + s.team_weight * team, s.learning_rate * pace)
-        return {"loss_19": own.detach() / self.tasks, "loss_26": team.detach()}
+        return own, s.team_weight / self.tasks * episodes.mean((q_tot - wanted).square())
 
-    def update_actors(self, episodes: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
-        """θ^μ by (21) and (27), both judged by the target networks."""
+    def _of_actors(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         s, n = self.settings, episodes.steps
         own, q = self.agents.actor_loss(episodes, self.target_agents)
-        team = -episodes.mean(self.target_mixer(q, episodes.corrected[:n], episodes.state[:n]))
-        self._step(
-            self.actor_optimiser, self.actor_parameters, own + s.team_weight * team, s.actor_learning_rate * pace
-        )
-        return {"loss_21": own.detach() / self.tasks, "loss_27": team.detach() / self.tasks}
+        q_tot = self.target_mixer(q, episodes.corrected[:n], episodes.state[:n])
+        return own, -s.team_weight * episodes.mean(q_tot)
 
     @torch.no_grad()
     def follow(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -137,13 +139,15 @@ class ParameterisedQ(Agents):
     def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
         """(21): minus the sum over networks, passes and columns of p Q', a mean over passes; and (18) at μ for (27).
 
-        Where everybody asks for more than there is, only the ratios of requests count, and nothing holds their level; a
-        small price on straying from where it started does.
+        Network j judges task j's requests, μ(o)[2j-1 : 2j] in (21), by what they do to all tasks; the others' are
+        observation to it, x_-j. Where everybody asks for more than there is, only the ratios of requests count, and
+        nothing holds their level; a small price on straying from where it started does.
         """
         assert isinstance(judge, ParameterisedQ)
         now = episodes.now
         asked = self._ask(now, episodes.batch)
-        values = judge.q(judge.q.encode(now), judge.q.read(asked, episodes.choice), judge.past(episodes))
+        read = judge.q.read(asked, episodes.choice)
+        values = judge.q(judge.q.encode(now), replace(read, others=read.others.detach()), judge.past(episodes))
         worth = judge.strategy_values(values, now.weight)
         _, own = judge.best(values, now.weight)
         level = (asked / FIRST_SHARE).log().mean(2).square().sum(-1)

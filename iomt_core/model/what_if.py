@@ -17,7 +17,7 @@ from iomt_core.model.channel import mean_rate
 from iomt_core.model.outcome import LEAST, Outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.special import scaled_exp1
-from iomt_core.model.utility import task_cost, task_reward
+from iomt_core.model.utility import task_cost
 from iomt_core.scenario import Scenario
 
 
@@ -25,14 +25,14 @@ from iomt_core.scenario import Scenario
 class WhatIf(Batch):
     """Of each task (i, j) and each strategy s in 0 … K it could have taken."""
 
-    reward: Tensor  # (B, U, J, K + 1, J) of each task j' of the same user
+    cost: Tensor  # (B, U, J, K + 1, J) of each task j' of the same user
     others: Tensor  # (B, U, J, K + 1) what the task's being there costs the other users, weighted; 0 at home
 
 
 def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> WhatIf:
     """Prices the K alternatives of every task of every world, given what was `done`.
 
-    Rewards of the same user's tasks are exact but for their transmission on a server that gets fuller or emptier, which
+    Costs of the same user's tasks are exact but for their transmission on a server that gets fuller or emptier, which
     like the other users' takes E[rate] ∝ bandwidth^ε with the elasticity ε of (6) where it stood.
     """
     b, u, j, k = snapshot.shape
@@ -74,10 +74,10 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> W
     by_b = 1 + torch.where(stays > 0, 0.0, joins_b + _relief(joins_b, at))
     local = at[..., 0][:, :, None, None]
     energy = torch.where(local > 0, spend / by_f.square(), spend * by_b)
-    reward = _reward(run * by_f + carry * by_b, energy, s)
+    cost = task_cost(run * by_f + carry * by_b, energy, s)
     itself = torch.eye(j, dtype=torch.bool, device=x.device)[:, None]
-    reward = torch.where(itself, own[..., None], reward) * snapshot.active[:, :, None, None]
-    return WhatIf(reward, others)
+    cost = torch.where(itself, own[..., None], cost) * snapshot.active[:, :, None, None]
+    return WhatIf(cost, others)
 
 
 def _relief(joins: Tensor, at: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def _relief(joins: Tensor, at: Tensor) -> Tensor:
 def _alternatives(
     snapshot: Snapshot, x: Tensor, y: Tensor, totals: Tensor, asked_b: Tensor, at: Tensor, s: Scenario
 ) -> Tensor:
-    """Each task's own reward on each device; (B, U, J, K + 1)."""
+    """Each task's own cost on each device; (B, U, J, K + 1)."""
     away = 1 - at
     capacity = torch.cat([snapshot.F_i[:, :, None], snapshot.F_k[:, None].expand(-1, totals.shape[1], -1)], dim=2)
     f = x[..., None] * capacity[:, :, None] / (totals + away * x[..., None]).clamp_min(1.0)
@@ -102,11 +102,7 @@ def _alternatives(
     carry = pad(snapshot.D[..., None] / mean_rate(band.clamp_min(LEAST), link), (1, 0))
     spend = snapshot.P_tr[..., None, None] * carry
     spend[..., 0] = s.k0 * f[..., 0] ** 2 * snapshot.C
-    return _reward(run + carry, spend, s)
-
-
-def _reward(delay: Tensor, energy: Tensor, s: Scenario) -> Tensor:
-    return task_reward(task_cost(delay, energy, s), (delay > s.T_max).to(delay.dtype))
+    return task_cost(run + carry, spend, s)
 
 
 def _of_others(on: Tensor, values: Tensor) -> Tensor:

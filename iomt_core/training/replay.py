@@ -13,10 +13,12 @@ from iomt_core.algorithms.episodes import Episodes
 from iomt_core.environment.observation import limited_state, mixer_observation, observe
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
 from iomt_core.nets.inputs import Inputs, Sizes
 from iomt_core.scenario import Scenario
 
+MOST_COST = 2.0  # of a task in what-ifs: beyond, it is just bad
 STATE = ("D", "C", "P", "weight", "active", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
 
 
@@ -54,10 +56,15 @@ class Replay:
             self.store[name][place] = values
         self.count += batch
 
+    def snapshot_of(self, episode: int) -> Snapshot:
+        """The first step of one of the episodes it holds."""
+        return _snapshot({name: self.store[name][episode : episode + 1, 0] for name in STATE})
+
     def draw(self, batch: int, dice: torch.Generator, strategies: bool) -> Episodes:
         """A minibatch of episodes; with `strategies` what-if rewards of all of a task's strategies.
 
-        What-if rewards bear what a task's being where it is costs the other users.
+        What-if rewards are cost_max - cost, below 0 too, so that a task that does badly still has something to gain.
+        Task j's own, in network j, bears what its being there costs the other users.
         """
         s = self.scenario
         index = torch.randint(0, len(self), (batch,), generator=dice)
@@ -72,12 +79,9 @@ class Replay:
         if strategies:
             other_ways = what_if(done, action, result, s)
             price = 1 / done.weight.clamp_min(1e-6)
+            own = torch.diag_embed((other_ways.others * price[..., None]).transpose(2, 3)).transpose(2, 3)
+            offered = (COST_MAX - other_ways.cost.clamp_max(MOST_COST) - own).permute(1, 2, 3, 0, 4)
             taken = other_ways.others.gather(3, choice[..., None]).squeeze(3)  # (N, U, J)
-            itself = torch.eye(choice.shape[2])[:, None]
-            imposes = torch.where(
-                itself > 0, (other_ways.others * price[..., None])[..., None], (taken * price)[:, :, None, None]
-            )
-            offered = (other_ways.reward - imposes).permute(1, 2, 3, 0, 4)
             imposed = taken.sum(2).transpose(0, 1)
         return Episodes(
             batch=batch,

@@ -1,0 +1,116 @@
+"""A learner update beside the same written literally, and beside the machine's own matmul: `python -m benchmarks.learner_speed`.
+
+Both compute (19), (21), (26) and (27) on one minibatch; first they are shown to give the same losses and gradients.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.literal_learner import losses as literal_losses
+from iomt_core.algorithms.episodes import Episodes
+from iomt_core.algorithms.learner import Learner
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.environment.observation import observe
+from iomt_core.nets.inputs import Inputs
+from iomt_core.scenario import PRESETS, Scenario
+from iomt_core.training.process import prepare
+from iomt_core.training.settings import Settings
+from iomt_core.training.trainer import Trainer
+
+BATCH = 32
+TARGET_TIMES, TARGET_SHARE, TARGET_DECISION = 20, 0.30, 10.0
+
+
+def learner_and_episodes(s: Scenario, batch: int = BATCH) -> tuple[Learner, Episodes]:
+    """A fresh learner as the paper has it, and a minibatch that its untrained agents played."""
+    settings = Settings(worlds=batch, batch=batch, replay=batch, warm_up=0, rounds=0, credit="own", team_weight=1.0)
+    trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, seed=0)
+    trainer.play()
+    return trainer.learner, trainer.replay.draw(batch, torch.Generator().manual_seed(0), strategies=False)
+
+
+def best_of(call: Callable[[], object], rounds: int) -> float:
+    """Seconds of the fastest of some rounds."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def check(s: Scenario) -> None:
+    """Raises `AssertionError` where the literal losses differ by more than 1e-4."""
+    learner, episodes = learner_and_episodes(s, 4)
+    critics, actors = literal_losses(learner, episodes)
+    fast = learner.losses(episodes)
+    torch.testing.assert_close(fast[0], critics, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fast[1], actors, rtol=1e-4, atol=1e-4)
+
+
+def literal_update(learner: Learner, episodes: Episodes) -> None:
+    """Losses, gradients and optimisers' steps of the literal version."""
+    critics, actors = literal_losses(learner, episodes)
+    for optimiser, loss in ((learner.critic_optimiser, critics), (learner.actor_optimiser, actors)):
+        optimiser.zero_grad()
+        loss.backward(retain_graph=True)
+        optimiser.step()
+    learner.follow()
+
+
+def matmul_speed(size: int = 2048) -> float:
+    """FLOP/s of one large matmul."""
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    return 2 * size**3 / best_of(lambda: a @ b, 5)
+
+
+def decision_milliseconds(s: Scenario, rounds: int) -> float:
+    """One joint decision of all tasks of one ward."""
+    trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, Settings(worlds=1, rounds=rounds), seed=0)
+    trainer.play()
+    agents = trainer.learner.agents
+    snapshot = trainer.replay.snapshot_of(0)
+    inputs = Inputs.of(observe(snapshot, s), snapshot.weight, trainer.replay.sizes)
+    with torch.no_grad():
+        return best_of(lambda: agents.decide(inputs, agents.start(1)), 20) * 1e3
+
+
+def main() -> None:
+    prepare(torch.get_num_threads())
+    s = PRESETS["paper"]
+    print(
+        f"{s.users} x {s.tasks} x {s.servers}, batch {BATCH} episodes of {s.T} steps; {torch.get_num_threads()} threads"
+    )
+    check(PRESETS["lecture"])
+    print("literal and grouped updates agree to 1e-4 in every loss")
+    learner, episodes = learner_and_episodes(s)
+    with FlopCounterMode(display=False) as counter:
+        learner.update(episodes)
+    fast = best_of(lambda: learner.update(episodes), 5)
+    slow = best_of(lambda: literal_update(learner, episodes), 1)
+    peak, reached = matmul_speed(), counter.get_total_flops() / fast
+    print(f"one update: grouped {fast:.2f} s, literal {slow:.1f} s: {slow / fast:.0f} times (wanted: {TARGET_TIMES})")
+    print(
+        f"{counter.get_total_flops() / 1e9:.1f} GFLOP an update: {reached / 1e9:.0f} GFLOP/s, {reached / peak:.0%} of the "
+        f"{peak / 1e9:.0f} GFLOP/s of a large matmul (wanted: {TARGET_SHARE:.0%})"
+    )
+    print(f"\n{'users':>6s} {'tasks':>6s} {'servers':>8s} {'update ms':>10s}   (batch 8)")
+    for users, tasks, servers in ((4, 8, 4), (8, 8, 4), (16, 8, 4), (8, 4, 4), (8, 16, 4), (8, 8, 2), (8, 8, 8)):
+        learner, episodes = learner_and_episodes(s.changed(users=users, tasks=tasks, servers=servers), 8)
+        learner.update(episodes)
+        milliseconds = best_of(partial(learner.update, episodes), 3) * 1e3
+        print(f"{users:6d} {tasks:6d} {servers:8d} {milliseconds:10.0f}")
+    for rounds, name in ((0, "at once"), (2, "in turn, two rounds")):
+        print(
+            f"\na joint decision of 64 tasks {name}: {decision_milliseconds(s, rounds):.1f} ms (wanted: {TARGET_DECISION:g})"
+        )
+
+
+if __name__ == "__main__":
+    main()

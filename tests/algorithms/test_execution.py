@@ -1,0 +1,74 @@
+"""Execution is decentralised: what an agent decides depends on its own observation and history alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.nets.inputs import Inputs, Sizes
+from iomt_core.scenario import PRESETS
+
+SIZES = Sizes.of(PRESETS["lecture"])
+WORLDS, STEPS = 6, 3
+
+
+def observations(seed: int) -> list[Inputs]:
+    torch.manual_seed(seed)
+    u, j = SIZES.users, SIZES.tasks
+    return [
+        Inputs(
+            torch.rand(u, WORLDS, j, 3) * 2 - 1,
+            torch.rand(u, WORLDS, SIZES.other) * 2 - 1,
+            torch.rand(u, WORLDS, j) + 0.5,
+        )
+        for _ in range(STEPS)
+    ]
+
+
+def scrambled(inputs: Inputs, agent: int) -> Inputs:
+    """The same for one agent, something else for the others."""
+    other = observations(99)[0]
+    mixed = {}
+    for name in ("tasks", "other", "weight"):
+        values = getattr(other, name).clone()
+        values[agent] = getattr(inputs, name)[agent]
+        mixed[name] = values
+    return replace(inputs, **mixed)
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_others_do_not_matter(algorithm: str, rounds: int) -> None:
+    agents = ALGORITHMS[algorithm].agents(SIZES, recurrent=True, rounds=rounds)
+    steps, agent = observations(1), 1
+    with torch.no_grad():
+        memory, alone = agents.start(WORLDS), agents.start(WORLDS)
+        for inputs in steps:
+            whole, memory = agents.decide(inputs, memory)
+            mine, alone = agents.decide(scrambled(inputs, agent), alone)
+            assert torch.equal(whole.choice[agent], mine.choice[agent])
+            torch.testing.assert_close(whole.asked[agent], mine.asked[agent])
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_worlds_do_not_meet(algorithm: str) -> None:
+    agents = ALGORITHMS[algorithm].agents(SIZES, recurrent=True, rounds=1)
+    inputs = observations(2)[0]
+    with torch.no_grad():
+        whole, _ = agents.decide(inputs, agents.start(WORLDS))
+        part, _ = agents.decide(inputs.rows(slice(2, 4)), agents.start(2))
+    assert torch.equal(whole.choice[:, 2:4], part.choice)
+    torch.testing.assert_close(whole.asked[:, 2:4], part.asked)
+
+
+def test_memory_matters() -> None:
+    agents = ALGORITHMS["mpmt-dqn"].agents(SIZES, recurrent=True, rounds=0)
+    first, second, *_ = observations(3)
+    with torch.no_grad():
+        _, memory = agents.decide(first, agents.start(WORLDS))
+        after, _ = agents.decide(second, memory)
+        fresh, _ = agents.decide(second, agents.start(WORLDS))
+    assert not torch.equal(after.asked, fresh.asked)

@@ -1,0 +1,83 @@
+"""The learner computes the paper's losses, and moves everything it should and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.literal_learner import losses as literal_losses
+from iomt_core.algorithms.learner import Learner
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.scenario import PRESETS
+from iomt_core.training.settings import Settings
+from iomt_core.training.trainer import Trainer
+
+WARD = PRESETS["lecture"].changed(T=4)
+
+
+def played(algorithm: str, **settings: object) -> Trainer:
+    """A trainer whose replay holds a few episodes."""
+    given = {"worlds": 4, "batch": 3, "replay": 4, "warm_up": 0, "episodes": 64, **settings}
+    trainer = Trainer(ALGORITHMS[algorithm], WARD, Settings.model_validate(given), seed=0)
+    trainer.play()
+    return trainer
+
+
+def test_losses_are_the_literal_ones() -> None:
+    """(19), (21), (26) and (27) against loops over agents, task networks, passes and steps; and their gradients."""
+    trainer = played("sae-mt-qmix", rounds=0, credit="own", team_weight=1.0)
+    learner = trainer.learner
+    # Targets as they are in the middle of a run, not copies.
+    with torch.no_grad():
+        for parameter in learner.target_agents.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(1), strategies=False)
+    wanted, found = literal_losses(learner, episodes), learner.losses(episodes)
+    for parameters, a, b in zip((learner.critic_parameters, learner.actor_parameters), found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+        for one, other in zip(
+            torch.autograd.grad(a, parameters, retain_graph=True, allow_unused=True),
+            torch.autograd.grad(b, parameters, retain_graph=True, allow_unused=True),
+            strict=True,
+        ):
+            if one is not None and other is not None:
+                torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-4 * float(other.abs().max()) + 1e-6)
+
+
+@pytest.mark.parametrize("credit", ["own", "what-if"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_parameter_learns(algorithm: str, credit: str) -> None:
+    trainer = played(algorithm, gamma=0.5, credit=credit, actor_every=1)
+    learner: Learner = trainer.learner
+    everything = {**dict(learner.agents.named_parameters()), **dict(learner.mixer.named_parameters(prefix="mixer"))}
+    optimised = {id(p) for p in [*learner.critic_parameters, *learner.actor_parameters]}
+    assert optimised == {id(p) for p in everything.values()}
+    before = {name: p.detach().clone() for name, p in everything.items()}
+    for number in range(3):
+        learner.update(trainer.replay.draw(3, torch.Generator().manual_seed(number), credit == "what-if"))
+    still = [name for name, p in everything.items() if torch.equal(before[name], p)]
+    assert not still
+
+
+def test_targets_follow_slowly() -> None:
+    trainer = played("qmix")
+    learner = trainer.learner
+    before = [p.clone() for p in learner.target_agents.parameters()]
+    learner.update(trainer.replay.draw(3, torch.Generator().manual_seed(0), True))
+    tau = learner.settings.tau
+    for was, now, online in zip(before, learner.target_agents.parameters(), learner.agents.parameters(), strict=True):
+        torch.testing.assert_close(now, was + tau * (online - was))
+
+
+def test_ended_steps_teach_nothing() -> None:
+    """Whatever stands in the replay after an episode's end leaves losses and gradients as they are."""
+    trainer = played("sae-mt-qmix", gamma=0.9)
+    store = trainer.replay.store
+    store["alive"][:, 2:] = False
+    store["ended"][:, 1] = True
+    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(0), True)
+    first = [float(x.detach()) for x in trainer.learner.losses(episodes)]
+    for name in ("D", "C"):
+        store[name][:, 3:] *= 0.5
+    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(0), True)
+    assert first == pytest.approx([float(x.detach()) for x in trainer.learner.losses(episodes)], rel=1e-6)
