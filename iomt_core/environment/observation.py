@@ -34,20 +34,28 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
     Task sizes count from 0 at nothing to 1 at the largest that can occur; an absent task is all 0. With
     channel "log-distance" an agent also sees its mean spectral efficiency to each server, which it can measure.
     """
-    b, u, j, k = snapshot.shape
-    seen = snapshot.D.new_empty(b, u, size(s))
+    b, u, _, _ = snapshot.shape
     P = snapshot.P if snapshot.complete else snapshot.P * snapshot.active
-    torch.mul(snapshot.D, 1 / s.data_span[1], out=seen[..., :j])
-    torch.mul(snapshot.C, 1 / s.cycle_span[1], out=seen[..., j : 2 * j])
-    torch.mul(P, 1 / s.priority_span[1], out=seen[..., 2 * j : 3 * j])
-    end = 3 * j + 3
-    torch.mul(snapshot.P_tr, 1 / s.P_tr[1], out=seen[..., end - 3])
-    torch.mul(snapshot.battery, 1 / s.Cap, out=seen[..., end - 2])
-    torch.mul(snapshot.F_i, 1 / s.F_i, out=seen[..., end - 1])
-    servers = torch.cat([snapshot.B_k / s.B_k, snapshot.F_k / s.F_k], dim=1)
-    seen[..., end : end + 2 * k] = servers[:, None]
-    if s.channel == "log-distance":
-        seen[..., end + 2 * k :] = efficiency(snapshot, s)
+    parts = [
+        (snapshot.D, s.data_span[1]),
+        (snapshot.C, s.cycle_span[1]),
+        (P, s.priority_span[1]),
+        (snapshot.P_tr[..., None], s.P_tr[1]),
+        (snapshot.battery[..., None], s.Cap),
+        (snapshot.F_i[..., None], s.F_i),
+    ]
+    servers = torch.cat([snapshot.B_k / s.B_k, snapshot.F_k / s.F_k], dim=1)[:, None].expand(b, u, -1)
+    rest = [servers, efficiency(snapshot, s)] if s.channel == "log-distance" else [servers]
+    if torch.compiler.is_compiling():
+        return torch.cat([*(x * (1 / largest) for x, largest in parts), *rest], dim=-1)
+    # Written in place: a product and a copy in one pass.
+    seen, start = snapshot.D.new_empty(b, u, size(s)), 0
+    for x, largest in parts:
+        torch.mul(x, 1 / largest, out=seen[..., start : start + x.shape[-1]])
+        start += x.shape[-1]
+    for x in rest:
+        seen[..., start : start + x.shape[-1]] = x
+        start += x.shape[-1]
     return seen
 
 

@@ -56,8 +56,10 @@ class World:
         )
         self._start = users.expand(batch, -1, -1)
         self._links: tuple[Tensor, Tensor] | None = None
+        self._most = math.inf
         if s.speed == 0:
             self._links = self._distances(self._start)
+            self._most = float(s.B_k / self._links[1].amin()) if len(seeds) else math.inf
         # Of all steps at once, for on tensors this small it is the number of operations that takes the time.
         self._step_keys = counter.step_keys(seeds, range(s.T))
         self._task_keys = counter.keys(seeds, Stream.TASKS, range(s.T))
@@ -104,7 +106,7 @@ class World:
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
             battery=self._full if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
             users_xy=moving.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
-            key=self._step_keys[step], complete=self._workload is None,
+            key=self._step_keys[step], most=self._most, complete=self._workload is None,
         )  # fmt: skip
 
     def episode(self) -> list[Snapshot]:

@@ -41,6 +41,8 @@ def granted(snapshot: Snapshot, action: Action) -> tuple[Tensor, Tensor]:
     cpu, bandwidth = action.cpu, action.bandwidth
     if not snapshot.complete:
         cpu, bandwidth = cpu * snapshot.active, bandwidth * snapshot.active
+    if torch.compiler.is_compiling():
+        return _granted_by_server(snapshot, action.choice, cpu, bandwidth)
     capacity = torch.cat([snapshot.F_k, snapshot.F_i], dim=1)
     band = torch.cat([snapshot.B_k, snapshot.F_i.new_zeros(b, u)], dim=1)
     f, granted_band = (
@@ -48,3 +50,18 @@ def granted(snapshot: Snapshot, action: Action) -> tuple[Tensor, Tensor]:
         for total, share in ((capacity, cpu), (band, bandwidth))
     )
     return f, granted_band
+
+
+def _granted_by_server(snapshot: Snapshot, choice: Tensor, cpu: Tensor, bandwidth: Tensor) -> tuple[Tensor, Tensor]:
+    """The same without an index: a compiler fuses comparisons with everything around them, gathers it does not."""
+    device = choice.to(cpu.dtype)
+    own = torch.where(device == 0, cpu, 0.0).sum(-1, keepdim=True).clamp_min(1.0)
+    f = torch.where(device == 0, cpu * (snapshot.F_i[:, :, None] / own), 0.0)
+    b = torch.zeros_like(f)
+    for k in range(snapshot.F_k.shape[1]):
+        here = device == k + 1
+        asked_f = torch.where(here, cpu, 0.0).sum((1, 2)).clamp_min(1.0)
+        asked_b = torch.where(here, bandwidth, 0.0).sum((1, 2)).clamp_min(1.0)
+        f = torch.where(here, cpu * (snapshot.F_k[:, k] / asked_f)[:, None, None], f)
+        b = torch.where(here, bandwidth * (snapshot.B_k[:, k] / asked_b)[:, None, None], b)
+    return f, b

@@ -34,9 +34,12 @@ def unit_snr_bandwidth(distance: Tensor, power: Tensor, s: Scenario) -> Tensor:
     return power * power_gain(distance, s) * (s.sigma2 / s.N0)
 
 
-def mean_rate(bandwidth: Tensor, beta: Tensor) -> Tensor:
-    """E[rate] in bit/s of `bandwidth` Hz on a link of unit-SNR bandwidth `beta` Hz, eq. (6); bandwidth > 0."""
-    return scaled_exp1(bandwidth / beta).mul_(bandwidth).mul_(1 / LN2)
+def mean_rate(bandwidth: Tensor, beta: Tensor, most: float = math.inf) -> Tensor:
+    """E[rate] in bit/s of `bandwidth` Hz on a link of unit-SNR bandwidth `beta` Hz, eq. (6); bandwidth > 0.
+
+    `most` is what b / β never exceeds, where that is known.
+    """
+    return scaled_exp1(bandwidth / beta, most).mul_(bandwidth).mul_(1 / LN2)
 
 
 def fading_rates(bandwidth: Tensor, beta: Tensor, samples: int, generator: torch.Generator) -> Tensor:

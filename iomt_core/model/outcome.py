@@ -43,9 +43,9 @@ def outcome(snapshot: Snapshot, action: Action, s: Scenario) -> Outcome:
 def priced(snapshot: Snapshot, choice: Tensor, f: Tensor, b: Tensor, s: Scenario) -> Outcome:
     """The same from granted CPU `f` in cycle/s and bandwidth `b` in Hz."""
     offloaded = choice.to(f.dtype).clamp_max_(1.0)
-    link = snapshot.beta.gather(2, (choice - 1).clamp_min_(0))
+    link = _link(snapshot.beta, choice)
     delay_exe = execution_delay(snapshot.C, f.clamp_min(LEAST))
-    rate = mean_rate(b.clamp_min(LEAST), link)
+    rate = mean_rate(b.clamp_min(LEAST), link, snapshot.most)
     delay_tx = (snapshot.D / rate).mul_(offloaded)
     delay = delay_tx + delay_exe
     energy = execution_energy(snapshot.C, f, s.k0).mul_(1 - offloaded).addcmul_(snapshot.P_tr[:, :, None], delay_tx)
@@ -55,3 +55,13 @@ def priced(snapshot: Snapshot, choice: Tensor, f: Tensor, b: Tensor, s: Scenario
     if not snapshot.complete:
         reward = reward * snapshot.active
     return Outcome(f, b, rate.mul_(offloaded), delay_tx, delay_exe, delay, energy, cost, late.bool(), reward)
+
+
+def _link(beta: Tensor, choice: Tensor) -> Tensor:
+    """β of each task's link to its server, (B, U, J); of a local task that to the first, which nobody looks at."""
+    if not torch.compiler.is_compiling():
+        return beta.gather(2, (choice - 1).clamp_min_(0))
+    device, link = choice.to(beta.dtype), beta[:, :, :1].expand(choice.shape)
+    for k in range(1, beta.shape[2]):
+        link = torch.where(device == k + 1, beta[:, :, k : k + 1], link)
+    return link

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -32,6 +33,7 @@ class Snapshot(Batch):
     distance: Tensor  # (B, U, K) m
     beta: Tensor  # (B, U, K) Hz, unit-SNR bandwidth of each link
     key: Tensor  # (B,) int64, of world and step: what a policy that draws at random draws from
+    most: float = math.inf  # known bound of a server's bandwidth over a link's β; a shortcut only
     complete: bool = False  # known that every task is active; a shortcut only, False is always right
 
     @property
