@@ -57,7 +57,7 @@ def plain_tasks(snapshot: Snapshot) -> list[list[Task]]:
 def plain_world(s: Scenario, snapshot: Snapshot) -> PlainWorld:
     """The first world of a snapshot, plainly."""
     columns = [getattr(snapshot, name)[0].tolist() for name in ("F_i", "P_tr", "battery", "beta")]
-    users = [User(*one, tasks) for *one, tasks in zip(*columns, plain_tasks(snapshot), strict=True)]
+    users = [User(*one, tasks) for one, tasks in zip(zip(*columns, strict=True), plain_tasks(snapshot), strict=True)]
     servers = [Server(*one) for one in zip(snapshot.F_k[0].tolist(), snapshot.B_k[0].tolist(), strict=True)]
     return PlainWorld(s, users, servers, random.Random(0))
 
@@ -95,16 +95,33 @@ def plain_round(s: Scenario, seconds: float) -> float:
     return steps * s.users * s.tasks / (time.perf_counter() - start)
 
 
-def tensor_round(s: Scenario, batch: int, seconds: float) -> float:
+def check_fused(s: Scenario, batch: int) -> float:
+    """Plays one episode fused and eagerly and gives the seconds of compiling. Raises `AssertionError` beyond 1e-4."""
+    start = time.perf_counter()
+    fused = Environment(s, world_seeds(0, 0, batch), fuse=True)
+    seconds = time.perf_counter() - start
+    assert fused.fused, "the step could not be compiled: see the log"
+    eager = Environment(s, world_seeds(0, 0, batch))
+    for action in random_actions(s, batch, s.T):
+        one, other = fused.step(action), eager.step(action)
+        for field in fields(one.outcome):
+            pair = (getattr(x.outcome, field.name).double() for x in (one, other))
+            torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(one.reward, other.reward, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(fused.observation, eager.observation, rtol=1e-4, atol=1e-6)
+    return seconds
+
+
+def tensor_round(s: Scenario, batch: int, seconds: float, fuse: bool = False) -> float:
     """Task decisions a second of `batch` worlds in float32; drawing new worlds for a new episode counts."""
-    environment = Environment(s, world_seeds(0, 0, batch))
+    environment = Environment(s, world_seeds(0, 0, batch), fuse=fuse)
     actions = random_actions(s, batch, 4)
     steps, start = 0, time.perf_counter()
     while steps == 0 or time.perf_counter() - start < seconds:
         environment.reset()
         for t in range(s.T):
             environment.step(actions[t % len(actions)])
-            observe(environment.snapshot, s)
+            assert environment.observation is not None
         steps += s.T
     return steps * batch * s.users * s.tasks / (time.perf_counter() - start)
 
@@ -135,21 +152,30 @@ def main() -> None:
     print(f"{s.users} users x {s.tasks} tasks x {s.servers} servers; {torch.get_num_threads()} threads")
     check_agreement(s)
     print("plain and tensors agree to 1e-9 in every number of an episode")
+    compiling = {batch: check_fused(s, batch) for batch in BATCHES}
+    print("fused and eager agree to 1e-4 in every number of an episode")
     plain = 0.0
-    fastest = dict.fromkeys(BATCHES, 0.0)
+    fastest = {(batch, fuse): 0.0 for batch in BATCHES for fuse in (False, True)}
     for _ in range(ROUNDS):
         plain = max(plain, plain_round(s, ROUND_SECONDS))
-        for batch in BATCHES:
-            fastest[batch] = max(fastest[batch], tensor_round(s, batch, ROUND_SECONDS))
-    print(f"\n{'worlds':>8s} {'task decisions/s':>18s} {'x plain':>9s} {'peak KB a world':>16s}")
-    print(f"{'plain':>8s} {plain:18,.0f} {1:9.1f}")
-    for batch, rate in fastest.items():
+        for batch, fuse in fastest:
+            fastest[batch, fuse] = max(fastest[batch, fuse], tensor_round(s, batch, ROUND_SECONDS, fuse))
+    print(
+        f"\n{'worlds':>8s} {'':7s} {'task decisions/s':>18s} {'x plain':>9s} {'to compile':>11s} {'peak KB a world':>16s}"
+    )
+    print(f"{'plain':>8s} {'':7s} {plain:18,.0f} {1:9.1f}")
+    for (batch, fuse), rate in fastest.items():
         # Below some hundred worlds the interpreter's own comings and goings are larger than the worlds.
-        memory = f"{memory_a_world(batch) / 1e3:16.1f}" if batch >= 1024 else ""
-        print(f"{batch:8d} {rate:18,.0f} {rate / plain:9.1f} {memory}")
+        memory = f"{memory_a_world(batch) / 1e3:16.1f}" if batch >= 1024 and not fuse else ""
+        seconds = f"{compiling[batch]:9.1f} s" if fuse else f"{'':11s}"
+        print(f"{batch:8d} {'fused' if fuse else 'eager':7s} {rate:18,.0f} {rate / plain:9.1f} {seconds} {memory}")
     for batch in (16384, 32768):
-        print(f"{batch:8d} {'':18s} {'':9s} {memory_a_world(batch) / 1e3:16.1f}")
-    print(f"\nat {TARGET_BATCH} worlds: {fastest[TARGET_BATCH] / plain:.0f} times plain (wanted: {TARGET_RATIO})")
+        print(f"{batch:8d} {'eager':7s} {'':18s} {'':9s} {'':11s} {memory_a_world(batch) / 1e3:16.1f}")
+    for fuse in (False, True):
+        times = fastest[TARGET_BATCH, fuse] / plain
+        print(
+            f"{'fused' if fuse else 'eager'} at {TARGET_BATCH} worlds: {times:.0f} times plain (wanted: {TARGET_RATIO})"
+        )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from iomt_core.environment.fused import kernel
+from iomt_core.environment.observation import observe
 from iomt_core.environment.world import Moving, World
 from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
@@ -29,23 +31,39 @@ class Environment:
     """B worlds of one scenario in lockstep.
 
     `reset` draws them, `step` prices a joint action. A world ends, terminally, in the step in which any user cannot pay
-    for its tasks. State is immutable tensors under one object: `fork` is a shallow copy.
+    for its tasks. State is immutable tensors under one object: `fork` is a shallow copy. `fuse` compiles the step,
+    which pays for thousands of steps of hundreds of worlds; what cannot be compiled is done as without.
     """
 
-    def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float32, fuse: bool = False) -> None:
         self.scenario = s
-        self._world = World(s, seeds, dtype)
-        self.reset()
+        self._fuse, self._dtype = fuse, dtype
+        self.reset(seeds)
 
     def reset(self, seeds: Tensor | None = None) -> Snapshot:
         """Back to the first step, of new worlds if `seeds` are given."""
         if seeds is not None:
-            self._world = World(self.scenario, seeds, self._world.dtype)
+            s, dtype = self.scenario, self._dtype
+            self._world = World(s, seeds, dtype)
+            self._kernel = kernel(s, len(seeds), dtype, seeds.device) if self._fuse else None
         self.t = 0
         self._moving: Moving = self._world.begin()
         self.snapshot = self._world.snapshot(self._moving, 0)
+        self._seen: Tensor | None = None
         self.alive = torch.ones(len(self._world.seeds), dtype=torch.bool, device=self._world.seeds.device)
         return self.snapshot
+
+    @property
+    def observation(self) -> Tensor:
+        """What every agent sees now, (B, U, n), eq. (14)."""
+        if self._seen is None:
+            self._seen = observe(self.snapshot, self.scenario)
+        return self._seen
+
+    @property
+    def fused(self) -> bool:
+        """Whether steps run compiled."""
+        return self._kernel is not None
 
     @property
     def done(self) -> bool:
@@ -57,21 +75,31 @@ class Environment:
         s = self.scenario
         if self.t >= s.T:
             raise RuntimeError(f"the episode ended after T = {s.T} steps: reset first")
-        now = self.snapshot
-        result = outcome(now, action, s)
-        left = now.battery - result.energy.sum(-1)
+        now, world = self.snapshot, self._world
+        last = self.t + 1 >= s.T
+        if self._kernel is not None:
+            # Nothing but tasks is drawn: the last step draws the first's again, and nobody looks at them.
+            stepped = self._kernel(now, action, world.task_keys[0 if last else self.t + 1])
+            result, left, agent_reward = stepped.outcome, stepped.left, stepped.agent_reward
+        else:
+            result = outcome(now, action, s)
+            left = now.battery - result.energy.sum(-1)
+            agent_reward = (result.reward * now.weight).sum(-1)
         terminated = (left < 0).any(-1).logical_and_(self.alive)
         going_on = self.alive & ~terminated
-        agent_reward = (result.reward * now.weight).sum(-1).mul_(self.alive[:, None])
-        self.t += 1
-        truncated = going_on if self.t >= s.T else torch.zeros_like(going_on)
+        agent_reward.mul_(self.alive[:, None])
+        truncated = going_on if last else torch.zeros_like(going_on)
         done = Transition(result, agent_reward.sum(-1), agent_reward, self.alive, terminated, truncated)
-        self.alive = going_on
-        if self.t < s.T:
-            self._moving = self._world.advance(self._moving, self.t)
-            self.snapshot = self._world.snapshot(self._moving, self.t, battery=left.clamp_min_(0.0))
-        else:
+        self.alive, self._seen = going_on, None
+        self.t += 1
+        if last:
             self.snapshot = replace(now, battery=left.clamp_min_(0.0))
+        elif self._kernel is not None:
+            self.snapshot = replace(stepped.later, key=world.step_keys[self.t])
+            self._seen = stepped.observation
+        else:
+            self._moving = world.advance(self._moving, self.t)
+            self.snapshot = world.snapshot(self._moving, self.t, battery=left.clamp_min_(0.0))
         return done
 
     def fork(self) -> Environment:

@@ -7,22 +7,67 @@ seconds the first time, and a ward whose tasks are drawn plainly. Everything els
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
+import math
+import warnings
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from iomt_core.environment import counter
 from iomt_core.environment.observation import observe
+from iomt_core.environment.world import World
 from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.model.special import short_series
 from iomt_core.scenario import Scenario
 
 log = logging.getLogger(__name__)
 
 STATE = ("D", "C", "P", "weight", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
-RESULT = tuple(field.name for field in fields(Outcome))
+DRAWN = ("D", "C", "P", "weight", "battery")
+# Without what is no float: one bool among its outputs and the compiler gives the whole kernel up to scalar code.
+RESULT = tuple(field.name for field in fields(Outcome) if field.name != "missed")
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What one step of the kernel leaves."""
+
+    outcome: Outcome
+    left: Tensor  # (B, U) J in the batteries, negative where a user could not pay
+    agent_reward: Tensor  # (B, U)
+    later: Snapshot
+    observation: Tensor  # (B, U, n) of `later`, eq. (14)
+
+
+class Kernel:
+    """The fused step of one scenario. Raises what the compiler raises, a `RuntimeError`, when it is made."""
+
+    def __init__(self, world: World) -> None:
+        s = self.scenario = world.scenario
+        self._spans = world.spans
+        _ = s.data_span, s.cycle_span, s.priority_span, s.mean_P  # a compiler cannot see through what caches them
+        # Isolated, or all kernels together had the room that one has. torch's stubs do not know the option yet.
+        self._step = torch.compile(_step, fullgraph=True, dynamic=False, isolate_recompiles=True)  # type: ignore[call-overload]
+        first = world.snapshot(world.begin(), 0)
+        nothing = torch.zeros_like(first.D)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*lru_cache")  # of constants: nothing goes stale
+            self(first, Action(nothing.long(), nothing, nothing), world.task_keys[0])
+
+    def __call__(self, snapshot: Snapshot, action: Action, key: Tensor) -> Stepped:
+        """Prices the action and draws the tasks of `key`."""
+        s = self.scenario
+        state = tuple(getattr(snapshot, name).contiguous() for name in STATE)  # one layout, one kernel
+        # Its exact value would be part of the kernel, which then were compiled anew for every layout.
+        most = 0.0 if short_series(snapshot.most, snapshot.D.dtype) else math.inf
+        *priced, left, rewards, D, C, P, weight, battery, seen = self._step(s, key, self._spans, state, action, most)
+        result = dict(zip(RESULT, priced, strict=True))
+        later = replace(snapshot, **dict(zip(DRAWN, (D, C, P, weight, battery), strict=True)))
+        return Stepped(Outcome(**result, missed=result["delay"] > s.T_max), left, rewards, later, seen)
 
 
 def fits(s: Scenario) -> bool:
@@ -30,31 +75,44 @@ def fits(s: Scenario) -> bool:
     return s.workload is None and not (s.kinds or s.burst or s.speed or s.background)
 
 
-def step(s: Scenario, key: Tensor, spans: tuple[counter.Span, ...], state: tuple[Tensor, ...], action: Action, most: float) -> tuple[Tensor, ...]:
-    """Outcome of the action, battery left, rewards of agents, and the next step's tasks and observations."""
-    now = snapshot_of(state, most)
+@lru_cache(maxsize=8)
+def kernel(s: Scenario, worlds: int, dtype: torch.dtype, device: torch.device) -> Kernel | None:
+    """The kernel for so many worlds of a scenario; `None`, with a word in the log, where there is none."""
+    if not fits(s):
+        log.warning("steps are not fused: moving users, bursts, task kinds, background load or an own workload")
+        return None
+    try:
+        return Kernel(World(s, counter.world_seeds(0, 0, worlds, device), dtype))
+    except RuntimeError as error:  # what every error of the compiler is, a missing one included
+        log.warning("steps are not fused, torch.compile failed: %s", str(error).partition("\n")[0])
+        return None
+
+
+def _step(
+    s: Scenario,
+    key: Tensor,
+    spans: tuple[counter.Span, counter.Span, counter.Span],
+    state: tuple[Tensor, ...],
+    action: Action,
+    most: float,
+) -> tuple[Tensor, ...]:
+    """`RESULT` of the action, batteries after it, rewards of agents, then `DRAWN` and observations of the next step."""
+    now = _snapshot(state, most)
     done = outcome(now, action, s)
     left = now.battery - done.energy.sum(-1)
     rewards = (done.reward * now.weight).sum(-1)
-    D, C, P = (x.view(now.D.shape) for x in counter.keyed_parts(key, spans, s.users * s.tasks))  # type: ignore[arg-type]
+    D, C, P = (x.view(now.D.shape) for x in counter.keyed_parts(key, spans, s.users * s.tasks))
     P = P.floor()
-    weight = P / s.mean_P
-    battery = left.clamp_min(0.0)
-    later = snapshot_of((D, C, P, weight, now.P_tr, battery, *state[6:]), most)
-    return (*(getattr(done, name) for name in RESULT), left, rewards, D, C, P, weight, battery, observe(later, s))
+    drawn = (D, C, P, P / s.mean_P, now.P_tr, left.clamp_min(0.0), *state[6:])
+    later = _snapshot(drawn, most)
+    result = (cast(Tensor, getattr(done, name)) for name in RESULT)
+    return (*result, left, rewards, D, C, P, later.weight, later.battery, observe(later, s))
 
 
-def snapshot_of(state: tuple[Tensor, ...], most: float) -> Snapshot:
-    """What prices and observations need of a snapshot, in the order of `STATE`."""
-    D = state[0]
+def _snapshot(state: tuple[Tensor, ...], most: float) -> Snapshot:
+    """What prices and observations need of a snapshot, in the order of `STATE`; the rest stands in for nothing."""
+    D, C, P, weight, P_tr, battery, F_i, F_k, B_k, beta = state
     return Snapshot(
-        **dict(zip(STATE, state, strict=True)),  # type: ignore[arg-type]
+        D=D, C=C, P=P, weight=weight, P_tr=P_tr, battery=battery, F_i=F_i, F_k=F_k, B_k=B_k, beta=beta,
         active=D, kind=D, users_xy=D, servers_xy=D, distance=D, key=D, most=most, complete=True,
     )  # fmt: skip
-
-
-@lru_cache(maxsize=8)
-def compiled(s: Scenario, worlds: int):  # type: ignore[no-untyped-def]
-    """The kernel of a scenario for a number of worlds."""
-    del worlds
-    return torch.compile(step, fullgraph=True, dynamic=False)

@@ -11,7 +11,7 @@ from pettingzoo import ParallelEnv
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
-from iomt_core.environment.observation import limited_state, observe, size
+from iomt_core.environment.observation import limited_state, size
 from iomt_core.model.snapshot import Action
 from iomt_core.scenario import PRESETS, Scenario
 
@@ -117,7 +117,7 @@ class WardEnv(ParallelEnv):
 
     def _observations(self) -> dict[str, Any]:
         assert self._environment is not None
-        seen = observe(self._environment.snapshot, self.scenario)[0]
+        seen = self._environment.observation[0]
         return {agent: seen[i].numpy().copy() for i, agent in enumerate(self.agents)}
 
     def _checked(self, actions: dict[str, dict[str, Any]], agent: str, field: str, dtype: torch.dtype) -> torch.Tensor:

@@ -61,8 +61,13 @@ class World:
             self._links = self._distances(self._start)
             self._most = float(s.B_k / self._links[1].amin()) if len(seeds) else math.inf
         # Of all steps at once, for on tensors this small it is the number of operations that takes the time.
-        self._step_keys = counter.step_keys(seeds, range(s.T))
-        self._task_keys = counter.keys(seeds, Stream.TASKS, range(s.T))
+        self.step_keys = counter.step_keys(seeds, range(s.T))
+        self.task_keys = counter.keys(seeds, Stream.TASKS, range(s.T))
+
+    @property
+    def spans(self) -> tuple[Span, Span, Span]:
+        """Ranges of D, C and P in which a ward of one kind is drawn."""
+        return self._kinds.spans
 
     def begin(self) -> Moving:
         """Where the dynamics stand before the first step: stationary draws."""
@@ -106,7 +111,7 @@ class World:
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
             battery=self._full if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
             users_xy=moving.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
-            key=self._step_keys[step], most=self._most, complete=self._workload is None,
+            key=self.step_keys[step], most=self._most, complete=self._workload is None,
         )  # fmt: skip
 
     def episode(self) -> list[Snapshot]:
@@ -135,7 +140,7 @@ class World:
             return D, C, P, self._kinds.zero.expand(shape), active
         k = self._kinds
         kind, active = k.zero.expand(shape), k.yes.expand(shape)
-        draws = (x.view(shape) for x in counter.keyed_parts(self._task_keys[step], k.spans, s.users * s.tasks))
+        draws = (x.view(shape) for x in counter.keyed_parts(self.task_keys[step], k.spans, s.users * s.tasks))
         if not k.mixed:
             D, C, P = draws
             return D, C, P.floor_(), kind, active

@@ -15,6 +15,11 @@ _SERIES_TERMS = {torch.float32: 14, torch.float64: 25}
 _FRACTION_TERMS = {torch.float32: 12, torch.float64: 40}
 
 
+def short_series(most: float, dtype: torch.dtype) -> bool:
+    """Whether a few terms serve every x up to `most`."""
+    return most <= _NEAR_ZERO[dtype][0]
+
+
 def scaled_exp1(x: Tensor, most: float = math.inf) -> Tensor:
     """e^x E1(x) for x > 0, elementwise; dimensionless.
 
@@ -27,7 +32,7 @@ def scaled_exp1(x: Tensor, most: float = math.inf) -> Tensor:
     if x.numel() == 0:
         return torch.empty_like(x)
     near, few = _NEAR_ZERO[x.dtype]
-    if most <= near:
+    if short_series(most, x.dtype):
         return _series(x, few)
     if torch.compiler.is_compiling():  # fused, all formulas together cost less than a look at the batch
         middle = _series(x.clamp(near, SPLIT), _SERIES_TERMS[x.dtype])

@@ -34,7 +34,7 @@ class Settings(BaseModel):
         0.1
     )
     learning_rate: Annotated[float, Field(gt=0, le=1, description="of θ^Q, Adam")] = 2e-3
-    actor_learning_rate: Annotated[float, Field(gt=0, le=1, description="of θ^μ, Adam")] = 3e-4
+    actor_learning_rate: Annotated[float, Field(gt=0, le=1, description="of θ^μ, Adam")] = 1e-3
     tau: Annotated[float, Field(gt=0, le=1, description="soft update of the targets")] = 0.005
     clip: Annotated[float, Field(gt=0, le=1e6, description="largest norm of a gradient")] = 10.0
     decay_from: Annotated[
@@ -44,10 +44,10 @@ class Settings(BaseModel):
         tuple[float, float],
         Field(description="of the Boltzmann choice over strategies, from and to (at 70 % of the run)"),
     ] = (0.1, 0.01)
-    random: Annotated[float, Field(ge=0, le=1, description="share of strategies drawn evenly")] = 0.01
+    random: Annotated[float, Field(ge=0, le=1, description="share of strategies drawn evenly")] = 0.005
     share_noise: Annotated[
         tuple[float, float], Field(description="deviation of the logarithm of a requested share, from and to")
-    ] = (0.4, 0.12)
+    ] = (0.5, 0.3)
     rounds: Annotated[
         int,
         Field(
