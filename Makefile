@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench pictures clean
+.PHONY: help run test lint format bench pretrained pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ bench: $(VENV)/.dev ## speed, each beside a named alternative or target
 	$(BIN)/python -m benchmarks.world_speed
 	$(BIN)/python -m benchmarks.optimum
 	$(BIN)/python -m benchmarks.explore_latency
+
+pretrained: $(VENV)/.run ## train all shipped policies anew, about two hours on two cores; goes on where it was left
+	$(BIN)/python -m iomt_core pretrained
 
 pictures: $(VENV)/.dev ## take the README's pictures anew
 	$(BIN)/python -m docs.take_pictures

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.algorithms.registry import algorithm as find_algorithm
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
+from iomt_core.experiments.pretraining import jobs as pretraining_jobs
+from iomt_core.experiments.pretraining import publish, train_all
 from iomt_core.experiments.table_iii import table_iii
 from iomt_core.experiments.training_check import Check
 from iomt_core.parameter_table import parameter_table
@@ -24,8 +27,9 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
 from iomt_core.scenario_files import read_scenario
 from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.training.catalogue import PRETRAINED
 from iomt_core.training.process import StopSignal, prepare
-from iomt_core.training.runs import Run, RunSpec, settings_from_words
+from iomt_core.training.runs import Run, RunSpec, default_settings, settings_from_words
 from iomt_core.training.settings import Settings
 from iomt_core.training.tensorboard import TensorBoard
 from iomt_core.training.trained_policy import TrainedPolicy
@@ -154,8 +158,8 @@ def train(
     else:
         if algorithm is None or out is None:
             raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
-        find_algorithm(algorithm)
-        spec = RunSpec(algorithm, read_scenario(scenario), settings_from_words(set_ or []), checked_seed(seed))
+        settings = default_settings(algorithm, **settings_from_words(set_ or []))
+        spec = RunSpec(algorithm, read_scenario(scenario), settings, checked_seed(seed))
         run = Run.create(out, spec)
     s, total = run.spec.scenario, run.spec.settings.episodes
     columns = (
@@ -186,6 +190,25 @@ def train(
     notes.print(table)
     if state == "stopped":
         notes.print(f"Go on with: python -m iomt_core train --resume {run.place}")
+
+
+@app.command()
+def pretrained(
+    runs: Annotated[Path, typer.Option(help="Where the runs stand, and are taken up.", metavar="DIR")] = Path(
+        "runs/pretrained"
+    ),
+    out: Annotated[
+        Path, typer.Option(help="Where the shipped policies and their manifest go.", metavar="DIR")
+    ] = PRETRAINED,
+    only: Annotated[list[str] | None, typer.Option(help="One of the plan's policies; may be repeated.")] = None,
+    jobs: Annotated[int, typer.Option(help="How many to train at once, a core each.", min=1, max=64)] = 2,
+) -> None:
+    """Train every shipped policy from all its seeds, going on where it was left, and ship the median seed of each."""
+    chosen = pretraining_jobs(only or ())
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as executor:
+        train_all(chosen, runs, executor, notes.print)
+    publish(chosen, runs, out, notes.print)
+    notes.print(f"Written: {out / 'manifest.json'}")
 
 
 @app.command()

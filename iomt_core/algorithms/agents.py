@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from iomt_core.algorithms.episodes import Episodes
+from iomt_core.nets.grouped import shared
 from iomt_core.nets.inputs import LEAST_SHARE, Inputs, Sizes
 
 Memory = tuple[Tensor, ...]
@@ -59,6 +60,20 @@ class Agents(nn.Module, ABC):
     @abstractmethod
     def best_next(self, episodes: Episodes) -> Tensor:
         """The agent values of the best that can be done after each step, (N, U), for (28)."""
+
+    def dealt(self, inputs: Inputs) -> Tensor:
+        """Every task on a server, (U, N, J): task j of agent i on server (i + j) mod K."""
+        u, n, j = inputs.weight.shape
+        device = inputs.weight.device
+        turn = torch.arange(u, device=device)[:, None, None] + torch.arange(j, device=device)
+        return (turn % self.sizes.servers + 1).expand(u, n, j)
+
+    @torch.no_grad()
+    def begin_equal(self) -> None:
+        """Gives all agents' and tasks' networks the same weights, those of the first."""
+        for parameter, networks in shared(self):
+            slices = parameter.view(networks, -1)
+            slices.copy_(slices[:1].expand_as(slices))
 
     @abstractmethod
     def critic_parameters(self) -> list[nn.Parameter]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.nets.inputs import Sizes
@@ -19,6 +21,8 @@ class Algorithm(ABC):
     label: ClassVar[str]
     summary: ClassVar[str]
     level: ClassVar[Level]  # at which the paper compares it: section VI-B or VI-C
+
+    tuned: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # settings that suit it better than the defaults
 
     @abstractmethod
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> Agents:

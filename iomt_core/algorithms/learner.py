@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.episodes import Episodes
+from iomt_core.nets.grouped import make_equal, shared
 from iomt_core.nets.mixers import Mixer
 
 
@@ -41,6 +42,8 @@ class Learner:
         self.critic_optimiser = torch.optim.Adam(self.critic_parameters, settings.learning_rate, fused=True)
         self.actor_optimiser = torch.optim.Adam(self.actor_parameters, settings.actor_learning_rate, fused=True)
         self.tasks = agents.sizes.users * agents.sizes.tasks
+        self.together = False  # whether networks of a kind learn as one, each from the mean of all their gradients
+        self._shared = dict(shared(agents))
 
     def update(self, episodes: Episodes, pace: float = 1.0, actors: bool = True) -> dict[str, Tensor]:
         """One learner update, with or without the `actors`; learning rates are multiplied by `pace`. Returns the losses."""
@@ -99,5 +102,9 @@ class Learner:
             group["lr"] = learning_rate
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        if self.together:
+            for parameter in parameters:
+                if parameter in self._shared and parameter.grad is not None:
+                    make_equal(parameter.grad, self._shared[parameter])
         nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         optimiser.step()

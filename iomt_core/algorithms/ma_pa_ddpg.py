@@ -18,7 +18,7 @@ class CentralCritic(ContinuousActions):
 
     def make_critic(self, recurrent: bool) -> Critic:
         """One for all."""
-        return Critic(1, self.sizes.tasks, self.sizes.other, 3, recurrent)
+        return Critic(1, self.sizes.tasks, self.sizes.other, 3, recurrent, self.sizes.users)
 
     def members(self, x: Tensor) -> Tensor:
         """All agents before the one critic."""

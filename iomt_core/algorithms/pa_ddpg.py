@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import ClassVar, cast
 
 import torch
@@ -10,18 +11,19 @@ from torch import Tensor, nn
 from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, strayed
 from iomt_core.algorithms.base import Algorithm, Level
 from iomt_core.algorithms.episodes import Episodes
-from iomt_core.nets.actor import Actor
+from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.critic import Critic
 from iomt_core.nets.inputs import Inputs, Sizes, share_features
 from iomt_core.nets.mixers import VDN
 
-STRATEGY_NOISE = 2.0  # deviation of the strategy's number, in strategies' widths, where shares have a deviation of 1
+LEVEL = 0.02  # price of a share's logarithm's distance from where it starts, squared, in reward a task
+STRATEGY_NOISE = 3.0  # deviation of the strategy's number, in strategies' widths, where shares have a deviation of 1
 
 
 class ContinuousActions(Agents):
     """Actors with three numbers a task, CPU share, bandwidth share and strategy, and a critic of each agent.
 
-    The strategy's number x in (0, 1) means strategy ⌊x (K + 1)⌋.
+    The strategy's number x in (0, 1) means ⌊x (K + 1)⌋: 0 to compute locally, n for the n-th server.
     """
 
     def __init__(self, sizes: Sizes, recurrent: bool = True) -> None:
@@ -53,9 +55,16 @@ class ContinuousActions(Agents):
             even = torch.rand(strategy.shape, generator=dice).to(strategy.device)
             at_random = torch.rand(strategy.shape, generator=dice).to(strategy.device) < noise.random
             strategy = torch.where(at_random, even, strategy)
-        most = self.sizes.servers
-        choice = (strategy[..., 0] * (most + 1)).long().clamp_max(most)
-        return Decision(choice, torch.cat([shares, strategy], dim=-1)), (states[:, -1],)
+        return Decision(self._strategy(strategy[..., 0], inputs), torch.cat([shares, strategy], dim=-1)), (
+            states[:, -1],
+        )
+
+    def _strategy(self, x: Tensor, inputs: Inputs) -> Tensor:
+        """Strategies from their numbers (U, N, J). Servers count from the one the task was dealt to: agents that cannot
+        see each other would all run to the first."""
+        k = self.sizes.servers
+        number = (x * (k + 1)).long().clamp_max(k)
+        return torch.where(number > 0, (self.dealt(inputs) + number - 2) % k + 1, 0)
 
     def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
         """(Q_i - y_i)², y_i the agent's reward and γ Q' of what its Actor' does next."""
@@ -72,11 +81,12 @@ class ContinuousActions(Agents):
         return rewards if episodes.imposed is None else rewards - episodes.imposed
 
     def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
-        """-Q' of what the Actor does."""
+        """-Q' of what the Actor does, and a small price on shares far from where they began: at the ends nothing is learned."""
         now, batch = episodes.now, episodes.batch
         asked = self.actor(now, self.actor.memory.start(batch))[0]
         values = cast(ContinuousActions, judge)._values(now, asked, episodes.asked, batch)
-        return -episodes.mean(values).sum(), values.transpose(0, 1)
+        far = (asked[..., :2] / FIRST_SHARE).log().square().sum(-1)
+        return episodes.mean(LEVEL * far.sum(-1)).sum() - episodes.mean(values).sum(), values.transpose(0, 1)
 
     def best_next(self, episodes: Episodes) -> Tensor:
         """Q of what the Actor does next, (N, G)."""
@@ -117,6 +127,7 @@ class PADDPG(Algorithm):
     label = "PA-DDPG (VDN)"
     summary = "DDPG whose actor also gives each task's device as a number; one critic a user, values added up."
     level: ClassVar[Level] = "agent"
+    tuned = MappingProxyType({"actor_learning_rate": 3e-4, "batch": 8})
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ContinuousActions:
         """Actor and critic; an Actor decides for all tasks at once."""

@@ -16,7 +16,7 @@ from iomt_core.nets.task_q import TaskQ, each
 
 # By how much another server must look better than the one a task was dealt to. Servers are much alike, and agents that
 # cannot see each other would all run to the one that seems a little better.
-MARGIN = 0.02
+MARGIN = 0.03
 LEVEL = 0.05  # price of an agent's mean logarithm of requests, squared, in reward
 
 
@@ -64,25 +64,29 @@ class ParameterisedQ(Agents):
         tokens = self.q.encode(inputs)
         choice = self.dealt(inputs)
         if not self.rounds:
-            values = self.q(tokens, self.q.read(asked, choice), past)
-            return _boltzmann(self.strategy_values(values, inputs.weight), noise, dice)
-        habit = MARGIN * functional.one_hot(choice, self.sizes.servers + 1)
+            values = self.strategy_values(self.q(tokens, self.q.read(asked, choice), past), inputs.weight)
+            return _boltzmann(values + MARGIN * functional.one_hot(choice, values.shape[-1]), noise, dice)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
             values = self.q.of_task(j, tokens, self.q.read(asked, choice), past)
             worth = self._worth(values[:, None], inputs.weight, slice(j, j + 1))[:, :, 0]
-            worth = worth + habit[:, :, j]
+            worth = worth + MARGIN * functional.one_hot(self._turn_of(choice, j) + 1, worth.shape[-1])
             choice = torch.cat(
                 [choice[..., :j], _boltzmann(worth, noise, dice)[..., None], choice[..., j + 1 :]], dim=-1
             )
         return choice
 
-    def dealt(self, inputs: Inputs) -> Tensor:
-        """Every task on a server, (U, N, J): task j of agent i on server (i + j) mod K."""
-        u, n, j = inputs.weight.shape
-        device = inputs.weight.device
-        turn = torch.arange(u, device=device)[:, None, None] + torch.arange(j, device=device)
-        return (turn % self.sizes.servers + 1).expand(u, n, j)
+    def _turn_of(self, choice: Tensor, j: int) -> Tensor:
+        """The server, from 0, that task j is dealt to: that with the fewest of its agent's others, (U, N).
+
+        Of equals the first from the agent's own offset on. So agents that know nothing of each other fill all servers.
+        """
+        u, k = self.sizes.users, self.sizes.servers
+        others = torch.cat([choice[..., :j], choice[..., j + 1 :]], dim=-1)
+        held = functional.one_hot(others, k + 1).sum(2)[..., 1:]  # (U, N, K)
+        server = torch.arange(k, device=choice.device)
+        rank = (server - torch.arange(u, device=choice.device)[:, None]) % k
+        return (held * k + rank[:, None]).argmin(-1)
 
     def _remember(self, inputs: Inputs, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
         """The MPTQ networks' memory after a step: of what was really done."""

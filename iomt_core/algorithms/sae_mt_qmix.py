@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from iomt_core.algorithms.qmix import QMIX
 from iomt_core.environment.observation import CORRECTED
 from iomt_core.nets.inputs import Sizes
@@ -24,8 +26,12 @@ class SAEMTQMIXPaper(SAEMTQMIX):
     """The same with queries and keys from (ô_i, Q_i), as (22) is printed."""
 
     name = "sae-mt-qmix-paper"
-    label = "SAE-MT-QMIX, attention as printed"
-    summary = "SAE-MT-QMIX with the attention of (22) as printed: its weights move with the values, so (25) can break."
+    label = "SAE-MT-QMIX as printed"
+    summary = (
+        "SAE-MT-QMIX by the letter: attention (22) of observations and values, so that (25) can break; (19) on the reward "
+        "of what was done; an agent's tasks decide all at once; every network begins and learns for itself."
+    )
+    tuned = MappingProxyType({"credit": "own", "rounds": 0, "together": 0.0})
 
     def mixer(self, sizes: Sizes) -> Mixer:
         """Attention that sees the values."""

@@ -21,8 +21,12 @@ class Critic(nn.Module):
     are agents. Each is what the member sees of its tasks, of the rest, and what it does.
     """
 
-    def __init__(self, groups: int, tasks: int, other: int, actions: int, recurrent: bool = True) -> None:
+    def __init__(
+        self, groups: int, tasks: int, other: int, actions: int, recurrent: bool = True, members: int = 1
+    ) -> None:
         super().__init__()
+        # Who is who: a member's servers count from its own offset, and its link is its own.
+        self.member = nn.Parameter(0.1 * torch.randn(members, 1, WIDTH)) if members > 1 else None
         self.of_tasks = GroupedLinear(groups, TASK_FEATURES * tasks, WIDTH)
         self.of_other = GroupedLinear(groups, other, WIDTH)
         self.of_action = GroupedLinear(groups, actions * tasks, WIDTH)
@@ -38,8 +42,10 @@ class Critic(nn.Module):
 
         `tasks` (G, M, N, 3 J), `other` (G, M, N, ·), `action` (G, M, N, actions · J) of M members.
         """
-        m = tasks.shape[1]
-        seen = self.first(torch.cat([self.of_tasks(tasks), self.of_other(other)], dim=1))
+        m, of_tasks = tasks.shape[1], self.of_tasks(tasks)
+        if self.member is not None:
+            of_tasks = of_tasks + self.member
+        seen = self.first(torch.cat([of_tasks, self.of_other(other)], dim=1))
         return seen, self.second(torch.cat([seen[:, :m] + self.of_action(action), seen[:, m:]], dim=1))[:, :m]
 
     def forward(self, tasks: Tensor, other: Tensor, action: Tensor, done: Tensor, batch: int) -> Tensor:

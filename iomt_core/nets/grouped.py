@@ -8,6 +8,7 @@ added to them in long contiguous runs.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,16 @@ from torch.nn import functional
 
 
 class GroupedLinear(nn.Module):
-    """G affine maps; (G, …, inputs) -> (G, …, outputs). Initialised as `nn.Linear` is, times `gain`."""
+    """G affine maps; (G, …, inputs) -> (G, …, outputs). Initialised as `nn.Linear` is, times `gain`.
 
-    def __init__(self, groups: int, inputs: int, outputs: int, gain: float = 1.0, bias: float | None = None) -> None:
+    They may be `maps` a network: G is then networks x maps, a network's maps in a row.
+    """
+
+    def __init__(
+        self, groups: int, inputs: int, outputs: int, gain: float = 1.0, bias: float | None = None, maps: int = 1
+    ) -> None:
         super().__init__()
+        self.networks = groups // maps
         bound = gain / math.sqrt(inputs)
         self.weight = nn.Parameter(torch.empty(groups, inputs, outputs).uniform_(-bound, bound))
         start = torch.empty(groups, 1, outputs).uniform_(-bound, bound) if bias is None else bias
@@ -31,6 +38,21 @@ class GroupedLinear(nn.Module):
     def part(self, x: Tensor, outputs: slice) -> Tensor:
         """Some of the outputs only."""
         return _map(x, self.weight[..., outputs], self.bias[..., outputs])
+
+
+def shared(module: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
+    """Every parameter that several networks have each a slice of, and how many they are."""
+    for layer in module.modules():
+        if isinstance(layer, GroupedLinear) and layer.networks > 1:
+            for parameter in layer.parameters():
+                yield parameter, layer.networks
+
+
+@torch.no_grad()
+def make_equal(values: Tensor, networks: int) -> None:
+    """Gives every network's slice of `values` their mean."""
+    slices = values.view(networks, -1)
+    slices.copy_(slices.mean(0, keepdim=True).expand_as(slices))
 
 
 def _map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

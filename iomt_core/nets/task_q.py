@@ -51,7 +51,7 @@ class TaskQ(nn.Module):
         self.others = GroupedLinear(g, max(1, TASK_FEATURES * (j - 1)), WIDTH)
         self.rest = GroupedLinear(g, sizes.other, WIDTH)
         self.first = Encoder(g, WIDTH, HIDDEN)
-        self.slot = GroupedLinear(g * self.slots, 2, WIDTH)
+        self.slot = GroupedLinear(g * self.slots, 2, WIDTH, maps=self.slots)
         known = (2 + devices) * (j - 1) + 2 * devices if aware else 2 * (j - 1)
         self.others_asked = GroupedLinear(g, max(1, known), WIDTH)
         self.second = Encoder(g, WIDTH, HIDDEN)

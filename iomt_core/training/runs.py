@@ -87,8 +87,13 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
         raise ScenarioError(problems) from None
 
 
-def settings_from_words(words: Sequence[str]) -> Settings:
-    """Settings from words like `gamma=0.9`, values as JSON. Raises `ScenarioError`."""
+def default_settings(name: str, **changes: Any) -> Settings:
+    """The settings that suit an algorithm, changed. Raises `ScenarioError`."""
+    return checked_settings({**algorithm(name).tuned, **changes})
+
+
+def settings_from_words(words: Sequence[str]) -> dict[str, Any]:
+    """Changes of settings from words like `gamma=0.9`, values as JSON. Raises `ScenarioError`."""
     values: dict[str, Any] = {}
     for word in words:
         name, separator, text = word.partition("=")
@@ -99,11 +104,11 @@ def settings_from_words(words: Sequence[str]) -> Settings:
             values[name] = json.loads(text)
         except ValueError:
             values[name] = text
-    return checked_settings(values)
+    return values
 
 
-def save(trainer: Trainer, spec: RunSpec, place: Path) -> None:
-    """A checkpoint of everything that the rest of the run depends on."""
+def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> None:
+    """A checkpoint of everything that the rest of the run depends on, and how many `seconds` it took so far."""
     learner = trainer.learner
     own = _named("agents", learner.target_agents) | _named("mixer", learner.target_mixer)
     rest = _named("agents", learner.agents) | _named("mixer", learner.mixer)
@@ -114,7 +119,7 @@ def save(trainer: Trainer, spec: RunSpec, place: Path) -> None:
     rest |= {f"replay/{name}": value[: len(trainer.replay)] for name, value in trainer.replay.store.items()}
     facts = {
         **spec.as_json(), "played": trainer.played, "updates": trainer.updates, "replayed": trainer.replay.count,
-        "torch": torch.__version__,
+        "seconds": seconds, "torch": torch.__version__,
     }  # fmt: skip
     write_checkpoint(place, {POLICY: own, LEARNER: rest}, facts)
 
@@ -173,9 +178,15 @@ def _count(facts: Mapping[str, Any], name: str, place: Path) -> int:
 class Run:
     """A run's directory, and the loop that fills it."""
 
-    def __init__(self, place: Path, spec: RunSpec, trainer: Trainer) -> None:
+    def __init__(self, place: Path, spec: RunSpec, trainer: Trainer, seconds: float = 0.0) -> None:
+        """`seconds` is what the run took before."""
         self.place, self.spec, self.trainer = place, spec, trainer
-        self.started, self.started_at = time.monotonic(), trainer.played
+        self.before, self.started, self.started_at = seconds, time.monotonic(), trainer.played
+
+    @property
+    def seconds(self) -> float:
+        """Of running, in all processes so far."""
+        return self.before + time.monotonic() - self.started
 
     @classmethod
     def create(cls, place: Path, spec: RunSpec) -> Run:
@@ -205,7 +216,8 @@ class Run:
         spec = RunSpec.from_json(facts, f"{str(place)!r}: run.json")
         last = last_checkpoint(place)
         trainer = spec.trainer() if last is None else restore(last)[0]
-        run = cls(place, spec, trainer)
+        before = 0.0 if last is None else float(read_facts(last).get("seconds", 0.0))
+        run = cls(place, spec, trainer, before)
         for name in ("metrics.jsonl", "evaluations.jsonl"):
             _cut(place / name, trainer.played)
         return run
@@ -237,7 +249,7 @@ class Run:
     def save(self) -> None:
         """A checkpoint now; older ones but the last two go."""
         folder = self.place / "checkpoints"
-        save(self.trainer, self.spec, folder / f"{self.trainer.played:08d}")
+        save(self.trainer, self.spec, folder / f"{self.trainer.played:08d}", self.seconds)
         for old in _complete(folder)[:-KEPT]:
             (old / MARK).unlink(missing_ok=True)
             for file in old.iterdir():
@@ -246,15 +258,15 @@ class Run:
 
     def _status(self, state: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
         trainer, total = self.trainer, self.spec.settings.episodes
-        seconds = time.monotonic() - self.started
-        speed = (trainer.played - self.started_at) / seconds if seconds > 0 else 0.0
+        here = time.monotonic() - self.started
+        speed = (trainer.played - self.started_at) / here if here > 0 else 0.0
         status = {
             "state": state,
             "episodes": trainer.played,
             "of": total,
             "updates": trainer.updates,
             "episodes_per_s": speed,
-            "seconds": seconds,
+            "seconds": self.seconds,
             "seconds_left": (total - trainer.played) / speed if speed > 0 else None,
             "pid": os.getpid(),
             "time": time.time(),

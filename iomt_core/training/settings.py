@@ -14,11 +14,11 @@ class Settings(BaseModel):
 
     episodes: Annotated[int, Field(ge=1, le=10_000_000, description="episodes to play, M of Algorithm 1")] = 2400
     worlds: Annotated[int, Field(ge=1, le=4096, description="episodes played side by side")] = 32
-    updates: Annotated[int, Field(ge=1, le=1000, description="learner updates each time it learns")] = 12
+    updates: Annotated[int, Field(ge=1, le=1000, description="learner updates each time it learns")] = 24
     learn_every: Annotated[
         Literal["episode", "step"], Field(description="whether the learner updates after episodes or after every step")
     ] = "episode"
-    batch: Annotated[int, Field(ge=1, le=4096, description="episodes in a minibatch, N^B")] = 4
+    batch: Annotated[int, Field(ge=1, le=4096, description="episodes in a minibatch, N^B")] = 2
     replay: Annotated[int, Field(ge=1, le=100_000, description="episodes that the replay buffer holds")] = 192
     warm_up: Annotated[int, Field(ge=0, le=100_000, description="episodes played before the first update")] = 32
     gamma: Annotated[float, Field(ge=0, lt=1, description="discount γ")] = 0.0
@@ -33,6 +33,15 @@ class Settings(BaseModel):
     team_weight: Annotated[float, Field(ge=0, le=1000, description="weight of (26) and (27) beside (19) and (21)")] = (
         0.1
     )
+    together: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="part of the run in which networks of a kind, begun equal, learn as one from the mean of their "
+            "gradients, before each goes on for itself; 0: never",
+        ),
+    ] = 0.8
     learning_rate: Annotated[float, Field(gt=0, le=1, description="of θ^Q, Adam")] = 2e-3
     actor_learning_rate: Annotated[float, Field(gt=0, le=1, description="of θ^μ, Adam")] = 1e-3
     tau: Annotated[float, Field(gt=0, le=1, description="soft update of the targets")] = 0.005
@@ -47,7 +56,7 @@ class Settings(BaseModel):
     random: Annotated[float, Field(ge=0, le=1, description="share of strategies drawn evenly")] = 0.005
     share_noise: Annotated[
         tuple[float, float], Field(description="deviation of the logarithm of a requested share, from and to")
-    ] = (0.5, 0.3)
+    ] = (0.5, 0.15)
     rounds: Annotated[
         int,
         Field(

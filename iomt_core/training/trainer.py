@@ -35,6 +35,8 @@ class Trainer:
             torch.manual_seed(_number(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
             mixer = algorithm.mixer(sizes)
+        if settings.together > 0:
+            agents.begin_equal()
         told = LearnerSettings(
             learning_rate=settings.learning_rate,
             actor_learning_rate=settings.actor_learning_rate,
@@ -120,6 +122,7 @@ class Trainer:
         seen: dict[str, list[Tensor]] = {}
         for _ in range(self.settings.updates):
             dice = self._dice("replay", self.updates)
+            self.learner.together = self.progress < self.settings.together
             episodes = self.replay.draw(self.settings.batch, dice, self.settings.credit == "what-if")
             self.updates += 1
             losses = self.learner.update(episodes, self.pace(), self.updates % self.settings.actor_every == 0)

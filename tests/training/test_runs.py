@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, CheckpointError
-from iomt_core.training.runs import Run, RunSpec, last_checkpoint, settings_from_words
+from iomt_core.training.runs import Run, RunSpec, default_settings, last_checkpoint, settings_from_words
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
@@ -191,7 +191,7 @@ def test_a_bad_checkpoint_is_told_apart(damage, said: str, trained: Path) -> Non
 )
 def test_bad_settings_are_named(words: list[str], said: str) -> None:
     with pytest.raises(ScenarioError, match=said.replace("[", r"\[")):
-        settings_from_words(words)
+        default_settings("qmix", **settings_from_words(words))
 
 
 def test_a_run_is_never_overwritten(trained: Path) -> None:

@@ -1,0 +1,201 @@
+"""`make pretrained`: trains every shipped policy from several seeds, ships each algorithm's median seed, writes the manifest.
+
+A run stands in its own directory and is taken up where it was left, so that the whole may be stopped and started at will.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy import stats
+
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.experiments.training_check import HELD_OUT, Check
+from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.scenario_files import write_text_atomically
+from iomt_core.training.checkpoints import POLICY, read_facts, read_tensors, write_checkpoint
+from iomt_core.training.process import prepare
+from iomt_core.training.runs import Run, RunSpec, default_settings, last_checkpoint
+from iomt_core.training.trained_policy import TrainedPolicy
+
+EPISODES = 20  # held-out, for the figures of the manifest; a curve's points take fewer
+HALVED_WITHIN = 1e-3  # of the gap: by so much half precision on disk may change it
+FIGURES = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
+BESIDE = ("optimum", "price-response", "greedy", "nearest-server", "offload-evenly", "all-local", "random")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shipped policy: an algorithm on a ward, from several seeds."""
+
+    kind: str
+    algorithm: str
+    seeds: tuple[int, ...]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of its directory in `pretrained/`."""
+        return f"{self.kind}-{self.algorithm}"
+
+    def spec(self, seed: int) -> RunSpec:
+        """The run from one of its seeds."""
+        return RunSpec(self.algorithm, PRESETS["paper"], default_settings(self.algorithm, **self.changes), seed)
+
+
+PLAN = (
+    Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
+    *(
+        Job("paper", name, (0, 1, 2))
+        for name in ("qmix", "mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")
+    ),
+)
+
+
+def jobs(names: Sequence[str] = ()) -> tuple[Job, ...]:
+    """Those of the plan with these names, or all. Raises `ScenarioError` for an unknown one."""
+    known = {job.name: job for job in PLAN}
+    for name in names:
+        if name not in known:
+            raise ScenarioError(f"only = {name!r} is not known: allowed is {', '.join(known)}.")
+    return tuple(known[name] for name in names) if names else PLAN
+
+
+def train_all(
+    chosen: Sequence[Job], runs: Path, executor: Executor, tell: Callable[[str], None] = lambda line: None
+) -> None:
+    """Trains what is not trained yet, seed by seed, so that a stop leaves as many algorithms as can be comparable."""
+    waiting = {}
+    for number in range(max(len(job.seeds) for job in chosen)):
+        for job in chosen:
+            if number < len(job.seeds):
+                seed = job.seeds[number]
+                waiting[executor.submit(train_one, job.spec(seed), run_place(runs, job, seed))] = (
+                    f"{job.name}, seed {seed}"
+                )
+    for count, future in enumerate(as_completed(waiting), 1):
+        seconds = future.result()
+        tell(f"{count}/{len(waiting)} {waiting[future]}: {seconds:.0f} s of training")
+
+
+def run_place(runs: Path, job: Job, seed: int) -> Path:
+    """Where a run stands."""
+    return runs / f"{job.name}-{seed}"
+
+
+def train_one(spec: RunSpec, place: Path) -> float:
+    """Trains a run to its end, in this process, from where it is. Returns its seconds of training in all."""
+    prepare(1)
+    run = Run.resume(place) if (place / "run.json").exists() else Run.create(place, spec)
+    if run.spec != spec:
+        raise ScenarioError(f"runs: {str(place)!r} holds another run than is asked for; move it away.")
+    check = Check(spec.scenario)
+    if not run.trainer.done:
+        run.go(evaluate=lambda trainer: check.of(TrainedPolicy.of(trainer, spec)))
+    return _seconds(place)
+
+
+def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
+    """Evaluates all seeds on held-out episodes, ships each job's median, and writes `manifest.json` last."""
+    torch.set_num_threads(1)
+    path = place / "manifest.json"
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    shipped: dict[str, Any] = manifest.get("policies", {})
+    s = PRESETS["paper"]
+    check = Check(s, EPISODES)
+    beside = check.heuristics(BESIDE)
+    for job in chosen:
+        shipped[job.name] = _publish_one(job, runs, place, check)
+        tell(f"{job.name}: gap {_words(shipped[job.name]['mean']['gap'])}")
+    manifest = {
+        "what": "Trained policies of this directory, how each came about and how good it is; made by `make pretrained`.",
+        "held_out": {"seed": HELD_OUT, "episodes": EPISODES, "steps": EPISODES * s.T},
+        "beside": {name: {figure: values[figure] for figure in FIGURES} for name, values in beside.items()},
+        "policies": shipped,
+    }
+    write_text_atomically(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def _publish_one(job: Job, runs: Path, place: Path, check: Check) -> dict[str, Any]:
+    found: dict[int, dict[str, float]] = {}
+    for seed in job.seeds:
+        last = last_checkpoint(run_place(runs, job, seed))
+        if last is None:
+            raise ScenarioError(f"runs: {job.name} has no checkpoint for seed {seed} in {str(runs)!r}.")
+        found[seed] = check.of(TrainedPolicy.load(last))
+    median = sorted(job.seeds, key=lambda seed: found[seed]["gap"])[len(job.seeds) // 2]
+    run = run_place(runs, job, median)
+    half = ship(last_checkpoint(run), place / job.name, lambda policy: check.of(policy)["gap"])  # type: ignore[arg-type]
+    file = place / job.name / POLICY
+    spec = job.spec(median)
+    return {
+        "algorithm": job.algorithm,
+        "label": ALGORITHMS[job.algorithm].label,
+        "kind": job.kind,
+        "scenario": spec.scenario.name,
+        "scenario_digest": spec.scenario.digest,
+        "settings": spec.settings.model_dump(mode="json"),
+        "seeds": {str(seed): {figure: found[seed][figure] for figure in FIGURES} for seed in job.seeds},
+        "mean": {figure: _mean([found[seed][figure] for seed in job.seeds]) for figure in FIGURES},
+        "shipped_seed": median,
+        "precision": "float16" if half else "float32",
+        "updates": read_facts(place / job.name)["updates"],
+        "training_seconds": {str(seed): round(_seconds(run_place(runs, job, seed))) for seed in job.seeds},
+        "curves": {str(seed): _curve(run_place(runs, job, seed)) for seed in job.seeds},
+        "bytes": file.stat().st_size,
+        "sha256": read_facts(place / job.name)["sha256"][POLICY],
+        "commit": _commit(),
+    }
+
+
+def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool:
+    """Copies what deciding needs of a checkpoint, in half precision where the gap stays the same. Returns whether it did."""
+    facts = read_facts(last)
+    tensors = read_tensors(last, POLICY, facts)
+    kept = {name: value for name, value in facts.items() if name not in ("sha256", "format", "replayed")}
+    write_checkpoint(place, {POLICY: {name: x.half() for name, x in tensors.items()}}, kept)
+    whole, halved = gap(TrainedPolicy.load(last)), gap(TrainedPolicy.load(place))
+    if abs(halved - whole) <= HALVED_WITHIN:
+        return True
+    shutil.rmtree(place)
+    write_checkpoint(place, {POLICY: tensors}, kept)
+    return False
+
+
+def _mean(values: Sequence[float]) -> dict[str, Any]:
+    """Mean over seeds with its 95 % interval (Student)."""
+    middle = sum(values) / len(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)) if len(values) > 1 else None
+    return {"mean": middle, "ci95": None if half is None else [middle - half, middle + half]}
+
+
+def _words(figure: Mapping[str, Any]) -> str:
+    low, high = figure["ci95"] or (figure["mean"],) * 2
+    return f"{figure['mean'] * 100:.2f} % ({low * 100:.2f} to {high * 100:.2f})"
+
+
+def _seconds(place: Path) -> float:
+    return float(json.loads((place / "status.json").read_text(encoding="utf-8"))["seconds"])
+
+
+def _curve(place: Path) -> list[list[float]]:
+    """Episodes and the gap there."""
+    lines = (place / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
+    return [[one["episodes"], round(one["gap"], 5)] for one in map(json.loads, lines)]
+
+
+def _commit() -> str:
+    try:
+        command = ["git", "-C", os.fspath(Path(__file__).parent), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
