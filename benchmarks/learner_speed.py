@@ -16,8 +16,8 @@ from benchmarks.literal_learner import losses as literal_losses
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.algorithms.learner import Learner
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.environment.observation import observe
-from iomt_core.nets.inputs import Inputs
+from iomt_core.environment.counter import world_seeds
+from iomt_core.environment.environment import Environment
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.process import prepare
 from iomt_core.training.settings import Settings
@@ -73,10 +73,8 @@ def matmul_speed(size: int = 2048) -> float:
 def decision_milliseconds(s: Scenario, rounds: int) -> float:
     """One joint decision of all tasks of one ward."""
     trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, Settings(worlds=1, rounds=rounds), seed=0)
-    trainer.play()
     agents = trainer.learner.agents
-    snapshot = trainer.replay.snapshot_of(0)
-    inputs = Inputs.of(observe(snapshot, s), snapshot.weight, trainer.replay.sizes)
+    inputs = trainer.reading.inputs(Environment(s, world_seeds(0, 0, 1)).snapshot)
     with torch.no_grad():
         return best_of(lambda: agents.decide(inputs, agents.start(1)), 20) * 1e3
 

@@ -12,10 +12,10 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from iomt_core.policies.base import SHARES
-from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata
 from iomt_core.scenario_files import dump_scenario, parse_scenario
 from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.training.catalogue import catalogue
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {
@@ -100,9 +100,10 @@ def _policy(lab: Lab) -> None:
     _put("policy", lab.policy)
     _put("shares", lab.shares)
     _put("episode_seed", lab.seed)
+    known = catalogue()
     st.selectbox(
-        "Policy", list(POLICIES), key="policy", on_change=take, format_func=lambda name: POLICIES[name].label,
-        help="\n\n".join(f"**{p.label}**: {p.summary}" for p in POLICIES.values()),
+        "Policy", list(known), key="policy", on_change=take, format_func=lambda name: known[name].label,
+        help="\n\n".join(f"**{p.label}**: {p.summary}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     left, right = st.columns([3, 2])
     left.selectbox(

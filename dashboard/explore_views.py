@@ -19,6 +19,7 @@ from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Shares
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import Scenario, ScenarioError, metadata
+from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import Why, play, why
 from iomt_core.twin.record import COLUMNS, Record
 
@@ -35,12 +36,12 @@ def title(lab: Lab) -> str:
     """Which ward this is."""
     s = lab.scenario
     users, servers = f"{s.users} user{'s' * (s.users > 1)}", f"{s.servers} server{'s' * (s.servers > 1)}"
-    return f"{POLICIES[lab.policy].label} on {users} × {s.tasks} task{'s' * (s.tasks > 1)}, {servers}"
+    return f"{entry(lab.shown_policy).label} on {users} × {s.tasks} task{'s' * (s.tasks > 1)}, {servers}"
 
 
 def record(lab: Lab) -> Record:
     """The episode shown."""
-    return play(lab.scenario, lab.policy, lab.seed, lab.shares)
+    return play(lab.scenario, lab.shown_policy, lab.seed, lab.shares)
 
 
 def _figures(s: Scenario, policy: str, seed: int, shares: Shares) -> dict[str, Any]:
@@ -50,8 +51,12 @@ def _figures(s: Scenario, policy: str, seed: int, shares: Shares) -> dict[str, A
 
 
 def results(lab: Lab) -> dict[str, dict[str, Any]]:
-    """The figures of every policy on this ward and seed, by name; the lab's own with the lab's shares."""
-    return {n: _figures(lab.scenario, n, lab.seed, lab.shares if n == lab.policy else "own") for n in POLICIES}
+    """The figures of all heuristics and of the shown policy on this ward and seed, by name; its own with the lab's shares."""
+    shown = lab.shown_policy
+    return {
+        n: _figures(lab.scenario, n, lab.seed, lab.shares if n == shown else "own")
+        for n in dict.fromkeys((*POLICIES, shown))
+    }
 
 
 def headline(lab: Lab, now: dict[str, Any]) -> None:
@@ -77,8 +82,8 @@ def headline(lab: Lab, now: dict[str, Any]) -> None:
         )  # fmt: skip
     if p is not None:
         changes = _differences(p.scenario, lab.scenario)
-        if (p.policy, p.shares) != (lab.policy, lab.shares):
-            changes.insert(0, f"policy {POLICIES[p.policy].label} → {POLICIES[lab.policy].label}")
+        if (p.policy, p.shares) != (lab.shown_policy, lab.shares):
+            changes.insert(0, f"policy {entry(p.policy).label} → {entry(lab.shown_policy).label}")
         if p.seed != lab.seed:
             changes.append(f"episode seed {p.seed} → {lab.seed}")
         st.caption("Against the pinned scenario: " + ("; ".join(changes) if changes else "nothing differs yet") + ".")
@@ -108,7 +113,9 @@ def _shown(value: Any, meta: Any) -> str:
 
 
 def warnings(lab: Lab, shown: Record) -> None:
-    """What a person should know before trusting the figures: a collapsed policy, an episode cut short."""
+    """What a person should know before trusting the figures: another policy than chosen, a collapsed one, an early end."""
+    for problem in lab.unable:
+        st.warning(f"{problem} Shown in its place: {entry(lab.shown_policy).label}.", icon=":material/warning:")
     active = shown.snapshot.active
     choices = shown.action.choice[active]
     device = int(choices.mode().values)
@@ -160,15 +167,16 @@ def _pick(lab: Lab, point: Any) -> None:
 
 def policies(lab: Lab, now: dict[str, dict[str, Any]]) -> None:
     """All policies on this ward and seed, with the bound as a line."""
-    by_label = {POLICIES[n].label: values for n, values in now.items()}
+    by_label = {entry(n).label: values for n, values in now.items()}
     pinned = None
     if lab.pinned is not None:
         p = lab.pinned
         pinned = {
-            POLICIES[n].label: _figures(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
-            for n in POLICIES
+            entry(n).label: _figures(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
+            for n in now
+            if n in POLICIES or n == p.policy
         }
-    policy_bars(comparison.policy_bars(by_label, POLICIES["optimum"].label, POLICIES[lab.policy].label, pinned))
+    policy_bars(comparison.policy_bars(by_label, entry("optimum").label, entry(lab.shown_policy).label, pinned))
 
 
 def selected_task(lab: Lab, shown: Record) -> Why | None:
@@ -181,7 +189,7 @@ def selected_task(lab: Lab, shown: Record) -> Why | None:
         return None
     step, user, task = lab.picked
     try:
-        answer = why(shown, lab.policy, lab.shares, step, user, task)
+        answer = why(shown, lab.shown_policy, lab.shares, step, user, task)
     except ScenarioError as error:
         st.info(str(error))
         return None
@@ -297,7 +305,7 @@ def _tasks(lab: Lab, shown: Record) -> None:
         table, hide_index=True, key="tasks_table", on_select=chosen, selection_mode="single-row", column_config=units,
         column_order=[name for name in COLUMNS if name not in ("episode", "bound")], alt="All tasks", height=360,
     )  # fmt: skip
-    file = f"{lab.scenario.name}-{lab.policy}-decisions.csv"
+    file = f"{lab.scenario.name}-{lab.shown_policy}-decisions.csv"
     st.download_button(
         "Download the whole episode (CSV)", lambda: shown.table().to_csv(index=False), file, "text/csv", on_click="ignore"
     )  # fmt: skip

@@ -10,9 +10,10 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from iomt_core.policies.base import SHARES, Shares
-from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.scenario_files import from_query, to_query
+from iomt_core.training.catalogue import entry
+from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
 
 VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")
@@ -53,6 +54,20 @@ class Lab:
             self.picked = None
         self.step = min(self.step, self.scenario.T)
 
+    @property
+    def shown_policy(self) -> str:
+        """The chosen policy, or the optimum where that cannot decide on this ward."""
+        return "optimum" if self.unable else self.policy
+
+    @property
+    def unable(self) -> list[str]:
+        """Why the chosen policy cannot decide on this ward; empty where it can."""
+        try:
+            make_policy(self.policy, self.scenario)
+        except ScenarioError as error:
+            return error.problems
+        return []
+
     def _exists(self, point: Point) -> bool:
         step, user, task = point
         return step <= self.scenario.T and user <= self.scenario.users and task <= self.scenario.tasks
@@ -89,8 +104,10 @@ def _from_link(query: Mapping[str, str]) -> Lab:
 
 def _read_policy(lab: Lab, query: Mapping[str, str]) -> None:
     policy, shares = query.get("policy", lab.policy), query.get("shares", lab.shares)
-    if policy not in POLICIES:
-        raise ScenarioError(f"policy = {policy[:40]!r} in the link is not known: allowed is {', '.join(POLICIES)}.")
+    try:
+        entry(policy)
+    except ScenarioError as error:
+        raise ScenarioError([f"in the link: {problem}" for problem in error.problems]) from None
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares[:40]!r} in the link is not known: allowed is {', '.join(SHARES)}.")
     lab.policy, lab.shares = policy, shares

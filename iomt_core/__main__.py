@@ -23,11 +23,10 @@ from iomt_core.experiments.table_iii import table_iii
 from iomt_core.experiments.training_check import Check
 from iomt_core.parameter_table import parameter_table
 from iomt_core.policies.base import SHARES
-from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
 from iomt_core.scenario_files import read_scenario
 from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
-from iomt_core.training.catalogue import PRETRAINED
+from iomt_core.training.catalogue import PRETRAINED, catalogue
 from iomt_core.training.process import StopSignal, prepare
 from iomt_core.training.runs import Run, RunSpec, default_settings, settings_from_words
 from iomt_core.training.settings import Settings
@@ -77,16 +76,17 @@ def presets() -> None:
 @app.command()
 def policies() -> None:
     """List the policies."""
-    table = Table("policy", "decentralised", "what it does")
-    for name, policy in POLICIES.items():
-        table.add_row(name, "yes" if policy.decentralised else "no", policy.summary)
+    table = Table("policy", "decentralised", "trained", "what it does")
+    for policy in catalogue().values():
+        words = ("yes" if yes else "no" for yes in (policy.decentralised, policy.trained))
+        table.add_row(policy.name, *words, policy.summary)
     Console().print(table)
 
 
 @app.command()
 def evaluate(
     scenario: ScenarioOption,
-    policy: Annotated[str, typer.Option(help=f"One of {', '.join(POLICIES)}.")],
+    policy: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")],
     out: Annotated[Path, typer.Option(help="Directory for summary.json and decisions.parquet.", metavar="DIR")],
     episodes: Annotated[int, typer.Option(help="How many episodes.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the tasks; the layout's stands in the scenario.")] = 0,

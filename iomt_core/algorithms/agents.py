@@ -39,6 +39,11 @@ class Agents(nn.Module, ABC):
         super().__init__()
         self.sizes = sizes
 
+    def on(self, sizes: Sizes) -> Agents:
+        """The same networks on a ward of these counts; only shared ones serve another than their own."""
+        assert sizes == self.sizes
+        return self
+
     @abstractmethod
     def start(self, batch: int) -> Memory:
         """What agents remember before an episode's first step."""

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iomt_core.nets.inputs import Inputs
+from iomt_core.nets.inputs import Inputs, Sizes
 
 
 @dataclass(frozen=True)
 class Episodes:
     """T steps of B episodes; N = T·B, time first. Observations have one step more, the one that follows the last."""
 
+    sizes: Sizes
     batch: int
     inputs: Inputs  # (U, N + B, …)
     corrected: Tensor  # (N + B, U, 6) ô

@@ -41,7 +41,6 @@ class Learner:
         self.actor_parameters = agents.actor_parameters()
         self.critic_optimiser = torch.optim.Adam(self.critic_parameters, settings.learning_rate, fused=True)
         self.actor_optimiser = torch.optim.Adam(self.actor_parameters, settings.actor_learning_rate, fused=True)
-        self.tasks = agents.sizes.users * agents.sizes.tasks
         self.together = False  # whether networks of a kind learn as one, each from the mean of all their gradients
         self._shared = dict(shared(agents))
 
@@ -61,30 +60,32 @@ class Learner:
         """θ^Q of all MPTQ networks by (19), and of them, the attention and the mixer by (26)."""
         own, team = self._of_critics(episodes)
         self._step(self.critic_optimiser, self.critic_parameters, own + team, self.settings.learning_rate * pace)
-        return {"loss_19": own.detach() / self.tasks, "loss_26": team.detach() / self.tasks}
+        return {"loss_19": own.detach() / episodes.sizes.networks, "loss_26": team.detach() / episodes.sizes.networks}
 
     def update_actors(self, episodes: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
         """θ^μ by (21) and (27), both judged by the target networks."""
         own, team = self._of_actors(episodes)
         self._step(self.actor_optimiser, self.actor_parameters, own + team, self.settings.actor_learning_rate * pace)
-        return {"loss_21": own.detach() / self.tasks, "loss_27": team.detach() / self.tasks}
+        return {"loss_21": own.detach() / episodes.sizes.networks, "loss_27": team.detach() / episodes.sizes.networks}
 
     def _of_critics(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         s, n = self.settings, episodes.steps
-        own, q = self.agents.critic_loss(episodes, self.target_agents, s.gamma)
+        agents, target = self.agents.on(episodes.sizes), self.target_agents.on(episodes.sizes)
+        own, q = agents.critic_loss(episodes, target, s.gamma)
         q_tot = self.mixer(q, episodes.corrected[:n], episodes.state[:n])
         wanted = episodes.team_reward
         if s.gamma:
             with torch.no_grad():
-                best = self.target_agents.best_next(episodes)
+                best = target.best_next(episodes)
                 after = slice(episodes.batch, None)
                 later = self.target_mixer(best, episodes.corrected[after], episodes.state[after])
             wanted = wanted + s.gamma * episodes.going_on * later  # (28)
-        return own, s.team_weight / self.tasks * episodes.mean((q_tot - wanted).square())
+        return own, s.team_weight / episodes.sizes.networks * episodes.mean((q_tot - wanted).square())
 
     def _of_actors(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         s, n = self.settings, episodes.steps
-        own, q = self.agents.actor_loss(episodes, self.target_agents)
+        agents, target = self.agents.on(episodes.sizes), self.target_agents.on(episodes.sizes)
+        own, q = agents.actor_loss(episodes, target)
         q_tot = self.target_mixer(q, episodes.corrected[:n], episodes.state[:n])
         return own, -s.team_weight * episodes.mean(q_tot)
 

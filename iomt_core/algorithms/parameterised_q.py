@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, strayed
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.inputs import Inputs, Sizes, in_turn
+from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ, each
 
 # By how much another server must look better than the one a task was dealt to. Servers are much alike, and agents that
@@ -29,8 +31,23 @@ class ParameterisedQ(Agents):
         """`rounds` is how often an agent's tasks decide in turn, each knowing what the others have decided; 0 is at once."""
         super().__init__(sizes)
         self.rounds = rounds
-        self.actor = Actor(sizes, 2, recurrent)
-        self.q = TaskQ(sizes, passes, columns, rounds > 0, recurrent)
+        if sizes.shared:
+            self.actor: Actor | SharedActor = SharedActor(sizes)
+            self.q: TaskQ = SharedTaskQ(sizes)
+        else:
+            self.actor = Actor(sizes, 2, recurrent)
+            self.q = TaskQ(sizes, passes, columns, rounds > 0, recurrent)
+
+    def on(self, sizes: Sizes) -> ParameterisedQ:
+        """Shared networks on a ward of these counts: the same weights."""
+        if sizes == self.sizes:
+            return self
+        assert self.sizes.shared
+        here, q = copy.copy(self), copy.copy(self.q)
+        here.sizes = sizes
+        cast(SharedTaskQ, q).resize(sizes)
+        here._modules = {**self._modules, "q": q}
+        return here
 
     # -- acting ------------------------------------------------------------------------------------------------------
 
@@ -64,11 +81,13 @@ class ParameterisedQ(Agents):
         tokens = self.q.encode(inputs)
         choice = self.dealt(inputs)
         if not self.rounds:
-            values = self.strategy_values(self.q(tokens, self.q.read(asked, choice), past), inputs.weight)
+            values = self.strategy_values(
+                self.q(tokens, self.q.read(asked, choice, inputs.servers), past), inputs.weight
+            )
             return _boltzmann(values + MARGIN * functional.one_hot(choice, values.shape[-1]), noise, dice)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
-            values = self.q.of_task(j, tokens, self.q.read(asked, choice), past)
+            values = self.q.of_task(j, tokens, self.q.read(asked, choice, inputs.servers), past)
             worth = self._worth(values[:, None], inputs.weight, slice(j, j + 1))[:, :, 0]
             worth = worth + MARGIN * functional.one_hot(self._turn_of(choice, j) + 1, worth.shape[-1])
             choice = torch.cat(
@@ -92,7 +111,9 @@ class ParameterisedQ(Agents):
         """The MPTQ networks' memory after a step: of what was really done."""
         if not self.q.memory.recurrent:
             return past
-        rows = self.q.rows(self.q.encode(inputs), self.q.read(asked, choice), each(choice[..., None])[..., 0])
+        rows = self.q.rows(
+            self.q.encode(inputs), self.q.read(asked, choice, inputs.servers), each(choice[..., None])[..., 0]
+        )
         return self.q.memory.advance(rows, past)[:, 0]
 
     # -- losses ------------------------------------------------------------------------------------------------------
@@ -104,7 +125,8 @@ class ParameterisedQ(Agents):
         """
         assert isinstance(target, ParameterisedQ)
         tokens = self.q.encode(episodes.now)
-        asked, network_choice = self.q.read(episodes.asked, episodes.choice), each(episodes.choice[..., None])[..., 0]
+        now, network_choice = episodes.now, each(episodes.choice[..., None])[..., 0]
+        asked = self.q.read(episodes.asked, episodes.choice, now.servers)
         rows = self.q.rows(tokens, asked, None if episodes.strategies is not None else network_choice)
         taken = rows if episodes.strategies is None else self.q.of_pass(rows, network_choice)
         states = self.q.follow(taken, episodes.batch)
@@ -150,8 +172,8 @@ class ParameterisedQ(Agents):
         assert isinstance(judge, ParameterisedQ)
         now = episodes.now
         asked = self._ask(now, episodes.batch)
-        read = judge.q.read(asked, episodes.choice)
-        values = judge.q(judge.q.encode(now), replace(read, others=read.others.detach()), judge.past(episodes))
+        read = without_others(judge.q.read(asked, episodes.choice, now.servers))
+        values = judge.q(judge.q.encode(now), read, judge.past(episodes))
         worth = judge.strategy_values(values, now.weight)
         _, own = judge.best(values, now.weight)
         level = (asked / FIRST_SHARE).log().mean(2).square().sum(-1)
@@ -178,7 +200,7 @@ class ParameterisedQ(Agents):
         states = self._states(episodes)[:, 1:].flatten(1, 2)
         asked = self._ask(episodes.inputs, episodes.batch)[:, episodes.batch :]
         choice = self.choose(inputs, asked, states)
-        values = self.q(self.q.encode(inputs), self.q.read(asked, choice), states)
+        values = self.q(self.q.encode(inputs), self.q.read(asked, choice, inputs.servers), states)
         return self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)
 
     # -- values ------------------------------------------------------------------------------------------------------
@@ -225,8 +247,9 @@ class ParameterisedQ(Agents):
             if not self.q.memory.recurrent:
                 g, t = self.sizes.users * self.sizes.tasks, episodes.steps // episodes.batch
                 return self.q.memory.start(episodes.batch)[:, None].expand(g, t + 1, episodes.batch, -1)
-            asked, choice = self.q.read(episodes.asked, episodes.choice), each(episodes.choice[..., None])[..., 0]
-            return self.q.follow(self.q.rows(self.q.encode(episodes.now), asked, choice), episodes.batch)
+            now, choice = episodes.now, each(episodes.choice[..., None])[..., 0]
+            asked = self.q.read(episodes.asked, episodes.choice, now.servers)
+            return self.q.follow(self.q.rows(self.q.encode(now), asked, choice), episodes.batch)
 
     def _ask(self, inputs: Inputs, batch: int) -> Tensor:
         """μ of whole episodes, (U, N, J, 2)."""
@@ -235,7 +258,7 @@ class ParameterisedQ(Agents):
 
     def _order(self) -> Tensor:
         """Which task column r of network j values, (J, J)."""
-        return in_turn(self.sizes.tasks, self.q.own.weight.device)
+        return in_turn(self.sizes.tasks, self.q.out.weight.device)
 
     @staticmethod
     def _agent_values(own: Tensor, weight: Tensor) -> Tensor:

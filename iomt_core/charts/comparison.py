@@ -33,7 +33,7 @@ def policy_bars(
                 "value": float(f"{cost:.6g}"),
                 "text": f"{text} →" if cost > end else text,
                 "selected": label == selected,
-                "pinned": None if pinned is None else float(f"{pinned[label]:.6g}"),
+                "pinned": None if pinned is None or label not in pinned else float(f"{pinned[label]:.6g}"),
             }
         )
     words = ", ".join(f"{row['label']} {row['value']:.4g}" for row in rows)

@@ -18,8 +18,8 @@ from scipy import stats
 
 from iomt_core.model.utility import delay_utility, energy_utility
 from iomt_core.policies.base import SHARES, Shares
-from iomt_core.policies.registry import make_policy
 from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
 from iomt_core.twin.record import Record, draw, run
 

@@ -30,7 +30,7 @@ from iomt_core.training.trained_policy import TrainedPolicy
 EPISODES = 20  # held-out, for the figures of the manifest; a curve's points take fewer
 HALVED_WITHIN = 1e-3  # of the gap: by so much half precision on disk may change it
 FIGURES = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
-BESIDE = ("optimum", "price-response", "greedy", "nearest-server", "offload-evenly", "all-local", "random")
+BESIDE = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
 
 
 @dataclass(frozen=True)

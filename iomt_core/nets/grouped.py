@@ -18,7 +18,8 @@ from torch.nn import functional
 class GroupedLinear(nn.Module):
     """G affine maps; (G, …, inputs) -> (G, …, outputs). Initialised as `nn.Linear` is, times `gain`.
 
-    They may be `maps` a network: G is then networks x maps, a network's maps in a row.
+    They may be `maps` a network: G is then networks x maps, a network's maps in a row. A layer of one group serves any
+    number of slices alike, and one that is given fewer inputs than it has takes those that are left out as 0.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ def make_equal(values: Tensor, networks: int) -> None:
 
 
 def _map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if x.shape[-1] < weight.shape[1]:
+        weight = weight[:, : x.shape[-1]]
     y = torch.baddbmm(bias, x.reshape(len(weight), -1, x.shape[-1]), weight)
     return y.view(*x.shape[:-1], weight.shape[-1])
 
@@ -92,7 +95,7 @@ class GroupedGRU(nn.Module):
         gates = self.from_input(x)
         if self.from_state is None:
             after = self._gated(gates, None, None)
-            return torch.cat([state[:, None], after], dim=1)
+            return torch.cat([state.expand(len(after), -1, -1)[:, None], after], dim=1)
         states = [state]
         for gate in gates.unbind(1):
             state = self._gated(gate, self.from_state(state), state)

@@ -24,6 +24,13 @@ class Sizes:
     servers: int
     other: int  # length of an observation without its tasks
     state: int  # length of ŝ
+    features: int = TASK_FEATURES  # of a task
+    shared: bool = False  # one network for all agents and tasks, and for any ward up to these counts
+
+    @property
+    def networks(self) -> int:
+        """Tasks of all agents, each with a network of its own where none are shared."""
+        return self.users * self.tasks
 
     @classmethod
     def of(cls, s: Scenario) -> Sizes:
@@ -36,13 +43,15 @@ class Sizes:
 class Inputs:
     """Observations, agents first: each agent's own networks see its slice and nothing else."""
 
-    tasks: Tensor  # (U, N, J, 3), about -1 to 1
+    tasks: Tensor  # (U, N, J, features), about -1 to 1
     other: Tensor  # (U, N, other), o^other of (15)
     weight: Tensor  # (U, N, J) p = P / mean P of each task
+    servers: Tensor | None = None  # (U, N, K, ·) what a shared network is told server by server
 
     def rows(self, index: slice) -> Inputs:
         """Some of the N rows."""
-        return Inputs(self.tasks[:, index], self.other[:, index], self.weight[:, index])
+        servers = None if self.servers is None else self.servers[:, index]
+        return Inputs(self.tasks[:, index], self.other[:, index], self.weight[:, index], servers)
 
     @classmethod
     def of(cls, observation: Tensor, weight: Tensor, sizes: Sizes) -> Inputs:

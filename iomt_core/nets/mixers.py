@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -55,18 +56,19 @@ class QMIX(Mixer):
     It starts as their sum, so that what the agents know is used from the first update on.
     """
 
-    def __init__(self, users: int, state: int) -> None:
+    def __init__(self, users: int, state: int, activation: Callable[[Tensor], Tensor] = functional.relu) -> None:
+        """`activation` of the hidden layer is ReLU in the paper's (24); Rashid et al. have ELU."""
         super().__init__()
-        self.users = users
+        self.users, self.activation = users, activation
         self.w_1 = _Hyper(state, users * EMBED, 1.0)
         self.b_1 = nn.Linear(state, EMBED)
         self.w_2 = _Hyper(state, EMBED, 1 / EMBED)
         self.b_2 = _Hyper(state, 1, 0.0)
 
     def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
-        """W_2 ReLU(W_1 q + b_1) + b_2, all four made from ŝ."""
-        w_1 = self.w_1(state).abs().view(-1, self.users, EMBED)
-        hidden = functional.relu(torch.einsum("nu,nue->ne", q, w_1) + self.b_1(state))
+        """W_2 ReLU(W_1 q + b_1) + b_2, all four made from ŝ; of a ward with fewer users the first rows of W_1."""
+        w_1 = self.w_1(state).abs().view(-1, self.users, EMBED)[:, : q.shape[1]]
+        hidden = self.activation(torch.einsum("nu,nue->ne", q, w_1) + self.b_1(state))
         q_tot: Tensor = (hidden * self.w_2(state).abs()).sum(-1) + self.b_2(state).squeeze(-1)
         return q_tot
 

@@ -72,8 +72,8 @@ class TaskQ(nn.Module):
         result: Tensor = self.first(torch.stack(parts, dim=1))
         return result
 
-    def read(self, shares: Tensor, choice: Tensor) -> Asked:
-        """Requests (U, N, J, 2) and the strategies (U, N, J) that go with them."""
+    def read(self, shares: Tensor, choice: Tensor, servers: Tensor | None = None) -> Asked:
+        """Requests (U, N, J, 2) and the strategies (U, N, J) that go with them; `servers` are for shared networks."""
         asked = share_features(shares)
         known = beside(asked)
         if self.aware:

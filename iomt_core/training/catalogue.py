@@ -80,7 +80,7 @@ def _for_ward(trained: TrainedPolicy, s: Scenario, exact: bool) -> TrainedPolicy
     """The same networks deciding for `s`; with `exact` only for the very ward that they were trained on."""
     if exact and _ward(s) != _ward(trained.spec.scenario):
         raise ScenarioError("policy: trained for another ward.")
-    return TrainedPolicy(s, trained.spec, trained.agents)
+    return TrainedPolicy(s, trained.spec, trained.shipped)
 
 
 def _ward(s: Scenario) -> dict[str, Any]:

@@ -6,27 +6,29 @@ by the same functions that the environment uses.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 
 from iomt_core.algorithms.episodes import Episodes
-from iomt_core.environment.observation import limited_state, mixer_observation, observe
+from iomt_core.environment.observation import mixer_observation
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
-from iomt_core.nets.inputs import Inputs, Sizes
-from iomt_core.scenario import Scenario
+from iomt_core.training.reading import Reading
 
 MOST_COST = 2.0  # of a task in what-ifs: beyond, it is just bad
+DEAR = 0.5  # 2.5 times what a task usually costs
 STATE = ("D", "C", "P", "weight", "active", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
 
 
 class Replay:
-    """A ring of the `capacity` latest episodes of one scenario."""
+    """A ring of the `capacity` latest episodes of one scenario, as `reading` has it."""
 
-    def __init__(self, s: Scenario, sizes: Sizes, capacity: int) -> None:
-        self.scenario, self.sizes, self.capacity = s, sizes, capacity
+    def __init__(self, reading: Reading, capacity: int) -> None:
+        self.reading, self.scenario, self.capacity = reading, reading.scenario, capacity
         self.store: dict[str, Tensor] = {}
         self.count = 0  # episodes ever added
 
@@ -56,9 +58,17 @@ class Replay:
             self.store[name][place] = values
         self.count += batch
 
-    def snapshot_of(self, episode: int) -> Snapshot:
-        """The first step of one of the episodes it holds."""
-        return _snapshot({name: self.store[name][episode : episode + 1, 0] for name in STATE})
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is in it, by name."""
+        return {name: values[: len(self)] for name, values in self.store.items()}
+
+    def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
+        """As it was when `tensors` was asked, `count` episodes having been added."""
+        for name, kept in tensors.items():
+            store = kept.new_zeros(self.capacity, *kept.shape[1:])
+            store[: len(kept)] = kept
+            self.store[name] = store
+        self.count = count
 
     def draw(self, batch: int, dice: torch.Generator, strategies: bool) -> Episodes:
         """A minibatch of episodes; with `strategies` what-if rewards of all of a task's strategies.
@@ -75,28 +85,82 @@ class Replay:
         choice, asked = kept["choice"].flatten(0, 1), kept["asked"].flatten(0, 1)
         action = Action(choice, asked[..., 0], asked[..., 1])
         result = outcome(done, action, s)
+        unit = self.reading.unit
+        reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
         offered = imposed = None
         if strategies:
             other_ways = what_if(done, action, result, s)
             price = 1 / done.weight.clamp_min(1e-6)
-            own = torch.diag_embed((other_ways.others * price[..., None]).transpose(2, 3)).transpose(2, 3)
-            offered = (COST_MAX - other_ways.cost.clamp_max(MOST_COST) - own).permute(1, 2, 3, 0, 4)
-            taken = other_ways.others.gather(3, choice[..., None]).squeeze(3)  # (N, U, J)
+            others, cost = other_ways.others, other_ways.cost
+            charged = others * price[..., None]
+            if unit == 1:
+                cost = cost.clamp_max(MOST_COST)
+            else:
+                others, cost, charged = others * unit, _compressed(cost * unit), _compressed(charged * unit)
+            own = torch.diag_embed(charged.transpose(2, 3)).transpose(2, 3)
+            offered = (COST_MAX - cost - own).permute(1, 2, 3, 0, 4)
+            taken = others.gather(3, choice[..., None]).squeeze(3)  # (N, U, J)
             imposed = taken.sum(2).transpose(0, 1)
         return Episodes(
+            sizes=self.reading.sizes,
             batch=batch,
-            inputs=Inputs.of(observe(every, s), every.weight, self.sizes),
+            inputs=self.reading.inputs(every),
             corrected=mixer_observation(every, s),
-            state=limited_state(every, s),
+            state=self.reading.state(every),
             choice=choice.transpose(0, 1),
             asked=asked.transpose(0, 1),
-            reward=result.reward.transpose(0, 1),
-            team_reward=(result.reward * done.weight).sum((1, 2)),
+            reward=reward.transpose(0, 1),
+            team_reward=(reward * done.weight).sum((1, 2)),
             mask=kept["alive"].flatten().to(asked.dtype),
             going_on=(~kept["ended"]).flatten().to(asked.dtype),
             imposed=imposed,
             strategies=offered,
         )
+
+
+class LabReplay:
+    """The episodes of the latest wards, a `Replay` a ward; `ward` says how the ward of a number reads."""
+
+    def __init__(self, ward: Callable[[int], Reading], wards: int, episodes: int) -> None:
+        self._ward, self.capacity, self._episodes = ward, wards, episodes
+        self.wards: dict[int, Replay] = {}
+        self.count = 0  # wards ever added
+
+    def __len__(self) -> int:
+        return len(self.wards)
+
+    def next_ward(self) -> Replay:
+        """Room for the next ward's episodes; the oldest ward's go where there is none left."""
+        while len(self.wards) >= self.capacity:
+            del self.wards[min(self.wards)]
+        replay = self.wards[self.count] = Replay(self._ward(self.count), self._episodes)
+        self.count += 1
+        return replay
+
+    def draw(self, batch: int, dice: torch.Generator, strategies: bool) -> Episodes:
+        """A minibatch of episodes of one of the wards."""
+        ward = list(self.wards)[int(torch.randint(0, len(self.wards), (1,), generator=dice))]
+        return self.wards[ward].draw(batch, dice, strategies)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is in it, by name."""
+        return {f"{n}/{name}": x for n, replay in self.wards.items() for name, x in replay.tensors().items()}
+
+    def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
+        """As it was when `tensors` was asked, `count` wards having been added."""
+        parts: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            ward, _, name = key.partition("/")
+            parts.setdefault(int(ward), {})[name] = value
+        for number in sorted(parts):
+            replay = self.wards[number] = Replay(self._ward(number), self._episodes)
+            replay.load(parts[number], len(parts[number]["choice"]))
+        self.count = count
+
+
+def _compressed(cost: Tensor) -> Tensor:
+    """Costs of wards in which the wrong device costs a hundredfold: from `DEAR` on by their logarithm, with its slope."""
+    return torch.where(cost.abs() > DEAR, cost.sign() * DEAR * (1 + (cost.abs() / DEAR).clamp_min(1.0).log()), cost)
 
 
 def _snapshot(fields: dict[str, Tensor]) -> Snapshot:

@@ -116,7 +116,7 @@ def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> 
     for title, optimiser in (("critic", learner.critic_optimiser), ("actor", learner.actor_optimiser)):
         for number, state in optimiser.state_dict()["state"].items():
             rest |= {f"{title}/{number}/{key}": value for key, value in state.items()}
-    rest |= {f"replay/{name}": value[: len(trainer.replay)] for name, value in trainer.replay.store.items()}
+    rest |= {f"replay/{name}": value for name, value in trainer.replay.tensors().items()}
     facts = {
         **spec.as_json(), "played": trainer.played, "updates": trainer.updates, "replayed": trainer.replay.count,
         "seconds": seconds, "torch": torch.__version__,
@@ -146,11 +146,8 @@ def restore(place: Path) -> tuple[Trainer, RunSpec]:
             number, _, entry = key.partition("/")
             state.setdefault(int(number), {})[entry] = value
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    for name, kept in parts["replay"].items():
-        store = kept.new_zeros(replay.capacity, *kept.shape[1:])
-        store[: len(kept)] = kept
-        replay.store[name] = store
-    trainer.played, trainer.updates, replay.count = (_count(facts, n, place) for n in ("played", "updates", "replayed"))
+    trainer.played, trainer.updates, replayed = (_count(facts, n, place) for n in ("played", "updates", "replayed"))
+    replay.load(parts["replay"], replayed)
     return trainer, spec
 
 

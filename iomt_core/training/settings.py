@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -13,6 +13,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     episodes: Annotated[int, Field(ge=1, le=10_000_000, description="episodes to play, M of Algorithm 1")] = 2400
+    wards: Annotated[
+        Literal["own", "lab"],
+        Field(
+            description="'own': networks for the scenario's ward; 'lab': one network for any ward of the lab's range, drawn "
+            "at random in training"
+        ),
+    ] = "own"
     worlds: Annotated[int, Field(ge=1, le=4096, description="episodes played side by side")] = 32
     updates: Annotated[int, Field(ge=1, le=1000, description="learner updates each time it learns")] = 24
     learn_every: Annotated[
@@ -68,3 +75,9 @@ class Settings(BaseModel):
     actor_every: Annotated[int, Field(ge=1, le=1000, description="critic updates to one of the actors")] = 2
     evaluate_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between evaluations")] = 320
     checkpoint_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between checkpoints")] = 320
+
+    @model_validator(mode="after")
+    def _of_one_mind(self) -> Settings:
+        if self.wards == "lab" and (self.recurrent or self.rounds == 0 or self.credit == "own"):
+            raise ValueError("wards = 'lab' allows only recurrent = false, rounds >= 1 and credit = 'what-if'")
+        return self

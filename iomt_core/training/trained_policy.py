@@ -8,12 +8,13 @@ import torch
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.environment.observation import observe
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.nets.inputs import Inputs, Sizes
+from iomt_core.nets.inputs import Sizes
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import POLICY, load_module, read_facts, read_tensors
+from iomt_core.training.lab_wards import check as check_ward
+from iomt_core.training.reading import lab_sizes, reading
 from iomt_core.training.runs import RunSpec
 from iomt_core.training.trainer import Trainer
 
@@ -30,13 +31,16 @@ class TrainedPolicy(Policy):
 
     def __init__(self, s: Scenario, spec: RunSpec, agents: Agents) -> None:
         super().__init__(s)
-        sizes, own = Sizes.of(s), Sizes.of(spec.scenario)
-        if sizes != own or s.channel != spec.scenario.channel:
+        shared = spec.settings.wards == "lab"
+        self.reading = reading(s, shared)
+        if shared:
+            check_ward(s, spec.algorithm)
+        elif self.reading.sizes != Sizes.of(spec.scenario) or s.channel != spec.scenario.channel:
             raise ScenarioError(
                 f"policy = {spec.algorithm!r} cannot decide here: it was trained for {_ward(spec.scenario)}, and this ward "
                 f"has {_ward(s)}. The heuristics and the optimum work on every ward."
             )
-        self.spec, self.sizes, self.agents = spec, sizes, agents
+        self.spec, self.shipped, self.agents = spec, agents, agents.on(self.reading.sizes)
         found = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = found.name, found.label, found.summary  # type: ignore[misc]
         self.memoryless = not spec.settings.recurrent  # type: ignore[misc]
@@ -52,7 +56,9 @@ class TrainedPolicy(Policy):
         facts = read_facts(place)
         spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
         agents = ALGORITHMS[spec.algorithm].agents(
-            Sizes.of(spec.scenario), spec.settings.recurrent, spec.settings.rounds
+            lab_sizes() if spec.settings.wards == "lab" else Sizes.of(spec.scenario),
+            spec.settings.recurrent,
+            spec.settings.rounds,
         )
         tensors = read_tensors(place, POLICY, facts)
         mine = {key.removeprefix("agents/"): value for key, value in tensors.items() if key.startswith("agents/")}
@@ -68,7 +74,7 @@ class TrainedPolicy(Policy):
     def step(self, snapshot: Snapshot, memory: Memory | None) -> tuple[Action, Memory]:
         """The next step's decision and what is then remembered; `memory` None before the first."""
         dtype = snapshot.D.dtype
-        inputs = Inputs.of(observe(snapshot, self.scenario).float(), snapshot.weight.float(), self.sizes)
+        inputs = self.reading.inputs(snapshot)
         if memory is None:
             memory = self.agents.start(len(snapshot.D))
         decision, memory = self.agents.decide(inputs, memory)

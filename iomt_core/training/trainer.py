@@ -14,14 +14,15 @@ from iomt_core.algorithms.base import Algorithm
 from iomt_core.algorithms.learner import Learner, LearnerSettings
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
-from iomt_core.environment.observation import observe
 from iomt_core.model.snapshot import Action
-from iomt_core.nets.inputs import Inputs, Sizes
 from iomt_core.scenario import Scenario
-from iomt_core.training.replay import Replay
+from iomt_core.training.lab_wards import training_ward
+from iomt_core.training.reading import LabReading, Reading, lab_sizes
+from iomt_core.training.replay import LabReplay, Replay
 from iomt_core.training.settings import Settings
 
 TEMPERATURE_REACHED = 0.7  # part of the run after which the temperature stays
+WARDS = 4  # drawn for each batch of episodes, where networks are for any ward
 SLOWEST = 0.03  # of the learning rates at the run's end
 
 
@@ -30,7 +31,9 @@ class Trainer:
 
     def __init__(self, algorithm: Algorithm, s: Scenario, settings: Settings, seed: int) -> None:
         self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
-        sizes = Sizes.of(s)
+        self.lab = settings.wards == "lab"
+        self.reading = Reading(s)
+        sizes = lab_sizes() if self.lab else self.reading.sizes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_number(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
@@ -46,7 +49,10 @@ class Trainer:
             clip=settings.clip,
         )
         self.learner = Learner(agents, mixer, told)
-        self.replay = Replay(s, sizes, settings.replay)
+        self.replay: Replay | LabReplay = Replay(self.reading, settings.replay)
+        if self.lab:
+            episodes = max(1, settings.worlds // WARDS)
+            self.replay = LabReplay(self._ward, max(1, settings.replay // episodes), episodes)
         self.played = 0  # episodes
         self.updates = 0
 
@@ -75,9 +81,20 @@ class Trainer:
     # -- lines 2 to 7 --------------------------------------------------------------------------------------------------
 
     def play(self, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Plays `worlds` episodes to their end with noise, and keeps them; `after_step` is called after each step."""
-        s, batch = self.scenario, min(self.settings.worlds, self.settings.episodes - self.played)
-        agents, sizes = self.learner.target_agents, self.replay.sizes
+        """Plays `worlds` episodes to their end with noise, and keeps them; `after_step` is called after each step.
+
+        Where networks are for any ward, several wards are drawn, and the episodes are shared out.
+        """
+        batch = min(self.settings.worlds, self.settings.episodes - self.played)
+        if isinstance(self.replay, Replay):
+            return self._play(self.replay, batch, after_step)
+        parts = [self.replay._episodes] * max(1, batch // self.replay._episodes)
+        seen = [self._play(self.replay.next_ward(), part, after_step) for part in parts]
+        return {name: mean(one[name] for one in seen) for name in seen[0]}
+
+    def _play(self, replay: Replay, batch: int, after_step: Callable[[], None]) -> dict[str, float]:
+        reading, s = replay.reading, replay.scenario
+        agents = self.learner.target_agents.on(reading.sizes)
         dice = self._dice("play", self.played)
         environment = Environment(s, world_seeds(_number(self.seed, "worlds"), self.played, batch))
         memory, noise = agents.start(batch), self.noise()
@@ -87,7 +104,7 @@ class Trainer:
         while environment.t < s.T:
             now = environment.snapshot
             with torch.no_grad():
-                decision, memory = agents.decide(Inputs.of(observe(now, s), now.weight, sizes), memory, noise, dice)
+                decision, memory = agents.decide(reading.inputs(now), memory, noise, dice)
             choice, shares = decision.choice.transpose(0, 1).contiguous(), decision.asked.transpose(0, 1).contiguous()
             step = environment.step(Action(choice, shares[..., 0], shares[..., 1]))
             snapshots.append(environment.snapshot)
@@ -103,10 +120,10 @@ class Trainer:
             weight += float((now.weight * here).sum())
             steps += float(step.alive.sum())
             after_step()
-        self.replay.add(snapshots, choices, asked, alive, ended)
+        replay.add(snapshots, choices, asked, alive, ended)
         self.played += batch
         return {
-            "cost": total["cost"] / weight,
+            "cost": total["cost"] / weight * reading.unit,
             "delay_s": total["delay"] / steps,
             "energy_j": total["energy"] / steps,
             "return": total["return"],
@@ -144,6 +161,9 @@ class Trainer:
         start = self.settings.decay_from
         part = max(0.0, (self.progress - start) / (1 - start)) if start < 1 else 0.0
         return 1 - (1 - SLOWEST) * part
+
+    def _ward(self, number: int) -> Reading:
+        return LabReading(training_ward(_number(self.seed, "ward", number)))
 
     def _dice(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator().manual_seed(_number(self.seed, purpose, count))

@@ -19,9 +19,10 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import SHARES, Memory, Policy, Shares, Sharing, with_shares
 from iomt_core.policies.dual import Prices, solve_dual
 from iomt_core.policies.price_response import PriceResponse, mean_prices, price_sample
-from iomt_core.policies.registry import POLICIES, make_policy
 from iomt_core.policies.shares import equal_shares, optimal_shares
 from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.catalogue import entry
+from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.record import Draw, Record, draw, run
 
 LARGEST_SEED = 2**31 - 1
@@ -132,7 +133,7 @@ class Why:
 
 def share_rule(policy: str, shares: Shares) -> Sharing:
     """By which rule shares come about under this policy and option."""
-    return POLICIES[policy].sharing if shares == "own" else shares
+    return entry(policy).sharing if shares == "own" else shares
 
 
 def why(record: Record, policy: str, shares: Shares, step: int, user: int, task: int, episode: int = 1) -> Why:

@@ -15,7 +15,7 @@ sidebar(lab)
 
 def pin() -> None:
     """Remembers the present scenario and policy as what later ones are compared with."""
-    lab.pinned = Pinned(lab.scenario, lab.policy, lab.shares, lab.seed)
+    lab.pinned = Pinned(lab.scenario, lab.shown_policy, lab.shares, lab.seed)
 
 
 def unpin() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
                 st.code(keep_link(lab), language=None, wrap_lines=True)
             except ScenarioError as error:
                 st.info(str(error))
-    views.headline(lab, results[lab.policy])
+    views.headline(lab, results[lab.shown_policy])
     views.warnings(lab, record)
     left, right = st.columns([5, 4])
     with left:
