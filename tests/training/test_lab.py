@@ -1,0 +1,91 @@
+"""Networks that serve any ward of the lab's range, and the wards they are trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from iomt_core.environment.counter import world_seeds
+from iomt_core.environment.world import World
+from iomt_core.model.snapshot import Snapshot
+from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.training.lab_wards import draw_ward, problems
+from iomt_core.training.reading import LabReading
+from iomt_core.training.runs import Run, RunSpec, last_checkpoint
+from iomt_core.training.settings import Settings
+from iomt_core.training.trained_policy import TrainedPolicy
+
+SHORT = Settings(
+    wards="lab", recurrent=False, episodes=48, worlds=8, updates=2, batch=2, replay=24, warm_up=8, checkpoint_every=16
+)
+PAPER = PRESETS["paper"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("lab") / "run"
+    Run.create(run, RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)).go()
+    last = last_checkpoint(run)
+    assert last is not None
+    return last
+
+
+def first(s: Scenario, worlds: int = 3) -> Snapshot:
+    world = World(s, world_seeds(0, 0, worlds))
+    return world.snapshot(world.begin(), 0)
+
+
+def test_one_checkpoint_decides_on_any_ward_of_its_range(place: Path) -> None:
+    dice = np.random.default_rng(5)
+    for _ in range(12):
+        s = draw_ward(dice)
+        assert problems(s) == []
+        action = TrainedPolicy.load(place, s).decide(first(s))
+        assert action.choice.shape == (3, s.users, s.tasks)
+        assert 0 <= int(action.choice.min()) <= int(action.choice.max()) <= s.servers
+        assert bool(((action.cpu > 0) & (action.cpu <= 1) & (action.bandwidth > 0) & (action.bandwidth <= 1)).all())
+
+
+@pytest.mark.parametrize("change", [{"users": 13}, {"servers": 7}, {"F_k": 1e12}, {"D": (800.0, 900.0)}])
+def test_outside_its_range_it_says_so(place: Path, change: dict[str, object]) -> None:
+    name = next(iter(change))
+    with pytest.raises(ScenarioError, match=rf"{name} = .* outside the trained range .* to "):
+        TrainedPolicy.load(place, PAPER.changed(**change))
+
+
+def test_an_agent_of_a_shared_network_decides_from_its_own_observation(place: Path) -> None:
+    s = PAPER.changed(users=4, tasks=5, servers=3)
+    policy, seen, agent = TrainedPolicy.load(place, s), first(s), 2
+    other = first(s.changed(seed=9), 3)
+    mixed = {}
+    for name in ("D", "C", "P", "weight"):
+        values = getattr(other, name).flip(0).clone()
+        values[:, agent] = getattr(seen, name)[:, agent]
+        mixed[name] = values
+    one, two = policy.decide(seen), policy.decide(replace(seen, **mixed))
+    assert torch.equal(one.choice[:, agent], two.choice[:, agent])
+    torch.testing.assert_close(one.cpu[:, agent], two.cpu[:, agent])
+
+
+def test_units_do_not_matter() -> None:
+    """A ward in which everything takes twice as long and as much energy, in twice the unit of each, reads the same."""
+    slow = PAPER.changed(F_i=PAPER.F_i / 2, F_k=PAPER.F_k / 2, T_max=PAPER.T_max * 2, k0=PAPER.k0 * 8, B_k=PAPER.B_k / 2,
+                         N0=PAPER.N0 * 2, E_ref=PAPER.E_ref * 2)  # fmt: skip
+    a, b = (LabReading(s).inputs(first(s)) for s in (PAPER, slow))
+    for name in ("tasks", "other", "weight", "servers"):
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-4)
+
+
+def test_a_stopped_lab_run_goes_on_bit_by_bit(place: Path, tmp_path: Path) -> None:
+    asked = iter([False, False, True])
+    spec = RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)
+    assert Run.create(tmp_path / "parts", spec).go(stop=lambda: next(asked)) == "stopped"
+    assert Run.resume(tmp_path / "parts").go() == "finished"
+    last = last_checkpoint(tmp_path / "parts")
+    assert last is not None
+    for file in ("policy.safetensors", "learner.safetensors"):
+        assert (last / file).read_bytes() == (place / file).read_bytes()
