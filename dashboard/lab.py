@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
@@ -17,6 +17,8 @@ from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
 
 VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")
+PAGE_VIEW = "v_"  # what a page adds to a link begins so
+LONGEST_VIEW = 400  # characters of such an entry
 Point = tuple[int, int, int]  # step, user, task, from 1
 
 
@@ -42,6 +44,8 @@ class Lab:
     picked: Point | None = None
     pinned: Pinned | None = None
     problems: list[str] = field(default_factory=list)
+    wanted_page: str | None = None  # of the link that began the session, until it is opened
+    view: dict[str, str] = field(default_factory=dict)  # what pages added to the link; each page checks its own
 
     def try_change(self, change: Any) -> None:
         """Takes the scenario that `change()` gives, or keeps the present one and remembers why."""
@@ -72,14 +76,18 @@ class Lab:
         step, user, task = point
         return step <= self.scenario.T and user <= self.scenario.users and task <= self.scenario.tasks
 
-    def query(self) -> dict[str, str]:
-        """The entries of a link that restores all of this. Raises `ScenarioError` where it is too long."""
-        view = {"policy": self.policy, "episode_seed": str(self.seed), "step": str(self.step)}
+    def query(self, page: str, view: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The entries of a link that restores all of this on a page, with what the page adds in `view`.
+
+        Raises `ScenarioError` where it is too long.
+        """
+        added = {PAGE_VIEW + name: value for name, value in (view or {}).items()}
+        seen = {"policy": self.policy, "episode_seed": str(self.seed), "step": str(self.step)}
         if self.shares != "own":
-            view["shares"] = self.shares
+            seen["shares"] = self.shares
         if self.picked is not None:
-            view["task"] = ".".join(str(n) for n in self.picked)
-        return {"page": "explore", **to_query(self.scenario), **view}
+            seen["task"] = ".".join(str(n) for n in self.picked)
+        return {"page": page, **to_query(self.scenario), **seen, **added}
 
 
 def current() -> Lab:
@@ -93,7 +101,15 @@ def _from_link(query: Mapping[str, str]) -> Lab:
     lab = Lab()
     if not query:
         return lab
-    lab.try_change(lambda: from_query(query, ignore=VIEW_KEYS))
+    lab.wanted_page = query.get("page", "explore")
+    lab.view = {key.removeprefix(PAGE_VIEW): value for key, value in query.items() if key.startswith(PAGE_VIEW)}
+    lab.try_change(lambda: from_query(query, ignore=(*VIEW_KEYS, *(PAGE_VIEW + name for name in lab.view))))
+    for name, value in lab.view.items():
+        if len(value) > LONGEST_VIEW:
+            lab.problems.append(
+                f"{PAGE_VIEW}{name[:40]} in the link is longer than {LONGEST_VIEW} characters; it is left out."
+            )
+    lab.view = {name: value for name, value in lab.view.items() if len(value) <= LONGEST_VIEW}
     for read in (_read_policy, _read_seed, _read_step, _read_task):
         try:
             read(lab, query)
@@ -146,13 +162,13 @@ def _whole(query: Mapping[str, str], key: str, default: int) -> int:
     return int(text)
 
 
-def keep_link(lab: Lab) -> str:
-    """Keeps the browser's address in step with the lab, and returns the link to share.
+def keep_link(lab: Lab, page: str = "explore", view: Mapping[str, str] | None = None) -> str:
+    """Keeps the browser's address in step with the lab on a page, and returns the link to share.
 
     Raises `ScenarioError` where the scenario does not fit into a link.
     """
-    query = lab.query()
+    query = lab.query(page, view)
     if dict(st.query_params) != query:
         st.query_params.from_dict(query)
-    root = str(st.context.url or "").split("?")[0]
-    return f"{root}?{urlencode(query)}"
+    address = urlsplit(str(st.context.url or ""))
+    return f"{address.scheme}://{address.netloc}/?{urlencode(query)}"

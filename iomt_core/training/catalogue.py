@@ -1,12 +1,15 @@
-"""Every policy that a person can name: the heuristics, the optimum, and what `pretrained/` holds.
+"""Every policy that a person can name: the heuristics, the optimum, what `pretrained/` holds, and finished runs.
 
 A trained name like `sae-mt-qmix` takes the checkpoint that knows the ward: the one trained on exactly this ward if there
 is one, else the lab's, which takes any ward of its range. `sae-mt-qmix@paper` and `sae-mt-qmix@lab` ask for one of them.
+`run:NAME` is the run of one's own in `runs/NAME`, once it is finished.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,9 +22,16 @@ from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES, make_policy
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import MARK
+from iomt_core.training.runs import last_checkpoint
 from iomt_core.training.trained_policy import TrainedPolicy
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
+RUN = "run:"
+
+
+def runs_place() -> Path:
+    """Where a person's own runs stand: IOMT_RUNS, or `runs/` beside the package."""
+    return Path(os.environ.get("IOMT_RUNS") or Path(__file__).parents[2] / "runs")
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,10 @@ def catalogue(place: Path = PRETRAINED) -> Mapping[str, Entry]:
             if _kinds(a.name, shipped):
                 label = f"{a.label}, trained" if name == a.name else f"{a.label}, {name.partition('@')[2]} checkpoint"
                 found[name] = Entry(name, label, a.summary, decentralised=True, sharing="requests", trained=True)
+    for name, algorithm, ward in _finished_runs():
+        a = ALGORITHMS[algorithm]
+        label, summary = f"{name} ({a.label})", f"Your run {name!r}: {a.label} trained on {ward!r}. {a.summary}"
+        found[RUN + name] = Entry(RUN + name, label, summary, decentralised=True, sharing="requests", trained=True)
     return MappingProxyType(found)
 
 
@@ -65,6 +79,11 @@ def policy(name: str, s: Scenario, place: Path = PRETRAINED) -> Policy:
     """The policy of this name for this scenario. Raises `ScenarioError` for an unknown name or a ward it cannot take."""
     if not entry(name, place).trained:
         return make_policy(name, s)
+    if name.startswith(RUN):
+        last = last_checkpoint(runs_place() / name.removeprefix(RUN))
+        if last is None:
+            raise ScenarioError(f"policy = {name!r} has no checkpoint any more.")
+        return _named(_for_ward(_loaded(last), s, exact=False), entry(name, place))
     algorithm, _, kind = name.partition("@")
     kinds = [kind] if kind else _kinds(algorithm, _shipped(place))
     reasons: list[str] = []
@@ -81,6 +100,35 @@ def _for_ward(trained: TrainedPolicy, s: Scenario, exact: bool) -> TrainedPolicy
     if exact and _ward(s) != _ward(trained.spec.scenario):
         raise ScenarioError("policy: trained for another ward.")
     return TrainedPolicy(s, trained.spec, trained.shipped)
+
+
+def _named(trained: TrainedPolicy, known: Entry) -> TrainedPolicy:
+    """The policy under its run's name."""
+    trained.name, trained.label, trained.summary = known.name, known.label, known.summary  # type: ignore[misc]
+    return trained
+
+
+def _finished_runs() -> list[tuple[str, str, str]]:
+    """Name, algorithm and ward's name of every finished run, the latest first."""
+    found = []
+    for status in runs_place().glob("*/status.json"):
+        facts = _run_facts(status.parent, status.stat().st_mtime_ns)
+        if facts is not None:
+            found.append((status.stat().st_mtime_ns, status.parent.name, *facts))
+    return [tuple(rest) for _, *rest in sorted(found, reverse=True)]  # type: ignore[misc]
+
+
+@lru_cache(maxsize=256)
+def _run_facts(place: Path, changed: int) -> tuple[str, str] | None:
+    """Algorithm and ward's name of a run that is finished; nothing where it is not, or cannot be read."""
+    del changed
+    try:
+        state = json.loads((place / "status.json").read_text(encoding="utf-8"))["state"]
+        facts = json.loads((place / "run.json").read_text(encoding="utf-8"))
+        algorithm, ward = str(facts["algorithm"]), str(facts["scenario"]["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (algorithm, ward) if state == "finished" and algorithm in ALGORITHMS else None
 
 
 def _ward(s: Scenario) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def settle(page: Page, timeout: float = 30_000) -> None:
 
 
 def open_page(page: Page, address: str) -> None:
-    """Opens the page and waits for the ward."""
-    page.goto(address)
+    """Opens the Explore page, or what a link says, and waits for the ward."""
+    page.goto(address if "?" in address else f"{address}/?page=explore")
     settle(page)
     page.wait_for_selector(".ward svg .task", timeout=30_000)
     settle(page)

@@ -1,0 +1,47 @@
+"""The lab's pages, and how a link at the root finds its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from dashboard.lab import current
+
+# Name, title and icon; the file is pages/NAME/NAME.py. One folder deeper than Streamlit looks, for it would serve a file in
+# pages/ itself without app.py.
+TITLES = MappingProxyType(
+    {
+        "start": ("Start", ":material/home:"),
+        "explore": ("Explore", ":material/explore:"),
+        "inspect": ("Inspect", ":material/troubleshoot:"),
+        "compare": ("Compare", ":material/compare_arrows:"),
+        "train": ("Train", ":material/model_training:"),
+        "sweep": ("Sweep", ":material/ssid_chart:"),
+    }
+)
+ROOT = Path(__file__).parents[1]
+
+
+def pages() -> dict[str, StreamlitPage]:
+    """Every page that there is, by name."""
+    found = {}
+    for name, (title, icon) in TITLES.items():
+        file = ROOT / "pages" / name / f"{name}.py"
+        if file.exists():
+            found[name] = st.Page(file, title=title, icon=icon, url_path=name, default=name == "start")
+    return found
+
+
+def navigate() -> StreamlitPage:
+    """The page to run: a session's first run goes where its link says."""
+    known = pages()
+    chosen = st.navigation(list(known.values()), position="top")
+    lab = current()
+    if lab.wanted_page is not None:
+        wanted, lab.wanted_page = known.get(lab.wanted_page), None
+        if wanted is not None and wanted.url_path != chosen.url_path:
+            st.switch_page(wanted)
+    return chosen
