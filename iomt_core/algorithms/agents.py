@@ -89,9 +89,9 @@ class Agents(nn.Module, ABC):
         """θ^μ."""
 
 
-def strayed(asked: Tensor, noise: Noise | None, dice: torch.Generator | None) -> Tensor:
+def strayed(asked: Tensor, noise: Noise | None, dice: torch.Generator | None, least: float = LEAST_SHARE) -> Tensor:
     """Requested shares with lognormal noise, kept in their range."""
     if noise is None or noise.shares == 0:
         return asked
     thrown = torch.randn(asked.shape, generator=dice).to(asked.device)
-    return (asked * torch.exp(noise.shares * thrown)).clamp(LEAST_SHARE, 1.0)
+    return (asked * torch.exp(noise.shares * thrown)).clamp(least, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.grouped import make_equal, shared
 from iomt_core.nets.mixers import Mixer
+
+LARGEST_WARD = 64  # networks by which gradients of several wards are scaled: the paper's ward has so many
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,14 @@ class Learner:
         self.together = False  # whether networks of a kind learn as one, each from the mean of all their gradients
         self._shared = dict(shared(agents))
 
-    def update(self, episodes: Episodes, pace: float = 1.0, actors: bool = True) -> dict[str, Tensor]:
-        """One learner update, with or without the `actors`; learning rates are multiplied by `pace`. Returns the losses."""
-        losses = self.update_critics(episodes, pace)
+    def update(self, *parts: Episodes, pace: float = 1.0, actors: bool = True) -> dict[str, Tensor]:
+        """One learner update, with or without the `actors`; learning rates are multiplied by `pace`. Returns the losses.
+
+        The loss is the mean over `parts`, minibatches that may be of different wards.
+        """
+        losses = self.update_critics(*parts, pace=pace)
         if actors:
-            losses |= self.update_actors(episodes, pace)
+            losses |= self.update_actors(*parts, pace=pace)
         self.follow()
         return losses
 
@@ -56,17 +62,17 @@ class Learner:
         """What the critics and the actors minimise, both levels added up."""
         return sum(self._of_critics(episodes)), sum(self._of_actors(episodes))  # type: ignore[return-value]
 
-    def update_critics(self, episodes: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
+    def update_critics(self, *parts: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
         """θ^Q of all MPTQ networks by (19), and of them, the attention and the mixer by (26)."""
-        own, team = self._of_critics(episodes)
-        self._step(self.critic_optimiser, self.critic_parameters, own + team, self.settings.learning_rate * pace)
-        return {"loss_19": own.detach() / episodes.sizes.networks, "loss_26": team.detach() / episodes.sizes.networks}
+        rate = self.settings.learning_rate * pace
+        own, team = self._step(self.critic_optimiser, self.critic_parameters, self._of_critics, parts, rate)
+        return {"loss_19": own, "loss_26": team}
 
-    def update_actors(self, episodes: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
+    def update_actors(self, *parts: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
         """θ^μ by (21) and (27), both judged by the target networks."""
-        own, team = self._of_actors(episodes)
-        self._step(self.actor_optimiser, self.actor_parameters, own + team, self.settings.actor_learning_rate * pace)
-        return {"loss_21": own.detach() / episodes.sizes.networks, "loss_27": team.detach() / episodes.sizes.networks}
+        rate = self.settings.actor_learning_rate * pace
+        own, team = self._step(self.actor_optimiser, self.actor_parameters, self._of_actors, parts, rate)
+        return {"loss_21": own, "loss_27": team}
 
     def _of_critics(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         s, n = self.settings, episodes.steps
@@ -97,15 +103,29 @@ class Learner:
                 mine.lerp_(its, self.settings.tau)
 
     def _step(
-        self, optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: Tensor, learning_rate: float
-    ) -> None:
+        self,
+        optimiser: torch.optim.Optimizer,
+        parameters: list[nn.Parameter],
+        losses: Callable[[Episodes], tuple[Tensor, Tensor]],
+        parts: Sequence[Episodes],
+        learning_rate: float,
+    ) -> tuple[Tensor, Tensor]:
+        """A step down the mean of the two losses' sum over the parts. Returns both a network, means too."""
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        found = []
+        for part in parts:
+            own, team = losses(part)
+            # Of wards of many sizes each counts alike; of one ward the sum over its networks is what they minimise.
+            scale = 1.0 if len(parts) == 1 else LARGEST_WARD / (part.sizes.networks * len(parts))
+            ((own + team) * scale).backward()
+            found.append(torch.stack([own.detach(), team.detach()]) / part.sizes.networks)
         if self.together:
             for parameter in parameters:
                 if parameter in self._shared and parameter.grad is not None:
                     make_equal(parameter.grad, self._shared[parameter])
         nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         optimiser.step()
+        own, team = torch.stack(found).mean(0)
+        return own, team

@@ -19,6 +19,7 @@ from iomt_core.nets.task_q import TaskQ, each
 # By how much another server must look better than the one a task was dealt to. Servers are much alike, and agents that
 # cannot see each other would all run to the one that seems a little better.
 MARGIN = 0.03
+FAR = 0.1  # of an error in reward
 LEVEL = 0.05  # price of an agent's mean logarithm of requests, squared, in reward
 
 
@@ -61,7 +62,7 @@ class ParameterisedQ(Agents):
         """Shares by the Actor, then strategies by (17) at those shares; the memory keeps what is really done."""
         of_actor, of_q = memory
         asked, states = self.actor(inputs, of_actor)
-        asked = strayed(asked, noise, dice)
+        asked = strayed(asked, noise, dice, self.sizes.least_share)
         choice = self.choose(inputs, asked, of_q, noise, dice)
         return Decision(choice, asked), (states[:, -1], self._remember(inputs, asked, choice, of_q))
 
@@ -81,13 +82,11 @@ class ParameterisedQ(Agents):
         tokens = self.q.encode(inputs)
         choice = self.dealt(inputs)
         if not self.rounds:
-            values = self.strategy_values(
-                self.q(tokens, self.q.read(asked, choice, inputs.servers), past), inputs.weight
-            )
+            values = self.strategy_values(self.q(tokens, self.q.read(asked, choice, inputs), past), inputs.weight)
             return _boltzmann(values + MARGIN * functional.one_hot(choice, values.shape[-1]), noise, dice)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
-            values = self.q.of_task(j, tokens, self.q.read(asked, choice, inputs.servers), past)
+            values = self.q.of_task(j, tokens, self.q.read(asked, choice, inputs), past)
             worth = self._worth(values[:, None], inputs.weight, slice(j, j + 1))[:, :, 0]
             worth = worth + MARGIN * functional.one_hot(self._turn_of(choice, j) + 1, worth.shape[-1])
             choice = torch.cat(
@@ -111,9 +110,7 @@ class ParameterisedQ(Agents):
         """The MPTQ networks' memory after a step: of what was really done."""
         if not self.q.memory.recurrent:
             return past
-        rows = self.q.rows(
-            self.q.encode(inputs), self.q.read(asked, choice, inputs.servers), each(choice[..., None])[..., 0]
-        )
+        rows = self.q.rows(self.q.encode(inputs), self.q.read(asked, choice, inputs), each(choice[..., None])[..., 0])
         return self.q.memory.advance(rows, past)[:, 0]
 
     # -- losses ------------------------------------------------------------------------------------------------------
@@ -126,20 +123,20 @@ class ParameterisedQ(Agents):
         assert isinstance(target, ParameterisedQ)
         tokens = self.q.encode(episodes.now)
         now, network_choice = episodes.now, each(episodes.choice[..., None])[..., 0]
-        asked = self.q.read(episodes.asked, episodes.choice, now.servers)
+        asked = self.q.read(episodes.asked, episodes.choice, now)
         rows = self.q.rows(tokens, asked, None if episodes.strategies is not None else network_choice)
         taken = rows if episodes.strategies is None else self.q.of_pass(rows, network_choice)
         states = self.q.follow(taken, episodes.batch)
         later = target.next_values(episodes) * gamma if gamma else None
         if episodes.strategies is None:
-            values = self.q.values(tokens, rows, states[:, 1:].flatten(1, 2)[:, None])
+            values = self.q.values(tokens, rows, states[:, 1:].flatten(1, 2)[:, None], asked)
             regressed, own = self.task_values(values, episodes.choice)
             wanted = episodes.reward[:, :, self._order()] if self.q.columns else episodes.reward
             if later is not None:
                 wanted = wanted + later
             loss = (regressed - wanted).square().flatten(2).mean(2)
         else:
-            values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)))
+            values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)), asked)
             own = self.task_values(self.q.of_pass(values, network_choice), episodes.choice)[1]
             loss = self._loss_of_all(values, episodes.strategies, later)
         return episodes.mean(loss).sum() * self.sizes.tasks, self._agent_values(own, episodes.now.weight)
@@ -153,7 +150,7 @@ class ParameterisedQ(Agents):
             wanted = strategies.gather(4, order.expand_as(strategies))
             if later is not None:
                 wanted = wanted + later.transpose(1, 2)[:, :, None]
-            return (values - wanted).square().mean((1, 2, 4))
+            return self._error(values - wanted).mean((1, 2, 4))
         offered = (
             values[:, :, 0].transpose(2, 3) if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4).transpose(2, 3)
         )
@@ -161,6 +158,13 @@ class ParameterisedQ(Agents):
         if later is not None:
             wanted = wanted + later.transpose(1, 2)[:, :, None]
         return (offered - wanted).square().mean((1, 2))
+
+    def _error(self, off: Tensor) -> Tensor:
+        """The square of an error; of networks for all wards linear from `FAR` on: there the wrong device can cost a
+        hundredfold, and how bad exactly matters less than which of the good ones is best."""
+        if not self.sizes.shared:
+            return off.square()
+        return functional.huber_loss(off, torch.zeros_like(off), reduction="none", delta=FAR) * 2
 
     def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
         """(21): minus the sum over networks, passes and columns of p Q', a mean over passes; and (18) at μ for (27).
@@ -172,11 +176,12 @@ class ParameterisedQ(Agents):
         assert isinstance(judge, ParameterisedQ)
         now = episodes.now
         asked = self._ask(now, episodes.batch)
-        read = without_others(judge.q.read(asked, episodes.choice, now.servers))
+        read = without_others(judge.q.read(asked, episodes.choice, now))
         values = judge.q(judge.q.encode(now), read, judge.past(episodes))
         worth = judge.strategy_values(values, now.weight)
         _, own = judge.best(values, now.weight)
-        level = (asked / FIRST_SHARE).log().mean(2).square().sum(-1)
+        start = FIRST_SHARE if now.suggested is None else now.suggested
+        level = (asked / start).log().mean(2).square().sum(-1)
         loss = LEVEL * level - worth.mean(3).sum(2)
         return episodes.mean(loss).sum(), self._agent_values(own, now.weight)
 
@@ -200,7 +205,7 @@ class ParameterisedQ(Agents):
         states = self._states(episodes)[:, 1:].flatten(1, 2)
         asked = self._ask(episodes.inputs, episodes.batch)[:, episodes.batch :]
         choice = self.choose(inputs, asked, states)
-        values = self.q(self.q.encode(inputs), self.q.read(asked, choice, inputs.servers), states)
+        values = self.q(self.q.encode(inputs), self.q.read(asked, choice, inputs), states)
         return self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)
 
     # -- values ------------------------------------------------------------------------------------------------------
@@ -248,7 +253,7 @@ class ParameterisedQ(Agents):
                 g, t = self.sizes.users * self.sizes.tasks, episodes.steps // episodes.batch
                 return self.q.memory.start(episodes.batch)[:, None].expand(g, t + 1, episodes.batch, -1)
             now, choice = episodes.now, each(episodes.choice[..., None])[..., 0]
-            asked = self.q.read(episodes.asked, episodes.choice, now.servers)
+            asked = self.q.read(episodes.asked, episodes.choice, now)
             return self.q.follow(self.q.rows(self.q.encode(now), asked, choice), episodes.batch)
 
     def _ask(self, inputs: Inputs, batch: int) -> Tensor:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -52,8 +53,27 @@ class Job:
         return RunSpec(self.algorithm, PRESETS["paper"], default_settings(self.algorithm, **self.changes), seed)
 
 
+LAB = MappingProxyType(
+    {
+        "wards": "lab",
+        "recurrent": False,
+        "episodes": 6400,
+        "updates": 8,
+        "batch": 8,
+        "replay": 2048,
+        "learning_rate": 1e-3,
+        "actor_learning_rate": 3e-4,
+        "decay_from": 0.3,
+        "temperature": (0.02, 0.01),
+        "share_noise": (0.3, 0.1),
+        "evaluate_every": 640,
+        "checkpoint_every": 320,
+    }
+)
 PLAN = (
     Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
+    Job("lab", "sae-mt-qmix", (0,), LAB),
+    Job("lab", "qmix", (0,), LAB),
     *(
         Job("paper", name, (0, 1, 2))
         for name in ("qmix", "mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")

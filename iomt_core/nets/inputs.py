@@ -12,7 +12,11 @@ from iomt_core.scenario import Scenario
 
 TASK_FEATURES = 3  # D, C, P
 OWN_FEATURES = 3  # P_tr, Cap, F_i
+DEAR = 0.5  # of a cost in units in which 0.2 is usual
 LEAST_SHARE = 0.05  # of a device: what an agent asks for at least, so that no task is starved
+LEAST_SHARE_OF_ANY = (
+    0.005  # the same in any ward of the lab: where energy is dear a task runs best on a hundredth of its CPU
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class Sizes:
     state: int  # length of ŝ
     features: int = TASK_FEATURES  # of a task
     shared: bool = False  # one network for all agents and tasks, and for any ward up to these counts
+
+    @property
+    def least_share(self) -> float:
+        """What an agent asks for at least."""
+        return LEAST_SHARE_OF_ANY if self.shared else LEAST_SHARE
 
     @property
     def networks(self) -> int:
@@ -46,12 +55,14 @@ class Inputs:
     tasks: Tensor  # (U, N, J, features), about -1 to 1
     other: Tensor  # (U, N, other), o^other of (15)
     weight: Tensor  # (U, N, J) p = P / mean P of each task
-    servers: Tensor | None = None  # (U, N, K, ·) what a shared network is told server by server
+    servers: Tensor | None = None  # (U, N, J, K + 1, ·) what a shared network is told of each task on each device
+    suggested: Tensor | None = None  # (U, N, J, 2) the shares from which a shared Actor starts
+    at_home: Tensor | None = None  # (U, N, J, 2) cost of a task's time and of its energy on all of its own device
 
     def rows(self, index: slice) -> Inputs:
         """Some of the N rows."""
-        servers = None if self.servers is None else self.servers[:, index]
-        return Inputs(self.tasks[:, index], self.other[:, index], self.weight[:, index], servers)
+        more = (None if x is None else x[:, index] for x in (self.servers, self.suggested, self.at_home))
+        return Inputs(self.tasks[:, index], self.other[:, index], self.weight[:, index], *more)
 
     @classmethod
     def of(cls, observation: Tensor, weight: Tensor, sizes: Sizes) -> Inputs:
@@ -71,3 +82,8 @@ def in_turn(tasks: int, device: torch.device) -> Tensor:
     """Row j holds all tasks from j on, cyclically, as (16) has its columns; (J, J)."""
     j = torch.arange(tasks, device=device)
     return (j[:, None] + j) % tasks
+
+
+def compressed(cost: Tensor) -> Tensor:
+    """Costs of wards in which the wrong device costs a hundredfold: from `DEAR` on by their logarithm, with its slope."""
+    return torch.where(cost.abs() > DEAR, cost.sign() * DEAR * (1 + (cost.abs() / DEAR).clamp_min(1.0).log()), cost)

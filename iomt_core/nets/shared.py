@@ -6,21 +6,22 @@ what it offers and holds. So the same weights serve any number of users, tasks a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iomt_core.nets.actor import FIRST_SHARE
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
-from iomt_core.nets.inputs import LEAST_SHARE, Inputs, Sizes, share_features
+from iomt_core.nets.inputs import LEAST_SHARE_OF_ANY, Inputs, Sizes, compressed, in_turn, share_features
 from iomt_core.nets.task_q import Asked, TaskQ, beside, each
 
 WIDTH, HIDDEN, HEAD = 32, 96, 64
-SERVER_FEATURES = 3  # link, CPU and bandwidth it offers, see `training.reading`
+REACH = 0.2  # scale of what the networks add to prices: a step of theirs must not overturn a ward's whole ranking
+ACTOR_REACH = 0.5
+LEAST_PART = 0.002  # of the range of shares: closer to its ends a suggestion would leave the Actor nothing to learn
+DEVICE_FEATURES = 4  # of a task on a device, see `training.reading`; the last is what it is worth at the ward's prices
 
 
 class SharedTokens(nn.Module):
@@ -44,7 +45,7 @@ class SharedTokens(nn.Module):
 
 
 class SharedActor(nn.Module):
-    """μ of any task of any agent: what it asks for, seeing all of the agent's tasks."""
+    """μ of any task of any agent: what it asks for, seeing all of the agent's tasks, from what prices suggest on."""
 
     def __init__(self, sizes: Sizes, outputs: int = 2) -> None:
         super().__init__()
@@ -52,40 +53,48 @@ class SharedActor(nn.Module):
         self.memory = GroupedGRU(1, WIDTH, recurrent=False)
         self.second = Encoder(1, WIDTH, HIDDEN)
         self.wide = GroupedLinear(1, WIDTH, HEAD)
-        start = math.log((FIRST_SHARE - LEAST_SHARE) / (1 - FIRST_SHARE))
-        self.out = GroupedLinear(1, HEAD, outputs, gain=0.1, bias=start)
+        self.out = GroupedLinear(1, HEAD, outputs, gain=0.1, bias=0.0)
 
     def forward(self, inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
         """Shares (U, N, J, outputs), as `Actor` gives them; nothing is remembered."""
         tokens = self.tokens(inputs)
         now = tokens[:, :1] + self.memory.advance(tokens[:, :1], state)
         mixed = self.second.passes(now, tokens[:, 1:])[:, 0]
-        squashed = torch.sigmoid(self.out(functional.relu(self.wide(mixed), inplace=True)))
-        shares = LEAST_SHARE + (1 - LEAST_SHARE) * squashed
-        return shares.unflatten(0, (len(inputs.tasks), -1)).transpose(1, 2), state[:, None]
+        assert inputs.suggested is not None
+        moved = self.out(functional.relu(self.wide(mixed), inplace=True))
+        moved = moved.unflatten(0, (len(inputs.tasks), -1)).transpose(1, 2)
+        least = LEAST_SHARE_OF_ANY
+        start = torch.logit((inputs.suggested - least) / (1 - least), eps=LEAST_PART)
+        return least + (1 - least) * torch.sigmoid(ACTOR_REACH * moved + start), state[:, None]
 
 
 @dataclass(frozen=True)
 class SharedAsked(Asked):
     """Requests, and what stands on and speaks for each device."""
 
-    devices: Tensor  # (G, K + 1, N, 5)
+    devices: Tensor  # (G, K + 1, N, ·)
+    worth: Tensor  # (G, K + 1, N): reward less what the task's resources are worth to others, at the ward's prices
+    others_worth: Tensor  # (G, K + 1, N, J - 1): the same of the agent's other tasks where they are
 
 
 class SharedTaskQ(TaskQ):
-    """`TaskQ` with one network for all; a pass is told of its server what there is to know of it."""
+    """`TaskQ` with one network for all; a pass is told of its device what there is to know of it.
+
+    Values are what the agent can tell itself, and what the network knows better: on its own device what a task's cost comes to
+    (1) (2), given who else is there; on a server what the ward's mean shadow prices say.
+    """
 
     def __init__(self, sizes: Sizes) -> None:
         nn.Module.__init__(self)
         self.columns, self.aware, self.width = True, True, WIDTH
         self.tokens = SharedTokens(sizes)
-        self.slot = GroupedLinear(2, 2 + SERVER_FEATURES + 2, WIDTH, maps=2)  # at home, on a server
+        self.slot = GroupedLinear(2, 2 + DEVICE_FEATURES + 2, WIDTH, maps=2)  # at home, on a server
         self.others_asked = GroupedLinear(1, 3 * (sizes.tasks - 1), WIDTH)
         self.second = Encoder(1, WIDTH, HIDDEN)
         self.memory = GroupedGRU(1, WIDTH, recurrent=False)
         self.third = Encoder(1, WIDTH, HIDDEN)
         self.wide = GroupedLinear(1, WIDTH, HEAD)
-        self.out = GroupedLinear(1, HEAD, sizes.tasks, gain=0.1, bias=0.8)
+        self.out = GroupedLinear(1, HEAD, sizes.tasks, gain=0.1, bias=0.0)
         self.resize(sizes)
 
     def resize(self, sizes: Sizes) -> None:
@@ -97,16 +106,43 @@ class SharedTaskQ(TaskQ):
         result: Tensor = self.tokens(inputs)
         return result
 
-    def read(self, shares: Tensor, choice: Tensor, servers: Tensor | None = None) -> SharedAsked:
-        """Requests (U, N, J, 2), the strategies that go with them, and the `servers` (U, N, K, ·)."""
-        assert servers is not None
+    def read(self, shares: Tensor, choice: Tensor, inputs: Inputs | None = None) -> SharedAsked:
+        """Requests (U, N, J, 2), the strategies that go with them, and what the `inputs` say of devices."""
+        assert inputs is not None
+        assert inputs.servers is not None
+        servers = inputs.servers
         asked = share_features(shares)
         taken = functional.one_hot(choice, self.slots).to(shares.dtype)  # (U, N, J, K + 1)
         loads = taken[..., None] * shares[..., None, :]  # what each task puts on each device
         of_others = loads.sum(2, keepdim=True) - loads  # (U, N, J, K + 1, 2)
-        offered = functional.pad(servers, (0, 0, 1, 0))[:, :, None].expand(*of_others.shape[:-1], -1)
-        devices = torch.cat([offered, of_others], -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
-        return SharedAsked(each(asked), beside(torch.cat([asked, taken[..., :1]], -1)), devices)
+        devices = torch.cat([servers, of_others], -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
+        own, others = self._worth(shares[..., 0], taken, inputs)
+        return SharedAsked(each(asked), beside(torch.cat([asked, taken[..., :1]], -1)), devices, own, others)
+
+    def _worth(self, x: Tensor, taken: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Of each task on each device, (G, K + 1, N), and of the agent's others meanwhile, (G, K + 1, N, J - 1).
+
+        `x` (U, N, J) are the shares of CPU asked for, `taken` (U, N, J, K + 1) the strategies.
+        """
+        assert inputs.servers is not None
+        assert inputs.at_home is not None
+        j, k, at_prices = self.sizes.tasks, self.sizes.servers, inputs.servers[..., -1]
+        given = x.detach()  # to network j the others' requests are observation, x_-j
+        here = taken[..., 0] * given
+        without = here.sum(-1, keepdim=True) - here  # (U, N, J): asked of the own device by all but task j
+        asked = torch.stack([without + x, without], -1).clamp_min(1.0)  # with task j, and where it is sent away
+        granted = given[:, :, None, None] / asked[..., None]  # (U, N, J, 2, J') of task j'
+        time, energy = inputs.at_home.unbind(-1)
+        at_home = _kept(time[:, :, None, None], energy[:, :, None, None], granted)
+        own_home = _kept(time, energy, x / asked[..., 0])
+        stays = taken[..., 0][:, :, None, None]
+        elsewhere = (at_prices[..., 1:] * taken[..., 1:]).sum(-1)[:, :, None, None]
+        all_tasks = torch.where(stays > 0, at_home, elsewhere)  # (U, N, J, 2, J')
+        own = torch.cat([own_home[..., None], at_prices[..., 1:]], -1)
+        order = in_turn(j, x.device)[:, None, 1:].expand(*all_tasks.shape[:2], j, 2, j - 1)
+        others = all_tasks.gather(4, order).permute(0, 2, 3, 1, 4).flatten(0, 1)  # (G, 2, N, J - 1)
+        others = torch.cat([others[:, :1], others[:, 1:].expand(-1, k, -1, -1)], dim=1)
+        return own.permute(0, 2, 3, 1).flatten(0, 1), others
 
     def rows(self, tokens: Tensor, asked: Asked, choice: Tensor | None = None) -> Tensor:
         """The own slot after the second Encoder, in every pass or in that of `choice`."""
@@ -121,11 +157,12 @@ class SharedTaskQ(TaskQ):
         result: Tensor = self.second.passes(tokens[:, :1] + slots, torch.stack([others, tokens[:, 2]], dim=1))
         return result
 
-    def values(self, tokens: Tensor, rows: Tensor, after: Tensor) -> Tensor:
-        """Values of `rows`, a column for each of the ward's tasks."""
+    def values(self, tokens: Tensor, rows: Tensor, after: Tensor, asked: Asked) -> Tensor:
+        """Values of `rows`, a column for each of the ward's tasks, the own task's first."""
+        assert isinstance(asked, SharedAsked)
         mixed = self.third.passes(rows + after, tokens)
         out: Tensor = self.out.part(functional.relu(self.wide(mixed), inplace=True), slice(0, self.sizes.tasks))
-        return out
+        return torch.cat([asked.worth[..., None], asked.others_worth], dim=-1) + REACH * out
 
     def of_task(self, j: int, tokens: Tensor, asked: Asked, past: Tensor) -> Tensor:
         """The same for task j alone, of all agents."""
@@ -135,9 +172,16 @@ class SharedTaskQ(TaskQ):
         def its(x: Tensor) -> Tensor:
             return x.view(u, count, *x.shape[1:])[:, j]
 
-        own = SharedAsked(its(asked.own), its(asked.others), its(asked.devices))
+        own = SharedAsked(
+            its(asked.own), its(asked.others), its(asked.devices), its(asked.worth), its(asked.others_worth)
+        )
         result: Tensor = self(its(tokens), own, past)
         return result
+
+
+def _kept(time: Tensor, energy: Tensor, granted: Tensor) -> Tensor:
+    """What a task that stays is worth at a share of the own CPU, (1) (2)."""
+    return 1 - compressed(time / granted + energy * granted.square())
 
 
 def without_others(asked: Asked) -> Asked:

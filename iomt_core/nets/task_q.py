@@ -72,8 +72,8 @@ class TaskQ(nn.Module):
         result: Tensor = self.first(torch.stack(parts, dim=1))
         return result
 
-    def read(self, shares: Tensor, choice: Tensor, servers: Tensor | None = None) -> Asked:
-        """Requests (U, N, J, 2) and the strategies (U, N, J) that go with them; `servers` are for shared networks."""
+    def read(self, shares: Tensor, choice: Tensor, inputs: Inputs | None = None) -> Asked:
+        """Requests (U, N, J, 2) and the strategies (U, N, J) that go with them; `inputs` are for shared networks."""
         asked = share_features(shares)
         known = beside(asked)
         if self.aware:
@@ -110,8 +110,12 @@ class TaskQ(nn.Module):
         g, _, n, d = rows.shape
         return self.memory.unroll(rows.view(g, n // batch, batch, d), self.memory.start(batch))
 
-    def values(self, tokens: Tensor, rows: Tensor, after: Tensor) -> Tensor:
-        """Values of `rows`, which bring the memory to the states `after` of their shape; (G, P, N, outputs)."""
+    def values(self, tokens: Tensor, rows: Tensor, after: Tensor, asked: Asked) -> Tensor:
+        """Values of `rows`, which bring the memory to the states `after` of their shape; (G, P, N, outputs).
+
+        `asked` is what the rows were made of; shared networks start from what it says of prices.
+        """
+        del asked
         mixed = self.third.passes(rows + after, tokens)
         out: Tensor = self.out(functional.relu(self.wide(mixed), inplace=True))
         return out
@@ -119,7 +123,7 @@ class TaskQ(nn.Module):
     def forward(self, tokens: Tensor, asked: Asked, past: Tensor) -> Tensor:
         """Values of every pass, (G, P, N, outputs), with memories `past` (G, N, width)."""
         rows = self.rows(tokens, asked)
-        return self.values(tokens, rows, self.memory.advance(rows, past))
+        return self.values(tokens, rows, self.memory.advance(rows, past), asked)
 
     def of_task(self, j: int, tokens: Tensor, asked: Asked, past: Tensor) -> Tensor:
         """The same for task j's networks alone, of all agents: of G groups everywhere the U that are its."""

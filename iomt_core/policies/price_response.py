@@ -7,6 +7,9 @@ shares the prices say, ∝ sqrt(p C) and sqrt(p D). Decentralised, no learning, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -40,6 +43,23 @@ def mean_prices(prices: Prices) -> Prices:
     return Prices(*(x.mean(0, keepdim=True) for x in (prices.cpu, prices.bandwidth, prices.own)))
 
 
+@dataclass(frozen=True)
+class Broadcast:
+    """What a ward's twin tells everybody once: mean shadow prices, and what a task costs in the mean at best."""
+
+    prices: Prices
+    cost: float  # the mean of the certified bound per weighted task
+
+
+@lru_cache(maxsize=64)
+def broadcast(s: Scenario) -> Broadcast:
+    """From the sample of the ward's steps; a function of the scenario alone."""
+    sample = price_sample(s)
+    dual = solve_dual(sample, s)
+    weight = float((sample.weight * sample.active).sum())
+    return Broadcast(mean_prices(dual.prices), float(dual.bound.sum()) / max(weight, 1e-12))
+
+
 class PriceResponse(Policy):
     """Each user alone answers best to broadcast prices."""
 
@@ -50,7 +70,7 @@ class PriceResponse(Policy):
 
     def __init__(self, s: Scenario, prices: Prices | None = None) -> None:
         super().__init__(s)
-        self.prices = mean_prices(solve_dual(price_sample(s), s).prices) if prices is None else prices
+        self.prices = broadcast(s).prices if prices is None else prices
 
     def decide(self, snapshot: Snapshot) -> Action:
         """Every row of the result depends on that user's row of the snapshot, the servers' F_k and B_k, and the prices."""

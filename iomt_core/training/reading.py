@@ -1,8 +1,9 @@
 """How networks read a ward: as eq. (14) has it, or, for networks that serve any ward, without its units.
 
 The lab's reading is made of the observation (14) and of what is public, the scenario's parameters. A task is what it would
-cost, were it alone on its own device or on a server, part by part, in units of what a task of this ward costs at best.
-So objective, computing and channel parameters are input in the only combinations in which they matter.
+cost, were it alone on its own device or on a server, part by part, and what it is worth on each device at the ward's mean
+shadow prices, all in units of what a task of this ward costs at best. So objective, computing and channel parameters are
+input in the only combinations in which they matter.
 """
 
 from __future__ import annotations
@@ -12,18 +13,23 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from iomt_core.environment.observation import EFFICIENCY_SCALE, limited_state, observe
 from iomt_core.model.channel import mean_rate, unit_snr_bandwidth
 from iomt_core.model.snapshot import Snapshot
-from iomt_core.nets.inputs import OWN_FEATURES, Inputs, Sizes
-from iomt_core.nets.shared import SERVER_FEATURES
+from iomt_core.nets.actor import FIRST_SHARE
+from iomt_core.nets.inputs import LEAST_SHARE_OF_ANY, OWN_FEATURES, Inputs, Sizes, compressed, share_features
+from iomt_core.nets.shared import DEVICE_FEATURES
+from iomt_core.policies.dual import Prices, Problem
+from iomt_core.policies.price_response import EAGERNESS, broadcast, price_sample
 from iomt_core.scenario import Scenario
 
+MOST_EAGER = 20.0
 USUAL_COST = 0.2  # to which the lab scales a ward's costs: the paper ward's are about that
 MOST_USERS, MOST_TASKS, MOST_SERVERS = 12, 12, 6
 STATE_COUNTS = 5  # numbers of ŝ that are no server's
-TASK_NUMBERS, WARD_NUMBERS = 5, 14
+TASK_NUMBERS, WARD_NUMBERS = 10, 14
 MOST_LOG = 6.0  # natural logarithm of a cost's ratio to the usual: beyond, it is just cheap or dear
 
 
@@ -45,22 +51,31 @@ class Reading:
 
 
 class LabReading(Reading):
-    """Any ward without its units, for networks that all wards share."""
+    """Any ward without its units, for networks that all wards share.
+
+    Besides (14) and the scenario's parameters an agent is told what the ward's twin broadcasts once: the mean shadow prices
+    of its resources. What a task is worth on each device at these prices, and which shares it would take there, is where
+    the networks start from.
+    """
 
     def __init__(self, s: Scenario) -> None:
         super().__init__(s)
         most = lab_sizes()
         self.sizes = Sizes(s.users, s.tasks, s.servers, most.other, most.state, most.features, shared=True)
-        self._typical = _Typical.of(s)
-        self.unit = USUAL_COST / self._typical.cost
-        t = self._typical
-        spreads = [math.log(high / low) for low, high in (s.data_span, s.cycle_span)]
+        told = broadcast(s)
+        own = told.prices.own.mean(1, keepdim=True).expand(1, s.users)  # users differ by their draw alone
+        self.prices = Prices(told.prices.cpu, told.prices.bandwidth, own)
+        self.unit = USUAL_COST / max(told.cost, 1e-12)
+        self._alone = _Alone.of(s)
+        self._eagerness = self._eager()
+        t, spreads = self._alone, [math.log(high / low) for low, high in (s.data_span, s.cycle_span)]
         low, high = s.priority_span
+        parts = (t.delay, t.energy, t.execution, t.transmission)
         self._ward = torch.tensor(
             [
                 *(math.log(n) / 2.5 - 0.5 for n in (s.users, s.tasks, s.servers)),
                 math.log(s.users * s.tasks / s.servers) / 3 - 0.5,
-                *(_scaled(torch.tensor(x / t.cost)).item() for x in (t.delay, t.energy, t.execution, t.transmission)),
+                *(_scaled(torch.tensor(x * self.unit / USUAL_COST)).item() for x in parts),
                 *(x / 3 for x in spreads),
                 (high - low) / (high + low),
             ]
@@ -68,7 +83,7 @@ class LabReading(Reading):
 
     def inputs(self, snapshot: Snapshot) -> Inputs:
         """What all agents see, in units of the ward's usual cost, and what is known of the ward."""
-        s, t, j, k = self.scenario, self._typical, self.scenario.tasks, self.scenario.servers
+        s, t, j, k = self.scenario, self._alone, self.scenario.tasks, self.scenario.servers
         seen = observe(snapshot, s).float()
         D, C, _ = seen[..., : 3 * j].unflatten(-1, (3, j)).unbind(-2)
         power, battery, own = seen[..., 3 * j : 3 * j + OWN_FEATURES].unbind(-1)
@@ -90,7 +105,19 @@ class LabReading(Reading):
             * (s.alpha_T / s.T_max + s.alpha_E / s.E_ref * watt),
         )
         weight = snapshot.weight.float()
-        tasks = torch.stack([weight - 1, *(_scaled(x / t.cost) for x in costs)], -1)
+        worth, suggested = self._at_prices(snapshot)
+        here, away = worth[..., 0], worth[..., 1:].amax(-1)
+        tasks = torch.stack(
+            [
+                weight - 1,
+                *(_scaled(x * self.unit / USUAL_COST) for x in costs),
+                2 * (here - 1 + USUAL_COST),
+                2 * (away - 1 + USUAL_COST),
+                (5 * (here - away)).clamp(-2, 2),
+                *share_features(suggested).unbind(-1),
+            ],
+            -1,
+        )
         u = s.users
         rank = (torch.arange(u, device=seen.device) / u - 0.5).expand(len(seen), u)
         mine = torch.stack([battery - 0.5, rank, (power * s.P_tr[1] / (sum(s.P_tr) / 2)).log()], -1)
@@ -98,7 +125,10 @@ class LabReading(Reading):
         servers = torch.stack(
             [efficiency.log() - middle, cpu.clamp_min(0.01).log(), bandwidth.clamp_min(0.01).log()], -1
         )
-        return Inputs(*(x.transpose(0, 1) for x in (tasks, other, weight, servers)))
+        at_home = torch.stack([costs[0], costs[1].expand_as(C)], -1) * self.unit
+        offered = pad(servers, (0, 0, 1, 0))[:, :, None].expand(-1, -1, j, -1, -1)
+        devices = torch.cat([offered, worth[..., None]], -1)
+        return Inputs(*(x.transpose(0, 1) for x in (tasks, other, weight, devices, suggested, at_home)))
 
     def state(self, snapshot: Snapshot) -> Tensor:
         """ŝ with room for as many servers as there may be."""
@@ -106,6 +136,29 @@ class LabReading(Reading):
         bandwidth, cpu, counts = state.split((k, k, STATE_COUNTS), dim=1)
         room = state.new_zeros(len(state), MOST_SERVERS - k)
         return torch.cat([counts, bandwidth, room, cpu, room], dim=1)
+
+    def _at_prices(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
+        """Each task's worth on each device, (B, U, J, K + 1), and the shares of its best one, (B, U, J, 2), in (0, 1]."""
+        problem = Problem(snapshot, self.scenario)
+        wanted = problem.task_values(self.prices)
+        price = wanted.value / snapshot.weight.to(torch.float64).clamp_min(1e-6)[..., None]
+        worth = 1 - compressed(price * self.unit)
+        where = worth[..., 1:].argmax(-1, keepdim=True)
+        f, band = (wanted.f / problem.F_k[:, None, None]), (wanted.band / problem.B_k[:, None, None])
+        f, band = (x.gather(3, where)[..., 0] * self._eagerness for x in (f, band))
+        stays = worth[..., 0] > worth[..., 1:].amax(-1)
+        cpu = torch.where(stays, wanted.f_own / problem.F_i[..., None], f)
+        return worth.float(), torch.stack([cpu, band], -1).clamp(LEAST_SHARE_OF_ANY, 1.0).float()
+
+    def _eager(self) -> float:
+        """How much more than what prices say is asked of servers: what is over-asked is scaled down, ratios count."""
+        s = self.scenario
+        sample = price_sample(s)
+        problem = Problem(sample, s)
+        wanted = problem.task_values(self.prices)
+        f, band = (wanted.f / problem.F_k[:, None, None]), (wanted.band / problem.B_k[:, None, None])
+        usual = math.exp(float(torch.stack([f, band]).clamp_min(1e-9).log().mean()))
+        return max(EAGERNESS, min(MOST_EAGER, FIRST_SHARE / usual))
 
 
 def lab_sizes() -> Sizes:
@@ -115,7 +168,7 @@ def lab_sizes() -> Sizes:
     )
 
 
-assert SERVER_FEATURES == 3
+assert DEVICE_FEATURES == 4
 
 
 def _scaled(ratio: Tensor) -> Tensor:
@@ -124,34 +177,30 @@ def _scaled(ratio: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Typical:
-    """A mean task of a ward: its cost alone on its own device, by delay and by energy, and on a server, by part."""
+class _Alone:
+    """A mean task of a ward, alone: its cost on its own device, by delay and by energy, and on a server, by part."""
 
     delay: float
     energy: float
     execution: float
     transmission: float
     efficiency: float  # bit/s/Hz of a typical link at a fair share
-    cost: float  # of such tasks, when the best part of them is sent away and all share evenly
 
     @classmethod
-    def of(cls, s: Scenario) -> _Typical:
+    def of(cls, s: Scenario) -> _Alone:
         D, C, power = (sum(x) / 2 for x in (s.data_span, s.cycle_span, s.P_tr))
         far = torch.tensor(s.area / 2, dtype=torch.float64)
         beta = unit_snr_bandwidth(far, torch.tensor(power, dtype=torch.float64), s)
         fair = torch.tensor(s.B_k / max(1.0, s.users * s.tasks / s.servers), dtype=torch.float64)
         efficiency = max(float(mean_rate(fair, beta)) / float(fair), 1e-3)
         late = s.alpha_T / s.T_max
-        delay, energy = late * C / s.F_i, s.alpha_E / s.E_ref * s.k0 * s.F_i**2 * C
-        execution = late * C / s.F_k
-        transmission = (late + s.alpha_E / s.E_ref * power) * D / (s.B_k * efficiency)
-        away = torch.linspace(0, 1, 41, dtype=torch.float64)[:, None]
-        speed = torch.linspace(0.02, 1, 50, dtype=torch.float64)  # of the own CPU, for slow is thrifty
-        at_home = ((1 - away) * s.tasks).clamp_min(1.0)
-        on_server = (away * s.users * s.tasks / s.servers).clamp_min(1.0)
-        local = delay * at_home / speed + energy * (speed / at_home).square()
-        cost = (1 - away) * local + away * (execution + transmission) * on_server
-        return cls(delay, energy, execution, transmission, efficiency, float(cost.min()))
+        return cls(
+            delay=late * C / s.F_i,
+            energy=s.alpha_E / s.E_ref * s.k0 * s.F_i**2 * C,
+            execution=late * C / s.F_k,
+            transmission=(late + s.alpha_E / s.E_ref * power) * D / (s.B_k * efficiency),
+            efficiency=efficiency,
+        )
 
 
 def reading(s: Scenario, shared: bool) -> Reading:

@@ -17,10 +17,10 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
+from iomt_core.nets.inputs import compressed
 from iomt_core.training.reading import Reading
 
 MOST_COST = 2.0  # of a task in what-ifs: beyond, it is just bad
-DEAR = 0.5  # 2.5 times what a task usually costs
 STATE = ("D", "C", "P", "weight", "active", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
 
 
@@ -96,7 +96,7 @@ class Replay:
             if unit == 1:
                 cost = cost.clamp_max(MOST_COST)
             else:
-                others, cost, charged = others * unit, _compressed(cost * unit), _compressed(charged * unit)
+                others, cost, charged = others * unit, compressed(cost * unit), compressed(charged * unit)
             own = torch.diag_embed(charged.transpose(2, 3)).transpose(2, 3)
             offered = (COST_MAX - cost - own).permute(1, 2, 3, 0, 4)
             taken = others.gather(3, choice[..., None]).squeeze(3)  # (N, U, J)
@@ -156,11 +156,6 @@ class LabReplay:
             replay = self.wards[number] = Replay(self._ward(number), self._episodes)
             replay.load(parts[number], len(parts[number]["choice"]))
         self.count = count
-
-
-def _compressed(cost: Tensor) -> Tensor:
-    """Costs of wards in which the wrong device costs a hundredfold: from `DEAR` on by their logarithm, with its slope."""
-    return torch.where(cost.abs() > DEAR, cost.sign() * DEAR * (1 + (cost.abs() / DEAR).clamp_min(1.0).log()), cost)
 
 
 def _snapshot(fields: dict[str, Tensor]) -> Snapshot:

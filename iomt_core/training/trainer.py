@@ -22,7 +22,7 @@ from iomt_core.training.replay import LabReplay, Replay
 from iomt_core.training.settings import Settings
 
 TEMPERATURE_REACHED = 0.7  # part of the run after which the temperature stays
-WARDS = 4  # drawn for each batch of episodes, where networks are for any ward
+WARDS = 4  # drawn for each batch of episodes and for each update, where networks are for any ward
 SLOWEST = 0.03  # of the learning rates at the run's end
 
 
@@ -140,9 +140,11 @@ class Trainer:
         for _ in range(self.settings.updates):
             dice = self._dice("replay", self.updates)
             self.learner.together = self.progress < self.settings.together
-            episodes = self.replay.draw(self.settings.batch, dice, self.settings.credit == "what-if")
+            what_ifs = self.settings.credit == "what-if"
+            parts = [self.replay.draw(self.settings.batch, dice, what_ifs) for _ in range(WARDS if self.lab else 1)]
             self.updates += 1
-            losses = self.learner.update(episodes, self.pace(), self.updates % self.settings.actor_every == 0)
+            actors = self.updates % self.settings.actor_every == 0
+            losses = self.learner.update(*parts, pace=self.pace(), actors=actors)
             for name, loss in losses.items():
                 seen.setdefault(name, []).append(loss)
         return {name: float(torch.stack(values).mean()) for name, values in seen.items()}
