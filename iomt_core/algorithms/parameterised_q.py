@@ -63,54 +63,49 @@ class ParameterisedQ(Agents):
         of_actor, of_q = memory
         asked, states = self.actor(inputs, of_actor)
         asked = strayed(asked, noise, dice, self.sizes.least_share)
-        choice = self.choose(inputs, asked, of_q, noise, dice)
-        return Decision(choice, asked), (states[:, -1], self._remember(inputs, asked, choice, of_q))
+        tokens = self.q.encode(inputs)
+        choice = self.choose(inputs, tokens, asked, of_q, noise, dice)
+        return Decision(choice, asked), (states[:, -1], self._remember(inputs, tokens, asked, choice, of_q))
 
+    @torch.no_grad()
     def choose(
         self,
         inputs: Inputs,
+        tokens: Tensor,
         asked: Tensor,
         past: Tensor,
         noise: Noise | None = None,
         dice: torch.Generator | None = None,
     ) -> Tensor:
-        """Strategies by (17) at the shares `asked`; (U, N, J).
+        """Strategies by (17) at the shares `asked`; (U, N, J). `tokens` are the inputs as `q.encode` has them.
 
         In turn, tasks begin as dealt out over the servers, from each agent's own offset; then each takes what is best
         for the agent, given where the others are.
         """
-        tokens = self.q.encode(inputs)
-        choice = self.dealt(inputs)
+        choice, k = self.dealt(inputs), self.sizes.servers
         if not self.rounds:
             values = self.strategy_values(self.q(tokens, self.q.read(asked, choice, inputs), past), inputs.weight)
-            return _boltzmann(values + MARGIN * functional.one_hot(choice, values.shape[-1]), noise, dice)
+            return _boltzmann(values + MARGIN * functional.one_hot(choice, k + 1), noise, dice)
+        values_of, weights = self.q.in_turn(tokens, asked, past, inputs), self._turned(inputs.weight)
+        server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
+        rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K): servers from each agent's own offset on
+        taken = functional.one_hot(choice, k + 1).to(asked.dtype)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
-            values = self.q.of_task(j, tokens, self.q.read(asked, choice, inputs), past)
-            worth = self._worth(values[:, None], inputs.weight, slice(j, j + 1))[:, :, 0]
-            worth = worth + MARGIN * functional.one_hot(self._turn_of(choice, j) + 1, worth.shape[-1])
-            choice = torch.cat(
-                [choice[..., :j], _boltzmann(worth, noise, dice)[..., None], choice[..., j + 1 :]], dim=-1
-            )
-        return choice
+            own = taken[:, :, j]
+            worth = self._worth_of(j, values_of(j, taken), weights)
+            # The task's turn is at the server with the fewest of the agent's others: agents that know nothing of each
+            # other so fill all servers.
+            crowd = (taken.sum(2) - own)[..., 1:] + rank
+            worth[..., 1:] += MARGIN * (crowd == crowd.amin(-1, keepdim=True))
+            own.zero_().scatter_(-1, _boltzmann(worth, noise, dice)[..., None], 1.0)
+        return taken.argmax(-1)
 
-    def _turn_of(self, choice: Tensor, j: int) -> Tensor:
-        """The server, from 0, that task j is dealt to: that with the fewest of its agent's others, (U, N).
-
-        Of equals the first from the agent's own offset on. So agents that know nothing of each other fill all servers.
-        """
-        u, k = self.sizes.users, self.sizes.servers
-        others = torch.cat([choice[..., :j], choice[..., j + 1 :]], dim=-1)
-        held = functional.one_hot(others, k + 1).sum(2)[..., 1:]  # (U, N, K)
-        server = torch.arange(k, device=choice.device)
-        rank = (server - torch.arange(u, device=choice.device)[:, None]) % k
-        return (held * k + rank[:, None]).argmin(-1)
-
-    def _remember(self, inputs: Inputs, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
+    def _remember(self, inputs: Inputs, tokens: Tensor, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
         """The MPTQ networks' memory after a step: of what was really done."""
         if not self.q.memory.recurrent:
             return past
-        rows = self.q.rows(self.q.encode(inputs), self.q.read(asked, choice, inputs), each(choice[..., None])[..., 0])
+        rows = self.q.rows(tokens, self.q.read(asked, choice, inputs), each(choice[..., None])[..., 0])
         return self.q.memory.advance(rows, past)[:, 0]
 
     # -- losses ------------------------------------------------------------------------------------------------------
@@ -204,8 +199,9 @@ class ParameterisedQ(Agents):
         inputs = episodes.later
         states = self._states(episodes)[:, 1:].flatten(1, 2)
         asked = self._ask(episodes.inputs, episodes.batch)[:, episodes.batch :]
-        choice = self.choose(inputs, asked, states)
-        values = self.q(self.q.encode(inputs), self.q.read(asked, choice, inputs), states)
+        tokens = self.q.encode(inputs)
+        choice = self.choose(inputs, tokens, asked, states)
+        values = self.q(tokens, self.q.read(asked, choice, inputs), states)
         return self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)
 
     # -- values ------------------------------------------------------------------------------------------------------
@@ -215,15 +211,21 @@ class ParameterisedQ(Agents):
 
         `values` (G, P, N, outputs) of all passes; `weight` p (U, N, J). Without columns a task's own value is all there is.
         """
-        return self._worth(values.unflatten(0, (self.sizes.users, self.sizes.tasks)), weight)
-
-    def _worth(self, values: Tensor, weight: Tensor, tasks: slice = slice(None)) -> Tensor:
-        """The same for some tasks, from (U, tasks, P, N, outputs)."""
+        values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
         if self.q.columns:
-            turned = weight[:, :, self._order()[tasks]].transpose(1, 2)[:, :, None]  # (U, J, 1, N, J)
-            return (values * turned).sum(-1).permute(0, 3, 1, 2)
+            return (values * torch.stack(self._turned(weight), 1)).sum(-1).permute(0, 3, 1, 2)
         own = values[:, :, 0].transpose(1, 2) if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4).transpose(1, 2)
         return own * weight[..., None]
+
+    def _worth_of(self, j: int, values: Tensor, weights: list[Tensor]) -> Tensor:
+        """The same of task j from its (U, P, N, outputs) and `_turned` weights; (U, N, K + 1)."""
+        if self.q.columns:
+            return (values * weights[j]).sum(-1).transpose(1, 2).contiguous()
+        return values.diagonal(dim1=1, dim2=3) * weights[j][:, 0, :, :1]
+
+    def _turned(self, weight: Tensor) -> list[Tensor]:
+        """p of the tasks as network j's columns have them, for each j; (U, 1, N, J) each."""
+        return [x[:, None] for x in weight[:, :, self._order()].unbind(2)]
 
     def task_values(self, values: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
         """From values (G, 1, N, outputs) of the passes of `choice` (U, N, J): those regressed on rewards, and each task's.

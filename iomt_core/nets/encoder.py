@@ -60,7 +60,7 @@ def _attend(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], present
     a matmul by a constant, is several times as fast as `scaled_dot_product_attention` on a CPU.
     """
     d = q.shape[-1]
-    heads = _heads(d, q.dtype, q.device)
+    heads = heads_of(d, q.dtype, q.device)
     scores = torch.stack([(q * k) @ heads for k in keys]).mul_(math.sqrt(HEADS / d))
     if present is not None:
         scores = scores.masked_fill(~present.transpose(0, 1)[:, :, None, :, None], -math.inf)
@@ -72,6 +72,6 @@ def _attend(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], present
 
 
 @lru_cache(maxsize=16)
-def _heads(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def heads_of(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Which head each number of a row belongs to, (width, HEADS) of 0 and 1."""
     return torch.eye(HEADS, dtype=dtype, device=device).repeat_interleave(width // HEADS, dim=0)

@@ -84,8 +84,8 @@ class GroupedGRU(nn.Module):
         """One step: `x` (G, P, N, width), the past of all P, `state` (G, N, width) -> new states, (G, P, N, width)."""
         gates = self.from_input(x)
         if self.from_state is None:
-            return self._gated(gates, None, None)
-        return self._gated(gates, self.from_state(state)[:, None], state[:, None])
+            return self.gated(gates, None, None)
+        return self.gated(gates, self.from_state(state)[:, None], state[:, None])
 
     def unroll(self, x: Tensor, state: Tensor) -> Tensor:
         """A whole episode: `x` (G, T, B, width), the state before it (G, B, width) -> (G, T + 1, B, width).
@@ -94,15 +94,16 @@ class GroupedGRU(nn.Module):
         """
         gates = self.from_input(x)
         if self.from_state is None:
-            after = self._gated(gates, None, None)
+            after = self.gated(gates, None, None)
             return torch.cat([state.expand(len(after), -1, -1)[:, None], after], dim=1)
         states = [state]
         for gate in gates.unbind(1):
-            state = self._gated(gate, self.from_state(state), state)
+            state = self.gated(gate, self.from_state(state), state)
             states.append(state)
         return torch.stack(states, dim=1)
 
-    def _gated(self, gates: Tensor, past: Tensor | None, state: Tensor | None) -> Tensor:
+    def gated(self, gates: Tensor, past: Tensor | None, state: Tensor | None) -> Tensor:
+        """The state after `state`, from what the maps made of the input, `gates`, and of it, `past`."""
         d = self.width
         if past is None or state is None:
             update = torch.sigmoid(gates[..., :d])

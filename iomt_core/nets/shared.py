@@ -6,6 +6,7 @@ what it offers and holds. So the same weights serve any number of users, tasks a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -164,9 +165,13 @@ class SharedTaskQ(TaskQ):
         out: Tensor = self.out.part(functional.relu(self.wide(mixed), inplace=True), slice(0, self.sizes.tasks))
         return torch.cat([asked.worth[..., None], asked.others_worth], dim=-1) + REACH * out
 
-    def of_task(self, j: int, tokens: Tensor, asked: Asked, past: Tensor) -> Tensor:
-        """The same for task j alone, of all agents."""
-        assert isinstance(asked, SharedAsked)
+    def in_turn(
+        self, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs | None = None
+    ) -> Callable[[int, Tensor], Tensor]:
+        """As `TaskQ` has it."""
+        return lambda j, taken: self._of_task(j, tokens, self.read(shares, taken.argmax(-1), inputs), past)
+
+    def _of_task(self, j: int, tokens: Tensor, asked: SharedAsked, past: Tensor) -> Tensor:
         u, count = self.sizes.users, self.sizes.tasks
 
         def its(x: Tensor) -> Tensor:

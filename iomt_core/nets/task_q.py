@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
+from iomt_core.nets.in_turn import InTurn
 from iomt_core.nets.inputs import TASK_FEATURES, Inputs, Sizes, in_turn, share_features
 
 WIDTH, HIDDEN = 24, 56
@@ -52,8 +53,8 @@ class TaskQ(nn.Module):
         self.rest = GroupedLinear(g, sizes.other, WIDTH)
         self.first = Encoder(g, WIDTH, HIDDEN)
         self.slot = GroupedLinear(g * self.slots, 2, WIDTH, maps=self.slots)
-        known = (2 + devices) * (j - 1) + 2 * devices if aware else 2 * (j - 1)
-        self.others_asked = GroupedLinear(g, max(1, known), WIDTH)
+        known = max(1, 2 * (j - 1)) + (devices * (j - 1) + 2 * devices if aware else 0)
+        self.others_asked = GroupedLinear(g, known, WIDTH)
         self.second = Encoder(g, WIDTH, HIDDEN)
         self.memory = GroupedGRU(g, WIDTH, recurrent)
         self.third = Encoder(g, WIDTH, HIDDEN)
@@ -80,7 +81,8 @@ class TaskQ(nn.Module):
             taken = functional.one_hot(choice, self.sizes.servers + 1).to(shares.dtype)  # (U, N, J, K + 1)
             loads = (taken[..., None] * shares[..., None, :]).flatten(3)  # what each task puts on each device
             of_others = each(loads.sum(2, keepdim=True) - loads)
-            known = torch.cat([known, beside(taken), of_others], dim=-1)
+            strategies = [beside(taken)] if self.sizes.tasks > 1 else []
+            known = torch.cat([known, *strategies, of_others], dim=-1)
         return Asked(each(asked), known)
 
     # -- passes --------------------------------------------------------------------------------------------------------
@@ -125,17 +127,13 @@ class TaskQ(nn.Module):
         rows = self.rows(tokens, asked)
         return self.values(tokens, rows, self.memory.advance(rows, past), asked)
 
-    def of_task(self, j: int, tokens: Tensor, asked: Asked, past: Tensor) -> Tensor:
-        """The same for task j's networks alone, of all agents: of G groups everywhere the U that are its."""
-        u, count = self.sizes.users, self.sizes.tasks
-
-        def its(x: Tensor) -> Tensor:
-            return x.view(u, count, len(x) // (u * count), *x.shape[1:])[:, j].flatten(0, 1)
-
-        parts = {name: its(p) for name, p in self.named_parameters()}
-        arguments = (its(tokens), Asked(its(asked.own), its(asked.others)), its(past))
-        result: Tensor = functional_call(self, parts, arguments)
-        return result
+    def in_turn(
+        self, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs | None = None
+    ) -> Callable[[int, Tensor], Tensor]:
+        """Values of every pass of one task's networks of all agents, (U, P, N, outputs), as a function of the task and of
+        all tasks' strategies, (U, N, J, K + 1) of 0 and 1."""
+        assert self.aware
+        return InTurn(self, tokens, shares, past)
 
 
 def each(x: Tensor) -> Tensor:

@@ -1,0 +1,42 @@
+"""What one task's networks say in its turn is what all networks at once say of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from iomt_core.environment.counter import world_seeds
+from iomt_core.environment.world import World
+from iomt_core.nets.inputs import Sizes
+from iomt_core.nets.shared import SharedTaskQ
+from iomt_core.nets.task_q import TaskQ
+from iomt_core.scenario import PRESETS
+from iomt_core.training.reading import LabReading, Reading, lab_sizes
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["own", "without memory", "shared"])
+def test_a_turn_is_a_part_of_the_whole(kind: str, tasks: int) -> None:
+    torch.manual_seed(1)
+    s = PRESETS["paper"].changed(users=3, tasks=tasks, servers=2)
+    reading = LabReading(s) if kind == "shared" else Reading(s)
+    sizes: Sizes = reading.sizes
+    if kind == "shared":
+        q: TaskQ = SharedTaskQ(lab_sizes())
+        q.resize(sizes)
+    else:
+        q = TaskQ(sizes, aware=True, recurrent=kind == "own")
+    torch.nn.init.normal_(q.out.weight, std=0.3)
+    world = World(s, world_seeds(4, 0, 6))
+    inputs = reading.inputs(world.snapshot(world.begin(), 0))
+    shares = torch.rand(3, 6, tasks, 2).clamp_min(0.05)
+    past = torch.randn_like(q.memory.start(6)) if kind == "own" else q.memory.start(6)
+    with torch.no_grad():
+        tokens = q.encode(inputs)
+        turns = q.in_turn(tokens, shares, past, inputs)
+        for _ in range(2):
+            choice = torch.randint(0, 3, (3, 6, tasks))
+            whole = q(tokens, q.read(shares, choice, inputs), past).unflatten(0, (3, tasks))
+            taken = torch.nn.functional.one_hot(choice, 3).float()
+            for j in range(tasks):
+                torch.testing.assert_close(turns(j, taken), whole[:, j], rtol=1e-4, atol=1e-5)
