@@ -85,7 +85,7 @@ class ParameterisedQ(Agents):
         choice, k = self.dealt(inputs), self.sizes.servers
         if not self.rounds:
             values = self.strategy_values(self.q(tokens, self.q.read(asked, choice, inputs), past), inputs.weight)
-            return _boltzmann(values + MARGIN * functional.one_hot(choice, k + 1), noise, dice)
+            return _boltzmann(values + self._margin * functional.one_hot(choice, k + 1), noise, dice)
         values_of, weights = self.q.in_turn(tokens, asked, past, inputs), self._turned(inputs.weight)
         server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
         rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K): servers from each agent's own offset on
@@ -97,9 +97,13 @@ class ParameterisedQ(Agents):
             # The task's turn is at the server with the fewest of the agent's others: agents that know nothing of each
             # other so fill all servers.
             crowd = (taken.sum(2) - own)[..., 1:] + rank
-            worth[..., 1:] += MARGIN * (crowd == crowd.amin(-1, keepdim=True))
+            worth[..., 1:] += self._margin * (crowd == crowd.amin(-1, keepdim=True))
             own.zero_().scatter_(-1, _boltzmann(worth, noise, dice)[..., None], 1.0)
         return taken.argmax(-1)
+
+    @property
+    def _margin(self) -> float:
+        return MARGIN if self.sizes.servers > 1 else 0.0  # of one server there is nothing to deal
 
     def _remember(self, inputs: Inputs, tokens: Tensor, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
         """The MPTQ networks' memory after a step: of what was really done."""
