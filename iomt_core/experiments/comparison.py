@@ -14,10 +14,10 @@ from functools import lru_cache
 from threading import Lock
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from iomt_core.experiments.evaluation import Summary
+from iomt_core.paired import Figure, Paired
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import policy as make_policy
@@ -28,8 +28,6 @@ MOST_EPISODES = 50
 # Task values of a chunk of episodes: about a fifth of a second under the slowest policies.
 CHUNK = 40_000
 KEPT = 1000  # chunks: their figures and choices, some kilobytes each
-# A difference smaller than this part of the figures themselves is rounding: tensors of another shape add up otherwise.
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -46,21 +44,6 @@ class Side:
         return self.scenario.digest, self.policy, self.shares
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One of the figures compared: `above` over `below`, sums over an episode, less `less`; SI times `factor` is in `unit`."""
-
-    name: str
-    label: str
-    unit: str
-    factor: float
-    above: str
-    below: str
-    meaning: str
-    better: str  # "lower", "higher" or nothing where neither is
-    less: float = 0.0
-
-
 FIGURES = (
     Figure("mean_delay_s", "Mean delay", "ms", 1e3, "delay", "tasks", "mean task delay, eq. (9)", "lower"),
     Figure("mean_energy_j", "Mean energy", "µJ", 1e6, "energy", "tasks", "mean energy a task costs its user, eq. (10)", "lower"),
@@ -71,74 +54,6 @@ FIGURES = (
     Figure("delay_utility_12", "Delay utility (12)", "", 1.0, "T_all", "steps", "T_all of eq. (12), mean over steps", "higher"),
     Figure("energy_utility_13", "Energy utility (13)", "", 1.0, "E_all", "steps", "E_all of eq. (13), mean over steps", "higher"),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Paired:
-    """One figure on both sides, an entry an episode, in SI; episodes in which it is undefined on a side are left out."""
-
-    figure: Figure
-    a: tuple[float, ...]
-    b: tuple[float, ...]
-
-    @property
-    def mean_a(self) -> float:
-        """Mean over episodes of A."""
-        return _mean(self.a)
-
-    @property
-    def mean_b(self) -> float:
-        """Mean over episodes of B."""
-        return _mean(self.b)
-
-    @property
-    def differences(self) -> list[float]:
-        """B - A of each episode."""
-        return [y - x for x, y in zip(self.a, self.b, strict=True)]
-
-    @property
-    def difference(self) -> float:
-        """Mean of B - A."""
-        return _mean(self.differences)
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the mean difference (Student, paired); nothing where there are fewer than two episodes."""
-        found = self.differences
-        if len(found) < 2:
-            return None
-        half = float(stats.t.ppf(0.975, len(found) - 1) * stats.sem(found))
-        return self.difference - half, self.difference + half
-
-    @property
-    def relative(self) -> float | None:
-        """Mean difference as part of A's mean; nothing where that is 0."""
-        return None if self._nothing(self.mean_a) else self.difference / abs(self.mean_a)
-
-    @property
-    def relative_interval(self) -> tuple[float, float] | None:
-        """The interval as part of A's mean, which is taken as fixed."""
-        if self.interval is None or self._nothing(self.mean_a):
-            return None
-        return self.interval[0] / abs(self.mean_a), self.interval[1] / abs(self.mean_a)
-
-    @property
-    def same(self) -> bool:
-        """Whether A and B are equal in every episode, but for rounding."""
-        return all(self._nothing(x) for x in self.differences)
-
-    @property
-    def excludes_zero(self) -> bool | None:
-        """Whether the interval leaves 0 out; nothing where there is none."""
-        if self.interval is None:
-            return None
-        low, high = self.interval
-        return not self.same and (low > 0 or high < 0)
-
-    def _nothing(self, value: float) -> bool:
-        scale = max((abs(x) for x in (*self.a, *self.b)), default=0.0)
-        # A gap is a ratio less 1: it is as exact as the ratio.
-        return abs(value) <= ROUNDING * max(scale, self.figure.less)
 
 
 @dataclass(frozen=True)
@@ -315,7 +230,3 @@ def _paired(figure: Figure, a: dict[str, list[float]], b: dict[str, list[float]]
     ]
     pairs = [(x, y) for x, y in zip(*values, strict=True) if math.isfinite(x) and math.isfinite(y)]
     return Paired(figure, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
