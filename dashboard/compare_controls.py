@@ -28,9 +28,11 @@ def ward_words(s: Scenario) -> str:
 
 def head(lab: Lab, state: Compare) -> None:
     """Title and what can be done with the sides as a whole."""
-    title, actions = st.columns([4, 5], vertical_alignment="bottom")
-    title.subheader("A beside B, on the same episodes", anchor=False)
-    with actions.container(horizontal=True, horizontal_alignment="right", vertical_alignment="bottom"):
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+        st.subheader("A beside B, on the same episodes", anchor=False, width="content")
+        actions = st.container(horizontal=True, vertical_alignment="bottom", width="content")
+    with actions:
+        _episodes(lab, state)
         st.button(
             "Pin as A", icon=":material/push_pin:", on_click=lambda: state.pin(lab, side_b(lab)),
             help="Makes the sidebar's ward and policy side A; then change something and see the difference.",
@@ -42,18 +44,15 @@ def head(lab: Lab, state: Compare) -> None:
 
 
 def sides(lab: Lab, state: Compare) -> None:
-    """Ward, policy and shares of A and of B, and the number of episodes."""
-    left, right, last = st.columns([4, 4, 2])
-    with left.container(border=True, height="stretch"):
+    """Ward, policy and shares of A and of B, one row a side."""
+    with st.container(border=True):
         _side_a(lab, state)
-    with right.container(border=True, height="stretch"):
         _side_b(lab)
-    with last.container(border=True, height="stretch"):
-        _episodes(lab, state)
 
 
 def _side_a(lab: Lab, state: Compare) -> None:
     a = state.side_a(lab)
+    columns = st.columns([3, 3, 2])
     sources = {SAME: "the same ward as B"}
     if lab.pinned is not None:
         sources[PINNED] = f"pinned: {lab.pinned.scenario.name}"
@@ -66,7 +65,7 @@ def _side_a(lab: Lab, state: Compare) -> None:
             state.policy, state.shares = policy, shares
 
     _put("compare_ward", state.source)
-    st.selectbox(
+    columns[0].selectbox(
         "**A**: ward", list(sources), key="compare_ward", on_change=take_ward, format_func=lambda name: sources[name],
         help="The same ward as B compares two policies. The pinned one is what **Pin** remembered, here or on Explore.\n\n"
         + "\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
@@ -75,29 +74,33 @@ def _side_a(lab: Lab, state: Compare) -> None:
     def take() -> None:
         state.set_a(lab, st.session_state["compare_policy_a"], st.session_state["compare_shares_a"])
 
-    _policy("a", a.policy, a.shares, take)
-    st.caption(ward_words(a.scenario))
+    _policy("a", a.policy, a.shares, take, columns[1:])
+    words = ward_words(a.scenario)
+    if state.source == PINNED and lab.pinned is not None and lab.pinned.seed != lab.seed:
+        words += f". Pinned at episode seed {lab.pinned.seed}; here it plays the sidebar's, {lab.seed}"
+    st.caption(f"A is {words}.")
 
 
 def _side_b(lab: Lab) -> None:
     b = side_b(lab)
+    columns = st.columns([3, 3, 2])
 
     def take() -> None:
         lab.policy = st.session_state["compare_policy_b"]
         lab.shares = st.session_state["compare_shares_b"]
 
     _put("compare_ward_b", "the sidebar's ward")
-    st.selectbox(
+    columns[0].selectbox(
         "**B**: ward", ["the sidebar's ward"], key="compare_ward_b", disabled=True,
         help="B is always what the sidebar describes: change it there.",
     )  # fmt: skip
-    _policy("b", b.policy, b.shares, take)
-    st.caption(ward_words(b.scenario))
+    _policy("b", b.policy, b.shares, take, columns[1:])
+    st.caption(f"B is {ward_words(b.scenario)}.")
 
 
-def _policy(side: str, policy: str, shares: str, take: Any) -> None:
+def _policy(side: str, policy: str, shares: str, take: Any, columns: Any) -> None:
     known = catalogue()
-    left, right = st.columns([3, 2])
+    left, right = columns
     _put(f"compare_policy_{side}", policy)
     left.selectbox(
         f"**{side.upper()}**: policy", list(known), key=f"compare_policy_{side}", on_change=take,
@@ -118,13 +121,10 @@ def _episodes(lab: Lab, state: Compare) -> None:
 
     _put("compare_episodes", state.episodes)
     st.number_input(
-        "Episodes", 1, MOST_EPISODES, key="compare_episodes", on_change=take, step=1,
+        "Episodes", 1, MOST_EPISODES, key="compare_episodes", on_change=take, step=1, width=130,
         help="Both sides play these episodes of the sidebar's episode seed. More of them make the intervals narrower; one gives "
         "no interval.",
     )  # fmt: skip
-    st.caption(f"Episodes 1 to {state.episodes} of episode seed {lab.seed}, on both sides.")
-    if state.source == PINNED and lab.pinned is not None and lab.pinned.seed != lab.seed:
-        st.caption(f"A was pinned at episode seed {lab.pinned.seed}; here it plays the sidebar's.")
 
 
 def _put(key: str, value: Any) -> None:

@@ -6,7 +6,9 @@ export default function (component) {
   const { data, parentElement } = component;
   const root = parentElement.querySelector(".drawing");
   root.replaceChildren();
-  const row = 36, left = 160, width = 940, right = 240, top = 16, bottom = 50, height = top + row * data.rows.length + bottom;
+  // Text keeps its size: the drawing is as wide as its place, and on a narrow one the numbers go below the names.
+  const width = Math.max(420, root.clientWidth), narrow = width < 560, row = narrow ? 48 : 36, left = narrow ? 176 : 140, right = narrow ? 12 : 200;
+  const top = 16, bottom = 50, height = top + row * data.rows.length + bottom;
   const inside = (value) => Math.min(data.high, Math.max(data.low, value));
   const x = (value) => left + ((width - left - right) * (inside(value) - data.low)) / (data.high - data.low);
   const svg = make(root, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": data.text });
@@ -14,11 +16,12 @@ export default function (component) {
     make(svg, "line", { class: tick ? "grid" : "zero", x1: x(tick), x2: x(tick), y1: top - 8, y2: height - bottom + 4 });
     make(svg, "text", { class: "tick", x: x(tick), y: height - bottom + 20, "text-anchor": "middle" }, tick > 0 ? `+${tick}` : tick);
   });
-  make(svg, "text", { class: "tick", x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, data.axis);
+  make(svg, "text", { class: "tick", x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, narrow ? data.axis_short : data.axis);
   data.rows.forEach((entry, n) => {
-    const y = top + n * row + row / 2 - 4;
+    const y = top + n * row + row / 2 - (narrow ? 10 : 4);
     make(svg, "text", { class: "label", x: left - 12, y: y + 5, "text-anchor": "end" }, entry.label);
-    make(svg, "text", { class: "value", x: width - right + 14, y: y + 5 }, entry.text);
+    make(svg, "text", { class: narrow ? "value tick" : "value", y: narrow ? y + 22 : y + 5, x: narrow ? left - 12 : width - right + 14,
+      "text-anchor": narrow ? "end" : "start" }, entry.text);
     if (entry.at === null) return;
     const group = make(svg, "g", { class: `change ${entry.kind}` });
     make(group, "title", {}, `${entry.label}: ${entry.text}`);

@@ -58,7 +58,8 @@ def forest(pairs: Sequence[Paired]) -> dict[str, Any]:
         "high": high,
         "ticks": marks,
         "verdicts": {kind: VERDICTS[kind] for kind in VERDICTS if any(row["kind"] == kind for row in rows)},
-        "axis": "change from A to B (% of A's mean), mean and 95 % interval over episodes",
+        "axis": "change from A to B (% of A's mean), with 95 % interval",
+        "axis_short": "change (% of A's mean)",
         "text": f"Relative change of every figure from A to B: {words}.",
     }
 

@@ -45,11 +45,11 @@ def results() -> None:
         except ScenarioError as error:
             st.info(str(error))
     views.ended(found)
-    left, right = st.columns([5, 3])
-    with left:
-        views.figures(found)
-    with right:
-        views.parameters(a, b, shared)
+    with st.container(horizontal=True, gap="medium"):
+        with st.container():
+            views.figures(found)
+        with st.container(width=380):
+            views.parameters(a, b, shared)
     decisions.maps(lab, here, sides, records, shared.comparable)
     decisions.picked_words(lab, records)
     decisions.tabs(lab, here, sides, records, shared, lambda: views.episodes(found))
