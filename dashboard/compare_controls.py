@@ -66,7 +66,7 @@ def _side_a(lab: Lab, state: Compare) -> None:
 
     _put("compare_ward", state.source)
     columns[0].selectbox(
-        "**A**: ward", list(sources), key="compare_ward", on_change=take_ward, format_func=lambda name: sources[name],
+        "A: ward", list(sources), key="compare_ward", on_change=take_ward, format_func=lambda name: sources[name],
         help="The same ward as B compares two policies. The pinned one is what **Pin** remembered, here or on Explore.\n\n"
         + "\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
@@ -91,7 +91,7 @@ def _side_b(lab: Lab) -> None:
 
     _put("compare_ward_b", "the sidebar's ward")
     columns[0].selectbox(
-        "**B**: ward", ["the sidebar's ward"], key="compare_ward_b", disabled=True,
+        "B: ward", ["the sidebar's ward"], key="compare_ward_b", disabled=True,
         help="B is always what the sidebar describes: change it there.",
     )  # fmt: skip
     _policy("b", b.policy, b.shares, take, columns[1:])
@@ -103,13 +103,13 @@ def _policy(side: str, policy: str, shares: str, take: Any, columns: Any) -> Non
     left, right = columns
     _put(f"compare_policy_{side}", policy)
     left.selectbox(
-        f"**{side.upper()}**: policy", list(known), key=f"compare_policy_{side}", on_change=take,
+        f"{side.upper()}: policy", list(known), key=f"compare_policy_{side}", on_change=take,
         format_func=lambda name: known[name].label,
         help="\n\n".join(f"**{p.label}**: {p.summary}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     _put(f"compare_shares_{side}", shares)
     right.selectbox(
-        f"**{side.upper()}**: shares", SHARES, key=f"compare_shares_{side}", on_change=take,
+        f"{side.upper()}: shares", SHARES, key=f"compare_shares_{side}", on_change=take,
         format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
     )  # fmt: skip
 

@@ -64,6 +64,22 @@ def maps(lab: Lab, state: Compare, sides: tuple[Side, Side], records: tuple[Reco
     ward_players(shown, step, lab.picked, picked, stepped, "compare_maps")
 
 
+def shown_episode(state: Compare, done: int) -> None:
+    """Which of the episodes the maps and tables below show."""
+
+    def take() -> None:
+        state.shown = int(st.session_state["compare_shown"])
+
+    if st.session_state.get("compare_shown") != state.shown:
+        st.session_state["compare_shown"] = state.shown
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+        st.markdown("**One episode, step by step**", width="content")
+        st.number_input(
+            "Episode shown", 1, done, key="compare_shown", on_change=take, step=1, width=150,
+            help="The maps, the tables of decisions and the selected task are of this episode; the figures above are of all.",
+        )  # fmt: skip
+
+
 def pick(lab: Lab, point: Any) -> None:
     """Selects a task, and goes to its step."""
     lab.picked = (int(point[0]), int(point[1]), int(point[2]))

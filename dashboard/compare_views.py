@@ -52,7 +52,9 @@ def _advance(
             with slot.container(horizontal=True, vertical_alignment="center"):
                 bar = st.progress(share)
                 st.button("Cancel", on_click=_stop, args=(state, wanted), icon=":material/stop:", key="compare_cancel")
-        bar.progress(share, f"Playing {state.episodes} episodes of A and of B: {share:.0%}, about {left:.0f} s left")
+        bar.progress(
+            share, f"Playing {state.episodes} episodes of A and of B: {100 * share:.0f} %, about {left:.0f} s left"
+        )
     slot.empty()
 
 
@@ -88,11 +90,10 @@ def _decisions(found: Comparison, pairing: Pairing) -> str:
         return "Decisions cannot be compared one to one: the two wards do not have the same tasks."
     if not found.changed:
         return f"All {found.compared} decisions are the same."
-    share = found.changed / found.compared
-    between = found.changed - found.moved
+    share, between = 100 * found.changed / found.compared, found.changed - found.moved
     return (
-        f"**{share:.1%} of the decisions changed** ({found.changed} of {found.compared}): {found.moved} between own device and "
-        f"a server, {between} from one server to another."
+        f"**{share:.3g} % of the decisions changed** ({found.changed} of {found.compared}): {found.moved} between own device "
+        f"and a server, {between} from one server to another."
     )
 
 

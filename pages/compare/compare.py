@@ -50,6 +50,7 @@ def results() -> None:
             views.figures(found)
         with st.container(width=380):
             views.parameters(a, b, shared)
+    decisions.shown_episode(here, done)
     decisions.maps(lab, here, sides, records, shared.comparable)
     decisions.picked_words(lab, records)
     decisions.tabs(lab, here, sides, records, shared, lambda: views.episodes(found))
