@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.compare_state import PINNED, SAME, Compare, side_b
 from dashboard.controls import SHARE_LABELS
 from dashboard.lab import Lab
+from dashboard.text import plain
 from iomt_core.experiments.comparison import MOST_EPISODES
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario
@@ -23,7 +24,7 @@ def ward_words(s: Scenario) -> str:
     """A ward in a few words."""
     counts = ((s.users, "user"), (s.tasks, "task"), (s.servers, "server"), (s.T, "step"))
     users, tasks, servers, steps = (f"{n} {word}{'s' * (n > 1)}" for n, word in counts)
-    return f"{s.name}: {users} × {tasks}, {servers}, {steps}"
+    return f"{plain(s.name)}: {users} × {tasks}, {servers}, {steps}"
 
 
 def head(lab: Lab, state: Compare) -> None:
@@ -100,11 +101,13 @@ def _side_b(lab: Lab) -> None:
 
 def _policy(side: str, policy: str, shares: str, take: Any, columns: Any) -> None:
     known = catalogue()
+    labels = {name: p.label for name, p in known.items()}
+    labels.setdefault(policy, f"{policy} (gone)")  # a run may be deleted meanwhile
     left, right = columns
     _put(f"compare_policy_{side}", policy)
     left.selectbox(
-        f"{side.upper()}: policy", list(known), key=f"compare_policy_{side}", on_change=take,
-        format_func=lambda name: known[name].label,
+        f"{side.upper()}: policy", list(labels), key=f"compare_policy_{side}", on_change=take,
+        format_func=lambda name: labels[name],
         help="\n\n".join(f"**{p.label}**: {p.summary}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     _put(f"compare_shares_{side}", shares)

@@ -12,6 +12,7 @@ from dashboard.compare_state import Compare
 from dashboard.compare_views import PLOT
 from dashboard.drawings import ward_players
 from dashboard.lab import Lab
+from dashboard.text import plain
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.forest import flow_map
 from iomt_core.charts.style import device_name
@@ -210,7 +211,7 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
     try:
         answer = why(record, side.policy, side.shares, *point, episode=number)
     except ScenarioError as error:
-        st.info(f"{name}: {error}")
+        st.info(plain(f"{name}: {error}"))
         return
     frame = answer.alternatives
     best = frame.iloc[int(frame["ward_change"].to_numpy().argmin())]

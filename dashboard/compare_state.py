@@ -84,6 +84,14 @@ def usable(side: Side) -> tuple[Side, list[str]]:
     return side, []
 
 
+def linkable(lab: Lab) -> Lab:
+    """The lab with step and selection that B's ward has, for a link names them for the ward it describes: A may have more."""
+    s, picked = lab.scenario, lab.picked
+    if picked is not None and not (picked[0] <= s.T and picked[1] <= s.users and picked[2] <= s.tasks):
+        picked = None
+    return replace(lab, step=min(lab.step, s.T), picked=picked)
+
+
 def state(lab: Lab) -> Compare:
     """This session's state; at the page's first run what the link says, and A is what was pinned since."""
     if KEY not in st.session_state:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard.compare_state import Compare
 from dashboard.drawings import forest
+from dashboard.text import plain
 from iomt_core.charts import forest as forest_charts
 from iomt_core.experiments.comparison import Comparison, Side, advance, finished
 from iomt_core.experiments.differences import Pairing, differences
@@ -75,7 +76,8 @@ def answer(found: Comparison, pairing: Pairing) -> None:
         words = "**A costs nothing**, so there is no relative change"
     else:
         more = "more" if cost.difference > 0 else "less"
-        words = f"**B costs {100 * abs(cost.relative):.3g} % {more} than A**"
+        words = f"B costs {100 * abs(cost.relative):.3g} % {more} than A"
+        words = f"**{words}**" if cost.excludes_zero else words
         if cost.relative_interval is None:
             words += " in this one episode; one episode gives no interval"
         else:
@@ -99,20 +101,23 @@ def _decisions(found: Comparison, pairing: Pairing) -> str:
 
 def ended(found: Comparison) -> None:
     """A warning where batteries ended episodes: the sides then did not play the same steps."""
-    for name, count in zip("AB", found.ended, strict=True):
+    for name, side, count, steps in zip("AB", (found.a, found.b), found.ended, found.steps, strict=True):
         if count:
             st.warning(
-                f"{name}: an empty battery (C5) ended {count} of {found.episodes} episodes before their last step or in it; its "
-                "figures are of the steps played.",
+                f"{name}: an empty battery (C5) ended {count} of {found.episodes} episodes. The figures are of the steps played, "
+                f"{steps:.3g} of {side.scenario.T} on average.",
                 icon=":material/battery_alert:",
             )
 
 
 def parameters(a: Side, b: Side, pairing: Pairing) -> None:
     """What differs between the sides, only that, and what their episodes share."""
-    rows = [(d.label + " ᴬ" * d.assumption, d.symbol, d.a, d.b) for d in differences(a.scenario, b.scenario)]
+    rows = [
+        (d.label + " ᴬ" * d.assumption, plain(d.symbol), plain(d.a), plain(d.b))
+        for d in differences(a.scenario, b.scenario)
+    ]
     if a.policy != b.policy:
-        rows.insert(0, ("Policy", "", entry(a.policy).label, entry(b.policy).label))
+        rows.insert(0, ("Policy", "", plain(entry(a.policy).label), plain(entry(b.policy).label)))
     if a.shares != b.shares:
         rows.insert(0, ("Shares", "", a.shares, b.shares))
     st.markdown("**What differs**")
@@ -128,13 +133,16 @@ def parameters(a: Side, b: Side, pairing: Pairing) -> None:
 
 
 def figures(found: Comparison) -> None:
-    """The forest plot, and the same in numbers."""
+    """The forest plot."""
     st.markdown("**Change from A to B**")
     forest(forest_charts.forest(found.figures))
     if found.episodes == 1:
         st.caption("One episode gives no interval: take two or more.")
-    with st.expander("In numbers", key="compare_numbers", on_change="rerun") as box:
-        pass
+
+
+def numbers(found: Comparison) -> None:
+    """The same in numbers."""
+    box = st.expander("All figures in numbers", key="compare_numbers", on_change="rerun")
     if box.open:
         with box:
             _numbers(found)
@@ -150,7 +158,7 @@ def _numbers(found: Comparison) -> None:
         "Means over episodes; B - A with its 95 % interval (Student) over the paired differences, episode by episode; the "
         "change in % is of A's mean, taken as fixed. pp: percentage points. Each interval is 95 % by itself, not all at once."
     )
-    _download("Download (CSV)", table, f"{found.a.scenario.name}-{found.b.scenario.name}-figures.csv")
+    _download("Download (CSV)", table, "comparison-figures.csv")
 
 
 def figure_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
@@ -207,4 +215,4 @@ def episodes(found: Comparison) -> None:
                 columns[f"{each.figure.label} {side}{unit}"] = [x * each.figure.factor for x in values]  # type: ignore[assignment]
     table = pd.DataFrame(columns)
     st.dataframe(table, hide_index=True, alt="All figures of every episode", height=min(360, 38 + 35 * len(table)))
-    _download("Download all episodes (CSV)", table, "episodes.csv")
+    _download("Download all episodes (CSV)", table, "comparison-episodes.csv")

@@ -69,6 +69,7 @@ class Comparison:
     changed: int  # of these, decided otherwise
     moved: int  # of these, from a user's own device to a server or back
     ended: tuple[int, int]  # episodes that an empty battery ended (C5)
+    steps: tuple[float, float]  # mean number of steps played in an episode
 
     def figure(self, name: str) -> Paired:
         """The figure of this name."""
@@ -170,10 +171,10 @@ def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
         other = both & (left != right)
         compared, changed = compared + int(both.sum()), changed + int(other.sum())
         moved += int((other & ((left == 0) | (right == 0))).sum())
-    ended = tuple(int(sum(side["ended"])) for side in sums)
-    return Comparison(
-        a, b, seed, episodes, tuple(_paired(f, *sums) for f in FIGURES), compared, changed, moved, (ended[0], ended[1])
-    )
+    ended = int(sum(sums[0]["ended"])), int(sum(sums[1]["ended"]))
+    steps = math.fsum(sums[0]["steps"]) / episodes, math.fsum(sums[1]["steps"]) / episodes
+    figures = tuple(_paired(f, *sums) for f in FIGURES)
+    return Comparison(a, b, seed, episodes, figures, compared, changed, moved, ended, steps)
 
 
 def episode(side: Side, seed: int, number: int) -> Record:

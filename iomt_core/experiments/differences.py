@@ -13,6 +13,7 @@ from iomt_core.scenario import Meta, Scenario, metadata
 
 # Parameters that say how large tasks are, and how much they weigh.
 SIZES = ("D", "C", "P", "kinds")
+NESTED = {"kinds": "Task kinds", "workload": "Own workload", "places": "Own places"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def differences(a: Scenario, b: Scenario) -> list[Difference]:
     return [
         Difference(
             name,
-            meta.label or name,
+            meta.label or NESTED.get(name, name),
             meta.symbol,
             shown(getattr(a, name), meta),
             shown(getattr(b, name), meta),

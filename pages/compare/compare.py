@@ -7,9 +7,10 @@ import streamlit as st
 from dashboard import compare_controls as controls
 from dashboard import compare_decisions as decisions
 from dashboard import compare_views as views
-from dashboard.compare_state import side_b, state, usable
+from dashboard.compare_state import linkable, side_b, state, usable
 from dashboard.controls import sidebar
 from dashboard.lab import current, keep_link
+from dashboard.text import plain
 from iomt_core.experiments.comparison import compare, episode
 from iomt_core.experiments.differences import pairing
 from iomt_core.scenario import ScenarioError
@@ -19,13 +20,13 @@ lab = current()
 here = state(lab)
 sidebar(lab)
 for problem in lab.problems:
-    st.error(f"{problem} The page goes on with the last good values.", icon=":material/error:")
+    st.error(f"{plain(problem)} The page goes on with the last good values.", icon=":material/error:")
 controls.head(lab, here)
 controls.sides(lab, here)
 (a, unable_a), (b, unable_b) = usable(here.side_a(lab)), usable(side_b(lab))
 for name, reasons in (("A", unable_a), ("B", unable_b)):
     for reason in reasons:
-        st.warning(f"{name}: {reason} Shown in its place: {entry('optimum').label}.", icon=":material/warning:")
+        st.warning(f"{name}: {plain(reason)} Shown in its place: {entry('optimum').label}.", icon=":material/warning:")
 done = views.play(here, a, b, lab.seed)
 
 
@@ -41,15 +42,16 @@ def results() -> None:
     with actions.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
         try:
             st.write("This address restores both sides, seed, episodes, step and selection:")
-            st.code(keep_link(lab, "compare", here.entries(lab)), language=None, wrap_lines=True)
+            st.code(keep_link(linkable(lab), "compare", here.entries(lab)), language=None, wrap_lines=True)
         except ScenarioError as error:
-            st.info(str(error))
+            st.info(plain(str(error)))
     views.ended(found)
     with st.container(horizontal=True, gap="medium"):
         with st.container():
             views.figures(found)
         with st.container(width=380):
             views.parameters(a, b, shared)
+    views.numbers(found)
     decisions.shown_episode(here, done)
     decisions.maps(lab, here, sides, records, shared.comparable)
     decisions.picked_words(lab, records)
