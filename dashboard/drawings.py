@@ -1,4 +1,4 @@
-"""Drawings that answer at once: the ward's player and two bar charts, as small SVG components.
+"""Drawings that answer at once: the ward's player, two bar charts and a forest plot, as small SVG components.
 
 A Plotly figure costs about 100 ms to build and draw anew and 1.3 s to load; what a slider must redraw is drawn here
 instead. What they show comes ready from `iomt_core.charts`.
@@ -6,7 +6,7 @@ instead. What they show comes ready from `iomt_core.charts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def _component(name: str, root: str, css: str) -> Any:
 
 _player = _component("ward_player", "ward", "ward_player.css")
 _policies = _component("policy_bars", "drawing", "drawings.css")
+_forest = _component("forest", "drawing", "drawings.css")
 _delays = _component("delay_bars", "drawing", "drawings.css")
 
 
@@ -33,10 +34,27 @@ def ward_player(
     text: str,
     on_picked: Callable[[], None],
     on_step: Callable[[], None],
+    key: str = "ward",
 ) -> None:
-    """Shows the map. `on_picked` and `on_step` run before the rerun; the values stand in session state under "ward"."""
-    data = {"frames": frames, "step": step, "picked": list(picked) if picked else None, "text": text}
-    _player(key="ward", data=data, on_picked_change=on_picked, on_step_change=on_step)
+    """Shows the map. `on_picked` and `on_step` run before the rerun; the values stand in session state under `key`."""
+    ward_players([("", frames, text)], step, picked, on_picked, on_step, key)
+
+
+def ward_players(
+    maps: Sequence[tuple[str, dict[str, Any], str]],
+    step: int,
+    picked: tuple[int, int, int] | None,
+    on_picked: Callable[[], None],
+    on_step: Callable[[], None],
+    key: str,
+) -> None:
+    """Several maps side by side that step together: title, frames and text of each. Otherwise as `ward_player`."""
+    data = {
+        "maps": [{"title": title, "frames": frames, "text": text} for title, frames, text in maps],
+        "step": step,
+        "picked": list(picked) if picked else None,
+    }
+    _player(key=key, data=data, on_picked_change=on_picked, on_step_change=on_step)
 
 
 def policy_bars(data: dict[str, Any]) -> None:
@@ -47,3 +65,8 @@ def policy_bars(data: dict[str, Any]) -> None:
 def delay_bars(data: dict[str, Any], on_picked: Callable[[], None]) -> None:
     """Shows what `iomt_core.charts.tasks.delay_bars` made; the task picked stands in session state under "delays"."""
     _delays(key="delays", data=data, on_picked_change=on_picked)
+
+
+def forest(data: dict[str, Any]) -> None:
+    """Shows what `iomt_core.charts.forest.forest` made."""
+    _forest(key="forest", data=data)

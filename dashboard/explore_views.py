@@ -9,16 +9,18 @@ import streamlit as st
 
 from dashboard.drawings import delay_bars, policy_bars, ward_player
 from dashboard.lab import Lab
+from dashboard.text import plain
 from iomt_core.charts import comparison
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.devices import price_bars, utilisation
 from iomt_core.charts.fading import fading
 from iomt_core.charts.style import device_name
 from iomt_core.charts.ward_map import ward_frames, ward_text
+from iomt_core.experiments.differences import differences
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Shares
 from iomt_core.policies.registry import POLICIES
-from iomt_core.scenario import Scenario, ScenarioError, metadata
+from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import Why, play, why
 from iomt_core.twin.record import COLUMNS, Record
@@ -81,7 +83,7 @@ def headline(lab: Lab, now: dict[str, Any]) -> None:
             delta_arrow="off" if delta and delta.startswith("±") else "auto",
         )  # fmt: skip
     if p is not None:
-        changes = _differences(p.scenario, lab.scenario)
+        changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, lab.scenario)]
         if (p.policy, p.shares) != (lab.shown_policy, lab.shares):
             changes.insert(0, f"policy {entry(p.policy).label} → {entry(lab.shown_policy).label}")
         if p.seed != lab.seed:
@@ -91,25 +93,6 @@ def headline(lab: Lab, now: dict[str, Any]) -> None:
 
 def _figure(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3g}"
-
-
-def _differences(a: Scenario, b: Scenario) -> list[str]:
-    found = []
-    for name, meta in metadata().items():
-        old, new = getattr(a, name), getattr(b, name)
-        if old == new or name == "name":
-            continue
-        if meta.group == "file" or old is None or new is None:
-            found.append(f"{name} differs")
-        else:
-            found.append(f"{meta.label} {_shown(old, meta)} → {_shown(new, meta)}")
-    return found
-
-
-def _shown(value: Any, meta: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return " to ".join(meta.show(x) for x in value) if isinstance(value, tuple) else str(meta.show(value))
 
 
 def warnings(lab: Lab, shown: Record) -> None:

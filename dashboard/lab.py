@@ -11,14 +11,14 @@ import streamlit as st
 
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
-from iomt_core.scenario_files import from_query, to_query
+from iomt_core.scenario_files import LONGEST_LINK, from_query, to_query
 from iomt_core.training.catalogue import entry
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
 
 VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")
 PAGE_VIEW = "v_"  # what a page adds to a link begins so
-LONGEST_VIEW = 400  # characters of such an entry
+LONGEST_VIEW = LONGEST_LINK  # characters of such an entry: it may describe a second scenario
 Point = tuple[int, int, int]  # step, user, task, from 1
 
 

@@ -1,5 +1,5 @@
-// The ward's player: draws one step of an episode and plays the rest without asking the server.
-// `data` comes from iomt_core/charts/ward_map.py.
+// The ward's player: draws one step of an episode and plays the rest without asking the server. With more than one map they
+// stand side by side and step together. `data.maps[n].frames` comes from iomt_core/charts/ward_map.py.
 const SIZE = 1000, MARGIN = 60, SPEEDS = [["slow", 1400], ["normal", 700], ["fast", 200]];
 
 // A device is told apart by shape as well as colour: own device round, servers by polygons.
@@ -15,7 +15,15 @@ function shape(k, x, y, r) {
 }
 
 function drawStep(view) {
-  const { data, at, svg, picked } = view;
+  view.maps.forEach((map) => drawMap(view, map, Math.min(view.at, map.data.steps.length - 1)));
+  const steps = view.longest.steps;
+  view.range.value = view.at;
+  view.now.textContent = `step ${steps[view.at]} of ${steps[steps.length - 1]}`;
+  view.play.textContent = view.timer ? "❚❚ pause" : "▶ play";
+}
+
+function drawMap(view, map, at) {
+  const { data, svg } = map, picked = view.picked;
   const scale = (SIZE - 2 * MARGIN) / data.area;
   const place = ([x, y]) => [MARGIN + x * scale, SIZE - MARGIN - y * scale];
   const users = data.users_xy[data.users_xy.length > 1 ? at : 0], choice = data.choice[at], step = data.steps[at];
@@ -51,24 +59,23 @@ function drawStep(view) {
       if (k < 0) return;
       const angle = (2 * Math.PI * j) / choice[i].length, x = ux + ring * Math.sin(angle), y = uy - ring * Math.cos(angle);
       const points = shape(k, x, y, r);
+      const other = data.changed ? data.changed[at][i][j] : -1;
       const mine = picked && picked[0] === step && picked[1] === i + 1 && picked[2] === j + 1;
       const kind = data.kind ? ` (${data.kinds[data.kind[at][i][j]]})` : "";
       const label = `user ${i + 1}, task ${j + 1}${kind}, priority ${data.priority[at][i][j]}, on ${data.names[k]}: ` +
-        `${data.delay_ms[at][i][j]} ms, cost ${data.cost[at][i][j]}`;
+        `${data.delay_ms[at][i][j]} ms, cost ${data.cost[at][i][j]}` + (other >= 0 ? `; decided otherwise: ${data.other_names[other]} in ${data.other}` : "");
       const task = make(svg, points ? "polygon" : "circle", {
-        class: mine ? "task picked" : "task", fill: data.colours[k], tabindex: 0, role: "button", "aria-label": label,
+        class: (mine ? "task picked" : "task") + (other >= 0 ? " changed" : data.changed ? " same" : ""), fill: data.colours[k], tabindex: 0, role: "button", "aria-label": label,
         ...(data.kind && !mine ? { style: `stroke:${data.kind_colours[data.kind[at][i][j]]};stroke-width:4` } : {}),
         "data-task": `${step}.${i + 1}.${j + 1}`, ...(points ? { points } : { cx: x, cy: y, r }),
       });
       make(task, "title", {}, label);
+      if (other >= 0) make(svg, "circle", { class: "changed-ring", cx: x, cy: y, r: 1.5 * r + 2 });
       const pick = () => { stop(view); view.send("picked", [step, i + 1, j + 1]); };
       task.addEventListener("click", pick);
       task.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(); } });
     });
   });
-  view.range.value = at;
-  view.now.textContent = `step ${step} of ${data.steps[data.steps.length - 1]}`;
-  view.play.textContent = view.timer ? "❚❚ pause" : "▶ play";
 }
 
 function stop(view) {
@@ -77,9 +84,9 @@ function stop(view) {
 }
 
 function go(view, at, tell) {
-  view.at = Math.max(0, Math.min(view.data.steps.length - 1, at));
+  view.at = Math.max(0, Math.min(view.longest.steps.length - 1, at));
   drawStep(view);
-  if (tell) view.send("step", view.data.steps[view.at]);
+  if (tell) view.send("step", view.longest.steps[view.at]);
 }
 
 function toggle(view) {
@@ -88,14 +95,14 @@ function toggle(view) {
     go(view, view.at, true);
     return;
   }
-  const tick = () => go(view, (view.at + 1) % view.data.steps.length, false);
+  const tick = () => go(view, (view.at + 1) % view.longest.steps.length, false);
   view.timer = setInterval(tick, SPEEDS[view.speed.selectedIndex][1]);
   drawStep(view);
 }
 
 function build(root) {
-  const view = { at: 0, timer: null };
-  view.svg = make(root, "svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, role: "group" });
+  const view = { at: 0, timer: null, maps: [] };
+  view.beside = html(root, "div", { className: "maps" });
   const bar = html(root, "div", { className: "bar" });
   const button = (label, title, act) => {
     const element = html(bar, "button", { type: "button", title, onclick: act }, label);
@@ -115,33 +122,52 @@ function build(root) {
   SPEEDS.forEach(([label]) => html(view.speed, "option", {}, label));
   view.speed.selectedIndex = 1;
   view.speed.addEventListener("change", () => { if (view.timer) { stop(view); toggle(view); } });
-  view.legend = html(root, "div", { className: "legend" });
   return view;
+}
+
+function arrange(view, count) {
+  while (view.maps.length > count) view.maps.pop().box.remove();
+  while (view.maps.length < count) {
+    const box = html(view.beside, "div", { className: "map" }), title = html(box, "div", { className: "map-title" });
+    const svg = make(box, "svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, role: "group" });
+    view.maps.push({ box, title, svg, legend: html(box, "div", { className: "legend" }) });
+  }
+}
+
+function explain(map) {
+  const { data, legend } = map;
+  const entry = (name, mark) => {
+    const box = html(legend, "span", {});
+    const sign = html(box, "i", { className: mark });
+    html(box, "span", {}, name);
+    return sign.style;
+  };
+  legend.replaceChildren();
+  data.names.forEach((name, k) => { entry(name, "").background = data.colours[k]; });
+  if (data.kind) data.kinds.forEach((name, n) => { entry(name, "ring").borderColor = data.kind_colours[n]; });
+  if (data.changed) entry("decided otherwise", "changed");
 }
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector(".ward");
   const view = root.view ?? (root.view = build(root));
-  const first = view.data === undefined, sameStep = !first && view.asked === data.step;
-  view.data = data.frames;
+  const first = view.longest === undefined, sameStep = !first && view.asked === data.step;
+  arrange(view, data.maps.length);
+  data.maps.forEach((given, n) => {
+    const map = view.maps[n];
+    map.data = given.frames;
+    map.svg.setAttribute("aria-label", given.text);
+    map.title.textContent = given.title;
+    map.title.hidden = !given.title;
+    explain(map);
+  });
+  view.longest = view.maps.reduce((most, map) => (map.data.steps.length > most.steps.length ? map.data : most), view.maps[0].data);
   view.picked = data.picked;
   view.asked = data.step;
   view.send = (name, value) => setTriggerValue(name, value);
-  view.svg.setAttribute("aria-label", data.text);
-  view.range.max = view.data.steps.length - 1;
-  view.legend.replaceChildren();
-  view.data.names.forEach((name, k) => {
-    const entry = html(view.legend, "span", {});
-    html(entry, "i", {}).style.background = view.data.colours[k];
-    html(entry, "span", {}, name);
-  });
-  if (view.data.kind) view.data.kinds.forEach((name, n) => {
-    const entry = html(view.legend, "span", {});
-    html(entry, "i", { className: "ring" }).style.borderColor = view.data.kind_colours[n];
-    html(entry, "span", {}, name);
-  });
-  const wanted = view.data.steps.indexOf(data.step);
+  view.range.max = view.longest.steps.length - 1;
+  const wanted = view.longest.steps.indexOf(data.step);
   go(view, view.timer || sameStep || wanted < 0 ? view.at : wanted, false);
   return () => { if (!parentElement.isConnected) stop(view); };
 }

@@ -1,5 +1,62 @@
-"""compare."""
+"""Compare: A beside B on the same episodes; what differs, by how much and how surely, and which decisions changed."""
+
+from __future__ import annotations
 
 import streamlit as st
 
-st.info("This page is being built.")
+from dashboard import compare_controls as controls
+from dashboard import compare_decisions as decisions
+from dashboard import compare_views as views
+from dashboard.compare_state import linkable, side_b, state, usable
+from dashboard.controls import sidebar
+from dashboard.lab import current, keep_link
+from dashboard.text import plain
+from iomt_core.experiments.comparison import compare, episode
+from iomt_core.experiments.differences import pairing
+from iomt_core.scenario import ScenarioError
+from iomt_core.training.catalogue import entry
+
+lab = current()
+here = state(lab)
+sidebar(lab)
+for problem in lab.problems:
+    st.error(f"{plain(problem)} The page goes on with the last good values.", icon=":material/error:")
+controls.head(lab, here)
+controls.sides(lab, here)
+(a, unable_a), (b, unable_b) = usable(here.side_a(lab)), usable(side_b(lab))
+for name, reasons in (("A", unable_a), ("B", unable_b)):
+    for reason in reasons:
+        st.warning(f"{name}: {plain(reason)} Shown in its place: {entry('optimum').label}.", icon=":material/warning:")
+done = views.play(here, a, b, lab.seed)
+
+
+@st.fragment
+def results() -> None:
+    """Everything below the controls; a click in here reruns only this."""
+    here.shown = min(here.shown, done)
+    found, shared = compare(a, b, lab.seed, done), pairing(a.scenario, b.scenario)
+    sides, records = (a, b), (episode(a, lab.seed, here.shown), episode(b, lab.seed, here.shown))
+    head, actions = st.columns([7, 1], vertical_alignment="center")
+    with head:
+        views.answer(found, shared)
+    with actions.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
+        try:
+            st.write("This address restores both sides, seed, episodes, step and selection:")
+            st.code(keep_link(linkable(lab), "compare", here.entries(lab)), language=None, wrap_lines=True)
+        except ScenarioError as error:
+            st.info(plain(str(error)))
+    views.ended(found)
+    with st.container(horizontal=True, gap="medium"):
+        with st.container():
+            views.figures(found)
+        with st.container(width=380):
+            views.parameters(a, b, shared)
+    views.numbers(found)
+    decisions.shown_episode(here, done)
+    decisions.maps(lab, here, sides, records, shared.comparable)
+    decisions.picked_words(lab, records)
+    decisions.tabs(lab, here, sides, records, shared, lambda: views.episodes(found))
+
+
+if done:
+    results()

@@ -1,0 +1,233 @@
+"""A beside B: two scenarios, two policies or both on the same episode seeds, and how sure their difference is.
+
+Differences are taken episode by episode, B - A, so that what both sides share (the draws of the same seed) cancels; the
+interval is Student's over these paired differences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from iomt_core.experiments.evaluation import Summary
+from iomt_core.paired import Figure, Paired
+from iomt_core.policies.base import SHARES, Shares
+from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.twin.northbound import checked_seed
+from iomt_core.twin.record import Draw, Record, draw, run
+
+MOST_EPISODES = 50
+# Task values of a chunk of episodes: about a fifth of a second under the slowest policies.
+CHUNK = 40_000
+KEPT = 1000  # chunks: their figures and choices, some kilobytes each
+
+
+@dataclass(frozen=True)
+class Side:
+    """What stands on one side of the comparison."""
+
+    scenario: Scenario
+    policy: str
+    shares: Shares = "own"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What decides the results: two sides of the same key play the same."""
+        return self.scenario.digest, self.policy, self.shares
+
+
+FIGURES = (
+    Figure("mean_delay_s", "Mean delay", "ms", 1e3, "delay", "tasks", "mean task delay, eq. (9)", "lower"),
+    Figure("mean_energy_j", "Mean energy", "µJ", 1e6, "energy", "tasks", "mean energy a task costs its user, eq. (10)", "lower"),
+    Figure("cost", "Weighted cost", "", 1.0, "cost", "weight", "priority-weighted mean of α_T T/T_max + α_E E/E_ref", "lower"),
+    Figure("gap", "Gap to the bound", "%", 100.0, "cost", "bound", "cost above the certified lower bound", "lower", 1.0),
+    Figure("deadline_miss_share", "Deadline misses", "%", 100.0, "missed", "tasks", "tasks later than T_max (C6)", "lower"),
+    Figure("local_share", "Local tasks", "%", 100.0, "local", "tasks", "tasks computed on the user's own device", ""),
+    Figure("delay_utility_12", "Delay utility (12)", "", 1.0, "T_all", "steps", "T_all of eq. (12), mean over steps", "higher"),
+    Figure("energy_utility_13", "Energy utility (13)", "", 1.0, "E_all", "steps", "E_all of eq. (13), mean over steps", "higher"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both sides on the same episodes."""
+
+    a: Side
+    b: Side
+    seed: int
+    episodes: int
+    figures: tuple[Paired, ...]
+    compared: int  # tasks that both sides decided in the same place (episode, step, user, task)
+    changed: int  # of these, decided otherwise
+    moved: int  # of these, from a user's own device to a server or back
+    ended: tuple[int, int]  # episodes that an empty battery ended (C5)
+    steps: tuple[float, float]  # mean number of steps played in an episode
+
+    def figure(self, name: str) -> Paired:
+        """The figure of this name."""
+        return next(f for f in self.figures if f.figure.name == name)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What is kept of some episodes of one side: sums an episode by name, and all choices."""
+
+    sums: dict[str, list[float]]
+    choice: Tensor  # (E, T, U, J) int8, -1 where there is no task or the episode was over
+
+
+class _Kept:
+    """The chunks computed last, by key; safe to share between sessions."""
+
+    def __init__(self, most: int) -> None:
+        self._chunks: OrderedDict[tuple[object, ...], _Chunk] = OrderedDict()
+        self._lock, self._most = Lock(), most
+
+    def get(self, key: tuple[object, ...]) -> _Chunk | None:
+        with self._lock:
+            if key in self._chunks:
+                self._chunks.move_to_end(key)
+            return self._chunks.get(key)
+
+    def put(self, key: tuple[object, ...], chunk: _Chunk) -> None:
+        with self._lock:
+            self._chunks[key] = chunk
+            while len(self._chunks) > self._most:
+                self._chunks.popitem(last=False)
+
+
+_KEPT = _Kept(KEPT)
+
+
+def chunk_size(s: Scenario) -> int:
+    """Episodes that are played in one batch: 1, 2, 5 or 10, a matter of the ward alone.
+
+    So an episode is always played in the same batch, whoever decides and however many are asked for, and two policies on
+    one ward share its certificates to the last bit.
+    """
+    values = s.T * s.users * s.tasks * (s.servers + 1)
+    return next((n for n in (10, 5, 2) if n * values <= CHUNK), 1)
+
+
+def checked(side: Side, seed: int, episodes: int) -> None:
+    """Raises `ScenarioError` for an unknown policy, one that cannot take the ward, or a number out of range."""
+    if not 1 <= episodes <= MOST_EPISODES:
+        raise ScenarioError(f"episodes = {episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
+    if side.shares not in SHARES:
+        raise ScenarioError(f"shares = {side.shares!r} is not known: allowed is {', '.join(SHARES)}.")
+    checked_seed(seed)
+    make_policy(side.policy, side.scenario)
+
+
+def finished(a: Side, b: Side, seed: int, episodes: int) -> int:
+    """How many of the first `episodes` both sides have played already."""
+    return min(_finished(side, seed, episodes) for side in (a, b))
+
+
+def _finished(side: Side, seed: int, episodes: int) -> int:
+    size, done = chunk_size(side.scenario), 0
+    while done < episodes and _KEPT.get((*side.key, seed, done // size)) is not None:
+        done += size
+    return min(done, episodes)
+
+
+def advance(a: Side, b: Side, seed: int, episodes: int) -> Iterator[float]:
+    """Plays what is missing, piece by piece; yields the share done after each. What is played stays, should nobody go on.
+
+    Raises `ScenarioError` as `checked` does.
+    """
+    for side in (a, b):
+        checked(side, seed, episodes)
+    pieces = [
+        (first / episodes, side, first // chunk_size(side.scenario))
+        for side in dict.fromkeys((a, b))
+        for first in range(_finished(side, seed, episodes), episodes, chunk_size(side.scenario))
+    ]
+    # Both sides go forward together, so that what is there when somebody stops can be compared.
+    pieces.sort(key=lambda piece: piece[0])
+    for n, (_, side, chunk) in enumerate(pieces, 1):
+        _play(side, seed, chunk)
+        yield n / len(pieces)
+
+
+def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
+    """Both sides on episodes 1 to `episodes` of the seed. Raises `ScenarioError` as `checked` does."""
+    for _ in advance(a, b, seed, episodes):
+        pass
+    chunks = [[_chunk(side, seed, n) for n in range(-(-episodes // chunk_size(side.scenario)))] for side in (a, b)]
+    sums = [{name: _joined(side, name)[:episodes] for name in side[0].sums} for side in chunks]
+    compared = changed = moved = 0
+    for left, right in zip(*([x for c in side for x in c.choice][:episodes] for side in chunks), strict=True):
+        left, right = _common(left, right)
+        both = (left >= 0) & (right >= 0)
+        other = both & (left != right)
+        compared, changed = compared + int(both.sum()), changed + int(other.sum())
+        moved += int((other & ((left == 0) | (right == 0))).sum())
+    ended = int(sum(sums[0]["ended"])), int(sum(sums[1]["ended"]))
+    steps = math.fsum(sums[0]["steps"]) / episodes, math.fsum(sums[1]["steps"]) / episodes
+    figures = tuple(_paired(f, *sums) for f in FIGURES)
+    return Comparison(a, b, seed, episodes, figures, compared, changed, moved, ended, steps)
+
+
+def episode(side: Side, seed: int, number: int) -> Record:
+    """One side's episode `number`, from 1, as `compare` plays it."""
+    checked(side, seed, number)
+    whole = _play(side, seed, (number - 1) // chunk_size(side.scenario))
+    return whole.worlds((whole.episode == number).nonzero().flatten())
+
+
+@lru_cache(maxsize=3)
+def _drawn(s: Scenario, seed: int, chunk: int) -> Draw:
+    size = chunk_size(s)
+    return draw(s, seed, chunk * size, size)
+
+
+@lru_cache(maxsize=6)
+def _play(side: Side, seed: int, chunk: int) -> Record:
+    """A chunk of one side's episodes, whole; its figures and choices are kept beyond it."""
+    s = side.scenario
+    record = run(make_policy(side.policy, s), _drawn(s, seed, chunk), side.shares)
+    summary = Summary(s, side.policy, side.shares, seed)
+    summary.add(record)
+    choice = torch.full((chunk_size(s), s.T, s.users, s.tasks), -1, dtype=torch.int8)
+    place = record.episode - 1 - chunk * chunk_size(s), record.step - 1
+    choice[place] = torch.where(record.snapshot.active, record.action.choice, -1).to(torch.int8)
+    _KEPT.put((*side.key, seed, chunk), _Chunk(summary.sums, choice))
+    return record
+
+
+def _chunk(side: Side, seed: int, number: int) -> _Chunk:
+    found = _KEPT.get((*side.key, seed, number))
+    if found is None:  # dropped in between: many sessions, or a very long comparison
+        _play.cache_clear()
+        _play(side, seed, number)
+        found = _KEPT.get((*side.key, seed, number))
+        assert found is not None
+    return found
+
+
+def _joined(chunks: Sequence[_Chunk], name: str) -> list[float]:
+    return [x for chunk in chunks for x in chunk.sums[name]]
+
+
+def _common(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """The steps, users and tasks that both have."""
+    most = tuple(slice(0, min(n, m)) for n, m in zip(left.shape, right.shape, strict=True))
+    return left[most], right[most]
+
+
+def _paired(figure: Figure, a: dict[str, list[float]], b: dict[str, list[float]]) -> Paired:
+    values = [
+        [x / y - figure.less if y > 0 else math.nan for x, y in zip(s[figure.above], s[figure.below], strict=True)]
+        for s in (a, b)
+    ]
+    pairs = [(x, y) for x, y in zip(*values, strict=True) if math.isfinite(x) and math.isfinite(y)]
+    return Paired(figure, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))

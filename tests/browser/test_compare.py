@@ -1,0 +1,162 @@
+"""Compare in a real browser: pin, change, see what differs and which decisions changed; stop; share."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from iomt_core.experiments.comparison import Side, compare, episode
+from iomt_core.experiments.decisions import changed_decisions
+from iomt_core.scenario import PRESETS
+from tests.browser.lab_server import settle
+from tests.browser.test_explore import choose, slider
+
+pytestmark = pytest.mark.browser
+
+PAPER, FEWER = PRESETS["paper"], PRESETS["paper"].changed(servers=3)
+
+
+def open_compare(page: Page, address: str, **query: str) -> None:
+    page.goto(f"{address}/?{urlencode({'page': 'compare', **query})}")
+    settle(page)
+    page.wait_for_selector(".ward .map:nth-child(2) svg .task", timeout=30_000)
+    settle(page)
+
+
+def answer(page: Page) -> Locator:
+    return page.get_by_text(re.compile(r"^B costs|^A and B cost the same")).first
+
+
+def row(page: Page, label: str) -> str:
+    """What stands beside a figure in the forest plot."""
+    texts: list[str] = page.locator(".drawing text.label, .drawing text.value").all_text_contents()
+    return texts[texts.index(label) + 1]
+
+
+def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: str) -> None:
+    open_compare(page, lab)
+    page.get_by_role("button", name="Pin as A").click()
+    expect(page.get_by_text("Nothing: A and B are the same.")).to_be_visible()
+    expect(answer(page)).to_contain_text("A and B cost the same")
+    assert row(page, "Mean delay") == "±0"
+    assert page.locator(".ward .task.changed").count() == 0
+    slider(page, "Edge servers").press("ArrowLeft")
+    differs = page.locator("[data-testid=stTable]")
+    expect(differs).to_contain_text("Edge servers")
+    settle(page)
+    assert differs.locator("tbody tr").count() == 1
+    assert differs.locator("tbody tr").inner_text().split() == ["Edge", "servers", "N^m", "4", "3"]
+    a, b = Side(PAPER, "optimum"), Side(FEWER, "optimum")
+    found = compare(a, b, 0, 10)
+    cost = found.figure("cost")
+    assert cost.relative is not None
+    expect(answer(page)).to_contain_text(f"B costs {100 * cost.relative:.3g} % more than A")
+    expect(page.get_by_text(f"({found.changed} of {found.compared})")).to_be_visible()
+    expect(page.locator(".drawing text.value").nth(2)).to_contain_text(f"{100 * cost.relative:+.3g} %")
+    records = episode(a, 0, 1), episode(b, 0, 1)
+    table = changed_decisions(*records)
+    first = table[table["step"] == 1]
+    expected = {f"1.{user}.{task}" for user, task in zip(first["user"], first["task"], strict=True)}
+    for n in (1, 2):
+        expect(page.locator(f".ward .map:nth-child({n}) .task.changed")).to_have_count(len(first))
+        marked = page.locator(f".ward .map:nth-child({n}) .task.changed").all()
+        assert {task.get_attribute("data-task") for task in marked} == expected
+    expect(page.locator(".ward .map:nth-child(1) rect.server")).to_have_count(4)
+    expect(page.locator(".ward .map:nth-child(2) rect.server")).to_have_count(3)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download these (CSV)").click()
+    rows = pd.read_csv(Path(download.value.path()))
+    keys = ["step", "user", "task", "choice_a", "choice_b"]
+    assert rows[keys].to_numpy().tolist() == table[keys].to_numpy().tolist()
+    page.get_by_role("button", name="Swap A and B").click()
+    expect(answer(page)).to_contain_text("less than A")
+    settle(page)
+    assert differs.locator("tbody tr").inner_text().split() == ["Edge", "servers", "N^m", "3", "4"]
+
+
+def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Page, lab: str) -> None:
+    open_compare(page, lab, preset="lecture")
+    differs = page.locator("[data-testid=stTable] tbody tr")
+    assert differs.inner_text().split() == ["Policy", "Price", "response", "Optimum"]
+    page.get_by_role("combobox", name="A: policy").click()
+    page.get_by_role("option", name="All local", exact=True).click()
+    settle(page)
+    page.locator(".ward").get_by_label("one step on").click()
+    expect(page.locator(".ward .now")).to_have_text("step 2 of 20")
+    for n in (1, 2):
+        task = page.locator(f".ward .map:nth-child({n}) .task").first
+        expect(task).to_have_attribute("data-task", re.compile(r"^2\."))
+    table = changed_decisions(*(episode(Side(PRESETS["lecture"], policy), 0, 1) for policy in ("all-local", "optimum")))
+    expect(page.locator(".ward .map:nth-child(1) .task.changed")).to_have_count(int((table["step"] == 2).sum()))
+    grid = page.locator("[data-testid=stDataFrame]").last
+    box = grid.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 12, box["y"] + 35 + 17)
+    top = table.iloc[0]
+    expect(page.get_by_text(f"Task {top['task']} of user {top['user']} in step {top['step']}.")).to_be_visible()
+    expect(page.locator(".ward .now")).to_have_text(f"step {top['step']} of 20")
+    assert page.locator(".ward .task.picked").count() == 2
+    for tab in ("From where to where", "Selected task", "Episode by episode"):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.locator(".js-plotly-plot").first).to_be_visible()
+        settle(page)
+
+
+def test_a_link_restores_both_sides_in_a_fresh_session(page: Page, lab: str, chromium: Browser) -> None:
+    about = {
+        "ward": "pinned",
+        "preset": "paper",
+        "servers": "3",
+        "F_k": "2000000000.0",
+        "policy": "greedy",
+        "shares": "optimal",
+    }
+    open_compare(
+        page, lab, preset="lecture", policy="price-response", episode_seed="4", v_a=urlencode(about), v_episodes="3",
+        v_shown="2",
+    )  # fmt: skip
+    choose(page, "B: policy", "Nearest server")
+    page.locator(".ward .map:nth-child(1) .task[data-task='1.2.3']").click()
+    expect(page.get_by_text("Task 3 of user 2 in step 1.")).to_be_visible()
+    settle(page)
+    page.get_by_test_id("stPopoverButton").click()
+    link = page.locator("[data-testid=stCode]").inner_text().strip()
+    read = [answer(page).inner_text(), page.locator("[data-testid=stTable]").inner_text()]
+    assert "Policy Greedy Nearest server" in " ".join(read[1].split())
+    context = chromium.new_context(viewport={"width": 1500, "height": 1200})
+    fresh = context.new_page()
+    fresh.goto(f"{lab}/?{link.split('?', 1)[1]}")
+    settle(fresh)
+    fresh.wait_for_selector(".ward .map:nth-child(2) svg .task", timeout=30_000)
+    settle(fresh)
+    assert [answer(fresh).inner_text(), fresh.locator("[data-testid=stTable]").inner_text()] == read
+    expect(fresh.get_by_text("Task 3 of user 2 in step 1.")).to_be_visible()
+    expect(fresh.get_by_role("spinbutton", name="Episode shown")).to_have_value("2")
+    expect(fresh.get_by_text("cannot be compared one to one").first).to_be_visible()
+    context.close()
+
+
+def test_a_bad_side_in_a_link_is_explained(page: Page, lab: str) -> None:
+    for about, words in (("ward=pinned&servers=99", "servers = 99"), ("<b>", "v_a = '<b>'")):
+        open_compare(page, lab, preset="lecture", v_a=about, v_episodes="51")
+        expect(page.locator("[data-testid=stAlert]").nth(0)).to_contain_text(words)
+        expect(page.locator("[data-testid=stAlert]").nth(1)).to_contain_text("v_episodes = '51'")
+        assert "Traceback" not in page.content()
+        expect(answer(page)).to_contain_text("B costs")
+
+
+def test_a_long_comparison_is_stopped_and_what_was_played_is_shown(page: Page, lab: str) -> None:
+    query = {"users": "16", "tasks": "16", "servers": "8", "T": "40", "policy": "greedy", "v_episodes": "50"}
+    page.goto(f"{lab}/?{urlencode({'page': 'compare', **query})}")
+    bar = page.get_by_text(re.compile(r"Playing 50 episodes of A and of B: \d+ %, about \d+ s left"))
+    expect(bar).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text(re.compile(r"Stopped after \d+ of 50 episodes"))).to_be_visible()
+    settle(page)
+    expect(bar).to_have_count(0)
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
