@@ -33,10 +33,21 @@ def ward_player(
     text: str,
     on_picked: Callable[[], None],
     on_step: Callable[[], None],
+    key: str = "ward",
+    autoplay: bool = False,
 ) -> None:
-    """Shows the map. `on_picked` and `on_step` run before the rerun; the values stand in session state under "ward"."""
-    data = {"frames": frames, "step": step, "picked": list(picked) if picked else None, "text": text}
-    _player(key="ward", data=data, on_picked_change=on_picked, on_step_change=on_step)
+    """Shows the map. `on_picked` and `on_step` run before the rerun; the values stand in session state under `key`.
+
+    With `autoplay` it plays at once, unless the person's system asks for less motion.
+    """
+    data = {
+        "frames": frames,
+        "step": step,
+        "picked": list(picked) if picked else None,
+        "text": text,
+        "autoplay": autoplay,
+    }
+    _player(key=key, data=data, on_picked_change=on_picked, on_step_change=on_step)
 
 
 def policy_bars(data: dict[str, Any]) -> None:

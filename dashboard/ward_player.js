@@ -143,5 +143,6 @@ export default function (component) {
   });
   const wanted = view.data.steps.indexOf(data.step);
   go(view, view.timer || sameStep || wanted < 0 ? view.at : wanted, false);
+  if (first && data.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches) toggle(view);
   return () => { if (!parentElement.isConnected) stop(view); };
 }
