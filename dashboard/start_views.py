@@ -22,6 +22,7 @@ ABOUT = {
     "sweep": "One parameter over its whole range, many episodes a point, with intervals.",
 }
 KEY = "start_ward"
+CARD = 252  # px: five cards in a row on a wide screen
 
 
 def sentences(lab: Lab) -> None:
@@ -30,8 +31,8 @@ def sentences(lab: Lab) -> None:
     users = f"{s.users} user{'s' * (s.users > 1)}"
     servers = f"{s.servers} edge server{'s' * (s.servers > 1)}"
     st.markdown(
-        f"This is a ward of {users} with wearables: in every step each has up to {s.tasks} tasks (the small marks around a user), "
-        f"and each task is computed on the wearable, grey, or sent to one of {servers}, in that server's colour and shape. A "
+        f"This is a ward of {users} with wearables: in every step each has up to {s.tasks} tasks (the small marks "
+        f"around a user), and each task is computed on the wearable, grey, or sent to one of {servers}, in that server's colour and shape. A "
         "policy decides where, and with how much of a device's CPU and bandwidth; the lab prices each decision in delay and "
         "energy by the equations of a published model. Beside every policy stands a bound that no policy whatever can beat, so "
         "that you always see how far it is from the best possible."
@@ -74,16 +75,16 @@ def figures(lab: Lab) -> None:
     entries = (
         ("Tasks decided", f"{now['tasks']:,}".replace(",", " "), f"in {now['steps']} steps of this episode."),
         ("Mean delay", f"{now['mean_delay_s'] * 1e3:.4g} ms", "Mean task delay, eq. (9)."),
-        ("Kept on the wearable", f"{now['local_share']:.0%}", "Share of the tasks that are computed locally."),
-        ("Above the bound, at most", f"{now['gap']:.2%}", explore_views.GAP_HELP),
+        ("Kept local", f"{now['local_share']:.0%}", "Share of the tasks that stay on the wearable."),
+        ("Gap, at most", f"{now['gap']:.2%}", explore_views.GAP_HELP),
     )
     for start in (0, 2):
         for column, (label, value, text) in zip(st.columns(2), entries[start : start + 2], strict=True):
             column.metric(label, value, border=True, help=text)
     change = now["cost"] / local["cost"] - 1
     st.caption(
-        f"Cost a task: {now['cost']:.4f}, {abs(change):.0%} {'less' if change < 0 else 'more'} than with everything on the wearables "
-        f"({local['cost']:.4f}). Cost is α_T T/T_max + α_E E/E_ref, weighted by priority."
+        f"Cost a task: {now['cost']:.4f}, {abs(change):.0%} {'less' if change < 0 else 'more'} than with everything on the "
+        f"wearables ({local['cost']:.4f}). Cost is α_T T/T_max + α_E E/E_ref, weighted by priority."
     )
 
 
@@ -92,7 +93,7 @@ def tour(lab: Lab) -> None:
     st.subheader("Five questions to begin with", anchor=False)
     with st.container(horizontal=True, gap="small"):
         for n, question in enumerate(QUESTIONS):
-            with st.container(border=True, width=262):
+            with st.container(border=True, width=CARD):
                 st.button(
                     question.title, key=f"ask_{question.key}", on_click=begin, args=(lab, n), width="stretch",
                     type="primary" if n == 0 else "secondary",
@@ -114,7 +115,7 @@ def cards() -> None:
     with st.container(horizontal=True, gap="small"):
         for name, text in ABOUT.items():
             if name in known:
-                with st.container(border=True, width=262):
+                with st.container(border=True, width=CARD):
                     st.page_link(known[name], icon=TITLES[name][1])
                     st.caption(text)
 
@@ -135,8 +136,8 @@ def claims() -> None:
     with right:
         st.subheader("What is assumed", anchor=False)
         st.markdown(
-            f"The paper leaves open {len(assumed)} of the {rest} parameters: their values are this lab's assumptions, marked ᴬ on "
-            "every control. The medical task kinds of the *hospital* ward are assumed magnitudes too. Everything here is "
+            f"The paper leaves open {len(assumed)} of the {rest} parameters: their values are this lab's assumptions, marked ᴬ "
+            "on every control. The medical task kinds of the *hospital* ward are assumed magnitudes too. Everything here is "
             "simulated; there is no patient's data in it."
         )
         box = st.expander("All assumptions", key="start_assumptions", on_change="rerun")

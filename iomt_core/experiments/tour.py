@@ -84,7 +84,7 @@ def _fewer_servers(a: Setup, b: Setup) -> str:
     kept = torch.tensor([int(n) for n in _stayed(a.record, b.record)])
     return (
         f"The cost of the best decision {_rise(a.figures['cost'], b.figures['cost'])}. The mean delay goes from {_delay(a)} to "
-        f"{_delay(b)}, and {_local(b)} of the tasks stay on the wearable instead of {_local(a)}: of those that had been sent to "
+        f"{_delay(b)}, and {_local(b)} of the tasks stay on the wearable instead of {_local(a)}: of those that had gone to "
         f"the last server, {int(kept[0])} move to another server and {int(kept[1])} come home."
     )
 
@@ -111,8 +111,8 @@ def _worse_channel(a: Setup, b: Setup) -> str:
     near_a, near_b = _nearest(a.record), _nearest(b.record)
     return (
         f"With a path loss exponent of {b.scenario.eta:g} instead of {a.scenario.eta:g} the cost "
-        f"{_rise(a.figures['cost'], b.figures['cost'])} and {_local(b)} of the tasks stay local ({_local(a)} before). Of the tasks "
-        f"sent, {100 * near_b:.0f} % go to the user's nearest server ({100 * near_a:.0f} % before): distance counts for more."
+        f"{_rise(a.figures['cost'], b.figures['cost'])} and {_local(b)} of the tasks stay local ({_local(a)} before). Of the "
+        f"tasks sent, {100 * near_b:.0f} % go to the user's nearest server ({100 * near_a:.0f} % before): distance counts for more."
     )
 
 
@@ -148,8 +148,8 @@ def _why_local(a: Setup, b: Setup) -> str:
     found = _local_task(b)
     frame = found.alternatives
     here, servers = frame.iloc[0], frame.iloc[1:]
-    best = servers.loc[servers["cost"].idxmin()]
-    least = servers.loc[servers["ward_change"].idxmin()]
+    best = servers.iloc[int(servers["cost"].to_numpy().argmin())]
+    least = servers.iloc[int(servers["ward_change"].to_numpy().argmin())]
     total = float(b.record.totals[0])
     return (
         f"Task {found.task} of user {found.user} costs {here['cost']:.3f} on the wearable, in {here['delay_s'] * 1e3:.2f} ms and "
@@ -166,10 +166,12 @@ def _alone(a: Setup, b: Setup) -> str:
     active = a.record.snapshot.active
     share = float(differ[active].double().mean())
     return (
-        f"When each user answers alone to the servers' mean prices, the cost {_rise(a.figures['cost'], b.figures['cost'])}, although "
+        f"When each user answers alone to the servers' mean prices, the cost {_rise(a.figures['cost'], b.figures['cost'])}, "
+        "although "
         f"{100 * share:.0f} % of the decisions differ: many decisions are about equally good. The certified gap grows from "
         f"{100 * a.figures['gap']:.2f} % to {100 * b.figures['gap']:.2f} %. Without prices it is another matter: greedy, where "
-        f"each task takes what is cheapest for itself, costs {greedy.figures['cost'] / a.figures['cost']:.2f} times as much as the optimum."
+        f"each task takes what is cheapest for itself, costs {greedy.figures['cost'] / a.figures['cost']:.2f} times as much as "
+        "the optimum."
     )
 
 
@@ -190,8 +192,8 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "channel", "A worse channel?",
         "The physical channel, where distance decides, with a path loss exponent of 4 instead of 3.",
-        "The lines on the map: who still sends, and to which server? In the paper's own formula (5) distance hardly matters, so both "
-        "sides here use the log-distance channel.",
+        "The lines on the map: who still sends, and to which server? In the paper's own formula (5) distance hardly matters, so "
+        "both sides here use the log-distance channel.",
         Setup(_DISTANCE), Setup(_DISTANCE.changed(eta=4.0)), _worse_channel,
     ),
     Question(
