@@ -9,6 +9,10 @@ from dashboard.tour import tour_banner
 st.set_page_config(
     page_title="IoMT Twin Lab", page_icon=":material/cardiology:", layout="wide", initial_sidebar_state="expanded"
 )
+# White on the dark theme's light blue would be too faint to read.
+st.html(
+    "<style>[data-testid=stBaseButton-primary], [data-testid=stBaseButton-primary] p { color: light-dark(#fff, #10141a) }</style>"
+)
 page = navigate()
 tour_banner(current())
 page.run()

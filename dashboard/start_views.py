@@ -9,6 +9,7 @@ from dashboard import explore_views
 from dashboard.drawings import ward_player
 from dashboard.lab import Lab
 from dashboard.navigation import TITLES, pages
+from dashboard.text import plain
 from dashboard.tour import begin, give_back, state
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.tour import QUESTIONS, Setup
@@ -31,10 +32,10 @@ def sentences(lab: Lab) -> None:
     users = f"{s.users} user{'s' * (s.users > 1)}"
     servers = f"{s.servers} edge server{'s' * (s.servers > 1)}"
     st.markdown(
-        f"This is a ward of {users} with wearables: in every step each has up to {s.tasks} tasks (the small marks "
-        f"around a user), and each task is computed on the wearable, grey, or sent to one of {servers}, in that server's colour and shape. A "
-        "policy decides where, and with how much of a device's CPU and bandwidth; the lab prices each decision in delay and "
-        "energy by the equations of a published model. Beside every policy stands a bound that no policy whatever can beat, so "
+        f"This is a ward of {users} with wearables: in every step each has up to {s.tasks} tasks (the small marks around a user), "
+        f"and each task is computed on the wearable, grey, or sent to one of {servers}, in that server's colour and "
+        "shape. A policy decides where, and with how much of a device's CPU and bandwidth; the lab prices each decision in delay "
+        "and energy by the equations of a published model. Beside every policy stands a bound that no policy whatever can beat, so "
         "that you always see how far it is from the best possible."
     )
 
@@ -90,7 +91,7 @@ def figures(lab: Lab) -> None:
 
 def tour(lab: Lab) -> None:
     """The tour's questions as cards, and the way back to what was there before it."""
-    st.subheader("Five questions to begin with", anchor=False)
+    st.header("Five questions to begin with", anchor=False)
     with st.container(horizontal=True, gap="small"):
         for n, question in enumerate(QUESTIONS):
             with st.container(border=True, width=CARD):
@@ -103,14 +104,14 @@ def tour(lab: Lab) -> None:
     before = state().before
     if before is not None:
         st.button(
-            f"Back to “{before.scenario.name}”, the ward from before the tour", icon=":material/undo:", key="tour_undo",
+            f"Back to “{plain(before.scenario.name)}”, the ward from before the tour", icon=":material/undo:", key="tour_undo",
             on_click=give_back, args=(lab,), help="Restores scenario, policy, step, selection and pin.",
         )  # fmt: skip
 
 
 def cards() -> None:
     """Where to go."""
-    st.subheader("Or go where you like", anchor=False)
+    st.header("Or go where you like", anchor=False)
     known = pages()
     with st.container(horizontal=True, gap="small"):
         for name, text in ABOUT.items():
@@ -126,7 +127,7 @@ def claims() -> None:
     rest = sum(meta.group != "file" for meta in metadata().values())
     left, right = st.columns(2)
     with left:
-        st.subheader("What the paper claims", anchor=False)
+        st.header("What the paper claims", anchor=False)
         st.markdown(
             "Yuan et al., *Digital Twin-Driven MADRL Approaches for Communication-Computing-Control Co-Optimization* (IEEE JSAC, "
             "2025), train many users' agents together and let each decide alone (SAE-MT-QMIX), and report less delay and less "
@@ -134,7 +135,7 @@ def claims() -> None:
             "equation, and every policy, trained or not, stands beside the same bound."
         )
     with right:
-        st.subheader("What is assumed", anchor=False)
+        st.header("What is assumed", anchor=False)
         st.markdown(
             f"The paper leaves open {len(assumed)} of the {rest} parameters: their values are this lab's assumptions, marked ᴬ "
             "on every control. The medical task kinds of the *hospital* ward are assumed magnitudes too. Everything here is "

@@ -66,6 +66,7 @@ function drawStep(view) {
       task.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(); } });
     });
   });
+  roving(svg);
   view.range.value = at;
   view.now.textContent = `step ${step} of ${data.steps[data.steps.length - 1]}`;
   view.play.textContent = view.timer ? "❚❚ pause" : "▶ play";

@@ -112,7 +112,7 @@ def _worse_channel(a: Setup, b: Setup) -> str:
     return (
         f"With a path loss exponent of {b.scenario.eta:g} instead of {a.scenario.eta:g} the cost "
         f"{_rise(a.figures['cost'], b.figures['cost'])} and {_local(b)} of the tasks stay local ({_local(a)} before). Of the "
-        f"tasks sent, {100 * near_b:.0f} % go to the user's nearest server ({100 * near_a:.0f} % before): distance counts for more."
+        f"tasks sent, {100 * near_b:.0f} % go to the user's nearest server ({100 * near_a:.0f} % before)."
     )
 
 

@@ -6,11 +6,12 @@ import streamlit as st
 
 from dashboard import start_views as views
 from dashboard.lab import current, keep_link
+from dashboard.text import plain
 from iomt_core.scenario import ScenarioError
 
 lab = current()
 for problem in lab.problems:
-    st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+    st.error(f"{plain(problem)} The lab still shows the last good scenario.", icon=":material/error:")
 head, share = st.columns([5, 1], vertical_alignment="bottom")
 head.title("IoMT Twin Lab", anchor=False)
 with share.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
@@ -19,7 +20,7 @@ with share.container(horizontal=True, horizontal_alignment="right"), st.popover(
         st.write("This address restores scenario, policy, seed, step and selection:")
         st.code(link, language=None, wrap_lines=True)
     except ScenarioError as error:
-        st.info(str(error))
+        st.info(plain(str(error)))
 left, right = st.columns([5, 5], gap="medium")
 with left:
     views.ward(lab)
