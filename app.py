@@ -2,9 +2,17 @@
 
 import streamlit as st
 
+from dashboard.lab import current
 from dashboard.navigation import navigate
+from dashboard.tour import tour_banner
 
 st.set_page_config(
     page_title="IoMT Twin Lab", page_icon=":material/cardiology:", layout="wide", initial_sidebar_state="expanded"
 )
-navigate().run()
+# White on the dark theme's light blue would be too faint to read.
+st.html(
+    "<style>[data-testid=stBaseButton-primary], [data-testid=stBaseButton-primary] p { color: light-dark(#fff, #10141a) }</style>"
+)
+page = navigate()
+tour_banner(current())
+page.run()

@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.lab import Lab
+from dashboard.text import plain
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata
 from iomt_core.scenario_files import dump_scenario, parse_scenario
@@ -103,7 +104,7 @@ def _policy(lab: Lab) -> None:
     known = catalogue()
     st.selectbox(
         "Policy", list(known), key="policy", on_change=take, format_func=lambda name: known[name].label,
-        help="\n\n".join(f"**{p.label}**: {p.summary}" for p in known.values() if "@" not in p.name),
+        help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     left, right = st.columns([3, 2])
     left.selectbox(

@@ -33,6 +33,7 @@ export default function (component) {
     group.addEventListener("click", pick);
     group.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(); } });
   });
+  roving(root);
   if (data.deadline <= data.end) {
     make(svg, "line", { class: "bound", x1: left, x2: width, y1: y(data.deadline), y2: y(data.deadline) });
     make(svg, "text", { class: "bound-label", x: width - 4, y: y(data.deadline) - 5, "text-anchor": "end" }, `deadline ${data.deadline} ms`);

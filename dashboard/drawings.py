@@ -35,9 +35,13 @@ def ward_player(
     on_picked: Callable[[], None],
     on_step: Callable[[], None],
     key: str = "ward",
+    autoplay: bool = False,
 ) -> None:
-    """Shows the map. `on_picked` and `on_step` run before the rerun; the values stand in session state under `key`."""
-    ward_players([("", frames, text)], step, picked, on_picked, on_step, key)
+    """Shows the map. `on_picked` and `on_step` run before the rerun; the values stand in session state under `key`.
+
+    With `autoplay` it plays at once, unless the person's system asks for less motion.
+    """
+    ward_players([("", frames, text)], step, picked, on_picked, on_step, key, autoplay)
 
 
 def ward_players(
@@ -47,12 +51,14 @@ def ward_players(
     on_picked: Callable[[], None],
     on_step: Callable[[], None],
     key: str,
+    autoplay: bool = False,
 ) -> None:
     """Several maps side by side that step together: title, frames and text of each. Otherwise as `ward_player`."""
     data = {
         "maps": [{"title": title, "frames": frames, "text": text} for title, frames, text in maps],
         "step": step,
         "picked": list(picked) if picked else None,
+        "autoplay": autoplay,
     }
     _player(key=key, data=data, on_picked_change=on_picked, on_step_change=on_step)
 

@@ -10,7 +10,8 @@ import streamlit as st
 from dashboard.drawings import delay_bars, policy_bars, ward_player
 from dashboard.lab import Lab
 from dashboard.text import plain
-from iomt_core.charts import comparison
+from dashboard.twins import table_twin
+from iomt_core.charts import comparison, tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.devices import price_bars, utilisation
 from iomt_core.charts.fading import fading
@@ -98,7 +99,7 @@ def _figure(value: float) -> str:
 def warnings(lab: Lab, shown: Record) -> None:
     """What a person should know before trusting the figures: another policy than chosen, a collapsed one, an early end."""
     for problem in lab.unable:
-        st.warning(f"{problem} Shown in its place: {entry(lab.shown_policy).label}.", icon=":material/warning:")
+        st.warning(f"{plain(problem)} Shown in its place: {entry(lab.shown_policy).label}.", icon=":material/warning:")
     active = shown.snapshot.active
     choices = shown.action.choice[active]
     device = int(choices.mode().values)
@@ -136,6 +137,7 @@ def ward(lab: Lab, shown: Record) -> None:
         lambda: _picked_on(lab, "ward"),
         stepped,
     )
+    table_twin("ward", lambda: tables.ward_table(shown, row), "Places of users and servers, and the tasks of each")
 
 
 def _row(lab: Lab, shown: Record) -> int:
@@ -160,13 +162,15 @@ def policies(lab: Lab, now: dict[str, dict[str, Any]]) -> None:
             if n in POLICIES or n == p.policy
         }
     policy_bars(comparison.policy_bars(by_label, entry("optimum").label, entry(lab.shown_policy).label, pinned))
+    table_twin("policies", lambda: tables.policy_table(by_label, pinned), "Cost and gap of every policy")
 
 
 def selected_task(lab: Lab, shown: Record) -> Why | None:
     """Why the selected task went where it went, in words and a figure."""
     if lab.picked is None:
         st.info(
-            "Click a task (a small dot on the map, a bar, or a row below) to see why it runs where it runs.",
+            "Click a task (a small mark on the map, a bar, or a row below) to see why it runs where it runs. With the keyboard: "
+            "Tab to the map, arrow keys to the task, Enter.",
             icon=":material/touch_app:",
         )
         return None
@@ -174,7 +178,7 @@ def selected_task(lab: Lab, shown: Record) -> Why | None:
     try:
         answer = why(shown, lab.shown_policy, lab.shares, step, user, task)
     except ScenarioError as error:
-        st.info(str(error))
+        st.info(plain(str(error)))
         return None
     frame = answer.alternatives
     chosen, best = frame.loc[answer.chosen], frame.iloc[int(frame["cost"].to_numpy().argmin())]
@@ -212,7 +216,7 @@ def _alternatives_table(frame: pd.DataFrame) -> pd.DataFrame:
     per_ghz = 1e9
     return pd.DataFrame(
         {
-            "": ["➜" if c else "" for c in frame["chosen"]],
+            "here": ["➜" if c else "" for c in frame["chosen"]],
             "device": frame["device"],
             "delay (ms)": (frame["delay_s"] * 1e3).round(4),
             "energy (µJ)": (frame["energy_j"] * 1e6).round(4),
@@ -247,10 +251,15 @@ def _picked_on(lab: Lab, key: str) -> None:
 
 def _time(lab: Lab, shown: Record) -> None:
     row = _row(lab, shown)
-    delay_bars(task_charts.delay_bars(shown, row, lab.picked), lambda: _picked_on(lab, "delays"))
+    drawn = task_charts.delay_bars(shown, row, lab.picked)
+    delay_bars(drawn, lambda: _picked_on(lab, "delays"))
+    table_twin(
+        "delays", lambda: tables.delay_table(drawn), "Delay of each task of the step, execution and transmission"
+    )
     if len(lab.scenario.kind_names) > 1:
         table = shown.worlds(slice(row, row + 1)).table()
         st.plotly_chart(task_charts.kind_costs(table), key="kinds", config=PLOT, alt="Mean cost by task kind.")
+        table_twin("kinds", lambda: tables.kind_table(table), "Mean cost of each task kind")
 
 
 def _devices(lab: Lab, shown: Record) -> None:
@@ -261,12 +270,14 @@ def _devices(lab: Lab, shown: Record) -> None:
         config=PLOT,
         alt=f"Utilisation of all devices in step {int(shown.step[row])}.",
     )
+    table_twin("devices", lambda: tables.utilisation_table(shown, row), "Utilisation of every device in the step")
     st.caption("Own CPU may be left idle on purpose: running slower saves energy (k0 f² C).")
 
 
 def _prices(lab: Lab, shown: Record) -> None:
     row = _row(lab, shown)
     st.plotly_chart(price_bars(shown, row), key="prices", config=PLOT, alt="Shadow prices of all devices.")
+    table_twin("prices", lambda: tables.price_table(shown, row), "Shadow price of every resource in the step")
     st.caption(
         "What a little more of a resource would save, per unit, at the best possible decision: the prices of the certified bound "
         f"in step {int(shown.step[row])}."
@@ -306,6 +317,7 @@ def _fading(lab: Lab, shown: Record) -> None:
     distance = float(shown.snapshot.distance[row, user, server])
     label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {band / 1e6:.4g} MHz (an even share of {sent})"
     st.plotly_chart(fading(band, link, label), key="fading", config=PLOT, alt=f"Distribution of the rate: {label}.")
+    table_twin("fading", lambda: tables.fading_table(band, link), "Quantiles of the rate on this link")
     st.caption(
         "Rayleigh fading makes the rate (3) jump from moment to moment; delays are computed with its expectation (6)."
     )

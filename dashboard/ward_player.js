@@ -76,6 +76,7 @@ function drawMap(view, map, at) {
       task.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(); } });
     });
   });
+  roving(svg);
 }
 
 function stop(view) {
@@ -169,5 +170,6 @@ export default function (component) {
   view.range.max = view.longest.steps.length - 1;
   const wanted = view.longest.steps.indexOf(data.step);
   go(view, view.timer || sameStep || wanted < 0 ? view.at : wanted, false);
+  if (first && data.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches) toggle(view);
   return () => { if (!parentElement.isConnected) stop(view); };
 }

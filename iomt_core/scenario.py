@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -479,8 +480,18 @@ def _problems(s: Scenario) -> Iterator[str]:
     for kind in s.kinds:
         for field in ("D", "C", "P"):
             yield from _range_problems(f"kinds[{kind.name}].{field}", getattr(kind, field), _METADATA[field])
+    yield from _name_problems(s)
     yield from _workload_problems(s)
     yield from _places_problems(s)
+
+
+def _name_problems(s: Scenario) -> Iterator[str]:
+    """Names travel into tables that spreadsheets open, and onto screens: neither may take them for more than text."""
+    for where, name in (("name", s.name), *((f"kinds[{n}].name", kind.name) for n, kind in enumerate(s.kinds, 1))):
+        if not name.isprintable():
+            yield f"{where} = {name!r} holds a character that cannot be seen: allowed are letters, digits and signs."
+        if unicodedata.normalize("NFKC", name).lstrip()[:1] in tuple("=+-@"):
+            yield f"{where} = {name!r} begins like a spreadsheet's formula: a name begins with no =, +, - or @."
 
 
 def _workload_problems(s: Scenario) -> Iterator[str]:

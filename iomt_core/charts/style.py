@@ -26,6 +26,11 @@ def device_name(choice: int) -> str:
     return "own device" if choice == 0 else f"server {choice}"
 
 
+def literal(text: str) -> str:
+    """Text of a person's for a Plotly label, which else takes a few HTML tags and links for what they are."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def figure(data: list[dict[str, Any]], layout: dict[str, Any], frames: list[dict[str, Any]] | None = None) -> go.Figure:
     """A figure from plain dictionaries, not validated property by property: that would cost more than the drawing."""
     base = {

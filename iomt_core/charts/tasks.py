@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from iomt_core.charts.comparison import ticks
-from iomt_core.charts.style import KIND_COLOURS, device_colour, device_name, figure
+from iomt_core.charts.style import KIND_COLOURS, device_colour, device_name, figure, literal
 from iomt_core.twin.record import Record
 
 
@@ -50,10 +50,11 @@ def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = N
 def kind_costs(table: pd.DataFrame) -> go.Figure:
     """Mean cost of each task kind, with its number of tasks."""
     groups = table.groupby("kind", observed=True).agg(cost=("cost", "mean"), tasks=("cost", "size"))
+    names = [literal(str(name)) for name in groups.index]
     colours = [KIND_COLOURS[n % len(KIND_COLOURS)] for n in range(len(groups))]
     data = [
         {
-            "type": "bar", "x": groups.index.astype(str).tolist(), "y": groups["cost"].tolist(), "marker": {"color": colours},
+            "type": "bar", "x": names, "y": groups["cost"].tolist(), "marker": {"color": colours},
             "text": [f"{n} tasks" for n in groups["tasks"]], "hovertemplate": "%{x}: mean cost %{y:.4f}<extra></extra>",
         }
     ]  # fmt: skip

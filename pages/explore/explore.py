@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import explore_views as views
 from dashboard.controls import sidebar
 from dashboard.lab import Pinned, current, keep_link
+from dashboard.text import plain
 from iomt_core.scenario import ScenarioError
 
 lab = current()
@@ -29,7 +30,7 @@ def main() -> None:
     # All that takes time comes before the first element: the browser then draws once instead of piece by piece.
     record, results = views.record(lab), views.results(lab)
     for problem in lab.problems:
-        st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+        st.error(f"{plain(problem)} The lab still shows the last good scenario.", icon=":material/error:")
     head, actions = st.columns([5, 3], vertical_alignment="bottom")
     head.subheader(views.title(lab), anchor=False)
     with actions.container(horizontal=True, horizontal_alignment="right"):
@@ -46,7 +47,7 @@ def main() -> None:
                 st.write("This address restores scenario, policy, seed, step and selection:")
                 st.code(keep_link(lab), language=None, wrap_lines=True)
             except ScenarioError as error:
-                st.info(str(error))
+                st.info(plain(str(error)))
     views.headline(lab, results[lab.shown_policy])
     views.warnings(lab, record)
     left, right = st.columns([5, 4])

@@ -1,0 +1,105 @@
+"""Start and the tour in a real browser: the ward moves, each question sets the lab and is answered, and all can be undone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from dashboard.navigation import TITLES
+from iomt_core.experiments.tour import QUESTIONS
+from iomt_core.scenario import PRESETS
+from iomt_core.twin.northbound import play
+from tests.browser.lab_server import open_page, settle
+
+pytestmark = pytest.mark.browser
+
+
+def open_start(page: Page, address: str) -> None:
+    page.goto(address)
+    settle(page)
+    page.wait_for_selector(".ward svg .task")
+
+
+def test_the_ward_moves_by_itself_and_can_be_stopped(page: Page, lab: str) -> None:
+    open_start(page, lab)
+    now = page.locator(".ward .now")
+    expect(now).to_have_text(re.compile("step [3-9] of 20"))
+    page.locator(".ward").get_by_label("play or pause").click()
+    settle(page)
+    stopped = now.inner_text()
+    page.wait_for_timeout(900)
+    assert now.inner_text() == stopped
+
+
+def test_the_ward_stands_still_for_who_asks_for_less_motion(chromium: Browser, lab: str) -> None:
+    context = chromium.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    open_start(page, lab)
+    page.wait_for_timeout(1000)
+    expect(page.locator(".ward .now")).to_have_text("step 1 of 20")
+    context.close()
+
+
+def test_start_shows_what_the_ward_computes_and_leads_to_every_page(page: Page, lab: str) -> None:
+    open_start(page, lab)
+    table = play(PRESETS["paper"], "optimum", 0).table()
+    text = page.locator("[data-testid=stMain]").inner_text()
+    assert f"{table['delay_s'].mean() * 1e3:.4g} ms" in text
+    assert f"{(table['choice'] == 0).mean():.0%}" in text
+    links = page.locator("[data-testid=stMain] [data-testid=stPageLink]")
+    assert links.count() == len(TITLES) - 1
+    page.locator(".ward .task[data-task]").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(re.compile("Why is task 1 of user 1 on"))).to_be_visible()
+
+
+def test_the_tour_sets_the_lab_answers_and_gives_everything_back(page: Page, lab: str) -> None:
+    page.goto(f"{lab}/?page=start&preset=lecture&policy=greedy")
+    settle(page)
+    page.get_by_role("button", name=QUESTIONS[0].title).click()
+    banner = page.locator(".st-key-tour_banner")
+    for n, question in enumerate(QUESTIONS, 1):
+        expect(banner).to_contain_text(f"Question {n} of {len(QUESTIONS)}: {question.title}")
+        expect(banner).to_contain_text(question.words())
+        if question.page == "explore":
+            s = question.after.scenario
+            expect(page.locator("[data-testid=stHeading]").first).to_contain_text(
+                f"{s.users} users × {s.tasks} tasks, {s.servers} server"
+            )
+            if question.pick is not None:
+                _, user, task = question.pick(question.after)
+                expect(page.get_by_text(f"Why is task {task} of user {user} on own device")).to_be_visible()
+            elif question.before != question.after:
+                expect(page.get_by_text("Against the pinned scenario")).to_be_visible()
+        settle(page)
+        if n < len(QUESTIONS):
+            page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="End tour").click()
+    expect(banner).to_have_count(0)
+    page.get_by_role("link", name="Start").first.click()
+    page.get_by_role("button", name=re.compile("Back to “lecture”")).click()
+    expect(page.locator("[data-testid=stMain]")).to_contain_text("a ward of 3 users")
+    settle(page)
+    page.get_by_role("link", name="Explore").first.click()
+    expect(page.locator("[data-testid=stHeading]").first).to_contain_text("Greedy on 3 users × 4 tasks, 2 servers")
+
+
+def test_a_change_in_the_middle_of_a_question_is_said_and_can_be_taken_back(page: Page, lab: str) -> None:
+    open_start(page, lab)
+    page.get_by_role("button", name=QUESTIONS[0].title).click()
+    banner = page.locator(".st-key-tour_banner")
+    expect(banner).to_be_visible()
+    settle(page)
+    page.locator("[data-testid=stSidebar] input[type=range][aria-label^='Edge servers']").first.press("ArrowLeft")
+    expect(banner).to_contain_text("You have changed the ward since")
+    page.get_by_role("button", name="Set the question again").click()
+    expect(page.locator("[data-testid=stHeading]").first).to_contain_text("3 servers")
+    expect(banner).not_to_contain_text("You have changed the ward since")
+
+
+def test_a_link_to_start_restores_it(page: Page, lab: str) -> None:
+    open_page(page, f"{lab}/?page=start&preset=hospital&step=4")
+    expect(page.locator("[data-testid=stHeading]").first).to_contain_text("IoMT Twin Lab")
+    page.wait_for_url(re.compile("page=start.*preset=hospital.*step=4"))
