@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -81,3 +82,18 @@ class Settings(BaseModel):
         if self.wards == "lab" and (self.recurrent or self.rounds == 0 or self.credit == "own"):
             raise ValueError("wards = 'lab' allows only recurrent = false, rounds >= 1 and credit = 'what-if'")
         return self
+
+
+def allowed(name: str) -> str:
+    """The range of a setting in words, from its bounds or its choices; empty where it has neither or is not known."""
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return ""
+    if typing.get_origin(field.annotation) is Literal:
+        return " or ".join(repr(choice) for choice in typing.get_args(field.annotation))
+    bounds = {
+        sign: getattr(one, sign) for one in field.metadata for sign in ("ge", "gt", "le", "lt") if hasattr(one, sign)
+    }
+    low = f"{bounds['ge']:g}" if "ge" in bounds else f"more than {bounds['gt']:g}" if "gt" in bounds else ""
+    high = f"{bounds['le']:g}" if "le" in bounds else f"less than {bounds['lt']:g}" if "lt" in bounds else ""
+    return f"{low} to {high}" if low and high else ""
