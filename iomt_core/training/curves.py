@@ -97,7 +97,7 @@ class Curves:
         )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _lines(path: Path) -> Lines:
     return Lines(path)
 
@@ -115,7 +115,7 @@ def _beside(path: Path) -> Mapping[str, Mapping[str, float]]:
         return {}
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _read_beside(path: Path, changed: int) -> Mapping[str, Mapping[str, float]]:
     del changed
     found: dict[str, dict[str, float]] = {}
@@ -142,11 +142,6 @@ def thinned(columns: Columns, name: str, most: int = MOST_POINTS) -> tuple[list[
     starts = np.arange(0, len(x), group)
     counts = np.diff([*starts, len(x)])
     return (np.add.reduceat(x, starts) / counts).tolist(), (np.add.reduceat(y, starts) / counts).tolist()
-
-
-def as_csv(place: Path) -> str:
-    """The run's table as CSV, SI units."""
-    return str(curves(place).table().to_csv(index=False))
 
 
 def last_words(place: Path, most: int = 4000) -> str:

@@ -1,5 +1,55 @@
-"""train."""
+"""Train: start a run, watch it learn, compare runs; a finished one is a policy on every page."""
+
+from __future__ import annotations
 
 import streamlit as st
 
-st.info("This page is being built.")
+from dashboard import train_views as views
+from dashboard.controls import sidebar
+from dashboard.lab import current, keep_link
+from dashboard.queue_keeper import keep_queue_moving
+from dashboard.train_form import new_run
+from iomt_core.scenario import ScenarioError
+from iomt_core.training.jobs import jobs
+
+lab = current()
+sidebar(lab)
+view = views.current_view(lab)
+keep_queue_moving()
+
+
+@st.fragment
+def begin() -> None:
+    """The form of a new run."""
+    started = new_run(lab)
+    if started is not None:
+        view.show_only(started)
+        view.problems = []
+        st.rerun()
+
+
+def watch() -> None:
+    """All runs, and the chosen ones in full; looks anew each second while one trains."""
+    known = jobs()
+    if views.pace(known) != pace:
+        st.rerun()
+    head, share = st.columns([5, 1], vertical_alignment="bottom")
+    head.subheader("Runs", anchor=False)
+    with share.popover("Share", icon=":material/link:"):
+        try:
+            link = keep_link(lab, "train", {"runs": ",".join(view.shown)} if view.shown else None)
+            st.write("This address restores scenario, policy and the runs shown:")
+            st.code(link, language=None, wrap_lines=True)
+        except ScenarioError as error:
+            st.info(str(error))
+    views.table(known, view)
+    views.details(known, view)
+
+
+st.subheader("Train a policy", anchor=False)
+for problem in lab.problems:
+    st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+with st.container(border=True):
+    begin()
+pace = views.pace(jobs())
+st.fragment(watch, run_every=pace)()
