@@ -85,6 +85,12 @@ def table(known: Sequence[Job], view: View) -> None:
             view.problems = error.problems
 
     colours = numbers(view)
+    if not known:
+        st.info(
+            "No runs yet. Start one above: it trains in a process of its own, also while this page is closed.",
+            icon=":material/info:",
+        )
+        return
     run_list([row(job, view.shown, view.focus, colours) for job in known], act)
     for problem in view.problems:
         st.warning(problem, icon=":material/warning:")
@@ -122,9 +128,11 @@ def details(known: Sequence[Job], view: View) -> None:
     by_name = {job.name: job for job in known}
     chosen = [by_name[name] for name in view.shown if name in by_name]
     if not chosen:
-        st.info(
-            "Choose a run in the table to see its curves; tick several to compare them.", icon=":material/touch_app:"
-        )
+        if known:
+            st.info(
+                "Choose a run in the table to see its curves; tick several to compare them.",
+                icon=":material/touch_app:",
+            )
         return
     trouble(chosen[0])
     tabs = st.tabs(["Learning", "Losses", "Table", "Configuration and files"], key="train_tabs", on_change="rerun")
@@ -163,7 +171,7 @@ def _charts(
 ) -> None:
     found = {job.name: curves(job.place) for job in chosen}
     episodes = max(job.of for job in chosen) or 1
-    if not any(c.metrics for c in found.values()):
+    if not any(c.metrics or c.evaluations for c in found.values()):
         waits = chosen[0].state == "queued"
         st.info(
             "It waits in the queue." if waits else "The first batch of episodes is being played.",
@@ -174,6 +182,7 @@ def _charts(
             cells = st.columns(columns)
         beside = learning.beside_lines(q, found[chosen[0].name], lines, LABELS)
         with cells[number % columns]:
+            st.markdown(f"**{q.title}**", help=q.meaning)
             _chart(q, found, learning.spec(q, list(found), beside, episodes, numbers(view)))
 
 

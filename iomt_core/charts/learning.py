@@ -20,7 +20,9 @@ DASHES = ((1, 0), (7, 3), (2, 2), (8, 3, 2, 3))
 BESIDE_DASHES = MappingProxyType(
     {"optimum": (5, 2), "price-response": (2, 3), "greedy": (9, 3), "random": (1, 5), "bound": (1, 0)}
 )
-HEIGHT = 210
+HEIGHT = 230
+CLOSE = 0.12  # of the lines' span: nearer labels would overlap
+LETTER = 5.6  # pixels of a label's letter
 EXPLORING, EVALUATED = "while exploring", "evaluated"
 ZOOM = "zoom"  # the selection that holds a chart's zoom
 
@@ -129,7 +131,13 @@ def spec(
         "title": "episodes",
         "scale": {"domain": [0, episodes], "nice": False},
     }
-    y = {"field": "value", "type": "quantitative", "title": q.axis, "scale": {"zero": False}, "axis": {"tickCount": 5}}
+    y = {
+        "field": "value",
+        "type": "quantitative",
+        "title": q.axis,
+        "scale": {"zero": False, "padding": 14, "nice": False},
+        "axis": {"tickCount": 5},
+    }
     colour = {"field": "run", "type": "nominal", "scale": {"domain": list(runs), "range": palette}, "legend": None}
     dash = {"field": "run", "type": "nominal", "scale": {"domain": list(runs), "range": dashes}, "legend": None}
     tooltip = [
@@ -153,11 +161,24 @@ def spec(
             mark |= {"point": {"size": 36, "filled": True}, "opacity": 1.0, "strokeWidth": 2.2}
         layers.append({"transform": [{"filter": {"field": "kind", "equal": kind}}], "mark": mark, "encoding": encoding})
     layers[0]["params"] = [zoom]
-    layers += [_line(line, y) for line in lines]
-    return {"height": HEIGHT, "title": {"text": q.title, "anchor": "start", "fontSize": 14}, "layer": layers}
+    layers += [_line(line, y, inset) for line, inset in _side_by_side(lines)]
+    return {"height": HEIGHT, "layer": layers}
 
 
-def _line(line: Mapping[str, Any], y: Mapping[str, Any]) -> dict[str, Any]:
+def _side_by_side(lines: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], float]]:
+    """The lines with how far from the right, in pixels, their labels end: where lines are close, beside one another."""
+    ordered = sorted(lines, key=lambda line: float(line["value"]))
+    span = float(ordered[-1]["value"]) - float(ordered[0]["value"]) if ordered else 0.0
+    placed: list[tuple[Mapping[str, Any], float]] = []
+    inset = 0.0
+    for before, line in zip((None, *ordered), ordered, strict=False):
+        close = before is not None and float(line["value"]) - float(before["value"]) < CLOSE * span
+        inset = inset + LETTER * (len(before["label"]) + 2) if close and before is not None else 0.0
+        placed.append((line, inset))
+    return placed
+
+
+def _line(line: Mapping[str, Any], y: Mapping[str, Any], inset: float) -> dict[str, Any]:
     colour = BOUND_COLOUR if line["name"] == "bound" else "#8a8f98"
     row = {"value": line["value"], "label": line["label"]}
     at = {**y, "title": y["title"]}
@@ -186,7 +207,7 @@ def _line(line: Mapping[str, Any], y: Mapping[str, Any]) -> dict[str, Any]:
                     "color": colour,
                     "clip": True,
                 },
-                "encoding": {"y": at, "x": {"value": {"expr": "width"}}, "text": {"field": "label"}},
+                "encoding": {"y": at, "x": {"value": {"expr": f"width - {inset:g}"}}, "text": {"field": "label"}},
             },
         ],
     }
