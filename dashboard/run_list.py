@@ -59,7 +59,9 @@ def actions(job: Job) -> list[str]:
         return ["Resume", "Stop"]
     if job.state == "queued":
         return ["Stop", "Delete"]
-    return ["Delete"] if job.state == "finished" or job.spec is None else ["Resume", "Delete"]
+    if job.spec is None:
+        return ["Delete"]
+    return ["Explore" if job.state == "finished" else "Resume", "Delete"]
 
 
 def _about(job: Job) -> str:

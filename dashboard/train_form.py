@@ -21,6 +21,7 @@ from iomt_core.twin.northbound import checked_seed
 SIDEBAR = "sidebar"
 EPISODES = 320  # a first impression within a minute or two; the paper's figures take 2400
 POINTS = 10  # evaluations and checkpoints of a run, where a person does not say
+CELL = 225  # pixels of a hyper-parameter's control
 # Field, label; those with a pair of values stand twice.
 NAMED = (
     ("learning_rate", "Learning rate of θ^Q"),
@@ -41,23 +42,23 @@ NAMED = (
 def new_run(lab: Lab) -> str | None:
     """Shows the form. Returns the name of the run that was just started."""
     known = jobs()
-    one, two, three, four = st.columns([3, 3, 2, 2])
-    name = one.selectbox(
+    fields = st.container(horizontal=True)
+    name = fields.selectbox(
         "Algorithm", list(ALGORITHMS), key="train_algorithm", format_func=lambda n: ALGORITHMS[n].label,
         persist_state="session", help="\n\n".join(f"**{a.label}**: {a.summary}" for a in ALGORITHMS.values()),
     )  # fmt: skip
-    source = two.selectbox(
+    source = fields.selectbox(
         "Scenario", [SIDEBAR, *PRESETS], key="train_scenario", persist_state="session",
         format_func=lambda n: f"as in the sidebar ({_ward_name(lab.scenario)})" if n == SIDEBAR else n,
         help="The ward that is trained on. The run keeps a copy: later changes in the sidebar do not touch it.\n\n"
         + "\n\n".join(f"**{preset}**: {note}" for preset, note in PRESET_NOTES.items()),
     )  # fmt: skip
-    episodes = three.number_input(
+    episodes = fields.number_input(
         "Episodes", value=EPISODES, step=32, key="train_episodes", persist_state="session",
         help=f"Episodes to play, M of Algorithm 1. Allowed: {allowed('episodes')}. {EPISODES} give a first impression; the "
         f"shipped policies took {Settings.model_fields['episodes'].default}. Schedules stretch over the run's length.",
     )  # fmt: skip
-    seed = four.number_input(
+    seed = fields.number_input(
         "Seed", value=0, step=1, key="train_seed", persist_state="session",
         help="Seed of everything that the run draws: weights, worlds, noise, minibatches. The same seed gives the same run.",
     )  # fmt: skip
@@ -66,8 +67,8 @@ def new_run(lab: Lab) -> str | None:
     changes = _hyper_parameters(algorithm, int(episodes or 0))
     spec, problems = _spec(algorithm, ward, {"episodes": episodes, **changes}, seed)
     suggested = free_name(f"{algorithm}-{ward.name}")
-    left, middle, right = st.columns([3, 5, 2], vertical_alignment="bottom")
-    wanted = left.text_input(
+    last = st.container(horizontal=True, vertical_alignment="bottom")
+    wanted = last.text_input(
         "Name", key="train_name", placeholder=suggested, persist_state="page",
         help="How the run is called here and among the policies: a-z, 0-9 and -. Left empty, it is the name shown.",
     )  # fmt: skip
@@ -79,9 +80,9 @@ def new_run(lab: Lab) -> str | None:
     except ScenarioError as error:
         problems = [*problems, *error.problems]
     if spec is not None:
-        middle.caption(_expected(spec, known))
-    pressed = right.button(
-        "Start", type="primary", icon=":material/play_arrow:", key="train_start", disabled=bool(problems), width="stretch",
+        last.caption(_expected(spec, known))
+    pressed = last.button(
+        "Start", type="primary", icon=":material/play_arrow:", key="train_start", disabled=bool(problems), width=160,
         help=f"{at_once()} runs train at once; the others wait in the queue.",
     )  # fmt: skip
     for problem in problems:
@@ -133,19 +134,14 @@ def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
     # Its controls are made when it is open; what was set there holds when it is closed again.
     if box.open:
         with box:
-            columns = st.columns(4)
-            for number, (name, label) in enumerate(NAMED):
-                with columns[number % 4]:
+            cells = st.container(horizontal=True)
+            for name, label in NAMED:
+                with cells:
                     values[name] = _control(algorithm, name, label, getattr(own, name))
-            left, right, _ = st.columns([1, 1, 2])
-            for column, (name, label) in zip(
-                (left, right),
-                (("evaluate_every", "Evaluate every"), ("checkpoint_every", "Checkpoint every")),
-                strict=True,
-            ):
-                every[name] = column.number_input(
+            for name, label in (("evaluate_every", "Evaluate every"), ("checkpoint_every", "Checkpoint every")):
+                every[name] = cells.number_input(
                     f"{label}, episodes", value=None, step=1, placeholder="automatic", key=f"train_{name}",
-                    persist_state="session", help=f"{_help(name)} Empty: {POINTS} times in a run.",
+                    persist_state="session", width=CELL, help=f"{_help(name)} Empty: {POINTS} times in a run.",
                 )  # fmt: skip
         st.session_state[f"hyper_{algorithm}"] = values, every
     else:
@@ -165,15 +161,14 @@ def _help(name: str) -> str:
 def _control(algorithm: str, name: str, label: str, default: Any) -> Any:
     shown = " to ".join(f"{x:g}" for x in default) if isinstance(default, tuple) else default
     key, text = f"train_{algorithm}_{name}", f"{_help(name)} Default: {shown}. Setting: `{name}`."
-    common: dict[str, Any] = {"help": text, "persist_state": "session"}
+    common: dict[str, Any] = {"help": text, "persist_state": "session", "width": CELL}
     if isinstance(default, str):
         options = ["what-if", "own"]
         return st.selectbox(label, options, options.index(default), key=key, **common)
     if isinstance(default, tuple):
-        first, last = st.columns(2)
         found = tuple(
-            column.number_input(f"{label}, {end}", value=value, format="%g", step=0.01, key=f"{key}_{end}", **common)
-            for end, column, value in (("from", first, default[0]), ("to", last, default[1]))
+            st.number_input(f"{label}, {end}", value=value, format="%g", step=0.01, key=f"{key}_{end}", **common)
+            for end, value in (("from", default[0]), ("to", default[1]))
         )
         return None if None in found else found
     if isinstance(default, int):

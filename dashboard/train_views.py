@@ -35,6 +35,7 @@ class View:
 
     shown: list[str] = field(default_factory=list)  # runs on the charts; the first is the one told in full
     problems: list[str] = field(default_factory=list)
+    used: Job | None = None  # a finished run that is wanted as the lab's policy
 
     @property
     def focus(self) -> str | None:
@@ -68,10 +69,28 @@ def current_view(lab: Lab) -> View:
     return cast(View, st.session_state["train_view"])
 
 
+def forget_the_gone(known: Sequence[Job], view: View) -> None:
+    """Takes runs that are no longer there from the charts, and says so."""
+    names = {job.name for job in known}
+    for name in [name for name in view.shown if name not in names]:
+        view.hide(name)
+        view.problems.append(
+            f"run = {name!r} is not there any more: it was deleted elsewhere, or its directory was removed."
+        )
+
+
 def table(known: Sequence[Job], view: View) -> None:
     """All runs, and what can be done with them."""
+
+    def delete(name: str) -> None:
+        jobs.delete(name)
+        view.hide(name)
+
+    def use(name: str) -> None:
+        view.used = jobs.job(name)
+
     do: Mapping[str, Callable[[str], Any]] = {
-        "pause": jobs.pause, "stop": jobs.stop, "resume": jobs.resume, "delete": jobs.delete,
+        "pause": jobs.pause, "stop": jobs.stop, "resume": jobs.resume, "delete": delete, "explore": use,
         "only": view.show_only, "show": view.show, "hide": view.hide,
     }  # fmt: skip
 
@@ -158,16 +177,16 @@ def _learning(chosen: Sequence[Job], view: View) -> None:
             "These runs are on different wards: only the gap compares across them. The lines are those of "
             f"{chosen[0].spec.scenario.name if chosen[0].spec else 'the first'}."
         )
-    _charts(learning.LEARNING, chosen, view, lines, 3)
+    _charts(learning.LEARNING, chosen, view, lines, 335)
 
 
 def _losses(chosen: Sequence[Job], view: View) -> None:
     st.caption("Means over a batch's updates, as minimised; a run begins to learn after its warm-up.")
-    _charts(learning.LOSSES, chosen, view, (), 2)
+    _charts(learning.LOSSES, chosen, view, (), 510)
 
 
 def _charts(
-    quantities: Sequence[learning.Quantity], chosen: Sequence[Job], view: View, lines: Sequence[str], columns: int
+    quantities: Sequence[learning.Quantity], chosen: Sequence[Job], view: View, lines: Sequence[str], width: int
 ) -> None:
     found = {job.name: curves(job.place) for job in chosen}
     episodes = max(job.of for job in chosen) or 1
@@ -177,11 +196,10 @@ def _charts(
             "It waits in the queue." if waits else "The first batch of episodes is being played.",
             icon=":material/hourglass_top:",
         )
-    for number, q in enumerate(quantities):
-        if number % columns == 0:
-            cells = st.columns(columns)
+    cells = st.container(horizontal=True)  # as many beside one another as there is room for
+    for q in quantities:
         beside = learning.beside_lines(q, found[chosen[0].name], lines, LABELS)
-        with cells[number % columns]:
+        with cells.container(width=width):
             st.markdown(f"**{q.title}**", help=q.meaning)
             _chart(q, found, learning.spec(q, list(found), beside, episodes, numbers(view)))
 
@@ -262,12 +280,15 @@ def _files(chosen: Sequence[Job], view: View) -> None:
         st.code(last_words(place) or "Nothing.", language=None, wrap_lines=True)
 
 
-def use(job: Job, lab: Lab) -> None:
-    """Makes a finished run the lab's policy, on its ward."""
-    if job.spec is not None:
-        ward = job.spec.scenario
-        lab.try_change(lambda: ward)
-        lab.policy = RUN + job.name
+def take_up(view: View, lab: Lab) -> bool:
+    """Makes the finished run that is wanted the lab's policy, on its ward. Returns whether there is one."""
+    job, view.used = view.used, None
+    if job is None or job.spec is None:
+        return False
+    ward = job.spec.scenario
+    lab.try_change(lambda: ward)
+    lab.policy = RUN + job.name
+    return True
 
 
 def pace(known: Sequence[Job]) -> float:

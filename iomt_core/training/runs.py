@@ -86,10 +86,10 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
         for one in error.errors():
             field = ".".join(str(part) for part in one["loc"])
             reach = allowed(str(one["loc"][0])) if one["loc"] else ""
-            problems.append(
-                f"{field} = {one.get('input')!r} cannot be used: {one['msg'][0].lower()}{one['msg'][1:]}"
-                + (f"; allowed is {reach}." if reach else ".")
-            )
+            reason = f"{one['msg'][0].lower()}{one['msg'][1:]}"
+            if reach and one["type"].startswith(("greater_", "less_", "literal_")):  # the range says as much
+                reason = f"allowed is {reach}"
+            problems.append(f"{field} = {one.get('input')!r} cannot be used: {reason}.")
         raise ScenarioError(problems) from None
 
 

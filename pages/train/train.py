@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import train_views as views
 from dashboard.controls import sidebar
 from dashboard.lab import current, keep_link
+from dashboard.navigation import pages
 from dashboard.queue_keeper import keep_queue_moving
 from dashboard.train_form import new_run
 from iomt_core.scenario import ScenarioError
@@ -30,12 +31,15 @@ def begin() -> None:
 
 def watch() -> None:
     """All runs, and the chosen ones in full; looks anew each second while one trains."""
+    if views.take_up(view, lab):
+        st.switch_page(pages()["explore"])
     known = jobs()
+    views.forget_the_gone(known, view)
     if views.pace(known) != pace:
         st.rerun()
-    head, share = st.columns([5, 1], vertical_alignment="bottom")
-    head.subheader("Runs", anchor=False)
-    with share.popover("Share", icon=":material/link:"):
+    bar = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
+    bar.subheader("Runs", anchor=False, width="content")
+    with bar.popover("Share", icon=":material/link:"):
         try:
             link = keep_link(lab, "train", {"runs": ",".join(view.shown)} if view.shown else None)
             st.write("This address restores scenario, policy and the runs shown:")
