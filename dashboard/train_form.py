@@ -21,7 +21,7 @@ from iomt_core.twin.northbound import checked_seed
 SIDEBAR = "sidebar"
 EPISODES = 320  # a first impression within a minute or two; the paper's figures take 2400
 POINTS = 10  # evaluations and checkpoints of a run, where a person does not say
-CELL = 225  # pixels of a hyper-parameter's control
+CELL = 180  # pixels of a hyper-parameter's control
 # Field, label; those with a pair of values stand twice.
 NAMED = (
     ("learning_rate", "Learning rate of θ^Q"),
