@@ -207,7 +207,7 @@ def _charts(
 def _chart(q: learning.Quantity, found: Mapping[str, Curves], spec: dict[str, Any]) -> None:
     # Streamlit forgets a zoom at every new point unless it is told of it, which is all that on_select is for.
     st.vega_lite_chart(
-        learning.points(q, found), spec, key=f"train_{q.name}", width="stretch", alt=learning.words(q, found),
+        learning.points(q, found), spec, key=f"train_{q.name}", width="stretch", alt=learning.words(q, list(found)),
         on_select=_zoomed, selection_mode=[learning.ZOOM],
     )  # fmt: skip
 

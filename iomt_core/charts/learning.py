@@ -213,14 +213,9 @@ def _line(line: Mapping[str, Any], y: Mapping[str, Any], inset: float) -> dict[s
     }
 
 
-def words(q: Quantity, runs: Mapping[str, Curves]) -> str:
-    """The chart in a sentence, for those who cannot see it."""
-    said = []
-    for run, found in runs.items():
-        kind, source, name = q.columns[-1]
-        x, y = thinned(getattr(found, source), name)
-        if x:
-            said.append(
-                f"{run} {y[0] * q.factor:.4g} at first, {y[-1] * q.factor:.4g} after {x[-1]:.0f} episodes ({kind})"
-            )
-    return f"{q.title}, {q.axis}: {'; '.join(said) or 'nothing yet'}."
+def words(q: Quantity, runs: Sequence[str]) -> str:
+    """What the chart shows, for those who cannot see it; its values stand in the table.
+
+    It must not change with every point: Streamlit takes it into the specification and would draw the chart anew.
+    """
+    return f"{q.title}: {q.axis} over the episodes of {', '.join(runs)}."
