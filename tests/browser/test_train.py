@@ -7,8 +7,10 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Download, Locator, Page, expect
 
@@ -20,6 +22,20 @@ pytestmark = pytest.mark.browser
 
 SMALL = "?page=train&preset=lecture&users=2&tasks=2&servers=1&T=5"
 SLOW = 120_000  # milliseconds until a worker has loaded, on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def nothing_trains_on(lab: str) -> Iterator[None]:
+    """Ends what a failed test left in training."""
+    yield
+    for job in jobs.jobs():
+        if (process := process_of(job.name)) is not None:
+            process.kill()
+
+
+def process_of(name: str) -> psutil.Process | None:
+    worker = Worker.of(read_json(jobs.job(name).place / "worker.json"))
+    return worker.process() if worker else None
 
 
 def open_train(page: Page, lab: str) -> None:
@@ -100,7 +116,9 @@ def test_two_tabs_watch_stop_resume_and_lose_a_run(page: Page, chromium: Browser
     # From here on it looks anew each second; on a busy machine the page may never be at rest.
     count = run_row(page, "long").locator(".bar + .about")
     expect(count).not_to_have_text("0 of 1,000,000 episodes", timeout=SLOW)
-    chart(page, "return").hover()
+    box = chart(page, "return").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.keyboard.down("Control")
     page.mouse.wheel(0, -300)
     page.keyboard.up("Control")
@@ -130,8 +148,7 @@ def test_two_tabs_watch_stop_resume_and_lose_a_run(page: Page, chromium: Browser
 
     press(other, "resume", "long")
     expect(state(page, "long")).to_have_text("running", timeout=SLOW)
-    worker = Worker.of(read_json(jobs.job("long").place / "worker.json"))
-    process = worker.process() if worker else None
+    process = process_of("long")
     assert process is not None
     process.kill()
     expect(state(page, "long")).to_have_text("interrupted", timeout=SLOW)
