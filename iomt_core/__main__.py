@@ -20,19 +20,21 @@ from iomt_core.experiments.evaluation import evaluate as run_evaluation
 from iomt_core.experiments.pretraining import jobs as pretraining_jobs
 from iomt_core.experiments.pretraining import publish, train_all
 from iomt_core.experiments.table_iii import table_iii
-from iomt_core.experiments.training_check import Check
+from iomt_core.experiments.training_check import Check, written_beside
 from iomt_core.parameter_table import parameter_table
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
 from iomt_core.scenario_files import read_scenario
 from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
-from iomt_core.training.catalogue import PRETRAINED, catalogue
+from iomt_core.training.catalogue import PRETRAINED, catalogue, runs_place
+from iomt_core.training.jobs import start_waiting, wants_stop
 from iomt_core.training.process import StopSignal, prepare
-from iomt_core.training.runs import Run, RunSpec, default_settings, settings_from_words
+from iomt_core.training.runs import Run, RunSpec, default_settings, settings_from_words, told_if_it_fails
 from iomt_core.training.settings import Settings
 from iomt_core.training.tensorboard import TensorBoard
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import Trainer
+from iomt_core.training.workers import seat
 from iomt_core.twin.northbound import checked_seed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -154,13 +156,23 @@ def train(
             raise ScenarioError(
                 "resume: a run is taken up as it was begun; allowed beside it are threads and tensorboard only."
             )
-        run = Run.resume(resume)
+        taken_up = resume
     else:
         if algorithm is None or out is None:
             raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
         settings = default_settings(algorithm, **settings_from_words(set_ or []))
         spec = RunSpec(algorithm, read_scenario(scenario), settings, checked_seed(seed))
-        run = Run.create(out, spec)
+        taken_up = Run.create(out, spec).place
+    with seat(taken_up):
+        try:
+            with told_if_it_fails(taken_up):
+                _train(Run.resume(taken_up), tensorboard)
+        finally:
+            if taken_up.resolve().parent == runs_place().resolve():
+                start_waiting(leaving=taken_up.name)
+
+
+def _train(run: Run, tensorboard: bool) -> None:
     s, total = run.spec.scenario, run.spec.settings.episodes
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]:.1f} episodes/s"),
@@ -170,6 +182,7 @@ def train(
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
         bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
         check = Check(s)
+        beside = written_beside(run.place, check)
         watch = TensorBoard(run.place) if tensorboard else None
 
         def evaluated(trainer: Trainer) -> Mapping[str, Any]:
@@ -182,10 +195,11 @@ def train(
             if watch is not None:
                 watch.catch_up()
 
-        state = run.go(stop, evaluated, told)
+        run.halted = lambda: stop.halted
+        state = run.go(lambda: stop() or wants_stop(run.place), evaluated, told)
     found = check.of(TrainedPolicy.of(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
-    for label, values in {run.spec.algorithm: found, **check.heuristics()}.items():
+    for label, values in {run.spec.algorithm: found, **beside}.items():
         table.add_row(label, f"{values['cost']:.4f}", f"{values['gap'] * 100:.2f} %")
     notes.print(table)
     if state == "stopped":

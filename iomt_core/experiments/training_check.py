@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Policy
 from iomt_core.policies.registry import make_policy
 from iomt_core.scenario import Scenario
+from iomt_core.scenario_files import write_text_atomically
 from iomt_core.twin.record import Draw, draw, run
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
@@ -33,3 +36,13 @@ class Check:
     def heuristics(self, names: Sequence[str] = BESIDE) -> Mapping[str, Any]:
         """The same of what it is measured against."""
         return {name: self.of(make_policy(name, self.scenario)) for name in names}
+
+
+def written_beside(place: Path, check: Check) -> Mapping[str, Any]:
+    """The heuristics' figures, written into the run's directory as `beside.json` once. Raises `ScenarioError`."""
+    path = place / "beside.json"
+    if path.exists():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    found = check.heuristics()
+    write_text_atomically(path, json.dumps(found, indent=1) + "\n")
+    return found

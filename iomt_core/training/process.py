@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
+import time
 from types import FrameType
 
 import torch
@@ -25,13 +27,19 @@ def prepare(threads: int) -> None:
 
 
 class StopSignal:
-    """Turns SIGTERM and Ctrl-C into a question to be asked between batches; the second Ctrl-C is one as ever."""
+    """Turns SIGTERM and Ctrl-C into a question to be asked between batches; the second Ctrl-C is one as ever.
+
+    SIGTSTP (Ctrl-Z) halts the process as it always does, and the time until it goes on is kept, so that it does not count
+    as training.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+        self.halted = 0.0  # seconds
 
     def __enter__(self) -> StopSignal:
         self._before = {name: signal.signal(name, self._ask) for name in (signal.SIGTERM, signal.SIGINT)}
+        self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._halt)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,3 +54,8 @@ class StopSignal:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
+
+    def _halt(self, number: int, frame: FrameType | None) -> None:
+        since = time.monotonic()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.halted += time.monotonic() - since

@@ -3,16 +3,17 @@
 run.json          algorithm, scenario, settings, seed: what `--resume` needs
 metrics.jsonl     a line a batch of episodes
 evaluations.jsonl a line an evaluation, on held-out seeds, beside the bound and the heuristics
-status.json       state, progress, speed, time left
+status.json       state, progress, speed, time left, and whose words these are
+beside.json       what the heuristics and the optimum reach on the episodes of the evaluations
 checkpoints/N     after N episodes; the last two are kept
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ from iomt_core.training.checkpoints import (
     read_tensors,
     write_checkpoint,
 )
-from iomt_core.training.settings import Settings
+from iomt_core.training.settings import Settings, allowed
 from iomt_core.training.trainer import Trainer
+from iomt_core.training.workers import Worker
 
 KEPT = 2
 
@@ -83,7 +85,11 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
         problems = []
         for one in error.errors():
             field = ".".join(str(part) for part in one["loc"])
-            problems.append(f"{field} = {one.get('input')!r} cannot be used: {one['msg'][0].lower()}{one['msg'][1:]}.")
+            reach = allowed(str(one["loc"][0])) if one["loc"] else ""
+            reason = f"{one['msg'][0].lower()}{one['msg'][1:]}"
+            if reach and one["type"].startswith(("greater_", "less_", "literal_")):  # the range says as much
+                reason = f"allowed is {reach}"
+            problems.append(f"{field} = {one.get('input')!r} cannot be used: {reason}.")
         raise ScenarioError(problems) from None
 
 
@@ -179,11 +185,17 @@ class Run:
         """`seconds` is what the run took before."""
         self.place, self.spec, self.trainer = place, spec, trainer
         self.before, self.started, self.started_at = seconds, time.monotonic(), trainer.played
+        self.me, self.halted = Worker.me(), _never_halted
+
+    @property
+    def here(self) -> float:
+        """Seconds of running in this process, without those that it was halted for."""
+        return time.monotonic() - self.started - self.halted()
 
     @property
     def seconds(self) -> float:
         """Of running, in all processes so far."""
-        return self.before + time.monotonic() - self.started
+        return self.before + self.here
 
     @classmethod
     def create(cls, place: Path, spec: RunSpec) -> Run:
@@ -225,7 +237,10 @@ class Run:
         evaluate: Callable[[Trainer], Mapping[str, Any]] | None = None,
         tell: Callable[[Mapping[str, Any]], None] = lambda status: None,
     ) -> str:
-        """Trains until all episodes are played or `stop` says so, then saves. Returns the state: finished or stopped."""
+        """Trains until all episodes are played or `stop` says so, then saves. Returns the state: finished or stopped.
+
+        Raises `CheckpointError` where the disk is full or the directory was removed; the last complete checkpoint stays.
+        """
         trainer, settings = self.trainer, self.spec.settings
         self._status("running", tell)
         while not trainer.done and not stop():
@@ -244,8 +259,10 @@ class Run:
         return state
 
     def save(self) -> None:
-        """A checkpoint now; older ones but the last two go."""
+        """A checkpoint now; older ones but the last two go. Raises `CheckpointError`."""
         folder = self.place / "checkpoints"
+        if not (self.place / "run.json").exists():  # or a directory that somebody removed would be there again
+            raise CheckpointError(f"run = {str(self.place)!r} was removed.")
         save(self.trainer, self.spec, folder / f"{self.trainer.played:08d}", self.seconds)
         for old in _complete(folder)[:-KEPT]:
             (old / MARK).unlink(missing_ok=True)
@@ -254,8 +271,7 @@ class Run:
             old.rmdir()
 
     def _status(self, state: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
-        trainer, total = self.trainer, self.spec.settings.episodes
-        here = time.monotonic() - self.started
+        trainer, total, here = self.trainer, self.spec.settings.episodes, self.here
         speed = (trainer.played - self.started_at) / here if here > 0 else 0.0
         status = {
             "state": state,
@@ -265,11 +281,49 @@ class Run:
             "episodes_per_s": speed,
             "seconds": self.seconds,
             "seconds_left": (total - trainer.played) / speed if speed > 0 else None,
-            "pid": os.getpid(),
+            "pid": self.me.pid,
+            "started": self.me.started,
             "time": time.time(),
         }
-        write_text_atomically(self.place / "status.json", json.dumps(status) + "\n")
+        write_status(self.place, status)
         tell(status)
+
+
+@contextlib.contextmanager
+def told_if_it_fails(place: Path) -> Iterator[None]:
+    """Around what a worker does with a run: what goes wrong stands in its status, in words, and is raised as `ScenarioError`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ScenarioError):
+            reason = " ".join(error.problems)
+        elif isinstance(error, OSError):
+            reason = f"{error.strerror or error}" + (f": {str(error.filename)!r}" if error.filename else "") + "."
+        else:
+            reason = f"{type(error).__name__}: {error}"
+        last = {**_read_status(place), "state": "failed", "reason": reason, "time": time.time(), **vars(Worker.me())}
+        # Where not even this can be written, the run reads as interrupted, which is true as well.
+        with contextlib.suppress(OSError, ScenarioError):
+            write_status(place, last)
+        if isinstance(error, OSError):
+            raise CheckpointError(f"run = {str(place)!r} cannot go on: {reason}") from None
+        raise
+
+
+def _read_status(place: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((place / "status.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def write_status(place: Path, status: Mapping[str, Any]) -> None:
+    """How a run goes, whole or not at all. Raises `ScenarioError`."""
+    write_text_atomically(place / "status.json", json.dumps(status) + "\n")
+
+
+def _never_halted() -> float:
+    return 0.0
 
 
 def last_checkpoint(place: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -57,12 +58,13 @@ class Settings(BaseModel):
         float, Field(ge=0, le=1, description="part of the run after which learning rates fall, linearly, to 3 %")
     ] = 0.5
     temperature: Annotated[
-        tuple[float, float],
+        tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]],
         Field(description="of the Boltzmann choice over strategies, from and to (at 70 % of the run)"),
     ] = (0.1, 0.01)
     random: Annotated[float, Field(ge=0, le=1, description="share of strategies drawn evenly")] = 0.005
     share_noise: Annotated[
-        tuple[float, float], Field(description="deviation of the logarithm of a requested share, from and to")
+        tuple[Annotated[float, Field(ge=0, le=10)], Annotated[float, Field(ge=0, le=10)]],
+        Field(description="deviation of the logarithm of a requested share, from and to"),
     ] = (0.5, 0.15)
     rounds: Annotated[
         int,
@@ -81,3 +83,19 @@ class Settings(BaseModel):
         if self.wards == "lab" and (self.recurrent or self.rounds == 0 or self.credit == "own"):
             raise ValueError("wards = 'lab' allows only recurrent = false, rounds >= 1 and credit = 'what-if'")
         return self
+
+
+def allowed(name: str) -> str:
+    """The range of a setting in words, from its bounds or its choices; empty where it has neither or is not known."""
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return ""
+    kind, known = field.annotation, field.metadata
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(repr(choice) for choice in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        known = typing.get_args(kind)[0].__metadata__[0].metadata
+    bounds = {sign: getattr(one, sign) for one in known for sign in ("ge", "gt", "le", "lt") if hasattr(one, sign)}
+    low = f"{bounds['ge']:,}" if "ge" in bounds else f"more than {bounds['gt']:,}" if "gt" in bounds else ""
+    high = f"{bounds['le']:,.12g}" if "le" in bounds else f"less than {bounds['lt']:,}" if "lt" in bounds else ""
+    return f"{low} to {high}" if low and high else ""

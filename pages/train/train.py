@@ -1,5 +1,59 @@
-"""train."""
+"""Train: start a run, watch it learn, compare runs; a finished one is a policy on every page."""
+
+from __future__ import annotations
 
 import streamlit as st
 
-st.info("This page is being built.")
+from dashboard import train_views as views
+from dashboard.controls import sidebar
+from dashboard.lab import current, keep_link
+from dashboard.navigation import pages
+from dashboard.queue_keeper import keep_queue_moving
+from dashboard.train_form import new_run
+from iomt_core.scenario import ScenarioError
+from iomt_core.training.jobs import jobs
+
+lab = current()
+sidebar(lab)
+view = views.current_view(lab)
+keep_queue_moving()
+
+
+@st.fragment
+def begin() -> None:
+    """The form of a new run."""
+    started = new_run(lab)
+    if started is not None:
+        view.show_only(started)
+        view.problems = []
+        st.rerun()
+
+
+def watch() -> None:
+    """All runs, and the chosen ones in full; looks anew each second while one trains."""
+    if views.take_up(view, lab):
+        st.switch_page(pages()["explore"])
+    known = jobs()
+    views.forget_the_gone(known, view)
+    if views.pace(known) != pace:
+        st.rerun()
+    bar = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
+    bar.subheader("Runs", anchor=False, width="content")
+    with bar.popover("Share", icon=":material/link:"):
+        try:
+            link = keep_link(lab, "train", {"runs": ",".join(view.shown)} if view.shown else None)
+            st.write("This address restores scenario, policy and the runs shown:")
+            st.code(link, language=None, wrap_lines=True)
+        except ScenarioError as error:
+            st.info(str(error))
+    views.table(known, view)
+    views.details(known, view)
+
+
+st.subheader("Train a policy", anchor=False)
+for problem in lab.problems:
+    st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+with st.container(border=True):
+    begin()
+pace = views.pace(jobs())
+st.fragment(watch, run_every=pace)()

@@ -23,9 +23,11 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[str]:
-    with server() as address:
-        yield address
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IOMT_RUNS", str(tmp_path_factory.mktemp("runs")))  # not a person's own
+        with server() as address:
+            yield address
 
 
 @pytest.fixture

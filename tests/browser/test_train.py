@@ -1,0 +1,162 @@
+"""Train in a real browser: start, watch, stop, resume, compare, take away, use."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Download, Locator, Page, expect
+
+from iomt_core.training import jobs
+from iomt_core.training.workers import Worker, read_json
+from tests.browser.lab_server import settle
+
+pytestmark = pytest.mark.browser
+
+SMALL = "?page=train&preset=lecture&users=2&tasks=2&servers=1&T=5"
+SLOW = 120_000  # milliseconds until a worker has loaded, on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def nothing_trains_on(lab: str) -> Iterator[None]:
+    """Ends what a failed test left in training."""
+    yield
+    for job in jobs.jobs():
+        if (process := process_of(job.name)) is not None:
+            process.kill()
+
+
+def process_of(name: str) -> psutil.Process | None:
+    worker = Worker.of(read_json(jobs.job(name).place / "worker.json"))
+    return worker.process() if worker else None
+
+
+def open_train(page: Page, lab: str) -> None:
+    page.goto(f"{lab}/{SMALL}")
+    settle(page)
+    page.get_by_role("combobox", name="Algorithm").click()
+    page.get_by_role("option", name="MT-PDQN (VDN)", exact=True).click()
+    settle(page)
+
+
+def fill(page: Page, label: str, value: object) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(str(value))
+    field.press("Enter")
+    settle(page)
+
+
+def run_row(page: Page, name: str) -> Locator:
+    return page.locator(f"tr[data-run='{name}']")
+
+
+def state(page: Page, name: str) -> Locator:
+    return run_row(page, name).locator(".state")
+
+
+def press(page: Page, action: str, name: str) -> None:
+    page.get_by_role("button", name=f"{action} {name}", exact=True).click()
+
+
+def chart(page: Page, name: str) -> Locator:
+    return page.locator(f".st-key-train_{name} svg.marks")
+
+
+def content(download: Download) -> bytes:
+    return Path(download.path()).read_bytes()
+
+
+def test_a_run_learns_finishes_and_is_a_policy(page: Page, lab: str) -> None:
+    open_train(page, lab)
+    fill(page, "Episodes", 0)
+    expect(page.get_by_text("episodes = 0 cannot be used: allowed is 1 to 10,000,000.")).to_be_visible()
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_disabled()
+    fill(page, "Episodes", 64)
+    fill(page, "Name", "../up")
+    expect(page.get_by_text("name = '../up' cannot be used")).to_be_visible()
+    fill(page, "Name", "brief")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(state(page, "brief")).to_have_text("finished", timeout=SLOW)
+    settle(page)
+    expect(chart(page, "gap").locator(".mark-symbol path")).to_have_count(2)
+    expect(chart(page, "gap").get_by_text("optimum")).to_have_count(1)
+
+    page.get_by_role("tab", name="Configuration and files").click()
+    got = {}
+    for label in ("Configuration (JSON)", "Metrics (CSV)", "Checkpoint (zip)"):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=label).click()
+        got[label] = content(waiting.value)
+    told = json.loads(got["Configuration (JSON)"])
+    assert (told["algorithm"], told["settings"]["episodes"], told["scenario"]["users"]) == ("mt-pdqn", 64, 2)
+    assert got["Metrics (CSV)"].count(b"\n") == 1 + 2
+    names = zipfile.ZipFile(io.BytesIO(got["Checkpoint (zip)"])).namelist()
+    assert "brief/00000064/policy.safetensors" in names
+
+    press(page, "explore", "brief")
+    page.wait_for_selector(".ward svg .task")
+    settle(page)
+    title = page.locator("[data-testid=stHeading]").first
+    expect(title).to_have_text("brief (MT-PDQN (VDN)) on 2 users × 2 tasks, 1 server")
+
+
+def test_two_tabs_watch_stop_resume_and_lose_a_run(page: Page, chromium: Browser, lab: str) -> None:
+    open_train(page, lab)
+    fill(page, "Episodes", 1_000_000)
+    fill(page, "Name", "long")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(state(page, "long")).to_have_text("running", timeout=SLOW)
+    # From here on it looks anew each second; on a busy machine the page may never be at rest.
+    count = run_row(page, "long").locator(".bar + .about")
+    expect(count).not_to_have_text("0 of 1,000,000 episodes", timeout=SLOW)
+    box = chart(page, "return").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    end_of_axis = chart(page, "return").locator(".role-axis-label text", has_text="1,000,000")
+    expect(end_of_axis).to_have_count(0)
+    page.evaluate("window.drawn = document.querySelector('.st-key-train_return svg.marks')")
+    before = count.inner_text()
+    expect(count).not_to_have_text(before, timeout=SLOW)
+    page.wait_for_timeout(1500)
+    assert end_of_axis.count() == 0, "new points keep the zoom"
+    assert page.evaluate("window.drawn === document.querySelector('.st-key-train_return svg.marks')")
+
+    other = chromium.new_context().new_page()
+    other.goto(f"{lab}/?page=train&preset=hospital&v_runs=long")
+    expect(state(other, "long")).to_have_text("running", timeout=SLOW)
+    expect(other.get_by_text("as in the sidebar (hospital)")).to_be_visible()
+    press(page, "pause", "long")
+    expect(state(page, "long")).to_have_text("paused", timeout=SLOW)
+    expect(state(other, "long")).to_have_text("paused", timeout=SLOW)
+    press(other, "resume", "long")
+    expect(state(page, "long")).to_have_text("running", timeout=SLOW)
+    press(page, "stop", "long")
+    if (button := other.get_by_role("button", name="stop long", exact=True)).count():
+        button.click()
+    for each in (page, other):
+        expect(state(each, "long")).to_have_text("stopped", timeout=SLOW)
+
+    press(other, "resume", "long")
+    expect(state(page, "long")).to_have_text("running", timeout=SLOW)
+    process = process_of("long")
+    assert process is not None
+    process.kill()
+    expect(state(page, "long")).to_have_text("interrupted", timeout=SLOW)
+    expect(page.get_by_text(re.compile("was interrupted.*Resume takes it up from episode"))).to_be_visible(timeout=SLOW)
+
+    press(page, "delete", "long")
+    press(page, "really delete", "long")
+    expect(run_row(page, "long")).to_have_count(0, timeout=SLOW)
+    expect(other.get_by_text("run = 'long' is not there any more")).to_be_visible(timeout=SLOW)
+    other.context.close()
+    assert "long" not in os.listdir(os.environ["IOMT_RUNS"])
