@@ -99,7 +99,8 @@ class InTurn:
 
     def _tasks(self, x: Tensor) -> tuple[Tensor, ...]:
         """(U·J, …) task by task, (U, …) each."""
-        return x.unflatten(0, (self.u, self.j)).unbind(1)
+        parts: tuple[Tensor, ...] = x.view(self.u, self.j, *x.shape[1:]).unbind(1)
+        return parts
 
     def _maps(self, layer: GroupedLinear) -> Maps:
         """A layer's weights and biases task by task."""
