@@ -35,8 +35,8 @@ def sentences(lab: Lab) -> None:
         f"This is a ward of {users} with wearables: in every step each has up to {s.tasks} tasks (the small marks around "
         f"a user), and each task is computed on the wearable, grey, or sent to one of {servers}, in that server's colour and "
         "shape. A policy decides where, and with how much of a device's CPU and bandwidth; the lab prices each decision in delay "
-        "and energy by the equations of a published model. Beside every policy stands a bound that no policy whatever can beat, so "
-        "that you always see how far it is from the best possible."
+        "and energy by the equations of a published model. Beside every policy stands a bound that no policy whatever can beat, "
+        "so that you always see how far it is from the best possible."
     )
 
 

@@ -20,7 +20,8 @@ import torch
 from scipy import stats
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.experiments.training_check import HELD_OUT, Check
+from iomt_core.experiments.training_check import HELD_OUT, Check, RangeCheck, on_any_ward
+from iomt_core.policies.registry import make_policy
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario_files import write_text_atomically
 from iomt_core.training.checkpoints import POLICY, read_facts, read_tensors, write_checkpoint
@@ -133,10 +134,23 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     s = PRESETS["paper"]
     check = Check(s, EPISODES)
     beside = check.heuristics(BESIDE)
+    wards: RangeCheck | None = None
     for job in chosen:
         shipped[job.name] = _publish_one(job, runs, place, check)
         tell(f"{job.name}: gap {_words(shipped[job.name]['mean']['gap'])}")
-    manifest = {
+    for job in chosen:
+        if job.kind == "lab":
+            wards = wards or RangeCheck()
+            shipped[job.name]["range"] = _over_range(job, place, wards)
+            tell(
+                f"{job.name}: mean gap over {len(wards.drawn)} wards {shipped[job.name]['range']['trained']['mean']:.2%}"
+            )
+    if wards is not None:
+        manifest["beside_range"] = {
+            name: wards.of(lambda s, name=name: make_policy(name, s))  # type: ignore[misc]
+            for name in ("optimum", "price-response", "greedy")
+        }
+    manifest |= {
         "what": "Trained policies of this directory, how each came about and how good it is; made by `make pretrained`.",
         "held_out": {"seed": HELD_OUT, "episodes": EPISODES, "steps": EPISODES * s.T},
         "beside": {name: {figure: values[figure] for figure in FIGURES} for name, values in beside.items()},
@@ -175,6 +189,14 @@ def _publish_one(job: Job, runs: Path, place: Path, check: Check) -> dict[str, A
         "sha256": read_facts(place / job.name)["sha256"][POLICY],
         "commit": _commit(),
     }
+
+
+def _over_range(job: Job, place: Path, wards: RangeCheck) -> dict[str, Any]:
+    """How the shipped seed does on any ward, beside what it was before training: prices alone already say much."""
+    trained = TrainedPolicy.load(place / job.name)
+    spec = job.spec(job.seeds[0])
+    untrained = TrainedPolicy.of(spec.trainer(), spec)
+    return {"trained": wards.of(on_any_ward(trained)), "untrained": wards.of(on_any_ward(untrained))}
 
 
 def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Policy
 from iomt_core.policies.registry import make_policy
 from iomt_core.scenario import Scenario
 from iomt_core.scenario_files import write_text_atomically
+from iomt_core.training.lab_wards import draw_ward
+from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.record import Draw, draw, run
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
@@ -46,3 +50,25 @@ def written_beside(place: Path, check: Check) -> Mapping[str, Any]:
     found = check.heuristics()
     write_text_atomically(path, json.dumps(found, indent=1) + "\n")
     return found
+
+
+class RangeCheck:
+    """The same wards of the lab's whole range for every policy: drawn by a seed that no training run draws from."""
+
+    def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2) -> None:
+        dice = np.random.default_rng(HELD_OUT)
+        self.drawn = [draw(draw_ward(dice).changed(T=steps), HELD_OUT, 0, episodes) for _ in range(wards)]
+
+    def of(self, policy: Callable[[Scenario], Policy]) -> dict[str, Any]:
+        """The gap to the bound: mean over wards, median, and the worst ward's."""
+        gaps = []
+        for drawn in self.drawn:
+            summary = Summary(drawn.scenario, "checked", "own", HELD_OUT)
+            summary.add(run(policy(drawn.scenario), drawn))
+            gaps.append(float(summary.values()["gap"]))
+        return {"wards": len(gaps), "mean": float(np.mean(gaps)), "median": float(np.median(gaps)), "worst": max(gaps)}
+
+
+def on_any_ward(trained: TrainedPolicy) -> Callable[[Scenario], Policy]:
+    """A shared network's policy for any ward of its range."""
+    return lambda s: TrainedPolicy(s, trained.spec, trained.shipped)
