@@ -39,6 +39,7 @@ format: $(VENV)/.dev ## let ruff format and sort
 bench: $(VENV)/.dev ## speed, each beside a named alternative or target
 	$(BIN)/python -m benchmarks.world_speed
 	$(BIN)/python -m benchmarks.optimum
+	$(BIN)/python -m benchmarks.learner_speed
 	$(BIN)/python -m benchmarks.explore_latency
 
 pretrained: $(VENV)/.run ## train all shipped policies anew, about two hours on two cores; goes on where it was left

@@ -19,6 +19,7 @@ from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
 from iomt_core.experiments.pretraining import jobs as pretraining_jobs
 from iomt_core.experiments.pretraining import publish, train_all
+from iomt_core.experiments.results_table import results_table
 from iomt_core.experiments.table_iii import table_iii
 from iomt_core.experiments.training_check import Check, written_beside
 from iomt_core.parameter_table import parameter_table
@@ -223,6 +224,14 @@ def pretrained(
         train_all(chosen, runs, executor, notes.print)
     publish(chosen, runs, out, notes.print)
     notes.print(f"Written: {out / 'manifest.json'}")
+
+
+@app.command()
+def results(
+    place: Annotated[Path, typer.Option(help="Where the shipped policies stand.", metavar="DIR")] = PRETRAINED,
+) -> None:
+    """Print the results of the shipped policies as Markdown, from their manifest."""
+    print(results_table(place))
 
 
 @app.command()

@@ -1,0 +1,50 @@
+"""Every algorithm learns a tiny ward, 2 users x 2 tasks x 1 server, to near the best there is over all choices."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.model.outcome import outcome
+from iomt_core.policies.shares import optimal_shares
+from iomt_core.scenario import PRESETS
+from iomt_core.training.runs import RunSpec, default_settings
+from iomt_core.training.trained_policy import TrainedPolicy
+from iomt_core.twin.record import Draw, draw, run
+
+WARD = PRESETS["lecture"].changed(users=2, tasks=2, servers=1, T=5)
+WITHIN = 0.05
+SHORT = {"episodes": 2560, "worlds": 32, "updates": 12, "batch": 8, "replay": 256, "recurrent": False}
+# How far these still are after a minute; what they miss stands in docs/training.md.
+NOT_YET = {"sae-mt-qmix-paper": 0.12, "ma-pa-ddpg": 0.14, "pa-ddpg": 0.14, "mt-pdqn": 0.06}
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Draw:
+    return draw(WARD, 2_000_003, 0, 20)
+
+
+@pytest.fixture(scope="module")
+def best(drawn: Draw) -> float:
+    """Brute force over all 16 choices of every step, each with its best shares."""
+    snapshot = drawn.snapshot
+    totals = []
+    for choice in itertools.product((0, 1), repeat=4):
+        tried = torch.tensor(choice).view(1, 2, 2).expand(len(snapshot.D), 2, 2)
+        result = outcome(snapshot, optimal_shares(snapshot, tried, WARD), WARD)
+        totals.append((result.cost * snapshot.weight).sum((1, 2)))
+    return float(torch.stack(totals).amin(0).sum() / snapshot.weight.sum())
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_tiny_ward_is_learned(algorithm: str, drawn: Draw, best: float) -> None:
+    spec = RunSpec(algorithm, WARD, default_settings(algorithm, **SHORT), seed=0)
+    trainer = spec.trainer()
+    while not trainer.done:
+        trainer.advance()
+    record = run(TrainedPolicy.of(trainer, spec), drawn)
+    cost = float(record.totals.sum() / record.snapshot.weight.sum())
+    assert 1 - 1e-9 <= cost / best <= 1 + NOT_YET.get(algorithm, WITHIN)
