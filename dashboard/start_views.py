@@ -32,10 +32,11 @@ def sentences(lab: Lab) -> None:
     users = f"{s.users} user{'s' * (s.users > 1)}"
     servers = f"{s.servers} edge server{'s' * (s.servers > 1)}"
     st.markdown(
-        f"This is a ward of {users} with wearables: in every step each has up to {s.tasks} tasks (the small marks around a user), "
-        f"and each task is computed on the wearable, grey, or sent to one of {servers}, in that server's colour and "
-        "shape. A policy decides where, and with how much of a device's CPU and bandwidth; the lab prices each decision in delay "
-        "and energy by the equations of a published model. Beside every policy stands a bound that no policy whatever can beat, so "
+        f"This is a ward of {users} with wearables: in every step each has up to {s.tasks} tasks (the small marks around a "
+        f"user), and each task is computed on the wearable, grey, or sent to one of {servers}, in that server's colour and "
+        "shape. A policy decides where, and with how much of a device's CPU and bandwidth; the lab prices each decision in "
+        "delay and energy by the equations of a published model. Beside every policy stands a bound that no policy whatever "
+        "can beat, so "
         "that you always see how far it is from the best possible."
     )
 
