@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,8 +17,8 @@ from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
+from iomt_core.experiments.pretraining import Job, publish, train_all
 from iomt_core.experiments.pretraining import jobs as pretraining_jobs
-from iomt_core.experiments.pretraining import publish, train_all
 from iomt_core.experiments.results_table import results_table
 from iomt_core.experiments.table_iii import table_iii
 from iomt_core.experiments.training_check import Check, written_beside
@@ -217,13 +217,19 @@ def pretrained(
     ] = PRETRAINED,
     only: Annotated[list[str] | None, typer.Option(help="One of the plan's policies; may be repeated.")] = None,
     jobs: Annotated[int, typer.Option(help="How many to train at once, a core each.", min=1, max=64)] = 2,
+    train: Annotated[bool, typer.Option(help="Without: ship the runs that are finished.")] = True,
 ) -> None:
     """Train every shipped policy from all its seeds, going on where it was left, and ship the median seed of each."""
     chosen = pretraining_jobs(only or ())
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as executor:
-        train_all(chosen, runs, executor, notes.print)
+    if train:
+        _train_all(chosen, runs, jobs)
     publish(chosen, runs, out, notes.print)
     notes.print(f"Written: {out / 'manifest.json'}")
+
+
+def _train_all(chosen: Sequence[Job], runs: Path, jobs: int) -> None:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as executor:
+        train_all(chosen, runs, executor, notes.print)
 
 
 @app.command()

@@ -108,6 +108,16 @@ def train_all(
         tell(f"{count}/{len(waiting)} {waiting[future]}: {seconds:.0f} s of training")
 
 
+def finished(job: Job, runs: Path) -> list[int]:
+    """Its seeds whose runs are at their end."""
+    done = []
+    for seed in job.seeds:
+        status = run_place(runs, job, seed) / "status.json"
+        if status.exists() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished":
+            done.append(seed)
+    return done
+
+
 def run_place(runs: Path, job: Job, seed: int) -> Path:
     """Where a run stands."""
     return runs / f"{job.name}-{seed}"
@@ -126,7 +136,10 @@ def train_one(spec: RunSpec, place: Path) -> float:
 
 
 def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
-    """Evaluates all seeds on held-out episodes, ships each job's median, and writes `manifest.json` last."""
+    """Evaluates finished seeds on held-out episodes, ships each job's median, of two the better, and writes the manifest last.
+
+    A seed that is planned and not finished is missing from the manifest's figures, and its plan says so.
+    """
     torch.set_num_threads(1)
     path = place / "manifest.json"
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -135,6 +148,7 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     check = Check(s, EPISODES)
     beside = check.heuristics(BESIDE)
     wards: RangeCheck | None = None
+    chosen = [job for job in chosen if finished(job, runs)]
     for job in chosen:
         shipped[job.name] = _publish_one(job, runs, place, check)
         tell(f"{job.name}: gap {_words(shipped[job.name]['mean']['gap'])}")
@@ -160,15 +174,11 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
 
 
 def _publish_one(job: Job, runs: Path, place: Path, check: Check) -> dict[str, Any]:
-    found: dict[int, dict[str, float]] = {}
-    for seed in job.seeds:
-        last = last_checkpoint(run_place(runs, job, seed))
-        if last is None:
-            raise ScenarioError(f"runs: {job.name} has no checkpoint for seed {seed} in {str(runs)!r}.")
-        found[seed] = check.of(TrainedPolicy.load(last))
-    median = sorted(job.seeds, key=lambda seed: found[seed]["gap"])[len(job.seeds) // 2]
+    seeds = finished(job, runs)
+    found = {seed: check.of(TrainedPolicy.load(_last(job, runs, seed))) for seed in seeds}
+    median = sorted(seeds, key=lambda seed: found[seed]["gap"])[(len(seeds) - 1) // 2]
     run = run_place(runs, job, median)
-    half = ship(last_checkpoint(run), place / job.name, lambda policy: check.of(policy)["gap"])  # type: ignore[arg-type]
+    half = ship(_last(job, runs, median), place / job.name, lambda policy: check.of(policy)["gap"])
     file = place / job.name / POLICY
     spec = job.spec(median)
     return {
@@ -178,17 +188,25 @@ def _publish_one(job: Job, runs: Path, place: Path, check: Check) -> dict[str, A
         "scenario": spec.scenario.name,
         "scenario_digest": spec.scenario.digest,
         "settings": spec.settings.model_dump(mode="json"),
-        "seeds": {str(seed): {figure: found[seed][figure] for figure in FIGURES} for seed in job.seeds},
-        "mean": {figure: _mean([found[seed][figure] for seed in job.seeds]) for figure in FIGURES},
+        "seeds_planned": list(job.seeds),
+        "seeds": {str(seed): {figure: found[seed][figure] for figure in FIGURES} for seed in seeds},
+        "mean": {figure: _mean([found[seed][figure] for seed in seeds]) for figure in FIGURES},
         "shipped_seed": median,
         "precision": "float16" if half else "float32",
         "updates": read_facts(place / job.name)["updates"],
-        "training_seconds": {str(seed): round(_seconds(run_place(runs, job, seed))) for seed in job.seeds},
-        "curves": {str(seed): _curve(run_place(runs, job, seed)) for seed in job.seeds},
+        "training_seconds": {str(seed): round(_seconds(run_place(runs, job, seed))) for seed in seeds},
+        "curves": {str(seed): _curve(run_place(runs, job, seed)) for seed in seeds},
         "bytes": file.stat().st_size,
         "sha256": read_facts(place / job.name)["sha256"][POLICY],
         "commit": _commit(),
     }
+
+
+def _last(job: Job, runs: Path, seed: int) -> Path:
+    last = last_checkpoint(run_place(runs, job, seed))
+    if last is None:
+        raise ScenarioError(f"runs: {job.name} has no checkpoint for seed {seed} in {str(runs)!r}.")
+    return last
 
 
 def _over_range(job: Job, place: Path, wards: RangeCheck) -> dict[str, Any]:
