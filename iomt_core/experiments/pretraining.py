@@ -136,7 +136,7 @@ def train_one(spec: RunSpec, place: Path) -> float:
 
 
 def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
-    """Evaluates finished seeds on held-out episodes, ships each job's median, of two the better, and writes the manifest last.
+    """Evaluates finished seeds on held-out episodes, ships each job's median, of two the worse, and writes the manifest last.
 
     A seed that is planned and not finished is missing from the manifest's figures, and its plan says so.
     """
@@ -176,8 +176,7 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
 def _publish_one(job: Job, runs: Path, place: Path, check: Check) -> dict[str, Any]:
     seeds = finished(job, runs)
     found = {seed: check.of(TrainedPolicy.load(_last(job, runs, seed))) for seed in seeds}
-    median = sorted(seeds, key=lambda seed: found[seed]["gap"])[(len(seeds) - 1) // 2]
-    run = run_place(runs, job, median)
+    median = sorted(seeds, key=lambda seed: found[seed]["gap"])[len(seeds) // 2]
     half = ship(_last(job, runs, median), place / job.name, lambda policy: check.of(policy)["gap"])
     file = place / job.name / POLICY
     spec = job.spec(median)
