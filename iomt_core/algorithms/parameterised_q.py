@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -20,6 +22,18 @@ from iomt_core.nets.task_q import TaskQ, each
 # cannot see each other would all run to the one that seems a little better.
 MARGIN = 0.03
 LEVEL = 0.05  # price of an agent's mean logarithm of requests, squared, in reward
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One look at strategies: the `tasks` that decide in it, what they see, and what comes of it."""
+
+    tasks: range
+    before: Tensor  # (U, N, J) the strategies that stand
+    values: Tensor  # (U, tasks, P, N, outputs) of every pass
+    worth: Tensor  # (U, N, tasks, K + 1) the sum in (17)
+    favoured: Tensor  # (U, N, tasks) the server that a task is dealt to, which counts `MARGIN` more
+    after: Tensor  # (U, N, J) the strategies then
 
 
 class ParameterisedQ(Agents):
@@ -78,22 +92,38 @@ class ParameterisedQ(Agents):
         In turn, tasks begin as dealt out over the servers, from each agent's own offset; then each takes what is best
         for the agent, given where the others are.
         """
+        choice = torch.empty(0)
+        for turn in self.turns(inputs, asked, past, noise, dice):
+            choice = turn.after
+        return choice
+
+    def turns(
+        self,
+        inputs: Inputs,
+        asked: Tensor,
+        past: Tensor,
+        noise: Noise | None = None,
+        dice: torch.Generator | None = None,
+    ) -> Iterator[Turn]:
+        """How `choose` comes to its strategies, look by look: one for all tasks at once, or one a task and round."""
         tokens = self.q.encode(inputs)
         choice = self.dealt(inputs)
         if not self.rounds:
-            values = self.strategy_values(
-                self.q(tokens, self.q.read(asked, choice, inputs.servers), past), inputs.weight
-            )
-            return _boltzmann(values + MARGIN * functional.one_hot(choice, values.shape[-1]), noise, dice)
+            values = self.q(tokens, self.q.read(asked, choice, inputs.servers), past)
+            values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
+            worth = self._worth(values, inputs.weight)
+            strategies = _boltzmann(worth + MARGIN * functional.one_hot(choice, worth.shape[-1]), noise, dice)
+            yield Turn(range(self.sizes.tasks), choice, values, worth, choice, strategies)
+            return
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
-            values = self.q.of_task(j, tokens, self.q.read(asked, choice, inputs.servers), past)
-            worth = self._worth(values[:, None], inputs.weight, slice(j, j + 1))[:, :, 0]
-            worth = worth + MARGIN * functional.one_hot(self._turn_of(choice, j) + 1, worth.shape[-1])
-            choice = torch.cat(
-                [choice[..., :j], _boltzmann(worth, noise, dice)[..., None], choice[..., j + 1 :]], dim=-1
-            )
-        return choice
+            values = self.q.of_task(j, tokens, self.q.read(asked, choice, inputs.servers), past)[:, None]
+            worth = self._worth(values, inputs.weight, slice(j, j + 1))
+            favoured = self._turn_of(choice, j)[..., None] + 1
+            strategy = _boltzmann(worth + MARGIN * functional.one_hot(favoured, worth.shape[-1]), noise, dice)
+            after = torch.cat([choice[..., :j], strategy, choice[..., j + 1 :]], dim=-1)
+            yield Turn(range(j, j + 1), choice, values, worth, favoured, after)
+            choice = after
 
     def _turn_of(self, choice: Tensor, j: int) -> Tensor:
         """The server, from 0, that task j is dealt to: that with the fewest of its agent's others, (U, N).
@@ -107,6 +137,12 @@ class ParameterisedQ(Agents):
         rank = (server - torch.arange(u, device=choice.device)[:, None]) % k
         return (held * k + rank[:, None]).argmin(-1)
 
+    def recall(self, inputs: Inputs, choice: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """What was asked for in a step whose strategies are known, and what is remembered of it: a replay of `decide`."""
+        of_actor, of_q = memory
+        asked, states = self.actor(inputs, of_actor)
+        return asked, (states[:, -1], self._remember(inputs, asked, choice, of_q))
+
     def _remember(self, inputs: Inputs, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
         """The MPTQ networks' memory after a step: of what was really done."""
         if not self.q.memory.recurrent:
@@ -115,6 +151,23 @@ class ParameterisedQ(Agents):
             self.q.encode(inputs), self.q.read(asked, choice, inputs.servers), each(choice[..., None])[..., 0]
         )
         return self.q.memory.advance(rows, past)[:, 0]
+
+    def offered(self, values: Tensor, tasks: range) -> Tensor:
+        """Values of a turn by strategy and task: (U, tasks, P, N, outputs) -> (U, N, tasks, K + 1, J).
+
+        Without columns a network knows nothing of the other tasks: there the result is (U, N, tasks, K + 1, 1).
+        """
+        if self.q.columns:
+            back = self._order()[list(tasks)].argsort(-1)  # which column holds task j'
+            index = back[None, :, None, None].expand(values.shape[0], -1, values.shape[2], values.shape[3], -1)
+            return values.gather(4, index).permute(0, 3, 1, 2, 4)
+        own = values[:, :, 0].transpose(1, 2) if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4).transpose(1, 2)
+        return own[..., None]
+
+    def of_done(self, inputs: Inputs, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
+        """q_j of (18) for what is really done, (U, N, J)."""
+        values = self.q(self.q.encode(inputs), self.q.read(asked, choice, inputs.servers), past)
+        return self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)[1]
 
     # -- losses ------------------------------------------------------------------------------------------------------
 
