@@ -35,7 +35,9 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
     if found is None or found.mixing is None:
         label = entry(lab.shown_policy).label
         if found is None:
-            words = f"{label} has no mixer: it is not learned. What ties its users together are the servers: see their shadow prices."
+            words = (
+                f"{label} has no mixer: it is not learned. What ties its users together are the servers' shadow prices."
+            )
         elif found.numbers is not None:
             words = f"{label} has no values of single strategies to mix here: its critic judges whole users, while training only."
         else:
@@ -63,6 +65,7 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
             st.plotly_chart(
                 charts.attention(mixed), key="attention", config=PLOT, alt="Attention weights; every row adds up to 1."
             )
+            st.caption(f"Each row adds up to 1; even attention would be {1 / len(mixed.agent_values):.4f} everywhere.")
     with right:
         st.markdown("**How much each agent's value counts, ∂Q_tot/∂Q_i (25)**")
         st.plotly_chart(
@@ -113,7 +116,7 @@ def regret(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
     if st.session_state.get("inspect_rank") != view.rank:
         st.session_state["inspect_rank"] = view.rank
     st.segmented_control(
-        "Against", list(RANKS), key="inspect_rank", required=True, on_change=take, format_func=RANKS.get,
+        "Against", list(RANKS), key="inspect_rank", required=True, on_change=take, format_func=lambda name: RANKS[name],
         help="Which regret the map and the list of the worst decisions go by.",
     )  # fmt: skip
     column = f"regret_{view.rank}"

@@ -92,9 +92,40 @@ def decision(lab: Lab, shown: Record, point: Point) -> None:
         ("Regret", f"{mine['regret_best']:.4f}", REGRET["best"]),
         ("Against the optimum", f"{mine['regret_optimum']:+.4f}", REGRET["optimum"]),
     )
-    for start in (0, 3):
-        for column, (label, value, text) in zip(st.columns(3), cells[start : start + 3], strict=True):
-            column.metric(label, value, border=True, help=text)
+    with st.container(horizontal=True):
+        for label, value, text in cells:
+            st.metric(label, value, border=True, help=text, width=165)
+    _tasks(lab, shown, point)
+
+
+def _tasks(lab: Lab, shown: Record, point: Point) -> None:
+    """The user's tasks in this step; a row is a selection."""
+    step, user, _ = point
+    mine = north.regrets(*where(lab), step).query("user == @user").reset_index(drop=True)
+    own = north.seen_tasks(shown, step - 1, user)
+
+    def chosen() -> None:
+        rows = st.session_state["inspect_tasks"].selection.rows
+        if rows:
+            lab.picked = (step, user, int(mine.loc[rows[0], "task"]))
+
+    frame = pd.DataFrame(
+        {
+            "": ["➜" if t == point[2] else "" for t in mine["task"]],
+            "task": mine["task"],
+            "D (KB)": own["D (KB)"].round(2),
+            "C (Mcycles)": own["C (Mcycles)"].round(4),
+            "P": own["P"],
+            "chosen": [device_name(k) for k in mine["choice"]],
+            "optimum's": [device_name(k) for k in mine["optimum"]],
+            "cost": mine["cost"].round(4),
+            "regret": mine["regret_best"].round(4),
+        }
+    )
+    st.dataframe(
+        frame, hide_index=True, key="inspect_tasks", on_select=chosen, selection_mode="single-row",
+        height=min(320, 38 + 35 * len(frame)), alt=f"The tasks of user {user}; select a row to look at it",
+    )  # fmt: skip
 
 
 REGRET = {
@@ -130,15 +161,19 @@ def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
             charts.by_strategy(shown_values.tolist(), names, look.taken, "Q"), key="q_map", config=PLOT,
             alt=f"Q-values of task {task}'s network by strategy and task; {device_name(look.taken)} is taken.",
         )  # fmt: skip
-        st.caption("Higher is better, in reward: about 1 − cost. Outlined: the strategy taken.")
+        st.caption(
+            "In reward, about 1 − cost: dark is good, against the rest of its column. Outlined: taken in this round."
+        )
     with right:
         st.markdown("**What is true: cost of each of the user's tasks under each strategy**")
         st.plotly_chart(
-            charts.by_strategy(own.tolist(), _task_names(shown, point, 2), int(shown.action.choice[_at(point)]), "cost", "low"),
+            charts.by_strategy(own.tolist(), _task_names(shown, point, 2), int(shown.action.choice[_at(point)]), "cost", False),
             key="true_map", config=PLOT,
             alt=f"True cost of user {user}'s tasks with task {task} on each device.",
         )  # fmt: skip
-        st.caption("Lower is better; each row prices the whole step again with only this task moved.")
+        st.caption(
+            "Dark is dear, against the rest of its column. Each row prices the whole step again, only this task moved."
+        )
     _choice(lab, shown, point, look, true)
 
 

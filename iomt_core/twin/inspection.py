@@ -50,7 +50,7 @@ class Inside:
 
     def looks(self, user: int, task: int, weight: Tensor) -> list[Look]:
         """The turns in which task `task` of user `user` (from 1) decides, in order; `weight` p, (U, J)."""
-        i, j, found = user - 1, task - 1, []
+        i, j, found = user - 1, task - 1, list[Look]()
         for turn, offered in zip(self.turns, self.offered, strict=True):
             if j not in turn.tasks:
                 continue
@@ -69,7 +69,7 @@ class Inside:
 def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
     """What the agents remember before each step of one episode, given what was done in it."""
     agents = policy.agents
-    memory, found = agents.start(1), []
+    memory, found = agents.start(1), list[Memory]()
     for row in range(len(record)):
         found.append(memory)
         inputs = policy.reading.inputs(record.snapshot.worlds(slice(row, row + 1)))

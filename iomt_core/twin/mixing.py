@@ -50,4 +50,4 @@ def mixing(mixer: Mixer, q: Tensor, corrected: Tensor, state: Tensor) -> Mixing:
     kind = "sum" if net is None else "QMIX"
     if isinstance(mixer, SAEQMIX):
         kind = "attention as printed" if mixer.attention == "paper" else "attention"
-    return Mixing(kind, values, scores, attention, weighted, slopes, float(total), hidden, offset)
+    return Mixing(kind, values, scores, attention, weighted, slopes, float(total.detach()), hidden, offset)
