@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -21,6 +23,28 @@ from iomt_core.nets.task_q import TaskQ, each
 MARGIN = 0.03
 FAR = 0.1  # of an error in reward
 LEVEL = 0.05  # price of an agent's mean logarithm of requests, squared, in reward
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One look at strategies: the `tasks` that decide in it, what they see, and what comes of it."""
+
+    tasks: range
+    stood: Tensor  # (U, N, J, K + 1) of 0 and 1, the strategies that stand
+    values: Tensor  # (U, tasks, P, N, outputs) of every pass
+    worth: Tensor  # (U, N, tasks, K + 1) the sum in (17)
+    favoured: Tensor  # (U, N, tasks) the server that a task is dealt to, which counts `margin` more
+    taken: Tensor  # (U, N, J, K + 1) the strategies then
+
+    @property
+    def before(self) -> Tensor:
+        """The strategies that stand, (U, N, J)."""
+        return self.stood.argmax(-1)
+
+    @property
+    def after(self) -> Tensor:
+        """The strategies then, (U, N, J)."""
+        return self.taken.argmax(-1)
 
 
 class ParameterisedQ(Agents):
@@ -82,28 +106,56 @@ class ParameterisedQ(Agents):
         In turn, tasks begin as dealt out over the servers, from each agent's own offset; then each takes what is best
         for the agent, given where the others are.
         """
+        for turn in self.turns(inputs, tokens, asked, past, noise, dice):
+            taken = turn.taken
+        return taken.argmax(-1)
+
+    def turns(
+        self,
+        inputs: Inputs,
+        tokens: Tensor,
+        asked: Tensor,
+        past: Tensor,
+        noise: Noise | None = None,
+        dice: torch.Generator | None = None,
+    ) -> Iterator[Turn]:
+        """How `choose` comes to its strategies, look by look: one for all tasks at once, or one a task and round."""
         choice, k = self.dealt(inputs), self.sizes.servers
+        taken = functional.one_hot(choice, k + 1).to(asked.dtype)
+        margin = asked.new_tensor(self.margin)
         if not self.rounds:
-            values = self.strategy_values(self.q(tokens, self.q.read(asked, choice, inputs), past), inputs.weight)
-            return _boltzmann(values + self._margin * functional.one_hot(choice, k + 1), noise, dice)
+            values = self.q(tokens, self.q.read(asked, choice, inputs), past)
+            worth = self.strategy_values(values, inputs.weight)
+            after = functional.one_hot(_boltzmann(worth + margin * taken, noise, dice), k + 1)
+            every = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
+            yield Turn(range(self.sizes.tasks), taken, every, worth, choice, after)
+            return
         values_of, weights = self.q.in_turn(tokens, asked, past, inputs), self._turned(inputs.weight)
         server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
         rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K): servers from each agent's own offset on
-        taken = functional.one_hot(choice, k + 1).to(asked.dtype)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
-            own = taken[:, :, j]
-            worth = self._worth_of(j, values_of(j, taken), weights)
+            values = values_of(j, taken)
+            worth = self._worth_of(j, values, weights)
             # The task's turn is at the server with the fewest of the agent's others: agents that know nothing of each
             # other so fill all servers.
-            crowd = (taken.sum(2) - own)[..., 1:] + rank
-            worth[..., 1:] += self._margin * (crowd == crowd.amin(-1, keepdim=True))
-            own.zero_().scatter_(-1, _boltzmann(worth, noise, dice)[..., None], 1.0)
-        return taken.argmax(-1)
+            favoured = ((taken.sum(2) - taken[:, :, j])[..., 1:] + rank).argmin(-1, keepdim=True) + 1
+            strategy = _boltzmann(worth.scatter_add(-1, favoured, margin.expand(favoured.shape)), noise, dice)
+            after = taken.clone()
+            after[:, :, j].zero_().scatter_(-1, strategy[..., None], 1.0)
+            yield Turn(range(j, j + 1), taken, values[:, None], worth[:, :, None], favoured, after)
+            taken = after
 
     @property
-    def _margin(self) -> float:
+    def margin(self) -> float:
+        """How much more the server counts that a task is dealt to."""
         return MARGIN if self.sizes.servers > 1 else 0.0  # of one server there is nothing to deal
+
+    def recall(self, inputs: Inputs, choice: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """What was asked for in a step whose strategies are known, and what is remembered of it: a replay of `decide`."""
+        of_actor, of_q = memory
+        asked, states = self.actor(inputs, of_actor)
+        return asked, (states[:, -1], self._remember(inputs, self.q.encode(inputs), asked, choice, of_q))
 
     def _remember(self, inputs: Inputs, tokens: Tensor, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
         """The MPTQ networks' memory after a step: of what was really done."""
@@ -111,6 +163,23 @@ class ParameterisedQ(Agents):
             return past
         rows = self.q.rows(tokens, self.q.read(asked, choice, inputs), each(choice[..., None])[..., 0])
         return self.q.memory.advance(rows, past)[:, 0]
+
+    def offered(self, values: Tensor, tasks: range) -> Tensor:
+        """Values of a turn by strategy and task: (U, tasks, P, N, outputs) -> (U, N, tasks, K + 1, J).
+
+        Without columns a network knows nothing of the other tasks: there the result is (U, N, tasks, K + 1, 1).
+        """
+        if self.q.columns:
+            back = self._order()[list(tasks)].argsort(-1)  # which column holds task j'
+            index = back[None, :, None, None].expand(values.shape[0], -1, values.shape[2], values.shape[3], -1)
+            return values.gather(4, index).permute(0, 3, 1, 2, 4)
+        own = values[:, :, 0].transpose(1, 2) if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4).transpose(1, 2)
+        return own[..., None]
+
+    def of_done(self, inputs: Inputs, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
+        """q_j of (18) for what is really done, (U, N, J)."""
+        values = self.q(self.q.encode(inputs), self.q.read(asked, choice, inputs), past)
+        return self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)[1]
 
     # -- losses ------------------------------------------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ def _for_ward(trained: TrainedPolicy, s: Scenario, exact: bool) -> TrainedPolicy
     """The same networks deciding for `s`; with `exact` only for the very ward that they were trained on."""
     if exact and _ward(s) != _ward(trained.spec.scenario):
         raise ScenarioError("policy: trained for another ward.")
-    return TrainedPolicy(s, trained.spec, trained.shipped)
+    return TrainedPolicy(s, trained.spec, trained.shipped, trained.mixer)
 
 
 def _named(trained: TrainedPolicy, known: Entry) -> TrainedPolicy:

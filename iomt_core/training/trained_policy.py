@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.nets.inputs import Sizes
+from iomt_core.nets.mixers import Mixer
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import POLICY, load_module, read_facts, read_tensors
@@ -29,7 +32,8 @@ class TrainedPolicy(Policy):
     summary = "A trained policy."
     sharing = "requests"
 
-    def __init__(self, s: Scenario, spec: RunSpec, agents: Agents) -> None:
+    def __init__(self, s: Scenario, spec: RunSpec, agents: Agents, mixer: Mixer | None = None) -> None:
+        """`mixer` is what the agents were trained under; deciding needs none."""
         super().__init__(s)
         shared = spec.settings.wards == "lab"
         self.reading = reading(s, shared)
@@ -40,30 +44,32 @@ class TrainedPolicy(Policy):
                 f"policy = {spec.algorithm!r} cannot decide here: it was trained for {_ward(spec.scenario)}, and this ward "
                 f"has {_ward(s)}. The heuristics and the optimum work on every ward."
             )
-        self.spec, self.shipped, self.agents = spec, agents, agents.on(self.reading.sizes)
+        self.spec, self.shipped, self.agents, self.mixer = spec, agents, agents.on(self.reading.sizes), mixer
         found = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = found.name, found.label, found.summary  # type: ignore[misc]
-        self.memoryless = not spec.settings.recurrent  # type: ignore[misc]
+        self.memoryless = False  # type: ignore[misc]  # an agent sees its battery (14), which earlier steps have drained
 
     @classmethod
     def of(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
         """What a trainer's target networks decide now."""
-        return cls(spec.scenario, spec, trainer.learner.target_agents)
+        return cls(spec.scenario, spec, trainer.learner.target_agents, trainer.learner.target_mixer)
 
     @classmethod
     def load(cls, place: Path, s: Scenario | None = None) -> TrainedPolicy:
         """From a checkpoint, for the scenario it was trained on or another of the same sizes. Raises `ScenarioError`."""
         facts = read_facts(place)
         spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
-        agents = ALGORITHMS[spec.algorithm].agents(
-            lab_sizes() if spec.settings.wards == "lab" else Sizes.of(spec.scenario),
-            spec.settings.recurrent,
-            spec.settings.rounds,
-        )
+        sizes = lab_sizes() if spec.settings.wards == "lab" else Sizes.of(spec.scenario)
+        found, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(place)!r}"
+        agents = found.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
         tensors = read_tensors(place, POLICY, facts)
-        mine = {key.removeprefix("agents/"): value for key, value in tensors.items() if key.startswith("agents/")}
-        load_module(agents, {key: value.float() for key, value in mine.items()}, f"checkpoint {str(place)!r}")
-        return cls(spec.scenario if s is None else s, spec, agents)
+        load_module(agents, _part(tensors, "agents/"), where)
+        mixer = found.mixer(sizes)
+        weights = _part(tensors, "mixer/")
+        known = bool(weights) or not list(mixer.parameters())
+        if known:
+            load_module(mixer, weights, f"{where}, mixer")
+        return cls(spec.scenario if s is None else s, spec, agents, mixer if known else None)
 
     def decide(self, snapshot: Snapshot) -> Action:
         """A first step's decision, or any step's where nothing is remembered."""
@@ -80,6 +86,10 @@ class TrainedPolicy(Policy):
         decision, memory = self.agents.decide(inputs, memory)
         cpu, bandwidth = decision.asked[..., :2].transpose(0, 1).to(dtype).unbind(-1)
         return Action(decision.choice.transpose(0, 1).contiguous(), cpu.contiguous(), bandwidth.contiguous()), memory
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _ward(s: Scenario) -> str:

@@ -1,5 +1,57 @@
-"""inspect."""
+"""Inspect: one decision at a time, what the agent saw, what its networks made of it, and what would have been better."""
+
+from __future__ import annotations
 
 import streamlit as st
 
-st.info("This page is being built.")
+from dashboard import explore_views, inspect_team, inspect_views
+from dashboard.controls import sidebar
+from dashboard.inspect_state import TABS, select, state, stepping
+from dashboard.lab import current, keep_link
+from iomt_core.scenario import ScenarioError
+
+lab = current()
+view = state(lab)
+sidebar(lab)
+
+
+@st.fragment
+def main() -> None:
+    """Everything right of the sidebar; a click in here reruns only this."""
+    with st.spinner("Playing the episode…"):
+        record = explore_views.record(lab)
+    point = select(lab, record)
+    for problem in lab.problems:
+        st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+    head, actions = st.columns([5, 3], vertical_alignment="bottom")
+    head.subheader(explore_views.title(lab), anchor=False)
+    with actions.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
+        try:
+            st.write("This address restores scenario, policy, seed, step, selection and tab:")
+            st.code(keep_link(lab, "inspect", view.link()), language=None, wrap_lines=True)
+        except ScenarioError as error:
+            st.info(str(error))
+    explore_views.warnings(lab, record)
+    stepping(lab, record, point)
+    left, right = st.columns([3, 4])
+    with left:
+        explore_views.ward(lab, record)
+    with right:
+        inspect_views.decision(lab, record, point)
+    tabs = st.tabs(list(TABS.values()), default=TABS[view.tab], key="inspect_tabs", on_change="rerun")
+    for name, tab in zip(TABS, tabs, strict=True):
+        if tab.open:
+            view.tab = name
+            with tab:
+                SHOW[name](record, point)
+
+
+SHOW = {
+    "values": lambda record, point: inspect_views.values(lab, view, record, point),
+    "shares": lambda record, point: inspect_views.shares(lab, record, point),
+    "seen": lambda record, point: inspect_views.seen(lab, record, point),
+    "mixer": lambda record, point: inspect_team.mixer(lab, record, point),
+    "regret": lambda record, point: inspect_team.regret(lab, view, record, point),
+    "formulas": lambda record, point: inspect_team.numbers(lab, record, point),
+}
+main()

@@ -1,0 +1,53 @@
+"""What the mixer makes of the agents' values in one step, (22)-(24), and how much each of them counts, (25)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iomt_core.nets.mixers import KEY, QMIX, SAEQMIX, Mixer
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """One step of U agents; what a mixer does not have is None."""
+
+    kind: str  # "sum", "QMIX", "attention" or "attention as printed"
+    agent_values: Tensor  # (U,) Q_i (18)
+    scores: Tensor | None  # (U, U) A of (22), before the softmax
+    attention: Tensor | None  # (U, U) Â of (22); every row adds up to 1
+    weighted: Tensor  # (U,) Q̂_i (23), what (24) is given; without attention Q_i itself
+    slopes: Tensor  # (U,) ∂Q_tot/∂Q_i (25)
+    q_tot: float
+    hidden: tuple[int, int] | None  # units of the hidden layer of (24) that are on, of how many
+    offset: float | None  # b_2 of (24)
+
+
+def mixing(mixer: Mixer, q: Tensor, corrected: Tensor, state: Tensor) -> Mixing:
+    """Everything between the agents' values `q` (U,) and Q_tot; `corrected` (U, 6) ô, `state` ŝ."""
+    q = q.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        total = mixer(q[None], corrected[None], state[None])
+        slopes = torch.autograd.grad(total.sum(), q)[0]
+    with torch.no_grad():
+        values, scores, attention, weighted = q.detach(), None, None, q.detach()
+        if isinstance(mixer, SAEQMIX):
+            x = corrected
+            if mixer.attention == "paper":
+                x = torch.cat([corrected, values[:, None] / len(values)], -1)
+            scores = mixer.query(x) @ mixer.key(x).T / math.sqrt(KEY)
+            attention = mixer.weights(values[None], corrected[None])[0]
+            weighted = attention @ values
+        net = mixer.mix if isinstance(mixer, SAEQMIX) else mixer if isinstance(mixer, QMIX) else None
+        hidden, offset = None, None
+        if net is not None:
+            w_1 = net.w_1(state).abs().view(net.users, -1)[: len(values)]
+            before = weighted @ w_1 + net.b_1(state)
+            hidden, offset = (int((before > 0).sum()), len(before)), float(net.b_2(state))
+    kind = "sum" if net is None else "QMIX"
+    if isinstance(mixer, SAEQMIX):
+        kind = "attention as printed" if mixer.attention == "paper" else "attention"
+    return Mixing(kind, values, scores, attention, weighted, slopes, float(total.detach()), hidden, offset)

@@ -1,0 +1,100 @@
+"""What an agent saw in a step, eq. (14), in units; what it could not see; what was asked for and what was granted."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+
+from iomt_core.environment.observation import EFFICIENCY_SCALE, observe
+from iomt_core.model.allocation import device_index, per_device
+from iomt_core.scenario import KILOBYTE
+from iomt_core.twin.record import Record
+
+
+def seen_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
+    """The agent's own tasks, in units and as the numbers of (14)."""
+    s, snap, i = record.scenario, record.snapshot, user - 1
+    active = snap.active[row, i]
+    numbers = observe(snap.worlds(slice(row, row + 1)), s)[0, i, : 3 * s.tasks].view(3, s.tasks)
+    columns = {
+        "task": torch.arange(1, s.tasks + 1),
+        "D (KB)": snap.D[row, i] / KILOBYTE,
+        "C (Mcycles)": snap.C[row, i] / 1e6,
+        "P": snap.P[row, i].long(),
+        "D as seen": numbers[0],
+        "C as seen": numbers[1],
+        "P as seen": numbers[2],
+    }
+    return pd.DataFrame({name: x[active].numpy() for name, x in columns.items()})
+
+
+def seen_rest(record: Record, row: int, user: int) -> pd.DataFrame:
+    """The rest of (14): itself, and every server."""
+    s, snap, i = record.scenario, record.snapshot, user - 1
+    numbers = observe(snap.worlds(slice(row, row + 1)), s)[0, i, 3 * s.tasks :].tolist()
+    rows: list[tuple[str, str, float, str]] = [
+        ("transmission power", "P^tr", float(snap.P_tr[row, i]), "W"),
+        ("battery left", "Cap", float(snap.battery[row, i]) * 1e3, "mJ"),
+        ("own CPU", "F_i", float(snap.F_i[row, i]) / 1e9, "GHz"),
+    ]
+    for symbol, name, values in (("B", "bandwidth", snap.B_k[row]), ("F", "CPU", snap.F_k[row])):
+        rows += [(f"{name} of server {k}", f"{symbol}_{k}", float(x) / 1e9, "GHz") for k, x in enumerate(values, 1)]
+    links = numbers[len(rows) :]
+    rows += [
+        (f"spectral efficiency to server {k}", f"e_{k}", x * EFFICIENCY_SCALE, "bit/s/Hz")
+        for k, x in enumerate(links, 1)
+    ]
+    frame = pd.DataFrame(rows, columns=["quantity", "symbol", "value", "unit"])
+    return frame.assign(**{"as seen": numbers})
+
+
+def unseen_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
+    """The other users' tasks, where they went and what they asked for: nothing of it is in (14)."""
+    table = record.worlds(slice(row, row + 1)).table()
+    other = table[table["user"] != user]
+    return pd.DataFrame(
+        {
+            "user": other["user"],
+            "task": other["task"],
+            "D (KB)": other["data_bits"] / KILOBYTE,
+            "C (Mcycles)": other["cycles"] / 1e6,
+            "P": other["priority"],
+            "choice": other["choice"],
+            "CPU asked (%)": other["cpu_share_asked"] * 100,
+            "bandwidth asked (%)": other["bandwidth_share_asked"] * 100,
+        }
+    ).reset_index(drop=True)
+
+
+def grants(record: Record, row: int) -> pd.DataFrame:
+    """One row a task of the step: its share asked, all that was asked of its device, and what was granted (C2-C4).
+
+    Shares are parts of the device's CPU and bandwidth, 0 to 1; bandwidth is NaN for a local task.
+    """
+    s, snap, act, out = record.scenario, record.snapshot, record.action, record.outcome
+    k, one = s.servers, slice(row, row + 1)
+    active, choice = snap.active[one], act.choice[one]
+    device = device_index(choice, k)
+    cpu, band = act.cpu[one] * active, act.bandwidth[one] * active
+    asked_cpu, asked_band = (per_device(x, device, k).gather(1, device).view_as(x) for x in (cpu, band))
+    capacity = torch.cat([snap.F_k[one], snap.F_i[one]], 1).gather(1, device).view_as(cpu)
+    place = (choice - 1).clamp_min(0).flatten(1)
+    bandwidth = snap.B_k[one].gather(1, place).view_as(cpu)
+    local = choice == 0
+    _, u, j = cpu.shape
+    columns = {
+        "user": torch.arange(1, u + 1)[None, :, None].expand_as(cpu),
+        "task": torch.arange(1, j + 1).expand_as(cpu),
+        "choice": choice,
+        "cpu_asked": cpu,
+        "cpu_asked_by_all": asked_cpu,
+        "cpu_granted": out.f[one] / capacity,
+        "cpu_hz": out.f[one],
+        "cpu_capacity_hz": capacity,
+        "bandwidth_asked": band.masked_fill(local, torch.nan),
+        "bandwidth_asked_by_all": asked_band.masked_fill(local, torch.nan),
+        "bandwidth_granted": (out.b[one] / bandwidth).masked_fill(local, torch.nan),
+        "bandwidth_hz": out.b[one].masked_fill(local, torch.nan),
+        "bandwidth_capacity_hz": bandwidth.masked_fill(local, torch.nan),
+    }
+    return pd.DataFrame({name: x[active].numpy() for name, x in columns.items()})
