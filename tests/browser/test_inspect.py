@@ -1,0 +1,74 @@
+"""Inspect in a real browser: step, pick another task, see why; link restores it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from iomt_core.scenario import PRESETS
+from iomt_core.twin.northbound import play
+from tests.browser.lab_server import settle
+
+pytestmark = pytest.mark.browser
+
+LINK = "?page=inspect&preset=lecture&policy=greedy&episode_seed=3"
+
+
+def open_inspect(page: Page, address: str) -> None:
+    page.goto(address)
+    settle(page)
+    page.wait_for_selector(".ward svg .task")
+    settle(page)
+
+
+def delay(page: Page) -> float:
+    metric = page.locator("[data-testid=stMetric]", has=page.get_by_text("Delay", exact=True))
+    return float(metric.locator("[data-testid=stMetricValue]").inner_text().removesuffix(" ms"))
+
+
+def test_stepping_and_picking_change_the_decision_shown(page: Page, lab: str) -> None:
+    open_inspect(page, f"{lab}/{LINK}")
+    record = play(PRESETS["lecture"], "greedy", 3)
+    expect(page.get_by_text(re.compile("Step 1, user 1, task 1: Greedy chose"))).to_be_visible()
+    assert delay(page) == pytest.approx(float(record.outcome.delay[0, 0, 0]) * 1e3, rel=1e-3)
+    page.get_by_role("button", name="Next").click()
+    expect(page.get_by_text(re.compile("Step 2, user 1, task 1: Greedy chose"))).to_be_visible()
+    settle(page)
+    assert delay(page) == pytest.approx(float(record.outcome.delay[1, 0, 0]) * 1e3, rel=1e-3)
+    page.locator("[data-task='2.2.3']").click()
+    expect(page.get_by_text(re.compile("Step 2, user 2, task 3: Greedy chose"))).to_be_visible()
+    settle(page)
+    assert delay(page) == pytest.approx(float(record.outcome.delay[1, 1, 2]) * 1e3, rel=1e-3)
+    page.get_by_role("button", name="Last").click()
+    expect(page.get_by_text(re.compile("Step 20, user 2, task 3"))).to_be_visible()
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+
+
+def test_a_policy_without_networks_says_what_it_has_instead(page: Page, lab: str) -> None:
+    open_inspect(page, f"{lab}/{LINK}")
+    expect(page.get_by_text(re.compile("no Q-value", re.IGNORECASE)).first).to_be_visible()
+    page.get_by_role("tab", name="Mixer").click()
+    settle(page)
+    expect(page.get_by_text(re.compile("mix", re.IGNORECASE)).first).to_be_visible()
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def test_a_trained_policy_opens_from_a_link_with_all_its_tabs(chromium: Browser, lab: str) -> None:
+    context = chromium.new_context(viewport={"width": 1500, "height": 1200})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    open_inspect(page, f"{lab}/?page=inspect&preset=paper&policy=sae-mt-qmix&step=2&task=2.3.4&v_tab=mixer")
+    expect(page.get_by_text(re.compile("Step 2, user 3, task 4: SAE-MT-QMIX"))).to_be_visible()
+    expect(page.get_by_role("tab", name="Mixer")).to_have_attribute("aria-selected", "true")
+    for tab in ("Q-values", "Shares", "Seen and unseen", "Formulas", "Regret"):
+        page.get_by_role("tab", name=tab).click()
+        settle(page)
+        assert page.get_by_test_id("stException").count() == 0
+    context.close()
+    # A bad entry is told and the rest still opens.
+    fresh = chromium.new_page()
+    open_inspect(fresh, f"{lab}/{LINK}&v_tab=nonsense")
+    expect(fresh.get_by_text("v_tab = 'nonsense' in the link is not known")).to_be_visible()
+    fresh.close()
