@@ -11,7 +11,9 @@ from dashboard.lab import Lab
 from dashboard.navigation import TITLES, pages
 from dashboard.text import plain
 from dashboard.tour import begin, give_back, state
+from dashboard.twins import table_twin
 from iomt_core.charts.ward_map import ward_frames, ward_text
+from iomt_core.experiments.reproduction import comparison_table, findings, read_manifest
 from iomt_core.experiments.tour import QUESTIONS, Setup
 from iomt_core.scenario import PRESETS, metadata
 
@@ -23,7 +25,7 @@ ABOUT = {
     "sweep": "One parameter over its whole range, many episodes a point, with intervals.",
 }
 KEY = "start_ward"
-CARD = 252  # px: five cards in a row on a wide screen
+CARD = 214  # px: five cards in a row on a wide screen
 
 
 def sentences(lab: Lab) -> None:
@@ -134,6 +136,7 @@ def claims() -> None:
             "energy than their baselines. The lab takes none of this on trust: model and algorithm are rebuilt equation by "
             "equation, and every policy, trained or not, stands beside the same bound."
         )
+        _found()
     with right:
         st.header("What is assumed", anchor=False)
         st.markdown(
@@ -154,6 +157,20 @@ def claims() -> None:
                 for name, meta in assumed.items()
             ]
             box.dataframe(pd.DataFrame(rows), hide_index=True, key="assumptions", alt="All assumptions of the lab")
+
+
+def _found() -> None:
+    """Whether the claim holds here, from the shipped runs."""
+    manifest = read_manifest()
+    if manifest is None:
+        st.info("No trained policies are shipped here: `make pretrained` makes them.", icon=":material/info:")
+        return
+    sentences = findings(manifest)
+    if sentences:
+        steps = manifest["held_out"]["steps"]
+        st.markdown(f"**What was found here**, on {steps} held-out steps of the paper's ward:")
+        st.markdown("\n".join(f"* {sentence}" for sentence in sentences))
+    table_twin("found", lambda: comparison_table(manifest), "All policies on the paper's ward")
 
 
 def _shown(value: object, show: object) -> str:
