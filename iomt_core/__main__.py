@@ -26,6 +26,7 @@ from iomt_core.policies.base import SHARES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
 from iomt_core.scenario_files import read_scenario
 from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.sweep_command import sweep
 from iomt_core.training.catalogue import PRETRAINED, catalogue
 from iomt_core.training.process import StopSignal, prepare
 from iomt_core.training.runs import Run, RunSpec, default_settings, settings_from_words
@@ -36,6 +37,7 @@ from iomt_core.training.trainer import Trainer
 from iomt_core.twin.northbound import checked_seed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.command()(sweep)
 notes = Console(stderr=True)
 
 ScenarioOption = Annotated[
