@@ -63,9 +63,10 @@ class Axis(Frozen):
         if any(b <= a for a, b in itertools.pairwise(values)):
             shown = ", ".join(f"{v:g}" for v in values[:8])
             raise ScenarioError(f"{name} = {shown} cannot be swept: allowed are values in ascending order, each once.")
-        for value in values:
+        for value in (values[0], values[-1]):
             if not meta.low * (1 - 1e-9) <= value <= meta.high * (1 + 1e-9):  # type: ignore[operator]
                 raise ScenarioError(f"{name} = {meta.show(value)} is out of range: allowed is {meta.allowed()}.")
+        for value in values:
             if is_whole(name) and value != int(value):
                 raise ScenarioError(f"{name} = {value:g} is not a whole number: allowed is {meta.allowed()}, whole.")
         if self.spacing == "logarithmic" and values[0] <= 0:
@@ -240,6 +241,9 @@ def _is_pair(parameter: str) -> bool:
 
 
 def _axis(**values: Any) -> Axis:
+    bad = [value for value in values["values"] if not math.isfinite(value)]
+    if bad:
+        raise ScenarioError(f"{values['parameter']} = {bad[0]} is not a number that a parameter can have.")
     try:
         return Axis.model_validate(values)
     except ValidationError as error:

@@ -34,6 +34,11 @@ SPEC, STATUS, POINTS, CSV, PARQUET, REPORT = (
 )  # fmt: skip
 LARGEST_SPEC = 20_000_000  # bytes
 PATIENCE = 0.2  # seconds between two looks at whether somebody asked to stop
+# Columns beside the figures, and what a point calls them; "tasks" and "seed" may be an axis.
+COUNTS = {
+    "lower_bound": "lower_bound", "tasks_decided": "tasks", "steps": "steps",
+    "episodes_ended_by_battery": "episodes_ended_by_battery",
+}  # fmt: skip
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pydantic", "plotly")
 ENDS = ("finished", "cancelled", "failed")
 Told = Callable[[Mapping[str, Any]], None]
@@ -232,9 +237,9 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
         for name in FIGURES:
             low, high = intervals.get(name) or (math.nan, math.nan)
             row |= {name: _number(result.get(name)), f"{name}_low": low, f"{name}_high": high}
-        for name in ("lower_bound", "tasks", "steps", "episodes_ended_by_battery"):
-            row[name] = _number(result.get(name))
-        row |= {"episodes": spec.episodes, "seed": spec.seed, "shares": spec.shares}
+        for column, name in COUNTS.items():
+            row[column] = _number(result.get(name))
+        row |= {"episodes": spec.episodes, "episode_seed": spec.seed, "shares": spec.shares}
         rows.append({**row, "scenario_digest": point.scenario.digest})
     table = pd.DataFrame(rows, columns=columns(spec))
     return table.astype(dict.fromkeys(figure_columns(), "float64"))
@@ -243,8 +248,8 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
 def columns(spec: SweepSpec) -> list[str]:
     """The table's columns."""
     return [
-        *(axis.parameter for axis in spec.axes), "policy", "state", "reason", *figure_columns(), "lower_bound", "tasks", "steps",
-        "episodes_ended_by_battery", "episodes", "seed", "shares", "scenario_digest",
+        *(axis.parameter for axis in spec.axes), "policy", "state", "reason", *figure_columns(), *COUNTS, "episodes",
+        "episode_seed", "shares", "scenario_digest",
     ]  # fmt: skip
 
 
