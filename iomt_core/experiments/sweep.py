@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -27,6 +28,8 @@ MOST_VALUES = 50  # an axis
 MOST_POINTS = 5_000
 MOST_EPISODES = 10_000
 MOST_POLICIES = 16
+RAISED = dict(zip("aemrtuxTE", "ᵃᵉᵐʳᵗᵘˣᵀᴱ", strict=True))
+LOWERED = dict(zip("ik0", "ᵢₖ₀", strict=True))
 DIGITS = 6  # significant, of a value between two ends
 
 
@@ -83,7 +86,7 @@ class Axis(Frozen):
         """The parameter as an axis says it: label, symbol, unit."""
         meta = self.meta
         unit = meta.unit if meta.shown_unit is None else meta.shown_unit
-        symbol = f" {meta.symbol}" if meta.symbol else ""
+        symbol = f" {written(meta.symbol)}" if meta.symbol else ""
         middle = ", middle of its range" if _is_pair(self.parameter) else ""
         return f"{meta.label}{symbol}{middle}{f' ({unit})' if unit else ''}"
 
@@ -179,8 +182,6 @@ class SweepSpec(Frozen):
             problems.append("policies: one stands twice; each may stand once.")
         if not 1 <= self.episodes <= MOST_EPISODES:
             problems.append(f"episodes = {self.episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
-        for name in self.policies:
-            problems += _problems(lambda name=name: entry(name))
         problems += _problems(lambda: checked_seed(self.seed))
         count = math.prod(len(axis.values) for axis in self.axes) * len(self.policies)
         if count > MOST_POINTS:
@@ -223,12 +224,30 @@ class Point:
     scenario: Scenario
 
 
-def sweep_spec(values: Mapping[str, Any]) -> SweepSpec:
-    """A validated sweep from plain values. Raises `ScenarioError` naming field, value and what is allowed."""
+def sweep_spec(values: Mapping[str, Any], known: bool = True) -> SweepSpec:
+    """A validated sweep from plain values. Raises `ScenarioError` naming field, value and what is allowed.
+
+    With `known` false its policies need not be there any more: to read what was swept once.
+    """
     try:
-        return SweepSpec.model_validate(dict(values))
+        spec = SweepSpec.model_validate(dict(values))
     except ValidationError as error:
         raise ScenarioError(_explain(error)) from None
+    strange = [problem for name in spec.policies if known for problem in _problems(lambda: entry(name))]  # noqa: B023
+    if strange:
+        raise ScenarioError(strange)
+    return spec
+
+
+def written(symbol: str) -> str:
+    """A symbol like N_i^t as plain text with raised and lowered letters; as it is where there are none of a kind."""
+    found = symbol
+    for part in re.findall(r"[_^](?:\{\w+\}|\w(?!\w))", symbol):
+        letters = part[1:].strip("{}")
+        kind = RAISED if part[0] == "^" else LOWERED
+        if all(letter in kind for letter in letters):
+            found = found.replace(part, "".join(kind[letter] for letter in letters), 1)
+    return found
 
 
 def is_whole(parameter: str) -> bool:
@@ -259,7 +278,7 @@ def _known(parameter: str) -> Meta:
     return known[parameter]
 
 
-def _problems(check: Any) -> Sequence[str]:
+def _problems(check: Callable[[], object]) -> list[str]:
     try:
         check()
     except ScenarioError as error:

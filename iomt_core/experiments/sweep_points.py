@@ -77,29 +77,28 @@ def code_version() -> str:
 
 
 def jobs(spec: SweepSpec) -> Iterator[tuple[Point, dict[str, Any]]]:
-    """Every point with all that computing it takes, as plain JSON values: what travels to a worker."""
+    """Every point with what its figures depend on, as plain JSON values.
+
+    Raises `ScenarioError` where a policy is not there any more.
+    """
     networks = {policy: fingerprint(policy) for policy in spec.policies}
     for point in spec.points():
-        yield (
-            point,
-            {
-                "format": FORMAT,
-                "scenario": point.scenario.model_dump(mode="json", exclude={"name"}),
-                "scenario_digest": point.scenario.digest,
-                "policy": point.policy,
-                "networks": networks[point.policy],
-                "shares": spec.shares,
-                "seed": spec.seed,
-                "episodes": spec.episodes,
-                "code": code_version(),
-            },
-        )
+        job = {
+            "format": FORMAT, "scenario_digest": point.scenario.digest, "policy": point.policy,
+            "networks": networks[point.policy], "shares": spec.shares, "seed": spec.seed, "episodes": spec.episodes,
+            "code": code_version(),
+        }  # fmt: skip
+        yield point, job
+
+
+def parcel(point: Point, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the scenario itself, for a worker."""
+    return {**job, "scenario": point.scenario.model_dump(mode="json", exclude={"name"})}
 
 
 def key(job: Mapping[str, Any]) -> str:
     """SHA-256 of a point's work: its name in the store."""
-    named = {name: value for name, value in job.items() if name != "scenario"}
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()
 
 
 def compute(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,6 +144,9 @@ class Store:
         result = found["result"]
         return result if result.get("state") in ("done", "unavailable") else None
 
+    def __contains__(self, name: str) -> bool:
+        return self._file(name).exists()
+
     def put(self, name: str, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Keeps a point. Raises `ScenarioError` where the place cannot be written."""
         file = self._file(name)
@@ -152,7 +154,7 @@ class Store:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ScenarioError(f"store = {str(self.place)!r} cannot be made a directory: {error.strerror}.") from None
-        kept = {"key": name, "of": {k: v for k, v in job.items() if k != "scenario"}, "result": dict(result)}
+        kept = {"key": name, "of": dict(job), "result": dict(result)}
         write_text_atomically(file, json.dumps(kept) + "\n")
 
     def _file(self, name: str) -> Path:

@@ -23,7 +23,8 @@ import pandas as pd
 import psutil
 
 from iomt_core.experiments.sweep import Point, SweepSpec, is_whole, sweep_spec
-from iomt_core.experiments.sweep_points import FIGURES, Store, code_version, compute, jobs, key
+from iomt_core.experiments.sweep_estimate import Speeds
+from iomt_core.experiments.sweep_points import FIGURES, Store, code_version, compute, jobs, key, parcel
 from iomt_core.experiments.sweep_report import report
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario_files import dump_scenario, write_text_atomically
@@ -77,8 +78,10 @@ class Sweep:
         Once `stop()` says so, no more points are begun; those under way in a process pool are finished and kept. A point
         that fails is told and left out; the sweep goes on. `tell` gets the status after every point.
         """
-        self.begun, self.computed, self.seconds = time.monotonic(), 0, 0.0
+        self.begun, self.computed = time.monotonic(), 0
+        self.first: float | None = None  # when the first point came
         self.failures: list[str] = []
+        self.speeds = Speeds.read(self.store.place)
         try:
             self._describe("running")
             waiting = self._known(tell)
@@ -116,7 +119,7 @@ class Sweep:
         pending: dict[Future[dict[str, Any]], tuple[Point, dict[str, Any]]] = {}
         stopping = stop()
         for point, job in waiting if not stopping else []:
-            pending[executor.submit(compute, job)] = (point, job)
+            pending[executor.submit(compute, parcel(point, job))] = (point, job)
         while pending:
             if stop() and not stopping:
                 stopping = True
@@ -139,13 +142,15 @@ class Sweep:
             self.failures.append(f"{point.policy} at {where}: {type(error).__name__}: {error}")
             return
         self.store.put(key(job), job, result)
+        self.speeds.learn(point, self.spec.episodes, result)
         self.results[point.values, point.policy] = result
         self.computed += 1
-        self.seconds += float(result["seconds"])
+        self.first = time.monotonic() if self.first is None else self.first
         with (self.place / POINTS).open("a", encoding="utf-8") as file:
             file.write(_line(point, result))
 
     def _end(self, state: str, tell: Told) -> None:
+        self.speeds.write()
         table = results_table(self.spec, self.results)
         _write_whole(self.place / CSV, lambda part: table.to_csv(part, index=False))
         _write_whole(self.place / PARQUET, lambda part: table.to_parquet(part, index=False))
@@ -167,10 +172,16 @@ class Sweep:
             **process(), "state": state, "done": len(self.results), "total": self.spec.count, "cached": self.cached,
             "unavailable": sum(r["state"] == "unavailable" for r in self.results.values()),
             "failures": self.failures[:20], "failed": len(self.failures), "seconds": here, "time": time.time(),
-            "seconds_left": max(0, left) * here / self.computed if self.computed else None,
+            "seconds_left": self._left(max(0, left)),
         }  # fmt: skip
         write_text_atomically(self.place / STATUS, json.dumps(status) + "\n")
         tell(status)
+
+    def _left(self, points: int) -> float | None:
+        """Seconds that these many points still take; the workers' start is not counted, it comes once."""
+        if self.first is None or self.computed < 2:
+            return None if points else 0.0
+        return points * (time.monotonic() - self.first) / (self.computed - 1)
 
 
 def process(pid: int | None = None) -> dict[str, Any]:
@@ -195,7 +206,7 @@ def read_spec(place: Path) -> SweepSpec:
         values = None
     if not isinstance(values, dict):
         raise ScenarioError(f"file {str(file)!r} is not a sweep's: allowed is what `sweep` wrote, format {FORMAT}.")
-    return sweep_spec(values)
+    return sweep_spec(values, known=False)
 
 
 def read_points(place: Path) -> Iterator[dict[str, Any]]:
