@@ -152,14 +152,14 @@ def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis
     meta: Meta = usable[mine.parameter]
     whole = is_whole(mine.parameter)
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit
-    columns = st.columns([3, 2, 2, 2, 2], vertical_alignment="bottom")
+    row = st.container(horizontal=True, vertical_alignment="bottom")
     key = f"sweep_parameter_{number}"
     if st.session_state.get(key) != mine.parameter:
         st.session_state[key] = mine.parameter
     source = "an assumption" if meta.source == "assumption" else meta.source
     middle = " A value is the middle of its range; both ends scale with it." if _is_pair(lab.scenario, mine) else ""
-    columns[0].selectbox(
-        "Second parameter" if number else "Parameter", list(usable), key=key, on_change=choose,
+    row.selectbox(
+        "Second parameter" if number else "Parameter", list(usable), key=key, on_change=choose, width=250,
         format_func=lambda n: f"{usable[n].label} {written(usable[n].symbol)}".strip(),
         help=f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Allowed: {meta.allowed()}. Source: {source}.{middle} "
         "Offered is every parameter that is a number and that this ward does not fix by a file.",
@@ -169,18 +169,20 @@ def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis
     kind = int if whole else float
     step = 1 if whole else low if meta.log else (meta.step or 0.01) * scale
     suffix = f"{number}_{mine.parameter}"
-    for column, name, label in ((columns[1], "low", "From"), (columns[2], "high", "To")):
+    for name, label in (("low", "From"), ("high", "To")):
         _kept(
-            f"{label}{f' ({unit})' if unit else ''}", column.number_input, name, mine, f"sweep_{name}_{suffix}", convert=kind,
+            f"{label}{f' ({unit})' if unit else ''}", row.number_input, name, mine, f"sweep_{name}_{suffix}", convert=kind,
             min_value=kind(low), max_value=kind(high), step=kind(step), format=None if whole else "%g",
-            help=f"Allowed: {meta.allowed()}.",
+            help=f"Allowed: {meta.allowed()}.", width=160,
         )  # fmt: skip
     _kept(
-        "Values", columns[3].number_input, "count", mine, f"sweep_count_{suffix}", convert=int, min_value=1,
-        max_value=MOST_VALUES, step=1, help="How many, both ends among them. Whole numbers come each once.",
+        "Values", row.number_input, "count", mine, f"sweep_count_{suffix}", convert=int, min_value=1,
+        max_value=MOST_VALUES, step=1, width=130,
+        help="How many, both ends among them. Whole numbers come each once.",
     )  # fmt: skip
     _kept(
-        "Spacing", columns[4].selectbox, "spacing", mine, f"sweep_spacing_{suffix}", options=SPACINGS,
+        "Spacing", row.selectbox, "spacing", mine, f"sweep_spacing_{suffix}", options=SPACINGS,
+        width=160,
         help="Logarithmic: each value the same multiple of the one before.",
     )  # fmt: skip
     try:
@@ -200,21 +202,22 @@ def _is_pair(s: Scenario, form: AxisForm) -> bool:
 def _whom(form: Form) -> None:
     known = catalogue()
     form.policies = [name for name in form.policies if name in known]
-    left, middle, right, more = st.columns([6, 2, 2, 2], vertical_alignment="bottom")
+    row = st.container(horizontal=True, vertical_alignment="bottom")
     _kept(
-        "Policies", left.multiselect, "policies", form, options=list(known), format_func=lambda n: known[n].label,
-        max_selections=MOST_POLICIES, convert=list,
+        "Policies", row.multiselect, "policies", form, options=list(known), format_func=lambda n: known[n].label,
+        max_selections=MOST_POLICIES, convert=list, width=480,
         help="A trained policy decides only on wards that it was trained for; elsewhere its line has a gap.",
     )  # fmt: skip
     _kept(
-        "Episodes a point", middle.number_input, "episodes", form, min_value=1, max_value=MOST_EPISODES, step=1, convert=int,
+        "Episodes a point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
+        width=160,
         help="A point is their mean, its band the 95 % interval over them; of one episode there is no band.",
     )  # fmt: skip
     _kept(
-        "Episode seed", right.number_input, "seed", form, min_value=0, max_value=LARGEST_SEED, step=1, convert=int,
-        help="Draws tasks, powers and dynamics; every policy and value sees the same draw where the ward's size allows.",
+        "Episode seed", row.number_input, "seed", form, width=160, min_value=0, max_value=LARGEST_SEED, step=1, convert=int,
+        help="Draws tasks, powers and dynamics, the same for every policy. The layout's seed stands in the sidebar.",
     )  # fmt: skip
-    with more.popover("Where it runs", icon=":material/memory:", width="stretch"):
+    with row.popover("Where it runs", icon=":material/memory:"):
         _kept(
             "Processes", st.number_input, "workers", form, min_value=1, max_value=MOST_WORKERS, step=1, convert=int,
             disabled=bool(form.cluster), help="On this machine, a core each.",
@@ -227,27 +230,26 @@ def _whom(form: Form) -> None:
 
 
 def _start(lab: Lab, form: Form, axes: list[Axis], problems: list[str]) -> str | None:
-    left, middle, right = st.columns([3, 2, 6], vertical_alignment="bottom")
+    row = st.container(horizontal=True, vertical_alignment="bottom")
     _kept(
-        "Name", left.text_input, "name", form, placeholder=_free_name(form), max_chars=60,
+        "Name", row.text_input, "name", form, placeholder=_free_name(form), max_chars=60, width=250,
         help="Of its directory: letters, digits, - and _. Left empty, the one shown.",
     )  # fmt: skip
     spec = _spec(lab, form, axes) if axes else None
-    middle.button(
-        "Start", icon=":material/play_arrow:", type="primary", disabled=spec is None, width="stretch", key="sweep_start",
+    row.button(
+        "Start", icon=":material/play_arrow:", type="primary", disabled=spec is None, key="sweep_start",
         on_click=_begin, args=(lab, form, problems),
     )  # fmt: skip
     if spec is not None:
         workers = 1 if form.cluster else form.workers
         found = _estimate(spec.model_dump_json(), workers, spec)
         known = f", {found.known} of them known already" if found.known else ""
-        where = "on one worker of the cluster, less on more" if form.cluster else f"on {form.workers} process(es)"
-        time = (
-            "at once"
-            if found.known == found.points
-            else f"about {duration(found.seconds)} {where}, and a start of seconds"
-        )
-        right.caption(f"{found.points} points{known}: {time}. Shares: {SHARE_LABELS[lab.shares]} (sidebar).")
+        here = f"on {form.workers} process{'es' * (form.workers > 1)}"
+        where = "on one worker of the cluster, less on more" if form.cluster else here
+        time = f"about {duration(found.seconds)} {where}, after some seconds of starting"
+        if found.known == found.points:
+            time = "nothing is left to compute"
+        row.caption(f"{found.points} points{known}: {time}. Shares: {SHARE_LABELS[lab.shares]} (sidebar).")
     return cast("str | None", st.session_state.pop("sweep_started", None))
 
 

@@ -140,7 +140,10 @@ def progress(job: Job, view: View) -> None:
         if status.get("cached"):
             words += f", {status['cached']} known before"
         if job.state == "running" and status.get("seconds_left") is not None:
-            words += f", about {duration(float(status['seconds_left']))} left"
+            left_words = (
+                f"about {duration(float(status['seconds_left']))} left" if done < total else "writing the results"
+            )
+            words += f", {left_words}"
         if job.state == "finished" and status.get("seconds") is not None:
             words += f", {duration(float(status['seconds']))}"
         if job.state == "cancelling":
