@@ -147,7 +147,7 @@ def progress(job: Job, view: View) -> None:
         if job.state == "finished" and status.get("seconds") is not None:
             words += f", {duration(float(status['seconds']))}"
         if job.state == "cancelling":
-            words += ": the points under way are finished and kept. Cancel again to stop at once."
+            words += ": what is done within seconds is kept. Cancel again to stop at once."
         st.write(words)
     with right.container(horizontal=True, horizontal_alignment="right"):
         _actions(job, view)
@@ -276,6 +276,12 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, job: Job, view: View)
         "Policy", list(named), key=key, on_change=take, format_func=lambda n: named[n], required=True,
         help="Colours run over the same values for all policies, so that maps can be compared.",
     )  # fmt: skip
+    if not bool(((table["policy"] == kept) & (table["state"] == "done")).any()):
+        st.info(
+            f"No point of {plain(named[kept])} is known{'' if job.alive else ': see below why'}.",
+            icon=":material/info:",
+        )
+        return
     text = f"{FIGURES[name].title} of {named[kept]} over {spec.axes[0].title} and {spec.axes[1].title}."
     if job.alive:
         rows, drawing = live_map(table, spec.axes, name, kept)

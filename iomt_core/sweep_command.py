@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,12 +81,15 @@ def sweep(
         bar = progress.add_task(title(run.spec), total=run.spec.count, latest="")
 
         def told(status: Mapping[str, Any]) -> None:
-            words = {"cancelling": "stopping after the points under way"}.get(status["state"], "")
+            words = {"cancelling": "stopping"}.get(status["state"], "")
             progress.update(bar, completed=status["done"], latest=words or f"{status['cached']} known before")
 
         with executor(workers, cluster) as found:
             try:
                 state = run.go(found, stop, told)
+                if run.abandoned:  # the pool would wait for points under way; without this process its own end at once
+                    progress.stop()
+                    _tell(run, state, leave=os._exit)
             except KeyboardInterrupt:  # the second Ctrl-C: do not wait for the points under way
                 os._exit(130)
     _tell(run, state)
@@ -109,11 +113,11 @@ def _spec(
     )  # fmt: skip
 
 
-def _tell(run: Sweep, state: str) -> None:
+def _tell(run: Sweep, state: str, leave: Callable[[int], Any] = sys.exit) -> None:
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", markup=False, highlight=False)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
     notes.print(f"{state}: {known}. Written: {run.place / 'report.html'}, results.csv, results.parquet", markup=False)
     if state != "finished":
         notes.print(f"Go on with: python -m iomt_core sweep --resume {run.place}", markup=False)
-        raise typer.Exit(1 if state == "failed" else 130)
+        leave(1 if state == "failed" else 130)

@@ -11,10 +11,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from iomt_core.charts.style import BOUND_COLOUR, DASHES, SERVER_COLOURS, SYMBOLS, figure
-from iomt_core.experiments.sweep import Axis
+from iomt_core.experiments.sweep import Axis, is_whole
 from iomt_core.experiments.sweep_points import FIGURES
 
 MOST_NUMBERS = 120  # cells of a heat map that still hold their number
+MOST_TICKS = 12
 HEIGHT = 380
 
 
@@ -59,10 +60,13 @@ def curves(
     layout = {
         "height": HEIGHT,
         "hovermode": "x unified",
-        "xaxis": {"title": {"text": axis.title}, "type": "log" if axis.spacing == "logarithmic" else "linear"},
-        "yaxis": {"title": {"text": shown.title}, "type": "log" if log_y else "linear"},
+        "xaxis": {"title": {"text": axis.title}, **_reach(axis)},
+        "yaxis": {
+            "title": {"text": shown.title}, "type": "log" if log_y else "linear",
+            "rangemode": "normal" if "utility" in name else "nonnegative",
+        },
         "margin": {"l": 64, "r": 12, "t": 64 if title else 40, "b": 48},
-    }
+    }  # fmt: skip
     return figure(data, {**layout, **_title(title)})
 
 
@@ -115,6 +119,19 @@ def bound_line(table: pd.DataFrame, axis: Axis) -> tuple[list[float], list[float
     known = table.dropna(subset=["lower_bound"]).sort_values("steps")
     rows = known.groupby(axis.parameter, sort=True).last()
     return [axis.shown(float(v)) for v in rows.index], [float(v) for v in rows["lower_bound"]]
+
+
+def _reach(axis: Axis) -> dict[str, Any]:
+    """All of the axis's values from the beginning, also while only some are known."""
+    ends = [axis.shown(axis.values[0]), axis.shown(axis.values[-1])]
+    log = axis.spacing == "logarithmic"
+    if log:
+        ends = [math.log10(end) for end in ends]
+    room = 0.04 * (ends[1] - ends[0]) or 0.5
+    found: dict[str, Any] = {"type": "log" if log else "linear", "range": [ends[0] - room, ends[1] + room]}
+    if is_whole(axis.parameter) and len(axis.values) <= MOST_TICKS:  # no half servers
+        found["tickvals"] = [axis.shown(value) for value in axis.values]
+    return found
 
 
 def _bound(table: pd.DataFrame, axis: Axis, name: str) -> list[dict[str, Any]]:

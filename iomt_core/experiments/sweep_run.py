@@ -40,6 +40,7 @@ COUNTS = {
     "lower_bound": "lower_bound", "tasks_decided": "tasks", "steps": "steps",
     "episodes_ended_by_battery": "episodes_ended_by_battery",
 }  # fmt: skip
+GRACE = 4.0  # seconds that points under way are waited for
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pydantic", "plotly")
 ENDS = ("finished", "cancelled", "failed")
 Told = Callable[[Mapping[str, Any]], None]
@@ -75,10 +76,11 @@ class Sweep:
     def go(self, executor: Executor, stop: Callable[[], bool] = lambda: False, tell: Told = lambda status: None) -> str:
         """Computes what is not known yet, and writes results and report. Returns "finished", "cancelled" or "failed".
 
-        Once `stop()` says so, no more points are begun; those under way in a process pool are finished and kept. A point
+        Once `stop()` says so, no more points are begun; those that a process pool finishes within seconds are kept. A point
         that fails is told and left out; the sweep goes on. `tell` gets the status after every point.
         """
         self.begun, self.computed = time.monotonic(), 0
+        self.abandoned = False  # whether points were under way for too long to wait for them
         self.first: float | None = None  # when the first point came
         self.failures: list[str] = []
         self.speeds = Speeds.read(self.store.place)
@@ -120,9 +122,10 @@ class Sweep:
         stopping = stop()
         for point, job in waiting if not stopping else []:
             pending[executor.submit(compute, parcel(point, job))] = (point, job)
-        while pending:
+        asked = math.inf
+        while pending and time.monotonic() < asked + GRACE:
             if stop() and not stopping:
-                stopping = True
+                stopping, asked = True, time.monotonic()
                 for future in list(pending):
                     if future.cancel():
                         del pending[future]
@@ -131,6 +134,7 @@ class Sweep:
             for future in done:
                 self._take(future, *pending.pop(future))
                 self._status("cancelling" if stopping else "running", tell)
+        self.abandoned = bool(pending)
 
     def _take(self, future: Future[dict[str, Any]], point: Point, job: dict[str, Any]) -> None:
         try:
