@@ -13,7 +13,7 @@ import streamlit as st
 from dashboard.lab import Lab
 from dashboard.text import plain
 from iomt_core.policies.base import SHARES
-from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata
+from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata, set_elsewhere
 from iomt_core.scenario_files import dump_scenario, parse_scenario
 from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
 from iomt_core.training.catalogue import catalogue
@@ -62,7 +62,7 @@ def sidebar(lab: Lab) -> None:
     with st.sidebar:
         _preset(lab)
         _policy(lab)
-        locked = _locked(lab.scenario)
+        locked = set_elsewhere(lab.scenario)
         for group in GROUPS:
             # Only an open group's controls are made: forty of them cost more than the ward.
             box = st.expander(GROUP_LABELS[group], expanded=group == "ward", key=f"group_{group}", on_change="rerun")
@@ -115,18 +115,6 @@ def _policy(lab: Lab) -> None:
         "Episode seed", 0, LARGEST_SEED, key="episode_seed", on_change=take, step=1,
         help="Draws the tasks, transmission powers and dynamics. The places come from the layout seed.",
     )  # fmt: skip
-
-
-def _locked(s: Scenario) -> dict[str, str]:
-    """Parameters that a workload, places or task kinds decide, and why."""
-    locked: dict[str, str] = {}
-    if s.kinds:
-        locked |= dict.fromkeys(("D", "C", "P"), "set by the task kinds of this scenario")
-    if s.workload is not None:
-        locked |= dict.fromkeys(("users", "tasks", "T", "D", "C", "P", "burst"), "set by your own workload")
-    if s.places is not None:
-        locked |= dict.fromkeys(("users", "servers", "seed"), "set by your own places")
-    return locked
 
 
 def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:

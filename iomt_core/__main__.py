@@ -27,6 +27,7 @@ from iomt_core.policies.base import SHARES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
 from iomt_core.scenario_files import read_scenario
 from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.sweep_command import sweep
 from iomt_core.training.catalogue import PRETRAINED, catalogue, runs_place
 from iomt_core.training.jobs import start_waiting, wants_stop
 from iomt_core.training.process import StopSignal, prepare
@@ -39,6 +40,7 @@ from iomt_core.training.workers import seat
 from iomt_core.twin.northbound import checked_seed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.command()(sweep)
 notes = Console(stderr=True)
 
 ScenarioOption = Annotated[

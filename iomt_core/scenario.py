@@ -435,6 +435,18 @@ _METADATA: Mapping[str, Meta] = MappingProxyType(
 )
 
 
+def set_elsewhere(s: Scenario) -> Mapping[str, str]:
+    """Parameters that a workload, places or task kinds decide in this scenario, and why."""
+    found: dict[str, str] = {}
+    if s.kinds:
+        found |= dict.fromkeys(("D", "C", "P"), "set by the task kinds of this scenario")
+    if s.workload is not None:
+        found |= dict.fromkeys(("users", "tasks", "T", "D", "C", "P", "burst"), "set by your own workload")
+    if s.places is not None:
+        found |= dict.fromkeys(("users", "servers", "seed"), "set by your own places")
+    return found
+
+
 def scenario(values: Mapping[str, Any]) -> Scenario:
     """A validated scenario from plain values. Raises `ScenarioError` naming field, value and allowed range."""
     try:

@@ -100,7 +100,11 @@ class Summary:
             "episodes_ended_by_battery": int(total["ended"]),
             "mean_steps": total["steps"] / episodes,
         }
-        ratios = {"mean_delay_s": ("delay", "tasks"), "mean_energy_j": ("energy", "tasks"), "cost": ("cost", "weight")}
+        ratios = {
+            "mean_delay_s": ("delay", "tasks"), "mean_energy_j": ("energy", "tasks"), "cost": ("cost", "weight"),
+            "deadline_miss_share": ("missed", "tasks"), "delay_utility_12": ("T_all", "steps"),
+            "energy_utility_13": ("E_all", "steps"), "local_share": ("local", "tasks"),
+        }  # fmt: skip
         if "bound" in total:
             result["lower_bound"] = total["bound"] / total["weight"]
             result["gap"] = total["cost"] / total["bound"] - 1

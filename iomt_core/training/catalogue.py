@@ -21,7 +21,7 @@ from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES, make_policy
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.checkpoints import MARK
+from iomt_core.training.checkpoints import MARK, POLICY, read_facts
 from iomt_core.training.runs import last_checkpoint
 from iomt_core.training.trained_policy import TrainedPolicy
 
@@ -93,6 +93,25 @@ def policy(name: str, s: Scenario, place: Path = PRETRAINED) -> Policy:
         except ScenarioError as error:
             reasons = error.problems
     raise ScenarioError(reasons)
+
+
+def fingerprint(name: str, place: Path = PRETRAINED) -> str:
+    """What besides the code fixes a policy's decisions: the SHA-256 of its networks; empty where there are none.
+
+    Raises `ScenarioError` for an unknown policy or one without a checkpoint.
+    """
+    if not entry(name, place).trained:
+        return ""
+    if name.startswith(RUN):
+        last = last_checkpoint(runs_place() / name.removeprefix(RUN))
+        if last is None:
+            raise ScenarioError(f"policy = {name!r} has no checkpoint any more.")
+        places = [last]
+    else:
+        algorithm, _, kind = name.partition("@")
+        kinds = [kind] if kind else _kinds(algorithm, _shipped(place))
+        places = [place / f"{each}-{algorithm}" for each in kinds]
+    return "+".join(str(read_facts(each)["sha256"].get(POLICY)) for each in places)
 
 
 def _for_ward(trained: TrainedPolicy, s: Scenario, exact: bool) -> TrainedPolicy:

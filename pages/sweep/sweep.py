@@ -1,5 +1,59 @@
-"""sweep."""
+"""Sweep: vary one or two parameters over a range, for several policies, and watch the curves arrive."""
+
+from __future__ import annotations
 
 import streamlit as st
 
-st.info("This page is being built.")
+from dashboard import sweep_views as views
+from dashboard.controls import sidebar
+from dashboard.lab import current, keep_link
+from dashboard.sweep_form import new_sweep
+from iomt_core.scenario import ScenarioError
+
+lab = current()
+sidebar(lab)
+view = views.current_view(lab)
+
+
+@st.fragment
+def begin() -> None:
+    """The form of a new sweep."""
+    started = new_sweep(lab, view.form, view.problems)
+    if started is not None:
+        view.shown = started
+        st.rerun()
+    for problem in view.problems:
+        st.error(problem, icon=":material/error:")
+
+
+def watch() -> None:
+    """The chosen sweep; looks anew each second while one runs."""
+    if views.pace() != pace:
+        st.rerun()
+    left, right = st.columns([5, 3], vertical_alignment="bottom")
+    with left:
+        job = views.choose(view)
+    with right.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
+        try:
+            link = keep_link(lab, "sweep", views.link_view(view))
+            st.write("This address restores the scenario, the form above and the sweep shown:")
+            st.code(link, language=None, wrap_lines=True)
+        except ScenarioError as error:
+            st.info(str(error))
+    if job is None:
+        return
+    views.progress(job, view)
+    views.results(job, view)
+    box = st.expander("All sweeps", key="sweep_all", on_change="rerun")
+    if box.open:
+        with box:
+            views.every()
+
+
+st.subheader("Sweep a parameter", anchor=False)
+for problem in lab.problems:
+    st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+with st.container(border=True):
+    begin()
+pace = views.pace()
+st.fragment(watch, run_every=pace)()

@@ -1,0 +1,181 @@
+"""A sweep's results: curves with error bands over one parameter, heat maps over two."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from iomt_core.charts.style import BOUND_COLOUR, DASHES, SERVER_COLOURS, SYMBOLS, figure
+from iomt_core.experiments.sweep import Axis, is_whole
+from iomt_core.experiments.sweep_points import FIGURES
+
+MOST_NUMBERS = 120  # cells of a heat map that still hold their number
+MOST_TICKS = 12
+HEIGHT = 380
+
+
+def look(number: int) -> tuple[str, str, str]:
+    """Colour, dash and symbol of the policy of this number, from 0."""
+    return SERVER_COLOURS[number % len(SERVER_COLOURS)], DASHES[number % len(DASHES)], SYMBOLS[number % len(SYMBOLS)]
+
+
+def curves(
+    table: pd.DataFrame, axis: Axis, name: str, labels: Mapping[str, str], log_y: bool = False, title: str = ""
+) -> go.Figure:
+    """A figure of `FIGURES` over an axis, a line a policy with its 95 % interval as a band.
+
+    `table` is `sweep_run.results_table` of one axis, or one value's rows of the other; `labels` names the policies, in the
+    order of their colours. Where a policy could not decide its line is broken. Cost and gap show the certified bound too.
+    """
+    shown = FIGURES[name]
+    data: list[dict[str, Any]] = []
+    for number, (policy, label) in enumerate(labels.items()):
+        rows = table[table["policy"] == policy].sort_values(axis.parameter)
+        colour, dash, symbol = look(number)
+        x = [axis.shown(v) for v in rows[axis.parameter]]
+        text = html.escape(label, quote=False)
+        middle, low, high = (_plain(rows[name + end], shown.factor) for end in ("", "_low", "_high"))
+        for part in _bands(x, low, high):
+            data.append(
+                {
+                    "type": "scatter", **part, "fill": "toself", "fillcolor": _faint(colour), "mode": "lines",
+                    "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": policy,
+                }
+            )  # fmt: skip
+        words = [_interval(a, b, shown.unit) for a, b in zip(low, high, strict=True)]
+        data.append(
+            {
+                "type": "scatter", "x": x, "y": middle, "customdata": words, "name": text, "legendgroup": policy,
+                "mode": "lines+markers", "line": {"color": colour, "dash": dash, "width": 2},
+                "marker": {"color": colour, "symbol": symbol, "size": 8},
+                "hovertemplate": f"{text}: %{{y:.4g}} {shown.unit}%{{customdata}}<extra></extra>",
+            }
+        )  # fmt: skip
+    data += _bound(table, axis, name)
+    layout = {
+        "height": HEIGHT,
+        "hovermode": "x unified",
+        "xaxis": {"title": {"text": axis.title}, **_reach(axis)},
+        "yaxis": {
+            "title": {"text": shown.title}, "type": "log" if log_y else "linear",
+            "rangemode": "normal" if "utility" in name else "nonnegative",
+        },
+        "margin": {"l": 64, "r": 12, "t": 64 if title else 40, "b": 48},
+    }  # fmt: skip
+    return figure(data, {**layout, **_title(title)})
+
+
+def heat_map(
+    table: pd.DataFrame, axes: Sequence[Axis], name: str, policy: str, span: tuple[float, float], title: str = ""
+) -> go.Figure:
+    """One policy's figure over two axes, the first to the right; colours run over `span`, see `colour_span`.
+
+    Numbers stand in the cells while they are few; where the policy could not decide stands "n/a".
+    """
+    shown, (right, up) = FIGURES[name], axes
+    xs, ys = ([f"{a.shown(v):g}" for v in a.values] for a in (right, up))
+    rows = table[table["policy"] == policy]
+    known = {
+        (a, b): (v, s)
+        for a, b, v, s in zip(rows[right.parameter], rows[up.parameter], rows[name], rows["state"], strict=True)
+    }
+    z: list[list[float | None]] = []
+    words: list[list[str]] = []
+    for b in up.values:
+        line = [known.get((a, b)) for a in right.values]
+        z.append([None if p is None or math.isnan(p[0]) else p[0] * shown.factor for p in line])
+        words.append(
+            ["" if p is None else "n/a" if p[1] == "unavailable" else f"{p[0] * shown.factor:.3g}" for p in line]
+        )
+    data: dict[str, Any] = {
+        "type": "heatmap", "x": xs, "y": ys, "z": z, "text": words, "zmin": span[0], "zmax": span[1], "xgap": 1, "ygap": 1,
+        "colorscale": "Viridis", "colorbar": {"title": {"text": shown.title, "side": "right"}}, "hoverongaps": False,
+        "hovertemplate": f"{right.title} %{{x}}<br>{up.title} %{{y}}<br>{shown.label} %{{z:.4g}} {shown.unit}<extra></extra>",
+    }  # fmt: skip
+    if len(xs) * len(ys) <= MOST_NUMBERS:
+        data["texttemplate"] = "%{text}"
+    layout = {
+        "height": HEIGHT,
+        "xaxis": {"title": {"text": right.title}, "type": "category", "showgrid": False},
+        "yaxis": {"title": {"text": up.title}, "type": "category", "showgrid": False},
+        "margin": {"l": 64, "r": 12, "t": 40 if title else 12, "b": 48},
+    }
+    return figure([data], {**layout, **_title(title)})
+
+
+def colour_span(table: pd.DataFrame, name: str) -> tuple[float, float]:
+    """From the smallest to the largest value of any policy, so that maps of several policies can be compared."""
+    values = table[name].dropna() * FIGURES[name].factor
+    return (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+
+
+def bound_line(table: pd.DataFrame, axis: Axis) -> tuple[list[float], list[float]]:
+    """The certified lower bound of the cost over an axis: of whoever played most steps, for a bound is of steps played."""
+    known = table.dropna(subset=["lower_bound"]).sort_values("steps")
+    rows = known.groupby(axis.parameter, sort=True).last()
+    return [axis.shown(float(v)) for v in rows.index], [float(v) for v in rows["lower_bound"]]
+
+
+def _reach(axis: Axis) -> dict[str, Any]:
+    """All of the axis's values from the beginning, also while only some are known."""
+    ends = [axis.shown(axis.values[0]), axis.shown(axis.values[-1])]
+    log = axis.spacing == "logarithmic"
+    if log:
+        ends = [math.log10(end) for end in ends]
+    room = 0.04 * (ends[1] - ends[0]) or 0.5
+    found: dict[str, Any] = {"type": "log" if log else "linear", "range": [ends[0] - room, ends[1] + room]}
+    if is_whole(axis.parameter) and len(axis.values) <= MOST_TICKS:  # no half servers
+        found["tickvals"] = [axis.shown(value) for value in axis.values]
+    return found
+
+
+def _bound(table: pd.DataFrame, axis: Axis, name: str) -> list[dict[str, Any]]:
+    if name not in ("cost", "gap"):
+        return []
+    x, y = bound_line(table, axis)
+    if name == "gap":
+        y = [0.0] * len(x)
+    return [
+        {
+            "type": "scatter", "x": x, "y": y, "mode": "lines", "name": "certified lower bound",
+            "line": {"color": BOUND_COLOUR, "dash": "longdash", "width": 1.5},
+            "hovertemplate": "certified lower bound: %{y:.4g}<extra></extra>",
+        }
+    ]  # fmt: skip
+
+
+def _plain(column: pd.Series[float], factor: float) -> list[float | None]:
+    return [None if math.isnan(v) else float(v) * factor for v in column]
+
+
+def _bands(
+    x: list[float], low: list[float | None], high: list[float | None]
+) -> Iterator[dict[str, list[float | None]]]:
+    """Polygons around stretches of neighbouring points that have an interval."""
+    run: list[tuple[float, float, float]] = []
+    for point in (*zip(x, low, high, strict=True), (0.0, None, None)):
+        if point[1] is not None and point[2] is not None:
+            run.append((point[0], point[1], point[2]))
+            continue
+        if run:
+            back = run[::-1]
+            yield {"x": [p[0] for p in (*run, *back)], "y": [*(p[2] for p in run), *(p[1] for p in back)]}
+        run = []
+
+
+def _interval(low: float | None, high: float | None, unit: str) -> str:
+    return "" if low is None or high is None else f" ({low:.4g} to {high:.4g} {unit})".replace(" )", ")")
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[n : n + 2], 16) for n in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"
+
+
+def _title(text: str) -> dict[str, Any]:
+    return {"title": {"text": html.escape(text, quote=False), "font": {"size": 15}}} if text else {}

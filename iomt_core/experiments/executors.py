@@ -1,0 +1,90 @@
+"""Where work runs: a process pool of this machine, or a dask.distributed cluster; both are `concurrent.futures.Executor`s."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+
+from iomt_core.scenario import ScenarioError
+
+ADDRESS = re.compile(r"tcp://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?):([0-9]{1,5})")
+MOST_WORKERS = 64
+SECONDS_TO_CONNECT = 10
+
+
+def checked_workers(workers: int) -> int:
+    """The number of processes. Raises `ScenarioError` where it is out of range."""
+    if not 1 <= workers <= MOST_WORKERS:
+        raise ScenarioError(f"workers = {workers} is out of range: allowed is 1 to {MOST_WORKERS}.")
+    return workers
+
+
+def default_workers() -> int:
+    """Two processes, or one where the machine has one core."""
+    return min(2, os.cpu_count() or 1)
+
+
+def checked_address(cluster: str) -> str:
+    """A scheduler's address. Raises `ScenarioError` where it is not one."""
+    found = ADDRESS.fullmatch(cluster)
+    if found is None or not 1 <= int(found[3]) <= 65535:
+        raise ScenarioError(f"cluster = {cluster[:60]!r} is not a scheduler's address: allowed is tcp://HOST:PORT.")
+    return cluster
+
+
+@contextmanager
+def executor(workers: int | None = None, cluster: str | None = None) -> Iterator[Executor]:
+    """A pool of `workers` fresh processes, a thread each; with `cluster`, the cluster whose scheduler listens there.
+
+    A cluster's members unpickle what they send each other, here too: name only a scheduler that you trust, on a network
+    that you trust. Its workers need this package at the same state. A task whose worker dies is done again by another one.
+    Raises `ScenarioError` for a bad number or address, and where no scheduler answers.
+    """
+    if cluster is not None:
+        with _cluster(checked_address(cluster)) as found:
+            yield found
+        return
+    count = checked_workers(default_workers() if workers is None else workers)
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_begin)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[Executor]:
+    from distributed import Client  # an import of half a second that only a cluster needs
+
+    try:
+        client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ScenarioError(f"cluster = {address!r} does not answer: {reason}.") from None
+    try:
+        found = client.get_executor()
+        try:
+            yield found
+        finally:
+            found.shutdown(wait=False)
+    finally:
+        client.close()
+
+
+def _begin() -> None:
+    """In each process of the pool: Ctrl-C is the parent's to handle, and without a parent there is nothing to live for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

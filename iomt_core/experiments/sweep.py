@@ -1,0 +1,309 @@
+"""What a sweep is: a base scenario, one or two parameters over a range, policies, and how many episodes a point has.
+
+A sweep's points are its grid times its policies. `sweep_points` says what a point is worth, `sweep_run` fills a directory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from iomt_core.policies.base import SHARES, Shares
+from iomt_core.scenario import Frozen, Meta, Scenario, ScenarioError, metadata, set_elsewhere
+from iomt_core.training.catalogue import entry
+from iomt_core.twin.northbound import checked_seed
+
+Spacing = Literal["linear", "logarithmic"]
+MOST_VALUES = 50  # an axis
+MOST_POINTS = 5_000
+MOST_EPISODES = 10_000
+MOST_POLICIES = 16
+RAISED = dict(zip("aemrtuxTE", "ᵃᵉᵐʳᵗᵘˣᵀᴱ", strict=True))
+LOWERED = dict(zip("ik0", "ᵢₖ₀", strict=True))
+DIGITS = 6  # significant, of a value between two ends
+
+
+def sweepable(s: Scenario | None = None) -> Mapping[str, Meta]:
+    """The parameters that an axis may have, by name: those with a range and one number, or a pair of ends that scale.
+
+    With `s`, without those that its workload, places or task kinds decide.
+    """
+    known = {
+        name: meta
+        for name, meta in metadata().items()
+        if meta.low is not None and meta.group != "file" and name not in ("P", "gamma")
+    }
+    decided = set_elsewhere(s) if s is not None else {}
+    return MappingProxyType({name: meta for name, meta in known.items() if name not in decided})
+
+
+class Axis(Frozen):
+    """A parameter and the values it takes, SI, ascending.
+
+    Of a parameter that is a range (D, C, P_tr) a value is the middle of the range: both ends scale with it.
+    """
+
+    parameter: str
+    values: tuple[float, ...] = Field(min_length=1)
+    spacing: Spacing = "linear"
+
+    @model_validator(mode="after")
+    def _sound(self) -> Axis:
+        meta = _known(self.parameter)
+        name, values = self.parameter, self.values
+        if len(values) > MOST_VALUES:
+            raise ScenarioError(f"{name}: {len(values)} values are too many: allowed is 1 to {MOST_VALUES}.")
+        if any(b <= a for a, b in itertools.pairwise(values)):
+            shown = ", ".join(f"{v:g}" for v in values[:8])
+            raise ScenarioError(f"{name} = {shown} cannot be swept: allowed are values in ascending order, each once.")
+        for value in (values[0], values[-1]):
+            if not meta.low * (1 - 1e-9) <= value <= meta.high * (1 + 1e-9):  # type: ignore[operator]
+                raise ScenarioError(f"{name} = {meta.show(value)} is out of range: allowed is {meta.allowed()}.")
+        for value in values:
+            if is_whole(name) and value != int(value):
+                raise ScenarioError(f"{name} = {value:g} is not a whole number: allowed is {meta.allowed()}, whole.")
+        if self.spacing == "logarithmic" and values[0] <= 0:
+            raise ScenarioError(f"{name} = {values[0]:g} has no logarithm: allowed is more than 0, or linear spacing.")
+        return self
+
+    @property
+    def meta(self) -> Meta:
+        """What is known of the parameter."""
+        return metadata()[self.parameter]
+
+    @property
+    def title(self) -> str:
+        """The parameter as an axis says it: label, symbol, unit."""
+        meta = self.meta
+        unit = meta.unit if meta.shown_unit is None else meta.shown_unit
+        symbol = f" {written(meta.symbol)}" if meta.symbol else ""
+        middle = ", middle of its range" if _is_pair(self.parameter) else ""
+        return f"{meta.label}{symbol}{middle}{f' ({unit})' if unit else ''}"
+
+    def shown(self, value: float) -> float:
+        """A value in the unit that a person reads."""
+        return float(f"{value * self.meta.shown_factor:.10g}")
+
+    def change(self, s: Scenario, value: float) -> dict[str, Any]:
+        """What this value changes in the scenario."""
+        now = getattr(s, self.parameter)
+        if isinstance(now, tuple):
+            factor = value / ((now[0] + now[1]) / 2)
+            return {self.parameter: tuple(float(f"{end * factor:.12g}") for end in now)}
+        return {self.parameter: int(value) if is_whole(self.parameter) else value}
+
+    @property
+    def words(self) -> str:
+        """The axis as `--over` takes it."""
+        values = ",".join(str(int(v)) if v == int(v) and abs(v) < 1e6 else repr(v) for v in self.values)
+        return f"{self.parameter}={values}{':log' * (self.spacing == 'logarithmic')}"
+
+
+def spaced(parameter: str, low: float, high: float, count: int, spacing: Spacing = "linear") -> Axis:
+    """An axis of `count` values from `low` to `high`, SI; whole numbers where the parameter is one, each once.
+
+    Raises `ScenarioError`.
+    """
+    _known(parameter)
+    if not 1 <= count <= MOST_VALUES:
+        raise ScenarioError(f"{parameter}: count = {count} is out of range: allowed is 1 to {MOST_VALUES}.")
+    if not (math.isfinite(low) and math.isfinite(high)) or high < low:
+        raise ScenarioError(
+            f"{parameter} = {low:g} to {high:g} cannot be swept: the low end may not lie above the high."
+        )
+    if count == 1 and high > low:
+        raise ScenarioError(
+            f"{parameter}: count = 1 is out of range: from {low:g} to {high:g} takes at least 2 values."
+        )
+    if spacing == "logarithmic" and low <= 0:
+        raise ScenarioError(f"{parameter} = {low:g} has no logarithm: allowed is more than 0, or linear spacing.")
+    between = np.geomspace if spacing == "logarithmic" else np.linspace
+    values = [low, *(float(f"{v:.{DIGITS}g}") for v in between(low, high, count)[1:-1]), high][: max(1, count)]
+    if is_whole(parameter):
+        values = [float(round(v)) for v in values]
+    return _axis(parameter=parameter, values=tuple(sorted(set(values))), spacing=spacing)
+
+
+def axis_from_words(words: str) -> Axis:
+    """An axis from `NAME=LOW:HIGH:COUNT[:log]` or `NAME=V1,V2,…[:log]`, SI values. Raises `ScenarioError`."""
+    name, separator, rest = words.partition("=")
+    parts = rest.split(":")
+    spacing: Spacing = "linear"
+    if parts[-1] in ("log", "linear"):
+        spacing = "logarithmic" if parts.pop() == "log" else "linear"
+    try:
+        if separator and len(parts) == 3:
+            return spaced(name, float(parts[0]), float(parts[1]), int(parts[2]), spacing)
+        if separator and len(parts) == 1:
+            return _axis(parameter=name, values=tuple(float(v) for v in parts[0].split(",")), spacing=spacing)
+    except ScenarioError:
+        raise
+    except ValueError:
+        pass
+    raise ScenarioError(
+        f"over = {words[:60]!r} cannot be read: allowed is NAME=LOW:HIGH:COUNT or NAME=V1,V2,… in SI units, with :log at "
+        "the end for logarithmic spacing."
+    )
+
+
+class SweepSpec(Frozen):
+    """A sweep, whole: with the same code it fixes every number of the result."""
+
+    scenario: Scenario
+    axes: tuple[Axis, ...]
+    policies: tuple[str, ...]
+    shares: Shares = "own"
+    seed: int = 0
+    episodes: int = 5
+
+    @model_validator(mode="after")
+    def _sound(self) -> SweepSpec:
+        problems: list[str] = []
+        names = [axis.parameter for axis in self.axes]
+        if not 1 <= len(names) <= 2:
+            problems.append(f"over = {len(names)} parameters cannot be swept: allowed is 1 or 2.")
+        if len(set(names)) < len(names):
+            problems.append(f"over = {names[0]!r} stands twice: allowed are two different parameters.")
+        decided = set_elsewhere(self.scenario)
+        problems += [f"over = {n!r} cannot be swept: it is {decided[n]}." for n in names if n in decided]
+        if not 1 <= len(self.policies) <= MOST_POLICIES:
+            problems.append(f"policies: {len(self.policies)} of them; allowed is 1 to {MOST_POLICIES}.")
+        if len(set(self.policies)) < len(self.policies):
+            problems.append("policies: one stands twice; each may stand once.")
+        if not 1 <= self.episodes <= MOST_EPISODES:
+            problems.append(f"episodes = {self.episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
+        problems += _problems(lambda: checked_seed(self.seed))
+        count = math.prod(len(axis.values) for axis in self.axes) * len(self.policies)
+        if count > MOST_POINTS:
+            problems.append(f"points = {count} (values times policies) are too many: allowed is 1 to {MOST_POINTS}.")
+        if problems:
+            raise ScenarioError(problems)
+        for _ in self.cells:  # each of these wards must exist
+            pass
+        return self
+
+    @cached_property
+    def cells(self) -> Mapping[tuple[float, ...], Scenario]:
+        """The scenario of every combination of the axes' values, first axis slowest. Raises `ScenarioError`."""
+        found = {}
+        for values in itertools.product(*(axis.values for axis in self.axes)):
+            change: dict[str, Any] = {}
+            for axis, value in zip(self.axes, values, strict=True):
+                change |= axis.change(self.scenario, value)
+            found[values] = self.scenario.changed(**change)
+        return MappingProxyType(found)
+
+    def points(self) -> Iterator[Point]:
+        """All points; the policies of a ward one after another."""
+        for values, s in self.cells.items():
+            for policy in self.policies:
+                yield Point(values, policy, s)
+
+    @property
+    def count(self) -> int:
+        """How many points."""
+        return len(self.cells) * len(self.policies)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One policy on one ward of the grid."""
+
+    values: tuple[float, ...]  # of the axes, SI
+    policy: str
+    scenario: Scenario
+
+
+def sweep_spec(values: Mapping[str, Any], known: bool = True) -> SweepSpec:
+    """A validated sweep from plain values. Raises `ScenarioError` naming field, value and what is allowed.
+
+    With `known` false its policies need not be there any more: to read what was swept once.
+    """
+    try:
+        spec = SweepSpec.model_validate(dict(values))
+    except ValidationError as error:
+        raise ScenarioError(_explain(error)) from None
+    strange = [problem for name in spec.policies if known for problem in _problems(lambda: entry(name))]  # noqa: B023
+    if strange:
+        raise ScenarioError(strange)
+    return spec
+
+
+def written(symbol: str) -> str:
+    """A symbol like N_i^t as plain text with raised and lowered letters; as it is where there are none of a kind."""
+    found = symbol
+    for part in re.findall(r"[_^](?:\{\w+\}|\w(?!\w))", symbol):
+        letters = part[1:].strip("{}")
+        kind = RAISED if part[0] == "^" else LOWERED
+        if all(letter in kind for letter in letters):
+            found = found.replace(part, "".join(kind[letter] for letter in letters), 1)
+    return found
+
+
+def is_whole(parameter: str) -> bool:
+    """Whether the parameter takes whole numbers only."""
+    return Scenario.model_fields[parameter].annotation is int
+
+
+def _is_pair(parameter: str) -> bool:
+    return isinstance(Scenario.model_fields[parameter].default, tuple)
+
+
+def _axis(**values: Any) -> Axis:
+    bad = [value for value in values["values"] if not math.isfinite(value)]
+    if bad:
+        raise ScenarioError(f"{values['parameter']} = {bad[0]} is not a number that a parameter can have.")
+    try:
+        return Axis.model_validate(values)
+    except ValidationError as error:
+        raise ScenarioError(_explain(error)) from None
+
+
+def _known(parameter: str) -> Meta:
+    known = sweepable()
+    if parameter not in known:
+        near = difflib.get_close_matches(parameter, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ScenarioError(f"over = {parameter[:60]!r} cannot be swept: allowed is {', '.join(known)}.{hint}")
+    return known[parameter]
+
+
+def _problems(check: Callable[[], object]) -> list[str]:
+    try:
+        check()
+    except ScenarioError as error:
+        return error.problems
+    return []
+
+
+def _explain(error: ValidationError) -> list[str]:
+    found: list[str] = []
+    for one in error.errors():
+        cause = one.get("ctx", {}).get("error")
+        if isinstance(cause, ScenarioError):
+            found += cause.problems
+            continue
+        where = ".".join(str(part) for part in one["loc"]) or "sweep"
+        allowed = f" Allowed is {', '.join(SHARES)}." if where == "shares" else ""
+        found.append(f"{where} = {str(one.get('input'))[:60]!r} cannot be used: {one['msg'].lower()}.{allowed}")
+    return found
+
+
+# Figs. 6 to 13 vary these; the values are this lab's, for the paper's figures cannot be read off exactly.
+PAPER_AXES: Mapping[str, Axis] = MappingProxyType(
+    {
+        "tasks": spaced("tasks", 4, 12, 5),
+        "servers": spaced("servers", 1, 8, 8),
+        "users": spaced("users", 4, 12, 5),
+    }
+)

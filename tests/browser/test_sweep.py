@@ -1,0 +1,85 @@
+"""Sweep in a real browser: start one, see its curves arrive, take its numbers home."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Page, expect
+
+from iomt_core.experiments.evaluation import evaluate
+from iomt_core.scenario import PRESETS
+from tests.browser.lab_server import server, settle
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A dashboard whose sweeps stand in a place of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IOMT_SWEEPS", str(tmp_path_factory.mktemp("sweeps")))
+        with server() as address:
+            yield address
+
+
+def test_a_sweep_is_started_watched_and_downloaded(page: Page, own_lab: str, tmp_path: Path) -> None:
+    page.goto(f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=servers=1:3:3&v_policies=greedy,random&v_episodes=3")
+    settle(page)
+    page.get_by_role("textbox", name="Name").fill("mine")
+    page.get_by_role("textbox", name="Name").press("Enter")
+    expect(page.get_by_text(re.compile("6 points"))).to_be_visible()
+    settle(page)
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.get_by_text(re.compile("finished$"))).to_be_visible(timeout=90_000)
+    expect(page.get_by_text(re.compile("6 of 6 points"))).to_be_visible()
+    settle(page)
+    assert page.locator(".js-plotly-plot .scatterlayer .trace .points path").count() >= 6
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    download.value.save_as(tmp_path / "sweep.csv")
+    table = pd.read_csv(tmp_path / "sweep.csv")
+    assert table[["servers", "policy"]].to_numpy().tolist() == [[n, p] for n in (1, 2, 3) for p in ("greedy", "random")]
+    for n in (1, 2, 3):
+        cost = evaluate(PRESETS["lecture"].changed(T=4, servers=n), "greedy", 3, 0)["cost"]
+        assert table[(table["servers"] == n) & (table["policy"] == "greedy")]["cost"].item() == cost
+
+
+def test_a_long_sweep_shows_curves_while_it_runs_and_is_cancelled_and_resumed(page: Page, own_lab: str) -> None:
+    page.goto(
+        f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40"
+    )
+    settle(page)
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator("[data-testid=stVegaLiteChart]")).to_be_visible(timeout=90_000)
+    page.get_by_role("button", name="Cancel").click()
+    resume = page.get_by_role("button", name="Resume")
+    expect(resume).to_be_visible(timeout=30_000)
+    words = page.get_by_text(re.compile(r"^\d+ of 100 points"))
+    kept = int(words.inner_text().split()[0])
+    assert 0 < kept < 100
+    settle(page)
+    resume.click()
+    expect(page.get_by_text(re.compile(r"\d+ known before"))).to_be_visible(timeout=60_000)
+    known = int(re.search(r"(\d+) known before", words.inner_text())[1])  # type: ignore[index]
+    assert known == kept
+    page.get_by_role("button", name="Cancel").click()
+    expect(resume).to_be_visible(timeout=30_000)
+
+
+def test_a_link_that_cannot_be_is_said_and_the_page_works(page: Page, own_lab: str) -> None:
+    page.goto(f"{own_lab}/?page=sweep&v_over=users=1:99:3&v_policies=best&v_episodes=0&v_sweep=../x")
+    settle(page)
+    for words in (
+        "users = 99 is out of range: allowed is 1 to 16",
+        "policy = 'best'",
+        "episodes = '0'",
+        "name = '../x'",
+    ):
+        expect(page.get_by_text(re.compile(re.escape(words)))).to_be_visible()
+    page.locator(".st-key-sweep_two label").click()
+    expect(page.get_by_role("combobox", name="Second parameter")).to_be_visible()
+    assert page.get_by_text("Traceback").count() == 0

@@ -1,0 +1,315 @@
+"""Sweeps: the same numbers however they come about, nothing computed twice, and clear words for what cannot be swept."""
+
+from __future__ import annotations
+
+import html.parser
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from iomt_core.charts.sweep import curves
+from iomt_core.experiments import sweep_jobs
+from iomt_core.experiments.evaluation import evaluate
+from iomt_core.experiments.executors import executor
+from iomt_core.experiments.sweep import Axis, SweepSpec, axis_from_words, spaced, sweep_spec
+from iomt_core.experiments.sweep_points import Store
+from iomt_core.experiments.sweep_report import command
+from iomt_core.experiments.sweep_run import Sweep, read_results
+from iomt_core.scenario import PRESETS, ScenarioError
+
+ROOT = Path(__file__).resolve().parents[2]
+WARD = PRESETS["lecture"].changed(T=2)
+
+
+def tiny(**changes: Any) -> SweepSpec:
+    values = {"scenario": WARD, "axes": [spaced("users", 1, 3, 3)], "policies": ("greedy", "random"), "episodes": 3}
+    return sweep_spec({**values, **changes})
+
+
+@pytest.fixture
+def here() -> Iterator[Executor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def swept(place: Path, spec: SweepSpec, pool: Executor, store: Path | None = None, **more: Any) -> pd.DataFrame:
+    sweep = Sweep.create(place, spec, Store(store or place / "points"))
+    assert sweep.go(pool, **more) == "finished"
+    return pd.read_parquet(place / "results.parquet")
+
+
+def after(points: int) -> tuple[Callable[[], bool], Callable[[Any], None]]:
+    """A stop that is asked for as soon as so many points are done."""
+    seen = {"done": 0}
+    return lambda: seen["done"] >= points, lambda status: seen.update(done=status["done"])
+
+
+def test_a_point_is_what_evaluate_says_of_its_scenario(tmp_path: Path, here: Executor) -> None:
+    table = swept(tmp_path, tiny(seed=4), here)
+    row = table[(table["users"] == 2) & (table["policy"] == "greedy")].iloc[0]
+    alone = evaluate(WARD.changed(users=2), "greedy", 3, 4)
+    for name in ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share"):
+        assert row[name] == alone[name]
+        assert [row[f"{name}_low"], row[f"{name}_high"]] == alone["ci95"][name]
+    assert len(table) == 6
+
+
+def test_a_cancelled_sweep_resumed_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path, here: Executor) -> None:
+    whole = swept(tmp_path / "whole", tiny(), here)
+    stop, tell = after(2)
+    place, store = tmp_path / "cut", Store(tmp_path / "cut-points")
+    assert Sweep.create(place, tiny(), store).go(here, stop, tell) == "cancelled"
+    part = pd.read_csv(place / "results.csv")
+    assert 2 <= len(part) < 6
+    resumed = Sweep.resume(place, store)
+    assert resumed.go(here) == "finished"
+    assert resumed.computed == 6 - len(part)
+    pd.testing.assert_frame_equal(pd.read_parquet(place / "results.parquet"), whole, check_exact=True)
+
+
+def test_what_is_known_is_not_computed_again_and_a_change_is(tmp_path: Path, here: Executor) -> None:
+    store = tmp_path / "points"
+    first = swept(tmp_path / "a", tiny(), here, store)
+    again = Sweep.create(tmp_path / "b", tiny(), Store(store))
+    again.go(here)
+    assert (again.computed, again.cached) == (0, 6)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "b" / "results.parquet"), first, check_exact=True)
+    wider = Sweep.create(tmp_path / "c", tiny(axes=[spaced("users", 1, 4, 4)]), Store(store))
+    wider.go(here)
+    assert (wider.computed, wider.cached) == (2, 6)
+    other = Sweep.create(tmp_path / "d", tiny(seed=1), Store(store))
+    other.go(here)
+    assert other.computed == 6
+
+
+def test_a_damaged_point_is_computed_again(tmp_path: Path, here: Executor) -> None:
+    store = tmp_path / "points"
+    first = swept(tmp_path / "a", tiny(), here, store)
+    victim = next(store.rglob("*.json"))
+    victim.write_text(victim.read_text()[:40])
+    pd.testing.assert_frame_equal(swept(tmp_path / "b", tiny(), here, store), first, check_exact=True)
+
+
+def test_a_process_pool_gives_the_same_numbers(tmp_path: Path, here: Executor) -> None:
+    spec = tiny(axes=[spaced("F_k", 5e8, 2e9, 3, "logarithmic"), axis_from_words("servers=1,2")])
+    local = swept(tmp_path / "here", spec, here)
+    with executor(2) as pool:
+        pooled = swept(tmp_path / "pool", spec, pool)
+    pd.testing.assert_frame_equal(pooled, local, check_exact=True)
+
+
+def start(*words: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", *words], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+
+
+def test_a_dask_worker_killed_midway_changes_no_number(tmp_path: Path, here: Executor) -> None:
+    from distributed import Client, LocalCluster
+
+    spec = tiny(axes=[spaced("users", 1, 3, 3), spaced("seed", 0, 5, 6)])
+    local = swept(tmp_path / "here", spec, here)
+    with LocalCluster(n_workers=0, protocol="tcp", host="127.0.0.1", dashboard_address=None) as scheduler:
+        address = scheduler.scheduler_address
+        options = ("--no-nanny", "--no-dashboard", "--nthreads", "1", "--host", "127.0.0.1")
+        workers = [start("distributed.cli.dask_worker", address, *options) for _ in range(2)]
+        try:
+            with Client(address, set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=60)
+            killed = []
+
+            def kill(status: Any) -> None:
+                if status["done"] >= 4 and not killed:
+                    workers[0].send_signal(signal.SIGKILL)
+                    killed.append(status["done"])
+
+            with executor(cluster=address) as pool:
+                clustered = swept(tmp_path / "cluster", spec, pool, tell=kill)
+            assert killed
+            assert killed[0] < spec.count
+            assert workers[0].wait(timeout=10) == -signal.SIGKILL
+            assert workers[1].poll() is None
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+    pd.testing.assert_frame_equal(clustered, local, check_exact=True)
+
+
+def test_csv_and_parquet_agree(tmp_path: Path, here: Executor) -> None:
+    parquet = swept(tmp_path, tiny(), here)
+    csv = pd.read_csv(tmp_path / "results.csv")
+    assert list(csv.columns) == list(parquet.columns)
+    for name in csv:
+        if parquet[name].dtype.kind in "if":
+            np.testing.assert_array_equal(csv[name].to_numpy(float), parquet[name].to_numpy(float))
+        else:
+            assert csv[name].astype(object).fillna("").tolist() == parquet[name].tolist()
+
+
+class Loads(html.parser.HTMLParser):
+    """Everything that a page would fetch, and the text it shows."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self.policy = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.fetched += [v for k, v in values.items() if k in ("src", "href", "data", "srcset", "action") and v]
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"] or ""
+
+
+def test_the_report_loads_nothing_and_escapes_what_people_name_things(tmp_path: Path, here: Executor) -> None:
+    name = "<img src=http://evil.example/x onerror=alert(1)></script><script>alert(2)</script>"
+    swept(tmp_path, tiny(scenario=WARD.changed(name=name[:80])), here)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    seen = Loads(page)
+    assert seen.fetched == []
+    assert "img" not in seen.tags
+    assert seen.policy.startswith("default-src 'none'")
+    assert "http" not in seen.policy
+    assert "onerror=alert(1)&gt;" in page
+    assert page.count("plotly.js v") == 1
+    assert "--over users=1,2,3" in page
+
+
+def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Executor) -> None:
+    spec = tiny(scenario=PRESETS["lecture"], axes=[spaced("users", 1, 2, 2)], policies=("all-local",), episodes=1)
+    expected = swept(tmp_path / "a", spec, here)
+    words = command(spec, str(tmp_path / "b")).split()[1:]
+    words += ["--workers", "1", "--points", str(tmp_path / "others")]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "b" / "results.parquet"), expected, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"axes": []}, "allowed is 1 or 2"),
+        ({"axes": [spaced("users", 1, 2, 2)] * 2}, "stands twice"),
+        ({"policies": ()}, "policies: 0"),
+        ({"policies": ("best",)}, "policy = 'best' is not known"),
+        ({"episodes": 0}, "episodes = 0 is out of range: allowed is 1 to"),
+        ({"seed": -1}, "seed = -1 is out of range"),
+        ({"shares": "most"}, "shares = 'most' cannot be used"),
+        ({"scenario": PRESETS["hospital"], "axes": [spaced("D", 1e5, 2e5, 2)]}, "set by the task kinds"),
+        ({"axes": [spaced("D", 8.1e2, 1e5, 2)]}, "D (low end) ="),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_with_field_value_and_range(change: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        tiny(**change)
+    assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("user=1:2:2", "Did you mean 'users'?"),
+        ("users=1:40:4", "users = 40 is out of range: allowed is 1 to 16"),
+        ("users=1.5,2", "users = 1.5 is not a whole number"),
+        ("users=3:1:2", "the low end may not lie above the high"),
+        ("users=1:4:99", "count = 99 is out of range: allowed is 1 to 50"),
+        ("users=2,1", "ascending order"),
+        ("speed=0:10:3:log", "has no logarithm"),
+        ("F_k=fast", "over = 'F_k=fast' cannot be read"),
+        ("name=1,2", "cannot be swept"),
+        ("F_k=nan,1e9", "F_k"),
+    ],
+)
+def test_an_axis_that_cannot_be_is_refused(words: str, expected: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        axis_from_words(words)
+    assert expected in str(refused.value)
+
+
+def test_the_words_of_an_axis_say_it_exactly() -> None:
+    for axis in (spaced("F_k", 3e8, 7e9, 7, "logarithmic"), spaced("users", 1, 9, 4), spaced("burst", 0, 0.9, 4)):
+        assert axis_from_words(axis.words) == axis
+
+
+def test_a_range_is_swept_by_its_middle_with_both_ends_in_proportion() -> None:
+    axis: Axis = spaced("D", 2e5, 4e5, 2)
+    spec = tiny(axes=[axis])
+    low, high = WARD.D
+    for middle, s in zip(axis.values, spec.cells.values(), strict=True):
+        assert sum(s.D) / 2 == pytest.approx(middle)
+        assert s.D[1] / s.D[0] == pytest.approx(high / low)
+
+
+def test_a_policy_that_cannot_decide_there_leaves_a_gap_and_says_why(
+    tmp_path: Path, here: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iomt_core.training.runs import Run, RunSpec, default_settings
+
+    monkeypatch.setenv("IOMT_RUNS", str(tmp_path / "runs"))
+    settings = default_settings("qmix", episodes=8)
+    ward = WARD.changed(users=2, tasks=2)
+    Run.create(tmp_path / "runs" / "mine", RunSpec("qmix", ward, settings, 0)).go()
+    spec = tiny(scenario=ward, policies=("run:mine", "greedy"), axes=[spaced("users", 1, 3, 3)])
+    table = swept(tmp_path / "sweep", spec, here)
+    mine = table[table["policy"] == "run:mine"]
+    assert mine["state"].tolist() == ["unavailable", "done", "unavailable"]
+    assert "trained for" in mine["reason"].iloc[0]
+    assert mine["cost"].notna().tolist() == [False, True, False]
+    line = curves(table, spec.axes[0], "cost", {"run:mine": "mine"}).data[-2]
+    assert [y is None for y in line["y"]] == [True, False, True]
+
+
+def test_a_killed_process_is_told_from_a_living_one_and_taken_up_again(
+    tmp_path: Path, here: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IOMT_SWEEPS", str(tmp_path / "sweeps"))
+    spec = tiny(scenario=PRESETS["paper"], axes=[spaced("users", 1, 16, 16)], episodes=20)
+    job = sweep_jobs.start("mine", spec, workers=1)
+    with pytest.raises(ScenarioError, match="runs already"):
+        sweep_jobs.start("other", spec)
+    until = time.monotonic() + 60
+    while sweep_jobs.job("mine").status["done"] < 1 and time.monotonic() < until:
+        time.sleep(0.1)
+    children = psutil.Process(job.status["pid"]).children(recursive=True)
+    os.kill(job.status["pid"], signal.SIGKILL)
+    while sweep_jobs.job("mine").alive and time.monotonic() < until:
+        time.sleep(0.1)
+    assert sweep_jobs.job("mine").state == "interrupted"
+    _, left = psutil.wait_procs(children, timeout=20)
+    assert not left
+    known = read_results(job.place, spec)
+    assert 1 <= len(known) < spec.count
+    resumed = Sweep.resume(job.place, sweep_jobs.store())
+    stop, tell = after(len(known) + 1)
+    assert resumed.go(here, stop, tell) == "cancelled"
+    assert resumed.cached >= len(known)
+    sweep_jobs.delete("mine")
+    assert sweep_jobs.names() == []
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".points", "a b", "x" * 61, "-x", "é"])
+def test_a_name_is_never_a_path(name: str) -> None:
+    with pytest.raises(ScenarioError, match="name ="):
+        sweep_jobs.job(name)
+
+
+@pytest.mark.parametrize("cluster", ["http://a:1", "tcp://a", "tcp://a:99999", "tcp://a:1/x", "tcp://a b:1", ""])
+def test_a_cluster_is_named_by_its_address_only(cluster: str) -> None:
+    with pytest.raises(ScenarioError, match="cluster ="), executor(cluster=cluster):
+        pass
