@@ -49,13 +49,12 @@ def _advance(
         if share == 1.0 or passed < SHOW_PROGRESS_AFTER:
             continue
         left = passed * (1 - share) / share
+        words = f"Playing {state.episodes} episodes of A and of B: {100 * share:.0f} %, about {left:.0f} s left"
         if bar is None:
             with slot.container(horizontal=True, vertical_alignment="center"):
-                bar = st.progress(share)
+                bar = st.progress(share, words)
                 st.button("Cancel", on_click=_stop, args=(state, wanted), icon=":material/stop:", key="compare_cancel")
-        bar.progress(
-            share, f"Playing {state.episodes} episodes of A and of B: {100 * share:.0f} %, about {left:.0f} s left"
-        )
+        bar.progress(share, words)
     slot.empty()
 
 

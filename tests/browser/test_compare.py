@@ -93,17 +93,17 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
         expect(task).to_have_attribute("data-task", re.compile(r"^2\."))
     table = changed_decisions(*(episode(Side(PRESETS["lecture"], policy), 0, 1) for policy in ("all-local", "optimum")))
     expect(page.locator(".ward .map:nth-child(1) .task.changed")).to_have_count(int((table["step"] == 2).sum()))
-    grid = page.locator("[data-testid=stDataFrame]").last
-    box = grid.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + 12, box["y"] + 35 + 17)
+    settle(page)
+    page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
+    # The box of the first row; a click on the locator waits until the grid stands still.
+    page.locator("[data-testid=stDataFrame]").last.click(position={"x": 12, "y": 35 + 17})
     top = table.iloc[0]
     expect(page.get_by_text(f"Task {top['task']} of user {top['user']} in step {top['step']}.")).to_be_visible()
     expect(page.locator(".ward .now")).to_have_text(f"step {top['step']} of 20")
     assert page.locator(".ward .task.picked").count() == 2
     for tab in ("From where to where", "Selected task", "Episode by episode"):
         page.get_by_role("tab", name=tab).click()
-        expect(page.locator(".js-plotly-plot").first).to_be_visible()
+        expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=20_000)
         settle(page)
 
 
@@ -154,9 +154,9 @@ def test_a_long_comparison_is_stopped_and_what_was_played_is_shown(page: Page, l
     query = {"users": "16", "tasks": "16", "servers": "8", "T": "40", "policy": "greedy", "v_episodes": "50"}
     page.goto(f"{lab}/?{urlencode({'page': 'compare', **query})}")
     bar = page.get_by_text(re.compile(r"Playing 50 episodes of A and of B: \d+ %, about \d+ s left"))
-    expect(bar).to_be_visible()
+    expect(bar).to_be_visible(timeout=20_000)
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text(re.compile(r"Stopped after \d+ of 50 episodes"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Stopped after \d+ of 50 episodes"))).to_be_visible(timeout=20_000)
     settle(page)
     expect(bar).to_have_count(0)
     expect(page.get_by_role("button", name="Go on")).to_be_visible()
