@@ -63,9 +63,9 @@ def read_scenario(source: str | Path) -> Scenario:
     if str(source) in PRESETS:
         return PRESETS[str(source)]
     path = Path(str(source).replace("\x00", ""))
-    if path.suffix.lower() not in (".yaml", ".yml", ".json") and not path.exists():
+    if path.suffix.lower() not in (".yaml", ".yml", ".json") and not os.path.exists(path):
         raise ScenarioError(
-            f"scenario = {str(source)!r} is neither a preset ({', '.join(PRESETS)}) nor a .yaml, .yml or .json file."
+            f"scenario = {str(source)[:200]!r} is neither a preset ({', '.join(PRESETS)}) nor a .yaml, .yml or .json file."
         )
     return parse_scenario(read_bytes(path), path.name)
 
@@ -223,6 +223,14 @@ def write_text_atomically(path: Path, text: str) -> None:
         raise ScenarioError(f"file {str(path)!r} cannot be written: {error.strerror}.") from None
     finally:
         Path(part).unlink(missing_ok=True)
+
+
+def whole_number(text: str, low: int, high: int) -> int | None:
+    """The number that a stranger's text is, or nothing where it is not a plain whole number from `low` to `high`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(high))):
+        return None  # by length first: Python refuses to read very long numbers
+    value = int(text)
+    return value if low <= value <= high else None
 
 
 def to_query(s: Scenario) -> dict[str, str]:
