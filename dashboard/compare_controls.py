@@ -108,7 +108,7 @@ def _policy(side: str, policy: str, shares: str, take: Any, columns: Any) -> Non
     left.selectbox(
         f"{side.upper()}: policy", list(labels), key=f"compare_policy_{side}", on_change=take,
         format_func=lambda name: labels[name],
-        help="\n\n".join(f"**{p.label}**: {p.summary}" for p in known.values() if "@" not in p.name),
+        help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     _put(f"compare_shares_{side}", shares)
     right.selectbox(

@@ -12,7 +12,7 @@ from dashboard.lab import Lab, Pinned
 from iomt_core.experiments.comparison import MOST_EPISODES, Side
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.scenario_files import from_query, to_query
+from iomt_core.scenario_files import from_query, to_query, whole_number
 from iomt_core.training.catalogue import entry
 from iomt_core.training.catalogue import policy as make_policy
 
@@ -146,6 +146,7 @@ def _read_shown(found: Compare, lab: Lab) -> None:
 
 def _number(lab: Lab, name: str, default: int, most: int) -> int:
     text = lab.view.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+    value = whole_number(text, 1, most)
+    if value is None:
         raise ScenarioError(f"v_{name} = {text[:40]!r} is not a whole number from 1 to {most}.")
-    return int(text)
+    return value

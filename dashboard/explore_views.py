@@ -36,10 +36,10 @@ GAP_HELP = (
 
 
 def title(lab: Lab) -> str:
-    """Which ward this is."""
+    """Which ward this is, as Markdown."""
     s = lab.scenario
     users, servers = f"{s.users} user{'s' * (s.users > 1)}", f"{s.servers} server{'s' * (s.servers > 1)}"
-    return f"{entry(lab.shown_policy).label} on {users} × {s.tasks} task{'s' * (s.tasks > 1)}, {servers}"
+    return f"{plain(entry(lab.shown_policy).label)} on {users} × {s.tasks} task{'s' * (s.tasks > 1)}, {servers}"
 
 
 def record(lab: Lab) -> Record:
@@ -86,7 +86,7 @@ def headline(lab: Lab, now: dict[str, Any]) -> None:
     if p is not None:
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, lab.scenario)]
         if (p.policy, p.shares) != (lab.shown_policy, lab.shares):
-            changes.insert(0, f"policy {entry(p.policy).label} → {entry(lab.shown_policy).label}")
+            changes.insert(0, f"policy {plain(entry(p.policy).label)} → {plain(entry(lab.shown_policy).label)}")
         if p.seed != lab.seed:
             changes.append(f"episode seed {p.seed} → {lab.seed}")
         st.caption("Against the pinned scenario: " + ("; ".join(changes) if changes else "nothing differs yet") + ".")

@@ -11,7 +11,7 @@ import streamlit as st
 
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
-from iomt_core.scenario_files import LONGEST_LINK, from_query, to_query
+from iomt_core.scenario_files import LONGEST_LINK, from_query, to_query, whole_number
 from iomt_core.training.catalogue import entry
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
@@ -144,15 +144,14 @@ def _read_task(lab: Lab, query: Mapping[str, str]) -> None:
     text = query.get("task")
     if text is None:
         return
-    parts = text.split(".")
+    parts = text.split(".", 3)
     limits = (lab.scenario.T, lab.scenario.users, lab.scenario.tasks)
-    if len(parts) != 3 or not all(
-        p.isascii() and p.isdigit() and 1 <= int(p[:9]) <= most for p, most in zip(parts, limits, strict=True)
-    ):
+    step, user, task = (whole_number(p, 1, most) for p, most in zip((*parts, "", "", "")[:3], limits, strict=True))
+    if len(parts) != 3 or step is None or user is None or task is None:
         raise ScenarioError(
             f"task = {text[:40]!r} in the link is not step.user.task: allowed is 1.1.1 to {'.'.join(map(str, limits))}."
         )
-    lab.picked = (int(parts[0]), int(parts[1]), int(parts[2]))
+    lab.picked = (step, user, task)
 
 
 def _whole(query: Mapping[str, str], key: str, default: int) -> int:

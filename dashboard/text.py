@@ -8,8 +8,10 @@ import re
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>$:^&=@\"'/?])")
 # A bare address would become a link all the same; a word joiner, which nobody sees, keeps it text.
 _ADDRESS = re.compile(r"(?i)(://|\bwww\.|@)")
+# Streamlit looks for icons, emoji and arrows in text that has been parsed already, where no backslash is left.
+_CODES = re.compile(r"(:(?=[\w+/-]+:)|<(?=-)|-(?=[->])|[<>~](?==))")
 
 
 def plain(text: str) -> str:
-    """Markdown that shows `text` literally: no markup, no HTML, no links, no pictures, no formulas, one paragraph."""
-    return _MARKS.sub(r"\\\1", _ADDRESS.sub("\\1\u2060", " ".join(text.split())))
+    """Markdown that shows `text` literally: no markup, no HTML, links, pictures, formulas, icons or emoji; one paragraph."""
+    return _MARKS.sub(r"\\\1", _CODES.sub("\\1\u2060", _ADDRESS.sub("\\1\u2060", " ".join(text.split()))))

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from dashboard.run_list import clock
+from dashboard.text import plain
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
 from iomt_core.training.estimate import estimate
@@ -86,13 +87,13 @@ def new_run(lab: Lab) -> str | None:
         help=f"{at_once()} runs train at once; the others wait in the queue.",
     )  # fmt: skip
     for problem in problems:
-        st.error(problem, icon=":material/error:")
+        st.error(plain(problem), icon=":material/error:")
     if not pressed or spec is None or problems:
         return None
     try:
         return create(chosen, spec).name
     except ScenarioError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         return None
 
 
@@ -119,7 +120,7 @@ def _spec(algorithm: str, ward: Scenario, changes: Mapping[str, Any], seed: Any)
 
 def _expected(spec: RunSpec, known: list[Any]) -> str:
     found = estimate(spec, known)
-    source = f"as fast as {found.like}" if found.like else "a rule of thumb for one core"
+    source = f"as fast as {plain(found.like)}" if found.like else "a rule of thumb for one core"
     waits = sum(job.active or job.state == "queued" for job in known) - at_once() + 1
     queue = f" {waits} run{'s' * (waits > 1)} must end before it starts." if waits > 0 else ""
     return f"About {clock(found.seconds)} ({source}), with an evaluation every {spec.settings.evaluate_every} episodes.{queue}"

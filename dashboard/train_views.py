@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from dashboard.run_list import row, run_list
+from dashboard.text import plain
 from iomt_core.charts import learning
 from iomt_core.experiments.training_check import BESIDE
 from iomt_core.policies.registry import POLICIES
@@ -60,10 +61,11 @@ def current_view(lab: Lab) -> View:
     """This session's view; at first, what its link says."""
     if "train_view" not in st.session_state:
         view = View()
-        for name in filter(None, lab.view.get("runs", "").split(",")):
-            if any(job.name == name for job in jobs.jobs()):
+        known = {job.name for job in jobs.jobs()}
+        for name in dict.fromkeys(filter(None, lab.view.get("runs", "").split(","))):
+            if name in known:
                 view.show(name)
-            else:
+            elif len(view.problems) < MOST_SHOWN:
                 view.problems.append(f"runs = {name[:60]!r} in the link is not a run of this lab.")
         st.session_state["train_view"] = view
     return cast(View, st.session_state["train_view"])
@@ -112,7 +114,7 @@ def table(known: Sequence[Job], view: View) -> None:
         return
     run_list([row(job, view.shown, view.focus, colours) for job in known], act)
     for problem in view.problems:
-        st.warning(problem, icon=":material/warning:")
+        st.warning(plain(problem), icon=":material/warning:")
 
 
 def numbers(view: View) -> dict[str, int]:
@@ -133,13 +135,10 @@ def trouble(job: Job) -> None:
     last = last_checkpoint(job.place)
     where = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
     again = f" Resume takes it up {where}." if job.spec is not None else ""
-    text = f"**{job.name}** {'failed' if job.state == 'failed' else 'was interrupted'}. {_plain(job.reason)}{again}"
+    text = (
+        f"**{plain(job.name)}** {'failed' if job.state == 'failed' else 'was interrupted'}. {plain(job.reason)}{again}"
+    )
     (st.error if job.state == "failed" else st.warning)(text, icon=":material/error:")
-
-
-def _plain(text: str) -> str:
-    """Text of unknown origin as Markdown that shows it as it is."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+!|<>~$:" else c for c in text)
 
 
 def details(known: Sequence[Job], view: View) -> None:
@@ -175,7 +174,7 @@ def _learning(chosen: Sequence[Job], view: View) -> None:
     if len({job.spec.scenario.digest for job in chosen if job.spec is not None}) > 1:
         st.caption(
             "These runs are on different wards: only the gap compares across them. The lines are those of "
-            f"{chosen[0].spec.scenario.name if chosen[0].spec else 'the first'}."
+            f"{plain(chosen[0].spec.scenario.name) if chosen[0].spec else 'the first'}."
         )
     _charts(learning.LEARNING, chosen, view, lines, 335)
 

@@ -41,7 +41,7 @@ from iomt_core.twin.northbound import checked_seed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.command()(sweep)
-notes = Console(stderr=True)
+notes = Console(stderr=True, markup=False)  # names and paths are a person's: "[/b]" in one is no markup
 
 ScenarioOption = Annotated[
     str, typer.Option(help=f"A preset ({', '.join(PRESETS)}) or a YAML or JSON file.", metavar="PRESET|FILE")
@@ -75,7 +75,7 @@ def presets() -> None:
     table = Table("preset", "what it is")
     for name in PRESETS:
         table.add_row(name, PRESET_NOTES[name])
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @app.command()
@@ -85,7 +85,7 @@ def policies() -> None:
     for policy in catalogue().values():
         words = ("yes" if yes else "no" for yes in (policy.decentralised, policy.trained))
         table.add_row(policy.name, *words, policy.summary)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @app.command()
@@ -107,7 +107,7 @@ def evaluate(
     """Run episodes of a scenario under a policy; write every decision and a summary beside the certified bound."""
     s = _scenario(scenario, workload, places)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -178,8 +178,9 @@ def train(
 def _train(run: Run, tensorboard: bool) -> None:
     s, total = run.spec.scenario, run.spec.settings.episodes
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]:.1f} episodes/s"),
-        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[latest]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]:.1f} episodes/s"), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[latest]}", markup=False),
     )  # fmt: skip
     with Progress(*columns, console=notes) as progress, StopSignal() as stop:
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
@@ -258,7 +259,7 @@ def table3() -> None:
             f"{row.flops:,}",
             f"{row.paper_flops:,}",
         )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def main() -> None:
@@ -267,7 +268,7 @@ def main() -> None:
         app()
     except ScenarioError as error:
         for problem in error.problems:
-            notes.print(f"error: {problem}", style="red", markup=False, highlight=False)
+            notes.print(f"error: {problem}", style="red", highlight=False)
         sys.exit(2)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ GROUPS = ("ward", "tasks", "computing", "channel", "objective", "advanced")
 TABLE_II = "Table II"
 PAPER = "paper, section VI"
 ASSUMED = "assumption"
+MOST_PROBLEMS = 10  # told at once
+LONGEST_WHERE = 80  # characters of a field's name in a message
 
 
 class ScenarioError(ValueError):
@@ -32,6 +35,9 @@ class ScenarioError(ValueError):
 
     def __init__(self, problems: str | list[str]) -> None:
         self.problems = [problems] if isinstance(problems, str) else problems
+        more = len(self.problems) - MOST_PROBLEMS
+        if more > 1:  # a list that was shortened before stays as it is
+            self.problems = [*self.problems[:MOST_PROBLEMS], f"… and {more} more."]
         super().__init__("\n".join(self.problems))
 
 
@@ -58,7 +64,11 @@ class Meta:
     def show(self, value: float) -> str:
         """The value as a person reads it, with its unit."""
         unit = self.unit if self.shown_unit is None else self.shown_unit
-        return f"{value * self.shown_factor:.6g} {unit}".strip()
+        try:
+            number = value * self.shown_factor
+        except OverflowError:  # a whole number may be larger than any float
+            number = math.inf if value > 0 else -math.inf
+        return f"{number:.6g} {unit}".strip()
 
     def allowed(self) -> str:
         """The allowed range as a person reads it, and in SI where that differs."""
@@ -546,15 +556,17 @@ def _places_problems(s: Scenario) -> Iterator[str]:
 
 def _explain(error: ValidationError) -> Iterator[str]:
     """Pydantic's findings in this project's words: field, value, what is allowed."""
-    for finding in error.errors():
+    for number, finding in enumerate(error.errors()):
         cause = finding.get("ctx", {}).get("error")
         if isinstance(cause, ScenarioError):
             yield from cause.problems
             continue
         where = ".".join(str(part) for part in finding["loc"]) or "scenario"
+        where = (where if where.isprintable() else repr(where))[:LONGEST_WHERE]
         field = str(finding["loc"][0]) if finding["loc"] else ""
         if finding["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(field, _METADATA, n=1, cutoff=0.5)
+            searched = number < MOST_PROBLEMS and len(field) <= LONGEST_WHERE  # it takes a millisecond each
+            near = difflib.get_close_matches(field, _METADATA, n=1, cutoff=0.5) if searched else []
             hint = f" Did you mean {near[0]!r}?" if near and len(finding["loc"]) == 1 else ""
             yield f"{where} is not a parameter of a scenario.{hint}"
             continue

@@ -23,6 +23,8 @@ from iomt_core.scenario import PRESETS, SCHEMA_VERSION, Scenario, ScenarioError,
 LARGEST_FILE = 2_000_000  # bytes
 LONGEST_LINK = 6_000  # characters
 LARGEST_PACKED = 4_000_000  # bytes after unpacking
+DEEPEST = 12  # lists and mappings in one another
+LONGEST_NUMBER = 60  # characters
 NESTED = ("kinds", "workload", "places")
 
 
@@ -61,9 +63,9 @@ def read_scenario(source: str | Path) -> Scenario:
     if str(source) in PRESETS:
         return PRESETS[str(source)]
     path = Path(str(source).replace("\x00", ""))
-    if path.suffix.lower() not in (".yaml", ".yml", ".json") and not path.exists():
+    if path.suffix.lower() not in (".yaml", ".yml", ".json") and not os.path.exists(path):
         raise ScenarioError(
-            f"scenario = {str(source)!r} is neither a preset ({', '.join(PRESETS)}) nor a .yaml, .yml or .json file."
+            f"scenario = {str(source)[:200]!r} is neither a preset ({', '.join(PRESETS)}) nor a .yaml, .yml or .json file."
         )
     return parse_scenario(read_bytes(path), path.name)
 
@@ -105,37 +107,75 @@ def _json(text: str, name: str) -> Any:
         raise ScenarioError(f"file {name!r}: {word} is not a number that a scenario can have.")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for key in {k for k, _ in pairs}:
-            if sum(k == key for k, _ in pairs) > 1:
-                raise ScenarioError(f"file {name!r}: {key} stands twice.")
-        return dict(pairs)
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ScenarioError(f"file {name!r}: {key[:60]!r} stands twice.")
+            found[key] = value
+        return found
 
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+        value = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise ScenarioError(
             f"file {name!r} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}."
         ) from None
     except RecursionError:
         raise ScenarioError(f"file {name!r} is nested too deeply.") from None
+    except ValueError as error:  # a number of thousands of digits
+        if isinstance(error, ScenarioError):
+            raise
+        raise ScenarioError(f"file {name!r}: a number is longer than a scenario's can be.") from None
+    if _too_deep(value):
+        raise ScenarioError(f"file {name!r} is nested too deeply: allowed are {DEEPEST} levels.")
+    return value
+
+
+def _too_deep(value: Any) -> bool:
+    """Whether lists and mappings lie in one another further than in any scenario, so far that even `repr` might fail."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [x for v in level if isinstance(v, (list, dict)) for x in (v.values() if isinstance(v, dict) else v)]
+    return bool(level)
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without anchors (a few bytes of them can unfold to gigabytes) and without keys that stand twice."""
+    """Safe YAML without anchors (a few bytes of them can unfold to gigabytes), keys that stand twice, or endless numbers."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed", mark)
-        return super().compose_node(parent, index)
+            raise _refused("aliases (*name) are not allowed", mark)
+        if self.depth > DEEPEST:
+            raise _refused(f"nested too deeply: allowed are {DEEPEST} levels", mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
-            seen.add(str(key.value))
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            name = str(key.value)
+            if name in seen:
+                raise _refused(f"{name[:60]!r} stands twice", key.start_mark)
+            seen.add(name)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: Any) -> int:
+        if len(str(node.value)) > LONGEST_NUMBER:
+            raise _refused(f"a number of more than {LONGEST_NUMBER} characters", node.start_mark)
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def _refused(why: str, mark: Any) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, why, mark)
 
 
 def _yaml(text: str, name: str) -> Any:
@@ -146,7 +186,10 @@ def _yaml(text: str, name: str) -> Any:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ScenarioError(f"file {name!r} is not YAML: {where}{error.problem}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ScenarioError(f"file {name!r} is not YAML: {str(error).splitlines()[0]}.") from None
+        raise ScenarioError(f"file {name!r} is not YAML: {str(error).partition(chr(10))[0]}.") from None
+    except (LookupError, TypeError, AttributeError, OverflowError):
+        # What PyYAML raises where a tag is put on a value that is none of its kind: `!!bool maybe`, `!!int ""`.
+        raise ScenarioError(f"file {name!r} is not YAML: a value is not what its tag (!!…) says.") from None
 
 
 def dump_scenario(s: Scenario, form: str = "yaml") -> str:
@@ -180,6 +223,14 @@ def write_text_atomically(path: Path, text: str) -> None:
         raise ScenarioError(f"file {str(path)!r} cannot be written: {error.strerror}.") from None
     finally:
         Path(part).unlink(missing_ok=True)
+
+
+def whole_number(text: str, low: int, high: int) -> int | None:
+    """The number that a stranger's text is, or nothing where it is not a plain whole number from `low` to `high`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(high))):
+        return None  # by length first: Python refuses to read very long numbers
+    value = int(text)
+    return value if low <= value <= high else None
 
 
 def to_query(s: Scenario) -> dict[str, str]:
@@ -238,8 +289,11 @@ def _unpack(key: str, text: str) -> Any:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         unpacker = zlib.decompressobj()
         content = unpacker.decompress(raw, LARGEST_PACKED)
-        if unpacker.eof:
-            return json.loads(content)
+        value = json.loads(content) if unpacker.eof else None
+        if unpacker.eof and not _too_deep(value):
+            return value
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         raise ScenarioError(f"{key} = {text[:40]!r} in the link cannot be read: the link is damaged.") from None
-    raise ScenarioError(f"{key} in the link is cut off or larger than {LARGEST_PACKED / 1e6:g} MB.")
+    raise ScenarioError(
+        f"{key} in the link is cut off, larger than {LARGEST_PACKED / 1e6:g} MB or nested deeper than {DEEPEST} levels."
+    )

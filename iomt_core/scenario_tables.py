@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from iomt_core.scenario import KILOBYTE, Meta, Places, Scenario, ScenarioError, WorkloadTask, metadata
 from iomt_core.scenario_files import as_text, read_bytes
 
-MOST_PROBLEMS = 10
+MOST_ROWS = 25_600  # as many tasks as a scenario can have
+MOST_NAMED = 5  # columns in a message
 WORKLOAD_COLUMNS = ("step", "user", "data_kb", "cycles", "priority")
 PLACES_COLUMNS = ("kind", "x_m", "y_m")
 
@@ -101,15 +103,18 @@ class _Table:
         head = lines[0]
         delimiter = max(",;\t", key=head.count)
         self._rows = csv.reader(lines, delimiter=delimiter)
-        header = [cell.strip().lower() for cell in next(self._rows)]
-        missing = [c for c in columns if c not in header]
-        unknown = [c for c in header if c not in columns]
-        twice = sorted({c for c in header if header.count(c) > 1})
+        try:
+            header = [cell.strip().lower() for cell in next(self._rows)]
+        except csv.Error as error:
+            raise ScenarioError(f"{self.name}, line 1: {error}; expected {', '.join(columns)}.") from None
+        counts = Counter(header)
+        missing = [c for c in columns if c not in counts]
+        unknown = [c for c in counts if c not in columns]
+        twice = sorted(c for c, count in counts.items() if count > 1)
         for what, names in (("lacks the column", missing), ("has an unknown column", unknown), ("has twice", twice)):
             if names:
                 raise ScenarioError(
-                    f"{self.name}, line 1: the header {what} {', '.join(n or '(empty)' for n in names)}; "
-                    f"expected {', '.join(columns)}."
+                    f"{self.name}, line 1: the header {what} {_listed(names)}; expected {', '.join(columns)}."
                 )
         self.header = header
 
@@ -121,6 +126,9 @@ class _Table:
                     continue
                 count += 1
                 line = self._rows.line_num
+                if count > MOST_ROWS:
+                    self.problem(f"line {line}: more rows than a scenario can have; allowed are {MOST_ROWS}")
+                    break
                 if len(cells) != len(self.header):
                     self.problem(f"line {line}: {len(cells)} cells, but the header has {len(self.header)}")
                     continue
@@ -135,8 +143,12 @@ class _Table:
 
     def finish(self) -> None:
         if self.problems:
-            more = len(self.problems) - MOST_PROBLEMS
-            raise ScenarioError(self.problems[:MOST_PROBLEMS] + ([f"… and {more} more."] if more > 0 else []))
+            raise ScenarioError(self.problems)
+
+
+def _listed(names: list[str]) -> str:
+    more = ", …" if len(names) > MOST_NAMED else ""
+    return ", ".join(name[:40] or "(empty)" for name in names[:MOST_NAMED]) + more
 
 
 class _Row:
@@ -152,8 +164,9 @@ class _Row:
     def number(self, column: str, low: float, high: float, integer: bool = False) -> float:
         """The cell's number; a bad one is noted, and `low` stands in for it."""
         whole = "whole numbers " if integer else ""
+        text = self.text(column)
         try:
-            value = float(self.text(column))
+            value = float(text) if text.isascii() and "_" not in text else math.nan  # float reads 3_0 as 30
         except ValueError:
             value = math.nan
         if not low <= value <= high or (integer and value != int(value)):

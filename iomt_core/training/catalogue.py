@@ -27,11 +27,20 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 RUN = "run:"
+LONGEST_SHOWN = 100  # characters of a directory's name
 
 
 def runs_place() -> Path:
     """Where a person's own runs stand: IOMT_RUNS, or `runs/` beside the package."""
     return Path(os.environ.get("IOMT_RUNS") or Path(__file__).parents[2] / "runs")
+
+
+def is_shown(name: str) -> bool:
+    """Whether a directory of this name among the runs can be shown and named; not one that holds what cannot be seen.
+
+    A run made on the command line may be called anything, also by bytes that are no text at all.
+    """
+    return name.isprintable() and not name.startswith(".") and len(name) <= LONGEST_SHOWN
 
 
 @dataclass(frozen=True)
@@ -131,9 +140,13 @@ def _finished_runs() -> list[tuple[str, str, str]]:
     """Name, algorithm and ward's name of every finished run, the latest first."""
     found = []
     for status in runs_place().glob("*/status.json"):
-        facts = _run_facts(status.parent, status.stat().st_mtime_ns)
+        try:
+            changed = status.stat().st_mtime_ns
+        except OSError:  # deleted meanwhile
+            continue
+        facts = _run_facts(status.parent, changed) if is_shown(status.parent.name) else None
         if facts is not None:
-            found.append((status.stat().st_mtime_ns, status.parent.name, *facts))
+            found.append((changed, status.parent.name, *facts))
     return [tuple(rest) for _, *rest in sorted(found, reverse=True)]  # type: ignore[misc]
 
 
@@ -145,7 +158,7 @@ def _run_facts(place: Path, changed: int) -> tuple[str, str] | None:
         state = json.loads((place / "status.json").read_text(encoding="utf-8"))["state"]
         facts = json.loads((place / "run.json").read_text(encoding="utf-8"))
         algorithm, ward = str(facts["algorithm"]), str(facts["scenario"]["name"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return (algorithm, ward) if state == "finished" and algorithm in ALGORITHMS else None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import reprlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,13 @@ from iomt_core.scenario import ScenarioError
 FORMAT = 1
 POLICY, LEARNER, MARK = "policy.safetensors", "learner.safetensors", "checkpoint.json"
 LARGEST_MARK = 4_000_000
+
+
+def shortened(value: Any, most: int = 60) -> str:
+    """A value that a file gave, as a message shows it."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = most
+    return short.repr(value)  # which does not follow endless nesting either
 
 
 class CheckpointError(ScenarioError):
@@ -59,20 +67,23 @@ def read_facts(place: Path) -> dict[str, Any]:
     """What a checkpoint's mark says. Raises `CheckpointError` where there is none or it is not one of ours."""
     path = place / MARK
     try:
-        if path.stat().st_size > LARGEST_MARK:
-            raise CheckpointError(f"checkpoint file {str(path)!r} is too large: allowed is {LARGEST_MARK / 1e6:g} MB.")
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST_MARK + 1)
     except OSError as error:
         raise CheckpointError(
             f"checkpoint {str(place)!r} is not complete: {MARK} cannot be read ({error.strerror})."
         ) from None
+    if len(content) > LARGEST_MARK:
+        raise CheckpointError(f"checkpoint file {str(path)!r} is too large: allowed is {LARGEST_MARK / 1e6:g} MB.")
+    try:
+        facts = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError):
         raise CheckpointError(f"checkpoint file {str(path)!r} is not JSON.") from None
     if not isinstance(facts, dict) or not isinstance(facts.get("sha256"), dict):
         raise CheckpointError(f"checkpoint file {str(path)!r} is not a checkpoint's: 'sha256' is missing.")
     if facts.get("format") != FORMAT:
         raise CheckpointError(
-            f"checkpoint {str(place)!r}: format = {facts.get('format')!r} is not known: allowed is {FORMAT}."
+            f"checkpoint {str(place)!r}: format = {shortened(facts.get('format'))} is not known: allowed is {FORMAT}."
         )
     return facts
 
@@ -88,7 +99,7 @@ def read_tensors(place: Path, name: str, facts: Mapping[str, Any]) -> dict[str, 
     if found != wanted:
         raise CheckpointError(
             f"checkpoint file {str(path)!r} is damaged or was exchanged: its SHA-256 is {found}, "
-            f"allowed is the one in {MARK}, {wanted}."
+            f"allowed is the one in {MARK}, {shortened(wanted, 70)}."
         )
     try:
         return load_file(path)

@@ -53,16 +53,24 @@ class Lines:
 
     def _add(self, line: bytes) -> None:
         try:
-            values = json.loads(line)
-            episodes = float(values["episodes"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            values = {name: _float(value) for name, value in json.loads(line).items()}
+            if not math.isfinite(values["episodes"]):
+                return
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return  # cut off by a full disk
         count = len(self.columns.get("episodes", ()))
         for name in self.columns.keys() - values.keys():
             self.columns[name].append(math.nan)
         for name, value in values.items():
-            number = float(value) if isinstance(value, (int, float)) else math.nan
-            self.columns.setdefault(name, [math.nan] * count).append(episodes if name == "episodes" else number)
+            self.columns.setdefault(name, [math.nan] * count).append(value)
+
+
+def _float(value: Any) -> float:
+    """The value as a number, not a number where it is none."""
+    try:
+        return float(value) if isinstance(value, (int, float)) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def _read_beside(path: Path, changed: int) -> Mapping[str, Mapping[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for name, values in (read_json(path) or {}).items():
         if isinstance(values, dict):
-            found[name] = {key: float(value) for key, value in values.items() if isinstance(value, (int, float))}
+            found[name] = {key: _float(value) for key, value in values.items() if isinstance(value, (int, float))}
     return found
 
 

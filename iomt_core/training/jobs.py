@@ -15,6 +15,7 @@ dashboard now and then.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -30,8 +31,8 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from iomt_core.scenario import ScenarioError
-from iomt_core.scenario_files import write_text_atomically
-from iomt_core.training.catalogue import runs_place
+from iomt_core.scenario_files import whole_number, write_text_atomically
+from iomt_core.training.catalogue import is_shown, runs_place
 from iomt_core.training.runs import RunSpec, write_status
 from iomt_core.training.workers import WORKER, Worker, launch, read_json
 
@@ -76,9 +77,10 @@ class Job:
 def at_once() -> int:
     """How many train at once: IOMT_WORKERS, or 2. Raises `ScenarioError` where that is not a count."""
     text = os.environ.get("IOMT_WORKERS", "2")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= 64):
+    count = whole_number(text, 1, 64)
+    if count is None:
         raise ScenarioError(f"IOMT_WORKERS = {text[:40]!r} cannot be used: allowed is 1 to 64.")
-    return int(text)
+    return count
 
 
 # -- what there is -----------------------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ def at_once() -> int:
 def jobs() -> list[Job]:
     """Every run of `runs_place()`, the newest first."""
     try:
-        places = [p for p in runs_place().iterdir() if not p.name.startswith(".")]
+        places = [p for p in runs_place().iterdir() if is_shown(p.name)]
     except OSError:
         return []
     found = [job for place in places if (job := _job(place)) is not None]
@@ -139,7 +141,7 @@ def _job(place: Path) -> Job | None:
     return Job(
         place.name, place, state, spec, reason,
         stopping=state in ACTIVE and asked.get("stop") is True, starting=state == "running" and not listens,
-        order=order if isinstance(order, int) else 0, created=float(asked.get("created") or created),
+        order=order if isinstance(order, int) else 0, created=_number(asked, "created") or created,
         episodes=int(_number(status, "episodes")), of=total, updates=int(_number(status, "updates")),
         episodes_per_s=speed, seconds=_number(status, "seconds"), told=_number(status, "time"),
         seconds_left=_number(status, "seconds_left") if state in ACTIVE and listens and speed > 0 else None,
@@ -148,7 +150,11 @@ def _job(place: Path) -> Job | None:
 
 def _number(status: Mapping[str, Any], name: str) -> float:
     value = status.get(name)
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    try:
+        number = float(value) if isinstance(value, (int, float)) else 0.0
+    except OverflowError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0  # JSON as Python reads it knows NaN and Infinity
 
 
 def _run_facts(place: Path) -> tuple[RunSpec | None, str, float] | None:

@@ -33,6 +33,7 @@ from iomt_core.training.checkpoints import (
     load_module,
     read_facts,
     read_tensors,
+    shortened,
     write_checkpoint,
 )
 from iomt_core.training.settings import Settings, allowed
@@ -40,6 +41,9 @@ from iomt_core.training.trainer import Trainer
 from iomt_core.training.workers import Worker
 
 KEPT = 2
+LARGEST_SEED = 2**31 - 1
+LARGEST_COUNT = 2**62
+LONGEST = 1e10  # seconds
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,17 @@ class RunSpec:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any], where: str) -> RunSpec:
         """The run that `as_json` told of. Raises `CheckpointError` where something is missing or out of range."""
+        if not isinstance(facts, Mapping):
+            raise CheckpointError(f"{where} is a {type(facts).__name__}: allowed is a mapping of names to values.")
         for name, kind in (("algorithm", str), ("scenario", dict), ("settings", dict), ("seed", int)):
             if not isinstance(facts.get(name), kind):
                 raise CheckpointError(
-                    f"{where}: {name} = {facts.get(name)!r} cannot be used: allowed is a {kind.__name__}."
+                    f"{where}: {name} = {shortened(facts.get(name))} cannot be used: allowed is a {kind.__name__}."
                 )
+        if not 0 <= facts["seed"] <= LARGEST_SEED:
+            raise CheckpointError(
+                f"{where}: seed = {shortened(facts['seed'])} is out of range: allowed is 0 to {LARGEST_SEED}."
+            )
         algorithm(facts["algorithm"])
         return cls(facts["algorithm"], scenario(facts["scenario"]), checked_settings(facts["settings"]), facts["seed"])
 
@@ -89,7 +99,7 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
             reason = f"{one['msg'][0].lower()}{one['msg'][1:]}"
             if reach and one["type"].startswith(("greater_", "less_", "literal_")):  # the range says as much
                 reason = f"allowed is {reach}"
-            problems.append(f"{field} = {one.get('input')!r} cannot be used: {reason}.")
+            problems.append(f"{field[:60]} = {shortened(one.get('input'))} cannot be used: {reason}.")
         raise ScenarioError(problems) from None
 
 
@@ -105,10 +115,10 @@ def settings_from_words(words: Sequence[str]) -> dict[str, Any]:
         name, separator, text = word.partition("=")
         if not separator or name not in Settings.model_fields:
             names = ", ".join(Settings.model_fields)
-            raise ScenarioError(f"set = {word!r} cannot be used: allowed is NAME=VALUE with one of {names}.")
+            raise ScenarioError(f"set = {shortened(word)} cannot be used: allowed is NAME=VALUE with one of {names}.")
         try:
             values[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             values[name] = text
     return values
 
@@ -173,9 +183,16 @@ def _parts(tensors: Mapping[str, Tensor], place: str) -> dict[str, dict[str, Ten
 
 def _count(facts: Mapping[str, Any], name: str, place: Path) -> int:
     value = facts.get(name)
-    if not isinstance(value, int) or value < 0:
-        raise CheckpointError(f"checkpoint {str(place)!r}: {name} = {value!r} cannot be used: allowed is a count.")
+    if not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
+        raise CheckpointError(
+            f"checkpoint {str(place)!r}: {name} = {shortened(value)} cannot be used: allowed is a count."
+        )
     return value
+
+
+def _seconds(facts: Mapping[str, Any]) -> float:
+    value = facts.get("seconds")
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < LONGEST else 0.0
 
 
 class Run:
@@ -220,12 +237,12 @@ class Run:
             raise CheckpointError(
                 f"resume = {str(place)!r} is not a run: run.json cannot be read ({error.strerror})."
             ) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise CheckpointError(f"resume = {str(place)!r}: run.json is not JSON.") from None
         spec = RunSpec.from_json(facts, f"{str(place)!r}: run.json")
         last = last_checkpoint(place)
         trainer = spec.trainer() if last is None else restore(last)[0]
-        before = 0.0 if last is None else float(read_facts(last).get("seconds", 0.0))
+        before = 0.0 if last is None else _seconds(read_facts(last))
         run = cls(place, spec, trainer, before)
         for name in ("metrics.jsonl", "evaluations.jsonl"):
             _cut(place / name, trainer.played)
@@ -313,7 +330,7 @@ def told_if_it_fails(place: Path) -> Iterator[None]:
 def _read_status(place: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((place / "status.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
 
 
@@ -333,7 +350,9 @@ def last_checkpoint(place: Path) -> Path | None:
 
 
 def _complete(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in folder.glob(f"[0-9]*/{MARK}"))
+    # Only what is named by a number of episodes: a copy that somebody made beside it is neither taken up nor deleted.
+    found = (path.parent for path in folder.glob(f"[0-9]*/{MARK}"))
+    return sorted(place for place in found if place.name.isascii() and place.name.isdigit())
 
 
 def _passed(before: int, now: int, every: int, last: bool) -> bool:
@@ -354,6 +373,6 @@ def _cut(path: Path, played: int) -> None:
         try:
             if json.loads(line)["episodes"] <= played:
                 kept.append(line)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     write_text_atomically(path, "".join(line + "\n" for line in kept))

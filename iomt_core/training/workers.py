@@ -26,6 +26,7 @@ from iomt_core.scenario import ScenarioError
 SEAT, LOG, WORKER = "worker.lock", "worker.log", "worker.json"
 SAME_START = 5.0  # seconds by which two readings of one process's beginning may differ, where the clock was set between
 SEAT_WAIT = 20.0  # seconds that a worker waits for one that is just leaving
+LARGEST_PID = 2**31 - 1
 NICE = 5  # workers give way to the dashboard
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -47,8 +48,9 @@ class Worker:
     def of(cls, facts: Mapping[str, Any] | None) -> Worker | None:
         """The one that a file tells of; nothing where it tells of none."""
         pid, started = (facts or {}).get("pid"), (facts or {}).get("started")
-        if isinstance(pid, int) and pid > 0 and isinstance(started, (int, float)):
-            return cls(pid, float(started))
+        if isinstance(pid, int) and 0 < pid <= LARGEST_PID and isinstance(started, (int, float)):
+            with contextlib.suppress(OverflowError):
+                return cls(pid, float(started))
         return None
 
     def same(self, other: Worker | None) -> bool:
@@ -135,6 +137,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """A small file of the run; nothing where it is missing or cannot be read."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return facts if isinstance(facts, dict) else None

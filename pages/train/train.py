@@ -9,6 +9,7 @@ from dashboard.controls import sidebar
 from dashboard.lab import current, keep_link
 from dashboard.navigation import pages
 from dashboard.queue_keeper import keep_queue_moving
+from dashboard.text import plain
 from dashboard.train_form import new_run
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.jobs import jobs
@@ -45,14 +46,14 @@ def watch() -> None:
             st.write("This address restores scenario, policy and the runs shown:")
             st.code(link, language=None, wrap_lines=True)
         except ScenarioError as error:
-            st.info(str(error))
+            st.info(plain(str(error)))
     views.table(known, view)
     views.details(known, view)
 
 
 st.subheader("Train a policy", anchor=False)
 for problem in lab.problems:
-    st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+    st.error(f"{plain(problem)} The lab still shows the last good scenario.", icon=":material/error:")
 with st.container(border=True):
     begin()
 pace = views.pace(jobs())
