@@ -103,7 +103,7 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
     assert page.locator(".ward .task.picked").count() == 2
     for tab in ("From where to where", "Selected task", "Episode by episode"):
         page.get_by_role("tab", name=tab).click()
-        expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=20_000)
+        expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=40_000)
         settle(page)
 
 
