@@ -37,7 +37,7 @@ def test_a_sweep_is_started_watched_and_downloaded(page: Page, own_lab: str, tmp
     expect(page.get_by_text(re.compile("finished$"))).to_be_visible(timeout=90_000)
     expect(page.get_by_text(re.compile("6 of 6 points"))).to_be_visible()
     settle(page)
-    assert page.locator(".js-plotly-plot .scatterlayer .trace .points path").count() >= 6
+    expect(page.locator(".js-plotly-plot .scatterlayer .trace .points path")).to_have_count(6)
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
     download.value.save_as(tmp_path / "sweep.csv")
