@@ -98,7 +98,11 @@ def inspect(page: Page, address: str) -> None:
 
 def compare(page: Page, address: str) -> None:
     """Deciding alone beside the optimum."""
-    go(page, address, "page=compare&preset=paper&policy=price-response&v_a=ward%3Dsame%26policy%3Doptimum&v_episodes=10")
+    go(
+        page,
+        address,
+        "page=compare&preset=paper&policy=price-response&v_a=ward%3Dsame%26policy%3Doptimum&v_episodes=10",
+    )
     page.locator(".ward svg .task").first.wait_for(timeout=SLOW)
 
 

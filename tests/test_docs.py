@@ -139,7 +139,9 @@ def test_every_command_line_names_what_there_is(line: str) -> None:
     known = getattr(typer.main.get_command(app), "commands")  # noqa: B009
     assert words[0] in known or words[0] == "--help"
     if words[0] in known:
-        options = {option for parameter in known[words[0]].params for option in (*parameter.opts, *parameter.secondary_opts)}
+        options = {
+            option for parameter in known[words[0]].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         given = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
         assert given <= options | {"--help"}
 
