@@ -45,7 +45,7 @@ bench: $(VENV)/.dev ## speed, each beside a named alternative or target
 pretrained: $(VENV)/.run ## train all shipped policies anew, about two hours on two cores; goes on where it was left
 	$(BIN)/python -m iomt_core pretrained
 
-pictures: $(VENV)/.dev ## take the README's pictures anew
+pictures: $(VENV)/.dev ## take the pictures of README and guide anew
 	$(BIN)/python -m docs.take_pictures
 
 clean: ## remove the virtual environment and caches

@@ -30,8 +30,8 @@ PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", 
 COLLAPSED = 0.98
 GAP_HELP = (
     "No policy whatever can cost less than the certified bound, so this policy is **at most** so far from the best "
-    "possible. Part of the gap is the bound's own looseness: with few tasks it is loose, and even the true optimum shows a "
-    "few per cent. The bound concerns each step by itself, not the battery over the episode (C5)."
+    "possible. Part of the gap is the bound's own looseness: it is most where tasks are few, and even the true optimum "
+    "then shows some. The bound concerns each step by itself, not the battery over the episode (C5)."
 )
 
 

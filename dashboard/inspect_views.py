@@ -29,7 +29,7 @@ SHARE_WORDS = {
 DECIDES = {
     "optimum": "It searches all users' choices together for the lowest weighted cost, starting from the shadow prices.",
     "price-response": "Each user alone takes what is cheapest for it at broadcast mean shadow prices.",
-    "greedy": "Each user takes the devices that look best from its own observation.",
+    "greedy": "Task by task in turn, it takes the device that is cheapest now, seeing who is already on each.",
     "nearest": "It looks at distances only.",
 }
 

@@ -1,25 +1,129 @@
-"""Takes the README's pictures from a real browser: `make pictures`."""
+"""Takes the pictures of README and guide from a real browser: `make pictures`."""
 
 from __future__ import annotations
 
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from tests.browser.lab_server import browser, open_page, server, settle
+from PIL import Image
+from playwright.sync_api import Page
 
-HERE = Path(__file__).parent
+from iomt_core.scenario import PRESETS
+from iomt_core.training import jobs
+from iomt_core.training.runs import RunSpec, default_settings
+from tests.browser.lab_server import browser, server, settle
+
+HERE = Path(__file__).resolve().parent
+WIDTH, HEIGHT = 1400, 1060
+COLOURS = 256  # of a picture: enough for charts, and a third of the size
+LARGEST = 250_000  # bytes
+PICTURES: Mapping[str, Path] = MappingProxyType(
+    {
+        "explore": HERE / "explore.png",  # the README's
+        **{name: HERE / "pictures" / f"{name}.png" for name in ("start", "inspect", "compare", "train", "sweep")},
+    }
+)
+RUN = "first-run"
+SLOW = 300_000  # milliseconds that a run or a sweep may take on a busy machine
 
 
 def main() -> None:
-    """Opens the hospital ward, asks why of one task, and takes the page."""
-    with server() as address, browser() as chromium:
-        page = chromium.new_page(viewport={"width": 1500, "height": 1130})
-        open_page(page, f"{address}/?preset=hospital&policy=price-response&episode_seed=0&step=1")
-        page.locator(".ward .task[data-task='1.6.2']").click()
-        page.locator("[data-testid=stDataFrame]").first.wait_for()
-        page.locator(".js-plotly-plot .bars").first.wait_for()
-        settle(page)
-        page.wait_for_timeout(1000)
-        page.screenshot(path=HERE / "explore.png")
+    """Takes every page; the Train page shows a run that was just finished, the Sweep page a sweep."""
+    with tempfile.TemporaryDirectory() as place:
+        os.environ |= {"IOMT_RUNS": f"{place}/runs", "IOMT_SWEEPS": f"{place}/sweeps"}  # not a person's own
+        train_a_little()
+        with server() as address, browser() as chromium:
+            for name, take in TAKE.items():
+                page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+                page.set_default_timeout(60_000)
+                take(page, address)
+                settle(page)
+                page.wait_for_timeout(1500)  # charts draw after the page has settled
+                save(page.screenshot(), PICTURES[name])
+                page.close()
+
+
+def save(picture: bytes, to: Path) -> None:
+    """Writes the picture with few colours. Raises `RuntimeError` where it stays too large."""
+    to.parent.mkdir(exist_ok=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS).save(to, optimize=True)
+    if to.stat().st_size > LARGEST:
+        raise RuntimeError(f"{to.name} has {to.stat().st_size} bytes: allowed is {LARGEST}")
+    print(to.relative_to(HERE.parent), to.stat().st_size, "bytes")
+
+
+def train_a_little() -> None:
+    """A finished run to look at."""
+    ward = PRESETS["lecture"]
+    settings = default_settings("mpmt-dqn", episodes=192, worlds=16, warm_up=16, evaluate_every=32, checkpoint_every=96)
+    jobs.create(RUN, RunSpec("mpmt-dqn", ward, settings, 0))
+    end = time.monotonic() + SLOW / 1000
+    while (job := jobs.job(RUN)).state != "finished":
+        if job.state == "failed" or time.monotonic() > end:
+            raise RuntimeError(f"the run is {job.state}: {job.reason}")
+        time.sleep(1)
+
+
+def go(page: Page, address: str, link: str) -> None:
+    """Opens a link of the lab."""
+    page.goto(f"{address}/?{link}")
+    settle(page)
+
+
+def start(page: Page, address: str) -> None:
+    """The ward moving, and the tour."""
+    page.emulate_media(reduced_motion="reduce")
+    go(page, address, "page=start&preset=paper")
+    page.locator(".ward svg .task").first.wait_for()
+
+
+def explore(page: Page, address: str) -> None:
+    """The hospital ward, and why of one task."""
+    go(page, address, "page=explore&preset=hospital&policy=price-response&episode_seed=0&step=1")
+    page.locator(".ward .task[data-task='1.6.2']").click()
+    page.locator("[data-testid=stDataFrame]").first.wait_for()
+    page.locator(".js-plotly-plot .bars").first.wait_for()
+
+
+def inspect(page: Page, address: str) -> None:
+    """A decision of price response, and what would have been better."""
+    go(page, address, "page=inspect&preset=lecture&policy=price-response&step=1&task=1.1.1&v_tab=regret")
+    page.locator(".js-plotly-plot").first.wait_for()
+
+
+def compare(page: Page, address: str) -> None:
+    """Deciding alone beside the optimum."""
+    go(
+        page,
+        address,
+        "page=compare&preset=paper&policy=price-response&v_a=ward%3Dsame%26policy%3Doptimum&v_episodes=10",
+    )
+    page.locator(".ward svg .task").first.wait_for(timeout=SLOW)
+
+
+def train(page: Page, address: str) -> None:
+    """The finished run's curves."""
+    go(page, address, f"page=train&preset=lecture&v_runs={RUN}")
+    page.locator(f"tr[data-run='{RUN}']").wait_for()
+    page.locator(".st-key-train_gap svg.marks, .st-key-train_gap canvas").first.wait_for()
+
+
+def sweep(page: Page, address: str) -> None:
+    """A sweep over the servers, finished."""
+    go(page, address, "page=sweep&preset=lecture&v_over=servers%3D1:6:6&v_policies=optimum,price-response&v_episodes=3")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("finished", exact=True).first.wait_for(timeout=SLOW)
+    page.locator(".js-plotly-plot").first.wait_for()
+
+
+TAKE: Mapping[str, Callable[[Page, str], None]] = MappingProxyType(
+    {"start": start, "explore": explore, "inspect": inspect, "compare": compare, "train": train, "sweep": sweep}
+)
 
 
 if __name__ == "__main__":

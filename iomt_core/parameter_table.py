@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iomt_core.scenario import PRESETS, Meta, metadata
+from iomt_core.scenario import ASSUMED, PRESETS, Meta, metadata
 
 
 def parameter_table() -> str:
@@ -19,6 +19,17 @@ def parameter_table() -> str:
         )
         cells = (f"`{name}`", meta.symbol, _default(value, meta), allowed, meta.meaning, meta.source)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def assumption_table() -> str:
+    """A Markdown table of the parameters whose value is this lab's assumption: field, symbol, default, meaning."""
+    lines = ["| field | symbol | value | meaning |", "|---|---|---|---|"]
+    paper = PRESETS["paper"]
+    for name, meta in metadata().items():
+        if meta.source == ASSUMED and meta.group != "file":
+            cells = (f"`{name}`", meta.symbol, _default(getattr(paper, name), meta), meta.meaning)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 

@@ -78,8 +78,8 @@ class SAEQMIX(Mixer):
 
     `attention` "paper" forms queries and keys from (ô_i, Q_i) as (22) prints it. Then the weights move with the values
     and (25) does not hold. "observations" forms them from ô_i alone: the weights are positive and do not depend on the
-    values, so Q_tot is monotone in each of them by construction. Values are weighted by U times Â, so that a start with
-    even weights is again the sum.
+    values, so Q_tot is monotone in each of them by construction. At a start with near even weights each agent's
+    weighted value is near the mean, and their sum in (24) again that of all.
     """
 
     def __init__(self, users: int, state: int, corrected: int, attention: Attention = "observations") -> None:

@@ -1,0 +1,179 @@
+"""What README and docs say runs, exists and opens."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import pytest
+import typer
+
+from dashboard import compare_state, inspect_state, lab
+from dashboard.navigation import TITLES
+from docs.take_pictures import PICTURES
+from iomt_core.__main__ import app
+from iomt_core.experiments.results_table import results_table
+from iomt_core.parameter_table import assumption_table, parameter_table
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+# What each page adds to a link; a name that no page reads would be dropped without a word.
+ENTRIES = {
+    "start": set(),
+    "explore": set(),
+    "inspect": {"tab", "rank", "round"},
+    "compare": {"a", "episodes", "shown"},
+    "train": {"runs"},
+    "sweep": {"over", "policies", "episodes", "sweep"},
+}
+
+
+def name_of(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+@cache
+def text(document: Path) -> str:
+    return document.read_text(encoding="utf-8")
+
+
+def prose(document: Path) -> str:
+    """Without fenced blocks."""
+    return re.sub(r"^```.*?^```", "", text(document), flags=re.DOTALL | re.MULTILINE)
+
+
+def blocks() -> list[object]:
+    found = []
+    for document in DOCUMENTS:
+        for match in re.finditer(r"^```python\n(.*?)^```", text(document), re.DOTALL | re.MULTILINE):
+            line = text(document)[: match.start()].count("\n") + 1
+            found.append(pytest.param(document, line, match[1], id=f"{name_of(document)}:{line}"))
+    return found
+
+
+@pytest.mark.parametrize(("document", "line", "code"), blocks())
+def test_every_block_of_python_runs_by_itself(document: Path, line: int, code: str) -> None:
+    exec(compile("\n" * line + code, name_of(document), "exec", dont_inherit=True), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+        if target.startswith(("https://", "http://", "/?")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        assert file.exists() or file in PICTURES.values(), f"{target} is not there"
+        if anchor:
+            assert anchor in anchors(file), f"{target}: no such heading"
+
+
+def anchors(document: Path) -> set[str]:
+    """A heading's anchor as GitHub makes it."""
+    heads = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_file_that_is_named_is_there(document: Path) -> None:
+    named = re.findall(r"`((?:iomt_core|dashboard|pages|tests|docs|benchmarks)/[\w./-]*)`", prose(document))
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_what_a_module_is_said_to_define_it_defines(document: Path) -> None:
+    for path, names in re.findall(r"`([\w/]+\.py)`:((?:\s`\w+`,?)+)", prose(document)):
+        if (ROOT / path).exists():
+            known = {getattr(node, "name", "") for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8")))}
+            assert set(re.findall(r"\w+", names)) <= known, path
+
+
+def links() -> list[object]:
+    return [
+        pytest.param(link, id=f"{name_of(document)}: {link}")
+        for document in DOCUMENTS
+        for link in re.findall(r"\]\((?:http://localhost:8501)?/\?([^)\s]+)\)", text(document))
+    ]
+
+
+@pytest.mark.parametrize("link", links())
+def test_every_share_link_opens_without_problems(link: str) -> None:
+    query = dict(parse_qsl(link, keep_blank_values=True, strict_parsing=True))
+    found = lab._from_link(query)
+    page = found.wanted_page
+    assert page in TITLES
+    assert set(found.view) <= ENTRIES[page]
+    if page == "compare":
+        compare_state.from_link(found)
+    elif page == "inspect":
+        inspect_state._from_view(found, found.view)
+    elif page == "sweep":
+        from dashboard import sweep_views
+
+        view = sweep_views.View(sweep_views.new_form(found))
+        for read in (sweep_views._read_over, sweep_views._read_policies, sweep_views._read_episodes):
+            read(view, found)
+    assert found.problems == []
+
+
+def command_lines() -> list[object]:
+    found = []
+    for document in DOCUMENTS:
+        lines = re.findall(r"^python -m iomt_core [^\n]*", text(document), re.MULTILINE)
+        lines += re.findall(r"`(python -m iomt_core [^`]*)`", prose(document))
+        found += [pytest.param(line, id=f"{name_of(document)}: {line}") for line in dict.fromkeys(lines)]
+    return found
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_command_line_names_what_there_is(line: str) -> None:
+    words = shlex.split(line, comments=True)[3:]
+    known = getattr(typer.main.get_command(app), "commands")  # noqa: B009
+    assert words[0] in known or words[0] == "--help"
+    if words[0] in known:
+        options = {
+            option for parameter in known[words[0]].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        given = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
+        assert given <= options | {"--help"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_formulas_reach_the_renderer_as_they_are_written(document: Path) -> None:
+    """GitHub takes the backslash off a mark in dollars before it reads the formula; in a fence of math it does not."""
+    assert "$$" not in prose(document)
+    assert not re.findall(r"\$[^$\n]*\\[^A-Za-z\s][^$\n]*\$", prose(document))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_make_target_is_there(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", text(ROOT / "Makefile"), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z]+)`", prose(document))) <= targets
+
+
+@pytest.mark.parametrize(
+    ("document", "marker", "table"),
+    [("README.md", "parameters", parameter_table), ("docs/system.md", "assumptions", assumption_table)],
+)
+def test_tables_of_parameters_are_the_scenarios(document: str, marker: str, table: object) -> None:
+    found = re.search(rf"<!-- {marker} -->\n(.*)\n<!-- /{marker} -->", text(ROOT / document), re.DOTALL)
+    assert found is not None
+    assert callable(table)
+    assert found[1] == table(), f"paste what iomt_core.parameter_table.{table.__name__}() gives"
+
+
+def test_every_page_has_a_guide() -> None:
+    assert {path.stem for path in (ROOT / "docs/guide").glob("*.md")} == set(TITLES)
+
+
+def test_the_results_are_the_manifests() -> None:
+    found = re.search(
+        r"<!-- results -->\n(.*)\n<!-- /results -->", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert found is not None
+    assert found[1] == results_table(), "run `python -m iomt_core results` and paste it"
