@@ -12,7 +12,7 @@ import streamlit as st
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.scenario_files import LONGEST_LINK, from_query, to_query, whole_number
-from iomt_core.training.catalogue import entry
+from iomt_core.training.catalogue import catalogue, entry
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
 
@@ -58,6 +58,15 @@ class Lab:
             self.picked = None
         self.step = min(self.step, self.scenario.T)
 
+    def forget_what_is_gone(self) -> None:
+        """A run that was chosen or pinned may have been deleted meanwhile, by another tab or another process."""
+        known = catalogue()
+        if self.policy not in known:
+            self.problems = [f"policy = {self.policy!r} is there no more: its run was deleted. Shown is the optimum."]
+            self.policy = "optimum"
+        if self.pinned is not None and self.pinned.policy not in known:
+            self.pinned = None
+
     @property
     def shown_policy(self) -> str:
         """The chosen policy, or the optimum where that cannot decide on this ward."""
@@ -94,7 +103,9 @@ def current() -> Lab:
     """This session's lab; at the session's first run, the one its link describes."""
     if "lab" not in st.session_state:
         st.session_state["lab"] = _from_link(dict(st.query_params))
-    return cast(Lab, st.session_state["lab"])
+    lab = cast(Lab, st.session_state["lab"])
+    lab.forget_what_is_gone()
+    return lab
 
 
 def _from_link(query: Mapping[str, str]) -> Lab:
