@@ -55,10 +55,10 @@ def test_a_sweep_is_started_watched_and_downloaded(page: Page, own_lab: str, tmp
 
 
 def test_a_long_sweep_shows_curves_while_it_runs_and_is_cancelled_and_resumed(page: Page, own_lab: str) -> None:
-    page.goto(
-        f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40"
+    open_sweep(
+        page,
+        f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40",
     )
-    settle(page)
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.locator("[data-testid=stVegaLiteChart]")).to_be_visible(timeout=90_000)
     page.get_by_role("button", name="Cancel").click()
