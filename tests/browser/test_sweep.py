@@ -26,9 +26,15 @@ def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield address
 
 
+def open_sweep(page: Page, address: str) -> None:
+    page.goto(address, timeout=60_000)
+    settle(page, 60_000)
+
+
 def test_a_sweep_is_started_watched_and_downloaded(page: Page, own_lab: str, tmp_path: Path) -> None:
-    page.goto(f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=servers=1:3:3&v_policies=greedy,random&v_episodes=3")
-    settle(page)
+    open_sweep(
+        page, f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=servers=1:3:3&v_policies=greedy,random&v_episodes=3"
+    )
     page.get_by_role("textbox", name="Name").fill("mine")
     page.get_by_role("textbox", name="Name").press("Enter")
     expect(page.get_by_text(re.compile("6 points"))).to_be_visible()
@@ -37,7 +43,7 @@ def test_a_sweep_is_started_watched_and_downloaded(page: Page, own_lab: str, tmp
     expect(page.get_by_text(re.compile("finished$"))).to_be_visible(timeout=90_000)
     expect(page.get_by_text(re.compile("6 of 6 points"))).to_be_visible()
     settle(page)
-    expect(page.locator(".js-plotly-plot .scatterlayer .trace .points path")).to_have_count(6)
+    expect(page.locator(".js-plotly-plot .scatterlayer .trace .points path")).to_have_count(6, timeout=30_000)
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
     download.value.save_as(tmp_path / "sweep.csv")
@@ -49,10 +55,10 @@ def test_a_sweep_is_started_watched_and_downloaded(page: Page, own_lab: str, tmp
 
 
 def test_a_long_sweep_shows_curves_while_it_runs_and_is_cancelled_and_resumed(page: Page, own_lab: str) -> None:
-    page.goto(
-        f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40"
+    open_sweep(
+        page,
+        f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40",
     )
-    settle(page)
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.locator("[data-testid=stVegaLiteChart]")).to_be_visible(timeout=90_000)
     page.get_by_role("button", name="Cancel").click()
@@ -71,8 +77,7 @@ def test_a_long_sweep_shows_curves_while_it_runs_and_is_cancelled_and_resumed(pa
 
 
 def test_a_link_that_cannot_be_is_said_and_the_page_works(page: Page, own_lab: str) -> None:
-    page.goto(f"{own_lab}/?page=sweep&v_over=users=1:99:3&v_policies=best&v_episodes=0&v_sweep=../x")
-    settle(page)
+    open_sweep(page, f"{own_lab}/?page=sweep&v_over=users=1:99:3&v_policies=best&v_episodes=0&v_sweep=../x")
     for words in (
         "users = 99 is out of range: allowed is 1 to 16",
         "policy = 'best'",
