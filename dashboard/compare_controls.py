@@ -90,11 +90,9 @@ def _side_b(lab: Lab) -> None:
         lab.policy = st.session_state["compare_policy_b"]
         lab.shares = st.session_state["compare_shares_b"]
 
-    _put("compare_ward_b", "the sidebar's ward")
-    columns[0].selectbox(
-        "B: ward", ["the sidebar's ward"], key="compare_ward_b", disabled=True,
-        help="B is always what the sidebar describes: change it there.",
-    )  # fmt: skip
+    with columns[0]:
+        st.markdown("B: ward", help="B is always what the sidebar describes: change it there.")
+        st.markdown("the sidebar's ward")
     _policy("b", b.policy, b.shares, take, columns[1:])
     st.caption(f"B is {ward_words(b.scenario)}.")
 

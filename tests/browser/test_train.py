@@ -134,7 +134,7 @@ def test_two_tabs_watch_stop_resume_and_lose_a_run(page: Page, chromium: Browser
     other = chromium.new_context().new_page()
     other.goto(f"{lab}/?page=train&preset=hospital&v_runs=long")
     expect(state(other, "long")).to_have_text("running", timeout=SLOW)
-    expect(other.get_by_text("as in the sidebar (hospital)")).to_be_visible()
+    expect(other.get_by_role("combobox", name="Scenario")).to_have_value("as in the sidebar (hospital)", timeout=SLOW)
     press(page, "pause", "long")
     expect(state(page, "long")).to_have_text("paused", timeout=SLOW)
     expect(state(other, "long")).to_have_text("paused", timeout=SLOW)
