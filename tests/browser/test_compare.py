@@ -120,7 +120,9 @@ def test_a_link_restores_both_sides_in_a_fresh_session(page: Page, lab: str, chr
         page, lab, preset="lecture", policy="price-response", episode_seed="4", v_a=urlencode(about), v_episodes="3",
         v_shown="2",
     )  # fmt: skip
+    before = answer(page).inner_text()
     choose(page, "B: policy", "Nearest server")
+    expect(answer(page)).not_to_have_text(before, timeout=30_000)
     page.locator(".ward .map:nth-child(1) .task[data-task='1.2.3']").click()
     expect(page.get_by_text("Task 3 of user 2 in step 1.")).to_be_visible()
     settle(page)
@@ -134,7 +136,8 @@ def test_a_link_restores_both_sides_in_a_fresh_session(page: Page, lab: str, chr
     settle(fresh)
     fresh.wait_for_selector(".ward .map:nth-child(2) svg .task", timeout=30_000)
     settle(fresh)
-    assert [answer(fresh).inner_text(), fresh.locator("[data-testid=stTable]").inner_text()] == read
+    expect(answer(fresh)).to_have_text(read[0], timeout=30_000)
+    assert fresh.locator("[data-testid=stTable]").inner_text() == read[1]
     expect(fresh.get_by_text("Task 3 of user 2 in step 1.")).to_be_visible()
     expect(fresh.get_by_role("spinbutton", name="Episode shown")).to_have_value("2")
     expect(fresh.get_by_text("cannot be compared one to one").first).to_be_visible()
