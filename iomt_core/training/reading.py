@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -203,6 +204,10 @@ class _Alone:
         )
 
 
+@lru_cache(maxsize=64)
 def reading(s: Scenario, shared: bool) -> Reading:
-    """How networks of a run read a ward: those of their own, or those that all wards share."""
+    """How networks of a run read a ward: those of their own, or those that all wards share.
+
+    Kept, for a page asks anew at every rerun, and what a ward costs at its prices takes a sample of its steps.
+    """
     return LabReading(s) if shared else Reading(s)
