@@ -14,9 +14,9 @@ from torch.nn import functional
 from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, strayed
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
-from iomt_core.nets.inputs import Inputs, Sizes, in_turn
+from iomt_core.nets.inputs import Inputs, Sizes, each, in_turn
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
-from iomt_core.nets.task_q import TaskQ, each
+from iomt_core.nets.task_q import TaskQ
 
 # By how much another server must look better than the one a task was dealt to. Servers are much alike, and agents that
 # cannot see each other would all run to the one that seems a little better.
@@ -173,8 +173,7 @@ class ParameterisedQ(Agents):
             back = self._order()[list(tasks)].argsort(-1)  # which column holds task j'
             index = back[None, :, None, None].expand(values.shape[0], -1, values.shape[2], values.shape[3], -1)
             return values.gather(4, index).permute(0, 3, 1, 2, 4)
-        own = values[:, :, 0].transpose(1, 2) if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4).transpose(1, 2)
-        return own[..., None]
+        return self._own(values)[..., None]
 
     def of_done(self, inputs: Inputs, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
         """q_j of (18) for what is really done, (U, N, J)."""
@@ -219,9 +218,7 @@ class ParameterisedQ(Agents):
             if later is not None:
                 wanted = wanted + later.transpose(1, 2)[:, :, None]
             return self._error(values - wanted).mean((1, 2, 4))
-        offered = (
-            values[:, :, 0].transpose(2, 3) if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4).transpose(2, 3)
-        )
+        offered = self._own(values).permute(0, 2, 3, 1)
         wanted = strategies.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2)  # (U, J, K + 1, N): a task's own reward
         if later is not None:
             wanted = wanted + later.transpose(1, 2)[:, :, None]
@@ -287,14 +284,19 @@ class ParameterisedQ(Agents):
         values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
         if self.q.columns:
             return (values * torch.stack(self._turned(weight), 1)).sum(-1).permute(0, 3, 1, 2)
-        own = values[:, :, 0].transpose(1, 2) if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4).transpose(1, 2)
-        return own * weight[..., None]
+        return self._own(values) * weight[..., None]
 
     def _worth_of(self, j: int, values: Tensor, weights: list[Tensor]) -> Tensor:
         """The same of task j from its (U, P, N, outputs) and `_turned` weights; (U, N, K + 1)."""
         if self.q.columns:
             return (values * weights[j]).sum(-1).transpose(1, 2).contiguous()
-        return values.diagonal(dim1=1, dim2=3) * weights[j][:, 0, :, :1]
+        return self._own(values[:, None])[:, :, 0] * weights[j][:, 0, :, :1]
+
+    def _own(self, values: Tensor) -> Tensor:
+        """Each task's own value under each strategy, of networks without columns: (U, tasks, P, N, outputs) -> (U, N, tasks,
+        K + 1). One pass holds them all; of several, pass s is asked for the s-th."""
+        own = values[:, :, 0] if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4)
+        return own.transpose(1, 2)
 
     def _turned(self, weight: Tensor) -> list[Tensor]:
         """p of the tasks as network j's columns have them, for each j; (U, 1, N, J) each."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from iomt_core.nets.encoder import HEADS, heads_of
 from iomt_core.nets.grouped import GroupedLinear, normalised
-from iomt_core.nets.inputs import share_features
+from iomt_core.nets.inputs import beside, each, share_features
 
 if TYPE_CHECKING:
     from iomt_core.nets.task_q import TaskQ
@@ -27,8 +27,6 @@ class InTurn:
 
     def __init__(self, q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor) -> None:
         """`tokens` (U·J, 3, N, width), `shares` (U, N, J, 2), `past` (U·J, N, width)."""
-        from iomt_core.nets.task_q import beside, each
-
         self.q, (self.u, self.n, self.j, _) = q, shares.shape
         d = tokens.shape[-1]
         features = share_features(shares)

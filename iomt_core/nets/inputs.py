@@ -84,6 +84,20 @@ def in_turn(tasks: int, device: torch.device) -> Tensor:
     return (j[:, None] + j) % tasks
 
 
+def each(x: Tensor) -> Tensor:
+    """Every network its own task's: (U, N, J, c) -> (U·J, N, c)."""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def beside(x: Tensor) -> Tensor:
+    """Every network its other tasks': (U, N, J, c) -> (U·J, N, (J - 1)·c); of an only task a zero."""
+    u, n, j, _ = x.shape
+    if j == 1:
+        return x.new_zeros(u, n, 1)
+    turned = x[:, :, in_turn(j, x.device)[:, 1:]]  # (U, N, J, J - 1, c)
+    return turned.flatten(3).transpose(1, 2).flatten(0, 1)
+
+
 def compressed(cost: Tensor) -> Tensor:
     """Costs of wards in which the wrong device costs a hundredfold: from `DEAR` on by their logarithm, with its slope."""
     return torch.where(cost.abs() > DEAR, cost.sign() * DEAR * (1 + (cost.abs() / DEAR).clamp_min(1.0).log()), cost)

@@ -15,8 +15,17 @@ from torch.nn import functional
 
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
-from iomt_core.nets.inputs import LEAST_SHARE_OF_ANY, Inputs, Sizes, compressed, in_turn, share_features
-from iomt_core.nets.task_q import Asked, TaskQ, beside, each
+from iomt_core.nets.inputs import (
+    LEAST_SHARE_OF_ANY,
+    Inputs,
+    Sizes,
+    beside,
+    compressed,
+    each,
+    in_turn,
+    share_features,
+)
+from iomt_core.nets.task_q import Asked, TaskQ
 
 WIDTH, HIDDEN, HEAD = 32, 96, 64
 REACH = 0.2  # scale of what the networks add to prices: a step of theirs must not overturn a ward's whole ranking

@@ -12,7 +12,7 @@ from torch.nn import functional
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
 from iomt_core.nets.in_turn import InTurn
-from iomt_core.nets.inputs import TASK_FEATURES, Inputs, Sizes, in_turn, share_features
+from iomt_core.nets.inputs import TASK_FEATURES, Inputs, Sizes, beside, each, share_features
 
 WIDTH, HIDDEN = 24, 56
 HEAD = 64  # Table III: five outputs more cost 325 parameters
@@ -134,17 +134,3 @@ class TaskQ(nn.Module):
         all tasks' strategies, (U, N, J, K + 1) of 0 and 1."""
         assert self.aware
         return InTurn(self, tokens, shares, past)
-
-
-def each(x: Tensor) -> Tensor:
-    """Every network its own task's: (U, N, J, c) -> (U·J, N, c)."""
-    return x.transpose(1, 2).flatten(0, 1)
-
-
-def beside(x: Tensor) -> Tensor:
-    """Every network its other tasks': (U, N, J, c) -> (U·J, N, (J - 1)·c); of an only task a zero."""
-    u, n, j, _ = x.shape
-    if j == 1:
-        return x.new_zeros(u, n, 1)
-    turned = x[:, :, in_turn(j, x.device)[:, 1:]]  # (U, N, J, J - 1, c)
-    return turned.flatten(3).transpose(1, 2).flatten(0, 1)
