@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from iomt_core.experiments.reproduction import read_manifest
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import PRETRAINED
 
@@ -15,11 +15,10 @@ HEAD = "| policy | seeds | gap to the bound | cost | delay | energy |\n|---|---|
 
 def results_table(place: Path = PRETRAINED) -> str:
     """Every policy on the paper's ward, the closest to the bound first. Raises `ScenarioError` without a manifest."""
-    path = place / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScenarioError(f"manifest = {str(path)!r} cannot be read: {error.strerror}.") from None
+    manifest = read_manifest(place)
+    if manifest is None:
+        path = place / "manifest.json"
+        raise ScenarioError(f"manifest = {str(path)!r} cannot be read: allowed is what `make pretrained` writes.")
     rows = [_trained(entry) for entry in manifest["policies"].values() if entry["kind"] == "paper"]
     rows += [_lab(entry) for entry in manifest["policies"].values() if entry["kind"] == "lab"]
     rows += [_heuristic(name, figures) for name, figures in manifest["beside"].items()]
