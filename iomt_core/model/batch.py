@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, Self, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -22,11 +23,35 @@ class Batch:
 
 
 B = TypeVar("B", bound=Batch)
+P = ParamSpec("P")
+
+
+def never_differentiated(compute: Callable[P, B]) -> Callable[P, B]:
+    """For solvers of thousands of small operations, a seventh of whose time is autograd's bookkeeping.
+
+    What comes back are ordinary tensors: a learner may use them in a loss.
+    """
+
+    @wraps(compute)
+    def run(*args: P.args, **kwargs: P.kwargs) -> B:
+        with torch.inference_mode():
+            found = compute(*args, **kwargs)
+        return cast(B, _ordinary(found))
+
+    return run
 
 
 def concatenate(batches: Sequence[B]) -> B:
     """Many batches as one, along the batch axis: an episode's steps become worlds that are decided together."""
     return _join(batches)  # type: ignore[no-any-return]
+
+
+def _ordinary(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, Batch):
+        return type(value)(**{f.name: _ordinary(getattr(value, f.name)) for f in fields(value)})  # type: ignore[arg-type]
+    return value
 
 
 def _pick(value: Any, index: Tensor | slice) -> Any:

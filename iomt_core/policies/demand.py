@@ -115,4 +115,5 @@ class BandwidthTable:
 @lru_cache(maxsize=1)
 def bandwidth_table() -> BandwidthTable:
     """The one table, made at first use (40 ms)."""
-    return BandwidthTable()
+    with torch.inference_mode(False):  # whoever asks first: it also stands in losses
+        return BandwidthTable()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import Batch
+from iomt_core.model.batch import Batch, never_differentiated
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.model.special import scaled_exp1
 from iomt_core.policies.demand import LN2, bandwidth_table, delay_price, energy_price, own_curvature, own_frequency
@@ -130,6 +130,7 @@ class Problem:
         return Prices(cpu, bandwidth, self.q.mean(-1) * torch.maximum(y, floor))
 
 
+@never_differentiated
 def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) -> DualSolution:
     """Maximises the bound for every world of the batch; float64 whatever the snapshot's dtype.
 
@@ -146,9 +147,9 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     def hard_bound(at: Tensor, tasks: TaskValues) -> Tensor:
         return (tasks.value.amin(-1) * problem.active).sum((1, 2)) - (at.exp() * capacity).sum(1)
 
-    def smooth_bound(at: Tensor, tasks: TaskValues, tau: Tensor) -> Tensor:
-        soft = -tau[..., 0] * torch.logsumexp(-tasks.value / tau, dim=-1)
-        return (soft * problem.active).sum((1, 2)) - (at.exp() * capacity).sum(1)
+    def smooth_bound(at: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
+        soft, pi = _softmin(tasks.value, tau)
+        return (soft * problem.active).sum((1, 2)) - (at.exp() * capacity).sum(1), pi
 
     # Free resources are a bound too, and the better one where nobody has to share.
     best_theta = lowest
@@ -162,13 +163,14 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     for iteration in range(MOST_ITERATIONS):
         tau = temperature * scale
         if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:
-            reached = smooth_bound(theta, tasks, tau)
+            reached, _ = smooth_bound(theta, tasks, tau)
             held_up = (damping[:, 0] > 1) & (slope > STEEP * best_bound.abs())
             moving = moving & ((reached - settled > ENOUGH * best_bound.abs()) | held_up)
             if not bool(moving.any()):
                 break
             settled = reached
-        gradient, hessian = _ascent(problem, _split(theta, k), tasks, tau)
+        now, pi = smooth_bound(theta, tasks, tau)
+        gradient, hessian = _ascent(problem, _split(theta, k), tasks, pi, tau)
         gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)
         diagonal = hessian.diagonal(dim1=1, dim2=2)
@@ -176,8 +178,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         step = torch.linalg.solve(hessian, gradient).clamp_(-LONGEST_STEP, LONGEST_STEP)
         trial = torch.maximum(theta + step, lowest)
         found = problem.task_values(_split(trial, k))
-        now = smooth_bound(theta, tasks, tau)
-        rises = moving & (smooth_bound(trial, found, tau) >= now - 1e-10 * now.abs())
+        rises = moving & (smooth_bound(trial, found, tau)[0] >= now - 1e-10 * now.abs())
         theta = torch.where(rises[:, None], trial, theta)
         tasks = tasks.updated(found, rises)
         damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
@@ -188,7 +189,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         temperature = max(temperature * cooling, COLDEST)
     prices = _split(best_theta, k)
     values = problem.task_values(prices).value
-    inclination = torch.softmax(-values / (8 * COLDEST * values.amin(-1, keepdim=True)), dim=-1)
+    _, inclination = _softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
     return DualSolution(best_bound - SAFETY * best_bound.abs(), prices, values, inclination)
 
 
@@ -197,14 +198,25 @@ def _split(theta: Tensor, k: int) -> Prices:
     return Prices(price[:, :k], price[:, k : 2 * k], price[:, 2 * k :])
 
 
-def _ascent(problem: Problem, p: Prices, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
+def _softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+    """Over the last axis, at temperature tau (…, 1): the smoothed minimum (…), and each entry's part in it, which sum to 1.
+
+    torch's own softmax and logsumexp are slow over an axis of five, and share no work.
+    """
+    least = values.amin(-1, keepdim=True)
+    parts = ((least - values) / tau).exp_()
+    total = parts.sum(-1, keepdim=True)
+    return (least - tau * total.log())[..., 0], parts / total
+
+
+def _ascent(problem: Problem, p: Prices, tasks: TaskValues, pi: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     """What the tasks spend on each resource (B, 2K + U), and minus the curvature of the smoothed dual in log prices.
 
     The curvature has two parts: each task's own answer to a price (half of its spending on servers, as f and b fall
     about with the root of the price), and 1/τ times the covariance of spending under the softmin.
     """
     b, u, j, k = problem.shape
-    pi = torch.softmax(-tasks.value / tau, dim=-1) * problem.active[..., None]
+    pi = pi * problem.active[..., None]
     cpu, bandwidth = p.cpu[:, None, None] * tasks.f, p.bandwidth[:, None, None] * tasks.band
     own = p.own[:, :, None] * tasks.f_own
     pi_own, pi_server = pi[..., 0], pi[..., 1:]

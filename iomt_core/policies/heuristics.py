@@ -7,6 +7,7 @@ from torch import Tensor
 
 from iomt_core.environment import counter
 from iomt_core.environment.counter import Stream
+from iomt_core.model.batch import never_differentiated
 from iomt_core.model.channel import mean_rate
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
@@ -77,35 +78,31 @@ class Greedy(Policy):
     summary = "Tasks take turns; each goes where it is cheapest for itself, given who is already there, in even shares."
     decentralised = False
 
+    @never_differentiated
     def decide(self, snapshot: Snapshot) -> Action:
         """Users take turns task by task; a device that has m tasks would give a newcomer the share 1/(m + 1)."""
         s = self.scenario
         b, u, j, k = snapshot.shape
-        on_server = snapshot.F_k.new_zeros(b, k)
-        on_own = snapshot.F_i.new_zeros(b, u)
+        on_server = torch.zeros(b, k, dtype=torch.int64, device=snapshot.D.device)
+        on_own = on_server.new_zeros(b, u)
         choice = torch.zeros_like(snapshot.kind)
-        local_price, sent_price = delay_price(s), delay_price(s) + energy_price(s) * snapshot.P_tr
-        # Rates at every possible share 1/m, once: a lookup in the loop instead of an integral.
-        most = u * j
-        parts = torch.arange(1, most + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
+        # What each share 1/m would cost, once: lookups in the loop instead of integrals.
+        parts = torch.arange(1, u * j + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
         band = snapshot.B_k[:, None, :, None] / parts
-        seconds_a_bit = 1 / mean_rate(band, snapshot.beta[..., None])
+        seconds_a_bit = 1 / mean_rate(band, snapshot.beta[..., None])  # (B, U, K, m)
+        f = snapshot.F_i[..., None] / parts[:j]
+        own_a_cycle = delay_price(s) / f + energy_price(s) * s.k0 * f * f  # (B, U, m)
+        executed = delay_price(s) * snapshot.C[..., None] / snapshot.F_k[:, None, None]
+        sent = (delay_price(s) + energy_price(s) * snapshot.P_tr)[..., None] * snapshot.D
+        servers = torch.arange(1, k + 1, device=snapshot.D.device)
         for task in range(j):
             for user in range(u):
-                C, D = snapshot.C[:, user, task], snapshot.D[:, user, task]
-                index = on_server.to(torch.int64)[..., None]
-                slow = seconds_a_bit[:, user].gather(2, index).squeeze(2)
-                server = delay_price(s) * C[:, None] * (on_server + 1) / snapshot.F_k
-                server = server + sent_price[:, user, None] * D[:, None] * slow
-                f = snapshot.F_i[:, user] / (on_own[:, user] + 1)
-                own = C * (local_price / f + energy_price(s) * s.k0 * f * f)
-                best = torch.cat([own[:, None], server], dim=1).argmin(1)
+                slow = seconds_a_bit[:, user].gather(2, on_server[..., None])[..., 0]
+                server = executed[:, user, task] * (on_server + 1) + sent[:, user, task, None] * slow
+                own = snapshot.C[:, user, task, None] * own_a_cycle[:, user].gather(1, on_own[:, user, None])
+                best = torch.cat([own, server], dim=1).argmin(1)
                 here = snapshot.active[:, user, task]
                 choice[:, user, task] = best
                 on_own[:, user] += (best == 0) & here
-                on_server += _one_hot(best, k, on_server) * here[:, None]
+                on_server += (best[:, None] == servers) & here[:, None]
         return equal_shares(snapshot, choice)
-
-
-def _one_hot(choice: Tensor, servers: int, like: Tensor) -> Tensor:
-    return (choice[:, None] == torch.arange(1, servers + 1, device=choice.device)).to(like.dtype)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import concatenate
+from iomt_core.model.batch import Batch, concatenate, never_differentiated
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
@@ -29,13 +29,14 @@ SMALLEST_GAIN = 1e-9
 
 
 @dataclass(frozen=True)
-class Solution:
+class Solution(Batch):
     """An action for every world and the certificate beside it."""
 
     action: Action
     dual: DualSolution
 
 
+@never_differentiated
 def optimum(snapshot: Snapshot, s: Scenario, dual: DualSolution | None = None) -> Solution:
     """The best joint action we can find, with its certified bound; every world of the batch at once."""
     dual = solve_dual(snapshot, s) if dual is None else dual

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
-from iomt_core.model.batch import concatenate
+from iomt_core.model.batch import concatenate, never_differentiated
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
 from iomt_core.policies.dual import Prices, Problem, solve_dual
@@ -72,6 +72,7 @@ class PriceResponse(Policy):
         super().__init__(s)
         self.prices = broadcast(s).prices if prices is None else prices
 
+    @never_differentiated
     def decide(self, snapshot: Snapshot) -> Action:
         """Every row of the result depends on that user's row of the snapshot, the servers' F_k and B_k, and the prices."""
         s = self.scenario

@@ -174,6 +174,16 @@ def _kinds(algorithm: str, shipped: tuple[str, ...]) -> list[str]:
 
 
 def _shipped(place: Path) -> tuple[str, ...]:
+    """Names of the shipped checkpoints; a page asks some thirty times a rerun, so the directory is read where it changed."""
+    try:
+        return _shipped_at(place, place.stat().st_mtime_ns)
+    except OSError:
+        return ()
+
+
+@lru_cache(maxsize=8)
+def _shipped_at(place: Path, changed: int) -> tuple[str, ...]:
+    del changed
     return tuple(sorted(mark.parent.name for mark in place.glob(f"*/{MARK}")))
 
 
