@@ -193,7 +193,7 @@ def flow(records: tuple[Record, Record], number: int) -> None:
         table = counts.rename_axis("A \\ B").reset_index()
         st.dataframe(table, hide_index=True, alt="Number of tasks by their device in A and in B")
         st.download_button(
-            "Download (CSV)", lambda: table.to_csv(index=False), "devices-a-b.csv", "text/csv", on_click="ignore"
+            "Download (CSV)", table.to_csv(index=False), "devices-a-b.csv", "text/csv", on_click="ignore"
         )
 
 
@@ -237,7 +237,7 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
     st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")
     st.download_button(
         f"Download {name} (CSV)",
-        lambda: table.to_csv(index=False),
+        table.to_csv(index=False),
         f"alternatives-{name}.csv",
         "text/csv",
         on_click="ignore",

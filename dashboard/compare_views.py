@@ -186,7 +186,7 @@ def figure_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
 
 
 def _download(label: str, table: pd.DataFrame, file: str) -> None:
-    st.download_button(label, lambda: table.to_csv(index=False), file, "text/csv", on_click="ignore")
+    st.download_button(label, table.to_csv(index=False), file, "text/csv", on_click="ignore")
 
 
 def episodes(found: Comparison) -> None:

@@ -9,8 +9,9 @@ import streamlit as st
 
 from dashboard.explore_views import PLOT
 from dashboard.inspect_state import RANKS, InspectState
-from dashboard.inspect_views import REGRET, download, formula_block, inside, table, where
+from dashboard.inspect_views import REGRET, formula_block, inside, where
 from dashboard.lab import Lab, Point
+from dashboard.twins import download, table_twin
 from iomt_core.charts import formulas
 from iomt_core.charts import inspection as charts
 from iomt_core.charts.devices import price_bars
@@ -82,7 +83,7 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
     )
     if mixed.attention is not None:
         frame = frame.assign(**{f"attends to {n}": mixed.attention[:, n - 1].double().numpy() for n in agents})
-    table(frame, "mixer_table", "mixer")
+    table_twin("mixer", lambda: frame, "What the mixer makes of the agents")
     formula_block(formulas.mixing_formulas(mixed, user))
 
 
@@ -96,7 +97,7 @@ def _price_table(shown: Record, row: int) -> None:
     rows += [(f"user {n}", "own CPU", x) for n, x in enumerate(prices.own[row].tolist(), 1)]
     frame = pd.DataFrame(rows, columns=["device", "of", "price"])
     frame["weighted cost per GHz"] = frame.pop("price") * 1e9
-    table(frame, "price_table", "shadow prices")
+    table_twin("shadow_prices", lambda: frame, "Shadow prices of the step")
 
 
 # -- regret --------------------------------------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ def regret(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
         if best is not None:
             words += f"; no joint decision whatever can come below {float(best):.4f}"
         st.caption(f"{words}. Regrets of single tasks do not add up to the difference: moves depend on each other.")
-        table(_regret_table(frame), "regret_table", "regret of the step")
+        table_twin("regret", lambda: _regret_table(frame), "Regret of the step")
     with right:
         _worst(lab, view, shown, column)
 
@@ -178,7 +179,7 @@ def _worst(lab: Lab, view: InspectState, shown: Record, column: str) -> None:
     st.caption(
         f"Select a row to look at that decision. {none} of {len(frame)} decisions of the episode have no better device."
     )
-    download(_regret_table(frame), "worst", "regret of the episode")
+    download(_regret_table(frame), "regret_of_episode", "Regret of the episode")
 
 
 def _whole(lab: Lab, view: InspectState, steps: int) -> pd.DataFrame | None:

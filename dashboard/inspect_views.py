@@ -11,6 +11,7 @@ import torch
 from dashboard.explore_views import PLOT
 from dashboard.inspect_state import InspectState
 from dashboard.lab import Lab, Point
+from dashboard.twins import download
 from iomt_core.charts import inspection as charts
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.formulas import Formula
@@ -37,23 +38,6 @@ DECIDES = {
 def where(lab: Lab) -> tuple[Any, str, int, Any]:
     """What names the shown episode to the northbound interface."""
     return lab.scenario, lab.shown_policy, lab.seed, lab.shares
-
-
-def table(frame: pd.DataFrame, key: str, name: str, label: str = "As a table") -> None:
-    """A figure's table twin, closed until wanted, with its download."""
-    box = st.expander(label, key=f"twin_{key}", on_change="rerun")
-    if box.open:
-        with box:
-            st.dataframe(frame, hide_index=True, key=key, alt=name)
-            download(frame, key, name)
-
-
-def download(frame: pd.DataFrame, key: str, name: str) -> None:
-    """A CSV of it."""
-    file = name.lower().replace(" ", "-") + ".csv"
-    st.download_button(
-        "Download (CSV)", lambda: frame.to_csv(index=False), file, "text/csv", key=f"csv_{key}", on_click="ignore"
-    )  # fmt: skip
 
 
 def formula_block(formulas: list[Formula]) -> None:
@@ -245,7 +229,7 @@ def _choice(lab: Lab, shown: Record, point: Point, look: Look, true: torch.Tenso
         "over the device really taken, in weighted reward and weighted cost of the whole ward; a well-trained network orders "
         "them alike. It saw none of the other users' tasks." + _scale(lab)
     )
-    download(frame, "choice", "strategies")
+    download(frame, "strategies", "Strategies of the task")
 
 
 def _scale(lab: Lab) -> str:
@@ -314,7 +298,7 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> N
             "*Price of what it holds*: λ f + μ b at the step's shadow prices, in weighted cost: what the others lose by it. "
             "At the best decision, the smallest of *both* is near what is chosen."
         )
-        download(out, "true", "alternatives")
+        download(out, "alternatives", "The alternatives of the task")
 
 
 # -- shares --------------------------------------------------------------------------------------------------------------
@@ -349,7 +333,7 @@ def shares(lab: Lab, shown: Record, point: Point) -> None:
         st.caption(
             f"Its Actor would have asked for {x:.1%} of the CPU and {y:.1%} of the bandwidth; the option Shares overrides it."
         )
-    download(frame, "shares", "shares of all tasks")
+    download(frame, "shares", "Shares of all tasks")
 
 
 def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -390,7 +374,7 @@ def seen(lab: Lab, shown: Record, point: Point) -> None:
         own, rest = north.seen_tasks(shown, step - 1, user), north.seen_rest(shown, step - 1, user)
         st.dataframe(own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks")
         st.dataframe(rest.style.format(precision=3), hide_index=True, key="seen_rest", alt="Itself and the servers")
-        download(pd.concat([own, rest]), "seen", "what the agent saw")
+        download(pd.concat([own, rest]), "seen", "What the agent saw")
     with right:
         hidden = north.unseen_tasks(shown, step - 1, user)
         hidden.insert(2, "device", [device_name(k) for k in hidden.pop("choice")])
@@ -401,7 +385,7 @@ def seen(lab: Lab, shown: Record, point: Point) -> None:
             st.dataframe(
                 hidden.style.format(precision=2), hide_index=True, key="unseen", alt="Others' tasks", height=420
             )
-            download(hidden, "unseen", "what it could not see")
+            download(hidden, "unseen", "What it could not see")
         st.caption(
             "Nor could it know what the channel's fading or the servers would do within the step; delays are expectations (6)."
         )

@@ -15,7 +15,15 @@ def table_twin(key: str, build: Callable[[], pd.DataFrame], what: str, label: st
         table = build()
         with box:
             st.dataframe(table, hide_index=True, key=f"twin_{key}_table", alt=what)
-            st.download_button(
-                "Download (CSV)", lambda: table.to_csv(index=False), f"{key.replace('_', '-')}.csv", "text/csv",
-                on_click="ignore", key=f"twin_{key}_csv", help=what,
-            )  # fmt: skip
+            download(table, key, what)
+
+
+def download(table: pd.DataFrame, key: str, what: str) -> None:
+    """A small table as CSV; the file takes its name from the key.
+
+    It is written now and not when asked for: a click that meets a rerun would ask for a file that the rerun withdrew.
+    """
+    st.download_button(
+        "Download (CSV)", table.to_csv(index=False), f"{key.replace('_', '-')}.csv", "text/csv",
+        on_click="ignore", key=f"twin_{key}_csv", help=what,
+    )  # fmt: skip

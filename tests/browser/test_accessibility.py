@@ -89,7 +89,7 @@ def test_every_chart_has_a_table_twin_and_text(page: Page, lab: str) -> None:
         page.get_by_role("tab", name=tab).click()
         panel = page.get_by_role("tabpanel").filter(visible=True)
         panel.locator("summary", has_text="As a table").first.click()
-        expect(panel.locator("[data-testid=stDataFrame]")).to_be_visible()
+        expect(panel.locator("[data-testid=stDataFrame] canvas").first).to_be_visible()
         settle(page)
         chart = panel.locator(".drawing svg[aria-label], [data-testid=stPlotlyChart]").first
         assert chart.get_attribute("aria-label") or chart.locator("[aria-label]").count()
