@@ -20,7 +20,9 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.process import prepare
+from iomt_core.training.runs import RunSpec
 from iomt_core.training.settings import Settings
+from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import Trainer
 
 BATCH = 32
@@ -71,12 +73,11 @@ def matmul_speed(size: int = 2048) -> float:
 
 
 def decision_milliseconds(s: Scenario, rounds: int) -> float:
-    """One joint decision of all tasks of one ward."""
-    trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, Settings(worlds=1, rounds=rounds), seed=0)
-    agents = trainer.learner.agents
-    inputs = trainer.reading.inputs(Environment(s, world_seeds(0, 0, 1)).snapshot)
-    with torch.no_grad():
-        return best_of(lambda: agents.decide(inputs, agents.start(1)), 20) * 1e3
+    """One joint decision of all tasks of one ward, from the snapshot on."""
+    spec = RunSpec("sae-mt-qmix", s, Settings(worlds=1, rounds=rounds), seed=0)
+    policy = TrainedPolicy.of(spec.trainer(), spec)
+    snapshot = Environment(s, world_seeds(0, 0, 1)).snapshot
+    return best_of(lambda: policy.step(snapshot, None), 20) * 1e3
 
 
 def main() -> None:

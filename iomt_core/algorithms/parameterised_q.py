@@ -133,16 +133,19 @@ class ParameterisedQ(Agents):
         values_of, weights = self.q.in_turn(tokens, asked, past, inputs), self._turned(inputs.weight)
         server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
         rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K): servers from each agent's own offset on
+        rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is no server
+        count = taken.sum(2)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
             values = values_of(j, taken)
             worth = self._worth_of(j, values, weights)
             # The task's turn is at the server with the fewest of the agent's others: agents that know nothing of each
             # other so fill all servers.
-            favoured = ((taken.sum(2) - taken[:, :, j])[..., 1:] + rank).argmin(-1, keepdim=True) + 1
+            count -= taken[:, :, j]
+            favoured = (count + rank).argmin(-1, keepdim=True)
             strategy = _boltzmann(worth.scatter_add(-1, favoured, margin.expand(favoured.shape)), noise, dice)
             after = taken.clone()
-            after[:, :, j].zero_().scatter_(-1, strategy[..., None], 1.0)
+            count += after[:, :, j].zero_().scatter_(-1, strategy[..., None], 1.0)
             yield Turn(range(j, j + 1), taken, values[:, None], worth[:, :, None], favoured, after)
             taken = after
 

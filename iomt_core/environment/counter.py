@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from iomt_core.model.batch import kept
 
 GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
@@ -47,7 +48,7 @@ def _mix_(z: Tensor) -> Tensor:
     return z.bitwise_xor_(torch.bitwise_right_shift(z, 31, out=shifted).bitwise_and_((1 << 33) - 1))
 
 
-@lru_cache(maxsize=32)
+@kept
 def _counters(count: int, device: torch.device) -> Tensor:
     return torch.arange(1, count + 1, device=device) * GOLDEN
 

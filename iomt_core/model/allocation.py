@@ -6,11 +6,10 @@ they are scaled down pro rata; where to less, the rest stays idle.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
+from iomt_core.model.batch import kept
 from iomt_core.model.snapshot import Action, Snapshot
 
 
@@ -22,7 +21,7 @@ def device_index(choice: Tensor, servers: int) -> Tensor:
     return device.bitwise_xor_(local.bitwise_and_(_not_own(servers, u, j, choice.device)))
 
 
-@lru_cache(maxsize=32)
+@kept
 def _not_own(servers: int, users: int, tasks: int, device: torch.device) -> Tensor:
     """The complement of each task's own CPU: -1 xor it is that CPU."""
     return ~torch.arange(servers, servers + users, device=device).repeat_interleave(tasks)

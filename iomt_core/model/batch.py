@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 import torch
@@ -24,6 +24,7 @@ class Batch:
 
 B = TypeVar("B", bound=Batch)
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def never_differentiated(compute: Callable[P, B]) -> Callable[P, B]:
@@ -36,9 +37,26 @@ def never_differentiated(compute: Callable[P, B]) -> Callable[P, B]:
     def run(*args: P.args, **kwargs: P.kwargs) -> B:
         with torch.inference_mode():
             found = compute(*args, **kwargs)
-        return cast(B, _ordinary(found))
+        return ordinary(found)
 
     return run
+
+
+def kept(make: Callable[P, T]) -> Callable[P, T]:
+    """`lru_cache` for functions whose tensors last: ordinary ones, whoever asks first, for they may stand in losses too."""
+
+    @lru_cache(maxsize=32)
+    @wraps(make)
+    def remembered(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.inference_mode(False):
+            return make(*args, **kwargs)
+
+    return cast(Callable[P, T], remembered)
+
+
+def ordinary(batch: B) -> B:
+    """A copy whose tensors know nothing of the inference mode that they may come from."""
+    return type(batch)(**{f.name: _ordinary(getattr(batch, f.name)) for f in fields(batch)})  # type: ignore[arg-type]
 
 
 def concatenate(batches: Sequence[B]) -> B:
@@ -49,9 +67,7 @@ def concatenate(batches: Sequence[B]) -> B:
 def _ordinary(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
-    if isinstance(value, Batch):
-        return type(value)(**{f.name: _ordinary(getattr(value, f.name)) for f in fields(value)})  # type: ignore[arg-type]
-    return value
+    return ordinary(value) if isinstance(value, Batch) else value
 
 
 def _pick(value: Any, index: Tensor | slice) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from iomt_core.model.batch import kept
 from iomt_core.nets.grouped import GroupedLinear, normalised
 
 HEADS = 4  # Table III
@@ -71,7 +71,7 @@ def _attend(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], present
     return mixed
 
 
-@lru_cache(maxsize=16)
+@kept
 def heads_of(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Which head each number of a row belongs to, (width, HEADS) of 0 and 1."""
     return torch.eye(HEADS, dtype=dtype, device=device).repeat_interleave(width // HEADS, dim=0)

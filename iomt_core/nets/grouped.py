@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 class GroupedLinear(nn.Module):
@@ -116,4 +115,4 @@ class GroupedGRU(nn.Module):
 
 def normalised(x: Tensor) -> Tensor:
     """Layer normalisation without gain and offset: the linear map behind it has both."""
-    return functional.layer_norm(x, x.shape[-1:])
+    return torch.layer_norm(x, x.shape[-1:])

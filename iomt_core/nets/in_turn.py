@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -40,33 +41,32 @@ class InTurn:
         weight = q.others_asked.weight
         others = tokens[:, 1] + torch.baddbmm(q.others_asked.bias, known, weight[:, : known.shape[-1]])
         keys, values = q.third.project.part(normalised(tokens), slice(d, 3 * d)).chunk(2, -1)
-        self.scale, self.heads, self.spread = math.sqrt(HEADS / d), heads, heads.T.contiguous()
+        self.scaled, self.spread = heads * math.sqrt(HEADS / d), heads.T.contiguous()
         self.rows, self.query, self.value = self._tasks(rows), self._tasks(query), self._tasks(value)
-        self.scores = self._tasks((query * key) @ heads), self._tasks((query * rest_key) @ heads)
+        self.scores = self._tasks((query * key) @ self.scaled), self._tasks((query * rest_key) @ self.scaled)
         self.rest, self.others = self._tasks(rest_value), self._tasks(others)
         self.keys, self.values = self._tasks(keys[:, :, None]), self._tasks(values[:, :, None])
         self.past = self._tasks(past[:, None])
         from_state = q.memory.from_state
         self.from_past = None if from_state is None else self._tasks(from_state(past)[:, None])
-        self.loads = shares[..., None, :]  # of a task on the device it is on
+        self.shares = shares
         self.known = known.shape[-1]
-        self.maps = {name: self._maps(layer) for name, layer in q.named_modules() if isinstance(layer, GroupedLinear)}
+        self.maps = _maps_of(q, self.u, self.j)
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
-        d, (a, b) = self.heads.shape[0], self.scores
+        d, (a, b) = self.scaled.shape[0], self.scores
         query, value = self.query[j], self.value[j]
         others = normalised(self.others[j] + self._of_choices(j, taken))[:, None]
         weight, bias = self.maps["second.project"][j]
         key, other = torch.baddbmm(bias[..., d:], others[:, 0], weight[..., d:])[:, None].chunk(2, -1)
-        scores = torch.stack([a[j], (query * key) @ self.heads, b[j]]).mul_(self.scale)
-        weights = scores.softmax(0) @ self.spread
+        weights = torch.stack([a[j], (query * key) @ self.scaled, b[j]]).softmax(0) @ self.spread
         mixed = torch.addcmul(torch.addcmul(weights[0] * value, weights[1], other), weights[2], self.rest[j])
         rows = self._feed("second", j, self.rows[j], mixed)
         rows = rows + self._advance(j, rows)
         query, key, value = self._map("third.project", j, normalised(rows)).chunk(3, -1)
-        seen = torch.cat([(query * key)[:, None], query[:, None] * self.keys[j]], dim=1) @ self.heads
-        weights = seen.mul_(self.scale).softmax(1) @ self.spread
+        seen = torch.cat([(query * key)[:, None], query[:, None] * self.keys[j]], dim=1) @ self.scaled
+        weights = seen.softmax(1) @ self.spread
         mixed = torch.addcmul(weights[:, 0] * value, weights[:, 1], self.values[j][:, 0])
         for n in range(1, self.values[j].shape[1]):
             mixed = torch.addcmul(mixed, weights[:, 1 + n], self.values[j][:, n])
@@ -75,8 +75,8 @@ class InTurn:
 
     def _of_choices(self, j: int, taken: Tensor) -> Tensor:
         """What the token of the others says of their strategies; (U, N, width)."""
-        loads = taken[..., None] * self.loads
-        parts = (taken[:, :, j + 1 :], taken[:, :, :j], (loads.sum(2) - loads[:, :, j])[:, :, None])
+        loads = taken.transpose(2, 3) @ self.shares - taken[:, :, j, :, None] * self.shares[:, :, j, None]
+        parts = (taken[:, :, j + 1 :], taken[:, :, :j], loads)
         weight = self.maps["others_asked"][j][0][:, self.known :]
         return torch.bmm(torch.cat([x.flatten(2) for x in parts], dim=-1), weight)
 
@@ -100,9 +100,22 @@ class InTurn:
         parts: tuple[Tensor, ...] = x.view(self.u, self.j, *x.shape[1:]).unbind(1)
         return parts
 
-    def _maps(self, layer: GroupedLinear) -> Maps:
-        """A layer's weights and biases task by task."""
-        count = len(layer.weight) // (self.u * self.j)
-        if count > 1:  # several maps a network: read above, for all passes at once
-            return []
-        return list(zip(self._tasks(layer.weight), self._tasks(layer.bias), strict=True))
+
+_MAPS: WeakKeyDictionary[TaskQ, tuple[tuple[int, ...], dict[str, Maps]]] = WeakKeyDictionary()
+
+
+def _maps_of(q: TaskQ, users: int, tasks: int) -> dict[str, Maps]:
+    """Every layer's weights and biases task by task: views, made again only where the weights have moved."""
+    layers = {name: layer for name, layer in q.named_modules() if isinstance(layer, GroupedLinear)}
+    at = (users, tasks, *(layer.weight.data_ptr() for layer in layers.values()))
+    known = _MAPS.get(q)
+    if known is None or known[0] != at:
+        known = _MAPS[q] = at, {name: _views(layer, users, tasks) for name, layer in layers.items()}
+    return known[1]
+
+
+def _views(layer: GroupedLinear, users: int, tasks: int) -> Maps:
+    if len(layer.weight) > users * tasks:  # several maps a network: read above, for all passes at once
+        return []
+    weights, biases = (x.detach().view(users, tasks, *x.shape[1:]).unbind(1) for x in (layer.weight, layer.bias))
+    return list(zip(weights, biases, strict=True))

@@ -11,7 +11,6 @@ G = α_E/E_ref joules; w is the task's weight.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ import torch
 from scipy.special import exp1
 from torch import Tensor
 
+from iomt_core.model.batch import kept
 from iomt_core.scenario import Scenario
 
 Array = npt.NDArray[np.float64]
@@ -112,8 +112,7 @@ class BandwidthTable:
         return best.to(y.dtype), (best * elasticity / y).to(y.dtype)
 
 
-@lru_cache(maxsize=1)
+@kept
 def bandwidth_table() -> BandwidthTable:
     """The one table, made at first use (40 ms)."""
-    with torch.inference_mode(False):  # whoever asks first: it also stands in losses
-        return BandwidthTable()
+    return BandwidthTable()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.model.batch import ordinary
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.mixers import Mixer
@@ -76,9 +77,14 @@ class TrainedPolicy(Policy):
         parts = [self.step(snapshot.worlds(rows), None)[0] for rows in torch.arange(len(snapshot.D)).split(ROWS)]
         return Action(*(torch.cat([getattr(part, name) for part in parts]) for name in ("choice", "cpu", "bandwidth")))
 
-    @torch.no_grad()
     def step(self, snapshot: Snapshot, memory: Memory | None) -> tuple[Action, Memory]:
         """The next step's decision and what is then remembered; `memory` None before the first."""
+        # Of one ward's decision a tenth is autograd's bookkeeping.
+        with torch.inference_mode():
+            action, memory = self._step(snapshot, memory)
+        return ordinary(action), memory
+
+    def _step(self, snapshot: Snapshot, memory: Memory | None) -> tuple[Action, Memory]:
         dtype = snapshot.D.dtype
         inputs = self.reading.inputs(snapshot)
         if memory is None:
