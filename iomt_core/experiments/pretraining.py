@@ -110,12 +110,13 @@ def train_all(
 
 def finished(job: Job, runs: Path) -> list[int]:
     """Its seeds whose runs are at their end."""
-    done = []
-    for seed in job.seeds:
-        status = run_place(runs, job, seed) / "status.json"
-        if status.exists() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished":
-            done.append(seed)
-    return done
+    return [seed for seed in job.seeds if is_finished(run_place(runs, job, seed))]
+
+
+def is_finished(place: Path) -> bool:
+    """Whether a run is at its end."""
+    status = place / "status.json"
+    return status.exists() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished"
 
 
 def run_place(runs: Path, job: Job, seed: int) -> Path:
@@ -138,7 +139,8 @@ def train_one(spec: RunSpec, place: Path) -> float:
 def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
     """Evaluates finished seeds on held-out episodes, ships each job's median, of two the worse, and writes the manifest last.
 
-    A seed that is planned and not finished is missing from the manifest's figures, and its plan says so.
+    A seed that is planned and not finished is missing from the manifest's figures, and its plan says so. One whose run is
+    there no more keeps the figures that the manifest has of it, where it was trained and judged by the same settings.
     """
     torch.set_num_threads(1)
     path = place / "manifest.json"
@@ -147,10 +149,12 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     s = PRESETS["paper"]
     check = Check(s, EPISODES)
     beside = check.heuristics(BESIDE)
+    held_out = {"seed": HELD_OUT, "episodes": EPISODES, "steps": EPISODES * s.T}
     wards: RangeCheck | None = None
     chosen = [job for job in chosen if finished(job, runs)]
     for job in chosen:
-        shipped[job.name] = _publish_one(job, runs, place, check)
+        same = manifest.get("held_out") == held_out and shipped.get(job.name)
+        shipped[job.name] = _publish_one(job, runs, place, check, same or {})
         tell(f"{job.name}: gap {_words(shipped[job.name]['mean']['gap'])}")
     for job in chosen:
         if job.kind == "lab":
@@ -166,36 +170,58 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
         }
     manifest |= {
         "what": "Trained policies of this directory, how each came about and how good it is; made by `make pretrained`.",
-        "held_out": {"seed": HELD_OUT, "episodes": EPISODES, "steps": EPISODES * s.T},
+        "held_out": held_out,
         "beside": {name: {figure: values[figure] for figure in FIGURES} for name, values in beside.items()},
         "policies": shipped,
     }
     write_text_atomically(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
-def _publish_one(job: Job, runs: Path, place: Path, check: Check) -> dict[str, Any]:
-    seeds = finished(job, runs)
-    found = {seed: check.of(TrainedPolicy.load(_last(job, runs, seed))) for seed in seeds}
-    median = sorted(seeds, key=lambda seed: found[seed]["gap"])[len(seeds) // 2]
-    half = ship(_last(job, runs, median), place / job.name, lambda policy: check.of(policy)["gap"])
-    file = place / job.name / POLICY
-    spec = job.spec(median)
-    return {
+PER_SEED = ("seeds", "training_seconds", "curves", "commits")
+
+
+def _publish_one(job: Job, runs: Path, place: Path, check: Check, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's entry of a job, and its median seed shipped; `known` is the entry that there is."""
+    now = finished(job, runs)
+    spec = job.spec(now[0])
+    facts = {
         "algorithm": job.algorithm,
         "label": ALGORITHMS[job.algorithm].label,
         "kind": job.kind,
         "scenario": spec.scenario.name,
         "scenario_digest": spec.scenario.digest,
         "settings": spec.settings.model_dump(mode="json"),
+    }
+    of_seed: dict[str, dict[str, Any]] = {name: {} for name in PER_SEED}
+    if all(known.get(name) == value for name, value in facts.items()):
+        of_seed |= {name: dict(known.get(name, {})) for name in PER_SEED}
+    for seed in now:
+        found = check.of(TrainedPolicy.load(_last(job, runs, seed)))
+        at = run_place(runs, job, seed)
+        values = ({figure: found[figure] for figure in FIGURES}, round(_seconds(at)), _curve(at), _commit())
+        for name, value in zip(PER_SEED, values, strict=True):
+            of_seed[name][str(seed)] = value
+    of_seed = {name: dict(sorted(values.items(), key=lambda one: int(one[0]))) for name, values in of_seed.items()}
+    gaps = {int(seed): figures["gap"] for seed, figures in of_seed["seeds"].items()}
+    median = sorted(gaps, key=gaps.__getitem__)[len(gaps) // 2]
+    precision = known.get("precision")
+    if median in now:
+        half = ship(_last(job, runs, median), place / job.name, lambda policy: check.of(policy)["gap"])
+        precision = "float16" if half else "float32"
+    elif median != known.get("shipped_seed"):
+        raise ScenarioError(
+            f"runs: of {job.name} seed {median} is now the median and is to be shipped, and {str(runs)!r} has its run no more."
+        )
+    return {
+        **facts,
         "seeds_planned": list(job.seeds),
-        "seeds": {str(seed): {figure: found[seed][figure] for figure in FIGURES} for seed in seeds},
-        "mean": {figure: _mean([found[seed][figure] for seed in seeds]) for figure in FIGURES},
+        "seeds": of_seed["seeds"],
+        "mean": {figure: mean_of_seeds([one[figure] for one in of_seed["seeds"].values()]) for figure in FIGURES},
         "shipped_seed": median,
-        "precision": "float16" if half else "float32",
+        "precision": precision,
         "updates": read_facts(place / job.name)["updates"],
-        "training_seconds": {str(seed): round(_seconds(run_place(runs, job, seed))) for seed in seeds},
-        "curves": {str(seed): _curve(run_place(runs, job, seed)) for seed in seeds},
-        "bytes": file.stat().st_size,
+        **{name: of_seed[name] for name in PER_SEED if name != "seeds"},
+        "bytes": (place / job.name / POLICY).stat().st_size,
         "sha256": read_facts(place / job.name)["sha256"][POLICY],
         "commit": _commit(),
     }
@@ -230,7 +256,7 @@ def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool
     return False
 
 
-def _mean(values: Sequence[float]) -> dict[str, Any]:
+def mean_of_seeds(values: Sequence[float]) -> dict[str, Any]:
     """Mean over seeds with its 95 % interval (Student)."""
     middle = sum(values) / len(values)
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)) if len(values) > 1 else None

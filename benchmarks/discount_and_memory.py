@@ -1,0 +1,89 @@
+"""What γ and the GRU are worth: `python -m benchmarks.discount_and_memory --runs runs/discount --seeds 3`.
+
+SAE-MT-QMIX on `paper` and on the same ward with users that walk, bursty tasks and servers with other load, each with and
+without GRU at γ = 0, and with γ = 0.5 and the paper's 0.95. Runs are taken up where they were left; the table holds what is
+finished. All arms of a seed come before the next seed, so that a stop leaves them comparable.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from iomt_core.experiments.pretraining import is_finished, mean_of_seeds, train_one
+from iomt_core.experiments.training_check import Check
+from iomt_core.scenario import PRESETS, Scenario
+from iomt_core.training.runs import RunSpec, default_settings, last_checkpoint
+from iomt_core.training.trained_policy import TrainedPolicy
+
+WARDS: Mapping[str, Scenario] = MappingProxyType(
+    {
+        "paper": PRESETS["paper"],
+        "dynamic": PRESETS["paper"].changed(
+            name="dynamic", speed=1.5, burst=0.8, background=0.3, background_correlation=0.9
+        ),
+    }
+)
+ARMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "γ = 0, GRU": {"gamma": 0.0},
+        "γ = 0, no GRU": {"gamma": 0.0, "recurrent": False},
+        "γ = 0.5, GRU": {"gamma": 0.5},
+        "γ = 0.95, GRU": {"gamma": 0.95},
+    }
+)
+EPISODES = 1216
+HELD_OUT_EPISODES = 20
+
+
+def spec(ward: str, arm: str, seed: int) -> RunSpec:
+    """One run of the study."""
+    settings = default_settings("sae-mt-qmix", **{"episodes": EPISODES, **ARMS[arm]})
+    return RunSpec("sae-mt-qmix", WARDS[ward], settings, seed)
+
+
+def place_of(runs: Path, ward: str, arm: str, seed: int) -> Path:
+    """Where it stands."""
+    return runs / f"{ward}-{list(ARMS).index(arm)}-{seed}"
+
+
+def table(runs: Path, seeds: range) -> str:
+    """Mean gap to the bound on held-out episodes with its 95 % interval, as Markdown; of the finished runs."""
+    lines = ["| ward | arm | gap, % | 95 % interval | seeds |", "|---|---|---|---|---|"]
+    for ward, s in WARDS.items():
+        check = Check(s, HELD_OUT_EPISODES)
+        for arm in ARMS:
+            gaps = []
+            for seed in seeds:
+                place = place_of(runs, ward, arm, seed)
+                last = last_checkpoint(place)
+                if last is not None and is_finished(place):
+                    gaps.append(check.of(TrainedPolicy.load(last))["gap"])
+            if gaps:
+                found = mean_of_seeds(gaps)
+                low, high = found["ci95"] or (float("nan"),) * 2
+                lines.append(
+                    f"| {ward} | {arm} | {found['mean'] * 100:.2f} | {low * 100:.2f} to {high * 100:.2f} | {len(gaps)} |"
+                )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/discount"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--no-train", action="store_true", help="only the table of what is finished")
+    told = parser.parse_args()
+    for seed in range(0 if told.no_train else told.seeds):
+        for ward in WARDS:
+            for arm in ARMS:
+                seconds = train_one(spec(ward, arm, seed), place_of(told.runs, ward, arm, seed))
+                print(f"{ward}, {arm}, seed {seed}: {seconds:.0f} s of training", flush=True)
+    print(table(told.runs, range(told.seeds)))
+
+
+if __name__ == "__main__":
+    main()
