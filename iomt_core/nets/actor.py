@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
@@ -48,5 +47,5 @@ class Actor(nn.Module):
         states = self.memory.unroll(tokens[:, 1].reshape(g, n // batch, batch, d), state)
         now = states[:, 1:].reshape(g, 1, n, d) + tokens[:, 1:]
         mixed = self.second.passes(now, tokens[:, :1])[:, 0]
-        squashed = torch.sigmoid(self.out(functional.relu(self.wide(mixed), inplace=True)))
+        squashed = torch.sigmoid(self.out(self.wide.rectified(mixed)))
         return (LEAST_SHARE + (1 - LEAST_SHARE) * squashed).unflatten(-1, (self.tasks, -1)), states

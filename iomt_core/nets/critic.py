@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
@@ -57,7 +56,7 @@ class Critic(nn.Module):
         else:
             after = self.memory.advance(joint.mean(1, keepdim=True), joint[:, 0])
         mixed = self.third.passes(joint.mean(1, keepdim=True) + after, torch.cat([seen, joint], dim=1))
-        value: Tensor = self.out(functional.relu(self.wide(mixed), inplace=True))
+        value: Tensor = self.out(self.wide.rectified(mixed))
         return value[:, 0, :, 0]
 
     def _past(self, joint: Tensor, batch: int) -> Tensor:

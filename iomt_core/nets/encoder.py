@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from iomt_core.model.batch import kept
 from iomt_core.nets.grouped import GroupedLinear, normalised
@@ -48,8 +47,7 @@ class Encoder(nn.Module):
 
     def _rest(self, tokens: Tensor, mixed: Tensor) -> Tensor:
         tokens = tokens + self.out(mixed)
-        widened: Tensor = functional.relu(self.wide(normalised(tokens)), inplace=True)
-        result: Tensor = tokens + self.narrow(widened)
+        result: Tensor = tokens + self.narrow(self.wide.rectified(normalised(tokens)))
         return result
 
 

@@ -35,6 +35,10 @@ class GroupedLinear(nn.Module):
         """The G maps, each on its own slice."""
         return _map(x, self.weight, self.bias)
 
+    def rectified(self, x: Tensor) -> Tensor:
+        """The G maps and max(0, ·) of them; in place before the result is a view, where it costs no copies."""
+        return _flat(x, self.weight, self.bias).relu_().view(*x.shape[:-1], -1)
+
     def part(self, x: Tensor, outputs: slice) -> Tensor:
         """Some of the outputs only."""
         return _map(x, self.weight[..., outputs], self.bias[..., outputs])
@@ -56,10 +60,13 @@ def make_equal(values: Tensor, networks: int) -> None:
 
 
 def _map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return _flat(x, weight, bias).view(*x.shape[:-1], weight.shape[-1])
+
+
+def _flat(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if x.shape[-1] < weight.shape[1]:
         weight = weight[:, : x.shape[-1]]
-    y = torch.baddbmm(bias, x.reshape(len(weight), -1, x.shape[-1]), weight)
-    return y.view(*x.shape[:-1], weight.shape[-1])
+    return torch.baddbmm(bias, x.reshape(len(weight), -1, x.shape[-1]), weight)
 
 
 class GroupedGRU(nn.Module):
@@ -105,11 +112,13 @@ class GroupedGRU(nn.Module):
         """The state after `state`, from what the maps made of the input, `gates`, and of it, `past`."""
         d = self.width
         if past is None or state is None:
-            update = torch.sigmoid(gates[..., :d])
-            return (1 - update) * torch.tanh(gates[..., 2 * d :])
-        both = torch.sigmoid(gates[..., : 2 * d] + past[..., : 2 * d])
-        update, reset = both[..., :d], both[..., d:]
-        candidate = torch.tanh(torch.addcmul(gates[..., 2 * d :], reset, past[..., 2 * d :]))
+            update, _, candidate = gates.split(d, -1)
+            return (1 - torch.sigmoid(update)) * torch.tanh(candidate)
+        # Split and not sliced: the gradient of slices is a sum of arrays that are mostly zeros.
+        both, candidate = gates.split((2 * d, d), -1)
+        past_both, past_candidate = past.split((2 * d, d), -1)
+        update, reset = torch.sigmoid(both + past_both).split(d, -1)
+        candidate = torch.tanh(torch.addcmul(candidate, reset, past_candidate))
         return torch.lerp(candidate, state.expand_as(candidate), update)
 
 

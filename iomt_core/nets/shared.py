@@ -71,7 +71,7 @@ class SharedActor(nn.Module):
         now = tokens[:, :1] + self.memory.advance(tokens[:, :1], state)
         mixed = self.second.passes(now, tokens[:, 1:])[:, 0]
         assert inputs.suggested is not None
-        moved = self.out(functional.relu(self.wide(mixed), inplace=True))
+        moved = self.out(self.wide.rectified(mixed))
         moved = moved.unflatten(0, (len(inputs.tasks), -1)).transpose(1, 2)
         least = LEAST_SHARE_OF_ANY
         start = torch.logit((inputs.suggested - least) / (1 - least), eps=LEAST_PART)
@@ -171,7 +171,7 @@ class SharedTaskQ(TaskQ):
         """Values of `rows`, a column for each of the ward's tasks, the own task's first."""
         assert isinstance(asked, SharedAsked)
         mixed = self.third.passes(rows + after, tokens)
-        out: Tensor = self.out.part(functional.relu(self.wide(mixed), inplace=True), slice(0, self.sizes.tasks))
+        out: Tensor = self.out.part(self.wide.rectified(mixed), slice(0, self.sizes.tasks))
         return torch.cat([asked.worth[..., None], asked.others_worth], dim=-1) + REACH * out
 
     def in_turn(

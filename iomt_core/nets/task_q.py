@@ -119,7 +119,7 @@ class TaskQ(nn.Module):
         """
         del asked
         mixed = self.third.passes(rows + after, tokens)
-        out: Tensor = self.out(functional.relu(self.wide(mixed), inplace=True))
+        out: Tensor = self.out(self.wide.rectified(mixed))
         return out
 
     def forward(self, tokens: Tensor, asked: Asked, past: Tensor) -> Tensor:
