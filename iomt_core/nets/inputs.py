@@ -89,12 +89,12 @@ def each(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(0, 1)
 
 
-def beside(x: Tensor) -> Tensor:
-    """Every network its other tasks': (U, N, J, c) -> (U·J, N, (J - 1)·c); of an only task a zero."""
+def beside(x: Tensor, which: slice = slice(None)) -> Tensor:
+    """Every network of `which` tasks its other tasks': (U, N, J, c) -> (U·J, N, (J - 1)·c); of an only task a zero."""
     u, n, j, _ = x.shape
     if j == 1:
         return x.new_zeros(u, n, 1)
-    turned = x[:, :, in_turn(j, x.device)[:, 1:]]  # (U, N, J, J - 1, c)
+    turned = x[:, :, in_turn(j, x.device)[which, 1:]]  # (U, N, J, J - 1, c)
     return turned.flatten(3).transpose(1, 2).flatten(0, 1)
 
 

@@ -119,18 +119,22 @@ class SharedTaskQ(TaskQ):
     def read(self, shares: Tensor, choice: Tensor, inputs: Inputs | None = None) -> SharedAsked:
         """Requests (U, N, J, 2), the strategies that go with them, and what the `inputs` say of devices."""
         assert inputs is not None
-        assert inputs.servers is not None
-        servers = inputs.servers
-        asked = share_features(shares)
-        taken = functional.one_hot(choice, self.slots).to(shares.dtype)  # (U, N, J, K + 1)
-        loads = taken[..., None] * shares[..., None, :]  # what each task puts on each device
-        of_others = loads.sum(2, keepdim=True) - loads  # (U, N, J, K + 1, 2)
-        devices = torch.cat([servers, of_others], -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
-        own, others = self._worth(shares[..., 0], taken, inputs)
-        return SharedAsked(each(asked), beside(torch.cat([asked, taken[..., :1]], -1)), devices, own, others)
+        return self._read(shares, functional.one_hot(choice, self.slots).to(shares.dtype), inputs, slice(None))
 
-    def _worth(self, x: Tensor, taken: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Of each task on each device, (G, K + 1, N), and of the agent's others meanwhile, (G, K + 1, N, J - 1).
+    def _read(self, shares: Tensor, taken: Tensor, inputs: Inputs, which: slice) -> SharedAsked:
+        """The same as the networks of some tasks have it; strategies `taken` (U, N, J, K + 1) of 0 and 1."""
+        assert inputs.servers is not None
+        asked = share_features(shares)
+        loads = taken[..., None] * shares[..., None, :]  # what each task puts on each device
+        of_others = loads.sum(2, keepdim=True) - loads[:, :, which]  # (U, N, tasks, K + 1, 2)
+        devices = torch.cat([inputs.servers[:, :, which], of_others], -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
+        own, others = self._worth(shares[..., 0], taken, inputs, which)
+        return SharedAsked(
+            each(asked[:, :, which]), beside(torch.cat([asked, taken[..., :1]], -1), which), devices, own, others
+        )
+
+    def _worth(self, x: Tensor, taken: Tensor, inputs: Inputs, which: slice) -> tuple[Tensor, Tensor]:
+        """Of some tasks on each device, (G, K + 1, N), and of the agent's others meanwhile, (G, K + 1, N, J - 1).
 
         `x` (U, N, J) are the shares of CPU asked for, `taken` (U, N, J, K + 1) the strategies.
         """
@@ -139,17 +143,20 @@ class SharedTaskQ(TaskQ):
         j, k, at_prices = self.sizes.tasks, self.sizes.servers, inputs.servers[..., -1]
         given = x.detach()  # to network j the others' requests are observation, x_-j
         here = taken[..., 0] * given
-        without = here.sum(-1, keepdim=True) - here  # (U, N, J): asked of the own device by all but task j
-        asked = torch.stack([without + x, without], -1).clamp_min(1.0)  # with task j, and where it is sent away
-        granted = given[:, :, None, None] / asked[..., None]  # (U, N, J, 2, J') of task j'
+        without = (
+            here.sum(-1, keepdim=True) - here[..., which]
+        )  # (U, N, tasks): asked of the own device by all but task j
+        with_it = (without + x[..., which]).clamp_min(1.0)
+        asked = torch.stack([with_it, without.clamp_min(1.0)], -1)  # with task j, and where it is sent away
+        granted = given[:, :, None, None] / asked[..., None]  # (U, N, tasks, 2, J') of task j'
         time, energy = inputs.at_home.unbind(-1)
         at_home = _kept(time[:, :, None, None], energy[:, :, None, None], granted)
-        own_home = _kept(time, energy, x / asked[..., 0])
+        own_home = _kept(time[..., which], energy[..., which], x[..., which] / with_it)
         stays = taken[..., 0][:, :, None, None]
         elsewhere = (at_prices[..., 1:] * taken[..., 1:]).sum(-1)[:, :, None, None]
-        all_tasks = torch.where(stays > 0, at_home, elsewhere)  # (U, N, J, 2, J')
-        own = torch.cat([own_home[..., None], at_prices[..., 1:]], -1)
-        order = in_turn(j, x.device)[:, None, 1:].expand(*all_tasks.shape[:2], j, 2, j - 1)
+        all_tasks = torch.where(stays > 0, at_home, elsewhere)  # (U, N, tasks, 2, J')
+        own = torch.cat([own_home[..., None], at_prices[:, :, which, 1:]], -1)
+        order = in_turn(j, x.device)[which, None, 1:].expand(*all_tasks.shape[:4], j - 1)
         others = all_tasks.gather(4, order).permute(0, 2, 3, 1, 4).flatten(0, 1)  # (G, 2, N, J - 1)
         others = torch.cat([others[:, :1], others[:, 1:].expand(-1, k, -1, -1)], dim=1)
         return own.permute(0, 2, 3, 1).flatten(0, 1), others
@@ -178,19 +185,15 @@ class SharedTaskQ(TaskQ):
         self, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs | None = None
     ) -> Callable[[int, Tensor], Tensor]:
         """As `TaskQ` has it."""
-        return lambda j, taken: self._of_task(j, tokens, self.read(shares, taken.argmax(-1), inputs), past)
-
-    def _of_task(self, j: int, tokens: Tensor, asked: SharedAsked, past: Tensor) -> Tensor:
+        assert inputs is not None
         u, count = self.sizes.users, self.sizes.tasks
 
-        def its(x: Tensor) -> Tensor:
-            return x.view(u, count, *x.shape[1:])[:, j]
+        def values(j: int, taken: Tensor) -> Tensor:
+            asked = self._read(shares, taken, inputs, slice(j, j + 1))
+            result: Tensor = self(tokens.view(u, count, *tokens.shape[1:])[:, j], asked, past)
+            return result
 
-        own = SharedAsked(
-            its(asked.own), its(asked.others), its(asked.devices), its(asked.worth), its(asked.others_worth)
-        )
-        result: Tensor = self(its(tokens), own, past)
-        return result
+        return values
 
 
 def _kept(time: Tensor, energy: Tensor, granted: Tensor) -> Tensor:

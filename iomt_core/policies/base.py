@@ -15,6 +15,7 @@ Shares = Literal["own", "equal", "optimal"]
 SHARES: tuple[Shares, ...] = ("own", "equal", "optimal")
 Memory = tuple[Tensor, ...]  # along the second axis of each, worlds
 Sharing = Literal["requests", "equal", "optimal"]
+Past = Literal["nothing", "batteries", "remembered"]
 
 
 class Policy(ABC):
@@ -22,15 +23,15 @@ class Policy(ABC):
 
     A policy is made for one scenario and decides world by world: its decision for a world never depends on the
     others of the batch. `decentralised` says whether a user's decision uses its own observation and broadcasts only;
-    `memoryless` whether a step's decision depends on that step's tasks and servers alone, so that an episode's steps can
-    be decided in one batch; `sharing` by which rule its shares come about.
+    `past` what of earlier steps a decision depends on: nothing, so that an episode's steps can be decided in one batch, the
+    batteries that they left, or more, which the policy remembers; `sharing` by which rule its shares come about.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     summary: ClassVar[str]
     decentralised: ClassVar[bool] = True
-    memoryless: ClassVar[bool] = True
+    past: ClassVar[Past] = "nothing"
     sharing: ClassVar[Sharing] = "equal"
 
     def __init__(self, s: Scenario) -> None:

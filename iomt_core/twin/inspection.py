@@ -71,6 +71,8 @@ def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
     """What the agents remember before each step of one episode, given what was done in it."""
     agents = policy.agents
     memory, found = agents.start(1), list[Memory]()
+    if policy.past != "remembered":
+        return [memory] * len(record)
     for row in range(len(record)):
         found.append(memory)
         inputs = policy.reading.inputs(record.snapshot.worlds(slice(row, row + 1)))

@@ -47,6 +47,8 @@ COLUMNS = {
     "kind": "task kind",
 }
 
+SETTLED = 1e-6  # of a battery's capacity: networks read it in single precision
+
 
 @dataclass(frozen=True)
 class Record(Batch):
@@ -140,20 +142,28 @@ def draw(s: Scenario, seed: int, first: int = 0, episodes: int = 1, certify: boo
 
 def run(policy: Policy, drawn: Draw, shares: Shares = "own") -> Record:
     """What the policy makes of these episodes, each up to its end."""
-    return _run_at_once(policy, drawn, shares) if policy.memoryless else _run_stepwise(policy, drawn, shares)
+    return _run_stepwise(policy, drawn, shares) if policy.past == "remembered" else _run_at_once(policy, drawn, shares)
 
 
 def _run_at_once(policy: Policy, drawn: Draw, shares: Shares) -> Record:
+    """All steps in one batch; of a policy that sees batteries again, with those that the time before would have left.
+
+    Each time one more step is certainly as it would be one by one, so that it ends; as a battery tells a policy little, it
+    ends after a few.
+    """
     s, snapshot = drawn.scenario, drawn.snapshot
-    action = policy.decide(snapshot, drawn.dual) if isinstance(policy, Optimum) else policy.decide(snapshot)
-    action = with_shares(action, snapshot, s, shares)
-    result = outcome(snapshot, action, s)
-    spent = result.energy.sum(-1).view(s.T, drawn.episodes, s.users)
-    total = spent.cumsum(0)
+    for _ in range(s.T + 1):
+        action = policy.decide(snapshot, drawn.dual) if isinstance(policy, Optimum) else policy.decide(snapshot)
+        action = with_shares(action, snapshot, s, shares)
+        result = outcome(snapshot, action, s)
+        spent = result.energy.sum(-1).view(s.T, drawn.episodes, s.users)
+        total = spent.cumsum(0)
+        seen, battery = snapshot.battery, (s.Cap - (total - spent)).clamp_min(0.0).flatten(0, 1)
+        snapshot = replace(snapshot, battery=battery)
+        if policy.past == "nothing" or float((seen - battery).abs().max()) <= SETTLED * s.Cap:
+            break
     empty = (total > s.Cap).any(-1)
     alive = (empty.cumsum(0) - empty.to(torch.int64)) == 0
-    battery = (s.Cap - (total - spent)).clamp_min(0.0).flatten(0, 1)
-    snapshot = replace(snapshot, battery=battery)
     step = torch.arange(1, s.T + 1)[:, None].expand(s.T, drawn.episodes)
     episode = torch.arange(drawn.first + 1, drawn.first + drawn.episodes + 1).expand(s.T, drawn.episodes)
     # Rows come out episode by episode, steps in order, as a person reads them.

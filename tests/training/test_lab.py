@@ -18,6 +18,7 @@ from iomt_core.training.reading import LabReading
 from iomt_core.training.runs import Run, RunSpec, last_checkpoint
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
+from iomt_core.twin.record import draw, run
 
 SHORT = Settings(
     wards="lab", recurrent=False, episodes=48, worlds=8, updates=2, batch=2, replay=24, warm_up=8, checkpoint_every=16
@@ -55,6 +56,21 @@ def test_outside_its_range_it_says_so(place: Path, change: dict[str, object]) ->
     name = next(iter(change))
     with pytest.raises(ScenarioError, match=rf"{name} = .* outside the trained range .* to "):
         TrainedPolicy.load(place, PAPER.changed(**change))
+
+
+def test_an_episode_decided_in_one_batch_is_the_one_decided_step_by_step(place: Path) -> None:
+    """What the batteries have left is part of what an agent sees, so that each step waits for the one before."""
+    for s in (PAPER.changed(Cap=2e-3), PRESETS["drained"].changed(users=3)):
+        trained, drawn = TrainedPolicy.load(place, s), draw(s, 3, 0, 2)
+        assert trained.past == "batteries"
+        at_once = run(trained, drawn)
+        trained.past = "remembered"  # type: ignore[misc]
+        stepwise = run(trained, drawn)
+        assert len(at_once) == len(stepwise)
+        assert torch.equal(at_once.ended, stepwise.ended)
+        assert torch.equal(at_once.action.choice, stepwise.action.choice)
+        torch.testing.assert_close(at_once.totals, stepwise.totals, rtol=1e-6, atol=0)
+        torch.testing.assert_close(at_once.snapshot.battery, stepwise.snapshot.battery, rtol=0, atol=1e-6 * s.Cap)
 
 
 def test_an_agent_of_a_shared_network_decides_from_its_own_observation(place: Path) -> None:
