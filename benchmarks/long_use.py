@@ -114,7 +114,7 @@ def name_of(control: Locator) -> str:
     return " ".join(str(text).split())[:40]
 
 
-def a_round(page: Page, address: str, where: str, turn: int) -> list[tuple[str, float | None]]:
+def a_round(page: Page, address: str, where: str, turn: int, pause: float) -> list[tuple[str, float | None]]:
     """Each control of a page once; its name and milliseconds, `None` where the browser answered alone."""
     page.goto(address + LINKS[where])
     settle(page)
@@ -130,6 +130,7 @@ def a_round(page: Page, address: str, where: str, turn: int) -> list[tuple[str, 
             use(page, kind, control, turn)
             found.append((f"{kind} {name}", page.evaluate("window.answer")))
         page.keyboard.press("Escape")
+        page.wait_for_timeout(pause * 1000)
     return found
 
 
@@ -144,12 +145,13 @@ def memory(session: CDPSession) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between two uses")
     parser.add_argument("--alone", action="store_true", help="without the training job")
     told = parser.parse_args()
     times: dict[str, list[float]] = defaultdict(list)
     kept: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as place:
-        os.environ["IOMT_RUNS"] = place
+        os.environ |= {"IOMT_RUNS": f"{place}/runs", "IOMT_SWEEPS": f"{place}/sweeps"}  # not a person's own
         with server() as address, browser() as chromium:
             if not told.alone:
                 spec = RunSpec("sae-mt-qmix", PRESETS["paper"], default_settings("sae-mt-qmix", episodes=1_000_000), 0)
@@ -161,7 +163,7 @@ def main() -> None:
             end, turn = time.monotonic() + told.minutes * 60, 0
             while time.monotonic() < end:
                 for where in LINKS:
-                    for name, milliseconds in a_round(page, address, where, turn):
+                    for name, milliseconds in a_round(page, address, where, turn, told.pause):
                         if milliseconds is not None:
                             times[f"{where}: {name}"].append(milliseconds)
                 turn += 1

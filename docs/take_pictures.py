@@ -117,8 +117,9 @@ def sweep(page: Page, address: str) -> None:
     """A sweep over the servers, finished."""
     go(page, address, "page=sweep&preset=lecture&v_over=servers%3D1:6:6&v_policies=optimum,price-response&v_episodes=3")
     page.get_by_role("button", name="Start", exact=True).click()
-    page.get_by_text("finished", exact=True).first.wait_for(timeout=SLOW)
+    page.locator("[data-testid=stMain]").get_by_text("finished").first.wait_for(timeout=SLOW)
     page.locator(".js-plotly-plot").first.wait_for()
+    page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
 
 
 TAKE: Mapping[str, Callable[[Page, str], None]] = MappingProxyType(

@@ -17,6 +17,7 @@ from iomt_core.experiments.sweep_points import FIGURES
 MOST_NUMBERS = 120  # cells of a heat map that still hold their number
 MOST_TICKS = 12
 HEIGHT = 380
+BOUND = "certified lower bound"
 
 
 def look(number: int) -> tuple[str, str, str]:
@@ -121,6 +122,14 @@ def bound_line(table: pd.DataFrame, axis: Axis) -> tuple[list[float], list[float
     return [axis.shown(float(v)) for v in rows.index], [float(v) for v in rows["lower_bound"]]
 
 
+def bound_of(table: pd.DataFrame, axis: Axis, name: str) -> tuple[list[float], list[float]]:
+    """The bound in the figure `name`: of the cost its line, of the gap zero, of any other figure nothing."""
+    if name not in ("cost", "gap"):
+        return [], []
+    x, y = bound_line(table, axis)
+    return x, y if name == "cost" else [0.0] * len(x)
+
+
 def _reach(axis: Axis) -> dict[str, Any]:
     """All of the axis's values from the beginning, also while only some are known."""
     ends = [axis.shown(axis.values[0]), axis.shown(axis.values[-1])]
@@ -137,14 +146,12 @@ def _reach(axis: Axis) -> dict[str, Any]:
 def _bound(table: pd.DataFrame, axis: Axis, name: str) -> list[dict[str, Any]]:
     if name not in ("cost", "gap"):
         return []
-    x, y = bound_line(table, axis)
-    if name == "gap":
-        y = [0.0] * len(x)
+    x, y = bound_of(table, axis, name)
     return [
         {
-            "type": "scatter", "x": x, "y": y, "mode": "lines", "name": "certified lower bound",
+            "type": "scatter", "x": x, "y": y, "mode": "lines", "name": BOUND,
             "line": {"color": BOUND_COLOUR, "dash": "longdash", "width": 1.5},
-            "hovertemplate": "certified lower bound: %{y:.4g}<extra></extra>",
+            "hovertemplate": f"{BOUND}: %{{y:.4g}}<extra></extra>",
         }
     ]  # fmt: skip
 

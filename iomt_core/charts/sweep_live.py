@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from iomt_core.charts.sweep import colour_span, look
-from iomt_core.experiments.sweep import Axis
+from iomt_core.charts.style import BOUND_COLOUR
+from iomt_core.charts.sweep import BOUND, MOST_TICKS, bound_of, colour_span, look
+from iomt_core.experiments.sweep import Axis, is_whole
 from iomt_core.experiments.sweep_points import FIGURES
 
 DASHES = {"solid": [1, 0], "dash": [7, 4], "dot": [2, 3], "dashdot": [7, 3, 2, 3]}
@@ -31,13 +32,20 @@ def live_curves(
             "high": table[f"{name}_high"] * shown.factor,
         }
     ).dropna(subset=["y"])
+    names, looks = list(labels.values()), [look(n) for n in range(len(labels))]
+    at, least = bound_of(table, axis, name)
+    if at and not (log_y and name == "gap"):  # zero has no logarithm
+        names, looks = [*names, BOUND], [*looks, (BOUND_COLOUR, "dash", "stroke")]
+        bound = pd.DataFrame({"x": at, "policy": BOUND, "y": least, "low": least, "high": least})
+        rows = pd.concat([rows, bound], ignore_index=True)
     ends = [axis.shown(v) for v in (axis.values[0], axis.values[-1])]
     kind = "log" if axis.spacing == "logarithmic" else "linear"
-    names, looks = list(labels.values()), [look(n) for n in range(len(labels))]
     x = {
         "field": "x", "type": "quantitative", "title": axis.title,
         "scale": {"type": kind, "domain": ends, "nice": False, "padding": 12},
     }  # fmt: skip
+    if is_whole(axis.parameter) and len(axis.values) <= MOST_TICKS:  # no half servers
+        x["axis"] = {"values": [axis.shown(value) for value in axis.values], "format": "d"}
     colour, dash, shape = (
         {"field": "policy", "type": "nominal", "title": None, "scale": {"domain": names, "range": values}}
         for values in (
@@ -52,7 +60,7 @@ def live_curves(
     }
     spec = {
         "height": HEIGHT,
-        "encoding": {"x": x, "color": {**colour, "legend": {"orient": "top"}}},
+        "encoding": {"x": x, "color": {**colour, "legend": {"orient": "top", "symbolOpacity": 1}}},
         "layer": [
             {"mark": {"type": "area", "opacity": 0.18}, "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}}},
             {"mark": {"type": "line"}, "encoding": {"y": y, "strokeDash": dash}},

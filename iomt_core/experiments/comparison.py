@@ -20,6 +20,7 @@ from iomt_core.experiments.evaluation import Summary
 from iomt_core.paired import Figure, Paired
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.catalogue import checkpoint_of
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
 from iomt_core.twin.record import Draw, Record, draw, run
@@ -39,9 +40,9 @@ class Side:
     shares: Shares = "own"
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[object, ...]:
         """What decides the results: two sides of the same key play the same."""
-        return self.scenario.digest, self.policy, self.shares
+        return self.scenario.digest, self.policy, self.shares, checkpoint_of(self.policy)
 
 
 FIGURES = (
@@ -190,9 +191,13 @@ def _drawn(s: Scenario, seed: int, chunk: int) -> Draw:
     return draw(s, seed, chunk * size, size)
 
 
-@lru_cache(maxsize=6)
 def _play(side: Side, seed: int, chunk: int) -> Record:
     """A chunk of one side's episodes, whole; its figures and choices are kept beyond it."""
+    return _played(side.key, side, seed, chunk)
+
+
+@lru_cache(maxsize=6)
+def _played(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> Record:
     s = side.scenario
     record = run(make_policy(side.policy, s), _drawn(s, seed, chunk), side.shares)
     summary = Summary(s, side.policy, side.shares, seed)
@@ -200,14 +205,14 @@ def _play(side: Side, seed: int, chunk: int) -> Record:
     choice = torch.full((chunk_size(s), s.T, s.users, s.tasks), -1, dtype=torch.int8)
     place = record.episode - 1 - chunk * chunk_size(s), record.step - 1
     choice[place] = torch.where(record.snapshot.active, record.action.choice, -1).to(torch.int8)
-    _KEPT.put((*side.key, seed, chunk), _Chunk(summary.sums, choice))
+    _KEPT.put((*key, seed, chunk), _Chunk(summary.sums, choice))
     return record
 
 
 def _chunk(side: Side, seed: int, number: int) -> _Chunk:
     found = _KEPT.get((*side.key, seed, number))
     if found is None:  # dropped in between: many sessions, or a very long comparison
-        _play.cache_clear()
+        _played.cache_clear()
         _play(side, seed, number)
         found = _KEPT.get((*side.key, seed, number))
         assert found is not None

@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.policies.base import Policy, Sharing
@@ -25,6 +25,8 @@ from iomt_core.training.checkpoints import MARK, POLICY, read_facts
 from iomt_core.training.runs import last_checkpoint
 from iomt_core.training.trained_policy import TrainedPolicy
 
+P = ParamSpec("P")
+T = TypeVar("T")
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 RUN = "run:"
 LONGEST_SHOWN = 100  # characters of a directory's name
@@ -121,6 +123,34 @@ def fingerprint(name: str, place: Path = PRETRAINED) -> str:
         kinds = [kind] if kind else _kinds(algorithm, _shipped(place))
         places = [place / f"{each}-{algorithm}" for each in kinds]
     return "+".join(str(read_facts(each)["sha256"].get(POLICY)) for each in places)
+
+
+def checkpoint_of(name: str) -> tuple[str, int]:
+    """Which checkpoint decides under this name now, and since when: a name may be given to another run. Cheap, no reading."""
+    if name in POLICIES:
+        return "", 0
+    place = last_checkpoint(runs_place() / name.removeprefix(RUN)) if name.startswith(RUN) else PRETRAINED
+    try:
+        return (str(place), place.stat().st_mtime_ns) if place else ("", 0)
+    except OSError:
+        return "", 0
+
+
+def kept_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """`lru_cache` for functions of a scenario, a policy's name and more; what an earlier run of that name did is forgotten."""
+
+    def decorate(compute: Callable[P, T]) -> Callable[P, T]:
+        @lru_cache(maxsize)
+        def kept(checkpoint: tuple[str, int], *args: P.args, **kwargs: P.kwargs) -> T:
+            return compute(*args, **kwargs)
+
+        @wraps(compute)
+        def ask(*args: P.args, **kwargs: P.kwargs) -> T:
+            return kept(checkpoint_of(str(args[1])), *args, **kwargs)  # type: ignore[arg-type]
+
+        return ask
+
+    return decorate
 
 
 def _for_ward(trained: TrainedPolicy, s: Scenario, exact: bool) -> TrainedPolicy:

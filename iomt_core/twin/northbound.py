@@ -21,7 +21,7 @@ from iomt_core.policies.dual import Prices, solve_dual
 from iomt_core.policies.price_response import PriceResponse, mean_prices, price_sample
 from iomt_core.policies.shares import equal_shares, optimal_shares
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import entry
+from iomt_core.training.catalogue import entry, kept_by_checkpoint
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.record import Draw, Record, draw, run
 
@@ -215,7 +215,7 @@ def _episode(s: Scenario, seed: int) -> tuple[Draw, Prices]:
     return replace(drawn, dual=dual.worlds(slice(0, steps))), mean_prices(dual.prices.worlds(slice(steps, None)))
 
 
-@lru_cache(maxsize=40)
+@kept_by_checkpoint(maxsize=40)
 def play(s: Scenario, policy: str, seed: int, shares: Shares = "own") -> Record:
     """One whole episode under a policy: what a page shows; kept for the next who asks. Raises `ScenarioError`."""
     if shares not in SHARES:

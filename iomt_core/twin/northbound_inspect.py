@@ -6,15 +6,13 @@ not. Everything is of the episode that `northbound.play` gives, and is kept for 
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import pandas as pd
 from torch import Tensor
 
 from iomt_core.policies.base import Memory, Shares
 from iomt_core.policies.optimum import Optimum
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import entry
+from iomt_core.training.catalogue import entry, kept_by_checkpoint
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin import inspection, regret
@@ -45,14 +43,14 @@ def _row_of(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> i
     return step - 1
 
 
-@lru_cache(maxsize=8)
+@kept_by_checkpoint(maxsize=8)
 def _memories(s: Scenario, policy: str, seed: int, shares: Shares) -> tuple[TrainedPolicy, list[Memory]]:
     trained = make_policy(policy, s)
     assert isinstance(trained, TrainedPolicy)
     return trained, inspection.memories(trained, play(s, policy, seed, shares))
 
 
-@lru_cache(maxsize=64)
+@kept_by_checkpoint(maxsize=64)
 def inside(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> Inside | None:
     """What a trained policy's networks made of a step; None for a policy without networks. Raises `ScenarioError`."""
     row = _row_of(s, policy, seed, shares, step)
@@ -62,7 +60,7 @@ def inside(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> In
     return inspection.inside(trained, play(s, policy, seed, shares), row, memories[row])
 
 
-@lru_cache(maxsize=16)
+@kept_by_checkpoint(maxsize=16)
 def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tensor:
     """The optimum's devices for the steps that this policy played, (R, U, J)."""
     record = play(s, policy, seed, shares)
@@ -71,7 +69,7 @@ def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tens
     return Optimum(s).decide(record.snapshot, record.dual).choice
 
 
-@lru_cache(maxsize=512)
+@kept_by_checkpoint(maxsize=512)
 def regrets(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> pd.DataFrame:
     """See `regret.regrets`; not to be changed by who gets it. Raises `ScenarioError`."""
     row = _row_of(s, policy, seed, shares, step)
@@ -79,7 +77,7 @@ def regrets(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> p
     return regret.regrets(play(s, policy, seed, shares), row, share_rule(policy, shares), chosen)
 
 
-@lru_cache(maxsize=64)
+@kept_by_checkpoint(maxsize=64)
 def alternatives(s: Scenario, policy: str, seed: int, shares: Shares, step: int, user: int, task: int) -> Tensor:
     """See `regret.alternatives`. Raises `ScenarioError`."""
     row = _row_of(s, policy, seed, shares, step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from iomt_core.charts import formulas
 from iomt_core.charts.formulas import Formula
+from iomt_core.experiments.comparison import Side, advance, episode
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action
 from iomt_core.nets.mixers import QMIX, SAEQMIX, VDN, Mixer
@@ -115,6 +117,26 @@ def test_an_agent_that_remembers_nothing_still_sees_its_battery() -> None:
     np.testing.assert_allclose(
         stepped.select_dtypes("number").to_numpy(float), played.select_dtypes("number").to_numpy(float), rtol=1e-6
     )
+
+
+def test_a_name_that_another_run_took_over_plays_that_run(runs: Path) -> None:
+    """Runs are deleted and their names used again while the server keeps episodes that it played."""
+    side = Side(WARD, "run:again")
+
+    def seen() -> tuple[torch.Tensor, torch.Tensor, float]:
+        inside = north.inside(WARD, "run:again", 0, "own", 1)
+        assert inside is not None
+        list(advance(side, side, 0, 1))
+        return play(WARD, "run:again", 0).action.cpu, inside.asked, float(episode(side, 0, 1).totals.sum())
+
+    Run.create(runs / "again", RunSpec("mt-pdqn", WARD, SHORT, seed=1)).go()
+    before = seen()
+    shutil.rmtree(runs / "again")
+    Run.create(runs / "again", RunSpec("mt-pdqn", WARD, SHORT, seed=2)).go()
+    after = seen()
+    assert not torch.equal(before[0], after[0])
+    assert not torch.equal(before[1], after[1])
+    assert before[2] != after[2]
 
 
 def test_heuristics_have_nothing_inside() -> None:
