@@ -1,0 +1,59 @@
+"""Several people at once: each has a ward of their own, and all have the same runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from iomt_core.scenario import PRESETS, Scenario
+from iomt_core.training.runs import Run, RunSpec, default_settings
+from iomt_core.twin.northbound import play
+from tests.browser.lab_server import open_page, settle
+
+pytestmark = pytest.mark.browser
+
+SEATS = (("paper", "optimum", "1.2.3"), ("lecture", "greedy", "2.1.1"), ("hospital", "price-response", "3.4.5"))
+
+
+def cost(s: Scenario, policy: str) -> float:
+    record = play(s, policy, 0)
+    return float(record.totals.sum() / record.snapshot.weight.sum())
+
+
+def shown_cost(page: Page) -> float:
+    box = page.locator("[data-testid=stMetric]", has_text="Cost").locator("[data-testid=stMetricValue]")
+    return float(box.inner_text())
+
+
+def fewer_servers(page: Page) -> None:
+    handle = page.locator("[data-testid=stSidebar] input[type=range][aria-label^='Edge servers']").first
+    handle.wait_for(state="attached")
+    handle.press("ArrowLeft")
+
+
+def test_three_at_once_see_their_own_ward_and_the_same_runs(chromium: Browser, lab: str) -> None:
+    spec = RunSpec("mt-pdqn", PRESETS["lecture"], default_settings("mt-pdqn", episodes=4, worlds=4, warm_up=8), 0)
+    Run.create(Path(os.environ["IOMT_RUNS"]) / "shared-by-all", spec).go()
+    contexts = [chromium.new_context(viewport={"width": 1500, "height": 1200}) for _ in SEATS]
+    pages = [context.new_page() for context in contexts]
+    for page, (preset, policy, task) in zip(pages, SEATS, strict=True):
+        open_page(
+            page, f"{lab}/?page=explore&preset={preset}&policy={policy}&episode_seed=0&step={task[0]}&task={task}"
+        )
+    for page in pages:  # all before anybody has an answer
+        fewer_servers(page)
+    for page, (preset, policy, task) in zip(pages, SEATS, strict=True):
+        ward = PRESETS[preset].changed(servers=PRESETS[preset].servers - 1)
+        expect(page.locator("[data-testid=stHeading]").first).to_contain_text(f"{ward.servers} server")
+        settle(page)
+        assert shown_cost(page) == pytest.approx(cost(ward, policy), rel=1e-3)
+        _, user, number = task.split(".")
+        expect(page.get_by_text(f"Why is task {number} of user {user} on")).to_be_visible()
+    for page in pages:
+        page.get_by_role("link", name="Train").click()
+        expect(page.locator("tr[data-run='shared-by-all'] .state")).to_have_text("finished", timeout=60_000)
+    for context in contexts:
+        context.close()
