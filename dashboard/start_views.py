@@ -96,7 +96,7 @@ def tour(lab: Lab) -> None:
     st.header("Five questions to begin with", anchor=False)
     with st.container(horizontal=True, gap="small"):
         for n, question in enumerate(QUESTIONS):
-            with st.container(border=True, width=CARD):
+            with st.container(border=True, width=CARD, height="stretch"):
                 st.button(
                     question.title, key=f"ask_{question.key}", on_click=begin, args=(lab, n), width="stretch",
                     type="primary" if n == 0 else "secondary",
@@ -118,7 +118,7 @@ def cards() -> None:
     with st.container(horizontal=True, gap="small"):
         for name, text in ABOUT.items():
             if name in known:
-                with st.container(border=True, width=CARD):
+                with st.container(border=True, width=CARD, height="stretch"):
                     st.page_link(known[name], icon=TITLES[name][1])
                     st.caption(text)
 
