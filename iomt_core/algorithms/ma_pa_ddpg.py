@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import ClassVar
 
 from torch import Tensor
@@ -36,6 +37,10 @@ class MAPADDPG(PADDPG):
     label = "MA-PA-DDPG"
     summary = "PA-DDPG actors trained by one critic that sees what all users see and do, on the team's reward."
     level: ClassVar[Level] = "system"
+    # The best of `python -m benchmarks.tuning ma-pa-ddpg --trials 9 --episodes 1216`.
+    tuned = MappingProxyType(
+        {"actor_learning_rate": 1e-3, "batch": 16, "tau": 0.02, "together": 0.4, "decay_from": 0.2}
+    )
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> CentralCritic:
         """Actors of their own, a critic in common."""
