@@ -11,7 +11,10 @@ st.set_page_config(
 )
 # White on the dark theme's light blue would be too faint to read.
 st.html(
-    "<style>[data-testid=stBaseButton-primary], [data-testid=stBaseButton-primary] p { color: light-dark(#fff, #10141a) }</style>"
+    "<style>"
+    "[data-testid=stBaseButton-primary], [data-testid=stBaseButton-primary] p,"
+    "[data-testid=stMultiSelect] [data-tag], [data-testid=stMultiSelect] [data-tag] :is(span, button)"
+    "{ color: light-dark(#fff, #10141a) }</style>"
 )
 page = navigate()
 tour_banner(current())
