@@ -9,10 +9,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connection-state=CONNECTED]"
@@ -70,6 +70,16 @@ def browser() -> Iterator[Browser]:
 def settle(page: Page, timeout: float = 30_000) -> None:
     """Waits until the script has run and the connection stands."""
     page.wait_for_selector(READY, timeout=timeout)
+
+
+def downloaded(page: Page, button: Locator) -> Path:
+    """The file that a click gives. A click on a page that still moves under it is made again, as a person would."""
+    for patience in (5_000, 10_000, 20_000):
+        with suppress(TimeoutError):
+            with page.expect_download(timeout=patience) as waiting:
+                button.click()
+            return Path(waiting.value.path())
+    raise AssertionError("three clicks, and no file")
 
 
 def open_page(page: Page, address: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -12,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from dashboard.navigation import ROOT, TITLES
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import play
-from tests.browser.lab_server import open_page, settle
+from tests.browser.lab_server import downloaded, open_page, settle
 
 pytestmark = pytest.mark.browser
 
@@ -93,9 +91,7 @@ def test_every_chart_has_a_table_twin_and_text(page: Page, lab: str) -> None:
         settle(page)
         chart = panel.locator(".drawing svg[aria-label], [data-testid=stPlotlyChart]").first
         assert chart.get_attribute("aria-label") or chart.locator("[aria-label]").count()
-        with page.expect_download() as download:
-            panel.get_by_role("button", name="Download (CSV)").click()
-        twin = pd.read_csv(Path(download.value.path()))
+        twin = pd.read_csv(downloaded(page, panel.get_by_role("button", name="Download (CSV)")))
         assert len(twin) >= PRESETS["paper"].servers
         if tab == "Where time goes":
             table = play(PRESETS["paper"], "optimum", 0).table()
