@@ -117,6 +117,7 @@ def test_two_tabs_watch_stop_resume_and_lose_a_run(page: Page, chromium: Browser
     # From here on it looks anew each second; on a busy machine the page may never be at rest.
     count = run_row(page, "long").locator(".bar + .about")
     expect(count).not_to_have_text("0 of 1,000,000 episodes", timeout=SLOW)
+    expect(chart(page, "return")).to_be_visible(timeout=SLOW)
     box = chart(page, "return").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
