@@ -130,6 +130,13 @@ def bound_of(table: pd.DataFrame, axis: Axis, name: str) -> tuple[list[float], l
     return x, y if name == "cost" else [0.0] * len(x)
 
 
+def whole_ticks(axis: Axis) -> list[float]:
+    """Where an axis of whole numbers has its ticks, so that there are no half servers; empty where it may have them anywhere."""
+    if not is_whole(axis.parameter) or len(axis.values) > MOST_TICKS:
+        return []
+    return [axis.shown(value) for value in axis.values]
+
+
 def _reach(axis: Axis) -> dict[str, Any]:
     """All of the axis's values from the beginning, also while only some are known."""
     ends = [axis.shown(axis.values[0]), axis.shown(axis.values[-1])]
@@ -138,8 +145,8 @@ def _reach(axis: Axis) -> dict[str, Any]:
         ends = [math.log10(end) for end in ends]
     room = 0.04 * (ends[1] - ends[0]) or 0.5
     found: dict[str, Any] = {"type": "log" if log else "linear", "range": [ends[0] - room, ends[1] + room]}
-    if is_whole(axis.parameter) and len(axis.values) <= MOST_TICKS:  # no half servers
-        found["tickvals"] = [axis.shown(value) for value in axis.values]
+    if ticks := whole_ticks(axis):
+        found["tickvals"] = ticks
     return found
 
 

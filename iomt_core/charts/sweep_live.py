@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from iomt_core.charts.style import BOUND_COLOUR
-from iomt_core.charts.sweep import BOUND, MOST_TICKS, bound_of, colour_span, look
-from iomt_core.experiments.sweep import Axis, is_whole
+from iomt_core.charts.sweep import BOUND, bound_of, colour_span, look, whole_ticks
+from iomt_core.experiments.sweep import Axis
 from iomt_core.experiments.sweep_points import FIGURES
 
 DASHES = {"solid": [1, 0], "dash": [7, 4], "dot": [2, 3], "dashdot": [7, 3, 2, 3]}
@@ -44,8 +44,8 @@ def live_curves(
         "field": "x", "type": "quantitative", "title": axis.title,
         "scale": {"type": kind, "domain": ends, "nice": False, "padding": 12},
     }  # fmt: skip
-    if is_whole(axis.parameter) and len(axis.values) <= MOST_TICKS:  # no half servers
-        x["axis"] = {"values": [axis.shown(value) for value in axis.values], "format": "d"}
+    if ticks := whole_ticks(axis):
+        x["axis"] = {"values": ticks, "format": "d"}
     colour, dash, shape = (
         {"field": "policy", "type": "nominal", "title": None, "scale": {"domain": names, "range": values}}
         for values in (

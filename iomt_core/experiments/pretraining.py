@@ -196,10 +196,11 @@ def _publish_one(job: Job, runs: Path, place: Path, check: Check, known: Mapping
     of_seed: dict[str, dict[str, Any]] = {name: {} for name in PER_SEED}
     if all(known.get(name) == value for name, value in facts.items()):
         of_seed |= {name: dict(known.get(name, {})) for name in PER_SEED}
+    commit = _commit()
     for seed in now:
         found = check.of(TrainedPolicy.load(_last(job, runs, seed)))
         at = run_place(runs, job, seed)
-        values = ({figure: found[figure] for figure in FIGURES}, round(_seconds(at)), _curve(at), _commit())
+        values = ({figure: found[figure] for figure in FIGURES}, round(_seconds(at)), _curve(at), commit)
         for name, value in zip(PER_SEED, values, strict=True):
             of_seed[name][str(seed)] = value
     of_seed = {name: dict(sorted(values.items(), key=lambda one: int(one[0]))) for name, values in of_seed.items()}
@@ -223,7 +224,7 @@ def _publish_one(job: Job, runs: Path, place: Path, check: Check, known: Mapping
         **{name: of_seed[name] for name in PER_SEED if name != "seeds"},
         "bytes": (place / job.name / POLICY).stat().st_size,
         "sha256": read_facts(place / job.name)["sha256"][POLICY],
-        "commit": _commit(),
+        "commit": commit,
     }
 
 

@@ -162,14 +162,13 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     moving = torch.ones(b, dtype=torch.bool, device=theta.device)  # a settled world stays, whatever the others do
     for iteration in range(MOST_ITERATIONS):
         tau = temperature * scale
+        now, pi = smooth_bound(theta, tasks, tau)
         if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:
-            reached, _ = smooth_bound(theta, tasks, tau)
             held_up = (damping[:, 0] > 1) & (slope > STEEP * best_bound.abs())
-            moving = moving & ((reached - settled > ENOUGH * best_bound.abs()) | held_up)
+            moving = moving & ((now - settled > ENOUGH * best_bound.abs()) | held_up)
             if not bool(moving.any()):
                 break
-            settled = reached
-        now, pi = smooth_bound(theta, tasks, tau)
+            settled = now
         gradient, hessian = _ascent(problem, _split(theta, k), tasks, pi, tau)
         gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)

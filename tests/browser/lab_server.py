@@ -82,6 +82,20 @@ def downloaded(page: Page, button: Locator) -> Path:
     raise AssertionError("three clicks, and no file")
 
 
+def metric(page: Page, label: str) -> str:
+    """A headline figure, as it is shown."""
+    return page.locator("[data-testid=stMetric]", has_text=label).locator("[data-testid=stMetricValue]").inner_text()
+
+
+def slider(page: Page, label: str, group: str | None = None) -> Locator:
+    """A slider of the sidebar, in a group that is opened first where one is named."""
+    if group:
+        page.locator("[data-testid=stSidebar] summary", has_text=group).first.click()
+    handle = page.locator(f"[data-testid=stSidebar] input[type=range][aria-label^='{label}']").first
+    handle.wait_for(state="attached")
+    return handle
+
+
 def open_page(page: Page, address: str) -> None:
     """Opens the Explore page, or what a link says, and waits for the ward."""
     page.goto(address if "?" in address else f"{address}/?page=explore")

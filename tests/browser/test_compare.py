@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pandas as pd
@@ -13,8 +12,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from iomt_core.experiments.comparison import Side, compare, episode
 from iomt_core.experiments.decisions import changed_decisions
 from iomt_core.scenario import PRESETS
-from tests.browser.lab_server import settle
-from tests.browser.test_explore import choose, slider
+from tests.browser.lab_server import downloaded, settle, slider
+from tests.browser.test_explore import choose
 
 pytestmark = pytest.mark.browser
 
@@ -68,9 +67,7 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
         assert {task.get_attribute("data-task") for task in marked} == expected
     expect(page.locator(".ward .map:nth-child(1) rect.server")).to_have_count(4)
     expect(page.locator(".ward .map:nth-child(2) rect.server")).to_have_count(3)
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download these (CSV)").click()
-    rows = pd.read_csv(Path(download.value.path()))
+    rows = pd.read_csv(downloaded(page, page.get_by_role("button", name="Download these (CSV)")))
     keys = ["step", "user", "task", "choice_a", "choice_b"]
     assert rows[keys].to_numpy().tolist() == table[keys].to_numpy().tolist()
     page.get_by_role("button", name="Swap A and B").click()

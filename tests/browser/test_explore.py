@@ -12,21 +12,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from iomt_core.scenario import PRESETS, scenario
 from iomt_core.twin.northbound import play, why
-from tests.browser.lab_server import open_page, server, settle
+from tests.browser.lab_server import downloaded, metric, open_page, server, settle, slider
 
 pytestmark = pytest.mark.browser
-
-
-def metric(page: Page, label: str) -> str:
-    return page.locator("[data-testid=stMetric]", has_text=label).locator("[data-testid=stMetricValue]").inner_text()
-
-
-def slider(page: Page, label: str, group: str | None = None):  # type: ignore[no-untyped-def]
-    if group:
-        page.locator("[data-testid=stSidebar] summary", has_text=group).first.click()
-    handle = page.locator(f"[data-testid=stSidebar] input[type=range][aria-label^='{label}']").first
-    handle.wait_for(state="attached")
-    return handle
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -124,9 +112,7 @@ def test_every_tab_shows_something(page: Page, lab: str) -> None:
         expect(page.locator(".js-plotly-plot").first).to_be_visible()
         settle(page)
     page.get_by_role("tab", name="All tasks").click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download the whole episode").click()
-    lines = Path(download.value.path()).read_text().splitlines()
+    lines = downloaded(page, page.get_by_role("button", name="Download the whole episode")).read_text().splitlines()
     assert len(lines) == 1 + 8 * 8 * 20
 
 
@@ -211,9 +197,7 @@ def test_own_files_are_taken_and_bad_ones_named_by_line(page: Page, lab: str, tm
     expect(title(page)).to_contain_text("2 users × 1 task")
     settle(page)
     expect(page.locator(".ward .now")).to_have_text("step 1 of 2")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download scenario").click()
-    assert "workload:" in Path(download.value.path()).read_text()
+    assert "workload:" in downloaded(page, page.get_by_role("button", name="Download scenario")).read_text()
 
 
 def test_collapse_and_an_empty_battery_are_said(page: Page, lab: str) -> None:

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.runs import Run, RunSpec, default_settings
 from iomt_core.twin.northbound import play
-from tests.browser.lab_server import open_page, settle
+from tests.browser.lab_server import metric, open_page, settle, slider
 
 pytestmark = pytest.mark.browser
 
@@ -21,17 +21,6 @@ SEATS = (("paper", "optimum", "1.2.3"), ("lecture", "greedy", "2.1.1"), ("hospit
 def cost(s: Scenario, policy: str) -> float:
     record = play(s, policy, 0)
     return float(record.totals.sum() / record.snapshot.weight.sum())
-
-
-def shown_cost(page: Page) -> float:
-    box = page.locator("[data-testid=stMetric]", has_text="Cost").locator("[data-testid=stMetricValue]")
-    return float(box.inner_text())
-
-
-def fewer_servers(page: Page) -> None:
-    handle = page.locator("[data-testid=stSidebar] input[type=range][aria-label^='Edge servers']").first
-    handle.wait_for(state="attached")
-    handle.press("ArrowLeft")
 
 
 def test_three_at_once_see_their_own_ward_and_the_same_runs(chromium: Browser, lab: str) -> None:
@@ -44,12 +33,12 @@ def test_three_at_once_see_their_own_ward_and_the_same_runs(chromium: Browser, l
             page, f"{lab}/?page=explore&preset={preset}&policy={policy}&episode_seed=0&step={task[0]}&task={task}"
         )
     for page in pages:  # all before anybody has an answer
-        fewer_servers(page)
+        slider(page, "Edge servers").press("ArrowLeft")
     for page, (preset, policy, task) in zip(pages, SEATS, strict=True):
         ward = PRESETS[preset].changed(servers=PRESETS[preset].servers - 1)
         expect(page.locator("[data-testid=stHeading]").first).to_contain_text(f"{ward.servers} server")
         settle(page)
-        assert shown_cost(page) == pytest.approx(cost(ward, policy), rel=1e-3)
+        assert float(metric(page, "Cost")) == pytest.approx(cost(ward, policy), rel=1e-3)
         _, user, number = task.split(".")
         expect(page.get_by_text(f"Why is task {number} of user {user} on")).to_be_visible()
     for page in pages:
