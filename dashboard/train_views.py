@@ -106,13 +106,13 @@ def table(known: Sequence[Job], view: View) -> None:
             view.problems = error.problems
 
     colours = numbers(view)
-    if not known:
+    if known:
+        run_list([row(job, view.shown, view.focus, colours) for job in known], act)
+    else:
         st.info(
             "No runs yet. Start one above: it trains in a process of its own, also while this page is closed.",
             icon=":material/info:",
         )
-        return
-    run_list([row(job, view.shown, view.focus, colours) for job in known], act)
     for problem in view.problems:
         st.warning(plain(problem), icon=":material/warning:")
 
