@@ -146,6 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two uses")
+    parser.add_argument("--pages", nargs="+", choices=tuple(LINKS), default=tuple(LINKS), help="all, unless told")
     parser.add_argument("--alone", action="store_true", help="without the training job")
     told = parser.parse_args()
     times: dict[str, list[float]] = defaultdict(list)
@@ -162,7 +163,7 @@ def main() -> None:
             session = page.context.new_cdp_session(page)
             end, turn = time.monotonic() + told.minutes * 60, 0
             while time.monotonic() < end:
-                for where in LINKS:
+                for where in told.pages:
                     for name, milliseconds in a_round(page, address, where, turn, told.pause):
                         if milliseconds is not None:
                             times[f"{where}: {name}"].append(milliseconds)

@@ -5,6 +5,7 @@ All there is to know of a sweep stands in its directory, so that it outlives a c
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from iomt_core.experiments.sweep_points import Store
 from iomt_core.experiments.sweep_run import ENDS, SPEC, STATUS, Sweep, process
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario_files import write_text_atomically
+from iomt_core.training.process import give_way
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 ROOT = Path(__file__).parents[2]
@@ -171,6 +173,8 @@ def _spawn(name: str, place: Path, workers: int | None, cluster: str | None) -> 
             words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
+    with contextlib.suppress(psutil.Error):  # it may have ended already
+        give_way(psutil.Process(begun.pid))
     # Until the process speaks for itself this is what it is known by; it overwrites it only once it has begun.
     before = _status(place)
     kept: dict[str, Any] = {each: before[each] for each in ("done", "total", "cached") if each in before}

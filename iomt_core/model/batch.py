@@ -21,6 +21,10 @@ class Batch:
         """Some of the worlds: every tensor indexed along its first axis."""
         return type(self)(**{f.name: _pick(getattr(self, f.name), index) for f in fields(self)})  # type: ignore[arg-type]
 
+    def replaced(self, index: Tensor, worlds: Self) -> Self:
+        """A copy in which the worlds of these numbers are others."""
+        return type(self)(**{f.name: _put(getattr(self, f.name), index, getattr(worlds, f.name)) for f in fields(self)})  # type: ignore[arg-type]
+
 
 B = TypeVar("B", bound=Batch)
 P = ParamSpec("P")
@@ -74,6 +78,12 @@ def _pick(value: Any, index: Tensor | slice) -> Any:
     if isinstance(value, Tensor):
         return value[index]
     return value.worlds(index) if isinstance(value, Batch) else value
+
+
+def _put(value: Any, index: Tensor, other: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.index_copy(0, index, other)
+    return value.replaced(index, other) if isinstance(value, Batch) else value
 
 
 def _join(values: Sequence[Any]) -> Any:

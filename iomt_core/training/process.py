@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
+import psutil
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+NICE = 15
 
 
 def prepare(threads: int) -> None:
@@ -24,6 +28,15 @@ def prepare(threads: int) -> None:
             libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
         except (OSError, AttributeError):  # another libc has its own ways
             return
+
+
+def give_way(process: psutil.Process) -> None:
+    """Long work in a session of its own is to let the dashboard and the browser go first."""
+    with contextlib.suppress(psutil.Error):
+        process.nice(NICE)
+    # Linux weighs sessions against each other where it groups them, and then the nice of a process counts in its own only.
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(NICE), encoding="ascii")
 
 
 class StopSignal:

@@ -22,12 +22,12 @@ import psutil
 from filelock import FileLock, Timeout
 
 from iomt_core.scenario import ScenarioError
+from iomt_core.training.process import give_way
 
 SEAT, LOG, WORKER = "worker.lock", "worker.log", "worker.json"
 SAME_START = 5.0  # seconds by which two readings of one process's beginning may differ, where the clock was set between
 SEAT_WAIT = 20.0  # seconds that a worker waits for one that is just leaving
 LARGEST_PID = 2**31 - 1
-NICE = 5  # workers give way to the dashboard
 
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -108,8 +108,7 @@ def launch(place: Path) -> Worker:
         _children.append(child)
         process = psutil.Process(child.pid)
         worker = Worker(child.pid, process.create_time())
-        with contextlib.suppress(psutil.Error):
-            process.nice(NICE)
+        give_way(process)
     except (OSError, psutil.Error) as error:
         raise ScenarioError(f"run = {place.name!r} cannot be started: {error}.") from None
     return worker

@@ -18,6 +18,7 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Memory, Policy, Shares, with_shares
 from iomt_core.policies.dual import DualSolution, Prices, solve_dual
 from iomt_core.policies.optimum import Optimum
+from iomt_core.policies.price_response import PriceResponse
 from iomt_core.scenario import Scenario
 
 COLUMNS = {
@@ -47,7 +48,7 @@ COLUMNS = {
     "kind": "task kind",
 }
 
-SETTLED = 1e-6  # of a battery's capacity: networks read it in single precision
+SETTLED = 1e-5  # of a battery's capacity: what a policy asks for moves by less than single precision then
 
 
 @dataclass(frozen=True)
@@ -146,22 +147,25 @@ def run(policy: Policy, drawn: Draw, shares: Shares = "own") -> Record:
 
 
 def _run_at_once(policy: Policy, drawn: Draw, shares: Shares) -> Record:
-    """All steps in one batch; of a policy that sees batteries again, with those that the time before would have left.
+    """All steps in one batch; of a policy that sees batteries again, those steps whose batteries turn out other than thought.
 
     Each time one more step is certainly as it would be one by one, so that it ends; as a battery tells a policy little, it
     ends after a few.
     """
-    s, snapshot = drawn.scenario, drawn.snapshot
+    s, sees = drawn.scenario, policy.past == "batteries"
+    snapshot = _foreseen(drawn) if sees else drawn.snapshot
+    action = policy.decide(snapshot, drawn.dual) if isinstance(policy, Optimum) else policy.decide(snapshot)
+    seen = snapshot.battery
     for _ in range(s.T + 1):
-        action = policy.decide(snapshot, drawn.dual) if isinstance(policy, Optimum) else policy.decide(snapshot)
-        action = with_shares(action, snapshot, s, shares)
-        result = outcome(snapshot, action, s)
-        spent = result.energy.sum(-1).view(s.T, drawn.episodes, s.users)
-        total = spent.cumsum(0)
-        seen, battery = snapshot.battery, (s.Cap - (total - spent)).clamp_min(0.0).flatten(0, 1)
+        asked = with_shares(action, snapshot, s, shares)
+        result = outcome(snapshot, asked, s)
+        battery, total = _left(drawn, result)
         snapshot = replace(snapshot, battery=battery)
-        if policy.past == "nothing" or float((seen - battery).abs().max()) <= SETTLED * s.Cap:
+        rows = ((seen - battery).abs().amax(-1) > SETTLED * s.Cap).nonzero().flatten()
+        if not sees or not len(rows):
             break
+        seen = seen.index_copy(0, rows, battery[rows])
+        action = action.replaced(rows, policy.decide(snapshot.worlds(rows)))
     empty = (total > s.Cap).any(-1)
     alive = (empty.cumsum(0) - empty.to(torch.int64)) == 0
     step = torch.arange(1, s.T + 1)[:, None].expand(s.T, drawn.episodes)
@@ -169,8 +173,23 @@ def _run_at_once(policy: Policy, drawn: Draw, shares: Shares) -> Record:
     # Rows come out episode by episode, steps in order, as a person reads them.
     order = torch.arange(s.T * drawn.episodes).view(s.T, drawn.episodes).T.flatten()
     order = order[alive.T.flatten()]
-    record = Record(s, episode.flatten(), step.flatten(), snapshot, action, result, drawn.dual, empty.flatten())
+    record = Record(s, episode.flatten(), step.flatten(), snapshot, asked, result, drawn.dual, empty.flatten())
     return record.worlds(order)
+
+
+def _foreseen(drawn: Draw) -> Snapshot:
+    """The steps with about the batteries that they will find: those of users who answer to prices."""
+    s = drawn.scenario
+    likely = outcome(drawn.snapshot, PriceResponse(s).decide(drawn.snapshot), s)
+    return replace(drawn.snapshot, battery=_left(drawn, likely)[0])
+
+
+def _left(drawn: Draw, result: Outcome) -> tuple[Tensor, Tensor]:
+    """Energy left in the batteries before each step, J (R, U), and what was spent up to and with it, (T, episodes, U)."""
+    s = drawn.scenario
+    spent = result.energy.sum(-1).view(s.T, drawn.episodes, s.users)
+    total = spent.cumsum(0)
+    return (s.Cap - (total - spent)).clamp_min(0.0).flatten(0, 1), total
 
 
 def _run_stepwise(policy: Policy, drawn: Draw, shares: Shares) -> Record:
