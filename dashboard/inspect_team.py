@@ -63,10 +63,11 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
             st.info("No attention in this mixer.", icon=":material/info:")
         else:
             st.markdown("**Attention weights between agents, Â (22)**")
-            st.plotly_chart(
-                charts.attention(mixed), key="attention", config=PLOT, alt="Attention weights; every row adds up to 1."
+            st.html(charts.attention(mixed))
+            even = 1 / len(mixed.agent_values)
+            st.caption(
+                f"Row: who attends; column: to whom. Each row adds up to 1; even attention would be {even:.4f} everywhere."
             )
-            st.caption(f"Each row adds up to 1; even attention would be {1 / len(mixed.agent_values):.4f} everywhere.")
     with right:
         st.markdown("**How much each agent's value counts, ∂Q_tot/∂Q_i (25)**")
         st.plotly_chart(
@@ -125,12 +126,7 @@ def regret(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
     left, right = st.columns([3, 4])
     with left:
         st.markdown(f"**Step {point[0]}, task by task**")
-        st.plotly_chart(
-            charts.regret_map(frame, column),
-            key="regret_map",
-            config=PLOT,
-            alt=f"Regret of all tasks in step {point[0]}.",
-        )
+        st.html(charts.regret_map(frame, column))
         total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
         words = f"The step's total weighted cost is {total:.4f}"
         if best is not None:

@@ -141,20 +141,16 @@ def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
         shown_values = (
             look.values[:, [n - 1 for n in _there(shown, point)]] if look.values.shape[1] > 1 else look.values
         )
-        st.plotly_chart(
-            charts.by_strategy(shown_values.tolist(), names, look.taken, "Q"), key="q_map", config=PLOT,
-            alt=f"Q-values of task {task}'s network by strategy and task; {device_name(look.taken)} is taken.",
-        )  # fmt: skip
+        what = f"Q-values of task {task}'s network by strategy and task; {device_name(look.taken)} is taken"
+        st.html(charts.by_strategy(shown_values.tolist(), names, look.taken, what))
         st.caption(
             "In reward, about 1 − cost: dark is good, against the rest of its column. Outlined: taken in this round."
         )
     with right:
         st.markdown("**What is true: cost of each of the user's tasks under each strategy**")
-        st.plotly_chart(
-            charts.by_strategy(own.tolist(), _task_names(shown, point, 2), int(shown.action.choice[_at(point)]), "cost", False),
-            key="true_map", config=PLOT,
-            alt=f"True cost of user {user}'s tasks with task {task} on each device.",
-        )  # fmt: skip
+        what = f"True cost of user {user}'s tasks with task {task} on each device"
+        chosen = int(shown.action.choice[_at(point)])
+        st.html(charts.by_strategy(own.tolist(), _task_names(shown, point, 2), chosen, what, good=False))
         st.caption(
             "Dark is dear, against the rest of its column. Each row prices the whole step again, only this task moved."
         )

@@ -3,84 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from iomt_core.charts.heat_table import heat_table
 from iomt_core.charts.style import BOUND_COLOUR, device_colour, device_name, figure
 from iomt_core.twin.mixing import Mixing
-
-MOST_CELLS = 300  # beyond, numbers in the cells would not be legible
-# From the background of a page to what stands out; plotly's own names mean other colours in the browser.
-BLUES = [[0.0, "#eaf2fa"], [1.0, "#2171b5"]]
-ORANGES = [[0.0, "#fdf0e6"], [1.0, "#c2500a"]]
-
-
-def heat_map(
-    cells: Sequence[Sequence[float]],
-    columns: Sequence[str],
-    rows: Sequence[str],
-    what: str,
-    marked: int | None = None,
-    digits: int = 3,
-    good: bool = True,
-    by_column: bool = False,
-    x_title: str = "",
-) -> go.Figure:
-    """Numbers in cells, the larger the darker, blue if that is `good`, else orange; `marked` outlines a row.
-
-    With `by_column` colours compare within a column only.
-    """
-    values = np.array(cells, dtype=float).reshape(len(rows), len(columns))
-    colour = values
-    if by_column and values.size:
-        spread = np.ptp(values, axis=0)
-        colour = (values - values.min(axis=0)) / np.where(spread > 0, spread, 1.0)
-    trace: dict[str, Any] = {
-        "type": "heatmap", "z": _blank(colour), "customdata": _blank(values), "x": list(columns), "y": list(rows),
-        "colorscale": BLUES if good else ORANGES, "showscale": False, "xgap": 1, "ygap": 1,
-        "hovertemplate": f"%{{y}}, %{{x}}: {what} %{{customdata:.{digits + 2}f}}<extra></extra>",
-    }  # fmt: skip
-    if by_column:
-        trace |= {"zmin": 0, "zmax": 1}
-    if values.size <= MOST_CELLS:
-        text = [["" if np.isnan(x) else f"{x:.{digits}f}" for x in row] for row in values]
-        trace |= {"text": text, "texttemplate": "%{text}", "textfont": {"size": 11}}
-    title = 22 if x_title else 0
-    layout: dict[str, Any] = {
-        "height": 40 + title + max(24, min(34, 560 // max(1, len(rows)))) * len(rows),
-        "yaxis": {"autorange": "reversed", "type": "category", "showgrid": False},
-        "xaxis": {"side": "top", "title": {"text": x_title}, "type": "category", "showgrid": False},
-        "margin": {"l": 84, "r": 8, "t": 32 + title, "b": 8},
-    }
-    if marked is not None:
-        layout["shapes"] = [
-            {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": marked - 0.5, "y1": marked + 0.5,
-             "line": {"color": BOUND_COLOUR, "width": 3}}
-        ]  # fmt: skip
-    return figure([trace], layout)
-
-
-def _blank(values: np.ndarray[Any, Any]) -> list[list[float | None]]:
-    """As JSON takes it: nothing where there is no number."""
-    return [[None if np.isnan(x) else float(x) for x in row] for row in values]
 
 
 def by_strategy(
     cells: Sequence[Sequence[float]], tasks: Sequence[str], taken: int, what: str, good: bool = True
-) -> go.Figure:
+) -> str:
     """One row a strategy, one column a task of the user; the strategy taken is outlined."""
     devices = [device_name(k) for k in range(len(cells))]
-    return heat_map(cells, tasks, devices, what, taken, good=good, by_column=True)
+    return heat_table(cells, tasks, devices, what, taken, good=good, by_column=True)
 
 
-def attention(mixing: Mixing) -> go.Figure:
+def attention(mixing: Mixing) -> str:
     """Â of (22): row i, how much agent i's weighted value takes from each agent."""
     assert mixing.attention is not None
     agents = [f"agent {n}" for n in range(1, len(mixing.agent_values) + 1)]
-    return heat_map(mixing.attention.tolist(), agents, agents, "weight", digits=4, x_title="attends to")
+    return heat_table(
+        mixing.attention.tolist(), agents, agents, "attention weight of agent by agent attended to", digits=4
+    )
 
 
 def slopes(mixing: Mixing, user: int) -> go.Figure:
@@ -132,10 +78,8 @@ def share_bars(mine: pd.DataFrame, picked: int) -> go.Figure:
     return figure(data, layout)
 
 
-def regret_map(frame: pd.DataFrame, column: str) -> go.Figure:
+def regret_map(frame: pd.DataFrame, column: str) -> str:
     """Regret of every task of a step, users by tasks."""
     table = frame.pivot(index="user", columns="task", values=column)
-    return heat_map(
-        table.to_numpy().tolist(), [f"task {t}" for t in table.columns], [f"user {u}" for u in table.index], "regret",
-        good=False,
-    )  # fmt: skip
+    columns, rows = [f"task {t}" for t in table.columns], [f"user {u}" for u in table.index]
+    return heat_table(table.to_numpy().tolist(), columns, rows, "regret by user and task", good=False)
