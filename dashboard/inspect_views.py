@@ -358,7 +358,10 @@ def seen(lab: Lab, shown: Record, point: Point) -> None:
     if known.trained:
         words = "Each number reaches the network scaled to about 0 to 1, as shown beside it."
         if "lab" in lab.shown_policy or _scale(lab):
-            words = "A network for any ward reads these numbers as costs in units of what is usual in the ward."
+            words = (
+                "A network for any ward reads these numbers as costs in units of what is usual in the ward. Batteries in its "
+                "training were ample: it takes them for full."
+            )
     elif known.decentralised:
         words = "This policy decides user by user from this and from what is broadcast; it needs no scaled numbers."
     else:

@@ -27,6 +27,7 @@ from iomt_core.policies.price_response import EAGERNESS, broadcast, price_sample
 from iomt_core.scenario import Scenario
 
 MOST_EAGER = 20.0
+FULL = 1.0  # of a battery: wards that the lab's networks learn from have ample ones, so that others would tell them nothing
 USUAL_COST = 0.2  # to which the lab scales a ward's costs: the paper ward's are about that
 MOST_USERS, MOST_TASKS, MOST_SERVERS = 12, 12, 6
 STATE_COUNTS = 5  # numbers of ŝ that are no server's
@@ -87,7 +88,7 @@ class LabReading(Reading):
         s, t, j, k = self.scenario, self._alone, self.scenario.tasks, self.scenario.servers
         seen = observe(snapshot, s).float()
         D, C, _ = seen[..., : 3 * j].unflatten(-1, (3, j)).unbind(-2)
-        power, battery, own = seen[..., 3 * j : 3 * j + OWN_FEATURES].unbind(-1)
+        power, _, own = seen[..., 3 * j : 3 * j + OWN_FEATURES].unbind(-1)
         bandwidth, cpu = seen[..., 3 * j + OWN_FEATURES :][..., : 2 * k].unflatten(-1, (2, k)).unbind(-2)
         if s.channel == "log-distance":
             efficiency = (seen[..., -k:] * EFFICIENCY_SCALE).clamp_min(1e-3)
@@ -121,7 +122,7 @@ class LabReading(Reading):
         )
         u = s.users
         rank = (torch.arange(u, device=seen.device) / u - 0.5).expand(len(seen), u)
-        mine = torch.stack([battery - 0.5, rank, (power * s.P_tr[1] / (sum(s.P_tr) / 2)).log()], -1)
+        mine = torch.stack([torch.full_like(rank, FULL - 0.5), rank, (power * s.P_tr[1] / (sum(s.P_tr) / 2)).log()], -1)
         other = torch.cat([self._ward.to(seen.device).expand(len(seen), u, -1), mine], -1)
         servers = torch.stack(
             [efficiency.log() - middle, cpu.clamp_min(0.01).log(), bandwidth.clamp_min(0.01).log()], -1

@@ -48,8 +48,8 @@ class TrainedPolicy(Policy):
         self.spec, self.shipped, self.agents, self.mixer = spec, agents, agents.on(self.reading.sizes), mixer
         found = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = found.name, found.label, found.summary  # type: ignore[misc]
-        # An agent sees its battery (14), which earlier steps have drained.
-        self.past = "remembered" if spec.settings.recurrent else "batteries"  # type: ignore[misc]
+        # An agent sees its battery (14), which earlier steps have drained; those of the lab take it for full.
+        self.past = "remembered" if spec.settings.recurrent else "nothing" if shared else "batteries"  # type: ignore[misc]
 
     @classmethod
     def of(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:

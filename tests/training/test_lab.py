@@ -59,10 +59,10 @@ def test_outside_its_range_it_says_so(place: Path, change: dict[str, object]) ->
 
 
 def test_an_episode_decided_in_one_batch_is_the_one_decided_step_by_step(place: Path) -> None:
-    """What the batteries have left is part of what an agent sees, so that each step waits for the one before."""
+    """Wards in training have ample batteries: what others have left tells the networks nothing, and they are not asked."""
     for s in (PAPER.changed(Cap=2e-3), PRESETS["drained"].changed(users=3)):
         trained, drawn = TrainedPolicy.load(place, s), draw(s, 3, 0, 2)
-        assert trained.past == "batteries"
+        assert trained.past == "nothing"
         at_once = run(trained, drawn)
         trained.past = "remembered"  # type: ignore[misc]
         stepwise = run(trained, drawn)
