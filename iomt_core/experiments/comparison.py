@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 
@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from iomt_core.experiments.evaluation import Summary
+from iomt_core.model.snapshot import Action
 from iomt_core.paired import Figure, Paired
-from iomt_core.policies.base import SHARES, Shares
+from iomt_core.policies.base import SHARES, Policy, Shares
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import checkpoint_of
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
-from iomt_core.twin.record import Draw, Record, draw, run
+from iomt_core.twin.record import Draw, Record, decide, draw, run
 
 MOST_EPISODES = 50
 # Task values of a chunk of episodes: about a fifth of a second under the slowest policies.
@@ -191,6 +192,13 @@ def _drawn(s: Scenario, seed: int, chunk: int) -> Draw:
     return draw(s, seed, chunk * size, size)
 
 
+@lru_cache(maxsize=4)
+def _decided(key: tuple[object, ...], s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, Action | None]:
+    """What a policy decides whatever the shares; see `record.decide`."""
+    decider = make_policy(policy, s)
+    return decider, decide(decider, _drawn(s, seed, chunk))
+
+
 def _play(side: Side, seed: int, chunk: int) -> Record:
     """A chunk of one side's episodes, whole; its figures and choices are kept beyond it."""
     return _played(side.key, side, seed, chunk)
@@ -199,7 +207,8 @@ def _play(side: Side, seed: int, chunk: int) -> Record:
 @lru_cache(maxsize=6)
 def _played(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> Record:
     s = side.scenario
-    record = run(make_policy(side.policy, s), _drawn(s, seed, chunk), side.shares)
+    decider, decided = _decided(replace(side, shares="own").key, side.scenario, side.policy, seed, chunk)
+    record = run(decider, _drawn(s, seed, chunk), side.shares, decided)
     summary = Summary(s, side.policy, side.shares, seed)
     summary.add(record)
     choice = torch.full((chunk_size(s), s.T, s.users, s.tasks), -1, dtype=torch.int8)

@@ -23,7 +23,7 @@ from iomt_core.policies.shares import equal_shares, optimal_shares
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import entry, kept_by_checkpoint
 from iomt_core.training.catalogue import policy as make_policy
-from iomt_core.twin.record import Draw, Record, draw, run
+from iomt_core.twin.record import Draw, Record, decide, draw, run
 
 LARGEST_SEED = 2**31 - 1
 
@@ -215,11 +215,18 @@ def _episode(s: Scenario, seed: int) -> tuple[Draw, Prices]:
     return replace(drawn, dual=dual.worlds(slice(0, steps))), mean_prices(dual.prices.worlds(slice(steps, None)))
 
 
+@kept_by_checkpoint(maxsize=8)
+def _decided(s: Scenario, policy: str, seed: int) -> tuple[Policy, Action | None]:
+    """The policy, and what it decides whatever the shares; see `record.decide`."""
+    drawn, prices = _episode(s, seed)
+    decider = PriceResponse(s, prices) if policy == PriceResponse.name else make_policy(policy, s)
+    return decider, decide(decider, drawn)
+
+
 @kept_by_checkpoint(maxsize=40)
 def play(s: Scenario, policy: str, seed: int, shares: Shares = "own") -> Record:
     """One whole episode under a policy: what a page shows; kept for the next who asks. Raises `ScenarioError`."""
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
-    drawn, prices = _episode(s, seed)
-    decider = PriceResponse(s, prices) if policy == PriceResponse.name else make_policy(policy, s)
-    return run(decider, drawn, shares)
+    decider, decided = _decided(s, policy, seed)
+    return run(decider, _episode(s, seed)[0], shares, decided)

@@ -141,12 +141,23 @@ def draw(s: Scenario, seed: int, first: int = 0, episodes: int = 1, certify: boo
     return Draw(s, episodes, first, seed, snapshot, solve_dual(snapshot, s) if certify else None)
 
 
-def run(policy: Policy, drawn: Draw, shares: Shares = "own") -> Record:
-    """What the policy makes of these episodes, each up to its end."""
-    return _run_stepwise(policy, drawn, shares) if policy.past == "remembered" else _run_at_once(policy, drawn, shares)
+def run(policy: Policy, drawn: Draw, shares: Shares = "own", decided: Action | None = None) -> Record:
+    """What the policy makes of these episodes, each up to its end; `decided` is what `decide` gave, where it is known."""
+    if policy.past == "remembered":
+        return _run_stepwise(policy, drawn, shares)
+    return _run_at_once(policy, drawn, shares, decided)
 
 
-def _run_at_once(policy: Policy, drawn: Draw, shares: Shares) -> Record:
+def decide(policy: Policy, drawn: Draw) -> Action | None:
+    """What the policy decides in all steps, however shares come about; None where that depends on the steps before."""
+    return _decide(policy, drawn, drawn.snapshot) if policy.past == "nothing" else None
+
+
+def _decide(policy: Policy, drawn: Draw, snapshot: Snapshot) -> Action:
+    return policy.decide(snapshot, drawn.dual) if isinstance(policy, Optimum) else policy.decide(snapshot)
+
+
+def _run_at_once(policy: Policy, drawn: Draw, shares: Shares, decided: Action | None) -> Record:
     """All steps in one batch; of a policy that sees batteries again, those steps whose batteries turn out other than thought.
 
     Each time one more step is certainly as it would be one by one, so that it ends; as a battery tells a policy little, it
@@ -154,7 +165,7 @@ def _run_at_once(policy: Policy, drawn: Draw, shares: Shares) -> Record:
     """
     s, sees = drawn.scenario, policy.past == "batteries"
     snapshot = _foreseen(drawn) if sees else drawn.snapshot
-    action = policy.decide(snapshot, drawn.dual) if isinstance(policy, Optimum) else policy.decide(snapshot)
+    action = _decide(policy, drawn, snapshot) if decided is None else decided
     seen = snapshot.battery
     for _ in range(s.T + 1):
         asked = with_shares(action, snapshot, s, shares)
