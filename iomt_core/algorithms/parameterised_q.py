@@ -21,6 +21,7 @@ from iomt_core.nets.task_q import TaskQ
 # By how much another server must look better than the one a task was dealt to. Servers are much alike, and agents that
 # cannot see each other would all run to the one that seems a little better.
 MARGIN = 0.03
+MARGIN_OF_ANY = 0.01  # the same in any ward of the lab: prices already tell servers apart
 FAR = 0.1  # of an error in reward
 LEVEL = 0.05  # price of an agent's mean logarithm of requests, squared, in reward
 
@@ -152,7 +153,9 @@ class ParameterisedQ(Agents):
     @property
     def margin(self) -> float:
         """How much more the server counts that a task is dealt to."""
-        return MARGIN if self.sizes.servers > 1 else 0.0  # of one server there is nothing to deal
+        if self.sizes.servers == 1:
+            return 0.0  # there is nothing to deal
+        return MARGIN_OF_ANY if self.sizes.shared else MARGIN
 
     def recall(self, inputs: Inputs, choice: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """What was asked for in a step whose strategies are known, and what is remembered of it: a replay of `decide`."""

@@ -90,8 +90,9 @@ class SharedAsked(Asked):
 class SharedTaskQ(TaskQ):
     """`TaskQ` with one network for all; a pass is told of its device what there is to know of it.
 
-    Values are what the agent can tell itself, and what the network knows better: on its own device what a task's cost comes to
-    (1) (2), given who else is there; on a server what the ward's mean shadow prices say.
+    Values are what the agent can tell itself: on its own device what a task's cost comes to (1) (2), given who else is there; on
+    a server what the ward's mean shadow prices say. To a task's own value on a server, and to nothing else, the network adds
+    what it has learned: the rest is known better than any network of this size can tell.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -104,7 +105,7 @@ class SharedTaskQ(TaskQ):
         self.memory = GroupedGRU(1, WIDTH, recurrent=False)
         self.third = Encoder(1, WIDTH, HIDDEN)
         self.wide = GroupedLinear(1, WIDTH, HEAD)
-        self.out = GroupedLinear(1, HEAD, sizes.tasks, gain=0.1, bias=0.0)
+        self.out = GroupedLinear(1, HEAD, 1, gain=0.1, bias=0.0)
         self.resize(sizes)
 
     def resize(self, sizes: Sizes) -> None:
@@ -178,8 +179,9 @@ class SharedTaskQ(TaskQ):
         """Values of `rows`, a column for each of the ward's tasks, the own task's first."""
         assert isinstance(asked, SharedAsked)
         mixed = self.third.passes(rows + after, tokens)
-        out: Tensor = self.out.part(self.wide.rectified(mixed), slice(0, self.sizes.tasks))
-        return torch.cat([asked.worth[..., None], asked.others_worth], dim=-1) + REACH * out
+        learned = REACH * self.out(self.wide.rectified(mixed))[..., 0]
+        worth = torch.cat([asked.worth[:, :1], asked.worth[:, 1:] + learned[:, 1:]], dim=1)
+        return torch.cat([worth[..., None], asked.others_worth], dim=-1)
 
     def in_turn(
         self, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs | None = None

@@ -74,7 +74,8 @@ class Replay:
         """A minibatch of episodes; with `strategies` what-if rewards of all of a task's strategies.
 
         What-if rewards are cost_max - cost, below 0 too, so that a task that does badly still has something to gain.
-        Task j's own, in network j, bears what its being there costs the other users.
+        Task j's own, in network j, bears what its being there costs the other users; of networks for any ward, which learn no
+        other values, also what it costs the user's other tasks on servers.
         """
         s = self.scenario
         index = torch.randint(0, len(self), (batch,), generator=dice)
@@ -92,6 +93,8 @@ class Replay:
             other_ways = what_if(done, action, result, s)
             price = 1 / done.weight.clamp_min(1e-6)
             others, cost = other_ways.others, other_ways.cost
+            if unit != 1:
+                others = others + _imposed_at_home(cost, choice, done.weight)
             charged = others * price[..., None]
             if unit == 1:
                 cost = cost.clamp_max(MOST_COST)
@@ -156,6 +159,16 @@ class LabReplay:
             replay = self.wards[number] = Replay(self._ward(number), self._episodes)
             replay.load(parts[number], len(parts[number]["choice"]))
         self.count = count
+
+
+def _imposed_at_home(cost: Tensor, choice: Tensor, weight: Tensor) -> Tensor:
+    """What the user's own other tasks on servers pay for task j's being on each device and not at home, (N, U, J, K + 1).
+
+    `cost` (N, U, J, K + 1, J') is that of task j' with task j on each device.
+    """
+    apart = 1 - torch.eye(choice.shape[2], dtype=weight.dtype)
+    touched = (choice > 0) * weight
+    return ((cost - cost[..., :1, :]) * touched[:, :, None, None] * apart[:, None]).sum(-1)
 
 
 def _snapshot(fields: dict[str, Tensor]) -> Snapshot:
