@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
+from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Snapshot
+from iomt_core.nets.inputs import compressed
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training.lab_wards import draw_ward, problems
 from iomt_core.training.reading import LabReading
@@ -85,6 +88,25 @@ def test_an_agent_of_a_shared_network_decides_from_its_own_observation(place: Pa
     one, two = policy.decide(seen), policy.decide(replace(seen, **mixed))
     assert torch.equal(one.choice[:, agent], two.choice[:, agent])
     torch.testing.assert_close(one.cpu[:, agent], two.cpu[:, agent])
+
+
+def test_what_stays_at_home_is_valued_at_what_it_costs(place: Path) -> None:
+    """Networks add to servers alone; a task that stays is worth 1 less its cost by (1) and (2), in the ward's unit."""
+    for s in (PAPER, PAPER.changed(users=3, tasks=5, servers=2)):
+        trained, seen = TrainedPolicy.load(place, s), first(s)
+        action = trained.decide(seen)
+        inputs, agents = trained.reading.inputs(seen), trained.agents
+        assert isinstance(agents, ParameterisedQ)
+        asked = torch.stack([action.cpu, action.bandwidth], -1).float().transpose(0, 1)
+        done = action.choice.transpose(0, 1)
+        with torch.no_grad():
+            value = agents.of_done(inputs, asked, done, agents.start(len(seen.D))[1]).transpose(0, 1)
+        cost = outcome(seen, action, s).cost * trained.reading.unit
+        local = action.choice == 0
+        assert bool(local.any())
+        assert not bool(local.all())
+        expected = 1 - compressed(cost)
+        torch.testing.assert_close(value[local].double(), expected[local].double(), rtol=0, atol=2e-5)
 
 
 def test_units_do_not_matter() -> None:
