@@ -58,16 +58,16 @@ LAB = MappingProxyType(
     {
         "wards": "lab",
         "recurrent": False,
-        "episodes": 6400,
+        "episodes": 2560,
         "updates": 8,
         "batch": 8,
         "replay": 2048,
         "learning_rate": 5e-4,
-        "actor_learning_rate": 1e-4,
+        "actor_learning_rate": 5e-5,
         "decay_from": 0.3,
         "temperature": (0.01, 0.005),
         "share_noise": (0.1, 0.05),
-        "evaluate_every": 640,
+        "evaluate_every": 320,
         "checkpoint_every": 320,
     }
 )
