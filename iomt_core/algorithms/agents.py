@@ -35,6 +35,11 @@ class Noise:
 class Agents(nn.Module, ABC):
     """The networks of all agents. Every tensor's first axis is the agent, and no agent's slice meets another's."""
 
+    # How actors are judged; see `training.settings`. The latter two are of actors that give a strategy as a number.
+    hold: float = 1.0
+    blur: float = 0.0
+    saturation: float = 0.0
+
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes

@@ -25,6 +25,7 @@ class Episodes:
     mask: Tensor  # (N,) 1 where the episode had not ended
     going_on: Tensor  # (N,) 0 where the step ended it for good: nothing to bootstrap from
     imposed: Tensor | None = None  # (U, N) what the agent's tasks cost the other users
+    thrown: Tensor | None = None  # (U, N, J) standard normal, where strategies' numbers are judged blurred
     strategies: Tensor | None = None  # (U, J, K + 1, N, J) what-if rewards of task j' had task j taken s
 
     @property

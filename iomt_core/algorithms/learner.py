@@ -44,6 +44,9 @@ class Learner:
         self.actor_parameters = agents.actor_parameters()
         self.critic_optimiser = torch.optim.Adam(self.critic_parameters, settings.learning_rate, fused=True)
         self.actor_optimiser = torch.optim.Adam(self.actor_parameters, settings.actor_learning_rate, fused=True)
+        # Listed once, for every update has them follow: walking through the modules takes longer than moving the weights.
+        self._following: list[Tensor] = [*self.target_agents.parameters(), *self.target_mixer.parameters()]
+        self._followed: list[Tensor] = [*self.agents.parameters(), *self.mixer.parameters()]
         self.together = False  # whether networks of a kind learn as one, each from the mean of all their gradients
         self._shared = dict(shared(agents))
 
@@ -98,9 +101,7 @@ class Learner:
     @torch.no_grad()
     def follow(self) -> None:
         """Soft update of all targets, lines 11 and 15."""
-        for target, online in ((self.target_agents, self.agents), (self.target_mixer, self.mixer)):
-            for mine, its in zip(target.parameters(), online.parameters(), strict=True):
-                mine.lerp_(its, self.settings.tau)
+        torch._foreach_lerp_(self._following, self._followed, self.settings.tau)
 
     def _step(
         self,

@@ -81,12 +81,33 @@ class ContinuousActions(Agents):
         return rewards if episodes.imposed is None else rewards - episodes.imposed
 
     def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
-        """-Q' of what the Actor does, and a small price on shares far from where they began: at the ends nothing is learned."""
+        """-Q' of what the Actor does, and a small price on shares far from where they began: at the ends nothing is learned.
+
+        What a strategy's number is worth is a step: flat all over a strategy, and a critic's slope within one says little
+        of the next. With `blur` the number's slope is one over a neighbourhood that reaches the others; shares are still
+        judged at the strategy that is meant, for what is right on a server is wrong at home.
+        """
         now, batch = episodes.now, episodes.batch
         asked = self.actor(now, self.actor.memory.start(batch))[0]
-        values = cast(ContinuousActions, judge)._values(now, asked, episodes.asked, batch)
-        far = (asked[..., :2] / FIRST_SHARE).log().square().sum(-1)
-        return episodes.mean(LEVEL * far.sum(-1)).sum() - episodes.mean(values).sum(), values.transpose(0, 1)
+        worth = cast(ContinuousActions, judge)._values
+        if episodes.thrown is None:
+            values = worth(now, asked, episodes.asked, batch)
+        else:
+            shares, number = asked[..., :2], asked[..., 2:]
+            values = worth(now, torch.cat([shares, number.detach()], dim=-1), episodes.asked, batch)
+            blurred = self._blurred(number, episodes.thrown)
+            around = worth(now, torch.cat([shares.detach(), blurred], dim=-1), episodes.asked, batch)
+            values = values + around - around.detach()
+        price = self.hold * LEVEL * (asked[..., :2] / FIRST_SHARE).log().square().sum(-1)
+        if self.saturation:
+            price = price + self.saturation * torch.logit(asked[..., 2], 1e-6).square()
+        return episodes.mean(price.sum(-1)).sum() - episodes.mean(values).sum(), values.transpose(0, 1)
+
+    def _blurred(self, number: Tensor, thrown: Tensor) -> Tensor:
+        """Strategies' numbers with noise; gradients go past the noise, and past the ends that hold them."""
+        width = self.blur / (self.sizes.servers + 1)
+        there = (number.detach() + width * thrown[..., None].to(number.device)).clamp(0, 1)
+        return number + (there - number.detach())
 
     def best_next(self, episodes: Episodes) -> Tensor:
         """Q of what the Actor does next, (N, G)."""

@@ -253,7 +253,7 @@ class ParameterisedQ(Agents):
         _, own = judge.best(values, now.weight)
         start = FIRST_SHARE if now.suggested is None else now.suggested
         level = (asked / start).log().mean(2).square().sum(-1)
-        loss = LEVEL * level - worth.mean(3).sum(2)
+        loss = self.hold * LEVEL * level - worth.mean(3).sum(2)
         return episodes.mean(loss).sum(), self._agent_values(own, now.weight)
 
     def best_next(self, episodes: Episodes) -> Tensor:

@@ -75,6 +75,27 @@ class Settings(BaseModel):
         ),
     ] = 2
     actor_every: Annotated[int, Field(ge=1, le=1000, description="critic updates to one of the actors")] = 2
+    hold: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1000,
+            description="times the price on requests for straying from where they start; a heavier team's loss, which "
+            "knows no such price, asks for more",
+        ),
+    ] = 1.0
+    blur: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10,
+            description="deviation, in strategies' widths, of the noise on a DDPG's strategy number at which the critic "
+            "judges it; 0: judged as it is",
+        ),
+    ] = 0.0
+    saturation: Annotated[
+        float, Field(ge=0, le=1, description="price of a DDPG's strategy number's logit, squared, in reward a task")
+    ] = 0.0
     evaluate_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between evaluations")] = 320
     checkpoint_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between checkpoints")] = 320
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import fmean as mean
 
 import torch
@@ -40,6 +41,7 @@ class Trainer:
             mixer = algorithm.mixer(sizes)
         if settings.together > 0:
             agents.begin_equal()
+        agents.hold, agents.blur, agents.saturation = settings.hold, settings.blur, settings.saturation
         told = LearnerSettings(
             learning_rate=settings.learning_rate,
             actor_learning_rate=settings.actor_learning_rate,
@@ -142,6 +144,8 @@ class Trainer:
             self.learner.together = self.progress < self.settings.together
             what_ifs = self.settings.credit == "what-if"
             parts = [self.replay.draw(self.settings.batch, dice, what_ifs) for _ in range(WARDS if self.lab else 1)]
+            if self.settings.blur:
+                parts = [replace(part, thrown=torch.randn(part.choice.shape, generator=dice)) for part in parts]
             self.updates += 1
             actors = self.updates % self.settings.actor_every == 0
             losses = self.learner.update(*parts, pace=self.pace(), actors=actors)

@@ -18,8 +18,29 @@ from iomt_core.twin.record import Draw, draw, run
 WARD = PRESETS["lecture"].changed(users=2, tasks=2, servers=1, T=5)
 WITHIN = 0.05
 SHORT = {"episodes": 2560, "worlds": 32, "updates": 12, "batch": 8, "replay": 256, "recurrent": False}
-# How far these still are after a minute; what they miss stands in docs/training.md.
-NOT_YET = {"sae-mt-qmix-paper": 0.12, "ma-pa-ddpg": 0.14, "pa-ddpg": 0.14, "mt-pdqn": 0.06}
+# Episodes cost little beside updates here: four times as many a batch, and all of them kept.
+MORE = {"episodes": 10240, "worlds": 128, "replay": 10240, "updates": 20, "batch": 16}
+DDPG = {
+    **MORE,
+    "learning_rate": 4e-3,
+    "actor_learning_rate": 1e-3,
+    "tau": 0.05,
+    "together": 1.0,
+    "decay_from": 0.4,
+    "random": 0.1,
+    "share_noise": (0.7, 0.3),
+    "blur": 1.0,
+    "saturation": 0.002,
+}
+# What some need beyond `SHORT`; why stands in docs/training.md.
+TOLD = {
+    "sae-mt-qmix-paper": {**MORE, "random": 0.1, "team_weight": 25.0, "hold": 30.0},
+    "mt-pdqn": {**MORE, "updates": 16, "random": 0.1, "team_weight": 10.0, "hold": 10.0},
+    "pa-ddpg": DDPG,
+    "ma-pa-ddpg": {**DDPG, "batch": 32, "credit": "own"},
+}
+# Within 5 % at some seeds only.
+NOT_YET = {"ma-pa-ddpg": 0.07}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +62,7 @@ def best(drawn: Draw) -> float:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_tiny_ward_is_learned(algorithm: str, drawn: Draw, best: float) -> None:
-    spec = RunSpec(algorithm, WARD, default_settings(algorithm, **SHORT), seed=0)
+    spec = RunSpec(algorithm, WARD, default_settings(algorithm, **{**SHORT, **TOLD.get(algorithm, {})}), seed=0)
     trainer = spec.trainer()
     while not trainer.done:
         trainer.advance()
