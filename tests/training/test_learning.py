@@ -39,8 +39,6 @@ TOLD = {
     "pa-ddpg": DDPG,
     "ma-pa-ddpg": {**DDPG, "batch": 32, "credit": "own"},
 }
-# Within 5 % at some seeds only.
-NOT_YET = {"ma-pa-ddpg": 0.07}
 
 
 @pytest.fixture(scope="module")
@@ -68,4 +66,4 @@ def test_a_tiny_ward_is_learned(algorithm: str, drawn: Draw, best: float) -> Non
         trainer.advance()
     record = run(TrainedPolicy.of(trainer, spec), drawn)
     cost = float(record.totals.sum() / record.snapshot.weight.sum())
-    assert 1 - 1e-9 <= cost / best <= 1 + NOT_YET.get(algorithm, WITHIN)
+    assert 1 - 1e-9 <= cost / best <= 1 + WITHIN
