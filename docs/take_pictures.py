@@ -93,7 +93,7 @@ def explore(page: Page, address: str) -> None:
 def inspect(page: Page, address: str) -> None:
     """A decision of price response, and what would have been better."""
     go(page, address, "page=inspect&preset=lecture&policy=price-response&step=1&task=1.1.1&v_tab=regret")
-    page.locator(".js-plotly-plot").first.wait_for()
+    page.locator("table.heat").first.wait_for()
 
 
 def compare(page: Page, address: str) -> None:
