@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 
@@ -21,7 +21,7 @@ from iomt_core.model.snapshot import Action
 from iomt_core.paired import Figure, Paired
 from iomt_core.policies.base import SHARES, Policy, Shares
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import checkpoint_of
+from iomt_core.training.catalogue import checkpoint_of, kept_by_checkpoint
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
 from iomt_core.twin.record import Draw, Record, decide, draw, run
@@ -192,9 +192,9 @@ def _drawn(s: Scenario, seed: int, chunk: int) -> Draw:
     return draw(s, seed, chunk * size, size)
 
 
-@lru_cache(maxsize=4)
-def _decided(key: tuple[object, ...], s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, Action | None]:
-    """What a policy decides whatever the shares; see `record.decide`."""
+@kept_by_checkpoint(maxsize=4)
+def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, Action | None]:
+    """The policy, and what it decides whatever the shares; see `record.decide`."""
     decider = make_policy(policy, s)
     return decider, decide(decider, _drawn(s, seed, chunk))
 
@@ -207,7 +207,7 @@ def _play(side: Side, seed: int, chunk: int) -> Record:
 @lru_cache(maxsize=6)
 def _played(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> Record:
     s = side.scenario
-    decider, decided = _decided(replace(side, shares="own").key, side.scenario, side.policy, seed, chunk)
+    decider, decided = _decided(s, side.policy, seed, chunk)
     record = run(decider, _drawn(s, seed, chunk), side.shares, decided)
     summary = Summary(s, side.policy, side.shares, seed)
     summary.add(record)

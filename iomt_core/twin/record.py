@@ -172,8 +172,10 @@ def _run_at_once(policy: Policy, drawn: Draw, shares: Shares, decided: Action | 
         result = outcome(snapshot, asked, s)
         battery, total = _left(drawn, result)
         snapshot = replace(snapshot, battery=battery)
+        if not sees:
+            break
         rows = ((seen - battery).abs().amax(-1) > SETTLED * s.Cap).nonzero().flatten()
-        if not sees or not len(rows):
+        if not len(rows):
             break
         seen = seen.index_copy(0, rows, battery[rows])
         action = action.replaced(rows, policy.decide(snapshot.worlds(rows)))
