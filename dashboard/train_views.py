@@ -152,7 +152,8 @@ def details(known: Sequence[Job], view: View) -> None:
                 icon=":material/touch_app:",
             )
         return
-    trouble(chosen[0])
+    with st.empty():  # a place of its own, so that what is below stays as it is when the words come or go
+        trouble(chosen[0])
     tabs = st.tabs(["Learning", "Losses", "Table", "Configuration and files"], key="train_tabs", on_change="rerun")
     for tab, show in zip(tabs, (_learning, _losses, _table, _files), strict=True):
         if tab.open:
@@ -171,8 +172,9 @@ def _learning(chosen: Sequence[Job], view: View) -> None:
         "Faint: training episodes, with exploration. Points: evaluations on held-out episodes, without. "
         "Drag moves a chart, Ctrl and wheel zooms, a double click shows all again."
     )
+    wards = st.empty()
     if len({job.spec.scenario.digest for job in chosen if job.spec is not None}) > 1:
-        st.caption(
+        wards.caption(
             "These runs are on different wards: only the gap compares across them. The lines are those of "
             f"{plain(chosen[0].spec.scenario.name) if chosen[0].spec else 'the first'}."
         )
@@ -189,9 +191,10 @@ def _charts(
 ) -> None:
     found = {job.name: curves(job.place) for job in chosen}
     episodes = max(job.of for job in chosen) or 1
+    waiting = st.empty()  # keeps its place: the charts below would else be made anew, their zoom lost, when it goes
     if not any(c.metrics or c.evaluations for c in found.values()):
         waits = chosen[0].state == "queued"
-        st.info(
+        waiting.info(
             "It waits in the queue." if waits else "The first batch of episodes is being played.",
             icon=":material/hourglass_top:",
         )
