@@ -9,8 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.compare_state import Compare
-from dashboard.compare_views import PLOT
-from dashboard.drawings import ward_players
+from dashboard.drawings import bar_panels, ward_players
 from dashboard.lab import Lab
 from dashboard.text import plain
 from iomt_core.charts import tasks as task_charts
@@ -182,12 +181,7 @@ def _column(name: str, text: str) -> Any:
 def flow(records: tuple[Record, Record], number: int) -> None:
     """How many tasks went from which device of A to which of B."""
     counts = flows(*records)
-    st.plotly_chart(
-        flow_map(counts),
-        key="compare_flows",
-        config=PLOT,
-        alt="Number of tasks by their device in A (rows) and in B (columns).",
-    )
+    st.html(flow_map(counts))
     st.caption(f"Tasks of episode {number} that stand in both wards; what lies off the diagonal is decided otherwise.")
     with st.expander("As a table"):
         table = counts.rename_axis("A \\ B").reset_index()
@@ -220,10 +214,7 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
         words = "no other device would make the ward's total lower"
     cost = float(frame["cost"].iloc[answer.chosen])
     st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {words}.")
-    st.plotly_chart(
-        task_charts.alternatives(frame), key=f"compare_why_{name}", config=PLOT,
-        alt=f"Side {name}: delay and energy of the task on every device.",
-    )  # fmt: skip
+    bar_panels(task_charts.alternatives(frame), f"compare_why_{name}")
     table = pd.DataFrame(
         {
             "device": frame["device"],

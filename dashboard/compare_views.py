@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.compare_state import Compare
-from dashboard.drawings import forest
+from dashboard.drawings import episode_pairs, forest
 from dashboard.text import plain
 from iomt_core.charts import forest as forest_charts
 from iomt_core.experiments.comparison import Comparison, Side, advance, finished
@@ -18,7 +18,6 @@ from iomt_core.paired import Paired
 from iomt_core.training.catalogue import entry
 
 SHOW_PROGRESS_AFTER = 0.5  # s: what is faster needs no bar
-PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 
 
 def play(state: Compare, a: Side, b: Side, seed: int) -> int:
@@ -197,10 +196,7 @@ def episodes(found: Comparison) -> None:
         help="Which figure to show episode by episode.",
     )  # fmt: skip
     pair = found.figure(name)
-    st.plotly_chart(
-        forest_charts.episode_pairs(pair), key="compare_pairs", config=PLOT,
-        alt=f"{pair.figure.label} of every episode in A and in B.",
-    )  # fmt: skip
+    episode_pairs(forest_charts.episode_pairs(pair))
     if pair.narrowing is not None:
         st.caption(
             f"Pairing makes the interval of this difference {pair.narrowing:.3g} times as narrow as that of as many independent "

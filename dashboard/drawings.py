@@ -1,4 +1,4 @@
-"""Drawings that answer at once: the ward's player, two bar charts and a forest plot, as small SVG components.
+"""Drawings that answer at once: the ward's player, bars, a density and a forest plot, as small SVG components.
 
 A Plotly figure costs about 100 ms to build and draw anew and 1.3 s to load; what a slider must redraw is drawn here
 instead. What they show comes ready from `iomt_core.charts`.
@@ -25,6 +25,9 @@ _player = _component("ward_player", "ward", "ward_player.css")
 _policies = _component("policy_bars", "drawing", "drawings.css")
 _forest = _component("forest", "drawing", "drawings.css")
 _delays = _component("delay_bars", "drawing", "drawings.css")
+_panels = _component("bar_panels", "drawing", "drawings.css")
+_density = _component("density", "drawing", "drawings.css")
+_pairs = _component("episode_pairs", "drawing", "drawings.css")
 
 
 def ward_player(
@@ -76,3 +79,18 @@ def delay_bars(data: dict[str, Any], on_picked: Callable[[], None]) -> None:
 def forest(data: dict[str, Any]) -> None:
     """Shows what `iomt_core.charts.forest.forest` made."""
     _forest(key="forest", data=data)
+
+
+def bar_panels(data: dict[str, Any], key: str) -> None:
+    """Shows what `iomt_core.charts.bars.panels` made."""
+    _panels(key=key, data=data)
+
+
+def density(data: dict[str, Any], key: str) -> None:
+    """Shows what `iomt_core.charts.fading.fading` made."""
+    _density(key=key, data=data)
+
+
+def episode_pairs(data: dict[str, Any]) -> None:
+    """Shows what `iomt_core.charts.forest.episode_pairs` made."""
+    _pairs(key="episode_pairs", data=data)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.drawings import delay_bars, policy_bars, ward_player
+from dashboard.drawings import bar_panels, delay_bars, density, policy_bars, ward_player
 from dashboard.lab import Lab
 from dashboard.text import plain
 from dashboard.twins import table_twin
@@ -26,7 +26,6 @@ from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import Why, play, why
 from iomt_core.twin.record import COLUMNS, Record
 
-PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 COLLAPSED = 0.98
 GAP_HELP = (
     "No policy whatever can cost less than the certified bound, so this policy is **at most** so far from the best "
@@ -191,12 +190,7 @@ def selected_task(lab: Lab, shown: Record) -> Why | None:
     if ward_best["ward_change"] > -1e-9:
         ward_words = "no other device would make the ward's total lower"
     st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {ward_words}.")
-    st.plotly_chart(
-        task_charts.alternatives(frame),
-        key="alternatives",
-        config=PLOT,
-        alt="Delay and energy of the task on every device.",
-    )
+    bar_panels(task_charts.alternatives(frame), "alternatives")
     return answer
 
 
@@ -258,25 +252,20 @@ def _time(lab: Lab, shown: Record) -> None:
     )
     if len(lab.scenario.kind_names) > 1:
         table = shown.worlds(slice(row, row + 1)).table()
-        st.plotly_chart(task_charts.kind_costs(table), key="kinds", config=PLOT, alt="Mean cost by task kind.")
+        bar_panels(task_charts.kind_costs(table), "kinds")
         table_twin("kinds", lambda: tables.kind_table(table), "Mean cost of each task kind")
 
 
 def _devices(lab: Lab, shown: Record) -> None:
     row = _row(lab, shown)
-    st.plotly_chart(
-        utilisation(shown, row),
-        key="utilisation",
-        config=PLOT,
-        alt=f"Utilisation of all devices in step {int(shown.step[row])}.",
-    )
+    bar_panels(utilisation(shown, row), "utilisation")
     table_twin("devices", lambda: tables.utilisation_table(shown, row), "Utilisation of every device in the step")
     st.caption("Own CPU may be left idle on purpose: running slower saves energy (k0 f² C).")
 
 
 def _prices(lab: Lab, shown: Record) -> None:
     row = _row(lab, shown)
-    st.plotly_chart(price_bars(shown, row), key="prices", config=PLOT, alt="Shadow prices of all devices.")
+    bar_panels(price_bars(shown, row), "prices")
     table_twin("prices", lambda: tables.price_table(shown, row), "Shadow price of every resource in the step")
     st.caption(
         "What a little more of a resource would save, per unit, at the best possible decision: the prices of the certified bound "
@@ -316,7 +305,7 @@ def _fading(lab: Lab, shown: Record) -> None:
     link = float(shown.snapshot.beta[row, user, server])
     distance = float(shown.snapshot.distance[row, user, server])
     label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {band / 1e6:.4g} MHz (an even share of {sent})"
-    st.plotly_chart(fading(band, link, label), key="fading", config=PLOT, alt=f"Distribution of the rate: {label}.")
+    density(fading(band, link, label), "fading")
     table_twin("fading", lambda: tables.fading_table(band, link), "Quantiles of the rate on this link")
     st.caption(
         "Rayleigh fading makes the rate (3) jump from moment to moment; delays are computed with its expectation (6)."

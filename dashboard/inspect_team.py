@@ -7,7 +7,7 @@ import time
 import pandas as pd
 import streamlit as st
 
-from dashboard.explore_views import PLOT
+from dashboard.drawings import bar_panels
 from dashboard.inspect_state import RANKS, InspectState
 from dashboard.inspect_views import REGRET, formula_block, inside, where
 from dashboard.lab import Lab, Point
@@ -44,9 +44,7 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
         else:
             words = "This checkpoint holds no mixer. It is needed for training only; train anew to keep it."
         st.info(words, icon=":material/info:")
-        st.plotly_chart(
-            price_bars(shown, point[0] - 1), key="inspect_prices", config=PLOT, alt="Shadow prices of all devices."
-        )
+        bar_panels(price_bars(shown, point[0] - 1), "inspect_prices")
         _price_table(shown, point[0] - 1)
         return
     mixed, user = found.mixing, point[1]
@@ -70,9 +68,7 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
             )
     with right:
         st.markdown("**How much each agent's value counts, ∂Q_tot/∂Q_i (25)**")
-        st.plotly_chart(
-            charts.slopes(mixed, user), key="slopes", config=PLOT, alt="Derivative of Q_tot by each agent's value."
-        )
+        bar_panels(charts.slopes(mixed, user), "slopes")
     agents = range(1, len(mixed.agent_values) + 1)
     frame = pd.DataFrame(
         {

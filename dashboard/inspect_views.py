@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from dashboard.explore_views import PLOT
+from dashboard.drawings import bar_panels
 from dashboard.inspect_state import InspectState
 from dashboard.lab import Lab, Point
 from dashboard.twins import download
@@ -269,10 +269,7 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> N
         return
     left, right = st.columns([2, 3])
     with left:
-        st.plotly_chart(
-            task_charts.alternatives(frame), key="inspect_alternatives", config=PLOT,
-            alt="Delay and energy of the task on every device.",
-        )  # fmt: skip
+        bar_panels(task_charts.alternatives(frame), "inspect_alternatives")
     with right:
         price = frame["cpu_price"] * frame["cpu_hz"] + (frame["bandwidth_price"] * frame["bandwidth_hz"]).fillna(0.0)
         weight = float(shown.snapshot.weight[_at(point)])
@@ -314,10 +311,7 @@ def shares(lab: Lab, shown: Record, point: Point) -> None:
         st.caption(
             SHARE_WORDS.get(rule, "Every user asks for itself; an over-asked device scales all requests down alike.")
         )
-    st.plotly_chart(
-        charts.share_bars(mine, task), key="share_bars", config=PLOT,
-        alt=f"Shares that user {user} asked for and was granted, by task.",
-    )  # fmt: skip
+    bar_panels(charts.share_bars(mine, task), "share_bars")
     st.dataframe(_share_table(mine), hide_index=True, key="share_table", alt="Shares of the user's tasks")
     chosen = int(shown.action.choice[_at(point)])
     there = frame[(frame["choice"] == chosen) & ((frame["user"] == user) | (chosen > 0))]

@@ -17,6 +17,19 @@ function html(parent, name, properties, text) {
   return element;
 }
 
+// Draws at the width there is, and again when it changes.
+function followWidth(root, draw) {
+  let drawn = 0;
+  root.follower?.disconnect();
+  const look = () => {
+    const width = Math.floor(root.clientWidth);
+    if (width > 0 && Math.abs(width - drawn) > 2) draw((drawn = width));
+  };
+  root.follower = new ResizeObserver(look);
+  root.follower.observe(root);
+  look();
+}
+
 // One stop of the Tab key for all tasks of a drawing: arrow keys go on from there, up and down to the neighbouring user, Home
 // and End to the ends. Call it after each drawing; a task that had the focus gets it back, though it was drawn anew.
 function roving(root) {

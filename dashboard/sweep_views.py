@@ -153,7 +153,8 @@ def progress(job: Job, view: View) -> None:
         _actions(job, view)
     if job.state != "finished":
         st.progress(done / total if total else 0.0)
-    _trouble(job)
+    with st.container():  # a place of its own, so that a live chart below stays as it is when words come
+        _trouble(job)
 
 
 def _actions(job: Job, view: View) -> None:

@@ -87,7 +87,7 @@ def explore(page: Page, address: str) -> None:
     go(page, address, "page=explore&preset=hospital&policy=price-response&episode_seed=0&step=1")
     page.locator(".ward .task[data-task='1.6.2']").click()
     page.locator("[data-testid=stDataFrame]").first.wait_for()
-    page.locator(".js-plotly-plot .bars").first.wait_for()
+    page.locator(".st-key-alternatives .column").first.wait_for()
 
 
 def inspect(page: Page, address: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import plotly.graph_objects as go
 from torch import Tensor
 
-from iomt_core.charts.style import device_colour, figure
+from iomt_core.charts.bars import Bars, panel, panels
+from iomt_core.charts.style import device_colour
 from iomt_core.model.allocation import device_index, per_device
 from iomt_core.twin.record import Record
+
+FULL = 105  # %, where the axis of what is in use ends
 
 
 def used_shares(record: Record) -> tuple[Tensor, Tensor, Tensor]:
@@ -20,71 +22,46 @@ def used_shares(record: Record) -> tuple[Tensor, Tensor, Tensor]:
     return cpu[:, :k] / snap.F_k, band[:, :k] / snap.B_k, cpu[:, k:] / snap.F_i
 
 
-def utilisation(record: Record, row: int) -> go.Figure:
+def utilisation(record: Record, row: int) -> dict[str, Any]:
     """Used share (%) of every device in one step; what background load takes is not on offer and not counted."""
-    cpu, band, own = (x[0].tolist() for x in used_shares(record.worlds(slice(row, row + 1))))
-    k, u = len(cpu), len(own)
-    servers, users = [f"S{n}" for n in range(1, k + 1)], [f"user {n}" for n in range(1, u + 1)]
-    percent: dict[str, Any] = {"type": "bar", "hovertemplate": "%{x}: %{y:.1f} %<extra>%{fullData.name}</extra>"}
-    colours = [device_colour(n) for n in range(1, k + 1)]
-    data = [
-        {**percent, "x": servers, "y": [100 * x for x in cpu], "name": "server CPU", "marker": {"color": colours}},
-        {
-            **percent, "x": servers, "y": [100 * x for x in band], "name": "server bandwidth",
-            "marker": {"color": colours, "opacity": 0.6, "pattern": {"shape": "/"}},
-        },
-        {
-            **percent, "x": users, "y": [100 * x for x in own], "name": "own CPU", "xaxis": "x2", "yaxis": "y2",
-            "marker": {"color": device_colour(0)},
-        },
-    ]  # fmt: skip
-    layout = {
-        "height": 280,
-        "barmode": "group",
-        "xaxis": {"domain": [0, 0.44], "title": {"text": "servers: CPU, bandwidth (hatched)"}},
-        "xaxis2": {"domain": [0.54, 1], "title": {"text": "users' own CPUs"}},
-        "yaxis": {"range": [0, 105], "title": {"text": "in use (%)"}},
-        "yaxis2": {"range": [0, 105], "anchor": "x2"},
-        "showlegend": False,
-        "margin": {"l": 52, "r": 8, "t": 8, "b": 44},
-    }
-    return figure(data, layout)
+    cpu, band, own = ([100 * v for v in x[0].tolist()] for x in used_shares(record.worlds(slice(row, row + 1))))
+    at_servers, at_users = _pairs(record, "server CPU", cpu, "server bandwidth", band), [_own(record, "own CPU", own)]
+    return panels(
+        panel(_servers(record), at_servers, "in use (%)", "servers: CPU, bandwidth (hatched)", " %", FULL),
+        panel(_users(record), at_users, "in use (%)", "users' own CPUs", " %", FULL),
+    )
 
 
-def price_bars(record: Record, row: int) -> go.Figure:
+def price_bars(record: Record, row: int) -> dict[str, Any]:
     """Shadow prices of one step: weighted cost saved by one more GHz, as share of the step's total (%)."""
     prices = record.prices
     if prices is None:
-        return figure([], {"height": 280})
-    total = float(record.totals[row])
-    per = 1e9 / total * 100
+        return panels()
     k, u = record.scenario.servers, record.scenario.users
-    servers = [f"S{n}" for n in range(1, k + 1)]
-    colours = [device_colour(n) for n in range(1, k + 1)]
-    hover = "%{x}: one more %{fullData.name} saves %{y:.4g} % of the step's cost<extra></extra>"
-    data = [
-        {
-            "type": "bar", "x": servers, "y": (prices.cpu[row] * per).tolist(), "name": "GHz of CPU", "hovertemplate": hover,
-            "marker": {"color": colours},
-        },
-        {
-            "type": "bar", "x": servers, "y": (prices.bandwidth[row] * per).tolist(), "name": "GHz of bandwidth",
-            "hovertemplate": hover, "marker": {"color": colours, "opacity": 0.6, "pattern": {"shape": "/"}},
-        },
-        {
-            "type": "bar", "x": [f"user {n}" for n in range(1, u + 1)], "xaxis": "x2", "yaxis": "y2",
-            "y": (prices.own[row] * per / 100).tolist(), "name": "10 MHz of own CPU", "hovertemplate": hover,
-            "marker": {"color": device_colour(0)},
-        },
-    ]  # fmt: skip
-    layout = {
-        "height": 280,
-        "barmode": "group",
-        "xaxis": {"domain": [0, 0.44], "title": {"text": "one more GHz of CPU, of bandwidth (hatched)"}},
-        "xaxis2": {"domain": [0.56, 1], "title": {"text": "10 MHz more of own CPU"}},
-        "yaxis": {"title": {"text": "cost saved (% of the step's)"}, "rangemode": "tozero"},
-        "yaxis2": {"anchor": "x2", "rangemode": "tozero"},
-        "showlegend": False,
-        "margin": {"l": 56, "r": 8, "t": 8, "b": 44},
-    }
-    return figure(data, layout)
+    per = 1e9 / float(record.totals[row]) * 100
+    cpu, band = ((x[row].expand(k) * per).tolist() for x in (prices.cpu, prices.bandwidth))
+    own = (prices.own[row].expand(u) * per / 100).tolist()
+    at_servers = _pairs(record, "one more GHz of CPU saves", cpu, "one more GHz of bandwidth saves", band)
+    at_users = [_own(record, "10 MHz more of own CPU save", own)]
+    axis, unit = "cost saved (% of the step's)", " % of the step's cost"
+    return panels(
+        panel(_servers(record), at_servers, axis, "one more GHz of CPU, of bandwidth (hatched)", unit),
+        panel(_users(record), at_users, axis, "10 MHz more of own CPU", unit),
+    )
+
+
+def _servers(record: Record) -> list[str]:
+    return [f"S{n}" for n in range(1, record.scenario.servers + 1)]
+
+
+def _users(record: Record) -> list[str]:
+    return [f"user {n}" for n in range(1, record.scenario.users + 1)]
+
+
+def _pairs(record: Record, cpu: str, cpus: list[float], band: str, bands: list[float]) -> list[Bars]:
+    colours = [device_colour(n) for n in range(1, record.scenario.servers + 1)]
+    return [Bars(cpu, cpus, colours), Bars(band, bands, colours, hatched=True)]
+
+
+def _own(record: Record, name: str, values: list[float]) -> Bars:
+    return Bars(name, values, [device_colour(0)] * record.scenario.users)

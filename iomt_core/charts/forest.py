@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
+from iomt_core.charts.bars import marks
 from iomt_core.charts.comparison import ticks
-from iomt_core.charts.style import SERVER_COLOURS, figure
+from iomt_core.charts.heat_table import heat_table
+from iomt_core.charts.style import SERVER_COLOURS
 from iomt_core.paired import Paired
 
 # An axis ends at this multiple of the middle change, so that one huge change does not flatten the others; its text says it.
@@ -85,53 +86,29 @@ def points(pair: Paired) -> str:
     return "pp" if pair.figure.unit == "%" else pair.figure.unit
 
 
-def episode_pairs(pair: Paired) -> go.Figure:
-    """A figure of every episode on both sides, joined where they are one episode."""
-    numbers = list(range(1, len(pair.a) + 1))
-    a, b = ([x * pair.figure.factor for x in side] for side in (pair.a, pair.b))
-    joins_x = [x for n in numbers for x in (n, n, None)]
-    joins_y = [y for low, high in zip(a, b, strict=True) for y in (low, high, None)]
-    unit = f" {pair.figure.unit}".rstrip()
-    data: list[dict[str, Any]] = [
-        {
-            "type": "scatter", "x": joins_x, "y": joins_y, "mode": "lines", "line": {"color": "#8a8f98", "width": 1.5},
-            "hoverinfo": "skip", "showlegend": False,
-        },
-        *(
-            {
-                "type": "scatter", "x": numbers, "y": values, "mode": "markers", "name": name,
-                "marker": {"color": colour, "symbol": symbol, "size": 9},
-                "hovertemplate": f"episode %{{x}}, {name}: %{{y:.5g}}{unit}<extra></extra>",
-            }
-            for name, values, colour, symbol in (("A", a, A_COLOUR, "circle"), ("B", b, B_COLOUR, "diamond"))
-        ),
-    ]  # fmt: skip
-    title = pair.figure.label + (f" ({pair.figure.unit})" if pair.figure.unit else "")
-    layout = {
-        "height": 300,
-        "xaxis": {"title": {"text": "episode"}, "tickformat": "d"},
-        "yaxis": {"title": {"text": title}},
+def episode_pairs(pair: Paired) -> dict[str, Any]:
+    """A figure of every episode on both sides, joined where they are one episode; for the drawing."""
+    sides = [[float(f"{x * pair.figure.factor:.6g}") for x in side] for side in (pair.a, pair.b)]
+    values = [value for side in sides for value in side] or [0.0]
+    pad = 0.08 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 1.0
+    low, high = min(values) - pad, max(values) + pad
+    axis = pair.figure.label + (f" ({pair.figure.unit})" if pair.figure.unit else "")
+    return {
+        "episodes": max(map(len, sides)),
+        "sides": [
+            {"name": name, "values": side, "colour": colour, "diamond": name == "B"}
+            for name, side, colour in zip("AB", sides, (A_COLOUR, B_COLOUR), strict=True)
+        ],
+        "low": low,
+        "high": high,
+        "ticks": marks(low, high),
+        "axis": axis,
+        "unit": pair.figure.unit,
+        "text": f"{axis} of every episode in A and in B; the numbers are in the table below.",
     }
-    return figure(data, layout)
 
 
-def flow_map(counts: pd.DataFrame) -> go.Figure:
+def flow_map(counts: pd.DataFrame) -> str:
     """How many tasks run where in A (rows) and in B (columns); off the diagonal stands what changed."""
-    total = max(1, int(counts.to_numpy().sum()))
-    share = counts / total * 100
-    data = [
-        {
-            "type": "heatmap", "x": [f"{name} " for name in counts.columns], "y": counts.index.tolist(),
-            "z": share.to_numpy().tolist(), "text": counts.to_numpy().tolist(), "texttemplate": "%{text}",
-            "colorscale": [[0, "#f2f5f9"], [1, "#3182bd"]], "zmin": 0, "xgap": 2, "ygap": 2,
-            "colorbar": {"title": {"text": "tasks (%)"}},
-            "hovertemplate": "A: %{y}, B: %{x}: %{text} tasks, %{z:.1f} %<extra></extra>",
-        }
-    ]  # fmt: skip
-    layout = {
-        "height": 90 + 42 * len(counts.index),
-        "xaxis": {"title": {"text": "device in B"}, "side": "top"},
-        "yaxis": {"title": {"text": "device in A"}, "autorange": "reversed"},
-        "margin": {"l": 100, "r": 12, "t": 60, "b": 12},
-    }
-    return figure(data, layout)
+    rows, columns = [f"A: {name}" for name in counts.index], [f"B: {name}" for name in counts.columns]
+    return heat_table(counts.to_numpy().tolist(), columns, rows, "tasks by their device in A and in B", digits=0)

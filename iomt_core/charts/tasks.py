@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
+from iomt_core.charts.bars import Bars, panel, panels
 from iomt_core.charts.comparison import ticks
-from iomt_core.charts.style import KIND_COLOURS, device_colour, device_name, figure, literal
+from iomt_core.charts.style import KIND_COLOURS, device_colour, device_name
 from iomt_core.twin.record import Record
 
 
@@ -47,52 +47,21 @@ def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = N
     }
 
 
-def kind_costs(table: pd.DataFrame) -> go.Figure:
+def kind_costs(table: pd.DataFrame) -> dict[str, Any]:
     """Mean cost of each task kind, with its number of tasks."""
     groups = table.groupby("kind", observed=True).agg(cost=("cost", "mean"), tasks=("cost", "size"))
-    names = [literal(str(name)) for name in groups.index]
     colours = [KIND_COLOURS[n % len(KIND_COLOURS)] for n in range(len(groups))]
-    data = [
-        {
-            "type": "bar", "x": names, "y": groups["cost"].tolist(), "marker": {"color": colours},
-            "text": [f"{n} tasks" for n in groups["tasks"]], "hovertemplate": "%{x}: mean cost %{y:.4f}<extra></extra>",
-        }
-    ]  # fmt: skip
-    return figure(
-        data, {"height": 300, "yaxis": {"title": {"text": "mean task cost"}}, "xaxis": {"title": {"text": "task kind"}}}
-    )
+    bars = Bars("mean cost", groups["cost"].tolist(), colours, shown=[f"{n} tasks" for n in groups["tasks"]])
+    return panels(panel([str(name) for name in groups.index], [bars], "mean task cost", "task kind"))
 
 
-def alternatives(frame: pd.DataFrame) -> go.Figure:
+def alternatives(frame: pd.DataFrame) -> dict[str, Any]:
     """Delay (ms) and energy (µJ) of one task under each of its K + 1 alternatives; the chosen one is outlined."""
-    devices = frame["device"].tolist()
-    line = {"width": [3 if c else 0 for c in frame["chosen"]], "color": "#d62728"}
+    devices, chosen = frame["device"].tolist(), [bool(c) for c in frame["chosen"]]
     colours = [device_colour(c) for c in frame["choice"]]
-    bars = [
-        {
-            "type": "bar", "x": devices, "y": (frame["delay_s"] * 1e3).tolist(), "name": "delay", "offsetgroup": "1",
-            "marker": {"color": colours, "line": line}, "hovertemplate": "%{x}: %{y:.4g} ms<extra></extra>",
-        },
-        {
-            "type": "bar", "x": devices, "y": (frame["energy_j"] * 1e6).tolist(), "name": "energy", "yaxis": "y2",
-            "offsetgroup": "2", "hovertemplate": "%{x}: %{y:.4g} µJ<extra></extra>",
-            "marker": {"color": colours, "opacity": 0.6, "line": line, "pattern": {"shape": "\\"}},
-        },
-    ]  # fmt: skip
-    layout = {
-        "height": 260,
-        "barmode": "group",
-        "yaxis": {"title": {"text": "delay (ms)"}},
-        "yaxis2": {
-            "title": {"text": "energy (µJ), hatched"},
-            "overlaying": "y",
-            "side": "right",
-            "showgrid": False,
-            "tickmode": "auto",
-            "nticks": 6,
-            "rangemode": "tozero",
-        },
-        "margin": {"l": 52, "r": 52, "t": 8, "b": 36},
-        "showlegend": False,
-    }
-    return figure(bars, layout)
+    delay = Bars("delay", (frame["delay_s"] * 1e3).tolist(), colours, marked=chosen)
+    energy = Bars("energy", (frame["energy_j"] * 1e6).tolist(), colours, hatched=True, marked=chosen)
+    return panels(
+        panel(devices, [delay], "delay (ms)", "chosen: outlined", " ms"),
+        panel(devices, [energy], "energy (µJ)", "chosen: outlined", " µJ"),
+    )

@@ -53,7 +53,7 @@ def test_axe_finds_nothing_serious_in_open_groups_twins_and_the_tour(page: Page,
     settle(page)
     page.get_by_role("button", name="Why is this task local?").click()
     page.wait_for_selector(".st-key-tour_banner")
-    page.wait_for_selector(".js-plotly-plot")
+    page.wait_for_selector(".st-key-alternatives .drawing svg")
     for group in ("Tasks", "Channel", "Files and own data"):
         page.locator("[data-testid=stSidebar] summary", has_text=group).click()
         settle(page)

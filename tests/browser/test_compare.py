@@ -98,9 +98,14 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
     expect(page.get_by_text(f"Task {top['task']} of user {top['user']} in step {top['step']}.")).to_be_visible()
     expect(page.locator(".ward .now")).to_have_text(f"step {top['step']} of 20")
     assert page.locator(".ward .task.picked").count() == 2
-    for tab in ("From where to where", "Selected task", "Episode by episode"):
+    drawn = {
+        "From where to where": "table.heat",
+        "Selected task": ".st-key-compare_why_B svg",
+        "Episode by episode": ".st-key-episode_pairs svg",
+    }
+    for tab, what in drawn.items():
         page.get_by_role("tab", name=tab).click()
-        expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=40_000)
+        expect(page.locator(what).last).to_be_visible(timeout=40_000)
         settle(page)
 
 

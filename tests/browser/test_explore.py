@@ -88,7 +88,10 @@ def test_a_clicked_task_tells_its_alternatives(page: Page, lab: str) -> None:
     cost = answer.alternatives.loc[answer.chosen, "cost"]
     expect(page.get_by_text(f"It costs {cost:.3f} there")).to_be_visible()
     expect(page.locator("[data-testid=stDataFrame]").first).to_be_visible()
-    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    bars = page.locator(".st-key-alternatives .column title").all_text_contents()
+    assert bars[: len(answer.alternatives)] == [
+        f"{row.device}, delay: {row.delay_s * 1e3:.4g} ms" for row in answer.alternatives.itertuples()
+    ]
     page.locator(".drawing .task[data-task='1.5.1']").click()
     expect(page.get_by_text("Why is task 1 of user 5 on")).to_be_visible()
 
@@ -107,9 +110,9 @@ def test_a_row_of_the_table_is_a_task_too(page: Page, lab: str) -> None:
 
 def test_every_tab_shows_something(page: Page, lab: str) -> None:
     open_page(page, lab)
-    for name in ("Devices", "Shadow prices", "Fading"):
+    for name, drawn in (("Devices", "utilisation"), ("Shadow prices", "prices"), ("Fading", "fading")):
         page.get_by_role("tab", name=name).click()
-        expect(page.locator(".js-plotly-plot").first).to_be_visible()
+        expect(page.locator(f".st-key-{drawn} .drawing svg").first).to_be_visible()
         settle(page)
     page.get_by_role("tab", name="All tasks").click()
     lines = downloaded(page, page.get_by_role("button", name="Download the whole episode")).read_text().splitlines()

@@ -1,0 +1,74 @@
+"""Grouped bars in panels beside one another: what the drawing shows, as plain JSON-ready values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from iomt_core.charts.comparison import ticks
+
+ROOM = 1.05  # of the longest bar: where an axis ends that is not told
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One bar a group. `values`, `colours` and `marked` (outlined) go by group; `shown` is written at the bar's end."""
+
+    name: str
+    values: Sequence[float]
+    colours: Sequence[str]
+    hatched: bool = False
+    marked: Sequence[bool] = ()
+    shown: Sequence[str] = ()
+
+
+def panel(
+    groups: Sequence[str], series: Sequence[Bars], axis: str, below: str, unit: str = "", end: float | None = None
+) -> dict[str, Any]:
+    """Axis title with its unit, what stands below, and the bars; each says group, series and value to who points at it.
+
+    A value that is not finite has no bar. Without `end` the axis reaches from 0, or the lowest value, to the highest.
+    """
+    finite = [v for bars in series for v in bars.values if math.isfinite(v)]
+    low = ROOM * min(0.0, min(finite, default=0.0))
+    high = end if end is not None else ROOM * max(0.0, max(finite, default=0.0))
+    if high <= low:
+        high = low + 1.0
+    return {
+        "groups": list(groups),
+        "series": [
+            [
+                {
+                    "value": float(f"{value:.6g}") if math.isfinite(value) else None,
+                    "text": f"{group}, {bars.name}: {value:.4g}{unit}".replace(", :", ":"),
+                    "colour": bars.colours[n],
+                    "hatched": bars.hatched,
+                    "marked": bool(bars.marked[n]) if bars.marked else False,
+                    "shown": bars.shown[n] if bars.shown else "",
+                }
+                for n, (group, value) in enumerate(zip(groups, bars.values, strict=True))
+            ]
+            for bars in series
+        ],
+        "axis": axis,
+        "below": below,
+        "low": low,
+        "high": high,
+        "ticks": marks(low, high),
+    }
+
+
+def marks(low: float, high: float) -> list[float]:
+    """Round numbers from `low` to `high`, 0 among them where it is between; about five."""
+    positive = ticks(high - low)
+    if len(positive) < 2:
+        return positive
+    step = positive[1]
+    return [float(f"{n * step:.6g}") for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def panels(*parts: dict[str, Any]) -> dict[str, Any]:
+    """A drawing of these panels."""
+    return {"panels": list(parts)}
