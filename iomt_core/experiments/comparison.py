@@ -30,6 +30,8 @@ MOST_EPISODES = 50
 # Task values of a chunk of episodes: about a fifth of a second under the slowest policies.
 CHUNK = 40_000
 KEPT = 1000  # chunks: their figures and choices, some kilobytes each
+WARDS = 12  # chunks of episodes whose draws are kept, a megabyte each: the usual ten episodes of any ward, so that another
+# policy or other shares draw and bound nothing anew
 
 
 @dataclass(frozen=True)
@@ -186,13 +188,13 @@ def episode(side: Side, seed: int, number: int) -> Record:
     return whole.worlds((whole.episode == number).nonzero().flatten())
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=WARDS)
 def _drawn(s: Scenario, seed: int, chunk: int) -> Draw:
     size = chunk_size(s)
     return draw(s, seed, chunk * size, size)
 
 
-@kept_by_checkpoint(maxsize=4)
+@kept_by_checkpoint(maxsize=2 * WARDS)
 def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, Action | None]:
     """The policy, and what it decides whatever the shares; see `record.decide`."""
     decider = make_policy(policy, s)
