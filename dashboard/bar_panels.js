@@ -1,23 +1,27 @@
 // Grouped bars, panels beside one another as far as there is room; `data` comes from iomt_core/charts/bars.py.
-function barPanel(parent, panel, width, height) {
-  const slots = Math.max(1, panel.groups.length), left = 58, top = 14, room = width - left - 6, slot = room / slots;
-  const longest = Math.max(0, ...panel.groups.map((name) => name.length));
-  const tilted = longest * 7.2 > slot, bottom = 30 + (tilted ? Math.min(110, 12 + longest * 4.6) : 18);
+const LETTER = 7.2, HEIGHT = 260, GAP = 16; // pixels: of a letter at most, of a panel, and between two
+
+function barPanel(parent, panel, about, width, number) {
+  const slots = Math.max(1, panel.groups.length), names = panel.groups.map((name) => short(name, 20));
+  const ticks = panel.ticks.map(plainNumber), left = 30 + LETTER * Math.max(3, ...ticks.map((tick) => tick.length));
+  const top = 14, room = width - left - 6, slot = room / slots, longest = Math.max(0, ...names.map((name) => name.length));
+  const tilted = longest * LETTER > slot, bottom = 30 + (tilted ? 12 + longest * 4.6 : 18) + (panel.low < 0 ? 12 : 0);
   const words = panel.series.flat().map((bar) => bar.text).join("; ");
-  const svg = make(parent, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${panel.axis}. ${words}` });
+  const svg = make(parent, "svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${about}${panel.axis}. ${words}` });
   svg.style.width = `${width}px`;
-  const hatch = make(make(svg, "defs", {}), "pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
+  const id = `hatch-${number}`;
+  const hatch = make(make(svg, "defs", {}), "pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
   make(hatch, "line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 6 });
-  const y = (value) => top + ((height - bottom - top) * (panel.high - value)) / (panel.high - panel.low);
-  panel.ticks.forEach((tick) => {
+  const y = (value) => top + ((HEIGHT - bottom - top) * (panel.high - value)) / (panel.high - panel.low);
+  panel.ticks.forEach((tick, n) => {
     make(svg, "line", { class: tick === 0 ? "zero" : "grid", x1: left, x2: width, y1: y(tick), y2: y(tick) });
-    make(svg, "text", { class: "tick", x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, tick);
+    make(svg, "text", { class: "tick", x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, ticks[n]);
   });
-  make(svg, "text", { class: "tick", transform: `translate(13 ${(height - bottom + top) / 2}) rotate(-90)`, "text-anchor": "middle" }, panel.axis);
-  make(svg, "text", { class: "tick", x: left + room / 2, y: height - 6, "text-anchor": "middle" }, panel.below);
+  make(svg, "text", { class: "tick", transform: `translate(13 ${(HEIGHT - bottom + top) / 2}) rotate(-90)`, "text-anchor": "middle" }, panel.axis);
+  make(svg, "text", { class: "tick", x: left + room / 2, y: HEIGHT - 6, "text-anchor": "middle" }, panel.below);
   const thick = Math.min(60, (slot * 0.86) / Math.max(1, panel.series.length));
-  panel.groups.forEach((name, n) => {
-    const middle = left + (n + 0.5) * slot, end = height - bottom + 16;
+  names.forEach((name, n) => {
+    const middle = left + (n + 0.5) * slot, end = HEIGHT - bottom + (panel.low < 0 ? 28 : 16);
     if (tilted) make(svg, "text", { class: "tick small", transform: `translate(${middle + 4} ${end - 4}) rotate(-40)`, "text-anchor": "end" }, name);
     else make(svg, "text", { class: "tick", x: middle, y: end, "text-anchor": "middle" }, name);
     panel.series.forEach((bars, k) => {
@@ -27,10 +31,11 @@ function barPanel(parent, panel, width, height) {
       const box = { x: middle + (k - panel.series.length / 2) * thick + 0.5, y: from, width: Math.max(1, thick - 1), height: Math.max(0.5, to - from) };
       const group = make(svg, "g", { class: bar.marked ? "column marked" : "column" });
       make(group, "title", {}, bar.text);
-      make(group, "rect", { class: "hit", ...box, y: top, height: height - bottom - top });
+      make(group, "rect", { class: "hit", ...box, y: top, height: HEIGHT - bottom - top });
       make(group, "rect", { class: "body", ...box, fill: bar.colour });
-      if (bar.hatched) make(group, "rect", { ...box, fill: "url(#hatch)" });
-      if (bar.shown) make(group, "text", { class: "tick", x: box.x + box.width / 2, y: bar.value < 0 ? to + 14 : from - 4, "text-anchor": "middle" }, bar.shown);
+      if (bar.hatched) make(group, "rect", { ...box, fill: `url(#${id})` });
+      const label = { class: "tick", x: box.x + box.width / 2, y: bar.value < 0 ? to + 13 : from - 4, "text-anchor": "middle" };
+      if (bar.shown && bar.shown.length * LETTER < slot) make(group, "text", label, bar.shown);
     });
   });
 }
@@ -40,8 +45,14 @@ export default function (component) {
   const root = parentElement.querySelector(".drawing");
   followWidth(root, (width) => {
     root.replaceChildren();
-    const gap = 16, row = html(root, "div", { className: "panels" });
-    const beside = Math.max(1, Math.min(data.panels.length, Math.floor((width + gap) / (200 + gap))));
-    data.panels.forEach((panel) => barPanel(row, panel, Math.floor((width - gap * (beside - 1)) / beside), 260));
+    if (!data.panels.length) {
+      html(root, "div", { className: "note" }, "There is nothing to show here.");
+      return;
+    }
+    const least = Math.max(200, ...data.panels.map((panel) => 50 + 6.4 * panel.below.length));
+    const beside = Math.max(1, Math.min(data.panels.length, Math.floor((width + GAP) / (least + GAP))));
+    const row = html(root, "div", { className: "panels" }), each = Math.floor((width - GAP * (beside - 1)) / beside);
+    data.panels.forEach((panel, n) => barPanel(row, panel, data.about ? `${data.about}: ` : "", each, n));
+    saveButton(root, data.file);
   });
 }

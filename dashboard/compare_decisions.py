@@ -214,7 +214,7 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
         words = "no other device would make the ward's total lower"
     cost = float(frame["cost"].iloc[answer.chosen])
     st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {words}.")
-    bar_panels(task_charts.alternatives(frame), f"compare_why_{name}")
+    bar_panels(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
     table = pd.DataFrame(
         {
             "device": frame["device"],

@@ -38,4 +38,5 @@ export default function (component) {
     make(svg, "line", { class: "bound", x1: left, x2: width, y1: y(data.deadline), y2: y(data.deadline) });
     make(svg, "text", { class: "bound-label", x: width - 4, y: y(data.deadline) - 5, "text-anchor": "end" }, `deadline ${data.deadline} ms`);
   }
+  saveButton(root, "delays");
 }

@@ -1,7 +1,7 @@
 """Drawings that answer at once: the ward's player, bars, a density and a forest plot, as small SVG components.
 
 A Plotly figure costs about 100 ms to build and draw anew and 1.3 s to load; what a slider must redraw is drawn here
-instead. What they show comes ready from `iomt_core.charts`.
+instead, and can be taken away as an SVG file. What they show comes ready from `iomt_core.charts`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def forest(data: dict[str, Any]) -> None:
 
 def bar_panels(data: dict[str, Any], key: str) -> None:
     """Shows what `iomt_core.charts.bars.panels` made."""
-    _panels(key=key, data=data)
+    _panels(key=key, data=data | {"file": key})
 
 
 def density(data: dict[str, Any], key: str) -> None:

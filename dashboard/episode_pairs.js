@@ -4,7 +4,8 @@ export default function (component) {
   const root = parentElement.querySelector(".drawing");
   followWidth(root, (width) => {
     root.replaceChildren();
-    const height = 300, left = 70, top = 12, bottom = 46;
+    const ticks = data.ticks.map(plainNumber), left = 30 + 7.2 * Math.max(3, ...ticks.map((tick) => tick.length));
+    const height = 300, top = 12, bottom = 46;
     const legend = html(root, "div", { className: "legend" });
     data.sides.forEach((side) => {
       const entry = html(legend, "span", {});
@@ -14,9 +15,9 @@ export default function (component) {
     const svg = make(root, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": data.text });
     const slot = (width - left - 12) / Math.max(1, data.episodes), x = (n) => left + (n + 0.5) * slot;
     const y = (value) => top + ((height - bottom - top) * (data.high - value)) / (data.high - data.low);
-    data.ticks.forEach((tick) => {
+    data.ticks.forEach((tick, n) => {
       make(svg, "line", { class: "grid", x1: left, x2: width, y1: y(tick), y2: y(tick) });
-      make(svg, "text", { class: "tick", x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, tick);
+      make(svg, "text", { class: "tick", x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, ticks[n]);
     });
     make(svg, "text", { class: "tick", transform: `translate(13 ${(height - bottom + top) / 2}) rotate(-90)`, "text-anchor": "middle" }, data.axis);
     make(svg, "text", { class: "tick", x: left + (width - left) / 2, y: height - 6, "text-anchor": "middle" }, "episode");
@@ -29,6 +30,7 @@ export default function (component) {
     data.sides.forEach((side) => side.values.forEach((value, n) => {
       make(pairMark(svg, side, x(n), y(value)), "title", {}, `episode ${n + 1}, ${side.name}: ${value} ${data.unit}`.trim());
     }));
+    saveButton(root, "episodes");
   });
 }
 

@@ -40,4 +40,5 @@ export default function (component) {
     make(make(sign, "g", { class: `change ${kind}` }), "path", { d: MARKS[kind] });
     html(box, "span", {}, words);
   });
+  saveButton(root, "differences");
 }

@@ -62,21 +62,26 @@ def _from_view(lab: Lab, view: Mapping[str, str]) -> InspectState:
     return fresh
 
 
-def select(lab: Lab, shown: Record) -> Point:
-    """The decision that is looked at: the lab's selection in the lab's step; where there is none, the step's first task."""
-    step = min(lab.step, len(shown))
+def select(lab: Lab, shown: Record) -> Point | None:
+    """The decision that is looked at: the lab's selection in the lab's step; where there is none, the step's first task.
+
+    `None` in a step in which nobody has a task, as a workload of one's own may leave some.
+    """
+    lab.step = step = min(lab.step, len(shown))
     active = shown.snapshot.active[step - 1]
+    if not bool(active.any()):
+        return None
     user, task = (lab.picked[1], lab.picked[2]) if lab.picked else (1, 1)
     if user > active.shape[0] or task > active.shape[1] or not bool(active[user - 1, task - 1]):
         first = active.nonzero()[0].tolist()
         user, task = first[0] + 1, first[1] + 1
-    lab.step, lab.picked = step, (step, user, task)
+    lab.picked = (step, user, task)
     return lab.picked
 
 
-def stepping(lab: Lab, shown: Record, point: Point) -> None:
+def stepping(lab: Lab, shown: Record, point: Point | None) -> None:
     """Buttons first, back, next, last, and the step, user and task as numbers."""
-    step, user, task = point
+    step, user, task = point or (lab.step, 1, 1)
     last, active = len(shown), shown.snapshot.active[step - 1]
 
     def go(to: int) -> None:
@@ -85,7 +90,8 @@ def stepping(lab: Lab, shown: Record, point: Point) -> None:
 
     def take() -> None:
         lab.step = int(st.session_state["inspect_step"])
-        lab.picked = (lab.step, int(st.session_state["inspect_user"]), int(st.session_state["inspect_task"]))
+        chosen, number = (int(st.session_state.get(f"inspect_{name}", 1)) for name in ("user", "task"))
+        lab.picked = (lab.step, chosen, number)
 
     def other_user() -> None:
         chosen = int(st.session_state["inspect_user"])
@@ -96,7 +102,7 @@ def stepping(lab: Lab, shown: Record, point: Point) -> None:
     users = [n + 1 for n in range(active.shape[0]) if bool(active[n].any())]
     tasks = (active[user - 1].nonzero().flatten() + 1).tolist()
     for key, value in (("inspect_step", step), ("inspect_user", user), ("inspect_task", task)):
-        if st.session_state.get(key) != value:
+        if (point or key == "inspect_step") and st.session_state.get(key) != value:
             st.session_state[key] = value
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for label, icon, to, off in (
@@ -110,6 +116,8 @@ def stepping(lab: Lab, shown: Record, point: Point) -> None:
             f"Step of {last}", 1, last, key="inspect_step", on_change=take, width=130,
             help="Step t of the episode; the policy, its memory and the batteries are as they then were.",
         )  # fmt: skip
+        if point is None:
+            return
         st.selectbox(
             "User", users, key="inspect_user", on_change=other_user, width=100, help="Agent i, whose decision it is."
         )

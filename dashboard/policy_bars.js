@@ -32,4 +32,5 @@ export default function (component) {
     make(svg, "path", { class: "pinned", d: "M" + (width - 90) + ",14 l7,9 l-7,9 l-7,-9 z" });
     make(svg, "text", { class: "tick", x: width - 76, y: 28 }, "pinned");
   }
+  saveButton(root, "policies");
 }

@@ -71,3 +71,96 @@ function roving(root) {
     all[Math.max(0, Math.min(all.length - 1, to))].focus();
   });
 }
+
+// A number for an axis: as it is, or with an exponent where it would be long.
+function plainNumber(value) {
+  const size = Math.abs(value);
+  return size >= 1e5 || (size > 0 && size < 1e-3) ? value.toExponential().replace("e+", "e") : String(value);
+}
+
+function short(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
+
+// -- taking a drawing away ------------------------------------------------------------------------------------------------
+
+const LOOKS = ["stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "paint-order", "font-family", "font-size", "font-weight", "text-anchor"];
+
+// A button that saves what is drawn, in a line of its own above a drawing without a title. Call it after each drawing.
+function saveButton(root, file) {
+  const words = `Download this drawing (SVG): ${file}`;
+  const button = html(root, "button", { className: "save", type: "button", title: words }, "⤓");
+  button.setAttribute("aria-label", words);
+  root.classList.toggle("bare", !root.querySelector(":scope > .title, :scope > .legend:first-child"));
+  button.addEventListener("click", () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([picture(root)], { type: "image/svg+xml" }));
+    link.download = `${file}.svg`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  });
+}
+
+// Fill or stroke without transparency in the colour itself, which many a program reads as black.
+function paint(element, name, colour) {
+  const [red, green, blue, alpha] = (/^rgba\((.*)\)$/.exec(colour)?.[1] ?? "").split(",");
+  const opaque = alpha === undefined ? colour : Number(alpha) === 0 ? "none" : `rgb(${red},${green},${blue})`;
+  element.setAttribute(name, opaque === "transparent" ? "none" : opaque);
+  if (opaque !== colour && opaque !== "none") element.setAttribute(`${name}-opacity`, alpha.trim());
+}
+
+// Text in one line, or in as many as it takes where it has several on the page.
+function writeLines(paper, text, x, { y, width, height }, look) {
+  const size = parseFloat(look.fontSize), most = height < 2 * size ? Infinity : Math.max(8, Math.floor(width / (0.5 * size))), lines = [""];
+  text.split(/\s+/).forEach((word) => {
+    if (lines.at(-1) && lines.at(-1).length + word.length >= most) lines.push("");
+    lines[lines.length - 1] += lines.at(-1) ? ` ${word}` : word;
+  });
+  const written = make(paper, "text", { "font-family": look.fontFamily, "font-size": look.fontSize, "font-weight": look.fontWeight });
+  paint(written, "fill", look.color);
+  lines.forEach((line, n) => make(written, "tspan", { x: x.toFixed(1), y: (y + size * (1.15 + 1.4 * n)).toFixed(1) }, line));
+}
+
+// All of a drawing as one SVG file that needs no style sheet: its parts, title and legend where they stand on the page.
+function picture(root) {
+  const whole = root.getBoundingClientRect(), paper = document.createElementNS(NS, "svg");
+  let bottom = 0;
+  const box = (element) => {
+    const { left, top, width, height } = element.getBoundingClientRect();
+    bottom = Math.max(bottom, top - whole.top + height);
+    return { x: left - whole.left, y: top - whole.top, width, height };
+  };
+  const ground = make(paper, "rect", { x: 0, y: 0, fill: getComputedStyle(root).getPropertyValue("--st-background-color").trim() || "#fff" });
+  root.querySelectorAll("svg").forEach((svg) => {
+    const copy = svg.cloneNode(true), copies = [copy, ...copy.querySelectorAll("*")];
+    [svg, ...svg.querySelectorAll("*")].forEach((element, n) => {
+      const look = getComputedStyle(element), same = copies[n];
+      same.removeAttribute("style");
+      if (element.localName === "title") return;
+      LOOKS.forEach((name) => same.setAttribute(name, look.getPropertyValue(name)));
+      for (const name of ["fill", "stroke"]) paint(same, name, look.getPropertyValue(name));
+    });
+    copy.querySelectorAll(".hit").forEach((element) => element.remove());
+    copies.forEach((element) => { for (const name of ["class", "tabindex", "role"]) element.removeAttribute(name); });
+    Object.entries(box(svg)).forEach(([name, value]) => copy.setAttribute(name, value.toFixed(1)));
+    paper.appendChild(copy);
+  });
+  root.querySelectorAll(".legend i").forEach((sign) => {
+    const look = getComputedStyle(sign), { x, y, width, height } = box(sign), colours = look.backgroundImage.match(/rgb\([^)]*\)/g);
+    const ring = parseFloat(look.borderTopWidth) > 0, bands = [...new Set(colours ?? [look.backgroundColor])];
+    bands.forEach((colour, n) => {
+      const band = make(paper, "rect", { x: x + (n * width) / bands.length, y, width: width / bands.length, height, rx: parseFloat(look.borderTopLeftRadius) ? 6 : 0,
+        "stroke-width": ring ? 2 : 0, "stroke-dasharray": look.borderTopStyle === "dashed" ? "4 2" : "none" });
+      paint(band, "fill", ring ? "none" : colour);
+      paint(band, "stroke", ring ? look.borderTopColor : "none");
+    });
+  });
+  root.querySelectorAll(".title, .note, .map-title, .legend > span").forEach((element) => {
+    const place = box(element), sign = element.querySelector("i, svg");
+    const from = sign ? sign.getBoundingClientRect().right - whole.left + 5 : place.x;
+    writeLines(paper, element.textContent.trim(), from, place, getComputedStyle(element));
+  });
+  const size = { width: Math.ceil(whole.width), height: Math.ceil(bottom) };
+  for (const element of [paper, ground]) Object.entries(size).forEach(([name, value]) => element.setAttribute(name, value));
+  return new XMLSerializer().serializeToString(paper);
+}

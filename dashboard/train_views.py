@@ -113,8 +113,9 @@ def table(known: Sequence[Job], view: View) -> None:
             "No runs yet. Start one above: it trains in a process of its own, also while this page is closed.",
             icon=":material/info:",
         )
-    for problem in view.problems:
-        st.warning(plain(problem), icon=":material/warning:")
+    with st.container():  # a place of its own, as below
+        for problem in view.problems:
+            st.warning(plain(problem), icon=":material/warning:")
 
 
 def numbers(view: View) -> dict[str, int]:

@@ -1,1 +1,4 @@
-"""Figures: a scenario or results in, a Plotly figure out; pure functions that know no user interface."""
+"""Figures: results in, out what there is to draw; pure functions that know no user interface.
+
+Out come plain values for the dashboard's drawings, a Vega-Lite specification, an HTML table or a Plotly figure.
+"""

@@ -42,7 +42,7 @@ def panel(
             [
                 {
                     "value": float(f"{value:.6g}") if math.isfinite(value) else None,
-                    "text": f"{group}, {bars.name}: {value:.4g}{unit}".replace(", :", ":"),
+                    "text": f"{group}, {bars.name}: {value:.4g}{unit}",
                     "colour": bars.colours[n],
                     "hatched": bars.hatched,
                     "marked": bool(bars.marked[n]) if bars.marked else False,
@@ -66,9 +66,10 @@ def marks(low: float, high: float) -> list[float]:
     if len(positive) < 2:
         return positive
     step = positive[1]
-    return [float(f"{n * step:.6g}") for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    digits = 2 - math.floor(math.log10(step))
+    return [round(n * step, digits) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def panels(*parts: dict[str, Any]) -> dict[str, Any]:
-    """A drawing of these panels."""
-    return {"panels": list(parts)}
+def panels(*parts: dict[str, Any], about: str = "") -> dict[str, Any]:
+    """A drawing of these panels; what it is `about` is read out before them."""
+    return {"panels": list(parts), "about": about}

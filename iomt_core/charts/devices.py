@@ -34,11 +34,11 @@ def utilisation(record: Record, row: int) -> dict[str, Any]:
 
 def price_bars(record: Record, row: int) -> dict[str, Any]:
     """Shadow prices of one step: weighted cost saved by one more GHz, as share of the step's total (%)."""
-    prices = record.prices
-    if prices is None:
+    prices, total = record.prices, float(record.totals[row])
+    if prices is None or total == 0:  # nothing to save in a step without tasks
         return panels()
     k, u = record.scenario.servers, record.scenario.users
-    per = 1e9 / float(record.totals[row]) * 100
+    per = 1e9 / total * 100
     cpu, band = ((x[row].expand(k) * per).tolist() for x in (prices.cpu, prices.bandwidth))
     own = (prices.own[row].expand(u) * per / 100).tolist()
     at_servers = _pairs(record, "one more GHz of CPU saves", cpu, "one more GHz of bandwidth saves", band)

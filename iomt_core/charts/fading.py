@@ -20,13 +20,13 @@ def fading(bandwidth: float, beta: float, label: str) -> dict[str, Any]:
     middle = (rate[1:] + rate[:-1]) / 2
     below = float((rate < mean).to(torch.float64).mean())
     most, end = float(density.max()), float(middle[-1])
-    words = f"expected (6): {mean:.4g} Gbit/s; below it {below:.0%} of the time"
+    words = f"Dashed: expected rate (6), {mean:.4g} Gbit/s; it is below that {below:.0%} of the time"
     return {
         "title": label,
         "x": [float(f"{v:.6g}") for v in middle.tolist()],
         "y": [float(f"{v:.6g}") for v in density.tolist()],
         "high": 1.05 * most,
-        "x_ticks": [v for v in marks(0.0, end) if v >= float(middle[0])],
+        "x_ticks": marks(float(middle[0]), end),
         "y_ticks": marks(0.0, 1.05 * most),
         "x_axis": "instantaneous rate (3) (Gbit/s)",
         "y_axis": "probability density (s/Gbit)",

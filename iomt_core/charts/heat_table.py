@@ -67,7 +67,7 @@ def _cell(value: float, shade: float, digits: int, good: bool) -> str:
     ink = WHITE if 1.05 / (back + 0.05) > (back + 0.05) / 0.05 else BLACK
     return (
         f'<td style="border:none;padding:4px 2px;background:rgb{tuple(colour)};color:{ink}" '
-        f'title="{value:.{digits + 2}f}">{value:.{digits}f}</td>'
+        f'title="{value:.{digits + 2 if digits else 0}f}">{value:.{digits}f}</td>'
     )
 
 

@@ -1,10 +1,6 @@
-"""What all figures share: colours, dashes, symbols, and the plain layout."""
+"""What all figures share: colours, dashes and symbols."""
 
 from __future__ import annotations
-
-from typing import Any
-
-import plotly.graph_objects as go
 
 # Okabe and Ito (2008), told apart by most colour-blind readers, and two more of their kind.
 LOCAL_COLOUR = "#8a8f98"
@@ -13,7 +9,6 @@ KIND_COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f"
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon", "star")
 BOUND_COLOUR = "#d62728"
-PINNED_COLOUR = "#9467bd"
 
 
 def device_colour(choice: int) -> str:
@@ -24,24 +19,3 @@ def device_colour(choice: int) -> str:
 def device_name(choice: int) -> str:
     """Name of a choice: 0 local, k server k."""
     return "own device" if choice == 0 else f"server {choice}"
-
-
-def literal(text: str) -> str:
-    """Text of a person's for a Plotly label, which else takes a few HTML tags and links for what they are."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def figure(data: list[dict[str, Any]], layout: dict[str, Any], frames: list[dict[str, Any]] | None = None) -> go.Figure:
-    """A figure from plain dictionaries, not validated property by property: that would cost more than the drawing."""
-    base = {
-        "margin": {"l": 56, "r": 12, "t": 36, "b": 44},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "hoverlabel": {"namelength": -1},
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
-        "uirevision": "keep",
-    }
-    content: dict[str, Any] = {"data": data, "layout": {**base, **layout}}
-    if frames:
-        content["frames"] = frames
-    return go.Figure(content, _validate=False)

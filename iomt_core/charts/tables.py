@@ -87,10 +87,9 @@ def utilisation_table(record: Record, row: int) -> pd.DataFrame:
 
 def price_table(record: Record, row: int) -> pd.DataFrame:
     """Shadow prices of one step: weighted cost saved by one more GHz, and as share of the step's total."""
-    prices = record.prices
-    if prices is None:
+    prices, total = record.prices, float(record.totals[row])
+    if prices is None or total == 0:  # nothing to save in a step without tasks
         return pd.DataFrame(columns=["resource", "cost saved (per GHz)", "cost saved (% of the step's, per GHz)"])
-    total = float(record.totals[row])
     k, u = record.scenario.servers, record.scenario.users
     cpu, band = (x[row].expand(k).tolist() for x in (prices.cpu, prices.bandwidth))
     named = [

@@ -50,12 +50,13 @@ def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = N
 def kind_costs(table: pd.DataFrame) -> dict[str, Any]:
     """Mean cost of each task kind, with its number of tasks."""
     groups = table.groupby("kind", observed=True).agg(cost=("cost", "mean"), tasks=("cost", "size"))
-    colours = [KIND_COLOURS[n % len(KIND_COLOURS)] for n in range(len(groups))]
+    known = list(table["kind"].cat.categories)  # all of the ward's, so that a kind keeps its colour
+    colours = [KIND_COLOURS[known.index(name) % len(KIND_COLOURS)] for name in groups.index]
     bars = Bars("mean cost", groups["cost"].tolist(), colours, shown=[f"{n} tasks" for n in groups["tasks"]])
     return panels(panel([str(name) for name in groups.index], [bars], "mean task cost", "task kind"))
 
 
-def alternatives(frame: pd.DataFrame) -> dict[str, Any]:
+def alternatives(frame: pd.DataFrame, about: str = "") -> dict[str, Any]:
     """Delay (ms) and energy (µJ) of one task under each of its K + 1 alternatives; the chosen one is outlined."""
     devices, chosen = frame["device"].tolist(), [bool(c) for c in frame["chosen"]]
     colours = [device_colour(c) for c in frame["choice"]]
@@ -64,4 +65,5 @@ def alternatives(frame: pd.DataFrame) -> dict[str, Any]:
     return panels(
         panel(devices, [delay], "delay (ms)", "chosen: outlined", " ms"),
         panel(devices, [energy], "energy (µJ)", "chosen: outlined", " µJ"),
+        about=about,
     )

@@ -30,8 +30,9 @@ MOST_EPISODES = 50
 # Task values of a chunk of episodes: about a fifth of a second under the slowest policies.
 CHUNK = 40_000
 KEPT = 1000  # chunks: their figures and choices, some kilobytes each
-WARDS = 12  # chunks of episodes whose draws are kept, a megabyte each: the usual ten episodes of any ward, so that another
-# policy or other shares draw and bound nothing anew
+# Chunks of episodes whose draws are kept, one to five megabytes each: the usual ten episodes of a ward of any size, so that
+# another policy or other shares draw and bound nothing anew.
+WARDS = 12
 
 
 @dataclass(frozen=True)

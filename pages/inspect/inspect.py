@@ -33,6 +33,10 @@ def main() -> None:
             st.info(str(error))
     explore_views.warnings(lab, record)
     stepping(lab, record, point)
+    if point is None:
+        st.info("Nobody has a task in this step: go on to another.", icon=":material/event_busy:")
+        explore_views.ward(lab, record)
+        return
     left, right = st.columns([3, 4])
     with left:
         explore_views.ward(lab, record)

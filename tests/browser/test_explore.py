@@ -88,10 +88,11 @@ def test_a_clicked_task_tells_its_alternatives(page: Page, lab: str) -> None:
     cost = answer.alternatives.loc[answer.chosen, "cost"]
     expect(page.get_by_text(f"It costs {cost:.3f} there")).to_be_visible()
     expect(page.locator("[data-testid=stDataFrame]").first).to_be_visible()
-    bars = page.locator(".st-key-alternatives .column title").all_text_contents()
-    assert bars[: len(answer.alternatives)] == [
-        f"{row.device}, delay: {row.delay_s * 1e3:.4g} ms" for row in answer.alternatives.itertuples()
-    ]
+    rows = list(answer.alternatives.itertuples())
+    expect(page.locator(".st-key-alternatives .column title")).to_have_text(
+        [f"{row.device}, delay: {row.delay_s * 1e3:.4g} ms" for row in rows]
+        + [f"{row.device}, energy: {row.energy_j * 1e6:.4g} µJ" for row in rows]
+    )
     page.locator(".drawing .task[data-task='1.5.1']").click()
     expect(page.get_by_text("Why is task 1 of user 5 on")).to_be_visible()
 

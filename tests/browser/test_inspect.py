@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from iomt_core.scenario import PRESETS
+from iomt_core.scenario import PRESETS, WorkloadTask
+from iomt_core.scenario_files import to_query
+from iomt_core.scenario_tables import with_workload
 from iomt_core.twin.northbound import play
 from tests.browser.lab_server import settle
 
@@ -72,3 +75,14 @@ def test_a_trained_policy_opens_from_a_link_with_all_its_tabs(chromium: Browser,
     open_inspect(fresh, f"{lab}/{LINK}&v_tab=nonsense")
     expect(fresh.get_by_text("v_tab = 'nonsense' in the link is not known")).to_be_visible()
     fresh.close()
+
+
+def test_a_step_in_which_nobody_has_a_task_says_so_and_leads_on(page: Page, lab: str) -> None:
+    tasks = tuple(WorkloadTask(step=step, user=1, D=4e5, C=1e5, P=1) for step in (1, 3))
+    query = to_query(with_workload(PRESETS["lecture"].changed(T=3), tasks))
+    page.goto(f"{lab}/?{urlencode({'page': 'inspect', 'policy': 'greedy', **query})}")
+    expect(page.get_by_text(re.compile("Step 1, user 1, task 1: Greedy chose"))).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Next").click()
+    expect(page.get_by_text("Nobody has a task in this step: go on to another.")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    expect(page.get_by_text(re.compile("Step 3, user 1, task 1: Greedy chose"))).to_be_visible()
