@@ -1,10 +1,9 @@
 // Grouped bars, panels beside one another as far as there is room; `data` comes from iomt_core/charts/bars.py.
-const LETTER = 7.2, HEIGHT = 260, GAP = 16; // pixels: of a letter at most, of a panel, and between two
+const HEIGHT = 260, GAP = 16; // pixels: of a panel, and between two
 
 function barPanel(parent, panel, about, width, number) {
   const slots = Math.max(1, panel.groups.length), names = panel.groups.map((name) => short(name, 20));
-  const ticks = panel.ticks.map(plainNumber), left = 30 + LETTER * Math.max(3, ...ticks.map((tick) => tick.length));
-  const top = 14, room = width - left - 6, slot = room / slots, longest = Math.max(0, ...names.map((name) => name.length));
+  const left = besideAxis(panel.ticks), top = 14, slot = (width - left - 6) / slots, longest = Math.max(0, ...names.map((name) => name.length));
   const tilted = longest * LETTER > slot, bottom = 30 + (tilted ? 12 + longest * 4.6 : 18) + (panel.low < 0 ? 12 : 0);
   const words = panel.series.flat().map((bar) => bar.text).join("; ");
   const svg = make(parent, "svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${about}${panel.axis}. ${words}` });
@@ -13,12 +12,7 @@ function barPanel(parent, panel, about, width, number) {
   const hatch = make(make(svg, "defs", {}), "pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
   make(hatch, "line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 6 });
   const y = (value) => top + ((HEIGHT - bottom - top) * (panel.high - value)) / (panel.high - panel.low);
-  panel.ticks.forEach((tick, n) => {
-    make(svg, "line", { class: tick === 0 ? "zero" : "grid", x1: left, x2: width, y1: y(tick), y2: y(tick) });
-    make(svg, "text", { class: "tick", x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, ticks[n]);
-  });
-  make(svg, "text", { class: "tick", transform: `translate(13 ${(HEIGHT - bottom + top) / 2}) rotate(-90)`, "text-anchor": "middle" }, panel.axis);
-  make(svg, "text", { class: "tick", x: left + room / 2, y: HEIGHT - 6, "text-anchor": "middle" }, panel.below);
+  valueAxis(svg, panel.ticks, y, { left, width, height: HEIGHT, top, bottom, title: panel.axis, below: panel.below, zero: true });
   const thick = Math.min(60, (slot * 0.86) / Math.max(1, panel.series.length));
   names.forEach((name, n) => {
     const middle = left + (n + 0.5) * slot, end = HEIGHT - bottom + (panel.low < 0 ? 28 : 16);
@@ -43,8 +37,7 @@ function barPanel(parent, panel, about, width, number) {
 export default function (component) {
   const { data, parentElement } = component;
   const root = parentElement.querySelector(".drawing");
-  followWidth(root, (width) => {
-    root.replaceChildren();
+  followWidth(root, data.file, (width) => {
     if (!data.panels.length) {
       html(root, "div", { className: "note" }, "There is nothing to show here.");
       return;
@@ -53,6 +46,5 @@ export default function (component) {
     const beside = Math.max(1, Math.min(data.panels.length, Math.floor((width + GAP) / (least + GAP))));
     const row = html(root, "div", { className: "panels" }), each = Math.floor((width - GAP * (beside - 1)) / beside);
     data.panels.forEach((panel, n) => barPanel(row, panel, data.about ? `${data.about}: ` : "", each, n));
-    saveButton(root, data.file);
   });
 }

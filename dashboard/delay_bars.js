@@ -12,12 +12,8 @@ export default function (component) {
   const width = 1200, height = 300, left = 60, bottom = 58, top = 14;
   const svg = make(root, "svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": data.text });
   const y = (value) => height - bottom - ((height - bottom - top) * value) / data.end;
-  data.ticks.forEach((tick) => {
-    make(svg, "line", { class: "grid", x1: left, x2: width, y1: y(tick), y2: y(tick) });
-    make(svg, "text", { class: "tick", x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, tick);
-  });
-  make(svg, "text", { class: "tick", transform: `translate(14 ${(height - bottom + top) / 2}) rotate(-90)`, "text-anchor": "middle" }, "delay (ms)");
-  make(svg, "text", { class: "tick", x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, "task (user.task), slowest first");
+  const words = { title: "delay (ms)", below: "task (user.task), slowest first" };
+  valueAxis(svg, data.ticks, y, { left, width, height, top, bottom, ...words });
   const slot = (width - left) / Math.max(1, data.tasks.length), thick = Math.max(2, slot - 3), many = data.tasks.length > 90;
   data.tasks.forEach((task, n) => {
     const x = left + n * slot + 1, [step, user, number] = task.id;

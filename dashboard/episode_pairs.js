@@ -2,10 +2,8 @@
 export default function (component) {
   const { data, parentElement } = component;
   const root = parentElement.querySelector(".drawing");
-  followWidth(root, (width) => {
-    root.replaceChildren();
-    const ticks = data.ticks.map(plainNumber), left = 30 + 7.2 * Math.max(3, ...ticks.map((tick) => tick.length));
-    const height = 300, top = 12, bottom = 46;
+  followWidth(root, "episodes", (width) => {
+    const height = 300, top = 12, bottom = 46, left = besideAxis(data.ticks);
     const legend = html(root, "div", { className: "legend" });
     data.sides.forEach((side) => {
       const entry = html(legend, "span", {});
@@ -15,12 +13,7 @@ export default function (component) {
     const svg = make(root, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": data.text });
     const slot = (width - left - 12) / Math.max(1, data.episodes), x = (n) => left + (n + 0.5) * slot;
     const y = (value) => top + ((height - bottom - top) * (data.high - value)) / (data.high - data.low);
-    data.ticks.forEach((tick, n) => {
-      make(svg, "line", { class: "grid", x1: left, x2: width, y1: y(tick), y2: y(tick) });
-      make(svg, "text", { class: "tick", x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, ticks[n]);
-    });
-    make(svg, "text", { class: "tick", transform: `translate(13 ${(height - bottom + top) / 2}) rotate(-90)`, "text-anchor": "middle" }, data.axis);
-    make(svg, "text", { class: "tick", x: left + (width - left) / 2, y: height - 6, "text-anchor": "middle" }, "episode");
+    valueAxis(svg, data.ticks, y, { left, width, height, top, bottom, title: data.axis, below: "episode" });
     const every = Math.max(1, Math.ceil(34 / slot));
     for (let n = 0; n < data.episodes; n += 1) {
       if (n % every === 0) make(svg, "text", { class: "tick", x: x(n), y: height - bottom + 17, "text-anchor": "middle" }, n + 1);
@@ -30,7 +23,6 @@ export default function (component) {
     data.sides.forEach((side) => side.values.forEach((value, n) => {
       make(pairMark(svg, side, x(n), y(value)), "title", {}, `episode ${n + 1}, ${side.name}: ${value} ${data.unit}`.trim());
     }));
-    saveButton(root, "episodes");
   });
 }
 

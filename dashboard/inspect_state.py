@@ -101,8 +101,9 @@ def stepping(lab: Lab, shown: Record, point: Point | None) -> None:
 
     users = [n + 1 for n in range(active.shape[0]) if bool(active[n].any())]
     tasks = (active[user - 1].nonzero().flatten() + 1).tolist()
-    for key, value in (("inspect_step", step), ("inspect_user", user), ("inspect_task", task)):
-        if (point or key == "inspect_step") and st.session_state.get(key) != value:
+    told = {"inspect_step": step} | ({} if point is None else {"inspect_user": user, "inspect_task": task})
+    for key, value in told.items():
+        if st.session_state.get(key) != value:
             st.session_state[key] = value
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for label, icon, to, off in (

@@ -16,6 +16,7 @@ from iomt_core.charts import formulas
 from iomt_core.charts import inspection as charts
 from iomt_core.charts.devices import price_bars
 from iomt_core.charts.style import device_name
+from iomt_core.charts.tables import price_table
 from iomt_core.training.catalogue import entry
 from iomt_core.twin import northbound_inspect as north
 from iomt_core.twin.record import Record
@@ -44,8 +45,9 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
         else:
             words = "This checkpoint holds no mixer. It is needed for training only; train anew to keep it."
         st.info(words, icon=":material/info:")
-        bar_panels(price_bars(shown, point[0] - 1), "inspect_prices")
-        _price_table(shown, point[0] - 1)
+        row = point[0] - 1
+        bar_panels(price_bars(shown, row), "inspect_prices")
+        table_twin("shadow_prices", lambda: price_table(shown, row), "Shadow price of every resource in the step")
         return
     mixed, user = found.mixing, point[1]
     st.caption(MIXERS[mixed.kind] + f" Q_tot = {mixed.q_tot:.4f}. Used in training only: each agent decides alone.")
@@ -82,19 +84,6 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
         frame = frame.assign(**{f"attends to {n}": mixed.attention[:, n - 1].double().numpy() for n in agents})
     table_twin("mixer", lambda: frame, "What the mixer makes of the agents")
     formula_block(formulas.mixing_formulas(mixed, user))
-
-
-def _price_table(shown: Record, row: int) -> None:
-    prices = shown.prices
-    if prices is None:
-        return
-    names = [f"server {n}" for n in range(1, shown.scenario.servers + 1)]
-    rows = [(n, "CPU", x) for n, x in zip(names, prices.cpu[row].tolist(), strict=True)]
-    rows += [(n, "bandwidth", x) for n, x in zip(names, prices.bandwidth[row].tolist(), strict=True)]
-    rows += [(f"user {n}", "own CPU", x) for n, x in enumerate(prices.own[row].tolist(), 1)]
-    frame = pd.DataFrame(rows, columns=["device", "of", "price"])
-    frame["weighted cost per GHz"] = frame.pop("price") * 1e9
-    table_twin("shadow_prices", lambda: frame, "Shadow prices of the step")
 
 
 # -- regret --------------------------------------------------------------------------------------------------------------

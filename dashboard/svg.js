@@ -17,13 +17,17 @@ function html(parent, name, properties, text) {
   return element;
 }
 
-// Draws at the width there is, and again when it changes.
-function followWidth(root, draw) {
+// Draws at the width there is, and again when it changes, with a button that saves what is drawn, if anything is.
+function followWidth(root, file, draw) {
   let drawn = 0;
   root.follower?.disconnect();
   const look = () => {
     const width = Math.floor(root.clientWidth);
-    if (width > 0 && Math.abs(width - drawn) > 2) draw((drawn = width));
+    if (width <= 0 || Math.abs(width - drawn) <= 2) return;
+    drawn = width;
+    root.replaceChildren();
+    draw(width);
+    if (root.querySelector("svg")) saveButton(root, file);
   };
   root.follower = new ResizeObserver(look);
   root.follower.observe(root);
@@ -78,6 +82,24 @@ function plainNumber(value) {
   return size >= 1e5 || (size > 0 && size < 1e-3) ? value.toExponential().replace("e+", "e") : String(value);
 }
 
+const LETTER = 7.2; // pixels: of a tick's letter at most
+
+// Where a plot begins beside a value axis with these ticks.
+function besideAxis(ticks) {
+  return 30 + LETTER * Math.max(3, ...ticks.map((tick) => plainNumber(tick).length));
+}
+
+// A value axis at the left: a line across and a number a tick, its title; and what stands below the plot. With `zero` the line
+// at 0 is the one that bars stand on.
+function valueAxis(svg, ticks, y, { left, width, height, top, bottom, title, below, zero }) {
+  ticks.forEach((tick) => {
+    make(svg, "line", { class: zero && tick === 0 ? "zero" : "grid", x1: left, x2: width, y1: y(tick), y2: y(tick) });
+    make(svg, "text", { class: "tick", x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, plainNumber(tick));
+  });
+  make(svg, "text", { class: "tick", transform: `translate(13 ${(height - bottom + top) / 2}) rotate(-90)`, "text-anchor": "middle" }, title);
+  make(svg, "text", { class: "tick", x: (left + width) / 2, y: height - 5, "text-anchor": "middle" }, below);
+}
+
 function short(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
@@ -87,9 +109,9 @@ function short(text, most) {
 const LOOKS = ["stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "paint-order", "font-family", "font-size", "font-weight", "text-anchor"];
 
 // A button that saves what is drawn, in a line of its own above a drawing without a title. Call it after each drawing.
-function saveButton(root, file) {
+function saveButton(root, file, place = root) {
   const words = `Download this drawing (SVG): ${file}`;
-  const button = html(root, "button", { className: "save", type: "button", title: words }, "⤓");
+  const button = html(place, "button", { className: "save", type: "button", title: words }, "⤓");
   button.setAttribute("aria-label", words);
   root.classList.toggle("bare", !root.querySelector(":scope > .title, :scope > .legend:first-child"));
   button.addEventListener("click", () => {

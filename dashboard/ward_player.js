@@ -123,8 +123,7 @@ function build(root) {
   SPEEDS.forEach(([label]) => html(view.speed, "option", {}, label));
   view.speed.selectedIndex = 1;
   view.speed.addEventListener("change", () => { if (view.timer) { stop(view); toggle(view); } });
-  saveButton(root, "ward");
-  bar.append(root.querySelector(".save"));
+  saveButton(root, "ward", bar);
   return view;
 }
 

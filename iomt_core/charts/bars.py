@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iomt_core.charts.comparison import ticks
+from iomt_core.charts.axes import marks
 
 ROOM = 1.05  # of the longest bar: where an axis ends that is not told
 
@@ -58,16 +58,6 @@ def panel(
         "high": high,
         "ticks": marks(low, high),
     }
-
-
-def marks(low: float, high: float) -> list[float]:
-    """Round numbers from `low` to `high`, 0 among them where it is between; about five."""
-    positive = ticks(high - low)
-    if len(positive) < 2:
-        return positive
-    step = positive[1]
-    digits = 2 - math.floor(math.log10(step))
-    return [round(n * step, digits) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def panels(*parts: dict[str, Any], about: str = "") -> dict[str, Any]:

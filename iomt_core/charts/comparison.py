@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from iomt_core.charts.axes import ticks
 
 # Bars end at this multiple of the bound, so that one absurd policy does not flatten the others; their text says the value.
 LONGEST = 3.2
@@ -46,12 +47,3 @@ def policy_bars(
         "axis": "priority-weighted mean task cost",
         "text": f"Cost of every policy: {words}; certified lower bound {bound:.4g}.",
     }
-
-
-def ticks(end: float) -> list[float]:
-    """Round numbers from 0 to at most `end`, about five."""
-    if not 0 < end < math.inf:
-        return [0]
-    power = 10.0 ** math.floor(math.log10(end / 4))
-    step = next(m * power for m in (1, 2, 5, 10) if end / (m * power) <= 6)
-    return [float(f"{n * step:.6g}") for n in range(int(end / step) + 1)]

@@ -32,15 +32,24 @@ def utilisation(record: Record, row: int) -> dict[str, Any]:
     )
 
 
+def saved_per_ghz(record: Record, row: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Weighted cost saved in one step by one more GHz of server CPU (K,), server bandwidth (K,) and users' own CPU (U,).
+
+    `None` where there are no shadow prices, or nothing to save as in a step without tasks.
+    """
+    prices, k, u = record.prices, record.scenario.servers, record.scenario.users
+    if prices is None or float(record.totals[row]) == 0:
+        return None
+    return prices.cpu[row].expand(k) * 1e9, prices.bandwidth[row].expand(k) * 1e9, prices.own[row].expand(u) * 1e9
+
+
 def price_bars(record: Record, row: int) -> dict[str, Any]:
     """Shadow prices of one step: weighted cost saved by one more GHz, as share of the step's total (%)."""
-    prices, total = record.prices, float(record.totals[row])
-    if prices is None or total == 0:  # nothing to save in a step without tasks
+    saved = saved_per_ghz(record, row)
+    if saved is None:
         return panels()
-    k, u = record.scenario.servers, record.scenario.users
-    per = 1e9 / total * 100
-    cpu, band = ((x[row].expand(k) * per).tolist() for x in (prices.cpu, prices.bandwidth))
-    own = (prices.own[row].expand(u) * per / 100).tolist()
+    cpu, band, own = ((100 * x / float(record.totals[row])).tolist() for x in saved)
+    own = [x / 100 for x in own]
     at_servers = _pairs(record, "one more GHz of CPU saves", cpu, "one more GHz of bandwidth saves", band)
     at_users = [_own(record, "10 MHz more of own CPU save", own)]
     axis, unit = "cost saved (% of the step's)", " % of the step's cost"

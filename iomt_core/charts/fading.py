@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from iomt_core.charts.bars import marks
+from iomt_core.charts.axes import marks
 from iomt_core.model.channel import mean_rate, rate_quantile
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from iomt_core.charts.bars import marks
-from iomt_core.charts.comparison import ticks
+from iomt_core.charts.axes import marks, ticks
 from iomt_core.charts.heat_table import heat_table
 from iomt_core.charts.style import SERVER_COLOURS
 from iomt_core.paired import Paired
@@ -51,13 +50,13 @@ def forest(pairs: Sequence[Paired]) -> dict[str, Any]:
     room = 0.06 * max(high - low, 1e-6)
     low, high = min(low, 0.0) - room, max(high, 0.0) + room
     positive = [t for t in ticks(max(high, -low)) if t]
-    marks = [*(-t for t in reversed(positive) if -t >= low), 0, *(t for t in positive if t <= high)]
+    both_ways = [*(-t for t in reversed(positive) if -t >= low), 0, *(t for t in positive if t <= high)]
     words = "; ".join(f"{row['label']} {row['text']}" for row in rows)
     return {
         "rows": rows,
         "low": low,
         "high": high,
-        "ticks": marks,
+        "ticks": both_ways,
         "verdicts": {kind: VERDICTS[kind] for kind in VERDICTS if any(row["kind"] == kind for row in rows)},
         "axis": "change from A to B (% of A's mean), with 95 % interval",
         "axis_short": "change (% of A's mean)",

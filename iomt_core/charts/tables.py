@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from iomt_core.charts.devices import used_shares
+from iomt_core.charts.devices import saved_per_ghz, used_shares
 from iomt_core.charts.style import device_name
 from iomt_core.model.channel import mean_rate, rate_quantile
 from iomt_core.twin.record import Record
@@ -87,22 +87,21 @@ def utilisation_table(record: Record, row: int) -> pd.DataFrame:
 
 def price_table(record: Record, row: int) -> pd.DataFrame:
     """Shadow prices of one step: weighted cost saved by one more GHz, and as share of the step's total."""
-    prices, total = record.prices, float(record.totals[row])
-    if prices is None or total == 0:  # nothing to save in a step without tasks
+    saved, total = saved_per_ghz(record, row), float(record.totals[row])
+    if saved is None:
         return pd.DataFrame(columns=["resource", "cost saved (per GHz)", "cost saved (% of the step's, per GHz)"])
-    k, u = record.scenario.servers, record.scenario.users
-    cpu, band = (x[row].expand(k).tolist() for x in (prices.cpu, prices.bandwidth))
+    resources = ("CPU of server", "bandwidth of server", "own CPU of user")
     named = [
-        *((f"CPU of server {n}", price) for n, price in enumerate(cpu, 1)),
-        *((f"bandwidth of server {n}", price) for n, price in enumerate(band, 1)),
-        *((f"own CPU of user {n}", price) for n, price in enumerate(prices.own[row].expand(u).tolist(), 1)),
+        (f"{resource} {n}", price)
+        for resource, prices in zip(resources, saved, strict=True)
+        for n, price in enumerate(prices.tolist(), 1)
     ]
     return pd.DataFrame(
         [
             {
                 "resource": name,
-                "cost saved (per GHz)": round(price * 1e9, 6),
-                "cost saved (% of the step's, per GHz)": round(price * 1e11 / total, 4),
+                "cost saved (per GHz)": round(price, 6),
+                "cost saved (% of the step's, per GHz)": round(100 * price / total, 4),
             }
             for name, price in named
         ]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from iomt_core.charts.axes import ticks
 from iomt_core.charts.bars import Bars, panel, panels
-from iomt_core.charts.comparison import ticks
 from iomt_core.charts.style import KIND_COLOURS, device_colour, device_name
 from iomt_core.twin.record import Record
 

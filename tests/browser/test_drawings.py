@@ -64,12 +64,12 @@ def test_a_drawing_takes_the_room_there_is_and_nothing_is_cut_off(page: Page, la
         before = place.bounding_box()
         assert before is not None
         page.set_viewport_size({"width": width, "height": 900})
-        inside = """drawing => {
+        inside = """([drawing, before]) => {
             const place = drawing.getBoundingClientRect(), parts = [...drawing.querySelectorAll("svg, text, .title, .note")];
-            return place.width !== %f && parts.every((part) => {
+            return place.width !== before && parts.every((part) => {
               const box = part.getBoundingClientRect();
               return box.left >= place.left - 1 && box.right <= place.right + 1 && box.bottom <= place.bottom + 1;
             });
-        }""" % before["width"]  # noqa: UP031
+        }"""
         expect(place.get_by_role("button", name="Download this drawing (SVG)")).to_have_count(1)
-        page.wait_for_function(inside, arg=place.element_handle())
+        page.wait_for_function(inside, arg=[place.element_handle(), before["width"]])
