@@ -2,67 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.compare_state import Compare
 from dashboard.drawings import episode_pairs, forest
 from dashboard.text import plain
 from iomt_core.charts import forest as forest_charts
-from iomt_core.experiments.comparison import Comparison, Side, advance, finished
+from iomt_core.experiments.comparison import Comparison, Side
 from iomt_core.experiments.differences import Pairing, differences
 from iomt_core.paired import Paired
 from iomt_core.training.catalogue import entry
-
-SHOW_PROGRESS_AFTER = 0.5  # s: what is faster needs no bar
-
-
-def play(state: Compare, a: Side, b: Side, seed: int) -> int:
-    """Plays both sides and returns how many episodes both have; shows progress, time left and Cancel where it takes long.
-
-    Called outside fragments: only a run of the whole page is interrupted by a click, and it keeps what has been played.
-    """
-    slot = st.empty()
-    wanted = (a.key, b.key, seed, state.episodes)
-    if state.stopped != wanted:
-        state.stopped = None
-        _advance(state, a, b, seed, wanted, slot)
-    done = finished(a, b, seed, state.episodes)
-    if done < state.episodes:
-        with slot.container(horizontal=True, vertical_alignment="center"):
-            what = f"the figures below are of these {done}" if done else "there is nothing to show yet"
-            st.warning(f"Stopped after {done} of {state.episodes} episodes; {what}.", icon=":material/stop_circle:")
-            st.button("Go on", on_click=_go_on, args=(state,), icon=":material/play_arrow:")
-    return done
-
-
-def _advance(
-    state: Compare, a: Side, b: Side, seed: int, wanted: tuple[object, ...], slot: st.delta_generator.DeltaGenerator
-) -> None:
-    began, bar = time.monotonic(), None
-    for share in advance(a, b, seed, state.episodes):
-        passed = time.monotonic() - began
-        if share == 1.0 or passed < SHOW_PROGRESS_AFTER:
-            continue
-        left = passed * (1 - share) / share
-        words = f"Playing {state.episodes} episodes of A and of B: {100 * share:.0f} %, about {left:.0f} s left"
-        if bar is None:
-            with slot.container(horizontal=True, vertical_alignment="center"):
-                bar = st.progress(share, words)
-                st.button("Cancel", on_click=_stop, args=(state, wanted), icon=":material/stop:", key="compare_cancel")
-        bar.progress(share, words)
-    slot.empty()
-
-
-def _stop(state: Compare, wanted: tuple[object, ...]) -> None:
-    state.stopped = wanted
-
-
-def _go_on(state: Compare) -> None:
-    state.stopped = None
 
 
 def answer(found: Comparison, pairing: Pairing) -> None:

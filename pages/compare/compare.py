@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import compare_controls as controls
 from dashboard import compare_decisions as decisions
 from dashboard import compare_views as views
+from dashboard.compare_play import play
 from dashboard.compare_state import linkable, side_b, state, usable
 from dashboard.controls import sidebar
 from dashboard.lab import current, keep_link
@@ -27,7 +28,7 @@ controls.sides(lab, here)
 for name, reasons in (("A", unable_a), ("B", unable_b)):
     for reason in reasons:
         st.warning(f"{name}: {plain(reason)} Shown in its place: {entry('optimum').label}.", icon=":material/warning:")
-done = views.play(here, a, b, lab.seed)
+done = play(here, a, b, lab.seed)
 
 
 @st.fragment

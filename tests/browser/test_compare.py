@@ -155,13 +155,31 @@ def test_a_bad_side_in_a_link_is_explained(page: Page, lab: str) -> None:
         expect(answer(page)).to_contain_text("B costs")
 
 
-def test_a_long_comparison_is_stopped_and_what_was_played_is_shown(page: Page, lab: str) -> None:
-    query = {"users": "16", "tasks": "16", "servers": "8", "T": "40", "policy": "greedy", "v_episodes": "50"}
-    page.goto(f"{lab}/?{urlencode({'page': 'compare', **query})}")
-    bar = page.get_by_text(re.compile(r"Playing 50 episodes of A and of B: \d+ %, about \d+ s left"))
+def test_a_long_comparison_shows_its_first_episodes_stops_and_goes_on(page: Page, lab: str) -> None:
+    query = {"users": "12", "tasks": "12", "servers": "6", "T": "40", "policy": "sae-mt-qmix", "v_episodes": "50"}
+    open_compare(page, lab, **query)
+    bar = page.get_by_text(
+        re.compile(r"The first \d+ of 50 episodes are below; playing the others: \d+ %, about \d+ s left")
+    )
     expect(bar).to_be_visible(timeout=20_000)
+    expect(answer(page)).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text(re.compile(r"Stopped after \d+ of 50 episodes"))).to_be_visible(timeout=20_000)
+    stopped = page.get_by_text(re.compile(r"Stopped after (\d+) of 50 episodes; the figures below are of these"))
+    expect(stopped).to_be_visible(timeout=20_000)
     settle(page)
     expect(bar).to_have_count(0)
-    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    page.get_by_role("button", name="Go on").click()
+    expect(bar).to_be_visible(timeout=20_000)
+    expect(stopped).to_have_count(0)
+
+
+def test_what_is_added_to_the_first_episodes_makes_the_whole_comparison(page: Page, lab: str) -> None:
+    s = PAPER.changed(users=12, tasks=12, servers=6)
+    query = {"users": "12", "tasks": "12", "servers": "6", "policy": "sae-mt-qmix", "v_episodes": "20", "v_shown": "2"}
+    open_compare(page, lab, preset="paper", **query)
+    expect(page.get_by_text("20 episodes)")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("are below; playing the others")).to_have_count(0)
+    cost = compare(Side(s, "price-response"), Side(s, "sae-mt-qmix"), 0, 20).figure("cost")
+    assert cost.relative is not None
+    expect(answer(page)).to_contain_text(f"B costs {100 * abs(cost.relative):.3g} %")
+    expect(page.get_by_role("spinbutton", name="Episode shown")).to_have_value("2")
