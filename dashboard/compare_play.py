@@ -20,7 +20,8 @@ class Playing:
     def __init__(self, state: Compare, a: Side, b: Side, seed: int) -> None:
         self.state, self.sides, self.seed, self.episodes = state, (a, b), seed, state.episodes
         self.key = (a.key, b.key, seed, self.episodes)
-        self.share, self.spent = 0.0, 0.0  # of what was missing, and seconds
+        self.begun = self.done / self.episodes  # share that is there already
+        self.part, self.spent = 0.0, 0.0  # of what was missing; seconds
         self.beside = False  # whether the first episodes are on the page already
         self._pieces = advance(a, b, seed, self.episodes)
 
@@ -37,9 +38,9 @@ class Playing:
     def piece(self) -> bool:
         """Plays one piece; False where none is left."""
         began = time.monotonic()
-        self.share = next(self._pieces, 1.0)
+        self.part = next(self._pieces, 1.0)
         self.spent += time.monotonic() - began
-        return self.share < 1
+        return self.part < 1
 
     def row(self, what: str) -> Row:
         """Progress, time left and Cancel, where the script is."""
@@ -62,8 +63,9 @@ class Row:
 
     def show(self) -> None:
         """Brings it up to date."""
-        share = self.playing.share
-        left = self.playing.spent * (1 - share) / share if share else 0.0
+        begun, part = self.playing.begun, self.playing.part
+        share = begun + (1 - begun) * part
+        left = self.playing.spent * (1 - part) / part if part else 0.0
         self.place.progress(share, f"{self.what}: {100 * share:.0f} %, about {left:.0f} s left")
 
 
