@@ -7,9 +7,10 @@ from typing import Any
 import streamlit as st
 
 from dashboard.compare_state import PINNED, SAME, Compare, side_b
-from dashboard.controls import SHARE_LABELS
+from dashboard.controls import SHARE_LABELS, put
 from dashboard.lab import Lab
 from dashboard.text import plain
+from dashboard.touched import touched
 from iomt_core.experiments.comparison import MOST_EPISODES
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario
@@ -65,9 +66,9 @@ def _side_a(lab: Lab, state: Compare) -> None:
         if state.source != PINNED:
             state.policy, state.shares = policy, shares
 
-    _put("compare_ward", state.source)
+    put("compare_ward", state.source)
     columns[0].selectbox(
-        "A: ward", list(sources), key="compare_ward", on_change=take_ward, format_func=lambda name: sources[name],
+        "A: ward", list(sources), key="compare_ward", on_change=touched(take_ward), format_func=lambda name: sources[name],
         help="The same ward as B compares two policies. The pinned one is what **Pin** remembered, here or on Explore.\n\n"
         + "\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
@@ -102,15 +103,15 @@ def _policy(side: str, policy: str, shares: str, take: Any, columns: Any) -> Non
     labels = {name: p.label for name, p in known.items()}
     labels.setdefault(policy, f"{policy} (gone)")  # a run may be deleted meanwhile
     left, right = columns
-    _put(f"compare_policy_{side}", policy)
+    put(f"compare_policy_{side}", policy)
     left.selectbox(
-        f"{side.upper()}: policy", list(labels), key=f"compare_policy_{side}", on_change=take,
+        f"{side.upper()}: policy", list(labels), key=f"compare_policy_{side}", on_change=touched(take),
         format_func=lambda name: labels[name],
         help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
-    _put(f"compare_shares_{side}", shares)
+    put(f"compare_shares_{side}", shares)
     right.selectbox(
-        f"{side.upper()}: shares", SHARES, key=f"compare_shares_{side}", on_change=take,
+        f"{side.upper()}: shares", SHARES, key=f"compare_shares_{side}", on_change=touched(take),
         format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
     )  # fmt: skip
 
@@ -120,15 +121,9 @@ def _episodes(lab: Lab, state: Compare) -> None:
         state.episodes = int(st.session_state["compare_episodes"])
         state.stopped = None
 
-    _put("compare_episodes", state.episodes)
+    put("compare_episodes", state.episodes)
     st.number_input(
-        "Episodes", 1, MOST_EPISODES, key="compare_episodes", on_change=take, step=1, width=130,
+        "Episodes", 1, MOST_EPISODES, key="compare_episodes", on_change=touched(take), step=1, width=130,
         help="Both sides play these episodes of the sidebar's episode seed. More of them make the intervals narrower; one gives "
         "no interval.",
     )  # fmt: skip
-
-
-def _put(key: str, value: Any) -> None:
-    """Brings a control to the state's value, touching it only where it differs."""
-    if key not in st.session_state or st.session_state[key] != value:
-        st.session_state[key] = value

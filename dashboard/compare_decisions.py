@@ -32,7 +32,7 @@ KINDS = {
 }
 
 
-def maps(lab: Lab, state: Compare, sides: tuple[Side, Side], records: tuple[Record, Record], comparable: bool) -> None:
+def maps(lab: Lab, sides: tuple[Side, Side], records: tuple[Record, Record], comparable: bool) -> None:
     """The two wards side by side, stepping together; tasks that the other side decides otherwise carry a dashed ring."""
     step = min(lab.step, max(int(r.step.max()) for r in records))
     shown = []
@@ -64,14 +64,14 @@ def maps(lab: Lab, state: Compare, sides: tuple[Side, Side], records: tuple[Reco
     ward_players(shown, step, lab.picked, picked, stepped, "compare_maps")
 
 
-def shown_episode(state: Compare, done: int) -> None:
-    """Which of the episodes the maps and tables below show."""
+def shown_episode(state: Compare, number: int, done: int) -> None:
+    """Which of the episodes the maps and tables below show; for now `number`, of those that are there."""
 
     def take() -> None:
         state.shown = int(st.session_state["compare_shown"])
 
-    if st.session_state.get("compare_shown") != state.shown:
-        st.session_state["compare_shown"] = state.shown
+    if st.session_state.get("compare_shown") != number:
+        st.session_state["compare_shown"] = number
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         st.markdown("**One episode, step by step**", width="content")
         st.number_input(
@@ -126,7 +126,7 @@ def _task(record: Record, point: tuple[int, int, int]) -> dict[str, float] | Non
     return {name: float(x[at]) for name, x in values.items()}
 
 
-def changed_table(lab: Lab, state: Compare, records: tuple[Record, Record]) -> None:
+def changed_table(lab: Lab, number: int, records: tuple[Record, Record]) -> None:
     """The tasks that B decides otherwise than A, in the step on the maps or the whole episode."""
     table = changed_decisions(*records)
     local = (table["choice_a"] == 0) | (table["choice_b"] == 0)
@@ -160,11 +160,9 @@ def changed_table(lab: Lab, state: Compare, records: tuple[Record, Record]) -> N
         alt="Tasks that B decides otherwise than A", height=min(400, 38 + 35 * len(shown)),
     )  # fmt: skip
     more = f" The {MOST_ROWS} largest of {len(shown)} are shown; the file has all." if len(shown) > MOST_ROWS else ""
-    st.caption(
-        f"Episode {state.shown}; the largest change of weighted cost first, click a column's head to sort.{more}"
-    )
+    st.caption(f"Episode {number}; the largest change of weighted cost first, click a column's head to sort.{more}")
     st.download_button(
-        "Download these (CSV)", lambda: shown.to_csv(index=False), f"changed-decisions-episode-{state.shown}.csv", "text/csv",
+        "Download these (CSV)", lambda: shown.to_csv(index=False), f"changed-decisions-episode-{number}.csv", "text/csv",
         on_click="ignore",
     )  # fmt: skip
 
@@ -191,14 +189,14 @@ def flow(records: tuple[Record, Record], number: int) -> None:
         )
 
 
-def alternatives(lab: Lab, state: Compare, sides: tuple[Side, Side], records: tuple[Record, Record]) -> None:
+def alternatives(lab: Lab, number: int, sides: tuple[Side, Side], records: tuple[Record, Record]) -> None:
     """The selected task's alternatives on either side, each a full recomputation of its step."""
     if lab.picked is None:
         st.info("Select a task on a map or in the table first.", icon=":material/touch_app:")
         return
     for column, name, side, record in zip(st.columns(2), "AB", sides, records, strict=True):
         with column:
-            _alternatives(lab.picked, state.shown, name, side, record)
+            _alternatives(lab.picked, number, name, side, record)
 
 
 def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Side, record: Record) -> None:
@@ -237,7 +235,7 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
 
 def tabs(
     lab: Lab,
-    state: Compare,
+    number: int,
     sides: tuple[Side, Side],
     records: tuple[Record, Record],
     pairing: Pairing,
@@ -253,10 +251,10 @@ def tabs(
             if name == names[3]:
                 more()
             elif name == names[2]:
-                alternatives(lab, state, sides, records)
+                alternatives(lab, number, sides, records)
             elif not pairing.comparable:
                 st.info(missing, icon=":material/link_off:")
             elif name == names[1]:
-                flow(records, state.shown)
+                flow(records, number)
             else:
-                changed_table(lab, state, records)
+                changed_table(lab, number, records)

@@ -1,4 +1,4 @@
-"""Playing what the Compare page compares: the first episodes are shown at once, the rest is added as it comes."""
+"""Playing what the Compare page compares: the first episodes are shown at once, the others are added as they come."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.compare_state import Compare
 from iomt_core.experiments.comparison import Side, advance, finished
+from iomt_core.scenario import ScenarioError
 
-FIRST = 0.2  # s of playing before what there is is shown
-TURN = 0.25  # s of playing at the rest between two looks at what a person does
+LEAST = 2  # episodes: one gives no interval
+PATIENCE = 0.2  # s of playing without showing anything: most comparisons are whole by then
+TURN = 0.25  # s of playing beside what is shown; a click on it waits no longer than that, or one piece
 
 
 class Playing:
@@ -22,7 +24,9 @@ class Playing:
         self.key = (a.key, b.key, seed, self.episodes)
         self.begun = self.done / self.episodes  # share that is there already
         self.part, self.spent = 0.0, 0.0  # of what was missing; seconds
-        self.beside = False  # whether the first episodes are on the page already
+        if state.beside != self.key:
+            state.pace = None
+        self.turns = 0  # of the timer
         self._pieces = advance(a, b, seed, self.episodes)
 
     @property
@@ -35,78 +39,82 @@ class Playing:
         """Whether a person has stopped just this comparison."""
         return self.state.stopped == self.key
 
-    def piece(self) -> bool:
-        """Plays one piece; False where none is left."""
-        began = time.monotonic()
-        self.part = next(self._pieces, 1.0)
-        self.spent += time.monotonic() - began
-        return self.part < 1
-
-    def row(self, what: str) -> Row:
-        """Progress, time left and Cancel, where the script is."""
-        with st.container(horizontal=True, vertical_alignment="center"):
-            row = Row(self, what, st.empty())
-            st.button("Cancel", on_click=self.stop, icon=":material/stop:", key="compare_cancel")
-        return row
-
     def stop(self) -> None:
         """What has been played stays."""
         self.state.stopped = self.key
 
+    def piece(self) -> bool:
+        """Plays one piece; False where none is left. Raises `ScenarioError` where a side's run is gone by now."""
+        began = time.monotonic()
+        self.part = next(self._pieces, 1.0)
+        self.spent += time.monotonic() - began
+        self.state.pace = self.spent / (self.part * self._missing)
+        return self.part < 1
 
-class Row:
-    """The progress of a comparison, as it is shown."""
+    @property
+    def _missing(self) -> float:
+        """Episodes that were not there at the beginning; a side may have more of them than both together."""
+        return max(1.0, (1 - self.begun) * self.episodes)
 
-    def __init__(self, playing: Playing, what: str, place: DeltaGenerator) -> None:
-        self.playing, self.what, self.place = playing, what, place
-        self.show()
+    def show(self, bar: DeltaGenerator, what: str) -> None:
+        """Progress and time left, in the place of `bar`."""
+        share, pace = self.begun + (1 - self.begun) * self.part, self.state.pace
+        left = "" if pace is None else f", about {(1 - self.part) * self._missing * pace:.0f} s left"
+        bar.progress(share, f"{what}: {100 * share:.0f} %{left}")
 
-    def show(self) -> None:
-        """Brings it up to date."""
-        begun, part = self.playing.begun, self.playing.part
-        share = begun + (1 - begun) * part
-        left = self.playing.spent * (1 - part) / part if part else 0.0
-        self.place.progress(share, f"{self.what}: {100 * share:.0f} %, about {left:.0f} s left")
+    def row(self, what: str, key: str) -> DeltaGenerator:
+        """Progress, time left and Cancel, where the script is; returns the bar's place."""
+        with st.container(horizontal=True, vertical_alignment="center"):
+            bar = st.empty()
+            self.show(bar, what)
+            st.button("Cancel", on_click=self.stop, icon=":material/stop:", key=key)
+        return bar
 
 
 def play(state: Compare, a: Side, b: Side, seed: int) -> int:
     """Plays both sides and returns how many episodes both have; shows progress, time left and Cancel where it takes long.
 
-    Where it does, the first episodes will do, up to the one that the map shows; the rest is played while they are looked
+    Where it does, the first episodes will do, up to the one that the map shows; the others are played while they are looked
     at, and the page takes more in each time there are twice as many. Called outside fragments: only a run of the whole page
     is interrupted by a click, and it keeps what has been played.
     """
-    slot, playing, row = st.empty(), Playing(state, a, b, seed), None
+    # Two places: what is put into one after another in the same run would stand there together.
+    first, slot, playing, bar = st.empty(), st.empty(), Playing(state, a, b, seed), None
+    words, needed = f"Playing {state.episodes} episodes of A and of B", max(LEAST, state.shown)
     if not playing.stopped:
         state.stopped = None
-        while playing.piece() and (playing.spent < FIRST or playing.done < state.shown):
-            if row is not None:
-                row.show()
-            elif playing.spent >= FIRST:
-                with slot.container():
-                    row = playing.row(f"Playing {state.episodes} episodes of A and of B")
+        patience = 0.0 if state.beside == playing.key else PATIENCE
+        while (playing.done < needed or playing.spent < patience) and playing.piece():
+            if bar is not None:
+                playing.show(bar, words)
+            elif playing.spent >= patience:
+                with first.container():
+                    bar = playing.row(words, "compare_cancel_first")
+    first.empty()
     done = playing.done
-    if row is not None or done == state.episodes:
-        slot.empty()
-    if done < state.episodes:
+    state.beside = None if playing.stopped or done == state.episodes else playing.key
+    if playing.stopped and done < state.episodes:
         with slot.container():
-            if playing.stopped:
-                _stopped(state, done)
-            else:
-                st.fragment(_rest, run_every=TURN)(playing, done)
+            _stopped(state, done)
+    elif state.beside:
+        with slot.container():
+            st.fragment(_others, run_every=TURN)(playing, done)
     return done
 
 
-def _rest(playing: Playing, shown: int) -> None:
-    """Plays on beside the first episodes, which are `shown`: a turn at every call but the first, the page's own."""
-    if playing.beside:
-        until = playing.spent + TURN
-        while not playing.stopped and playing.piece() and playing.spent < until:
-            pass
-        if playing.stopped or playing.done >= min(2 * shown, playing.episodes):
+def _others(playing: Playing, there: int) -> None:
+    """Plays on beside the first episodes, of which `there` are on the page: a turn at each call of the timer's."""
+    if playing.turns:  # the first call is the page's own
+        until, more = playing.spent + TURN, True
+        try:
+            while not playing.stopped and more and playing.spent < until:
+                more = playing.piece()
+        except ScenarioError:
+            more = False  # the page says what is gone
+        if playing.stopped or not more or playing.done >= min(2 * there, playing.episodes):
             st.rerun()
-    playing.beside = True
-    playing.row(f"The first {shown} of {playing.episodes} episodes are below; playing the others")
+    playing.turns += 1
+    playing.row(f"The first {there} of {playing.episodes} episodes are below; playing the others", "compare_cancel")
 
 
 def _stopped(state: Compare, done: int) -> None:

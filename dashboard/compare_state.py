@@ -31,6 +31,8 @@ class Compare:
     episodes: int = 10
     shown: int = 1  # the episode on the map
     stopped: tuple[object, ...] | None = None  # the comparison that a person has stopped
+    beside: tuple[object, ...] | None = None  # the one whose first episodes are on the page while the others are played
+    pace: float | None = None  # seconds an episode of it takes, where known
     seen: Pinned | None = None  # the pinned one when the page was last here
 
     def side_a(self, lab: Lab) -> Side:

@@ -12,6 +12,7 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from dashboard.text import plain
+from dashboard.touched import touched
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata, set_elsewhere
 from iomt_core.scenario_files import dump_scenario, parse_scenario
@@ -85,9 +86,9 @@ def _preset(lab: Lab) -> None:
             lab.try_change(lambda: PRESETS[name])
 
     match = next((name for name, preset in PRESETS.items() if preset.digest == lab.scenario.digest), None)
-    _put("preset", match)
+    put("preset", match)
     st.selectbox(
-        "Preset", list(PRESETS), key="preset", on_change=take, placeholder=f"{lab.scenario.name} (changed)",
+        "Preset", list(PRESETS), key="preset", on_change=touched(take), placeholder=f"{lab.scenario.name} (changed)",
         help="\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
 
@@ -98,21 +99,21 @@ def _policy(lab: Lab) -> None:
         lab.shares = st.session_state["shares"]
         lab.seed = int(st.session_state["episode_seed"])
 
-    _put("policy", lab.policy)
-    _put("shares", lab.shares)
-    _put("episode_seed", lab.seed)
+    put("policy", lab.policy)
+    put("shares", lab.shares)
+    put("episode_seed", lab.seed)
     known = catalogue()
     st.selectbox(
-        "Policy", list(known), key="policy", on_change=take, format_func=lambda name: known[name].label,
+        "Policy", list(known), key="policy", on_change=touched(take), format_func=lambda name: known[name].label,
         help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     left, right = st.columns([3, 2])
     left.selectbox(
-        "Shares", SHARES, key="shares", on_change=take, format_func=lambda name: SHARE_LABELS[name],
+        "Shares", SHARES, key="shares", on_change=touched(take), format_func=lambda name: SHARE_LABELS[name],
         help="Who sets the shares of CPU and bandwidth: the policy, all tasks of a device alike, or the best for its choices.",
     )  # fmt: skip
     right.number_input(
-        "Episode seed", 0, LARGEST_SEED, key="episode_seed", on_change=take, step=1,
+        "Episode seed", 0, LARGEST_SEED, key="episode_seed", on_change=touched(take), step=1,
         help="Draws the tasks, transmission powers and dynamics. The places come from the layout seed.",
     )  # fmt: skip
 
@@ -133,24 +134,24 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
     explained = (
         f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Symbol: {meta.symbol or 'none'}.{allowed} Source: {source}."
     )
-    common: dict[str, Any] = {"key": key, "on_change": take, "disabled": locked is not None}
+    common: dict[str, Any] = {"key": key, "on_change": touched(take), "disabled": locked is not None}
     common["help"] = f"**{locked}.** {explained}" if locked else explained
     if name == "channel":
-        _put(key, value)
+        put(key, value)
         options = typing.get_args(Scenario.model_fields["channel"].annotation)
         st.segmented_control(label, options, args=(str,), required=True, **common)
     elif meta.high is not None and meta.high > 1e8 and isinstance(value, int):
-        _put(key, value)
+        put(key, value)
         st.number_input(label, int(meta.low or 0), int(meta.high), step=1, args=(int,), **common)
     elif type(None) in typing.get_args(Scenario.model_fields[name].annotation):
-        _put(key, value)
+        put(key, value)
         st.number_input(label, meta.low, meta.high, format="%g", placeholder="automatic", args=(lambda v: v,), **common)
     elif meta.log:
         _log_slider(key, label, meta, value, common)
     else:
         kind = int if isinstance(value, int) or (isinstance(value, tuple) and isinstance(value[0], int)) else float
         convert = _tuple_of(kind) if isinstance(value, tuple) else kind
-        _put(key, value)
+        put(key, value)
         low, high, step = (kind(x) for x in (meta.low or 0, meta.high or 0, meta.step or 1))
         st.slider(label, low, high, step=step, args=(convert,), **common)
 
@@ -171,7 +172,7 @@ def _log_slider(key: str, label: str, meta: Meta, value: Any, common: dict[str, 
     now = tuple(shown(x) for x in value) if isinstance(value, tuple) else shown(value)
     grid = _grid(shown(meta.low or 0), shown(meta.high or 0))
     options = sorted({*grid, *(now if isinstance(now, tuple) else (now,))})
-    _put(key, now)
+    put(key, now)
     st.select_slider(label, options, format_func=lambda x: f"{x:g}", args=(si,), **common)
 
 
@@ -182,7 +183,7 @@ def _grid(low: float, high: float) -> tuple[float, ...]:
     return tuple(sorted({low, high, *(x for x in inner if low < x < high)}))
 
 
-def _put(key: str, value: Any) -> None:
+def put(key: str, value: Any) -> None:
     """Brings a control to the lab's value, touching it only where it differs."""
     if key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
@@ -207,15 +208,16 @@ def _files(lab: Lab) -> None:
         return with_places(lab.scenario, read_places_csv(content, name))
 
     st.file_uploader(
-        "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key="up_scenario", on_change=uploaded,
+        "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key="up_scenario", on_change=touched(uploaded),
         args=("up_scenario", parse_scenario), max_upload_size=2,
     )  # fmt: skip
     st.file_uploader(
-        "Own workload (CSV)", ["csv"], key="up_workload", on_change=uploaded, args=("up_workload", tasks), max_upload_size=2,
+        "Own workload (CSV)", ["csv"], key="up_workload", on_change=touched(uploaded), args=("up_workload", tasks),
+        max_upload_size=2,
         help="Columns: step, user, data_kb, cycles, priority. Steps and users count from 1; 1 KB = 8000 bit.",
     )  # fmt: skip
     st.file_uploader(
-        "Own places (CSV)", ["csv"], key="up_places", on_change=uploaded, args=("up_places", places), max_upload_size=2,
+        "Own places (CSV)", ["csv"], key="up_places", on_change=touched(uploaded), args=("up_places", places), max_upload_size=2,
         help="Columns: kind (user or server), x_m, y_m.",
     )  # fmt: skip
     for field, what in (("workload", "own workload"), ("places", "own places"), ("kinds", "task kinds")):

@@ -12,8 +12,7 @@ export default function (component) {
   const width = 1200, height = 300, left = 60, bottom = 58, top = 14;
   const svg = make(root, "svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": data.text });
   const y = (value) => height - bottom - ((height - bottom - top) * value) / data.end;
-  const words = { title: "delay (ms)", below: "task (user.task), slowest first" };
-  valueAxis(svg, data.ticks, y, { left, width, height, top, bottom, ...words });
+  valueAxis(svg, data.ticks, y, { left, width, height, top, bottom, title: "delay (ms)", below: "task (user.task), slowest first" });
   const slot = (width - left) / Math.max(1, data.tasks.length), thick = Math.max(2, slot - 3), many = data.tasks.length > 90;
   data.tasks.forEach((task, n) => {
     const x = left + n * slot + 1, [step, user, number] = task.id;

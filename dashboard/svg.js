@@ -82,7 +82,7 @@ function plainNumber(value) {
   return size >= 1e5 || (size > 0 && size < 1e-3) ? value.toExponential().replace("e+", "e") : String(value);
 }
 
-const LETTER = 7.2; // pixels: of a tick's letter at most
+const LETTER = 7.2; // pixels: of a letter at most
 
 // Where a plot begins beside a value axis with these ticks.
 function besideAxis(ticks) {
@@ -108,7 +108,8 @@ function short(text, most) {
 
 const LOOKS = ["stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "paint-order", "font-family", "font-size", "font-weight", "text-anchor"];
 
-// A button that saves what is drawn, in a line of its own above a drawing without a title. Call it after each drawing.
+// A button at `place` that saves what is drawn; above a drawing without a title it has a line of its own. What empties the
+// drawing takes the button too.
 function saveButton(root, file, place = root) {
   const words = `Download this drawing (SVG): ${file}`;
   const button = html(place, "button", { className: "save", type: "button", title: words }, "⤓");

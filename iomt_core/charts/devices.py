@@ -44,12 +44,12 @@ def saved_per_ghz(record: Record, row: int) -> tuple[Tensor, Tensor, Tensor] | N
 
 
 def price_bars(record: Record, row: int) -> dict[str, Any]:
-    """Shadow prices of one step: weighted cost saved by one more GHz, as share of the step's total (%)."""
+    """Shadow prices of one step as shares of its total (%): what one more GHz of a server saves, and 10 MHz of a user's own."""
     saved = saved_per_ghz(record, row)
     if saved is None:
         return panels()
-    cpu, band, own = ((100 * x / float(record.totals[row])).tolist() for x in saved)
-    own = [x / 100 for x in own]
+    percent = 100 / float(record.totals[row])
+    cpu, band, own = ((x * percent * size).tolist() for x, size in zip(saved, (1, 1, 0.01), strict=True))
     at_servers = _pairs(record, "one more GHz of CPU saves", cpu, "one more GHz of bandwidth saves", band)
     at_users = [_own(record, "10 MHz more of own CPU save", own)]
     axis, unit = "cost saved (% of the step's)", " % of the step's cost"

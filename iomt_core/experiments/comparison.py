@@ -159,7 +159,7 @@ def advance(a: Side, b: Side, seed: int, episodes: int) -> Iterator[float]:
     # Both sides go forward together, so that what is there when somebody stops can be compared.
     pieces.sort(key=lambda piece: piece[0])
     for n, (_, side, chunk) in enumerate(pieces, 1):
-        _play(side, seed, chunk)
+        _chunk(side, seed, chunk)
         yield n / len(pieces)
 
 
@@ -185,7 +185,7 @@ def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
 def episode(side: Side, seed: int, number: int) -> Record:
     """One side's episode `number`, from 1, as `compare` plays it."""
     checked(side, seed, number)
-    whole = _play(side, seed, (number - 1) // chunk_size(side.scenario))
+    whole = _looked_at(side.key, side, seed, (number - 1) // chunk_size(side.scenario))
     return whole.worlds((whole.episode == number).nonzero().flatten())
 
 
@@ -205,6 +205,12 @@ def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, A
 def _play(side: Side, seed: int, chunk: int) -> Record:
     """A chunk of one side's episodes, whole; its figures and choices are kept beyond it."""
     return _played(side.key, side, seed, chunk)
+
+
+@lru_cache(maxsize=4)
+def _looked_at(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> Record:
+    """What `_play` gives, kept for itself: playing on must not throw out what a person looks at meanwhile."""
+    return _play(side, seed, chunk)
 
 
 @lru_cache(maxsize=6)

@@ -34,9 +34,9 @@ done = play(here, a, b, lab.seed)
 @st.fragment
 def results() -> None:
     """Everything below the controls; a click in here reruns only this."""
-    here.shown = min(here.shown, done)
     found, shared = compare(a, b, lab.seed, done), pairing(a.scenario, b.scenario)
-    sides, records = (a, b), (episode(a, lab.seed, here.shown), episode(b, lab.seed, here.shown))
+    number = min(here.shown, done)
+    sides, records = (a, b), (episode(a, lab.seed, number), episode(b, lab.seed, number))
     head, actions = st.columns([7, 1], vertical_alignment="center")
     with head:
         views.answer(found, shared)
@@ -53,10 +53,10 @@ def results() -> None:
         with st.container(width=380):
             views.parameters(a, b, shared)
     views.numbers(found)
-    decisions.shown_episode(here, done)
-    decisions.maps(lab, here, sides, records, shared.comparable)
+    decisions.shown_episode(here, number, done)
+    decisions.maps(lab, sides, records, shared.comparable)
     decisions.picked_words(lab, records)
-    decisions.tabs(lab, here, sides, records, shared, lambda: views.episodes(found))
+    decisions.tabs(lab, number, sides, records, shared, lambda: views.episodes(found))
 
 
 if done:

@@ -38,5 +38,7 @@ def page(chromium: Browser) -> Iterator[Page]:
     errors: list[str] = []
     fresh.on("pageerror", lambda error: errors.append(str(error)))
     yield fresh
+    broken = fresh.locator("[data-testid=stException]").all_inner_texts()
     context.close()
     assert not errors
+    assert not broken

@@ -155,31 +155,63 @@ def test_a_bad_side_in_a_link_is_explained(page: Page, lab: str) -> None:
         expect(answer(page)).to_contain_text("B costs")
 
 
+LONG = {"users": "12", "tasks": "12", "servers": "6", "T": "40"}
+
+
+def rest(page: Page, episodes: int) -> Locator:
+    """What stands above the first episodes while the others are played."""
+    words = rf"The first \d+ of {episodes} episodes are below; playing the others: \d+ %, about \d+ s left"
+    return page.get_by_text(re.compile(words))
+
+
+def number_in(words: Locator) -> int:
+    """The first number in it."""
+    found = re.search(r"\d+", words.inner_text())
+    assert found
+    return int(found.group())
+
+
 def test_a_long_comparison_shows_its_first_episodes_stops_and_goes_on(page: Page, lab: str) -> None:
-    query = {"users": "12", "tasks": "12", "servers": "6", "T": "40", "policy": "sae-mt-qmix", "v_episodes": "50"}
-    open_compare(page, lab, **query)
-    bar = page.get_by_text(
-        re.compile(r"The first \d+ of 50 episodes are below; playing the others: \d+ %, about \d+ s left")
-    )
-    expect(bar).to_be_visible(timeout=20_000)
+    page.goto(f"{lab}/?{urlencode({'page': 'compare', **LONG, 'policy': 'sae-mt-qmix', 'v_episodes': '50'})}")
+    expect(rest(page, 50)).to_be_visible(timeout=40_000)
+    expect(page.locator(".ward .map:nth-child(2) svg .task").first).to_be_visible(timeout=20_000)
     expect(answer(page)).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    stopped = page.get_by_text(re.compile(r"Stopped after (\d+) of 50 episodes; the figures below are of these"))
+    stopped = page.get_by_text(re.compile(r"Stopped after \d+ of 50 episodes; the figures below are of these"))
     expect(stopped).to_be_visible(timeout=20_000)
     settle(page)
-    expect(bar).to_have_count(0)
+    expect(rest(page, 50)).to_have_count(0)
+    played = number_in(stopped)
+    expect(page.get_by_text(f"{played} episodes)")).to_be_visible()
     page.get_by_role("button", name="Go on").click()
-    expect(bar).to_be_visible(timeout=20_000)
-    expect(stopped).to_have_count(0)
+    expect(stopped).to_have_count(0, timeout=20_000)
+    expect(rest(page, 50)).to_be_visible(timeout=20_000)
+    assert number_in(rest(page, 50)) >= played
 
 
 def test_what_is_added_to_the_first_episodes_makes_the_whole_comparison(page: Page, lab: str) -> None:
-    s = PAPER.changed(users=12, tasks=12, servers=6)
-    query = {"users": "12", "tasks": "12", "servers": "6", "policy": "sae-mt-qmix", "v_episodes": "20", "v_shown": "2"}
-    open_compare(page, lab, preset="paper", **query)
-    expect(page.get_by_text("20 episodes)")).to_be_visible(timeout=60_000)
-    expect(page.get_by_text("are below; playing the others")).to_have_count(0)
-    cost = compare(Side(s, "price-response"), Side(s, "sae-mt-qmix"), 0, 20).figure("cost")
+    a, ward = Side(PAPER.changed(users=12, tasks=12, servers=6, T=40), "sae-mt-qmix"), LONG | {"preset": "paper"}
+    about = urlencode({"ward": "same", "policy": a.policy})
+    query = {"page": "compare", **ward, "policy": "greedy", "v_a": about, "v_episodes": "12", "v_shown": "5"}
+    query["episode_seed"] = "3"  # no other test has played these
+    page.goto(f"{lab}/?{urlencode(query)}")
+    expect(page.get_by_text(re.compile(r"Playing 12 episodes of A and of B: \d+ %"))).to_be_visible(timeout=20_000)
+    expect(rest(page, 12)).to_be_visible(timeout=40_000)
+    assert number_in(rest(page, 12)) >= 5
+    expect(page.get_by_text("12 episodes)")).to_be_visible(timeout=60_000)
+    expect(rest(page, 12)).to_have_count(0)
+    cost = compare(a, Side(a.scenario, "greedy"), 3, 12).figure("cost")
     assert cost.relative is not None
     expect(answer(page)).to_contain_text(f"B costs {100 * abs(cost.relative):.3g} %")
-    expect(page.get_by_role("spinbutton", name="Episode shown")).to_have_value("2")
+    expect(page.get_by_role("spinbutton", name="Episode shown")).to_have_value("5")
+
+
+def test_a_choice_stays_while_episodes_are_played(page: Page, lab: str) -> None:
+    page.goto(f"{lab}/?{urlencode({'page': 'compare', **LONG, 'policy': 'sae-mt-qmix', 'v_episodes': '50'})}")
+    for name in ("Optimum", "SAE-MT-QMIX, trained", "Greedy"):
+        expect(page.get_by_text(re.compile(r"episodes\)"))).to_be_visible(timeout=40_000)
+        choose(page, "B: policy", name)
+        expect(page.get_by_role("combobox", name="Policy", exact=True)).to_have_value(name, timeout=20_000)
+        page.wait_for_timeout(700)  # some turns of the timer
+        for control in ("B: policy", "Policy"):
+            expect(page.get_by_role("combobox", name=control, exact=True)).to_have_value(name)
