@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 
 from dashboard.compare_state import PINNED, SAME, Compare, side_b
-from dashboard.controls import SHARE_LABELS, put
+from dashboard.controls import SHARE_LABELS
 from dashboard.lab import Lab
 from dashboard.text import plain
-from dashboard.touched import touched
+from dashboard.touched import put, touched
 from iomt_core.experiments.comparison import MOST_EPISODES
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario
@@ -68,15 +69,19 @@ def _side_a(lab: Lab, state: Compare) -> None:
 
     put("compare_ward", state.source)
     columns[0].selectbox(
-        "A: ward", list(sources), key="compare_ward", on_change=touched(take_ward), format_func=lambda name: sources[name],
+        "A: ward", list(sources), key="compare_ward", on_change=touched("compare_ward", take_ward),
+        format_func=lambda name: sources[name],
         help="The same ward as B compares two policies. The pinned one is what **Pin** remembered, here or on Explore.\n\n"
         + "\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
 
-    def take() -> None:
-        state.set_a(lab, st.session_state["compare_policy_a"], st.session_state["compare_shares_a"])
+    def take_policy() -> None:
+        state.set_a(lab, st.session_state["compare_policy_a"], a.shares)
 
-    _policy("a", a.policy, a.shares, take, columns[1:])
+    def take_shares() -> None:
+        state.set_a(lab, a.policy, st.session_state["compare_shares_a"])
+
+    _policy("a", a.policy, a.shares, take_policy, take_shares, columns[1:])
     words = ward_words(a.scenario)
     if state.source == PINNED and lab.pinned is not None and lab.pinned.seed != lab.seed:
         words += f". Pinned at episode seed {lab.pinned.seed}; here it plays the sidebar's, {lab.seed}"
@@ -87,31 +92,36 @@ def _side_b(lab: Lab) -> None:
     b = side_b(lab)
     columns = st.columns([3, 3, 2])
 
-    def take() -> None:
+    def take_policy() -> None:
         lab.policy = st.session_state["compare_policy_b"]
+
+    def take_shares() -> None:
         lab.shares = st.session_state["compare_shares_b"]
 
     with columns[0]:
         st.markdown("B: ward", help="B is always what the sidebar describes: change it there.")
         st.markdown("the sidebar's ward")
-    _policy("b", b.policy, b.shares, take, columns[1:])
+    _policy("b", b.policy, b.shares, take_policy, take_shares, columns[1:])
     st.caption(f"B is {ward_words(b.scenario)}.")
 
 
-def _policy(side: str, policy: str, shares: str, take: Any, columns: Any) -> None:
+def _policy(
+    side: str, policy: str, shares: str, take_policy: Callable[[], None], take_shares: Callable[[], None], columns: Any
+) -> None:
     known = catalogue()
     labels = {name: p.label for name, p in known.items()}
     labels.setdefault(policy, f"{policy} (gone)")  # a run may be deleted meanwhile
     left, right = columns
-    put(f"compare_policy_{side}", policy)
+    of_policy, of_shares = f"compare_policy_{side}", f"compare_shares_{side}"
+    put(of_policy, policy)
     left.selectbox(
-        f"{side.upper()}: policy", list(labels), key=f"compare_policy_{side}", on_change=touched(take),
+        f"{side.upper()}: policy", list(labels), key=of_policy, on_change=touched(of_policy, take_policy),
         format_func=lambda name: labels[name],
         help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
-    put(f"compare_shares_{side}", shares)
+    put(of_shares, shares)
     right.selectbox(
-        f"{side.upper()}: shares", SHARES, key=f"compare_shares_{side}", on_change=touched(take),
+        f"{side.upper()}: shares", SHARES, key=of_shares, on_change=touched(of_shares, take_shares),
         format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
     )  # fmt: skip
 
@@ -123,7 +133,7 @@ def _episodes(lab: Lab, state: Compare) -> None:
 
     put("compare_episodes", state.episodes)
     st.number_input(
-        "Episodes", 1, MOST_EPISODES, key="compare_episodes", on_change=touched(take), step=1, width=130,
+        "Episodes", 1, MOST_EPISODES, key="compare_episodes", on_change=touched("compare_episodes", take), step=1, width=130,
         help="Both sides play these episodes of the sidebar's episode seed. More of them make the intervals narrower; one gives "
         "no interval.",
     )  # fmt: skip

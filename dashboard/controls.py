@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from dashboard.text import plain
-from dashboard.touched import touched
+from dashboard.touched import put, touched
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata, set_elsewhere
 from iomt_core.scenario_files import dump_scenario, parse_scenario
@@ -88,15 +88,19 @@ def _preset(lab: Lab) -> None:
     match = next((name for name, preset in PRESETS.items() if preset.digest == lab.scenario.digest), None)
     put("preset", match)
     st.selectbox(
-        "Preset", list(PRESETS), key="preset", on_change=touched(take), placeholder=f"{lab.scenario.name} (changed)",
+        "Preset", list(PRESETS), key="preset", on_change=touched("preset", take), placeholder=f"{lab.scenario.name} (changed)",
         help="\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
 
 
 def _policy(lab: Lab) -> None:
-    def take() -> None:
+    def take_policy() -> None:
         lab.policy = st.session_state["policy"]
+
+    def take_shares() -> None:
         lab.shares = st.session_state["shares"]
+
+    def take_seed() -> None:
         lab.seed = int(st.session_state["episode_seed"])
 
     put("policy", lab.policy)
@@ -104,16 +108,16 @@ def _policy(lab: Lab) -> None:
     put("episode_seed", lab.seed)
     known = catalogue()
     st.selectbox(
-        "Policy", list(known), key="policy", on_change=touched(take), format_func=lambda name: known[name].label,
+        "Policy", list(known), key="policy", on_change=touched("policy", take_policy), format_func=lambda name: known[name].label,
         help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     left, right = st.columns([3, 2])
     left.selectbox(
-        "Shares", SHARES, key="shares", on_change=touched(take), format_func=lambda name: SHARE_LABELS[name],
+        "Shares", SHARES, key="shares", on_change=touched("shares", take_shares), format_func=lambda name: SHARE_LABELS[name],
         help="Who sets the shares of CPU and bandwidth: the policy, all tasks of a device alike, or the best for its choices.",
     )  # fmt: skip
     right.number_input(
-        "Episode seed", 0, LARGEST_SEED, key="episode_seed", on_change=touched(take), step=1,
+        "Episode seed", 0, LARGEST_SEED, key="episode_seed", on_change=touched("episode_seed", take_seed), step=1,
         help="Draws the tasks, transmission powers and dynamics. The places come from the layout seed.",
     )  # fmt: skip
 
@@ -134,7 +138,7 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
     explained = (
         f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Symbol: {meta.symbol or 'none'}.{allowed} Source: {source}."
     )
-    common: dict[str, Any] = {"key": key, "on_change": touched(take), "disabled": locked is not None}
+    common: dict[str, Any] = {"key": key, "on_change": touched(key, take), "disabled": locked is not None}
     common["help"] = f"**{locked}.** {explained}" if locked else explained
     if name == "channel":
         put(key, value)
@@ -183,12 +187,6 @@ def _grid(low: float, high: float) -> tuple[float, ...]:
     return tuple(sorted({low, high, *(x for x in inner if low < x < high)}))
 
 
-def put(key: str, value: Any) -> None:
-    """Brings a control to the lab's value, touching it only where it differs."""
-    if key not in st.session_state or st.session_state[key] != value:
-        st.session_state[key] = value
-
-
 def _files(lab: Lab) -> None:
     form = st.segmented_control("Scenario file", ("yaml", "json"), default="yaml", required=True, key="file_form")
     st.download_button(
@@ -208,16 +206,16 @@ def _files(lab: Lab) -> None:
         return with_places(lab.scenario, read_places_csv(content, name))
 
     st.file_uploader(
-        "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key="up_scenario", on_change=touched(uploaded),
+        "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key="up_scenario", on_change=uploaded,
         args=("up_scenario", parse_scenario), max_upload_size=2,
     )  # fmt: skip
     st.file_uploader(
-        "Own workload (CSV)", ["csv"], key="up_workload", on_change=touched(uploaded), args=("up_workload", tasks),
+        "Own workload (CSV)", ["csv"], key="up_workload", on_change=uploaded, args=("up_workload", tasks),
         max_upload_size=2,
         help="Columns: step, user, data_kb, cycles, priority. Steps and users count from 1; 1 KB = 8000 bit.",
     )  # fmt: skip
     st.file_uploader(
-        "Own places (CSV)", ["csv"], key="up_places", on_change=touched(uploaded), args=("up_places", places), max_upload_size=2,
+        "Own places (CSV)", ["csv"], key="up_places", on_change=uploaded, args=("up_places", places), max_upload_size=2,
         help="Columns: kind (user or server), x_m, y_m.",
     )  # fmt: skip
     for field, what in (("workload", "own workload"), ("places", "own places"), ("kinds", "task kinds")):

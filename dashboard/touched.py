@@ -1,27 +1,38 @@
-"""Which changes of a control a person has made."""
+"""Controls that show what the lab holds, and which of their changes a person has made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
+import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 P = ParamSpec("P")
+BEFORE = "put_over"  # in session state: what controls showed before they were brought to something else
 
 
-def touched(take: Callable[P, None]) -> Callable[P, None]:
-    """A callback of a control that stands in no fragment: does nothing in a run of a fragment alone.
+def put(key: str, value: Any) -> None:
+    """Brings a control to the lab's value, touching it only where it differs."""
+    if key not in st.session_state or st.session_state[key] != value:
+        if key in st.session_state:
+            st.session_state.setdefault(BEFORE, {})[key] = st.session_state[key]
+        st.session_state[key] = value
 
-    A fragment's timer sends what all controls show. Where the page has just set some, the browser may not have heard of it
-    yet, and Streamlit takes their old values for a change that a person made. Who touches such a control runs the page.
+
+def touched(key: str, take: Callable[P, None]) -> Callable[P, None]:
+    """A callback of a control that stands in no fragment and is `put`: not called for what the page itself did.
+
+    A fragment's timer sends what all controls show. Of what was just put the browser may not have heard yet, and Streamlit
+    takes the old value for a change that a person made. A person's own change may come with a timer's call too.
     """
 
     @wraps(take)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
-        context = get_script_run_ctx()
-        if context is None or not context.fragment_ids_this_run:
+        context, before = get_script_run_ctx(), st.session_state.get(BEFORE, {})
+        timer = context is not None and bool(context.fragment_ids_this_run)
+        if not (timer and key in before and st.session_state[key] == before[key]):
             take(*args, **kwargs)
 
     return checked
