@@ -104,6 +104,7 @@ def compare(page: Page, address: str) -> None:
         "page=compare&preset=paper&policy=price-response&v_a=ward%3Dsame%26policy%3Doptimum&v_episodes=10",
     )
     page.locator(".ward svg .task").first.wait_for(timeout=SLOW)
+    page.get_by_text("10 episodes)").wait_for(timeout=SLOW)  # all of them
 
 
 def train(page: Page, address: str) -> None:
