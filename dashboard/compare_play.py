@@ -12,7 +12,7 @@ from iomt_core.experiments.comparison import Side, advance, finished
 from iomt_core.scenario import ScenarioError
 
 LEAST = 2  # episodes: one gives no interval
-PATIENCE = 0.2  # s of playing without showing anything: most comparisons are whole by then
+PATIENCE = 0.1  # s of playing without showing anything: those of heuristics are whole after one piece more
 TURN = 0.25  # s of playing beside what is shown; a click on it waits no longer than that, or one piece
 
 

@@ -113,13 +113,13 @@ _KEPT = _Kept(KEPT)
 
 
 def chunk_size(s: Scenario) -> int:
-    """Episodes that are played in one batch: 1, 2, 5 or 10, a matter of the ward alone.
+    """Episodes that are played in one batch: 1, 2 or 5, a matter of the ward alone.
 
     So an episode is always played in the same batch, whoever decides and however many are asked for, and two policies on
     one ward share its certificates to the last bit.
     """
     values = s.T * s.users * s.tasks * (s.servers + 1)
-    return next((n for n in (10, 5, 2) if n * values <= CHUNK), 1)
+    return next((n for n in (5, 2) if n * values <= CHUNK), 1)
 
 
 def checked(side: Side, seed: int, episodes: int) -> None:
