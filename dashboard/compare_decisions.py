@@ -12,6 +12,7 @@ from dashboard.compare_state import Compare
 from dashboard.drawings import bar_panels, ward_players
 from dashboard.lab import Lab
 from dashboard.text import plain
+from dashboard.touched import put
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.forest import flow_map
 from iomt_core.charts.style import device_name
@@ -70,8 +71,7 @@ def shown_episode(state: Compare, number: int, done: int) -> None:
     def take() -> None:
         state.shown = int(st.session_state["compare_shown"])
 
-    if st.session_state.get("compare_shown") != number:
-        st.session_state["compare_shown"] = number
+    put("compare_shown", number)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         st.markdown("**One episode, step by step**", width="content")
         st.number_input(

@@ -9,6 +9,7 @@ from typing import cast
 import streamlit as st
 
 from dashboard.lab import Lab, Point
+from dashboard.touched import put
 from iomt_core.twin.record import Record
 
 TABS = {
@@ -103,8 +104,7 @@ def stepping(lab: Lab, shown: Record, point: Point | None) -> None:
     tasks = (active[user - 1].nonzero().flatten() + 1).tolist()
     told = {"inspect_step": step} | ({} if point is None else {"inspect_user": user, "inspect_task": task})
     for key, value in told.items():
-        if st.session_state.get(key) != value:
-            st.session_state[key] = value
+        put(key, value)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for label, icon, to, off in (
             ("First", "first_page", 1, step == 1),

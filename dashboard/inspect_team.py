@@ -11,6 +11,7 @@ from dashboard.drawings import bar_panels
 from dashboard.inspect_state import RANKS, InspectState
 from dashboard.inspect_views import REGRET, formula_block, inside, where
 from dashboard.lab import Lab, Point
+from dashboard.touched import put
 from dashboard.twins import download, table_twin
 from iomt_core.charts import formulas
 from iomt_core.charts import inspection as charts
@@ -100,8 +101,7 @@ def regret(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
     def take() -> None:
         view.rank = st.session_state["inspect_rank"]
 
-    if st.session_state.get("inspect_rank") != view.rank:
-        st.session_state["inspect_rank"] = view.rank
+    put("inspect_rank", view.rank)
     st.segmented_control(
         "Against", list(RANKS), key="inspect_rank", required=True, on_change=take, format_func=lambda name: RANKS[name],
         help="Which regret the map and the list of the worst decisions go by.",

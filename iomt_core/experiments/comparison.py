@@ -202,19 +202,21 @@ def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, A
     return decider, decide(decider, _drawn(s, seed, chunk))
 
 
-def _play(side: Side, seed: int, chunk: int) -> Record:
-    """A chunk of one side's episodes, whole; its figures and choices are kept beyond it."""
-    return _played(side.key, side, seed, chunk)
+def _play(side: Side, seed: int, chunk: int) -> tuple[Record, _Chunk]:
+    """A chunk of one side's episodes, whole, and its figures and choices, which are kept beyond it."""
+    found = _played(side.key, side, seed, chunk)
+    _KEPT.put((*side.key, seed, chunk), found[1])
+    return found
 
 
 @lru_cache(maxsize=4)
 def _looked_at(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> Record:
-    """What `_play` gives, kept for itself: playing on must not throw out what a person looks at meanwhile."""
-    return _play(side, seed, chunk)
+    """The episodes that `_play` gives, kept for themselves: playing on must not throw out what a person looks at meanwhile."""
+    return _play(side, seed, chunk)[0]
 
 
 @lru_cache(maxsize=6)
-def _played(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> Record:
+def _played(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> tuple[Record, _Chunk]:
     s = side.scenario
     decider, decided = _decided(s, side.policy, seed, chunk)
     record = run(decider, _drawn(s, seed, chunk), side.shares, decided)
@@ -223,18 +225,12 @@ def _played(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> Recor
     choice = torch.full((chunk_size(s), s.T, s.users, s.tasks), -1, dtype=torch.int8)
     place = record.episode - 1 - chunk * chunk_size(s), record.step - 1
     choice[place] = torch.where(record.snapshot.active, record.action.choice, -1).to(torch.int8)
-    _KEPT.put((*key, seed, chunk), _Chunk(summary.sums, choice))
-    return record
+    return record, _Chunk(summary.sums, choice)
 
 
 def _chunk(side: Side, seed: int, number: int) -> _Chunk:
-    found = _KEPT.get((*side.key, seed, number))
-    if found is None:  # dropped in between: many sessions, or a very long comparison
-        _played.cache_clear()
-        _play(side, seed, number)
-        found = _KEPT.get((*side.key, seed, number))
-        assert found is not None
-    return found
+    """What is kept of a chunk; played where it is not there yet, or was dropped in between."""
+    return _KEPT.get((*side.key, seed, number)) or _play(side, seed, number)[1]
 
 
 def _joined(chunks: Sequence[_Chunk], name: str) -> list[float]:
