@@ -1,13 +1,16 @@
 """A learner update beside the same written literally, and beside the machine's own matmul: `python -m benchmarks.learner_speed`.
 
 Both compute (19), (21), (26) and (27) on one minibatch; first they are shown to give the same losses and gradients.
+With `--device cuda` the update on a GPU beside that on this machine's CPU instead.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,22 +22,26 @@ from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.scenario import PRESETS, Scenario
-from iomt_core.training.process import prepare
+from iomt_core.training.process import device_named, prepare
 from iomt_core.training.runs import RunSpec
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.training.trainer import Trainer
+from iomt_core.training.trainer import CPU, Trainer
 
 BATCH = 32
 TARGET_TIMES, TARGET_SHARE, TARGET_DECISION = 20, 0.30, 10.0
 
 
-def learner_and_episodes(s: Scenario, batch: int = BATCH) -> tuple[Learner, Episodes]:
+def learner_and_episodes(
+    s: Scenario, batch: int = BATCH, device: torch.device = CPU, **changes: Any
+) -> tuple[Learner, Episodes]:
     """A fresh learner as the paper has it, and a minibatch that its untrained agents played."""
-    settings = Settings(worlds=batch, batch=batch, replay=batch, warm_up=0, rounds=0, credit="own", team_weight=1.0)
-    trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, seed=0)
+    told: dict[str, Any] = {"rounds": 0, "credit": "own", "team_weight": 1.0, **changes}
+    settings = Settings(worlds=batch, batch=batch, replay=batch, warm_up=0, **told)
+    trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
     trainer.play()
-    return trainer.learner, trainer.replay.draw(batch, torch.Generator().manual_seed(0), strategies=False)
+    dice = torch.Generator().manual_seed(0)
+    return trainer.learner, trainer.replay.draw(batch, dice, strategies=settings.credit == "what-if")
 
 
 def best_of(call: Callable[[], object], rounds: int) -> float:
@@ -43,6 +50,8 @@ def best_of(call: Callable[[], object], rounds: int) -> float:
     for _ in range(rounds):
         start = time.perf_counter()
         call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return min(times)
 
@@ -66,9 +75,9 @@ def literal_update(learner: Learner, episodes: Episodes) -> None:
     learner.follow()
 
 
-def matmul_speed(size: int = 2048) -> float:
+def matmul_speed(size: int = 2048, device: torch.device = CPU) -> float:
     """FLOP/s of one large matmul."""
-    a, b = torch.rand(size, size), torch.rand(size, size)
+    a, b = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
     return 2 * size**3 / best_of(lambda: a @ b, 5)
 
 
@@ -80,9 +89,36 @@ def decision_milliseconds(s: Scenario, rounds: int) -> float:
     return best_of(lambda: policy.step(snapshot, None), 20) * 1e3
 
 
+def on_gpu(s: Scenario, gpu: torch.device) -> None:
+    """Prints what an update takes here and there, as training makes it by default, and a batch of episodes played."""
+    print(f"an update as training makes it, and playing as many episodes: {torch.get_num_threads()} CPU threads, {gpu}")
+    print(f"{'episodes':>9s} {'CPU ms':>8s} {'GPU ms':>8s} {'of its matmul':>14s} {'played, CPU s':>14s} {'GPU s':>7s}")
+    peak = matmul_speed(8192, gpu)
+    for batch in (2, 8, 32, 128):
+        times, playing = [], []
+        for device in (CPU, gpu):
+            learner, episodes = learner_and_episodes(s, batch, device, rounds=2, credit="what-if", team_weight=0.1)
+            with FlopCounterMode(display=False) as counter:
+                learner.update(episodes)
+            times.append(best_of(partial(learner.update, episodes), 3))
+            settings = Settings(worlds=batch, episodes=10 * batch, replay=10 * batch)
+            trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
+            playing.append(best_of(trainer.play, 2))
+        share = counter.get_total_flops() / times[1] / peak
+        print(
+            f"{batch:9d} {times[0] * 1e3:8.0f} {times[1] * 1e3:8.0f} {share:14.1%} {playing[0]:14.2f} {playing[1]:7.2f}"
+        )
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    device = device_named(parser.parse_args().device)
     prepare(torch.get_num_threads())
     s = PRESETS["paper"]
+    if device != CPU:
+        on_gpu(s, device)
+        return
     print(
         f"{s.users} x {s.tasks} x {s.servers}, batch {BATCH} episodes of {s.T} steps; {torch.get_num_threads()} threads"
     )

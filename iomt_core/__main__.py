@@ -30,7 +30,7 @@ from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_p
 from iomt_core.sweep_command import sweep
 from iomt_core.training.catalogue import PRETRAINED, catalogue, runs_place
 from iomt_core.training.jobs import start_waiting, wants_stop
-from iomt_core.training.process import StopSignal, prepare
+from iomt_core.training.process import StopSignal, device_named, prepare
 from iomt_core.training.runs import Run, RunSpec, default_settings, settings_from_words, told_if_it_fails
 from iomt_core.training.settings import Settings
 from iomt_core.training.tensorboard import TensorBoard
@@ -150,14 +150,18 @@ def train(
         list[str] | None, typer.Option("--set", help=f"A setting, NAME=VALUE; may be repeated. {SETTINGS_HELP}.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of this process.", min=1)] = 1,
+    device: Annotated[
+        str, typer.Option(help="Where it is computed: cpu, cuda, or cuda:N of several GPUs.", metavar="DEVICE")
+    ] = "cpu",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard event files into the run too.")] = False,
 ) -> None:
     """Train an algorithm; SIGTERM and Ctrl-C save and stop, --resume goes on to the same weights as if never stopped."""
     prepare(threads)
+    where = device_named(device)
     if resume is not None:
         if algorithm is not None or out is not None or set_:
             raise ScenarioError(
-                "resume: a run is taken up as it was begun; allowed beside it are threads and tensorboard only."
+                "resume: a run is taken up as it was begun; allowed beside it are threads, device and tensorboard only."
             )
         taken_up = resume
     else:
@@ -169,7 +173,7 @@ def train(
     with seat(taken_up):
         try:
             with told_if_it_fails(taken_up):
-                _train(Run.resume(taken_up), tensorboard)
+                _train(Run.resume(taken_up, where), tensorboard)
         finally:
             if taken_up.resolve().parent == runs_place().resolve():
                 start_waiting(leaving=taken_up.name)

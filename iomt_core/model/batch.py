@@ -21,6 +21,10 @@ class Batch:
         """Some of the worlds: every tensor indexed along its first axis."""
         return type(self)(**{f.name: _pick(getattr(self, f.name), index) for f in fields(self)})  # type: ignore[arg-type]
 
+    def to(self, device: torch.device) -> Self:
+        """The same on another device; itself where it is there."""
+        return type(self)(**{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})  # type: ignore[arg-type]
+
     def replaced(self, index: Tensor, worlds: Self) -> Self:
         """A copy in which the worlds of these numbers are others."""
         return type(self)(**{f.name: _put(getattr(self, f.name), index, getattr(worlds, f.name)) for f in fields(self)})  # type: ignore[arg-type]
@@ -78,6 +82,10 @@ def _pick(value: Any, index: Tensor | slice) -> Any:
     if isinstance(value, Tensor):
         return value[index]
     return value.worlds(index) if isinstance(value, Batch) else value
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, (Tensor, Batch)) else value
 
 
 def _put(value: Any, index: Tensor, other: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a training process does for itself: memory settings, threads and signals."""
+"""What a training process does for itself: memory settings, threads, its device and signals."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from types import FrameType
 import psutil
 import torch
 
+from iomt_core.scenario import ScenarioError
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 NICE = 15
 
@@ -28,6 +30,24 @@ def prepare(threads: int) -> None:
             libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
         except (OSError, AttributeError):  # another libc has its own ways
             return
+
+
+def device_named(name: str) -> torch.device:
+    """Where a run is computed: cpu, cuda, or cuda:N of several GPUs. Raises `ScenarioError` for one that is not here.
+
+    On a GPU torch is told to do all that can be done in the same order every time, so that a run resumed there is the run
+    that never stopped; the CPU's result it is not, for sums are taken in another order.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    allowed = ["cpu", *(["cuda", *(f"cuda:{n}" for n in range(count))] if count else [])]
+    if name not in allowed:
+        why = "" if count else " (torch sees no GPU that it can use here)"
+        raise ScenarioError(f"device = {name[:60]!r} cannot be used: allowed is {' or '.join(allowed)}{why}.")
+    if name != "cpu":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a help to find errors, and slow
+    return torch.device(name)
 
 
 def give_way(process: psutil.Process) -> None:

@@ -142,7 +142,7 @@ class LabReading(Reading):
     def _at_prices(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
         """Each task's worth on each device, (B, U, J, K + 1), and the shares of its best one, (B, U, J, 2), in (0, 1]."""
         problem = Problem(snapshot, self.scenario)
-        wanted = problem.task_values(self.prices)
+        wanted = problem.task_values(self.prices.to(snapshot.D.device))
         price = wanted.value / snapshot.weight.to(torch.float64).clamp_min(1e-6)[..., None]
         worth = 1 - compressed(price * self.unit)
         where = worth[..., 1:].argmax(-1, keepdim=True)

@@ -166,7 +166,7 @@ def _imposed_at_home(cost: Tensor, choice: Tensor, weight: Tensor) -> Tensor:
 
     `cost` (N, U, J, K + 1, J') is that of task j' with task j on each device.
     """
-    apart = 1 - torch.eye(choice.shape[2], dtype=weight.dtype)
+    apart = 1 - torch.eye(choice.shape[2], dtype=weight.dtype, device=weight.device)
     touched = (choice > 0) * weight
     return ((cost - cost[..., :1, :]) * touched[:, :, None, None] * apart[:, None]).sum(-1)
 

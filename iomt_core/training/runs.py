@@ -37,7 +37,7 @@ from iomt_core.training.checkpoints import (
     write_checkpoint,
 )
 from iomt_core.training.settings import Settings, allowed
-from iomt_core.training.trainer import Trainer
+from iomt_core.training.trainer import CPU, Trainer
 from iomt_core.training.workers import Worker
 
 KEPT = 2
@@ -55,9 +55,9 @@ class RunSpec:
     settings: Settings
     seed: int
 
-    def trainer(self) -> Trainer:
+    def trainer(self, device: torch.device = CPU) -> Trainer:
         """A trainer at the run's beginning."""
-        return Trainer(algorithm(self.algorithm), self.scenario, self.settings, self.seed)
+        return Trainer(algorithm(self.algorithm), self.scenario, self.settings, self.seed, device)
 
     def as_json(self) -> dict[str, Any]:
         """For `run.json` and for checkpoints."""
@@ -140,11 +140,11 @@ def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> 
     write_checkpoint(place, {POLICY: own, LEARNER: rest}, facts)
 
 
-def restore(place: Path) -> tuple[Trainer, RunSpec]:
-    """The trainer as it was when the checkpoint was written. Raises `CheckpointError`."""
+def restore(place: Path, device: torch.device = CPU) -> tuple[Trainer, RunSpec]:
+    """The trainer as it was when the checkpoint was written, on whichever device. Raises `CheckpointError`."""
     facts = read_facts(place)
     spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
-    trainer = spec.trainer()
+    trainer = spec.trainer(device)
     learner, replay = trainer.learner, trainer.replay
     own, rest = read_tensors(place, POLICY, facts), read_tensors(place, LEARNER, facts)
     parts = _parts(rest, str(place))
@@ -163,7 +163,7 @@ def restore(place: Path) -> tuple[Trainer, RunSpec]:
             state.setdefault(int(number), {})[entry] = value
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     trainer.played, trainer.updates, replayed = (_count(facts, n, place) for n in ("played", "updates", "replayed"))
-    replay.load(parts["replay"], replayed)
+    replay.load({name: values.to(device) for name, values in parts["replay"].items()}, replayed)
     return trainer, spec
 
 
@@ -215,7 +215,7 @@ class Run:
         return self.before + self.here
 
     @classmethod
-    def create(cls, place: Path, spec: RunSpec) -> Run:
+    def create(cls, place: Path, spec: RunSpec, device: torch.device = CPU) -> Run:
         """A new run. Raises `ScenarioError` where the directory already holds one or cannot be made."""
         if (place / "run.json").exists():
             raise ScenarioError(
@@ -226,10 +226,10 @@ class Run:
         except OSError as error:
             raise ScenarioError(f"out = {str(place)!r} cannot be made a directory: {error.strerror}.") from None
         write_text_atomically(place / "run.json", json.dumps(spec.as_json(), indent=1, ensure_ascii=False) + "\n")
-        return cls(place, spec, spec.trainer())
+        return cls(place, spec, spec.trainer(device))
 
     @classmethod
-    def resume(cls, place: Path) -> Run:
+    def resume(cls, place: Path, device: torch.device = CPU) -> Run:
         """A run from its last complete checkpoint, or from its beginning where it has none. Raises `CheckpointError`."""
         try:
             facts = json.loads((place / "run.json").read_text(encoding="utf-8"))
@@ -241,7 +241,7 @@ class Run:
             raise CheckpointError(f"resume = {str(place)!r}: run.json is not JSON.") from None
         spec = RunSpec.from_json(facts, f"{str(place)!r}: run.json")
         last = last_checkpoint(place)
-        trainer = spec.trainer() if last is None else restore(last)[0]
+        trainer = spec.trainer(device) if last is None else restore(last, device)[0]
         before = 0.0 if last is None else _seconds(read_facts(last))
         run = cls(place, spec, trainer, before)
         for name in ("metrics.jsonl", "evaluations.jsonl"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,8 +54,11 @@ class TrainedPolicy(Policy):
 
     @classmethod
     def of(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
-        """What a trainer's target networks decide now."""
-        return cls(spec.scenario, spec, trainer.learner.target_agents, trainer.learner.target_mixer)
+        """What a trainer's target networks decide now; of one on a GPU a copy, for whoever asks decides on the CPU."""
+        agents, mixer = trainer.learner.target_agents, trainer.learner.target_mixer
+        if trainer.device.type != "cpu":
+            agents, mixer = copy.deepcopy(agents).cpu(), copy.deepcopy(mixer).cpu()
+        return cls(spec.scenario, spec, agents, mixer)
 
     @classmethod
     def load(cls, place: Path, s: Scenario | None = None) -> TrainedPolicy:

@@ -24,14 +24,19 @@ from iomt_core.training.settings import Settings
 
 TEMPERATURE_REACHED = 0.7  # part of the run after which the temperature stays
 WARDS = 4  # drawn for each batch of episodes and for each update, where networks are for any ward
+CPU = torch.device("cpu")
 SLOWEST = 0.03  # of the learning rates at the run's end
 
 
 class Trainer:
     """One run: everything it draws is a function of its seed and of how far it is, so that a run can be taken up anywhere."""
 
-    def __init__(self, algorithm: Algorithm, s: Scenario, settings: Settings, seed: int) -> None:
+    def __init__(
+        self, algorithm: Algorithm, s: Scenario, settings: Settings, seed: int, device: torch.device = CPU
+    ) -> None:
+        """`device` is where worlds, networks and replay are; what is drawn is the same on all."""
         self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
+        self.device = device
         self.lab = settings.wards == "lab"
         self.reading = Reading(s)
         sizes = lab_sizes() if self.lab else self.reading.sizes
@@ -39,6 +44,8 @@ class Trainer:
             torch.manual_seed(_number(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
             mixer = algorithm.mixer(sizes)
+        agents.to(device)
+        mixer.to(device)
         if settings.together > 0:
             agents.begin_equal()
         agents.hold, agents.blur, agents.saturation = settings.hold, settings.blur, settings.saturation
@@ -98,7 +105,7 @@ class Trainer:
         reading, s = replay.reading, replay.scenario
         agents = self.learner.target_agents.on(reading.sizes)
         dice = self._dice("play", self.played)
-        environment = Environment(s, world_seeds(_number(self.seed, "worlds"), self.played, batch))
+        environment = Environment(s, world_seeds(_number(self.seed, "worlds"), self.played, batch, self.device))
         memory, noise = agents.start(batch), self.noise()
         snapshots, choices, asked, alive, ended = [environment.snapshot], [], [], [], []
         total = dict.fromkeys(("cost", "delay", "energy", "return"), 0.0)
