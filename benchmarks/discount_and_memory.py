@@ -85,13 +85,20 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/discount"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
-        "--arms", type=int, default=len(ARMS), help="only the first so many; γ > 0 takes three times as long"
+        "--arms",
+        type=int,
+        nargs="+",
+        choices=range(len(ARMS)),
+        default=list(range(len(ARMS))),
+        help=f"which of {', '.join(f'{n}: {arm}' for n, arm in enumerate(ARMS))}; γ > 0 takes three times as long",
     )
     parser.add_argument("--workers", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument("--no-train", action="store_true", help="only the table of what is finished")
     told = parser.parse_args()
     # All arms of a seed come before the next seed, so that a stop leaves them comparable.
-    wanted = [(ward, arm, seed) for seed in range(told.seeds) for ward in WARDS for arm in list(ARMS)[: told.arms]]
+    wanted = [
+        (ward, arm, seed) for seed in range(told.seeds) for ward in WARDS for arm in (list(ARMS)[n] for n in told.arms)
+    ]
     if not told.no_train:
         with ProcessPoolExecutor(told.workers, mp_context=get_context("spawn")) as executor:
             waiting = {executor.submit(train, *one, place_of(told.runs, *one)): one for one in wanted}
