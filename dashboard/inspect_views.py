@@ -11,6 +11,7 @@ import torch
 from dashboard.drawings import bar_panels
 from dashboard.inspect_state import InspectState
 from dashboard.lab import Lab, Point
+from dashboard.touched import put
 from dashboard.twins import download
 from iomt_core.charts import inspection as charts
 from iomt_core.charts import tasks as task_charts
@@ -166,8 +167,7 @@ def _look(view: InspectState, looks: list[Look]) -> Look:
         view.round = 0 if chosen == len(looks) else int(chosen)
 
     wanted = view.round if 1 <= view.round <= len(looks) else len(looks)
-    if st.session_state.get("inspect_round") != wanted:
-        st.session_state["inspect_round"] = wanted
+    put("inspect_round", wanted)
     st.segmented_control(
         "Round", range(1, len(looks) + 1), key="inspect_round", required=True, on_change=take,
         format_func=lambda n: f"{n}, which counts" if n == len(looks) else str(n),

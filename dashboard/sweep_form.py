@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboard.controls import SHARE_LABELS
 from dashboard.lab import Lab
+from dashboard.touched import put
 from iomt_core.experiments import sweep_jobs
 from iomt_core.experiments.executors import MOST_WORKERS, checked_address, checked_workers, default_workers
 from iomt_core.experiments.sweep import (
@@ -154,8 +155,7 @@ def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit
     row = st.container(horizontal=True, vertical_alignment="bottom")
     key = f"sweep_parameter_{number}"
-    if st.session_state.get(key) != mine.parameter:
-        st.session_state[key] = mine.parameter
+    put(key, mine.parameter)
     source = "an assumption" if meta.source == "assumption" else meta.source
     middle = " A value is the middle of its range; both ends scale with it." if _is_pair(lab.scenario, mine) else ""
     row.selectbox(
@@ -299,8 +299,7 @@ def _kept(
     own = key or f"sweep_{name}"
     value = getattr(target, name)
     value = convert(value) if convert is not None else value
-    if st.session_state.get(own) != value:
-        st.session_state[own] = value
+    put(own, value)
 
     def take() -> None:
         now = st.session_state[own]

@@ -13,6 +13,7 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from dashboard.sweep_form import AxisForm, Form, duration, new_form
+from dashboard.touched import put
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_live import live_curves, live_map
 from iomt_core.experiments import sweep_jobs
@@ -115,8 +116,7 @@ def choose(view: View) -> Job | None:
         return None
     if view.shown not in known:
         view.shown = known[0]
-    if st.session_state.get("sweep_shown") != view.shown:
-        st.session_state["sweep_shown"] = view.shown
+    put("sweep_shown", view.shown)
 
     def take() -> None:
         view.shown = st.session_state["sweep_shown"]
@@ -219,8 +219,7 @@ def results(job: Job, view: View) -> None:
 
 
 def _which(view: View, spec: SweepSpec) -> str:
-    if st.session_state.get("sweep_figure") != view.figure:
-        st.session_state["sweep_figure"] = view.figure
+    put("sweep_figure", view.figure)
 
     def take() -> None:
         view.figure = st.session_state["sweep_figure"] or view.figure
@@ -233,8 +232,7 @@ def _which(view: View, spec: SweepSpec) -> str:
             help="\n\n".join(f"**{f.label}**: {f.meaning}." for f in FIGURES.values()),
         )  # fmt: skip
         if len(spec.axes) == 1:
-            if st.session_state.get("sweep_log_y") != view.log_y:
-                st.session_state["sweep_log_y"] = view.log_y
+            put("sweep_log_y", view.log_y)
             st.toggle(
                 "Logarithmic", key="sweep_log_y", on_change=take,
                 help="Logarithmic figure axis, so that one absurd policy does not flatten the others.",
@@ -267,8 +265,7 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, job: Job, view: View)
     if kept not in named:
         kept = next(iter(named))
     key = f"sweep_map_{job.name}"
-    if st.session_state.get(key) != kept:
-        st.session_state[key] = kept
+    put(key, kept)
 
     def take() -> None:
         view.policies[job.name] = st.session_state[key] or kept

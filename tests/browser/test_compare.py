@@ -82,6 +82,7 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
     assert differs.inner_text().split() == ["Policy", "Price", "response", "Optimum"]
     page.get_by_role("combobox", name="A: policy").click()
     page.get_by_role("option", name="All local", exact=True).click()
+    expect(differs).to_contain_text("All local")
     settle(page)
     page.locator(".ward").get_by_label("one step on").click()
     expect(page.locator(".ward .now")).to_have_text("step 2 of 20")

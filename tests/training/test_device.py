@@ -61,10 +61,12 @@ def test_a_run_stopped_on_a_gpu_goes_on_bit_by_bit(name: str, tmp_path: Path) ->
     assert Run.create(tmp_path / "parts", told, gpu).go(stop=lambda: next(asked)) == "stopped"
     assert Run.resume(tmp_path / "parts", gpu).go() == "finished"
     whole, parts = (last_checkpoint(tmp_path / run) for run in ("whole", "parts"))
-    assert whole is not None and parts is not None
+    assert whole is not None
+    assert parts is not None
     for file in (POLICY, LEARNER):
         a, b = load_file(whole / file), load_file(parts / file)
-        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 @on_a_gpu
@@ -77,5 +79,6 @@ def test_what_a_gpu_trained_goes_on_and_decides_on_a_cpu(tmp_path: Path) -> None
     last = last_checkpoint(tmp_path / "run")
     assert last is not None
     now, later = TrainedPolicy.of(run.trainer, told).decide(snapshot), TrainedPolicy.load(last).decide(snapshot)
-    assert torch.equal(now.choice, later.choice) and torch.equal(now.cpu, later.cpu)
+    assert torch.equal(now.choice, later.choice)
+    assert torch.equal(now.cpu, later.cpu)
     assert Run.resume(tmp_path / "run", CPU).go() == "finished"
