@@ -11,7 +11,7 @@ from dashboard.compare_state import PINNED, SAME, Compare, side_b
 from dashboard.controls import SHARE_LABELS
 from dashboard.lab import Lab
 from dashboard.text import plain
-from dashboard.touched import put, touched
+from dashboard.touched import place, put, touched
 from iomt_core.experiments.comparison import MOST_EPISODES
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario
@@ -67,9 +67,9 @@ def _side_a(lab: Lab, state: Compare) -> None:
         if state.source != PINNED:
             state.policy, state.shares = policy, shares
 
-    put("compare_ward", state.source)
     columns[0].selectbox(
-        "A: ward", list(sources), key="compare_ward", on_change=touched("compare_ward", take_ward),
+        "A: ward", list(sources), place(sources, put("compare_ward", state.source)),
+        key="compare_ward", on_change=touched("compare_ward", take_ward),
         format_func=lambda name: sources[name],
         help="The same ward as B compares two policies. The pinned one is what **Pin** remembered, here or on Explore.\n\n"
         + "\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
@@ -113,15 +113,15 @@ def _policy(
     labels.setdefault(policy, f"{policy} (gone)")  # a run may be deleted meanwhile
     left, right = columns
     of_policy, of_shares = f"compare_policy_{side}", f"compare_shares_{side}"
-    put(of_policy, policy)
     left.selectbox(
-        f"{side.upper()}: policy", list(labels), key=of_policy, on_change=touched(of_policy, take_policy),
+        f"{side.upper()}: policy", list(labels), place(labels, put(of_policy, policy)),
+        key=of_policy, on_change=touched(of_policy, take_policy),
         format_func=lambda name: labels[name],
         help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
-    put(of_shares, shares)
     right.selectbox(
-        f"{side.upper()}: shares", SHARES, key=of_shares, on_change=touched(of_shares, take_shares),
+        f"{side.upper()}: shares", SHARES, place(SHARES, put(of_shares, shares)),
+        key=of_shares, on_change=touched(of_shares, take_shares),
         format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
     )  # fmt: skip
 
@@ -131,9 +131,9 @@ def _episodes(lab: Lab, state: Compare) -> None:
         state.episodes = int(st.session_state["compare_episodes"])
         state.stopped = None
 
-    put("compare_episodes", state.episodes)
     st.number_input(
-        "Episodes", 1, MOST_EPISODES, key="compare_episodes", on_change=touched("compare_episodes", take), step=1, width=130,
+        "Episodes", 1, MOST_EPISODES, put("compare_episodes", state.episodes),
+        key="compare_episodes", on_change=touched("compare_episodes", take), step=1, width=130,
         help="Both sides play these episodes of the sidebar's episode seed. More of them make the intervals narrower; one gives "
         "no interval.",
     )  # fmt: skip

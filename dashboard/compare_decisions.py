@@ -71,11 +71,10 @@ def shown_episode(state: Compare, number: int, done: int) -> None:
     def take() -> None:
         state.shown = int(st.session_state["compare_shown"])
 
-    put("compare_shown", number)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         st.markdown("**One episode, step by step**", width="content")
         st.number_input(
-            "Episode shown", 1, done, key="compare_shown", on_change=take, step=1, width=150,
+            "Episode shown", 1, done, put("compare_shown", number), key="compare_shown", on_change=take, step=1, width=150,
             help="The maps, the tables of decisions and the selected task are of this episode; the figures above are of all.",
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -13,6 +14,8 @@ from iomt_core.scenario import ScenarioError
 
 LEAST = 2  # episodes: one gives no interval
 PATIENCE = 0.1  # s of playing without showing anything: those of heuristics are whole after one piece more
+SILENT = 0.5  # s of playing without a word
+BREATH = 0.05  # s after which a click may interrupt
 TURN = 0.25  # s of playing beside what is shown; a click on it waits no longer than that, or one piece
 
 
@@ -27,12 +30,19 @@ class Playing:
         if state.beside != self.key:
             state.pace = None
         self.turns = 0  # of the timer
-        self._pieces = advance(a, b, seed, self.episodes)
+        self._pieces = advance(a, b, seed, self.episodes, self._breathe)
+        self._since = self._breath = 0.0  # when a piece began, and when somebody could last interrupt it
+        self._touch: Callable[[], object] = lambda: None
 
     @property
     def done(self) -> int:
         """Episodes that both sides have played."""
         return finished(*self.sides, self.seed, self.episodes)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of playing, the piece that is played now among them."""
+        return self.spent + (time.monotonic() - self._since if self._since else 0.0)
 
     @property
     def stopped(self) -> bool:
@@ -43,13 +53,23 @@ class Playing:
         """What has been played stays."""
         self.state.stopped = self.key
 
-    def piece(self) -> bool:
-        """Plays one piece; False where none is left. Raises `ScenarioError` where a side's run is gone by now."""
-        began = time.monotonic()
+    def piece(self, touch: Callable[[], object]) -> bool:
+        """Plays one piece; False where none is left. Raises `ScenarioError` where a side's run is gone by now.
+
+        `touch` is called in a long one, and writes to the page: there Streamlit breaks off for a person who wants another
+        thing now.
+        """
+        self._since = self._breath = time.monotonic()
+        self._touch = touch
         self.part = next(self._pieces, 1.0)
-        self.spent += time.monotonic() - began
+        self.spent, self._since = self.elapsed, 0.0
         self.state.pace = self.spent / (self.part * self._missing)
         return self.part < 1
+
+    def _breathe(self) -> None:
+        if time.monotonic() - self._breath > BREATH:
+            self._touch()
+            self._breath = time.monotonic()
 
     @property
     def _missing(self) -> float:
@@ -79,17 +99,25 @@ def play(state: Compare, a: Side, b: Side, seed: int) -> int:
     is interrupted by a click, and it keeps what has been played.
     """
     # Two places: what is put into one after another in the same run would stand there together.
-    first, slot, playing, bar = st.empty(), st.empty(), Playing(state, a, b, seed), None
+    first, slot, playing = st.empty(), st.empty(), Playing(state, a, b, seed)
+    bar: DeltaGenerator | None = None
     words, needed = f"Playing {state.episodes} episodes of A and of B", max(LEAST, state.shown)
     if not playing.stopped:
         state.stopped = None
         patience = 0.0 if state.beside == playing.key else PATIENCE
-        while (playing.done < needed or playing.spent < patience) and playing.piece():
+
+        def touch() -> None:
+            nonlocal bar
             if bar is not None:
                 playing.show(bar, words)
-            elif playing.spent >= patience:
+            elif playing.elapsed >= SILENT:
                 with first.container():
                     bar = playing.row(words, "compare_cancel_first")
+            else:
+                first.empty()
+
+        while (playing.done < needed or playing.spent < patience) and playing.piece(touch):
+            touch()
     first.empty()
     done = playing.done
     state.beside = None if playing.stopped or done == state.episodes else playing.key
@@ -104,17 +132,19 @@ def play(state: Compare, a: Side, b: Side, seed: int) -> int:
 
 def _others(playing: Playing, there: int) -> None:
     """Plays on beside the first episodes, of which `there` are on the page: a turn at each call of the timer's."""
+    words = f"The first {there} of {playing.episodes} episodes are below; playing the others"
+    bar = playing.row(words, "compare_cancel")
     if playing.turns:  # the first call is the page's own
         until, more = playing.spent + TURN, True
         try:
             while not playing.stopped and more and playing.spent < until:
-                more = playing.piece()
+                more = playing.piece(lambda: playing.show(bar, words))
+                playing.show(bar, words)
         except ScenarioError:
             more = False  # the page says what is gone
         if playing.stopped or not more or playing.done >= min(2 * there, playing.episodes):
             st.rerun()
     playing.turns += 1
-    playing.row(f"The first {there} of {playing.episodes} episodes are below; playing the others", "compare_cancel")
 
 
 def _stopped(state: Compare, done: int) -> None:

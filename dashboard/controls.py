@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from dashboard.text import plain
-from dashboard.touched import put, touched
+from dashboard.touched import place, put, touched
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata, set_elsewhere
 from iomt_core.scenario_files import dump_scenario, parse_scenario
@@ -86,9 +86,9 @@ def _preset(lab: Lab) -> None:
             lab.try_change(lambda: PRESETS[name])
 
     match = next((name for name, preset in PRESETS.items() if preset.digest == lab.scenario.digest), None)
-    put("preset", match)
     st.selectbox(
-        "Preset", list(PRESETS), key="preset", on_change=touched("preset", take), placeholder=f"{lab.scenario.name} (changed)",
+        "Preset", list(PRESETS), place(PRESETS, put("preset", match)),
+        key="preset", on_change=touched("preset", take), placeholder=f"{lab.scenario.name} (changed)",
         help="\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
 
@@ -103,21 +103,21 @@ def _policy(lab: Lab) -> None:
     def take_seed() -> None:
         lab.seed = int(st.session_state["episode_seed"])
 
-    put("policy", lab.policy)
-    put("shares", lab.shares)
-    put("episode_seed", lab.seed)
     known = catalogue()
     st.selectbox(
-        "Policy", list(known), key="policy", on_change=touched("policy", take_policy), format_func=lambda name: known[name].label,
+        "Policy", list(known), place(known, put("policy", lab.policy)),
+        key="policy", on_change=touched("policy", take_policy), format_func=lambda name: known[name].label,
         help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     left, right = st.columns([3, 2])
     left.selectbox(
-        "Shares", SHARES, key="shares", on_change=touched("shares", take_shares), format_func=lambda name: SHARE_LABELS[name],
+        "Shares", SHARES, place(SHARES, put("shares", lab.shares)),
+        key="shares", on_change=touched("shares", take_shares), format_func=lambda name: SHARE_LABELS[name],
         help="Who sets the shares of CPU and bandwidth: the policy, all tasks of a device alike, or the best for its choices.",
     )  # fmt: skip
     right.number_input(
-        "Episode seed", 0, LARGEST_SEED, key="episode_seed", on_change=touched("episode_seed", take_seed), step=1,
+        "Episode seed", 0, LARGEST_SEED, put("episode_seed", lab.seed),
+        key="episode_seed", on_change=touched("episode_seed", take_seed), step=1,
         help="Draws the tasks, transmission powers and dynamics. The places come from the layout seed.",
     )  # fmt: skip
 
@@ -141,23 +141,21 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
     common: dict[str, Any] = {"key": key, "on_change": touched(key, take), "disabled": locked is not None}
     common["help"] = f"**{locked}.** {explained}" if locked else explained
     if name == "channel":
-        put(key, value)
         options = typing.get_args(Scenario.model_fields["channel"].annotation)
-        st.segmented_control(label, options, args=(str,), required=True, **common)
+        st.segmented_control(label, options, default=put(key, value), args=(str,), required=True, **common)
     elif meta.high is not None and meta.high > 1e8 and isinstance(value, int):
-        put(key, value)
-        st.number_input(label, int(meta.low or 0), int(meta.high), step=1, args=(int,), **common)
+        st.number_input(label, int(meta.low or 0), int(meta.high), put(key, value), step=1, args=(int,), **common)
     elif type(None) in typing.get_args(Scenario.model_fields[name].annotation):
-        put(key, value)
-        st.number_input(label, meta.low, meta.high, format="%g", placeholder="automatic", args=(lambda v: v,), **common)
+        st.number_input(
+            label, meta.low, meta.high, put(key, value), format="%g", placeholder="automatic", args=(lambda v: v,), **common
+        )  # fmt: skip
     elif meta.log:
         _log_slider(key, label, meta, value, common)
     else:
         kind = int if isinstance(value, int) or (isinstance(value, tuple) and isinstance(value[0], int)) else float
         convert = _tuple_of(kind) if isinstance(value, tuple) else kind
-        put(key, value)
         low, high, step = (kind(x) for x in (meta.low or 0, meta.high or 0, meta.step or 1))
-        st.slider(label, low, high, step=step, args=(convert,), **common)
+        st.slider(label, low, high, put(key, value), step=step, args=(convert,), **common)
 
 
 def _tuple_of(kind: type) -> Callable[[Any], Any]:
@@ -176,8 +174,7 @@ def _log_slider(key: str, label: str, meta: Meta, value: Any, common: dict[str, 
     now = tuple(shown(x) for x in value) if isinstance(value, tuple) else shown(value)
     grid = _grid(shown(meta.low or 0), shown(meta.high or 0))
     options = sorted({*grid, *(now if isinstance(now, tuple) else (now,))})
-    put(key, now)
-    st.select_slider(label, options, format_func=lambda x: f"{x:g}", args=(si,), **common)
+    st.select_slider(label, options, put(key, now), format_func=lambda x: f"{x:g}", args=(si,), **common)
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from typing import cast
 import streamlit as st
 
 from dashboard.lab import Lab, Point
-from dashboard.touched import put
+from dashboard.touched import place, put
 from iomt_core.twin.record import Record
 
 TABS = {
@@ -102,9 +102,6 @@ def stepping(lab: Lab, shown: Record, point: Point | None) -> None:
 
     users = [n + 1 for n in range(active.shape[0]) if bool(active[n].any())]
     tasks = (active[user - 1].nonzero().flatten() + 1).tolist()
-    told = {"inspect_step": step} | ({} if point is None else {"inspect_user": user, "inspect_task": task})
-    for key, value in told.items():
-        put(key, value)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for label, icon, to, off in (
             ("First", "first_page", 1, step == 1),
@@ -114,14 +111,16 @@ def stepping(lab: Lab, shown: Record, point: Point | None) -> None:
         ):
             st.button(label, icon=f":material/{icon}:", on_click=go, args=(to,), disabled=off, key=f"inspect_{icon}")
         st.number_input(
-            f"Step of {last}", 1, last, key="inspect_step", on_change=take, width=130,
+            f"Step of {last}", 1, last, put("inspect_step", step), key="inspect_step", on_change=take, width=130,
             help="Step t of the episode; the policy, its memory and the batteries are as they then were.",
         )  # fmt: skip
         if point is None:
             return
         st.selectbox(
-            "User", users, key="inspect_user", on_change=other_user, width=100, help="Agent i, whose decision it is."
-        )
+            "User", users, place(users, put("inspect_user", user)), key="inspect_user", on_change=other_user, width=100,
+            help="Agent i, whose decision it is.",
+        )  # fmt: skip
         st.selectbox(
-            "Task", tasks, key="inspect_task", on_change=take, width=100, help="Task j of this user; or click it on the map."
+            "Task", tasks, place(tasks, put("inspect_task", task)),
+            key="inspect_task", on_change=take, width=100, help="Task j of this user; or click it on the map."
         )  # fmt: skip

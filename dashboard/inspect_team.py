@@ -101,9 +101,9 @@ def regret(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
     def take() -> None:
         view.rank = st.session_state["inspect_rank"]
 
-    put("inspect_rank", view.rank)
     st.segmented_control(
-        "Against", list(RANKS), key="inspect_rank", required=True, on_change=take, format_func=lambda name: RANKS[name],
+        "Against", list(RANKS), default=put("inspect_rank", view.rank),
+        key="inspect_rank", required=True, on_change=take, format_func=lambda name: RANKS[name],
         help="Which regret the map and the list of the worst decisions go by.",
     )  # fmt: skip
     column = f"regret_{view.rank}"

@@ -167,9 +167,9 @@ def _look(view: InspectState, looks: list[Look]) -> Look:
         view.round = 0 if chosen == len(looks) else int(chosen)
 
     wanted = view.round if 1 <= view.round <= len(looks) else len(looks)
-    put("inspect_round", wanted)
     st.segmented_control(
-        "Round", range(1, len(looks) + 1), key="inspect_round", required=True, on_change=take,
+        "Round", range(1, len(looks) + 1), default=put("inspect_round", wanted),
+        key="inspect_round", required=True, on_change=take,
         format_func=lambda n: f"{n}, which counts" if n == len(looks) else str(n),
         help="The tasks of an agent decide in turn, 1 to J, each knowing where the others then are; the last round counts.",
     )  # fmt: skip

@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard.controls import SHARE_LABELS
 from dashboard.lab import Lab
-from dashboard.touched import put
+from dashboard.touched import place, put
 from iomt_core.experiments import sweep_jobs
 from iomt_core.experiments.executors import MOST_WORKERS, checked_address, checked_workers, default_workers
 from iomt_core.experiments.sweep import (
@@ -155,11 +155,11 @@ def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit
     row = st.container(horizontal=True, vertical_alignment="bottom")
     key = f"sweep_parameter_{number}"
-    put(key, mine.parameter)
     source = "an assumption" if meta.source == "assumption" else meta.source
     middle = " A value is the middle of its range; both ends scale with it." if _is_pair(lab.scenario, mine) else ""
     row.selectbox(
-        "Second parameter" if number else "Parameter", list(usable), key=key, on_change=choose, width=250,
+        "Second parameter" if number else "Parameter", list(usable), place(usable, put(key, mine.parameter)),
+        key=key, on_change=choose, width=250,
         format_func=lambda n: f"{usable[n].label} {written(usable[n].symbol)}".strip(),
         help=f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Allowed: {meta.allowed()}. Source: {source}.{middle} "
         "Offered is every parameter that is a number and that this ward does not fix by a file.",
@@ -300,6 +300,8 @@ def _kept(
     value = getattr(target, name)
     value = convert(value) if convert is not None else value
     put(own, value)
+    name_of_default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
+    options[name_of_default] = place(options["options"], value) if name_of_default == "index" else value
 
     def take() -> None:
         now = st.session_state[own]

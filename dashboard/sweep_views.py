@@ -13,7 +13,7 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from dashboard.sweep_form import AxisForm, Form, duration, new_form
-from dashboard.touched import put
+from dashboard.touched import place, put
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_live import live_curves, live_map
 from iomt_core.experiments import sweep_jobs
@@ -116,13 +116,13 @@ def choose(view: View) -> Job | None:
         return None
     if view.shown not in known:
         view.shown = known[0]
-    put("sweep_shown", view.shown)
 
     def take() -> None:
         view.shown = st.session_state["sweep_shown"]
 
     st.selectbox(
-        "Sweep", known, key="sweep_shown", on_change=take, label_visibility="collapsed",
+        "Sweep", known, place(known, put("sweep_shown", view.shown)),
+        key="sweep_shown", on_change=take, label_visibility="collapsed",
         help="All sweeps of this lab, the latest first.",
     )  # fmt: skip
     return sweep_jobs.job(view.shown)
@@ -219,22 +219,20 @@ def results(job: Job, view: View) -> None:
 
 
 def _which(view: View, spec: SweepSpec) -> str:
-    put("sweep_figure", view.figure)
-
     def take() -> None:
         view.figure = st.session_state["sweep_figure"] or view.figure
         view.log_y = bool(st.session_state.get("sweep_log_y", view.log_y))
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.pills(
-            "Figure", list(FIGURES), key="sweep_figure", on_change=take, format_func=lambda n: FIGURES[n].label,
+            "Figure", list(FIGURES), default=put("sweep_figure", view.figure),
+            key="sweep_figure", on_change=take, format_func=lambda n: FIGURES[n].label,
             label_visibility="collapsed", required=True,
             help="\n\n".join(f"**{f.label}**: {f.meaning}." for f in FIGURES.values()),
         )  # fmt: skip
         if len(spec.axes) == 1:
-            put("sweep_log_y", view.log_y)
             st.toggle(
-                "Logarithmic", key="sweep_log_y", on_change=take,
+                "Logarithmic", put("sweep_log_y", view.log_y), key="sweep_log_y", on_change=take,
                 help="Logarithmic figure axis, so that one absurd policy does not flatten the others.",
             )  # fmt: skip
     return view.figure
@@ -265,13 +263,12 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, job: Job, view: View)
     if kept not in named:
         kept = next(iter(named))
     key = f"sweep_map_{job.name}"
-    put(key, kept)
 
     def take() -> None:
         view.policies[job.name] = st.session_state[key] or kept
 
     st.pills(
-        "Policy", list(named), key=key, on_change=take, format_func=lambda n: named[n], required=True,
+        "Policy", list(named), default=put(key, kept), key=key, on_change=take, format_func=lambda n: named[n], required=True,
         help="Colours run over the same values for all policies, so that maps can be compared.",
     )  # fmt: skip
     if not bool(((table["policy"] == kept) & (table["state"] == "done")).any()):

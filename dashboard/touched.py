@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import ParamSpec, TypeVar
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 P = ParamSpec("P")
+V = TypeVar("V")
 BEFORE = "put_over"  # in session state: what controls showed before they were brought to something else
 
 
-def put(key: str, value: Any) -> None:
-    """Brings a control to the lab's value, touching it only where it differs."""
+def put(key: str, value: V) -> V:
+    """Brings a control to the lab's value, touching it only where it differs. Returns the value: the control's default.
+
+    Without that default a page that runs again before the browser has made its controls would have them begin at their
+    least: the second run puts nothing and says so, and the first one's word is gone.
+    """
     if key not in st.session_state or st.session_state[key] != value:
         if key in st.session_state:
             st.session_state.setdefault(BEFORE, {})[key] = st.session_state[key]
         st.session_state[key] = value
+    return value
+
+
+def place(options: Iterable[object], value: object) -> int | None:
+    """Where a value stands among a choice's options; None where it does not."""
+    return next((n for n, option in enumerate(options) if option == value), None)
 
 
 def touched(key: str, take: Callable[P, None]) -> Callable[P, None]:

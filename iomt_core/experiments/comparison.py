@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ MOST_EPISODES = 50
 # Task values of a chunk of episodes: about a fifth of a second under the slowest policies.
 CHUNK = 40_000
 KEPT = 1000  # chunks: their figures and choices, some kilobytes each
+RECORDS = 6  # whole chunks: those that are played now
+LOOKED_AT = 4  # whole chunks: those that a person looks at
 # Chunks of episodes whose draws are kept, one to five megabytes each: the usual ten episodes of a ward of any size, so that
 # another policy or other shares draw and bound nothing anew.
 WARDS = 12
@@ -89,27 +92,33 @@ class _Chunk:
     choice: Tensor  # (E, T, U, J) int8, -1 where there is no task or the episode was over
 
 
-class _Kept:
-    """The chunks computed last, by key; safe to share between sessions."""
+T = TypeVar("T")
+
+
+class _Kept(Generic[T]):
+    """What was computed last of some chunks, by key; safe to share between sessions."""
 
     def __init__(self, most: int) -> None:
-        self._chunks: OrderedDict[tuple[object, ...], _Chunk] = OrderedDict()
+        self._chunks: OrderedDict[tuple[object, ...], T] = OrderedDict()
         self._lock, self._most = Lock(), most
 
-    def get(self, key: tuple[object, ...]) -> _Chunk | None:
+    def get(self, key: tuple[object, ...]) -> T | None:
         with self._lock:
             if key in self._chunks:
                 self._chunks.move_to_end(key)
             return self._chunks.get(key)
 
-    def put(self, key: tuple[object, ...], chunk: _Chunk) -> None:
+    def put(self, key: tuple[object, ...], chunk: T) -> None:
         with self._lock:
             self._chunks[key] = chunk
             while len(self._chunks) > self._most:
                 self._chunks.popitem(last=False)
 
 
-_KEPT = _Kept(KEPT)
+_KEPT = _Kept[_Chunk](KEPT)
+_RECORDS = _Kept[tuple[Record, _Chunk]](RECORDS)
+# Kept for themselves: playing on must not throw out what a person looks at meanwhile.
+_LOOKED_AT = _Kept[Record](LOOKED_AT)
 
 
 def chunk_size(s: Scenario) -> int:
@@ -144,9 +153,10 @@ def _finished(side: Side, seed: int, episodes: int) -> int:
     return min(done, episodes)
 
 
-def advance(a: Side, b: Side, seed: int, episodes: int) -> Iterator[float]:
+def advance(a: Side, b: Side, seed: int, episodes: int, between: Callable[[], None] = lambda: None) -> Iterator[float]:
     """Plays what is missing, piece by piece; yields the share done after each. What is played stays, should nobody go on.
 
+    In a piece of a policy that takes long `between` is called again and again; what it raises ends the piece, which is lost.
     Raises `ScenarioError` as `checked` does.
     """
     for side in (a, b):
@@ -159,7 +169,7 @@ def advance(a: Side, b: Side, seed: int, episodes: int) -> Iterator[float]:
     # Both sides go forward together, so that what is there when somebody stops can be compared.
     pieces.sort(key=lambda piece: piece[0])
     for n, (_, side, chunk) in enumerate(pieces, 1):
-        _chunk(side, seed, chunk)
+        _chunk(side, seed, chunk, between)
         yield n / len(pieces)
 
 
@@ -185,7 +195,10 @@ def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
 def episode(side: Side, seed: int, number: int) -> Record:
     """One side's episode `number`, from 1, as `compare` plays it."""
     checked(side, seed, number)
-    whole = _looked_at(side.key, side, seed, (number - 1) // chunk_size(side.scenario))
+    size = chunk_size(side.scenario)
+    key = (*side.key, seed, (number - 1) // size)
+    whole = _LOOKED_AT.get(key) or _play(side, seed, (number - 1) // size)[0]
+    _LOOKED_AT.put(key, whole)
     return whole.worlds((whole.episode == number).nonzero().flatten())
 
 
@@ -202,24 +215,19 @@ def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, A
     return decider, decide(decider, _drawn(s, seed, chunk))
 
 
-def _play(side: Side, seed: int, chunk: int) -> tuple[Record, _Chunk]:
+def _play(side: Side, seed: int, chunk: int, between: Callable[[], None] = lambda: None) -> tuple[Record, _Chunk]:
     """A chunk of one side's episodes, whole, and its figures and choices, which are kept beyond it."""
-    found = _played(side.key, side, seed, chunk)
-    _KEPT.put((*side.key, seed, chunk), found[1])
+    key = (*side.key, seed, chunk)
+    found = _RECORDS.get(key) or _played(side, seed, chunk, between)
+    _RECORDS.put(key, found)
+    _KEPT.put(key, found[1])
     return found
 
 
-@lru_cache(maxsize=4)
-def _looked_at(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> Record:
-    """The episodes that `_play` gives, kept for themselves: playing on must not throw out what a person looks at meanwhile."""
-    return _play(side, seed, chunk)[0]
-
-
-@lru_cache(maxsize=6)
-def _played(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> tuple[Record, _Chunk]:
+def _played(side: Side, seed: int, chunk: int, between: Callable[[], None]) -> tuple[Record, _Chunk]:
     s = side.scenario
     decider, decided = _decided(s, side.policy, seed, chunk)
-    record = run(decider, _drawn(s, seed, chunk), side.shares, decided)
+    record = run(decider, _drawn(s, seed, chunk), side.shares, decided, between)
     summary = Summary(s, side.policy, side.shares, seed)
     summary.add(record)
     choice = torch.full((chunk_size(s), s.T, s.users, s.tasks), -1, dtype=torch.int8)
@@ -228,9 +236,9 @@ def _played(key: tuple[object, ...], side: Side, seed: int, chunk: int) -> tuple
     return record, _Chunk(summary.sums, choice)
 
 
-def _chunk(side: Side, seed: int, number: int) -> _Chunk:
+def _chunk(side: Side, seed: int, number: int, between: Callable[[], None] = lambda: None) -> _Chunk:
     """What is kept of a chunk; played where it is not there yet, or was dropped in between."""
-    return _KEPT.get((*side.key, seed, number)) or _play(side, seed, number)[1]
+    return _KEPT.get((*side.key, seed, number)) or _play(side, seed, number, between)[1]
 
 
 def _joined(chunks: Sequence[_Chunk], name: str) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -141,10 +141,19 @@ def draw(s: Scenario, seed: int, first: int = 0, episodes: int = 1, certify: boo
     return Draw(s, episodes, first, seed, snapshot, solve_dual(snapshot, s) if certify else None)
 
 
-def run(policy: Policy, drawn: Draw, shares: Shares = "own", decided: Action | None = None) -> Record:
-    """What the policy makes of these episodes, each up to its end; `decided` is what `decide` gave, where it is known."""
+def run(
+    policy: Policy,
+    drawn: Draw,
+    shares: Shares = "own",
+    decided: Action | None = None,
+    between: Callable[[], None] = lambda: None,
+) -> Record:
+    """What the policy makes of these episodes, each up to its end; `decided` is what `decide` gave, where it is known.
+
+    A policy that remembers is asked step after step: `between` is called after each, for who must not be kept waiting.
+    """
     if policy.past == "remembered":
-        return _run_stepwise(policy, drawn, shares)
+        return _run_stepwise(policy, drawn, shares, between)
     return _run_at_once(policy, drawn, shares, decided)
 
 
@@ -205,7 +214,7 @@ def _left(drawn: Draw, result: Outcome) -> tuple[Tensor, Tensor]:
     return (s.Cap - (total - spent)).clamp_min(0.0).flatten(0, 1), total
 
 
-def _run_stepwise(policy: Policy, drawn: Draw, shares: Shares) -> Record:
+def _run_stepwise(policy: Policy, drawn: Draw, shares: Shares, between: Callable[[], None]) -> Record:
     s, n = drawn.scenario, drawn.episodes
     environment = Environment(s, world_seeds(drawn.seed, drawn.first, n), torch.float64)
     parts = []
@@ -221,6 +230,7 @@ def _run_stepwise(policy: Policy, drawn: Draw, shares: Shares) -> Record:
         step = torch.full_like(episode, t + 1)
         record = Record(s, episode, step, now, action, done.outcome, certificate, done.terminated)
         parts.append(record.worlds(done.alive))
+        between()
     return joined(parts)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from urllib.parse import urlencode
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from iomt_core.experiments.comparison import Side, compare, episode
 from iomt_core.experiments.decisions import changed_decisions
@@ -108,6 +109,25 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
         page.get_by_role("tab", name=tab).click()
         expect(page.locator(what).last).to_be_visible(timeout=40_000)
         settle(page)
+
+
+def test_a_page_that_runs_again_before_the_browser_has_its_controls_keeps_their_values(page: Page, lab: str) -> None:
+    def late(route: Route) -> None:
+        time.sleep(2)
+        route.continue_()
+
+    page.route(re.compile(r"/(Slider|NumberInput)[^/]*\.js"), late)
+    open_compare(page, lab, preset="lecture", v_episodes="50")
+    expect(page.get_by_text("playing the others")).not_to_be_visible(timeout=30_000)
+    expect(page.get_by_label("Users").first).to_be_visible(timeout=30_000)
+    settle(page)
+    choose(page, "A: policy", "All local")
+    differs = page.locator("[data-testid=stTable] tbody tr")
+    expect(differs).to_contain_text("All local")
+    settle(page)
+    assert differs.inner_text().split() == ["Policy", "All", "local", "Optimum"]
+    expect(slider(page, "Users")).to_have_value("3")
+    expect(page.get_by_role("spinbutton", name="Episodes", exact=True)).to_have_value("50")
 
 
 def test_a_link_restores_both_sides_in_a_fresh_session(page: Page, lab: str, chromium: Browser) -> None:
