@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from types import MappingProxyType
 from typing import Any
 
-from iomt_core.experiments.pretraining import mean_of_seeds, train_one
+from iomt_core.experiments.pretraining import is_finished, mean_of_seeds, train_one
 from iomt_core.experiments.training_check import Check
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.scenario_files import write_text_atomically
@@ -56,28 +57,48 @@ def place_of(runs: Path, ward: str, arm: str, seed: int) -> Path:
 
 
 def train(ward: str, arm: str, seed: int, place: Path) -> float:
-    """Trains a run to its end and has its gap to the bound on held-out episodes written beside it. Returns seconds."""
+    """Trains a run to its end and judges it. Returns seconds of training."""
     seconds = train_one(spec(ward, arm, seed), place)
-    last = last_checkpoint(place)
-    if last is not None and not (place / GAP).exists():
-        gap = Check(WARDS[ward], HELD_OUT_EPISODES).of(TrainedPolicy.load(last))["gap"]
-        write_text_atomically(place / GAP, json.dumps(gap) + "\n")
+    gap_of(ward, place)
     return seconds
 
 
+def gap_of(ward: str, place: Path) -> float | None:
+    """A finished run's gap to the bound on held-out episodes, computed once and written beside it; nothing of another."""
+    if not (place / GAP).exists():
+        last = last_checkpoint(place)
+        if last is None or not is_finished(place):
+            return None
+        gap = Check(WARDS[ward], HELD_OUT_EPISODES).of(TrainedPolicy.load(last))["gap"]
+        write_text_atomically(place / GAP, json.dumps(gap) + "\n")
+    return float(json.loads((place / GAP).read_text(encoding="utf-8")))
+
+
 def table(runs: Path, seeds: range) -> str:
-    """Mean gap to the bound with its 95 % interval, as Markdown; of the finished runs."""
-    lines = ["| ward | arm | gap, % | 95 % interval | each seed | seeds |", "|---|---|---|---|---|---|"]
+    """Gaps to the bound as Markdown, and each arm's distance from the first one, seed by seed; of the finished runs."""
+    lines = ["| ward | arm | gap, % | 95 % interval | median | each seed |", "|---|---|---|---|---|---|"]
+    beside = []
     for ward in WARDS:
-        for arm in ARMS:
-            places = [place_of(runs, ward, arm, seed) / GAP for seed in seeds]
-            gaps = [float(json.loads(place.read_text(encoding="utf-8"))) for place in places if place.exists()]
-            if gaps:
-                found = mean_of_seeds(gaps)
-                spread = " to ".join(f"{x * 100:.2f}" for x in found["ci95"] or ())
-                each = ", ".join(f"{gap * 100:.1f}" for gap in gaps)
-                lines.append(f"| {ward} | {arm} | {found['mean'] * 100:.2f} | {spread} | {each} | {len(gaps)} |")
-    return "\n".join(lines)
+        first: dict[int, float] = {}
+        for number, arm in enumerate(ARMS):
+            found = {seed: gap_of(ward, place_of(runs, ward, arm, seed)) for seed in seeds}
+            gaps = {seed: 100 * gap for seed, gap in found.items() if gap is not None}
+            if not gaps:
+                continue
+            mean, spread = _mean(list(gaps.values()))
+            each = ", ".join(f"{gap:.1f}" for gap in gaps.values())
+            lines.append(f"| {ward} | {arm} | {mean} | {spread} | {median(gaps.values()):.1f} | {each} |")
+            if number == 0:
+                first = gaps
+            elif pairs := [gap - first[seed] for seed, gap in gaps.items() if seed in first]:
+                mean, spread = _mean(pairs)
+                beside.append(f"{ward}, {arm} less {next(iter(ARMS))}: {mean} ({spread}), {len(pairs)} seeds")
+    return "\n".join([*lines, "", *beside])
+
+
+def _mean(values: list[float]) -> tuple[str, str]:
+    found = mean_of_seeds(values)
+    return f"{found['mean']:.2f}", " to ".join(f"{x:.2f}" for x in found["ci95"] or ())
 
 
 def main() -> None:
@@ -102,9 +123,13 @@ def main() -> None:
     if not told.no_train:
         with ProcessPoolExecutor(told.workers, mp_context=get_context("spawn")) as executor:
             waiting = {executor.submit(train, *one, place_of(told.runs, *one)): one for one in wanted}
-            for future in as_completed(waiting):
-                ward, arm, seed = waiting[future]
-                print(f"{ward}, {arm}, seed {seed}: {future.result():.0f} s of training", flush=True)
+            try:
+                for future in as_completed(waiting):
+                    ward, arm, seed = waiting[future]
+                    print(f"{ward}, {arm}, seed {seed}: {future.result():.0f} s of training", flush=True)
+            except BaseException:  # Ctrl-C among them: what runs now ends or was stopped too, what waits must not begin
+                executor.shutdown(wait=False, cancel_futures=True)
+                raise
     print(table(told.runs, range(told.seeds)))
 
 

@@ -23,7 +23,7 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.process import device_named, prepare
-from iomt_core.training.runs import RunSpec
+from iomt_core.training.runs import RunSpec, default_settings
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import CPU, Trainer
@@ -90,18 +90,23 @@ def decision_milliseconds(s: Scenario, rounds: int) -> float:
 
 
 def on_gpu(s: Scenario, gpu: torch.device) -> None:
-    """Prints what an update takes here and there, as training makes it by default, and a batch of episodes played."""
-    print(f"an update as training makes it, and playing as many episodes: {torch.get_num_threads()} CPU threads, {gpu}")
+    """Prints what an update of critics and actors takes here and there, and a batch of episodes played."""
+    if gpu.index is not None:
+        torch.cuda.set_device(gpu)
+    print(
+        f"an update with the settings of training, and playing as many episodes: {torch.get_num_threads()} CPU threads, {gpu}"
+    )
     print(f"{'episodes':>9s} {'CPU ms':>8s} {'GPU ms':>8s} {'of its matmul':>14s} {'played, CPU s':>14s} {'GPU s':>7s}")
-    peak = matmul_speed(8192, gpu)
+    peak, usual = matmul_speed(8192, gpu), default_settings("sae-mt-qmix")
+    told = {name: getattr(usual, name) for name in ("rounds", "credit", "team_weight")}
     for batch in (2, 8, 32, 128):
         times, playing = [], []
         for device in (CPU, gpu):
-            learner, episodes = learner_and_episodes(s, batch, device, rounds=2, credit="what-if", team_weight=0.1)
+            learner, episodes = learner_and_episodes(s, batch, device, **told)
             with FlopCounterMode(display=False) as counter:
                 learner.update(episodes)
             times.append(best_of(partial(learner.update, episodes), 3))
-            settings = Settings(worlds=batch, episodes=10 * batch, replay=10 * batch)
+            settings = default_settings("sae-mt-qmix", worlds=batch, episodes=10 * batch, replay=10 * batch)
             trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
             playing.append(best_of(trainer.play, 2))
         share = counter.get_total_flops() / times[1] / peak

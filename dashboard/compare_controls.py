@@ -11,7 +11,7 @@ from dashboard.compare_state import PINNED, SAME, Compare, side_b
 from dashboard.controls import SHARE_LABELS
 from dashboard.lab import Lab
 from dashboard.text import plain
-from dashboard.touched import place, put, touched
+from dashboard.touched import index_of, put, touched
 from iomt_core.experiments.comparison import MOST_EPISODES
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario
@@ -68,7 +68,7 @@ def _side_a(lab: Lab, state: Compare) -> None:
             state.policy, state.shares = policy, shares
 
     columns[0].selectbox(
-        "A: ward", list(sources), place(sources, put("compare_ward", state.source)),
+        "A: ward", list(sources), index_of(sources, put("compare_ward", state.source)),
         key="compare_ward", on_change=touched("compare_ward", take_ward),
         format_func=lambda name: sources[name],
         help="The same ward as B compares two policies. The pinned one is what **Pin** remembered, here or on Explore.\n\n"
@@ -114,13 +114,13 @@ def _policy(
     left, right = columns
     of_policy, of_shares = f"compare_policy_{side}", f"compare_shares_{side}"
     left.selectbox(
-        f"{side.upper()}: policy", list(labels), place(labels, put(of_policy, policy)),
+        f"{side.upper()}: policy", list(labels), index_of(labels, put(of_policy, policy)),
         key=of_policy, on_change=touched(of_policy, take_policy),
         format_func=lambda name: labels[name],
         help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     right.selectbox(
-        f"{side.upper()}: shares", SHARES, place(SHARES, put(of_shares, shares)),
+        f"{side.upper()}: shares", SHARES, index_of(SHARES, put(of_shares, shares)),
         key=of_shares, on_change=touched(of_shares, take_shares),
         format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
     )  # fmt: skip

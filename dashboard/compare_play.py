@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -13,8 +13,8 @@ from iomt_core.experiments.comparison import Side, advance, finished
 from iomt_core.scenario import ScenarioError
 
 LEAST = 2  # episodes: one gives no interval
-PATIENCE = 0.1  # s of playing without showing anything: those of heuristics are whole after one piece more
-SILENT = 0.5  # s of playing without a word
+PATIENCE = 0.1  # s that are waited for all episodes, before the first will do: heuristics are done after one piece more
+SILENT = 0.5  # s after which the wait for the first ones has a bar
 BREATH = 0.05  # s after which a click may interrupt
 TURN = 0.25  # s of playing beside what is shown; a click on it waits no longer than that, or one piece
 
@@ -30,7 +30,7 @@ class Playing:
         if state.beside != self.key:
             state.pace = None
         self.turns = 0  # of the timer
-        self._pieces = advance(a, b, seed, self.episodes, self._breathe)
+        self._pieces = self._from_here()
         self._since = self._breath = 0.0  # when a piece began, and when somebody could last interrupt it
         self._touch: Callable[[], object] = lambda: None
 
@@ -56,15 +56,22 @@ class Playing:
     def piece(self, touch: Callable[[], object]) -> bool:
         """Plays one piece; False where none is left. Raises `ScenarioError` where a side's run is gone by now.
 
-        `touch` is called in a long one, and writes to the page: there Streamlit breaks off for a person who wants another
-        thing now.
+        `touch` is called between the steps of a policy that remembers, and writes to the page: there Streamlit breaks off
+        for a person who wants another thing now, and the piece is lost.
         """
         self._since = self._breath = time.monotonic()
         self._touch = touch
-        self.part = next(self._pieces, 1.0)
+        try:
+            self.part = next(self._pieces, 1.0)
+        except BaseException:  # Streamlit's are no Exceptions. A generator that was broken off reads as one at its end.
+            self._pieces, self._since = self._from_here(), 0.0
+            raise
         self.spent, self._since = self.elapsed, 0.0
         self.state.pace = self.spent / (self.part * self._missing)
         return self.part < 1
+
+    def _from_here(self) -> Iterator[float]:
+        return advance(*self.sides, self.seed, self.episodes, self._breathe)
 
     def _breathe(self) -> None:
         if time.monotonic() - self._breath > BREATH:
@@ -95,8 +102,8 @@ def play(state: Compare, a: Side, b: Side, seed: int) -> int:
     """Plays both sides and returns how many episodes both have; shows progress, time left and Cancel where it takes long.
 
     Where it does, the first episodes will do, up to the one that the map shows; the others are played while they are looked
-    at, and the page takes more in each time there are twice as many. Called outside fragments: only a run of the whole page
-    is interrupted by a click, and it keeps what has been played.
+    at, and the page takes more in each time there are twice as many. Called outside fragments, for a click in one does not
+    interrupt, while one that has the whole page run again does, and what has been played stays.
     """
     # Two places: what is put into one after another in the same run would stand there together.
     first, slot, playing = st.empty(), st.empty(), Playing(state, a, b, seed)

@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from dashboard.text import plain
-from dashboard.touched import place, put, touched
+from dashboard.touched import index_of, put, touched, within
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata, set_elsewhere
 from iomt_core.scenario_files import dump_scenario, parse_scenario
@@ -87,7 +87,7 @@ def _preset(lab: Lab) -> None:
 
     match = next((name for name, preset in PRESETS.items() if preset.digest == lab.scenario.digest), None)
     st.selectbox(
-        "Preset", list(PRESETS), place(PRESETS, put("preset", match)),
+        "Preset", list(PRESETS), index_of(PRESETS, put("preset", match)),
         key="preset", on_change=touched("preset", take), placeholder=f"{lab.scenario.name} (changed)",
         help="\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
@@ -105,13 +105,13 @@ def _policy(lab: Lab) -> None:
 
     known = catalogue()
     st.selectbox(
-        "Policy", list(known), place(known, put("policy", lab.policy)),
+        "Policy", list(known), index_of(known, put("policy", lab.policy)),
         key="policy", on_change=touched("policy", take_policy), format_func=lambda name: known[name].label,
         help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     left, right = st.columns([3, 2])
     left.selectbox(
-        "Shares", SHARES, place(SHARES, put("shares", lab.shares)),
+        "Shares", SHARES, index_of(SHARES, put("shares", lab.shares)),
         key="shares", on_change=touched("shares", take_shares), format_func=lambda name: SHARE_LABELS[name],
         help="Who sets the shares of CPU and bandwidth: the policy, all tasks of a device alike, or the best for its choices.",
     )  # fmt: skip
@@ -146,9 +146,11 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
     elif meta.high is not None and meta.high > 1e8 and isinstance(value, int):
         st.number_input(label, int(meta.low or 0), int(meta.high), put(key, value), step=1, args=(int,), **common)
     elif type(None) in typing.get_args(Scenario.model_fields[name].annotation):
+        # Emptied it is automatic again, and a browser takes a control's default for what empty means.
+        put(key, None if value is None else within(value, meta.low, meta.high))
         st.number_input(
-            label, meta.low, meta.high, put(key, value), format="%g", placeholder="automatic", args=(lambda v: v,), **common
-        )  # fmt: skip
+            label, meta.low, meta.high, None, format="%g", placeholder="automatic", args=(lambda v: v,), **common
+        )
     elif meta.log:
         _log_slider(key, label, meta, value, common)
     else:

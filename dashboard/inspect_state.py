@@ -9,7 +9,7 @@ from typing import cast
 import streamlit as st
 
 from dashboard.lab import Lab, Point
-from dashboard.touched import place, put
+from dashboard.touched import index_of, put
 from iomt_core.twin.record import Record
 
 TABS = {
@@ -117,10 +117,10 @@ def stepping(lab: Lab, shown: Record, point: Point | None) -> None:
         if point is None:
             return
         st.selectbox(
-            "User", users, place(users, put("inspect_user", user)), key="inspect_user", on_change=other_user, width=100,
+            "User", users, index_of(users, put("inspect_user", user)), key="inspect_user", on_change=other_user, width=100,
             help="Agent i, whose decision it is.",
         )  # fmt: skip
         st.selectbox(
-            "Task", tasks, place(tasks, put("inspect_task", task)),
+            "Task", tasks, index_of(tasks, put("inspect_task", task)),
             key="inspect_task", on_change=take, width=100, help="Task j of this user; or click it on the map."
         )  # fmt: skip

@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard.controls import SHARE_LABELS
 from dashboard.lab import Lab
-from dashboard.touched import place, put
+from dashboard.touched import index_of, put, within
 from iomt_core.experiments import sweep_jobs
 from iomt_core.experiments.executors import MOST_WORKERS, checked_address, checked_workers, default_workers
 from iomt_core.experiments.sweep import (
@@ -158,7 +158,7 @@ def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis
     source = "an assumption" if meta.source == "assumption" else meta.source
     middle = " A value is the middle of its range; both ends scale with it." if _is_pair(lab.scenario, mine) else ""
     row.selectbox(
-        "Second parameter" if number else "Parameter", list(usable), place(usable, put(key, mine.parameter)),
+        "Second parameter" if number else "Parameter", list(usable), index_of(usable, put(key, mine.parameter)),
         key=key, on_change=choose, width=250,
         format_func=lambda n: f"{usable[n].label} {written(usable[n].symbol)}".strip(),
         help=f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Allowed: {meta.allowed()}. Source: {source}.{middle} "
@@ -299,9 +299,11 @@ def _kept(
     own = key or f"sweep_{name}"
     value = getattr(target, name)
     value = convert(value) if convert is not None else value
+    if "min_value" in options:
+        value = within(value, options["min_value"], options["max_value"])
     put(own, value)
-    name_of_default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
-    options[name_of_default] = place(options["options"], value) if name_of_default == "index" else value
+    default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
+    options[default] = index_of(options["options"], value) if default == "index" else value
 
     def take() -> None:
         now = st.session_state[own]

@@ -13,7 +13,7 @@ import streamlit as st
 
 from dashboard.lab import Lab
 from dashboard.sweep_form import AxisForm, Form, duration, new_form
-from dashboard.touched import place, put
+from dashboard.touched import index_of, put
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_live import live_curves, live_map
 from iomt_core.experiments import sweep_jobs
@@ -121,7 +121,7 @@ def choose(view: View) -> Job | None:
         view.shown = st.session_state["sweep_shown"]
 
     st.selectbox(
-        "Sweep", known, place(known, put("sweep_shown", view.shown)),
+        "Sweep", known, index_of(known, put("sweep_shown", view.shown)),
         key="sweep_shown", on_change=take, label_visibility="collapsed",
         help="All sweeps of this lab, the latest first.",
     )  # fmt: skip

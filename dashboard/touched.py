@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -27,7 +27,12 @@ def put(key: str, value: V) -> V:
     return value
 
 
-def place(options: Iterable[object], value: object) -> int | None:
+def within(value: Any, low: Any, high: Any) -> Any:
+    """A number brought between its bounds: one that is a rounding beyond them is good for the lab, but for no control."""
+    return min(max(value, low), high)
+
+
+def index_of(options: Iterable[object], value: object) -> int | None:
     """Where a value stands among a choice's options; None where it does not."""
     return next((n for n, option in enumerate(options) if option == value), None)
 

@@ -155,7 +155,10 @@ def train(
     ] = "cpu",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard event files into the run too.")] = False,
 ) -> None:
-    """Train an algorithm; SIGTERM and Ctrl-C save and stop, --resume goes on to the same weights as if never stopped."""
+    """Train an algorithm; SIGTERM and Ctrl-C save and stop.
+
+    --resume goes on to the same weights as if never stopped, on the device where it began.
+    """
     prepare(threads)
     where = device_named(device)
     if resume is not None:

@@ -470,7 +470,8 @@ def scenario(values: Mapping[str, Any]) -> Scenario:
 def _bounds(name: str, value: float, meta: Meta) -> Iterator[str]:
     if meta.low is None or meta.high is None:
         return
-    rounding = 1e-9  # relative: what changing units back and forth may cost
+    # Relative: what changing units back and forth may cost. Whole numbers have no such units.
+    rounding = 0.0 if isinstance(value, int) else 1e-9
     if not meta.low * (1 - rounding) <= value <= meta.high * (1 + rounding):
         yield f"{name} = {meta.show(value)} is out of range: allowed is {meta.allowed()}."
 

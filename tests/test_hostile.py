@@ -87,6 +87,7 @@ LINKS = [
     ({"task": LONG}, "is not step.user.task"),
     ({"users": NINES}, "allowed is 1 to 16"),
     ({"users": "nan"}, "users = 'nan'"),
+    ({"seed": "2147483648"}, "seed = 2.14748e+09 is out of range: allowed is 0 to"),
     ({"F_k": "inf"}, "F_k = 'inf'"),
     ({"F_k": "1e999"}, "F_k = '1e999'"),
     ({"D": "..".join("1" * 30_000)}, "allowed is 0.1 KB to 10000 KB"),

@@ -108,6 +108,14 @@ class _Kept(Generic[T]):
                 self._chunks.move_to_end(key)
             return self._chunks.get(key)
 
+    def ask(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        """What is kept, or else made and kept; two who ask at once may both make it."""
+        found = self.get(key)
+        if found is None:
+            found = make()
+            self.put(key, found)
+        return found
+
     def put(self, key: tuple[object, ...], chunk: T) -> None:
         with self._lock:
             self._chunks[key] = chunk
@@ -156,7 +164,7 @@ def _finished(side: Side, seed: int, episodes: int) -> int:
 def advance(a: Side, b: Side, seed: int, episodes: int, between: Callable[[], None] = lambda: None) -> Iterator[float]:
     """Plays what is missing, piece by piece; yields the share done after each. What is played stays, should nobody go on.
 
-    In a piece of a policy that takes long `between` is called again and again; what it raises ends the piece, which is lost.
+    `between` is called after every step of a policy that remembers; what it raises ends the piece, which is lost.
     Raises `ScenarioError` as `checked` does.
     """
     for side in (a, b):
@@ -196,9 +204,8 @@ def episode(side: Side, seed: int, number: int) -> Record:
     """One side's episode `number`, from 1, as `compare` plays it."""
     checked(side, seed, number)
     size = chunk_size(side.scenario)
-    key = (*side.key, seed, (number - 1) // size)
-    whole = _LOOKED_AT.get(key) or _play(side, seed, (number - 1) // size)[0]
-    _LOOKED_AT.put(key, whole)
+    chunk = (number - 1) // size
+    whole = _LOOKED_AT.ask((*side.key, seed, chunk), lambda: _play(side, seed, chunk)[0])
     return whole.worlds((whole.episode == number).nonzero().flatten())
 
 
@@ -218,8 +225,7 @@ def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, A
 def _play(side: Side, seed: int, chunk: int, between: Callable[[], None] = lambda: None) -> tuple[Record, _Chunk]:
     """A chunk of one side's episodes, whole, and its figures and choices, which are kept beyond it."""
     key = (*side.key, seed, chunk)
-    found = _RECORDS.get(key) or _played(side, seed, chunk, between)
-    _RECORDS.put(key, found)
+    found = _RECORDS.ask(key, lambda: _played(side, seed, chunk, between))
     _KEPT.put(key, found[1])
     return found
 
@@ -238,7 +244,7 @@ def _played(side: Side, seed: int, chunk: int, between: Callable[[], None]) -> t
 
 def _chunk(side: Side, seed: int, number: int, between: Callable[[], None] = lambda: None) -> _Chunk:
     """What is kept of a chunk; played where it is not there yet, or was dropped in between."""
-    return _KEPT.get((*side.key, seed, number)) or _play(side, seed, number, between)[1]
+    return _KEPT.ask((*side.key, seed, number), lambda: _play(side, seed, number, between)[1])
 
 
 def _joined(chunks: Sequence[_Chunk], name: str) -> list[float]:

@@ -66,8 +66,9 @@ class Axis(Frozen):
         if any(b <= a for a, b in itertools.pairwise(values)):
             shown = ", ".join(f"{v:g}" for v in values[:8])
             raise ScenarioError(f"{name} = {shown} cannot be swept: allowed are values in ascending order, each once.")
+        rounding = 0.0 if is_whole(name) else 1e-9
         for value in (values[0], values[-1]):
-            if not meta.low * (1 - 1e-9) <= value <= meta.high * (1 + 1e-9):  # type: ignore[operator]
+            if not meta.low * (1 - rounding) <= value <= meta.high * (1 + rounding):  # type: ignore[operator]
                 raise ScenarioError(f"{name} = {meta.show(value)} is out of range: allowed is {meta.allowed()}.")
         for value in values:
             if is_whole(name) and value != int(value):

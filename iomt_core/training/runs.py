@@ -48,7 +48,7 @@ LONGEST = 1e10  # seconds
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run is of; with the same code and machine it fixes every bit of its result."""
+    """What a run is of; with the same code, machine and device it fixes every bit of its result."""
 
     algorithm: str
     scenario: Scenario
@@ -296,6 +296,7 @@ class Run:
             "of": total,
             "updates": trainer.updates,
             "episodes_per_s": speed,
+            "device": str(trainer.device),
             "seconds": self.seconds,
             "seconds_left": (total - trainer.played) / speed if speed > 0 else None,
             "pid": self.me.pid,

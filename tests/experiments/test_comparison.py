@@ -197,6 +197,26 @@ def test_what_was_played_stays_when_somebody_stops() -> None:
     assert list(advance(a, b, 0, 20)) == []
 
 
+def test_who_breaks_off_a_piece_loses_that_piece_only() -> None:
+    s = PRESETS["paper"].changed(T=3)
+    a, b = Side(s, "all-local"), Side(s, "sae-mt-qmix-paper@paper")
+    steps = 0
+
+    def impatient() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == s.T + 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        list(advance(a, b, 0, 10, impatient))
+    assert finished(a, b, 0, 10) == 5
+    first = compare(a, b, 0, 5).figure("cost").b
+    list(advance(a, b, 0, 10))
+    assert finished(a, b, 0, 10) == 10
+    assert compare(a, b, 0, 10).figure("cost").b[:5] == first
+
+
 def test_two_policies_on_one_ward_have_the_same_bound_to_the_last_bit() -> None:
     s = PRESETS["paper"]
     assert chunk_size(s) == 5

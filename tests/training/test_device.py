@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ SHORT = {
     "checkpoint_every": 8,
 }  # fmt: skip
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """What `device_named` sets for a GPU is not for the tests that follow."""
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def spec(name: str, ward: Scenario = WARD, **changes: object) -> RunSpec:
