@@ -26,6 +26,7 @@ from tests.browser.lab_server import browser, server, settle
 
 TARGET_MEDIAN, TARGET_WORST, TARGET_GROWTH = 500, 1500, 0.20
 WARM_UP = 2  # rounds, before memory is compared: pages and solvers keep what was asked for lately
+GOLDEN = 0.618
 NO_ANSWER = 700  # milliseconds after which a control that made no rerun is taken for one that the browser answers alone
 LINKS = {
     "explore": "?page=explore&preset=paper&policy=optimum",
@@ -97,7 +98,9 @@ def use(page: Page, kind: str, control: Locator, turn: int) -> None:
     elif kind == "choice":
         control.click()
         options = page.get_by_role("option")
-        options.nth((turn + 1) % max(1, options.count())).click()
+        count = options.count()
+        # Spread over all of a long list from the first rounds on: of 25 policies the first seven are the quick ones.
+        options.nth(int((turn + 1) * GOLDEN * count) % max(1, count)).click()
     else:
         control.click()
 
