@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
 from typing import Any
 
+from iomt_core.experiments.executors import executor
 from iomt_core.experiments.pretraining import is_finished, mean_of_seeds, train_one
 from iomt_core.experiments.training_check import Check
 from iomt_core.scenario import PRESETS, Scenario
@@ -121,15 +121,11 @@ def main() -> None:
         (ward, arm, seed) for seed in range(told.seeds) for ward in WARDS for arm in (list(ARMS)[n] for n in told.arms)
     ]
     if not told.no_train:
-        with ProcessPoolExecutor(told.workers, mp_context=get_context("spawn")) as executor:
-            waiting = {executor.submit(train, *one, place_of(told.runs, *one)): one for one in wanted}
-            try:
-                for future in as_completed(waiting):
-                    ward, arm, seed = waiting[future]
-                    print(f"{ward}, {arm}, seed {seed}: {future.result():.0f} s of training", flush=True)
-            except BaseException:  # Ctrl-C among them: what runs now ends or was stopped too, what waits must not begin
-                executor.shutdown(wait=False, cancel_futures=True)
-                raise
+        with executor(told.workers) as pool:
+            waiting = {pool.submit(train, *one, place_of(told.runs, *one)): one for one in wanted}
+            for future in as_completed(waiting):
+                ward, arm, seed = waiting[future]
+                print(f"{ward}, {arm}, seed {seed}: {future.result():.0f} s of training", flush=True)
     print(table(told.runs, range(told.seeds)))
 
 

@@ -467,7 +467,8 @@ def scenario(values: Mapping[str, Any]) -> Scenario:
         raise ScenarioError(list(_explain(error))) from None
 
 
-def _bounds(name: str, value: float, meta: Meta) -> Iterator[str]:
+def beyond_bounds(name: str, value: float, meta: Meta) -> Iterator[str]:
+    """What is wrong with a number's size, or nothing; a whole number is to come as an int."""
     if meta.low is None or meta.high is None:
         return
     # Relative: what changing units back and forth may cost. Whole numbers have no such units.
@@ -478,7 +479,7 @@ def _bounds(name: str, value: float, meta: Meta) -> Iterator[str]:
 
 def _range_problems(name: str, value: tuple[float, float], meta: Meta) -> Iterator[str]:
     for end, part in zip(("low end", "high end"), value, strict=True):
-        yield from _bounds(f"{name} ({end})", part, meta)
+        yield from beyond_bounds(f"{name} ({end})", part, meta)
     if value[0] > value[1]:
         yield (
             f"{name} = {meta.show(value[0])} to {meta.show(value[1])} runs backwards: the low end may not lie above "
@@ -496,7 +497,7 @@ def _problems(s: Scenario) -> Iterator[str]:
         if isinstance(value, tuple):
             yield from _range_problems(name, value, meta)
         else:
-            yield from _bounds(name, value, meta)
+            yield from beyond_bounds(name, value, meta)
     names = [k.name for k in s.kinds]
     for name in sorted({n for n in names if names.count(n) > 1}):
         yield f"kinds: the name {name!r} stands twice; each kind needs a name of its own."
@@ -526,7 +527,7 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
     counts: dict[tuple[int, int], int] = {}
     for number, task in enumerate(s.workload, 1):
         for field in ("D", "C", "P"):
-            yield from _bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
+            yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
         counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1
     largest_step, largest_user = max(t.step for t in s.workload), max(t.user for t in s.workload)
     if largest_step > s.T:

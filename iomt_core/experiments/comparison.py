@@ -203,8 +203,7 @@ def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
 def episode(side: Side, seed: int, number: int) -> Record:
     """One side's episode `number`, from 1, as `compare` plays it."""
     checked(side, seed, number)
-    size = chunk_size(side.scenario)
-    chunk = (number - 1) // size
+    chunk = (number - 1) // chunk_size(side.scenario)
     whole = _LOOKED_AT.ask((*side.key, seed, chunk), lambda: _play(side, seed, chunk)[0])
     return whole.worlds((whole.episode == number).nonzero().flatten())
 

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from iomt_core.policies.base import SHARES, Shares
-from iomt_core.scenario import Frozen, Meta, Scenario, ScenarioError, metadata, set_elsewhere
+from iomt_core.scenario import Frozen, Meta, Scenario, ScenarioError, beyond_bounds, metadata, set_elsewhere
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import checked_seed
 
@@ -66,10 +66,10 @@ class Axis(Frozen):
         if any(b <= a for a, b in itertools.pairwise(values)):
             shown = ", ".join(f"{v:g}" for v in values[:8])
             raise ScenarioError(f"{name} = {shown} cannot be swept: allowed are values in ascending order, each once.")
-        rounding = 0.0 if is_whole(name) else 1e-9
         for value in (values[0], values[-1]):
-            if not meta.low * (1 - rounding) <= value <= meta.high * (1 + rounding):  # type: ignore[operator]
-                raise ScenarioError(f"{name} = {meta.show(value)} is out of range: allowed is {meta.allowed()}.")
+            whole = is_whole(name) and value.is_integer()
+            for problem in beyond_bounds(name, int(value) if whole else value, meta):
+                raise ScenarioError(problem)
         for value in values:
             if is_whole(name) and value != int(value):
                 raise ScenarioError(f"{name} = {value:g} is not a whole number: allowed is {meta.allowed()}, whole.")
