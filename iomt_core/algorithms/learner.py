@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.grouped import make_equal, shared
+from iomt_core.nets.kernels.functions import compiled
 from iomt_core.nets.mixers import Mixer
 
 LARGEST_WARD = 64  # networks by which gradients of several wards are scaled: the paper's ward has so many
@@ -47,6 +48,7 @@ class Learner:
         # Listed once, for every update has them follow: walking through the modules takes longer than moving the weights.
         self._following: list[Tensor] = [*self.target_agents.parameters(), *self.target_mixer.parameters()]
         self._followed: list[Tensor] = [*self.agents.parameters(), *self.mixer.parameters()]
+        self.compiled = True  # whether blocks use kernels where there are some
         self.together = False  # whether networks of a kind learn as one, each from the mean of all their gradients
         self._shared = dict(shared(agents))
 
@@ -63,7 +65,8 @@ class Learner:
 
     def losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         """What the critics and the actors minimise, both levels added up."""
-        return sum(self._of_critics(episodes)), sum(self._of_actors(episodes))  # type: ignore[return-value]
+        with compiled(self.compiled):
+            return sum(self._of_critics(episodes)), sum(self._of_actors(episodes))  # type: ignore[return-value]
 
     def update_critics(self, *parts: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
         """θ^Q of all MPTQ networks by (19), and of them, the attention and the mixer by (26)."""
@@ -117,7 +120,8 @@ class Learner:
         optimiser.zero_grad(set_to_none=True)
         found = []
         for part in parts:
-            own, team = losses(part)
+            with compiled(self.compiled):
+                own, team = losses(part)
             # Of wards of many sizes each counts alike; of one ward the sum over its networks is what they minimise.
             scale = 1.0 if len(parts) == 1 else LARGEST_WARD / (part.sizes.networks * len(parts))
             ((own + team) * scale).backward()

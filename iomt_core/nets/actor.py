@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from iomt_core.nets.encoder import Encoder
-from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
+from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
 from iomt_core.nets.inputs import LEAST_SHARE, TASK_FEATURES, Inputs, Sizes
 
 WIDTH, HIDDEN = 48, 80
@@ -47,5 +47,5 @@ class Actor(nn.Module):
         states = self.memory.unroll(tokens[:, 1].reshape(g, n // batch, batch, d), state)
         now = states[:, 1:].reshape(g, 1, n, d) + tokens[:, 1:]
         mixed = self.second.passes(now, tokens[:, :1])[:, 0]
-        squashed = torch.sigmoid(self.out(self.wide.rectified(mixed)))
+        squashed = torch.sigmoid(two_layers(self.wide, self.out, mixed))
         return (LEAST_SHARE + (1 - LEAST_SHARE) * squashed).unflatten(-1, (self.tasks, -1)), states

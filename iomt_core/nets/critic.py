@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from iomt_core.nets.encoder import Encoder
-from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
+from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
 from iomt_core.nets.inputs import TASK_FEATURES
 
 WIDTH, HIDDEN = 64, 116
@@ -56,7 +56,7 @@ class Critic(nn.Module):
         else:
             after = self.memory.advance(joint.mean(1, keepdim=True), joint[:, 0])
         mixed = self.third.passes(joint.mean(1, keepdim=True) + after, torch.cat([seen, joint], dim=1))
-        value: Tensor = self.out(self.wide.rectified(mixed))
+        value: Tensor = two_layers(self.wide, self.out, mixed)
         return value[:, 0, :, 0]
 
     def _past(self, joint: Tensor, batch: int) -> Tensor:

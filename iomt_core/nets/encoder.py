@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from iomt_core.model.batch import kept
 from iomt_core.nets.grouped import GroupedLinear, normalised
+from iomt_core.nets.kernels import functions as kernels
 
 HEADS = 4  # Table III
 
@@ -29,6 +30,8 @@ class Encoder(nn.Module):
 
     def forward(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
         """Every token attends to every token; (G, n, N, width). Tokens not `present` (G, n, N) are not looked at."""
+        if present is None and (done := kernels.encoder(self._layers, tokens)) is not None:
+            return done
         q, k, v = self.project(normalised(tokens)).chunk(3, -1)
         return self._rest(tokens, _attend(q, k.split(1, 1), v.split(1, 1), present))
 
@@ -38,12 +41,18 @@ class Encoder(nn.Module):
         `rows` (G, P, N, width) are what the token would be, `memory` (G, n, N, width) the others, which no pass
         changes: their keys and values are made once for all passes. A row attends to itself and to the memory.
         """
+        if present is None and (done := kernels.encoder(self._layers, rows, memory)) is not None:
+            return done
         d = self.width
         q, k, v = self.project(normalised(rows)).chunk(3, -1)
         shared_k, shared_v = self.project.part(normalised(memory), slice(d, 3 * d)).chunk(2, -1)
         if present is not None:
             present = torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
         return self._rest(rows, _attend(q, (k, *shared_k.split(1, 1)), (v, *shared_v.split(1, 1)), present))
+
+    @property
+    def _layers(self) -> tuple[GroupedLinear, ...]:
+        return self.project, self.out, self.wide, self.narrow
 
     def _rest(self, tokens: Tensor, mixed: Tensor) -> Tensor:
         tokens = tokens + self.out(mixed)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from iomt_core.nets.kernels import functions as kernels
+
 
 class GroupedLinear(nn.Module):
     """G affine maps; (G, …, inputs) -> (G, …, outputs). Initialised as `nn.Linear` is, times `gain`.
@@ -88,9 +90,11 @@ class GroupedGRU(nn.Module):
 
     def advance(self, x: Tensor, state: Tensor) -> Tensor:
         """One step: `x` (G, P, N, width), the past of all P, `state` (G, N, width) -> new states, (G, P, N, width)."""
-        gates = self.from_input(x)
         if self.from_state is None:
-            return self.gated(gates, None, None)
+            return self.gated(self.from_input(x), None, None)
+        if (done := kernels.gru_step((self.from_input, self.from_state), x, state)) is not None:
+            return done
+        gates = self.from_input(x)
         return self.gated(gates, self.from_state(state)[:, None], state[:, None])
 
     def unroll(self, x: Tensor, state: Tensor) -> Tensor:
@@ -98,6 +102,10 @@ class GroupedGRU(nn.Module):
 
         Entry t of the result is the state before step t, so the last one is the state after the episode.
         """
+        if self.from_state is not None:
+            done = kernels.gru_episode((self.from_input, self.from_state), x, state)
+            if done is not None:
+                return done
         gates = self.from_input(x)
         if self.from_state is None:
             after = self.gated(gates, None, None)
@@ -120,6 +128,12 @@ class GroupedGRU(nn.Module):
         update, reset = torch.sigmoid(both + past_both).split(d, -1)
         candidate = torch.tanh(torch.addcmul(candidate, reset, past_candidate))
         return torch.lerp(candidate, state.expand_as(candidate), update)
+
+
+def two_layers(wide: GroupedLinear, out: GroupedLinear, x: Tensor) -> Tensor:
+    """`out` of max(0, `wide`), each network's on its own slice; (G, …, inputs) -> (G, …, outputs)."""
+    done = kernels.two_layers((wide, out), x)
+    return out(wide.rectified(x)) if done is None else done
 
 
 def normalised(x: Tensor) -> Tensor:

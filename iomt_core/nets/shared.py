@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from iomt_core.nets.encoder import Encoder
-from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
+from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
 from iomt_core.nets.inputs import (
     LEAST_SHARE_OF_ANY,
     Inputs,
@@ -71,7 +71,7 @@ class SharedActor(nn.Module):
         now = tokens[:, :1] + self.memory.advance(tokens[:, :1], state)
         mixed = self.second.passes(now, tokens[:, 1:])[:, 0]
         assert inputs.suggested is not None
-        moved = self.out(self.wide.rectified(mixed))
+        moved = two_layers(self.wide, self.out, mixed)
         moved = moved.unflatten(0, (len(inputs.tasks), -1)).transpose(1, 2)
         least = LEAST_SHARE_OF_ANY
         start = torch.logit((inputs.suggested - least) / (1 - least), eps=LEAST_PART)
@@ -179,7 +179,7 @@ class SharedTaskQ(TaskQ):
         """Values of `rows`, a column for each of the ward's tasks, the own task's first."""
         assert isinstance(asked, SharedAsked)
         mixed = self.third.passes(rows + after, tokens)
-        learned = REACH * self.out(self.wide.rectified(mixed))[..., 0]
+        learned = REACH * two_layers(self.wide, self.out, mixed)[..., 0]
         worth = torch.cat([asked.worth[:, :1], asked.worth[:, 1:] + learned[:, 1:]], dim=1)
         return torch.cat([worth[..., None], asked.others_worth], dim=-1)
 

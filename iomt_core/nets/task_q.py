@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from iomt_core.nets.encoder import Encoder
-from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
+from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
 from iomt_core.nets.in_turn import InTurn
 from iomt_core.nets.inputs import TASK_FEATURES, Inputs, Sizes, beside, each, share_features
 
@@ -119,7 +119,7 @@ class TaskQ(nn.Module):
         """
         del asked
         mixed = self.third.passes(rows + after, tokens)
-        out: Tensor = self.out(self.wide.rectified(mixed))
+        out: Tensor = two_layers(self.wide, self.out, mixed)
         return out
 
     def forward(self, tokens: Tensor, asked: Asked, past: Tensor) -> Tensor:

@@ -1,0 +1,838 @@
+// The blocks of G networks, forward and backward, each network's rows while they are in cache; see ../kernels/__init__.py.
+//
+// A chunk is a few rows of one network, a number of theirs to a lane: an array of vectors, feature by feature, so that sums over
+// features, softmax and normalisation need no shuffles. Nothing here depends on how many threads there are: a network's sums
+// are taken by one thread, chunk after chunk.
+//
+// All tensors are contiguous float32, weights (G, inputs, outputs) and biases (G, outputs). A network serves as many
+// consecutive slices of a tensor's first axis as `slices` says; that axis is called G below.
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdlib>
+#include <utility>
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+constexpr int REGISTERS = 32;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+constexpr int REGISTERS = 16;
+#else
+constexpr int LANES = 4;
+constexpr int REGISTERS = 32;
+#endif
+constexpr int MOST = 4;   // vectors of a chunk
+constexpr int SIDE = 4;   // of a square of weights whose gradients are summed at a time
+constexpr int HEADS = 4;  // Table III
+constexpr float EPSILON = 1e-5f;
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int ivec __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+inline vec all(float x) { return vec{} + x; }
+
+// -- functions of a vector -------------------------------------------------------------------------------------------
+
+// e^x by x = n ln 2 + r and Taylor's sum to r^7 / 7!; below -87 nothing, above 88 what there is at 88.
+inline vec exponential(vec x) {
+    x = x < -87.0f ? all(-87.0f) : x;
+    x = x > 88.0f ? all(88.0f) : x;
+    const vec shifted = x * 1.44269504f + 12582912.0f;  // 1.5 · 2^23: the sum's last bits are n
+    const ivec n = (ivec)shifted - 0x4B400000;
+    const vec whole = shifted - 12582912.0f;
+    const vec r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    vec p = all(1.0f / 5040);
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    return p * (vec)((n + 127) << 23);
+}
+
+inline vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
+
+inline vec hyperbolic(vec x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
+
+template <int S, int AT, std::size_t... I>
+inline vec picked(vec a, vec b, std::index_sequence<I...>) {
+    return __builtin_shufflevector(a, b, (int(I) / (S / 2) * S + int(I) % (S / 2) + AT)...);
+}
+
+// Sums of the lanes of LANES vectors, a vector of them. S lanes belong to one sum at the beginning.
+template <int S>
+inline vec lane_sums(vec* x) {
+    constexpr auto lanes = std::make_index_sequence<LANES>{};
+    for (int i = 0; i < S / 2; ++i)
+        x[i] = picked<S, 0>(x[2 * i], x[2 * i + 1], lanes) + picked<S, S / 2>(x[2 * i], x[2 * i + 1], lanes);
+    if constexpr (S > 2) return lane_sums<S / 2>(x);
+    else return x[0];
+}
+
+template <int S, bool SECOND, std::size_t... I>
+inline vec crossed(vec a, vec b, std::index_sequence<I...>) {  // blocks of S lanes: a's and b's in turn
+    return __builtin_shufflevector(
+        a, b, (int(I) / S % 2 == 0 ? int(I) + (SECOND ? S : 0) : LANES + int(I) - (SECOND ? 0 : S))...);
+}
+
+template <int S>
+inline void transpose(vec* x) {  // LANES x LANES numbers
+    constexpr auto lanes = std::make_index_sequence<LANES>{};
+    for (int i = 0; i < LANES; ++i) {
+        if (i & S) continue;
+        const vec a = x[i], b = x[i + S];
+        x[i] = crossed<S, false>(a, b, lanes);
+        x[i + S] = crossed<S, true>(a, b, lanes);
+    }
+    if constexpr (S > 1) transpose<S / 2>(x);
+}
+
+// -- chunks ------------------------------------------------------------------------------------------------------------
+
+// `count` rows of d numbers into lanes; lanes without a row are 0.
+template <int V>
+void load(vec* x, const float* rows, int d, int count) {
+    for (int v = 0; v < V; ++v, rows += LANES * d) {
+        const int here = std::clamp(count - v * LANES, 0, LANES);
+        if (d < LANES) {
+            for (int f = 0; f < d; ++f) {
+                vec one = {};
+                for (int lane = 0; lane < here; ++lane) one[lane] = rows[lane * d + f];
+                x[f * V + v] = one;
+            }
+            continue;
+        }
+        for (int at = 0;; at = std::min(at + LANES, d - LANES)) {
+            vec square[LANES];
+            for (int lane = 0; lane < LANES; ++lane) square[lane] = lane < here ? *(const loose*)(rows + lane * d + at) : loose{};
+            transpose<LANES / 2>(square);
+            for (int f = 0; f < LANES; ++f) x[(at + f) * V + v] = square[f];
+            if (at == d - LANES) break;
+        }
+    }
+}
+
+template <int V>
+void store(float* rows, const vec* x, int d, int count) {
+    for (int v = 0; v < V; ++v, rows += LANES * d) {
+        const int here = std::clamp(count - v * LANES, 0, LANES);
+        if (d < LANES) {
+            for (int f = 0; f < d; ++f)
+                for (int lane = 0; lane < here; ++lane) rows[lane * d + f] = x[f * V + v][lane];
+            continue;
+        }
+        for (int at = 0;; at = std::min(at + LANES, d - LANES)) {
+            vec square[LANES];
+            for (int f = 0; f < LANES; ++f) square[f] = x[(at + f) * V + v];
+            transpose<LANES / 2>(square);
+            for (int lane = 0; lane < here; ++lane) *(loose*)(rows + lane * d + at) = square[lane];
+            if (at == d - LANES) break;
+        }
+    }
+}
+
+template <int V, int R>
+inline void product_of(
+    vec* y, int first, const float* a, long to_next, long to_deeper, int depth, const vec* x, const float* bias, bool add
+) {
+    vec sum[R][V];
+    for (int i = 0; i < R; ++i)
+        for (int v = 0; v < V; ++v) sum[i][v] = add ? y[(first + i) * V + v] : all(bias ? bias[first + i] : 0.0f);
+    a += first * to_next;
+    for (int t = 0; t < depth; ++t, a += to_deeper)
+        for (int i = 0; i < R; ++i) {
+            const vec w = all(a[i * to_next]);
+            for (int v = 0; v < V; ++v) sum[i][v] += w * x[t * V + v];
+        }
+    for (int i = 0; i < R; ++i)
+        for (int v = 0; v < V; ++v) y[(first + i) * V + v] = sum[i][v];
+}
+
+// y[i] = bias[i] + sum over t of a[i · to_next + t · to_deeper] x[t]; with `add` y[i] += that.
+template <int V>
+void product(
+    vec* y, int outputs, const float* a, long to_next, long to_deeper, int depth, const vec* x, const float* bias, bool add
+) {
+    constexpr int R = REGISTERS / 2 / V >= 4 ? std::min(8, (REGISTERS - 8) / V / 2 * 2) : 2;
+    int i = 0;
+    for (; i + R <= outputs; i += R) product_of<V, R>(y, i, a, to_next, to_deeper, depth, x, bias, add);
+    for (; i + 2 <= outputs; i += 2) product_of<V, 2>(y, i, a, to_next, to_deeper, depth, x, bias, add);
+    for (; i < outputs; ++i) product_of<V, 1>(y, i, a, to_next, to_deeper, depth, x, bias, add);
+}
+
+// An affine map of one network, and where its gradients are summed up: of weights in squares, of biases lane by lane.
+struct Map {
+    const float* weight = nullptr;
+    const float* bias = nullptr;
+    int inputs = 0, outputs = 0;
+    vec* squares = nullptr;
+    vec* lanes = nullptr;
+
+    static int up(int n) { return (n + SIDE - 1) / SIDE * SIDE; }
+    static long room(int inputs, int outputs) { return long(up(inputs)) * up(outputs) / LANES + outputs; }
+
+    Map(const float* weights, const float* biases, int g, int inputs, int outputs)
+        : weight(weights + long(g) * inputs * outputs), bias(biases + long(g) * outputs), inputs(inputs), outputs(outputs) {}
+
+    vec* gather(vec* at) {
+        squares = at;
+        lanes = at + long(up(inputs)) * up(outputs) / LANES;
+        vec* const end = at + room(inputs, outputs);
+        std::fill(at, end, vec{});
+        return end;
+    }
+
+    template <int V>
+    void forward(vec* y, const vec* x, int first = 0) const {
+        product<V>(y, outputs - first, weight + first, 1, outputs, inputs, x, bias + first, false);
+    }
+
+    // x's slope from y's, of outputs from `first` on
+    template <int V>
+    void backward(vec* dx, const vec* dy, int first = 0, bool add = false) const {
+        product<V>(dx, inputs, weight + first, outputs, 1, outputs - first, dy, nullptr, add);
+    }
+
+    // Slopes of the weights from outputs `first` on, over `times` chunks that are `x_apart` and `y_apart` vectors from each other.
+    template <int V>
+    void learn(const vec* x, long x_apart, const vec* dy, long y_apart, int times, int first = 0) const {
+        const int across = up(outputs) / SIDE;
+        for (int o = first; o < outputs; o += SIDE) {
+            const int wide = std::min(SIDE, outputs - o);
+            for (int k = 0; k < inputs; k += SIDE) {
+                const int high = std::min(SIDE, inputs - k);
+                vec sum[SIDE * SIDE] = {};
+                if (wide == SIDE && high == SIDE) square<V, true>(sum, x + k * V, x_apart, dy + (o - first) * V, y_apart, times, SIDE, SIDE);
+                else square<V, false>(sum, x + k * V, x_apart, dy + (o - first) * V, y_apart, times, high, wide);
+                vec* const at = squares + (long(k / SIDE) * across + o / SIDE) * (SIDE * SIDE / LANES);
+                for (int part = 0; part < SIDE * SIDE / LANES; ++part) at[part] += lane_sums<LANES>(sum + part * LANES);
+            }
+        }
+        for (int o = first; o < outputs; ++o) {
+            vec sum = lanes[o];
+            for (int p = 0; p < times; ++p)
+                for (int v = 0; v < V; ++v) sum += dy[p * y_apart + (o - first) * V + v];
+            lanes[o] = sum;
+        }
+    }
+
+    template <int V, bool WHOLE>
+    static inline void square(
+        vec* sum, const vec* x, long x_apart, const vec* dy, long y_apart, int times, int high, int wide
+    ) {
+        for (int p = 0; p < times; ++p, x += x_apart, dy += y_apart)
+            for (int v = 0; v < V; ++v)
+                for (int i = 0; i < (WHOLE ? SIDE : high); ++i)
+                    for (int j = 0; j < (WHOLE ? SIDE : wide); ++j) sum[i * SIDE + j] += x[i * V + v] * dy[j * V + v];
+    }
+
+    // Writes the sums out, network g's part of (G, inputs, outputs) and (G, outputs).
+    void hand_over(float* dweight, float* dbias, int g) const {
+        dweight += long(g) * inputs * outputs;
+        dbias += long(g) * outputs;
+        const int across = up(outputs) / SIDE;
+        const float* const numbers = (const float*)squares;
+        for (int k = 0; k < inputs; ++k)
+            for (int o = 0; o < outputs; ++o)
+                dweight[k * outputs + o] =
+                    numbers[(long(k / SIDE) * across + o / SIDE) * (SIDE * SIDE) + k % SIDE * SIDE + o % SIDE];
+        for (int o = 0; o < outputs; ++o) {
+            float sum = 0;
+            for (int lane = 0; lane < LANES; ++lane) sum += lanes[o][lane];
+            dbias[o] = sum;
+        }
+    }
+};
+
+template <int V>
+void normalise(vec* y, vec* inverse, const vec* x, int d) {
+    for (int v = 0; v < V; ++v) {
+        vec sum = {}, squares = {};
+        for (int f = 0; f < d; ++f) sum += x[f * V + v];
+        const vec mean = sum / float(d);
+        for (int f = 0; f < d; ++f) {
+            const vec off = x[f * V + v] - mean;
+            y[f * V + v] = off;
+            squares += off * off;
+        }
+        vec scale = squares / float(d) + EPSILON;
+        for (int lane = 0; lane < LANES; ++lane) scale[lane] = std::sqrt(scale[lane]);
+        scale = 1.0f / scale;
+        inverse[v] = scale;
+        for (int f = 0; f < d; ++f) y[f * V + v] *= scale;
+    }
+}
+
+// dx += the slope of x from that of its normalised form y.
+template <int V>
+void normalise_back(vec* dx, const vec* dy, const vec* y, const vec* inverse, int d) {
+    for (int v = 0; v < V; ++v) {
+        vec sum = {}, along = {};
+        for (int f = 0; f < d; ++f) {
+            sum += dy[f * V + v];
+            along += dy[f * V + v] * y[f * V + v];
+        }
+        sum /= float(d);
+        along /= float(d);
+        for (int f = 0; f < d; ++f) dx[f * V + v] += inverse[v] * (dy[f * V + v] - sum - y[f * V + v] * along);
+    }
+}
+
+// -- threads -----------------------------------------------------------------------------------------------------------
+
+vec* scratch(std::size_t vectors) {  // of this thread, kept
+    struct Kept {
+        vec* at = nullptr;
+        std::size_t size = 0;
+        ~Kept() { std::free(at); }
+    };
+    thread_local Kept kept;
+    if (kept.size < vectors) {
+        std::free(kept.at);
+        kept.at = static_cast<vec*>(std::aligned_alloc(64, (vectors * sizeof(vec) + 63) / 64 * 64));
+        kept.size = kept.at ? vectors : 0;
+        if (!kept.at) std::abort();
+    }
+    return kept.at;
+}
+
+// Calls `work` for every network, by OpenMP's threads where there are any: torch's own, which would be in the way of others.
+template <typename Work>
+void shared_out(int networks, [[maybe_unused]] int threads, Work work) {
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int g = 0; g < networks; ++g) work(g);
+}
+
+int vectors_of(int rows) { return (rows + LANES - 1) / LANES; }
+
+struct Sizes {
+    int networks, slices, passes, others, rows, width, hidden, together, threads;
+};
+
+// Chunk by chunk what network g serves: `work` is called with the chunk's vectors as a constant, the slice, the chunk's first
+// row and how many it has.
+template <typename Work>
+void slices(const Sizes& s, int g, Work work) {
+    for (long i = long(g) * s.slices; i < long(g + 1) * s.slices; ++i)
+        for (int at = 0; at < s.rows; at += MOST * LANES) {
+            const int count = std::min(s.rows - at, MOST * LANES);
+            switch (vectors_of(count)) {
+                case 1: work(std::integral_constant<int, 1>{}, i, at, count); break;
+                case 2: work(std::integral_constant<int, 2>{}, i, at, count); break;
+                case 3: work(std::integral_constant<int, 3>{}, i, at, count); break;
+                default: work(std::integral_constant<int, 4>{}, i, at, count);
+            }
+        }
+}
+
+// -- Encoder -----------------------------------------------------------------------------------------------------------
+
+// What a chunk keeps between forward and backward, in vectors of V.
+struct Kept {
+    int p, n, d, h, tokens;
+    explicit Kept(const Sizes& s)
+        : p(s.passes), n(s.others), d(s.width), h(s.hidden), tokens(s.together ? s.passes : s.others + 1) {}
+    int seen() const { return 0; }                      // (P, d) normalised rows
+    int qkv() const { return seen() + p * d; }          // (P, 3 d)
+    int weights() const { return qkv() + p * 3 * d; }   // (P, HEADS, tokens)
+    int mixed() const { return weights() + p * HEADS * tokens; }  // (P, d)
+    int between() const { return mixed() + p * d; }     // (P, d) normalised rows after attention
+    int hidden() const { return between() + p * d; }    // (P, h)
+    int scales() const { return hidden() + p * h; }     // (2 P) of the normalisations
+    int other() const { return scales() + 2 * p; }      // (n, d) the other tokens, normalised
+    int kv() const { return other() + n * d; }          // (n, 2 d)
+    int other_scales() const { return kv() + n * 2 * d; }
+    int size() const { return other_scales() + n; }
+};
+
+struct Attention {  // which tokens row p sees, and where their keys and values are
+    const Kept& k;
+    bool together;
+    vec *qkv, *kv;
+    int v;
+    vec* key(int p, int t) const {
+        if (together) return qkv + (t * 3 * k.d + k.d) * v;
+        return t == 0 ? qkv + (p * 3 * k.d + k.d) * v : kv + (t - 1) * 2 * k.d * v;
+    }
+    vec* value(int p, int t) const { return key(p, t) + k.d * v; }
+};
+
+template <int V>
+void attend(const Attention& a, const vec* query, vec* weights, vec* mixed, int p) {
+    const int d = a.k.d, wide = d / HEADS, tokens = a.k.tokens;
+    const float scale = 1.0f / std::sqrt(float(wide));
+    for (int h = 0; h < HEADS; ++h) {
+        vec* const w = weights + h * tokens * V;
+        vec most[V] = {};
+        for (int t = 0; t < tokens; ++t) {
+            const vec* const key = a.key(p, t) + h * wide * V;
+            vec sum[V] = {};
+            for (int c = 0; c < wide; ++c)
+                for (int v = 0; v < V; ++v) sum[v] += query[(h * wide + c) * V + v] * key[c * V + v];
+            for (int v = 0; v < V; ++v) {
+                sum[v] *= scale;
+                w[t * V + v] = sum[v];
+                most[v] = t == 0 || sum[v] > most[v] ? sum[v] : most[v];
+            }
+        }
+        vec total[V] = {};
+        for (int t = 0; t < tokens; ++t)
+            for (int v = 0; v < V; ++v) {
+                w[t * V + v] = exponential(w[t * V + v] - most[v]);
+                total[v] += w[t * V + v];
+            }
+        for (int v = 0; v < V; ++v) total[v] = 1.0f / total[v];
+        for (int t = 0; t < tokens; ++t)
+            for (int v = 0; v < V; ++v) w[t * V + v] *= total[v];
+        for (int c = 0; c < wide; ++c) {
+            vec sum[V] = {};
+            for (int t = 0; t < tokens; ++t)
+                for (int v = 0; v < V; ++v) sum[v] += w[t * V + v] * a.value(p, t)[(h * wide + c) * V + v];
+            for (int v = 0; v < V; ++v) mixed[(h * wide + c) * V + v] = sum[v];
+        }
+    }
+}
+
+// Adds to the slopes of queries, keys and values, which `d` points to as `a` does to themselves.
+template <int V>
+void attend_back(
+    const Attention& a, const Attention& d_of, const vec* query, vec* d_query, const vec* weights, const vec* d_mixed, int p
+) {
+    const int d = a.k.d, wide = d / HEADS, tokens = a.k.tokens;
+    const float scale = 1.0f / std::sqrt(float(wide));
+    vec slope[64 * V];
+    for (int h = 0; h < HEADS; ++h) {
+        const vec* const w = weights + h * tokens * V;
+        const vec* const dm = d_mixed + h * wide * V;
+        vec mean[V] = {};
+        for (int t = 0; t < tokens; ++t) {
+            const vec* const value = a.value(p, t) + h * wide * V;
+            vec* const d_value = d_of.value(p, t) + h * wide * V;
+            vec sum[V] = {};
+            for (int c = 0; c < wide; ++c)
+                for (int v = 0; v < V; ++v) {
+                    sum[v] += dm[c * V + v] * value[c * V + v];
+                    d_value[c * V + v] += w[t * V + v] * dm[c * V + v];
+                }
+            for (int v = 0; v < V; ++v) {
+                slope[t * V + v] = sum[v];
+                mean[v] += sum[v] * w[t * V + v];
+            }
+        }
+        for (int t = 0; t < tokens; ++t) {
+            const vec* const key = a.key(p, t) + h * wide * V;
+            vec* const d_key = d_of.key(p, t) + h * wide * V;
+            for (int v = 0; v < V; ++v) slope[t * V + v] = scale * w[t * V + v] * (slope[t * V + v] - mean[v]);
+            for (int c = 0; c < wide; ++c)
+                for (int v = 0; v < V; ++v) {
+                    d_query[(h * wide + c) * V + v] += slope[t * V + v] * key[c * V + v];
+                    d_key[c * V + v] += slope[t * V + v] * query[(h * wide + c) * V + v];
+                }
+        }
+    }
+}
+
+struct EncoderMaps {
+    Map project, out, wide, narrow;
+    EncoderMaps(const Sizes& s, const float* const* w, int g)
+        : project(w[0], w[1], g, s.width, 3 * s.width),
+          out(w[2], w[3], g, s.width, s.width),
+          wide(w[4], w[5], g, s.width, s.hidden),
+          narrow(w[6], w[7], g, s.hidden, s.width) {}
+    static long room(const Sizes& s) {
+        return Map::room(s.width, 3 * s.width) + Map::room(s.width, s.width) + Map::room(s.width, s.hidden) +
+               Map::room(s.hidden, s.width);
+    }
+};
+
+template <int V>
+void encode(
+    const Sizes& s, const EncoderMaps& maps, vec* kept, vec* work, const float* rows, const float* others, float* result,
+    int at, int count
+) {
+    const Kept k(s);
+    const int d = s.width;
+    const long apart = long(s.rows) * d;
+    vec* const x = work;
+    vec* const y = work + long(s.passes) * d * V;
+    vec* const seen = kept + k.seen() * V;
+    vec* const qkv = kept + k.qkv() * V;
+    vec* const scales = kept + k.scales() * V;
+    for (int p = 0; p < s.passes; ++p) {
+        load<V>(x + p * d * V, rows + p * apart + long(at) * d, d, count);
+        normalise<V>(seen + p * d * V, scales + p * V, x + p * d * V, d);
+        maps.project.forward<V>(qkv + p * 3 * d * V, seen + p * d * V);
+    }
+    for (int n = 0; n < s.others; ++n) {
+        vec* const other = kept + (k.other() + n * d) * V;
+        load<V>(y, others + n * apart + long(at) * d, d, count);
+        normalise<V>(other, kept + (k.other_scales() + n) * V, y, d);
+        maps.project.forward<V>(kept + (k.kv() + n * 2 * d) * V, other, d);
+    }
+    const Attention a{k, s.together != 0, qkv, kept + k.kv() * V, V};
+    for (int p = 0; p < s.passes; ++p) {
+        vec* const now = x + p * d * V;
+        vec* const mixed = kept + (k.mixed() + p * d) * V;
+        vec* const between = kept + (k.between() + p * d) * V;
+        vec* const hidden = kept + (k.hidden() + p * s.hidden) * V;
+        attend<V>(a, qkv + p * 3 * d * V, kept + (k.weights() + p * HEADS * k.tokens) * V, mixed, p);
+        maps.out.forward<V>(y, mixed);
+        for (int i = 0; i < d * V; ++i) now[i] += y[i];
+        normalise<V>(between, scales + (s.passes + p) * V, now, d);
+        maps.wide.forward<V>(hidden, between);
+        for (int i = 0; i < s.hidden * V; ++i) hidden[i] = hidden[i] > 0.0f ? hidden[i] : vec{};
+        maps.narrow.forward<V>(y, hidden);
+        for (int i = 0; i < d * V; ++i) now[i] += y[i];
+        store<V>(result + p * apart + long(at) * d, now, d, count);
+    }
+}
+
+template <int V>
+void encode_back(
+    const Sizes& s, const EncoderMaps& maps, vec* kept, vec* work, const float* d_result, float* d_rows, float* d_others,
+    bool learn, int at, int count
+) {
+    const Kept k(s);
+    const int d = s.width, h = s.hidden, passes = s.passes;
+    const long apart = long(s.rows) * d;
+    vec* const dx = work;                          // (P, d) of the rows after attention, then of the rows
+    vec* const dy = dx + passes * d * V;           // (P, d) of the result
+    vec* const dh = dy + passes * d * V;           // (P, h)
+    vec* const d_qkv = dh + passes * h * V;        // (P, 3 d)
+    vec* const d_kv = d_qkv + passes * 3 * d * V;  // (n, 2 d)
+    vec* const part = d_kv + s.others * 2 * d * V; // (d)
+    vec* const seen = kept + k.seen() * V;
+    vec* const qkv = kept + k.qkv() * V;
+    vec* const mixed = kept + k.mixed() * V;
+    vec* const between = kept + k.between() * V;
+    vec* const hidden = kept + k.hidden() * V;
+    vec* const scales = kept + k.scales() * V;
+    std::fill(d_qkv, part, vec{});
+    for (int p = 0; p < passes; ++p) {
+        vec* const from = dy + p * d * V;
+        vec* const to = dx + p * d * V;
+        vec* const wide = dh + p * h * V;
+        load<V>(from, d_result + p * apart + long(at) * d, d, count);
+        maps.narrow.backward<V>(wide, from);
+        for (int i = 0; i < h * V; ++i) wide[i] = hidden[p * h * V + i] > 0.0f ? wide[i] : vec{};
+        maps.wide.backward<V>(part, wide);
+        std::copy(from, from + d * V, to);
+        normalise_back<V>(to, part, between + p * d * V, scales + (passes + p) * V, d);
+    }
+    if (learn) {
+        maps.narrow.learn<V>(hidden, h * V, dy, d * V, passes);
+        maps.wide.learn<V>(between, d * V, dh, h * V, passes);
+        maps.out.learn<V>(mixed, d * V, dx, d * V, passes);
+    }
+    const Attention a{k, s.together != 0, qkv, kept + k.kv() * V, V};
+    const Attention d_of{k, s.together != 0, d_qkv, d_kv, V};
+    for (int p = 0; p < passes; ++p) {
+        maps.out.backward<V>(part, dx + p * d * V);
+        attend_back<V>(
+            a, d_of, qkv + p * 3 * d * V, d_qkv + p * 3 * d * V, kept + (k.weights() + p * HEADS * k.tokens) * V, part, p);
+    }
+    if (learn) {
+        maps.project.learn<V>(seen, d * V, d_qkv, 3 * d * V, passes);
+        if (s.others) maps.project.learn<V>(kept + k.other() * V, d * V, d_kv, 2 * d * V, s.others, d);
+    }
+    for (int p = 0; p < passes; ++p) {
+        maps.project.backward<V>(part, d_qkv + p * 3 * d * V);
+        normalise_back<V>(dx + p * d * V, part, seen + p * d * V, scales + p * V, d);
+        store<V>(d_rows + p * apart + long(at) * d, dx + p * d * V, d, count);
+    }
+    for (int n = 0; n < s.others; ++n) {
+        maps.project.backward<V>(part, d_kv + n * 2 * d * V, d);
+        std::fill(dy, dy + d * V, vec{});
+        normalise_back<V>(dy, part, kept + (k.other() + n * d) * V, kept + (k.other_scales() + n) * V, d);
+        store<V>(d_others + n * apart + long(at) * d, dy, d, count);
+    }
+}
+
+// -- GRU ---------------------------------------------------------------------------------------------------------------
+
+// What a chunk keeps, in vectors of V: inputs and gates of P passes, states before them and their candidates' part, of one
+// past that all share or, `together`, of each.
+struct GruKept {
+    int p, q, d;
+    explicit GruKept(const Sizes& s) : p(s.passes), q(s.together ? s.passes : 1), d(s.width) {}
+    int gates() const { return p * d; }           // (P, 3 d): update, reset, candidate
+    int states() const { return gates() + p * 3 * d; }  // (Q, d)
+    int past() const { return states() + q * d; }       // (Q, d)
+    int size() const { return past() + q * d; }
+};
+
+template <int V>
+void remember(
+    const Sizes& s, const Map& from_input, const Map& from_state, vec* kept, vec* work, const float* rows, const float* state,
+    float* result, int at, int count
+) {
+    const GruKept k(s);
+    const int d = s.width;
+    const long apart = long(s.rows) * d;
+    vec* const after = work;                // (d)
+    vec* const of_state = work + d * V;     // (3 d)
+    load<V>(after, state + long(at) * d, d, count);
+    if (s.together) {
+        store<V>(result + long(at) * d, after, d, count);
+        result += apart;
+    }
+    for (int p = 0; p < s.passes; ++p) {
+        vec* const x = kept + p * d * V;
+        vec* const gates = kept + (k.gates() + p * 3 * d) * V;
+        const int q = s.together ? p : 0;
+        vec* const before = kept + (k.states() + q * d) * V;
+        vec* const past = kept + (k.past() + q * d) * V;
+        if (p == 0 || s.together) {
+            std::copy(after, after + d * V, before);
+            from_state.forward<V>(of_state, before);
+            std::copy(of_state + 2 * d * V, of_state + 3 * d * V, past);
+        }
+        load<V>(x, rows + p * apart + long(at) * d, d, count);
+        from_input.forward<V>(gates, x);
+        for (int i = 0; i < d * V; ++i) {
+            const vec update = sigmoid(gates[i] + of_state[i]);
+            const vec reset = sigmoid(gates[d * V + i] + of_state[d * V + i]);
+            const vec candidate = hyperbolic(gates[2 * d * V + i] + reset * past[i]);
+            gates[i] = update;
+            gates[d * V + i] = reset;
+            gates[2 * d * V + i] = candidate;
+            after[i] = candidate + update * (before[i] - candidate);
+        }
+        store<V>(result + p * apart + long(at) * d, after, d, count);
+    }
+}
+
+template <int V>
+void remember_back(
+    const Sizes& s, const Map& from_input, const Map& from_state, const vec* kept, vec* work, const float* d_result,
+    float* d_rows, float* d_state, bool learn, int at, int count
+) {
+    const GruKept k(s);
+    const int d = s.width;
+    const long apart = long(s.rows) * d;
+    vec* const dy = work;                         // (d)
+    vec* const carried = dy + d * V;              // (d) slope of the state before
+    vec* const d_gates = carried + d * V;         // (P, 3 d)
+    vec* const d_past = d_gates + s.passes * 3 * d * V;  // (Q, 3 d)
+    std::fill(carried, carried + d * V, vec{});
+    std::fill(d_past, d_past + k.q * 3 * d * V, vec{});
+    const float* const d_after = d_result + (s.together ? apart : 0);
+    for (int p = s.passes - 1; p >= 0; --p) {
+        const int q = s.together ? p : 0;
+        const vec* const gates = kept + (k.gates() + p * 3 * d) * V;
+        const vec* const before = kept + (k.states() + q * d) * V;
+        const vec* const past = kept + (k.past() + q * d) * V;
+        vec* const here = d_gates + p * 3 * d * V;
+        vec* const there = d_past + q * 3 * d * V;
+        load<V>(dy, d_after + p * apart + long(at) * d, d, count);
+        for (int i = 0; i < d * V; ++i) {
+            const vec update = gates[i], reset = gates[d * V + i], candidate = gates[2 * d * V + i];
+            const vec slope = s.together ? dy[i] + carried[i] : dy[i];
+            const vec d_update = slope * (before[i] - candidate) * update * (1.0f - update);
+            const vec d_candidate = slope * (1.0f - update) * (1.0f - candidate * candidate);
+            const vec d_reset = d_candidate * past[i] * reset * (1.0f - reset);
+            here[i] = d_update;
+            here[d * V + i] = d_reset;
+            here[2 * d * V + i] = d_candidate;
+            there[i] += d_update;
+            there[d * V + i] += d_reset;
+            there[2 * d * V + i] += d_candidate * reset;
+            carried[i] = s.together ? slope * update : carried[i] + slope * update;
+        }
+        if (p == 0 || s.together) from_state.backward<V>(carried, there, 0, true);
+        from_input.backward<V>(dy, here);
+        store<V>(d_rows + p * apart + long(at) * d, dy, d, count);
+    }
+    if (s.together) {
+        load<V>(dy, d_result + long(at) * d, d, count);
+        for (int i = 0; i < d * V; ++i) carried[i] += dy[i];
+    }
+    store<V>(d_state + long(at) * d, carried, d, count);
+    if (learn) {
+        from_input.learn<V>(kept, d * V, d_gates, 3 * d * V, s.passes);
+        from_state.learn<V>(kept + k.states() * V, d * V, d_past, 3 * d * V, k.q);
+    }
+}
+
+// -- two layers --------------------------------------------------------------------------------------------------------
+
+template <int V>
+void rectify(
+    const Sizes& s, const Map& wide, const Map& out, vec* kept, vec* work, const float* rows, float* result, int at, int count
+) {
+    vec* const hidden = kept + s.width * V;
+    load<V>(kept, rows + long(at) * s.width, s.width, count);
+    wide.forward<V>(hidden, kept);
+    for (int i = 0; i < s.hidden * V; ++i) hidden[i] = hidden[i] > 0.0f ? hidden[i] : vec{};
+    out.forward<V>(work, hidden);
+    store<V>(result + long(at) * s.others, work, s.others, count);
+}
+
+template <int V>
+void rectify_back(
+    const Sizes& s, const Map& wide, const Map& out, const vec* kept, vec* work, const float* d_result, float* d_rows,
+    bool learn, int at, int count
+) {
+    const vec* const hidden = kept + s.width * V;
+    vec* const dy = work;
+    vec* const dh = dy + s.others * V;
+    vec* const dx = dh + s.hidden * V;
+    load<V>(dy, d_result + long(at) * s.others, s.others, count);
+    out.backward<V>(dh, dy);
+    for (int i = 0; i < s.hidden * V; ++i) dh[i] = hidden[i] > 0.0f ? dh[i] : vec{};
+    wide.backward<V>(dx, dh);
+    store<V>(d_rows + long(at) * s.width, dx, s.width, count);
+    if (learn) {
+        out.learn<V>(hidden, 0, dy, 0, 1);
+        wide.learn<V>(kept, 0, dh, 0, 1);
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+int lanes() { return LANES; }
+
+// Floats that a forward pass keeps for the backward one.
+long encoder_keeps(const Sizes* s) { return long(Kept(*s).size()) * vectors_of(s->rows) * LANES * s->networks * s->slices; }
+
+// rows (G, P, N, d), others (G, n, N, d) -> result (G, P, N, d). weights: project, out, wide, narrow, each with its bias.
+void encoder_forward(
+    const Sizes* sizes, const float* const* weights, const float* rows, const float* others, float* result, float* keep
+) {
+    const Sizes s = *sizes;
+    const long size = Kept(s).size(), apart = long(s.rows) * s.width;
+    shared_out(s.networks, s.threads, [=](int g) {
+        const EncoderMaps maps(s, weights, g);
+        vec* const work = scratch((long(s.passes + 1) * s.width + size) * MOST);
+        slices(s, g, [&](auto v, long i, int at, int count) {
+            vec* const kept = keep ? (vec*)keep + i * size * vectors_of(s.rows) : nullptr;
+            vec* const here = kept ? kept + at / LANES * size : work + long(s.passes + 1) * s.width * MOST;
+            encode<v>(s, maps, here, work, rows + i * s.passes * apart, others + i * s.others * apart,
+                      result + i * s.passes * apart, at, count);
+        });
+    });
+}
+
+// Slopes of rows, others and, unless `slopes` is null, of the eight weights and biases.
+void encoder_backward(
+    const Sizes* sizes, const float* const* weights, float* keep, const float* d_result, float* d_rows, float* d_others,
+    float* const* slopes
+) {
+    const Sizes s = *sizes;
+    const long size = Kept(s).size(), apart = long(s.rows) * s.width;
+    const long chunk = (long(s.passes) * (5 * s.width + s.hidden) + 2 * s.others * s.width + s.width) * MOST;
+    shared_out(s.networks, s.threads, [=](int g) {
+        EncoderMaps maps(s, weights, g);
+        vec* const work = scratch(chunk + EncoderMaps::room(s));
+        Map* const all_maps[] = {&maps.project, &maps.out, &maps.wide, &maps.narrow};
+        if (slopes) {
+            vec* at = work + chunk;
+            for (Map* map : all_maps) at = map->gather(at);
+        }
+        slices(s, g, [&](auto v, long i, int at, int count) {
+            vec* const kept = (vec*)keep + i * size * vectors_of(s.rows);
+            encode_back<v>(s, maps, kept + at / LANES * size, work, d_result + i * s.passes * apart,
+                           d_rows + i * s.passes * apart, d_others + i * s.others * apart, slopes != nullptr, at, count);
+        });
+        if (slopes)
+            for (int i = 0; i < 4; ++i) all_maps[i]->hand_over(slopes[2 * i], slopes[2 * i + 1], g);
+    });
+}
+
+long gru_keeps(const Sizes* s) { return long(GruKept(*s).size()) * vectors_of(s->rows) * LANES * s->networks * s->slices; }
+
+// rows (G, P, N, d), state (G, N, d) -> states (G, P, N, d); `together`, P steps in a row, (G, P + 1, N, d) with the first.
+// weights: from_input, from_state, each with its bias.
+void gru_forward(
+    const Sizes* sizes, const float* const* weights, const float* rows, const float* state, float* result, float* keep
+) {
+    const Sizes s = *sizes;
+    const long size = GruKept(s).size(), apart = long(s.rows) * s.width;
+    shared_out(s.networks, s.threads, [=](int g) {
+        const Map from_input(weights[0], weights[1], g, s.width, 3 * s.width);
+        const Map from_state(weights[2], weights[3], g, s.width, 3 * s.width);
+        vec* const work = scratch((4L * s.width + size) * MOST);
+        slices(s, g, [&](auto v, long i, int at, int count) {
+            vec* const kept = keep ? (vec*)keep + i * size * vectors_of(s.rows) : nullptr;
+            vec* const here = kept ? kept + at / LANES * size : work + 4L * s.width * MOST;
+            remember<v>(s, from_input, from_state, here, work, rows + i * s.passes * apart, state + i * apart,
+                        result + i * (s.passes + (s.together ? 1 : 0)) * apart, at, count);
+        });
+    });
+}
+
+void gru_backward(
+    const Sizes* sizes, const float* const* weights, const float* keep, const float* d_result, float* d_rows, float* d_state,
+    float* const* slopes
+) {
+    const Sizes s = *sizes;
+    const long size = GruKept(s).size(), apart = long(s.rows) * s.width;
+    const long chunk = (2L + 3 * s.passes + 3 * GruKept(s).q) * s.width * MOST;
+    shared_out(s.networks, s.threads, [=](int g) {
+        Map from_input(weights[0], weights[1], g, s.width, 3 * s.width);
+        Map from_state(weights[2], weights[3], g, s.width, 3 * s.width);
+        vec* const work = scratch(chunk + 2 * Map::room(s.width, 3 * s.width));
+        if (slopes) from_state.gather(from_input.gather(work + chunk));
+        slices(s, g, [&](auto v, long i, int at, int count) {
+            const vec* const kept = (const vec*)keep + i * size * vectors_of(s.rows);
+            remember_back<v>(s, from_input, from_state, kept + at / LANES * size, work,
+                             d_result + i * (s.passes + (s.together ? 1 : 0)) * apart, d_rows + i * s.passes * apart,
+                             d_state + i * apart, slopes != nullptr, at, count);
+        });
+        if (slopes) {
+            from_input.hand_over(slopes[0], slopes[1], g);
+            from_state.hand_over(slopes[2], slopes[3], g);
+        }
+    });
+}
+
+long layers_keep(const Sizes* s) { return long(s->width + s->hidden) * vectors_of(s->rows) * LANES * s->networks * s->slices; }
+
+// rows (G, N, d) -> out(max(0, wide(rows))), (G, N, `others`). weights: wide, out, each with its bias.
+void layers_forward(const Sizes* sizes, const float* const* weights, const float* rows, float* result, float* keep) {
+    const Sizes s = *sizes;
+    const long size = s.width + s.hidden;
+    shared_out(s.networks, s.threads, [=](int g) {
+        const Map wide(weights[0], weights[1], g, s.width, s.hidden), out(weights[2], weights[3], g, s.hidden, s.others);
+        vec* const work = scratch((s.others + size) * MOST);
+        slices(s, g, [&](auto v, long i, int at, int count) {
+            vec* const kept = keep ? (vec*)keep + i * size * vectors_of(s.rows) : nullptr;
+            vec* const here = kept ? kept + at / LANES * size : work + s.others * MOST;
+            rectify<v>(s, wide, out, here, work, rows + i * s.rows * s.width, result + i * s.rows * s.others, at,
+                       count);
+        });
+    });
+}
+
+void layers_backward(
+    const Sizes* sizes, const float* const* weights, const float* keep, const float* d_result, float* d_rows,
+    float* const* slopes
+) {
+    const Sizes s = *sizes;
+    const long size = s.width + s.hidden, chunk = (size + s.others) * MOST;
+    shared_out(s.networks, s.threads, [=](int g) {
+        Map wide(weights[0], weights[1], g, s.width, s.hidden), out(weights[2], weights[3], g, s.hidden, s.others);
+        vec* const work = scratch(chunk + Map::room(s.width, s.hidden) + Map::room(s.hidden, s.others));
+        if (slopes) out.gather(wide.gather(work + chunk));
+        slices(s, g, [&](auto v, long i, int at, int count) {
+            const vec* const kept = (const vec*)keep + i * size * vectors_of(s.rows);
+            rectify_back<v>(s, wide, out, kept + at / LANES * size, work, d_result + i * s.rows * s.others,
+                            d_rows + i * s.rows * s.width, slopes != nullptr, at, count);
+        });
+        if (slopes) {
+            wide.hand_over(slopes[0], slopes[1], g);
+            out.hand_over(slopes[2], slopes[3], g);
+        }
+    });
+}
+
+}  // extern "C"

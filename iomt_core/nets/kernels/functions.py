@@ -1,0 +1,196 @@
+"""The kernels as functions of tensors that torch can differentiate; each gives `None` where the modules are to do the work."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from iomt_core.nets.kernels.library import library
+
+if TYPE_CHECKING:
+    from iomt_core.nets.grouped import GroupedLinear
+
+MOST_TOKENS = 64  # that the kernel's attention has room for
+
+_wanted: ContextVar[bool] = ContextVar("compiled kernels", default=False)
+
+
+@contextmanager
+def compiled(wanted: bool = True) -> Iterator[None]:
+    """Inside, blocks use the kernels wherever they can."""
+    before = _wanted.set(wanted)
+    try:
+        yield
+    finally:
+        _wanted.reset(before)
+
+
+def encoder(layers: Sequence[GroupedLinear], rows: Tensor, others: Tensor | None = None) -> Tensor | None:
+    """An Encoder block of `layers` project, out, wide, narrow; rows (G, P, N, d) -> (G, P, N, d).
+
+    A row attends to itself and to the `others` (G, n, N, d), or without those to all rows.
+    """
+    tokens = rows.shape[1] if others is None else 1 + others.shape[1]
+    if not _can(layers, rows) or tokens > MOST_TOKENS:
+        return None
+    result: Tensor = _Encoder.apply(rows, others, *_weights(layers))
+    return result
+
+
+def gru_step(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor) -> Tensor | None:
+    """The states of a GRU of `layers` from_input, from_state after each of P inputs: (G, P, N, d), (G, N, d) -> (G, P, N, d)."""
+    if not _can(layers, rows):
+        return None
+    result: Tensor = _GRU.apply(rows, state, False, *_weights(layers))
+    return result
+
+
+def gru_episode(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor) -> Tensor | None:
+    """Its states before and after each of T steps: (G, T, B, d), (G, B, d) -> (G, T + 1, B, d)."""
+    if not _can(layers, rows):
+        return None
+    result: Tensor = _GRU.apply(rows, state, True, *_weights(layers))
+    return result
+
+
+def two_layers(layers: Sequence[GroupedLinear], rows: Tensor) -> Tensor | None:
+    """The second of `layers` of what the first leaves above zero: (G, …, d) -> (G, …, outputs)."""
+    if not _can(layers, rows):
+        return None
+    result: Tensor = _Layers.apply(rows, *_weights(layers))
+    return result
+
+
+def _can(layers: Sequence[GroupedLinear], rows: Tensor) -> bool:
+    weight = layers[0].weight
+    return (
+        _wanted.get()
+        and rows.device.type == "cpu"
+        and rows.dtype == weight.dtype == torch.float32
+        and rows.numel() > 0
+        and len(rows) % len(weight) == 0
+        and rows.shape[-1] == weight.shape[1]
+        and library() is not None
+    )
+
+
+def _weights(layers: Sequence[GroupedLinear]) -> list[Tensor]:
+    return [x for layer in layers for x in (layer.weight, layer.bias)]
+
+
+class _Encoder(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, others: Tensor | None, *weights: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        others = None if others is None else others.contiguous()
+        sizes = _sizes(
+            weights[0], rows, rows.shape[1], 0 if others is None else others.shape[1], weights[4].shape[-1], others is None
+        )
+        keep = _room(ctx, "encoder_keeps", sizes)
+        result = torch.empty_like(rows)
+        _call("encoder_forward", sizes, _all(weights), _at(rows), _at(others), _at(result), _at(keep))
+        if keep is not None:
+            ctx.save_for_backward(keep, *weights)
+            ctx.sizes, ctx.shapes = sizes, (rows.shape, None if others is None else others.shape)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        keep, *weights = ctx.saved_tensors
+        of_rows, of_others = (None if shape is None else slope.new_empty(shape) for shape in ctx.shapes)
+        slopes = _like(weights) if any(ctx.needs_input_grad[2:]) else None
+        _call(
+            "encoder_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _at(of_others),
+            _all(slopes),
+        )  # fmt: skip
+        return of_rows, of_others, *(slopes or [None] * len(weights))
+
+
+class _GRU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, state: Tensor, episode: bool, *weights: Tensor) -> Tensor:
+        rows, state = rows.contiguous(), state.contiguous()
+        g, p, n, d = rows.shape
+        sizes = _sizes(weights[0], rows, p, 0, 0, episode)
+        keep = _room(ctx, "gru_keeps", sizes)
+        result = rows.new_empty(g, p + episode, n, d)
+        _call("gru_forward", sizes, _all(weights), _at(rows), _at(state), _at(result), _at(keep))
+        if keep is not None:
+            ctx.save_for_backward(keep, *weights)
+            ctx.sizes, ctx.shapes = sizes, (rows.shape, state.shape)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        keep, *weights = ctx.saved_tensors
+        of_rows, of_state = (slope.new_empty(shape) for shape in ctx.shapes)
+        slopes = _like(weights) if any(ctx.needs_input_grad[3:]) else None
+        _call(
+            "gru_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _at(of_state),
+            _all(slopes),
+        )  # fmt: skip
+        return of_rows, of_state, None, *(slopes or [None] * len(weights))
+
+
+class _Layers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, *weights: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        outputs = weights[2].shape[-1]
+        sizes = _sizes(weights[0], rows.flatten(1, -2), 1, outputs, weights[0].shape[-1], False)
+        keep = _room(ctx, "layers_keep", sizes)
+        result = rows.new_empty(*rows.shape[:-1], outputs)
+        _call("layers_forward", sizes, _all(weights), _at(rows), _at(result), _at(keep))
+        if keep is not None:
+            ctx.save_for_backward(keep, *weights)
+            ctx.sizes, ctx.shape = sizes, rows.shape
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        keep, *weights = ctx.saved_tensors
+        of_rows = slope.new_empty(ctx.shape)
+        slopes = _like(weights) if any(ctx.needs_input_grad[1:]) else None
+        _call("layers_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _all(slopes))
+        return of_rows, *(slopes or [None] * len(weights))
+
+
+def _sizes(weight: Tensor, rows: Tensor, passes: int, others: int, hidden: int, together: bool) -> ctypes.Array[ctypes.c_int]:
+    """`Sizes` of blocks.cpp."""
+    networks, (n, d) = len(weight), rows.shape[-2:]
+    fields = (networks, len(rows) // networks, passes, others, n, d, hidden, together, torch.get_num_threads())
+    return (ctypes.c_int * len(fields))(*fields)
+
+
+def _room(ctx: Any, count: str, sizes: ctypes.Array[ctypes.c_int]) -> Tensor | None:
+    """What the backward pass will want to know, where there is to be one."""
+    if not any(ctx.needs_input_grad):
+        return None
+    return torch.empty(getattr(library(), count)(sizes))
+
+
+def _like(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.empty_like(x) for x in tensors]
+
+
+def _call(name: str, *told: Any) -> None:
+    kernel: Callable[..., None] = getattr(library(), name)
+    kernel(*told)
+
+
+def _at(x: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if x is None else x.data_ptr())
+
+
+def _all(tensors: Sequence[Tensor] | None) -> ctypes.Array[ctypes.c_void_p] | None:
+    return None if tensors is None else (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
