@@ -160,7 +160,8 @@ template <int V>
 void product(
     vec* y, int outputs, const float* a, long to_next, long to_deeper, int depth, const vec* x, const float* bias, bool add
 ) {
-    constexpr int R = REGISTERS / 2 / V >= 4 ? std::min(8, (REGISTERS - 8) / V / 2 * 2) : 2;
+    constexpr int room = (REGISTERS - 4) / V;  // sums at a time, beside a weight and the V vectors that it multiplies
+    constexpr int R = room >= 8 ? 8 : room >= 4 ? 4 : 2;
     int i = 0;
     for (; i + R <= outputs; i += R) product_of<V, R>(y, i, a, to_next, to_deeper, depth, x, bias, add);
     for (; i + 2 <= outputs; i += 2) product_of<V, 2>(y, i, a, to_next, to_deeper, depth, x, bias, add);

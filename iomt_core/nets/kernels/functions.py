@@ -40,7 +40,9 @@ def encoder(layers: Sequence[GroupedLinear], rows: Tensor, others: Tensor | None
     tokens = rows.shape[1] if others is None else 1 + others.shape[1]
     if not _can(layers, rows) or tokens > MOST_TOKENS:
         return None
-    result: Tensor = _Encoder.apply(rows, others, *_weights(layers))
+    result: Tensor = _Encoder.apply(  # type: ignore[no-untyped-call]
+        rows, others, *_weights(layers)
+    )
     return result
 
 
@@ -48,7 +50,9 @@ def gru_step(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor) -> Te
     """The states of a GRU of `layers` from_input, from_state after each of P inputs: (G, P, N, d), (G, N, d) -> (G, P, N, d)."""
     if not _can(layers, rows):
         return None
-    result: Tensor = _GRU.apply(rows, state, False, *_weights(layers))
+    result: Tensor = _GRU.apply(  # type: ignore[no-untyped-call]
+        rows, state, False, *_weights(layers)
+    )
     return result
 
 
@@ -56,7 +60,9 @@ def gru_episode(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor) ->
     """Its states before and after each of T steps: (G, T, B, d), (G, B, d) -> (G, T + 1, B, d)."""
     if not _can(layers, rows):
         return None
-    result: Tensor = _GRU.apply(rows, state, True, *_weights(layers))
+    result: Tensor = _GRU.apply(  # type: ignore[no-untyped-call]
+        rows, state, True, *_weights(layers)
+    )
     return result
 
 
@@ -64,7 +70,9 @@ def two_layers(layers: Sequence[GroupedLinear], rows: Tensor) -> Tensor | None:
     """The second of `layers` of what the first leaves above zero: (G, …, d) -> (G, …, outputs)."""
     if not _can(layers, rows):
         return None
-    result: Tensor = _Layers.apply(rows, *_weights(layers))
+    result: Tensor = _Layers.apply(  # type: ignore[no-untyped-call]
+        rows, *_weights(layers)
+    )
     return result
 
 
@@ -91,7 +99,12 @@ class _Encoder(torch.autograd.Function):
         rows = rows.contiguous()
         others = None if others is None else others.contiguous()
         sizes = _sizes(
-            weights[0], rows, rows.shape[1], 0 if others is None else others.shape[1], weights[4].shape[-1], others is None
+            weights[0],
+            rows,
+            rows.shape[1],
+            0 if others is None else others.shape[1],
+            weights[4].shape[-1],
+            others is None,
         )
         keep = _room(ctx, "encoder_keeps", sizes)
         result = torch.empty_like(rows)
@@ -106,12 +119,12 @@ class _Encoder(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         keep, *weights = ctx.saved_tensors
         of_rows, of_others = (None if shape is None else slope.new_empty(shape) for shape in ctx.shapes)
-        slopes = _like(weights) if any(ctx.needs_input_grad[2:]) else None
+        slopes = _slopes(weights, ctx.needs_input_grad[2:])
         _call(
             "encoder_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _at(of_others),
             _all(slopes),
         )  # fmt: skip
-        return of_rows, of_others, *(slopes or [None] * len(weights))
+        return of_rows, of_others, *slopes
 
 
 class _GRU(torch.autograd.Function):
@@ -133,12 +146,12 @@ class _GRU(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         keep, *weights = ctx.saved_tensors
         of_rows, of_state = (slope.new_empty(shape) for shape in ctx.shapes)
-        slopes = _like(weights) if any(ctx.needs_input_grad[3:]) else None
+        slopes = _slopes(weights, ctx.needs_input_grad[3:])
         _call(
             "gru_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _at(of_state),
             _all(slopes),
         )  # fmt: skip
-        return of_rows, of_state, None, *(slopes or [None] * len(weights))
+        return of_rows, of_state, None, *slopes
 
 
 class _Layers(torch.autograd.Function):
@@ -160,12 +173,16 @@ class _Layers(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         keep, *weights = ctx.saved_tensors
         of_rows = slope.new_empty(ctx.shape)
-        slopes = _like(weights) if any(ctx.needs_input_grad[1:]) else None
-        _call("layers_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _all(slopes))
-        return of_rows, *(slopes or [None] * len(weights))
+        slopes = _slopes(weights, ctx.needs_input_grad[1:])
+        _call(
+            "layers_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _all(slopes)
+        )
+        return of_rows, *slopes
 
 
-def _sizes(weight: Tensor, rows: Tensor, passes: int, others: int, hidden: int, together: bool) -> ctypes.Array[ctypes.c_int]:
+def _sizes(
+    weight: Tensor, rows: Tensor, passes: int, others: int, hidden: int, together: bool
+) -> ctypes.Array[ctypes.c_int]:
     """`Sizes` of blocks.cpp."""
     networks, (n, d) = len(weight), rows.shape[-2:]
     fields = (networks, len(rows) // networks, passes, others, n, d, hidden, together, torch.get_num_threads())
@@ -179,8 +196,9 @@ def _room(ctx: Any, count: str, sizes: ctypes.Array[ctypes.c_int]) -> Tensor | N
     return torch.empty(getattr(library(), count)(sizes))
 
 
-def _like(tensors: Sequence[Tensor]) -> list[Tensor]:
-    return [torch.empty_like(x) for x in tensors]
+def _slopes(weights: Sequence[Tensor], wanted: Sequence[bool]) -> Sequence[Tensor | None]:
+    """Room for the slopes of weights, if those of any are wanted: a target's are not."""
+    return [torch.empty_like(x) if any(wanted) else None for x in weights]
 
 
 def _call(name: str, *told: Any) -> None:
@@ -192,5 +210,8 @@ def _at(x: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
-def _all(tensors: Sequence[Tensor] | None) -> ctypes.Array[ctypes.c_void_p] | None:
-    return None if tensors is None else (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
+def _all(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p] | None:
+    """Where all of them are; nothing where there are none."""
+    if any(x is None for x in tensors):
+        return None
+    return (ctypes.c_void_p * len(tensors))(*(_at(x) for x in tensors))

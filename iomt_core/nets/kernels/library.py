@@ -11,7 +11,6 @@ import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +20,16 @@ from filelock import FileLock, Timeout
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("blocks.cpp")
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-Wno-psabi", "-Wno-ignored-attributes", "-shared", "-fPIC", "-fopenmp")
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fno-math-errno",
+    "-Wno-psabi",
+    "-Wno-ignored-attributes",
+    "-shared",
+    "-fPIC",
+    "-fopenmp",
+)
 # What torch says of a CPU, in the compiler's words. Named one by one, and not -march=native: the file may be found by another
 # machine that shares the folder.
 OF_CPU = {
@@ -50,20 +58,16 @@ def _built() -> Path:
     compiler = shlex.split(os.environ.get("CXX", "")) or [next(filter(shutil.which, ("g++", "clang++")), "c++")]
     capability = torch.backends.cpu.get_cpu_capability()
     flags = (*FLAGS, *OF_CPU.get(capability, ()))
-    told = [SOURCE.read_bytes(), *(word.encode() for word in (*compiler, *flags, platform.machine(), platform.system()))]
+    told = [
+        SOURCE.read_bytes(),
+        *(word.encode() for word in (*compiler, *flags, platform.machine(), platform.system())),
+    ]
     name = f"blocks-{hashlib.blake2b(b' '.join(told), digest_size=8).hexdigest()}.so"
-    folder = Path(importlib.util.cache_from_source(__file__)).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable and not (folder / name).exists():
-        folder = Path(tempfile.mkdtemp(prefix="iomt-kernels-"))  # of this process: others' folders are not to be trusted
-    place = folder / name
+    place = Path(importlib.util.cache_from_source(__file__)).with_name(name)
     if place.exists():
         return place
-    with FileLock(f"{place}.lock", timeout=MOST_SECONDS):
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_name("blocks.lock"), timeout=MOST_SECONDS):
         if not place.exists():
             part = place.with_suffix(f".{os.getpid()}.tmp")
             try:

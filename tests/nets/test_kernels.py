@@ -1,0 +1,205 @@
+"""The compiled kernels compute what the modules do, and their gradients."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.nets.encoder import Encoder
+from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
+from iomt_core.nets.kernels import functions
+from iomt_core.nets.kernels.functions import compiled
+from iomt_core.nets.kernels.library import SOURCE, library
+from iomt_core.scenario import PRESETS
+from iomt_core.training.settings import Settings
+from iomt_core.training.trainer import Trainer
+
+needs_compiler = pytest.mark.skipif(
+    not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")) and not os.environ.get("CI"),
+    reason="no C++ compiler",
+)
+ROWS = [1, 15, 16, 40, 65, 130]  # less than a vector, some, and several chunks with and without a rest
+
+
+class Block(nn.Module):
+    """One block, its inputs and what is done with them."""
+
+    def __init__(self, modules: list[nn.Module], call: Callable[..., Tensor], *inputs: Tensor) -> None:
+        super().__init__()
+        self.parts, self.call, self.inputs = nn.ModuleList(modules), call, inputs
+
+    def results(self, kernels: bool, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        """What comes out, and the slopes of all inputs and weights."""
+        self.to(dtype)
+        inputs = [x.detach().to(dtype, copy=True).requires_grad_() for x in self.inputs]
+        with compiled(kernels):
+            out = self.call(*inputs)
+        wanted = torch.randn(out.shape, generator=torch.Generator().manual_seed(5)).to(dtype)
+        slopes = torch.autograd.grad((out * wanted).sum(), [*inputs, *self.parameters()])
+        self.float()
+        return [out.detach(), *slopes]
+
+
+def block(kind: str, n: int, width: int = 24, networks: int = 3, slices: int = 1) -> Block:
+    torch.manual_seed(n)
+    g = networks * slices
+    rows, others, state = torch.randn(g, 5, n, width), torch.randn(g, 2, n, width), torch.randn(g, n, width)
+    if kind in ("self", "passes"):
+        encoder = Encoder(networks, width, 56)
+        return Block([encoder], encoder, rows) if kind == "self" else Block([encoder], encoder.passes, rows, others)
+    if kind in ("step", "episode"):
+        gru = GroupedGRU(networks, width)
+        return Block([gru], gru.advance if kind == "step" else gru.unroll, rows, state)
+    wide, out = GroupedLinear(networks, width, 64), GroupedLinear(networks, 64, 7)
+    return Block([wide, out], lambda x: two_layers(wide, out, x), rows)
+
+
+def close(found: list[Tensor], wanted: list[Tensor]) -> None:
+    """Each to 1e-5 of its largest number."""
+    for a, b in zip(found, wanted, strict=True):
+        assert a.shape == b.shape
+        assert float((a.double() - b).abs().max()) <= 1e-5 * max(1e-3, float(b.abs().max()))
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["self", "passes", "step", "episode", "two layers"])
+@pytest.mark.parametrize("n", ROWS)
+def test_kernels_are_the_modules(kind: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the modules in double precision."""
+    one = block(kind, n)
+    calls: list[str] = []
+    before = functions._call
+    monkeypatch.setattr(functions, "_call", lambda name, *told: (calls.append(name), before(name, *told)))
+    close(one.results(kernels=True), one.results(kernels=False, dtype=torch.float64))
+    assert len(calls) == 2, "a kernel forward and one back"
+
+
+@needs_compiler
+@pytest.mark.parametrize("width", [8, 16, 20, 48, 64])
+@pytest.mark.parametrize("kind", ["self", "passes", "step", "episode", "two layers"])
+def test_any_width(kind: str, width: int) -> None:
+    one = block(kind, 21, width)
+    close(one.results(kernels=True), one.results(kernels=False, dtype=torch.float64))
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["self", "passes", "two layers"])
+def test_one_network_for_many(kind: str) -> None:
+    one = block(kind, 21, networks=1, slices=6)
+    close(one.results(kernels=True), one.results(kernels=False, dtype=torch.float64))
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["passes", "step", "episode"])
+def test_far_inputs(kind: str) -> None:
+    """Where softmax and gates are flat, or jump, kernels are about as exact as the modules are in single precision."""
+    one = block(kind, 33)
+    one.inputs = tuple(300 * x for x in one.inputs)
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.mul_(5)
+    found, single, double = (
+        one.results(True),
+        one.results(False),
+        one.results(False, torch.float64),
+    )
+    for a, b, exact in zip(found, single, double, strict=True):
+        allowed = 4 * float((b - exact).abs().max()) + 1e-5 * float(exact.abs().max())
+        assert float((a - exact).abs().max()) <= allowed
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["passes", "step", "episode", "two layers"])
+def test_frozen_weights_get_no_slope(kind: str) -> None:
+    """Judged by targets, only inputs learn; what they get is what they got."""
+    one = block(kind, 40)
+    every = one.results(kernels=True)
+    one.requires_grad_(False)
+    inputs = [x.detach().clone().requires_grad_() for x in one.inputs]
+    with compiled():
+        out = one.call(*inputs)
+    wanted = torch.randn(out.shape, generator=torch.Generator().manual_seed(5))
+    (out * wanted).sum().backward()
+    assert all(torch.equal(x.grad, slope) for x, slope in zip(inputs, every[1:], strict=False))
+    assert all(p.grad is None for p in one.parameters())
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["self", "passes", "step", "episode", "two layers"])
+def test_threads_change_no_bit(kind: str, threads: Callable[[int], None]) -> None:
+    one = block(kind, 130, networks=5)
+    found = []
+    for number in (1, 2, 4):
+        threads(number)
+        found.append(one.results(kernels=True))
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
+def played(algorithm: str, **settings: object) -> Trainer:
+    given = {"worlds": 4, "batch": 3, "replay": 4, "warm_up": 0, "episodes": 64, "actor_every": 1, **settings}
+    trainer = Trainer(ALGORITHMS[algorithm], PRESETS["lecture"].changed(T=4), Settings.model_validate(given), seed=0)
+    trainer.play()
+    return trainer
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        *((algorithm, {"gamma": 0.5}) for algorithm in ALGORITHMS),
+        ("sae-mt-qmix", {"recurrent": False}),
+        ("sae-mt-qmix", {"credit": "own", "rounds": 0}),
+        ("qmix", {"wards": "lab", "recurrent": False, "worlds": 8, "replay": 8}),
+    ],
+)
+def test_an_update_is_the_same_with_and_without(algorithm: str, settings: dict[str, object]) -> None:
+    trainer = played(algorithm, **settings)
+    learner = trainer.learner
+    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(1), settings.get("credit") != "own")
+    parameters = learner.critic_parameters + learner.actor_parameters
+    found = []
+    for learner.compiled in (True, False):
+        losses = learner.losses(episodes)
+        slopes = torch.autograd.grad(sum(losses), parameters, allow_unused=True)
+        found.append(([float(x.detach()) for x in losses], [x for x in slopes if x is not None]))
+    (one, slopes), (other, others) = found
+    assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
+    largest = max(float(x.abs().max()) for x in others)
+    for a, b in zip(slopes, others, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * largest)
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """The library as a process has it that has not asked for it yet."""
+    library.cache_clear()
+    yield
+    library.cache_clear()
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("compiler", ["/nowhere/c++", "false"])
+def test_without_a_compiler_learning_goes_on(
+    compiler: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", compiler)
+    trainer = played("qmix")
+    with caplog.at_level(logging.WARNING):
+        losses = trainer.learn()
+    assert all(torch.tensor(x).isfinite() for x in losses.values())
+    assert "without compiled kernels" in caplog.text
+    assert not list(SOURCE.parent.glob("**/*.tmp"))
