@@ -488,7 +488,7 @@ void encode(
         for (int i = 0; i < d * V; ++i) now[i] += y[i];
         normalise<V>(between, scales + (s.passes + p) * V, now, d);
         maps.wide.forward<V>(hidden, between);
-        for (int i = 0; i < s.hidden * V; ++i) hidden[i] = hidden[i] > 0.0f ? hidden[i] : vec{};
+        for (int i = 0; i < s.hidden * V; ++i) hidden[i] = hidden[i] < 0.0f ? vec{} : hidden[i];
         maps.narrow.forward<V>(y, hidden);
         for (int i = 0; i < d * V; ++i) now[i] += y[i];
         store<V>(result + p * apart + long(at) * d, now, d, count);
@@ -671,7 +671,7 @@ void rectify(
     vec* const hidden = kept + s.width * V;
     load<V>(kept, rows + long(at) * s.width, s.width, count);
     wide.forward<V>(hidden, kept);
-    for (int i = 0; i < s.hidden * V; ++i) hidden[i] = hidden[i] > 0.0f ? hidden[i] : vec{};
+    for (int i = 0; i < s.hidden * V; ++i) hidden[i] = hidden[i] < 0.0f ? vec{} : hidden[i];
     out.forward<V>(work, hidden);
     store<V>(result + long(at) * s.others, work, s.others, count);
 }
