@@ -220,12 +220,17 @@ def _choice(lab: Lab, shown: Record, point: Point, look: Look, true: torch.Tenso
     st.dataframe(frame.style.format(precision=5), hide_index=True, key="choice_table", alt="Strategies by (17)")
     st.caption(
         f"{way} Taken is the largest of *counts*, of equals the first. The server with the fewest of the user's other tasks "
-        f"(counted from the user's own offset) counts {float(look.margin.max()):g} more: servers are much alike, and agents "
-        "that cannot see each other would all run to the one that seems a little better. *Expected gain* and *true gain* are "
-        "over the device really taken, in weighted reward and weighted cost of the whole ward; a well-trained network orders "
-        "them alike. It saw none of the other users' tasks." + _scale(lab)
+        f"(counted from the user's own offset) counts {float(look.margin.max()):g} more{_less(look)}: servers are much alike, "
+        "and agents that cannot see each other would all run to the one that seems a little better. *Expected gain* and *true "
+        "gain* are over the device really taken, in weighted reward and weighted cost of the whole ward; a well-trained network "
+        "orders them alike. It saw none of the other users' tasks." + _scale(lab)
     )
     download(frame, "strategies", "Strategies of the task")
+
+
+def _less(look: Look) -> str:
+    least = float(look.margin.min())
+    return f", any other {-least:g} less" if least < 0 else ""
 
 
 def _scale(lab: Lab) -> str:

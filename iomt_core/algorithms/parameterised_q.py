@@ -18,10 +18,11 @@ from iomt_core.nets.inputs import Inputs, Sizes, each, in_turn
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
-# By how much another server must look better than the one a task was dealt to. Servers are much alike, and agents that
-# cannot see each other would all run to the one that seems a little better.
-MARGIN = 0.03
-MARGIN_OF_ANY = 0.01  # the same in any ward of the lab: prices already tell servers apart
+# What the server that a task is dealt to counts more than it seems worth, and any other server. Servers are much alike, and
+# agents that cannot see each other would all run to the one that seems a little better; and the server that is dealt is less
+# crowded than servers are in the mean, which is all that a network knows of them.
+MARGINS = 0.03, -0.02
+MARGINS_OF_ANY = 0.01, 0.0  # the same in any ward of the lab: prices already tell servers apart
 FAR = 0.1  # of an error in reward
 LEVEL = 0.05  # price of an agent's mean logarithm of requests, squared, in reward
 
@@ -34,7 +35,7 @@ class Turn:
     stood: Tensor  # (U, N, J, K + 1) of 0 and 1, the strategies that stand
     values: Tensor  # (U, tasks, P, N, outputs) of every pass
     worth: Tensor  # (U, N, tasks, K + 1) the sum in (17)
-    favoured: Tensor  # (U, N, tasks) the server that a task is dealt to, which counts `margin` more
+    margin: Tensor  # (U, N, tasks, K + 1) what strategies count more than they are worth, see `MARGINS`
     taken: Tensor  # (U, N, J, K + 1) the strategies then
 
     @property
@@ -123,13 +124,15 @@ class ParameterisedQ(Agents):
         """How `choose` comes to its strategies, look by look: one for all tasks at once, or one a task and round."""
         choice, k = self.dealt(inputs), self.sizes.servers
         taken = functional.one_hot(choice, k + 1).to(asked.dtype)
-        margin = asked.new_tensor(self.margin)
+        dealt, other = self.margins
+        margins = asked.new_tensor([0.0] + [other] * k).expand(*choice.shape[:2], 1, -1)
         if not self.rounds:
             values = self.q(tokens, self.q.read(asked, choice, inputs), past)
             worth = self.strategy_values(values, inputs.weight)
-            after = functional.one_hot(_boltzmann(worth + margin * taken, noise, dice), k + 1)
+            margin = margins.expand_as(worth).scatter(-1, choice[..., None], dealt)
+            after = functional.one_hot(_boltzmann(worth + margin, noise, dice), k + 1)
             every = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
-            yield Turn(range(self.sizes.tasks), taken, every, worth, choice, after)
+            yield Turn(range(self.sizes.tasks), taken, every, worth, margin, after)
             return
         values_of, weights = self.q.in_turn(tokens, asked, past, inputs), self._turned(inputs.weight)
         server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
@@ -144,18 +147,19 @@ class ParameterisedQ(Agents):
             # other so fill all servers.
             count -= taken[:, :, j]
             favoured = (count + rank).argmin(-1, keepdim=True)
-            strategy = _boltzmann(worth.scatter_add(-1, favoured, margin.expand(favoured.shape)), noise, dice)
+            margin = margins[:, :, 0].scatter(-1, favoured, dealt)
+            strategy = _boltzmann(worth + margin, noise, dice)
             after = taken.clone()
             count += after[:, :, j].zero_().scatter_(-1, strategy[..., None], 1.0)
-            yield Turn(range(j, j + 1), taken, values[:, None], worth[:, :, None], favoured, after)
+            yield Turn(range(j, j + 1), taken, values[:, None], worth[:, :, None], margin[:, :, None], after)
             taken = after
 
     @property
-    def margin(self) -> float:
-        """How much more the server counts that a task is dealt to."""
+    def margins(self) -> tuple[float, float]:
+        """How much more the server counts that a task is dealt to, and each of the others."""
         if self.sizes.servers == 1:
-            return 0.0  # there is nothing to deal
-        return MARGIN_OF_ANY if self.sizes.shared else MARGIN
+            return 0.0, 0.0  # there is nothing to deal
+        return MARGINS_OF_ANY if self.sizes.shared else MARGINS
 
     def recall(self, inputs: Inputs, choice: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """What was asked for in a step whose strategies are known, and what is remembered of it: a replay of `decide`."""

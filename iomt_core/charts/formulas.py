@@ -176,14 +176,15 @@ def _transmission(
 
 
 def look_formula(look: Look, strategy: int) -> Formula:
-    """(17) for one strategy of one task, with the margin where it counts."""
+    """(17) for one strategy of one task, with its margin where it has one."""
     pairs = list(zip(look.weight.tolist(), look.values[strategy].tolist(), strict=True))
     margin = float(look.margin[strategy])
     total = float(look.worth[strategy]) + margin
-    extra, extra_tex = (f" + {printed(margin)}", rf" + {tex(margin)}") if margin else ("", "")
+    sign = "+" if margin > 0 else "-"
+    extra, extra_tex = (f" {sign} {printed(abs(margin))}", rf" {sign} {tex(abs(margin))}") if margin else ("", "")
     symbol = r"\sum_{j'} p_{j'} Q^{s}_{j'}" if len(pairs) > 1 else r"p_j Q^{s}_{j}"
     return Formula(
-        "(17)", "what a strategy is worth" + (", and the margin of the server dealt" if margin else ""),
+        "(17)", "what a strategy is worth" + (", and the server's margin" if margin else ""),
         rf"s = {strategy}:\; {symbol}{r' + m' if margin else ''} = {_sum(pairs)}{extra_tex} = {tex(total)}",
         " + ".join(f"{printed(p)} * {_signed(q)}" for p, q in pairs) + extra, total,
     )  # fmt: skip

@@ -73,7 +73,7 @@ class Settings(BaseModel):
             le=8,
             description="how often an agent's tasks decide in turn, each knowing the others; 0: all at once (17)",
         ),
-    ] = 2
+    ] = 4
     actor_every: Annotated[int, Field(ge=1, le=1000, description="critic updates to one of the actors")] = 2
     hold: Annotated[
         float,

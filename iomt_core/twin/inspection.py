@@ -29,7 +29,7 @@ class Look:
     values: Tensor  # (K + 1, J) or (K + 1, 1)
     weight: Tensor  # (J,) or (1,) p of the columns
     worth: Tensor  # (K + 1,) the sum in (17)
-    margin: Tensor  # (K + 1,) what the server that the task is dealt to counts more
+    margin: Tensor  # (K + 1,) what each counts more: the server that the task is dealt to, before the other servers
     taken: int
 
 
@@ -45,7 +45,6 @@ class Inside:
     agrees: bool  # whether that is what the record holds
     task_values: Tensor | None  # (U, J) q_j of (18), at what was done
     mixing: Mixing | None
-    margin: float = 0.0  # by which a task favours the server it is dealt to
     numbers: Tensor | None = None  # (U, J) the Actor's number for a task's strategy
     dealt: Tensor | None = None  # (U, J) the server that strategies count from
 
@@ -59,10 +58,18 @@ class Inside:
             values = offered[i, 0, at]
             own = weight[i] if values.shape[1] > 1 or weight.shape[1] == 1 else weight[i, j : j + 1]
             worth = turn.worth[i, 0, at]
-            margin = torch.zeros_like(worth)
-            margin[int(turn.favoured[i, 0, at])] = self.margin
             number = len(found) + 1 if self.rounds else 0
-            found.append(Look(number, turn.before[i, 0].tolist(), values, own, worth, margin, int(turn.after[i, 0, j])))
+            found.append(
+                Look(
+                    number,
+                    turn.before[i, 0].tolist(),
+                    values,
+                    own,
+                    worth,
+                    turn.margin[i, 0, at],
+                    int(turn.after[i, 0, j]),
+                )
+            )
         return found
 
 
@@ -92,9 +99,7 @@ def inside(policy: TrainedPolicy, record: Record, row: int, memory: Memory) -> I
         decision, _ = agents.decide(inputs, memory)
         asked, choice = decision.asked[:, 0], decision.choice[:, 0]
         same = torch.equal(choice, done)
-        return Inside(
-            (), (), 0, asked[..., :2], choice, same, None, None, 0.0, asked[..., 2], agents.dealt(inputs)[:, 0]
-        )
+        return Inside((), (), 0, asked[..., :2], choice, same, None, None, asked[..., 2], agents.dealt(inputs)[:, 0])
     assert isinstance(agents, ParameterisedQ)
     asked = agents.recall(inputs, one.action.choice.transpose(0, 1), memory)[0]
     turns = tuple(agents.turns(inputs, agents.q.encode(inputs), asked, memory[1]))
@@ -106,6 +111,4 @@ def inside(policy: TrainedPolicy, record: Record, row: int, memory: Memory) -> I
         mixed = mixing(policy.mixer, agent_values, corrected, policy.reading.state(one.snapshot)[0].float())
     choice = turns[-1].after[:, 0]
     offered = tuple(agents.offered(turn.values, turn.tasks) for turn in turns)
-    return Inside(
-        turns, offered, agents.rounds, asked[:, 0], choice, torch.equal(choice, done), own, mixed, agents.margin
-    )
+    return Inside(turns, offered, agents.rounds, asked[:, 0], choice, torch.equal(choice, done), own, mixed)
