@@ -16,6 +16,7 @@ from torch import Tensor
 from iomt_core.nets.encoder import HEADS, heads_of
 from iomt_core.nets.grouped import GroupedLinear, normalised
 from iomt_core.nets.inputs import beside, each, share_features
+from iomt_core.nets.kernels.functions import Turns
 
 if TYPE_CHECKING:
     from iomt_core.nets.task_q import TaskQ
@@ -34,27 +35,42 @@ class InTurn:
         g, slots = self.u * self.j, q.slots
         own = each(features)[:, None].expand(g, slots, self.n, 2)
         rows = tokens[:, :1] + q.slot(own.reshape(-1, self.n, 2)).view(g, slots, self.n, d)
-        heads = heads_of(d, tokens.dtype, tokens.device)
-        query, key, value = q.second.project(normalised(rows)).chunk(3, -1)
-        rest_key, rest_value = q.second.project.part(normalised(tokens[:, 2:]), slice(d, 3 * d)).chunk(2, -1)
+        of_rows = q.second.project(normalised(rows))
+        of_rest = q.second.project.part(normalised(tokens[:, 2:]), slice(d, 3 * d))
+        of_tokens = q.third.project.part(normalised(tokens), slice(d, 3 * d))
         known = beside(features)
+        self.known = known.shape[-1]
         weight = q.others_asked.weight
-        others = tokens[:, 1] + torch.baddbmm(q.others_asked.bias, known, weight[:, : known.shape[-1]])
-        keys, values = q.third.project.part(normalised(tokens), slice(d, 3 * d)).chunk(2, -1)
+        others = tokens[:, 1] + torch.baddbmm(q.others_asked.bias, known, weight[:, : self.known])
+        from_state = q.memory.from_state
+        from_past = None if from_state is None else from_state(past)
+        self._turns: Turns | None = None
+        if Turns.fit(layers := _layers(q), tokens):
+            parts = (rows, of_rows, of_rest, of_tokens, others, past, from_past)
+            self._turns = Turns(layers, shares, q.out.weight.shape[-1], self.known, parts)
+            return
+        heads = heads_of(d, tokens.dtype, tokens.device)
+        (query, key, value), (rest_key, rest_value) = of_rows.chunk(3, -1), of_rest.chunk(2, -1)
+        keys, values = of_tokens.chunk(2, -1)
         self.scaled, self.spread = heads * math.sqrt(HEADS / d), heads.T.contiguous()
         self.rows, self.query, self.value = self._tasks(rows), self._tasks(query), self._tasks(value)
         self.scores = self._tasks((query * key) @ self.scaled), self._tasks((query * rest_key) @ self.scaled)
         self.rest, self.others = self._tasks(rest_value), self._tasks(others)
         self.keys, self.values = self._tasks(keys[:, :, None]), self._tasks(values[:, :, None])
         self.past = self._tasks(past[:, None])
-        from_state = q.memory.from_state
-        self.from_past = None if from_state is None else self._tasks(from_state(past)[:, None])
+        self.from_past = None if from_past is None else self._tasks(from_past[:, None])
         self.shares = shares
-        self.known = known.shape[-1]
         self.maps = _maps_of(q, self.u, self.j)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a kernel does it."""
+        return self._turns is not None
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
+        if self._turns is not None:
+            return self._turns(j, taken)
         d, (a, b) = self.scaled.shape[0], self.scores
         query, value = self.query[j], self.value[j]
         others = normalised(self.others[j] + self._of_choices(j, taken))[:, None]
@@ -99,6 +115,15 @@ class InTurn:
         """(U·J, …) task by task, (U, …) each."""
         parts: tuple[Tensor, ...] = x.view(self.u, self.j, *x.shape[1:]).unbind(1)
         return parts
+
+
+def _layers(q: TaskQ) -> tuple[GroupedLinear, ...]:
+    """Those of a turn, in the order in which the kernel has them."""
+    second, third = q.second, q.third
+    return (
+        q.others_asked, second.project, second.out, second.wide, second.narrow, q.memory.from_input,
+        third.project, third.out, third.wide, third.narrow, q.wide, q.out,
+    )  # fmt: skip
 
 
 _MAPS: WeakKeyDictionary[TaskQ, tuple[tuple[int, ...], dict[str, Maps]]] = WeakKeyDictionary()

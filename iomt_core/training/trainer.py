@@ -16,6 +16,7 @@ from iomt_core.algorithms.learner import Learner, LearnerSettings
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.snapshot import Action
+from iomt_core.nets.kernels.functions import compiled
 from iomt_core.scenario import Scenario
 from iomt_core.training.lab_wards import training_ward
 from iomt_core.training.reading import LabReading, Reading, lab_sizes
@@ -112,7 +113,7 @@ class Trainer:
         weight, steps = 0.0, 0.0
         while environment.t < s.T:
             now = environment.snapshot
-            with torch.no_grad():
+            with torch.no_grad(), compiled():
                 decision, memory = agents.decide(reading.inputs(now), memory, noise, dice)
             choice, shares = decision.choice.transpose(0, 1).contiguous(), decision.asked.transpose(0, 1).contiguous()
             step = environment.step(Action(choice, shares[..., 0], shares[..., 1]))

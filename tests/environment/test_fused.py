@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from dataclasses import fields
 
 import pytest
@@ -13,12 +11,8 @@ import torch
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.scenario import PRESETS, Scenario
+from tests.compiler import needs_compiler
 from tests.wards import random_action
-
-needs_compiler = pytest.mark.skipif(
-    not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")) and not os.environ.get("CI"),
-    reason="no C++ compiler",
-)
 
 
 def pair(s: Scenario, worlds: int, dtype: torch.dtype) -> tuple[Environment, Environment]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,15 +14,12 @@ from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
 from iomt_core.nets.kernels import functions
 from iomt_core.nets.kernels.functions import compiled
-from iomt_core.nets.kernels.library import SOURCE, library
+from iomt_core.nets.kernels.library import SOURCE, _command, library
 from iomt_core.scenario import PRESETS
 from iomt_core.training.settings import Settings
 from iomt_core.training.trainer import Trainer
+from tests.compiler import needs_compiler
 
-needs_compiler = pytest.mark.skipif(
-    not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")) and not os.environ.get("CI"),
-    reason="no C++ compiler",
-)
 ROWS = [1, 15, 16, 40, 65, 130]  # less than a vector, some, and several chunks with and without a rest
 
 
@@ -186,9 +181,11 @@ def test_an_update_is_the_same_with_and_without(algorithm: str, settings: dict[s
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """The library as a process has it that has not asked for it yet."""
-    library.cache_clear()
+    for one in (library, _command):
+        one.cache_clear()
     yield
-    library.cache_clear()
+    for one in (library, _command):
+        one.cache_clear()
 
 
 @pytest.mark.usefixtures("forgotten")

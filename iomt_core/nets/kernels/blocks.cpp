@@ -28,9 +28,10 @@ constexpr int REGISTERS = 32;
 constexpr int MOST = 4;   // vectors of a chunk
 constexpr int SIDE = 4;   // of a square of weights whose gradients are summed at a time
 constexpr int HEADS = 4;  // Table III
+constexpr int MOST_TOKENS = 64;
 constexpr float EPSILON = 1e-5f;
 
-typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef int ivec __attribute__((vector_size(4 * LANES)));
 typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
@@ -96,27 +97,32 @@ inline void transpose(vec* x) {  // LANES x LANES numbers
 
 // -- chunks ------------------------------------------------------------------------------------------------------------
 
-// `count` rows of d numbers into lanes; lanes without a row are 0.
-template <int V>
-void load(vec* x, const float* rows, int d, int count) {
-    for (int v = 0; v < V; ++v, rows += LANES * d) {
-        const int here = std::clamp(count - v * LANES, 0, LANES);
+// Rows of d numbers into lanes, the i-th of `count` from where `row(i)` points; lanes without a row are 0.
+template <int V, typename Row>
+void load_rows(vec* x, int d, int count, Row row) {
+    for (int v = 0; v < V; ++v) {
+        const int first = v * LANES, here = std::clamp(count - first, 0, LANES);
         if (d < LANES) {
             for (int f = 0; f < d; ++f) {
                 vec one = {};
-                for (int lane = 0; lane < here; ++lane) one[lane] = rows[lane * d + f];
+                for (int lane = 0; lane < here; ++lane) one[lane] = row(first + lane)[f];
                 x[f * V + v] = one;
             }
             continue;
         }
         for (int at = 0;; at = std::min(at + LANES, d - LANES)) {
             vec square[LANES];
-            for (int lane = 0; lane < LANES; ++lane) square[lane] = lane < here ? *(const loose*)(rows + lane * d + at) : loose{};
+            for (int lane = 0; lane < LANES; ++lane) square[lane] = lane < here ? *(const loose*)(row(first + lane) + at) : loose{};
             transpose<LANES / 2>(square);
             for (int f = 0; f < LANES; ++f) x[(at + f) * V + v] = square[f];
             if (at == d - LANES) break;
         }
     }
+}
+
+template <int V>
+void load(vec* x, const float* rows, int d, int count) {
+    load_rows<V>(x, d, count, [=](int i) { return rows + long(i) * d; });
 }
 
 template <int V>
@@ -317,20 +323,25 @@ struct Sizes {
     int networks, slices, passes, others, rows, width, hidden, together, threads;
 };
 
-// Chunk by chunk what network g serves: `work` is called with the chunk's vectors as a constant, the slice, the chunk's first
-// row and how many it has.
+// Rows chunk by chunk: `work` is called with the chunk's vectors as a constant, its first row and how many it has.
+template <typename Work>
+void chunks(int rows, Work work) {
+    for (int at = 0; at < rows; at += MOST * LANES) {
+        const int count = std::min(rows - at, MOST * LANES);
+        switch (vectors_of(count)) {
+            case 1: work(std::integral_constant<int, 1>{}, at, count); break;
+            case 2: work(std::integral_constant<int, 2>{}, at, count); break;
+            case 3: work(std::integral_constant<int, 3>{}, at, count); break;
+            default: work(std::integral_constant<int, 4>{}, at, count);
+        }
+    }
+}
+
+// The same of all slices that network g serves, with the slice before the chunk's first row.
 template <typename Work>
 void slices(const Sizes& s, int g, Work work) {
     for (long i = long(g) * s.slices; i < long(g + 1) * s.slices; ++i)
-        for (int at = 0; at < s.rows; at += MOST * LANES) {
-            const int count = std::min(s.rows - at, MOST * LANES);
-            switch (vectors_of(count)) {
-                case 1: work(std::integral_constant<int, 1>{}, i, at, count); break;
-                case 2: work(std::integral_constant<int, 2>{}, i, at, count); break;
-                case 3: work(std::integral_constant<int, 3>{}, i, at, count); break;
-                default: work(std::integral_constant<int, 4>{}, i, at, count);
-            }
-        }
+        chunks(s.rows, [&](auto v, int at, int count) { work(v, i, at, count); });
 }
 
 // -- Encoder -----------------------------------------------------------------------------------------------------------
@@ -353,30 +364,31 @@ struct Kept {
     int size() const { return other_scales() + n; }
 };
 
-struct Attention {  // which tokens row p sees, and where their keys and values are
-    const Kept& k;
-    bool together;
-    vec *qkv, *kv;
-    int v;
-    vec* key(int p, int t) const {
-        if (together) return qkv + (t * 3 * k.d + k.d) * v;
-        return t == 0 ? qkv + (p * 3 * k.d + k.d) * v : kv + (t - 1) * 2 * k.d * v;
+// Keys and values of the tokens that a row sees, wherever they are.
+template <typename T>
+struct Seen {
+    T* key[MOST_TOKENS];
+    T* value[MOST_TOKENS];
+    int tokens = 0;
+    void add(T* kv, long d_vectors) {
+        key[tokens] = kv;
+        value[tokens++] = kv + d_vectors;
     }
-    vec* value(int p, int t) const { return key(p, t) + k.d * v; }
 };
 
 template <int V>
-void attend(const Attention& a, const vec* query, vec* weights, vec* mixed, int p) {
-    const int d = a.k.d, wide = d / HEADS, tokens = a.k.tokens;
+void attend(const Seen<const vec>& seen, const vec* query, vec* weights, vec* mixed, int d) {
+    const int wide = d / HEADS, tokens = seen.tokens;
     const float scale = 1.0f / std::sqrt(float(wide));
     for (int h = 0; h < HEADS; ++h) {
         vec* const w = weights + h * tokens * V;
+        const int first = h * wide * V;
         vec most[V] = {};
         for (int t = 0; t < tokens; ++t) {
-            const vec* const key = a.key(p, t) + h * wide * V;
+            const vec* const key = seen.key[t] + first;
             vec sum[V] = {};
             for (int c = 0; c < wide; ++c)
-                for (int v = 0; v < V; ++v) sum[v] += query[(h * wide + c) * V + v] * key[c * V + v];
+                for (int v = 0; v < V; ++v) sum[v] += query[first + c * V + v] * key[c * V + v];
             for (int v = 0; v < V; ++v) {
                 sum[v] *= scale;
                 w[t * V + v] = sum[v];
@@ -395,27 +407,29 @@ void attend(const Attention& a, const vec* query, vec* weights, vec* mixed, int 
         for (int c = 0; c < wide; ++c) {
             vec sum[V] = {};
             for (int t = 0; t < tokens; ++t)
-                for (int v = 0; v < V; ++v) sum[v] += w[t * V + v] * a.value(p, t)[(h * wide + c) * V + v];
-            for (int v = 0; v < V; ++v) mixed[(h * wide + c) * V + v] = sum[v];
+                for (int v = 0; v < V; ++v) sum[v] += w[t * V + v] * seen.value[t][first + c * V + v];
+            for (int v = 0; v < V; ++v) mixed[first + c * V + v] = sum[v];
         }
     }
 }
 
-// Adds to the slopes of queries, keys and values, which `d` points to as `a` does to themselves.
+// Adds to the slopes of the query and of the keys and values that `d_seen` points to, as `seen` does to themselves.
 template <int V>
 void attend_back(
-    const Attention& a, const Attention& d_of, const vec* query, vec* d_query, const vec* weights, const vec* d_mixed, int p
+    const Seen<const vec>& seen, const Seen<vec>& d_seen, const vec* query, vec* d_query, const vec* weights,
+    const vec* d_mixed, int d
 ) {
-    const int d = a.k.d, wide = d / HEADS, tokens = a.k.tokens;
+    const int wide = d / HEADS, tokens = seen.tokens;
     const float scale = 1.0f / std::sqrt(float(wide));
-    vec slope[64 * V];
+    vec slope[MOST_TOKENS * V];
     for (int h = 0; h < HEADS; ++h) {
         const vec* const w = weights + h * tokens * V;
-        const vec* const dm = d_mixed + h * wide * V;
+        const int first = h * wide * V;
+        const vec* const dm = d_mixed + first;
         vec mean[V] = {};
         for (int t = 0; t < tokens; ++t) {
-            const vec* const value = a.value(p, t) + h * wide * V;
-            vec* const d_value = d_of.value(p, t) + h * wide * V;
+            const vec* const value = seen.value[t] + first;
+            vec* const d_value = d_seen.value[t] + first;
             vec sum[V] = {};
             for (int c = 0; c < wide; ++c)
                 for (int v = 0; v < V; ++v) {
@@ -428,16 +442,45 @@ void attend_back(
             }
         }
         for (int t = 0; t < tokens; ++t) {
-            const vec* const key = a.key(p, t) + h * wide * V;
-            vec* const d_key = d_of.key(p, t) + h * wide * V;
+            const vec* const key = seen.key[t] + first;
+            vec* const d_key = d_seen.key[t] + first;
             for (int v = 0; v < V; ++v) slope[t * V + v] = scale * w[t * V + v] * (slope[t * V + v] - mean[v]);
             for (int c = 0; c < wide; ++c)
                 for (int v = 0; v < V; ++v) {
-                    d_query[(h * wide + c) * V + v] += slope[t * V + v] * key[c * V + v];
-                    d_key[c * V + v] += slope[t * V + v] * query[(h * wide + c) * V + v];
+                    d_query[first + c * V + v] += slope[t * V + v] * key[c * V + v];
+                    d_key[c * V + v] += slope[t * V + v] * query[first + c * V + v];
                 }
         }
     }
+}
+
+// What row p of a chunk sees: itself and the others, or all rows.
+template <typename T>
+Seen<T> seen_by(const Sizes& s, int p, T* qkv, T* kv, int v) {
+    Seen<T> seen;
+    const long d = long(s.width) * v;
+    if (s.together) {
+        for (int t = 0; t < s.passes; ++t) seen.add(qkv + (3 * t + 1) * d, d);
+        return seen;
+    }
+    seen.add(qkv + (3 * p + 1) * d, d);
+    for (int n = 0; n < s.others; ++n) seen.add(kv + 2 * n * d, d);
+    return seen;
+}
+
+// What follows attention in an Encoder: x += out(mixed), then x += narrow(max(0, wide(normalised x))). `y` is for use.
+template <int V>
+void feed(
+    const Map& out, const Map& wide, const Map& narrow, vec* x, const vec* mixed, vec* between, vec* scale, vec* hidden, vec* y
+) {
+    const int d = out.outputs;
+    out.forward<V>(y, mixed);
+    for (int i = 0; i < d * V; ++i) x[i] += y[i];
+    normalise<V>(between, scale, x, d);
+    wide.forward<V>(hidden, between);
+    for (int i = 0; i < wide.outputs * V; ++i) hidden[i] = hidden[i] < 0.0f ? vec{} : hidden[i];
+    narrow.forward<V>(y, hidden);
+    for (int i = 0; i < d * V; ++i) x[i] += y[i];
 }
 
 struct EncoderMaps {
@@ -477,20 +520,13 @@ void encode(
         normalise<V>(other, kept + (k.other_scales() + n) * V, y, d);
         maps.project.forward<V>(kept + (k.kv() + n * 2 * d) * V, other, d);
     }
-    const Attention a{k, s.together != 0, qkv, kept + k.kv() * V, V};
     for (int p = 0; p < s.passes; ++p) {
         vec* const now = x + p * d * V;
         vec* const mixed = kept + (k.mixed() + p * d) * V;
-        vec* const between = kept + (k.between() + p * d) * V;
-        vec* const hidden = kept + (k.hidden() + p * s.hidden) * V;
-        attend<V>(a, qkv + p * 3 * d * V, kept + (k.weights() + p * HEADS * k.tokens) * V, mixed, p);
-        maps.out.forward<V>(y, mixed);
-        for (int i = 0; i < d * V; ++i) now[i] += y[i];
-        normalise<V>(between, scales + (s.passes + p) * V, now, d);
-        maps.wide.forward<V>(hidden, between);
-        for (int i = 0; i < s.hidden * V; ++i) hidden[i] = hidden[i] < 0.0f ? vec{} : hidden[i];
-        maps.narrow.forward<V>(y, hidden);
-        for (int i = 0; i < d * V; ++i) now[i] += y[i];
+        const auto seen_here = seen_by<const vec>(s, p, qkv, kept + k.kv() * V, V);
+        attend<V>(seen_here, qkv + p * 3 * d * V, kept + (k.weights() + p * HEADS * k.tokens) * V, mixed, d);
+        feed<V>(maps.out, maps.wide, maps.narrow, now, mixed, kept + (k.between() + p * d) * V, scales + (s.passes + p) * V,
+                kept + (k.hidden() + p * s.hidden) * V, y);
         store<V>(result + p * apart + long(at) * d, now, d, count);
     }
 }
@@ -532,12 +568,10 @@ void encode_back(
         maps.wide.learn<V>(between, d * V, dh, h * V, passes);
         maps.out.learn<V>(mixed, d * V, dx, d * V, passes);
     }
-    const Attention a{k, s.together != 0, qkv, kept + k.kv() * V, V};
-    const Attention d_of{k, s.together != 0, d_qkv, d_kv, V};
     for (int p = 0; p < passes; ++p) {
         maps.out.backward<V>(part, dx + p * d * V);
-        attend_back<V>(
-            a, d_of, qkv + p * 3 * d * V, d_qkv + p * 3 * d * V, kept + (k.weights() + p * HEADS * k.tokens) * V, part, p);
+        attend_back<V>(seen_by<const vec>(s, p, qkv, kept + k.kv() * V, V), seen_by<vec>(s, p, d_qkv, d_kv, V),
+                       qkv + p * 3 * d * V, d_qkv + p * 3 * d * V, kept + (k.weights() + p * HEADS * k.tokens) * V, part, d);
     }
     if (learn) {
         maps.project.learn<V>(seen, d * V, d_qkv, 3 * d * V, passes);
@@ -696,6 +730,133 @@ void rectify_back(
     }
 }
 
+// -- one task's turn ---------------------------------------------------------------------------------------------------
+
+struct Turn {
+    int users, tasks, task, passes, rows, width, hidden, head, outputs, devices, known, threads;
+};
+
+struct TurnMaps {
+    Map choices, project, out, wide, narrow, from_input, project_3, out_3, wide_3, narrow_3, head, last;
+    TurnMaps(const Turn& s, const float* const* w, int g)
+        : choices(w[0], w[1], g, s.known + inputs(s), s.width),
+          project(w[2], w[3], g, s.width, 3 * s.width),
+          out(w[4], w[5], g, s.width, s.width),
+          wide(w[6], w[7], g, s.width, s.hidden),
+          narrow(w[8], w[9], g, s.hidden, s.width),
+          from_input(w[10], w[11], g, s.width, 3 * s.width),
+          project_3(w[12], w[13], g, s.width, 3 * s.width),
+          out_3(w[14], w[15], g, s.width, s.width),
+          wide_3(w[16], w[17], g, s.width, s.hidden),
+          narrow_3(w[18], w[19], g, s.hidden, s.width),
+          head(w[20], w[21], g, s.width, s.head),
+          last(w[22], w[23], g, s.head, s.outputs) {}
+    static int inputs(const Turn& s) { return (s.tasks - 1 + 2) * s.devices; }
+};
+
+// Of one step: (G, …) what no choice changes, see nets/in_turn.py, and (U, N, J, ·) the strategies and shares of all tasks.
+struct TurnInputs {
+    const float *rows, *qkv, *rest, *third, *others, *past, *from_past, *taken, *shares;
+};
+
+// What a task's network is told of the others' strategies in world n of an agent: theirs, cyclically from its own on, and what
+// they put on each device.
+template <int V>
+void tell(const Turn& s, const float* taken, const float* shares, vec* told, int v, int lane) {
+    const int k = s.devices;
+    float* const at = (float*)(told + v) + lane;
+    const long next = long(V) * LANES;  // floats from a feature to the next
+    long f = 0;
+    for (int other = 1; other < s.tasks; ++other)
+        for (int device = 0; device < k; ++device) at[next * f++] = taken[(s.task + other) % s.tasks * k + device];
+    for (int device = 0; device < k; ++device)
+        for (int kind = 0; kind < 2; ++kind) {
+            float load = 0;
+            for (int other = 0; other < s.tasks; ++other)
+                if (other != s.task) load += taken[other * k + device] * shares[other * 2 + kind];
+            at[next * f++] = load;
+        }
+}
+
+template <int V>
+void take_turn(
+    const Turn& s, const TurnMaps& maps, const TurnInputs& in, vec* work, float* result, int user, int at, int count
+) {
+    const int d = s.width, told_of = TurnMaps::inputs(s), n = s.rows;
+    const long g = long(user) * s.tasks + s.task;
+    vec* next = work;
+    const auto room = [&](int features) { return std::exchange(next, next + long(features) * V); };
+    // A lane is a pass of a world, all worlds of a pass in a row.
+    const auto own = [&](vec* to, const float* from, int width) {
+        load<V>(to, from + (g * s.passes * n + at) * width, width, count);
+    };
+    const auto of_world = [&](vec* to, const float* from, int width, int token = 0, int tokens = 1) {
+        load_rows<V>(to, width, count, [=](int i) { return from + ((g * tokens + token) * n + (at + i) % n) * width; });
+    };
+    vec* const x = room(d);
+    vec* const qkv = room(3 * d);
+    vec* const others = room(d);
+    vec* const others_kv = room(2 * d);
+    vec* const rest = room(2 * d);
+    vec* const third = room(3 * 2 * d);
+    vec* const told = room(told_of);
+    vec* const between = room(d);
+    vec* const mixed = room(d);
+    vec* const y = room(d);
+    vec* const weights = room(4 * HEADS);
+    vec* const scale = room(1);
+    vec* const gates = room(3 * d);
+    vec* const past = room(3 * d);
+    vec* const hidden = room(std::max(s.hidden, s.head));
+    vec* const values = room(s.outputs);
+    own(x, in.rows, d);
+    own(qkv, in.qkv, 3 * d);
+    of_world(others, in.others, d);
+    of_world(rest, in.rest, 2 * d);
+    for (int t = 0; t < 3; ++t) of_world(third + t * 2 * d * V, in.third, 2 * d, t, 3);
+    std::fill(told, told + told_of * V, vec{});
+    for (int i = 0; i < count; ++i) {
+        const long world = long(user) * n + (at + i) % n;
+        tell<V>(s, in.taken + world * s.tasks * s.devices, in.shares + world * s.tasks * 2, told, i / LANES, i % LANES);
+    }
+    product<V>(others, d, maps.choices.weight + long(s.known) * d, 1, d, told_of, told, nullptr, true);
+    normalise<V>(between, scale, others, d);
+    maps.project.forward<V>(others_kv, between, d);
+    Seen<const vec> seen;
+    seen.add(qkv + d * V, d * V);
+    seen.add(others_kv, d * V);
+    seen.add(rest, d * V);
+    attend<V>(seen, qkv, weights, mixed, d);
+    feed<V>(maps.out, maps.wide, maps.narrow, x, mixed, between, scale, hidden, y);
+
+    maps.from_input.forward<V>(gates, x);
+    if (in.from_past) {
+        of_world(past, in.from_past, 3 * d);
+        of_world(y, in.past, d);
+    }
+    for (int i = 0; i < d * V; ++i) {
+        if (!in.from_past) {
+            x[i] += (1.0f - sigmoid(gates[i])) * hyperbolic(gates[2 * d * V + i]);
+            continue;
+        }
+        const vec update = sigmoid(gates[i] + past[i]), reset = sigmoid(gates[d * V + i] + past[d * V + i]);
+        const vec candidate = hyperbolic(gates[2 * d * V + i] + reset * past[2 * d * V + i]);
+        x[i] += candidate + update * (y[i] - candidate);
+    }
+
+    normalise<V>(between, scale, x, d);
+    maps.project_3.forward<V>(qkv, between);
+    Seen<const vec> joined;
+    joined.add(qkv + d * V, d * V);
+    for (int t = 0; t < 3; ++t) joined.add(third + t * 2 * d * V, d * V);
+    attend<V>(joined, qkv, weights, mixed, d);
+    feed<V>(maps.out_3, maps.wide_3, maps.narrow_3, x, mixed, between, scale, hidden, y);
+    maps.head.forward<V>(hidden, x);
+    for (int i = 0; i < s.head * V; ++i) hidden[i] = hidden[i] < 0.0f ? vec{} : hidden[i];
+    maps.last.forward<V>(values, hidden);
+    store<V>(result + (long(user) * s.passes * n + at) * s.outputs, values, s.outputs, count);
+}
+
 }  // namespace
 
 extern "C" {
@@ -833,6 +994,19 @@ void layers_backward(
             wide.hand_over(slopes[0], slopes[1], g);
             out.hand_over(slopes[2], slopes[3], g);
         }
+    });
+}
+
+// Values of every pass of the networks of one task of all users, (U, P, N, outputs). weights: those of `TurnMaps`, each with its
+// bias; inputs: those of `TurnInputs`.
+void turn(const Turn* sizes, const float* const* weights, const float* const* inputs, float* result) {
+    const Turn s = *sizes;
+    const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], inputs[7], inputs[8]};
+    const long room = 24L * s.width + TurnMaps::inputs(s) + 4 * HEADS + 1 + std::max(s.hidden, s.head) + s.outputs;
+    shared_out(s.users, s.threads, [=](int user) {
+        const TurnMaps maps(s, weights, user * s.tasks + s.task);
+        vec* const work = scratch(room * MOST);
+        chunks(s.passes * s.rows, [&](auto v, int at, int count) { take_turn<v>(s, maps, in, work, result, user, at, count); });
     });
 }
 

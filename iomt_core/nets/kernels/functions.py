@@ -12,19 +12,22 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from iomt_core.nets.kernels.library import library
+from iomt_core.nets.kernels.library import library, ready
 
 if TYPE_CHECKING:
     from iomt_core.nets.grouped import GroupedLinear
 
 MOST_TOKENS = 64  # that the kernel's attention has room for
 
-_wanted: ContextVar[bool] = ContextVar("compiled kernels", default=False)
+_wanted: ContextVar[bool | None] = ContextVar("compiled kernels", default=None)
 
 
 @contextmanager
 def compiled(wanted: bool = True) -> Iterator[None]:
-    """Inside, blocks use the kernels wherever they can."""
+    """Inside, blocks and turns use the kernels wherever they can, and have them compiled; or, not `wanted`, never.
+
+    Elsewhere blocks do not, and turns, of which decisions are made, do if the kernels are there already.
+    """
     before = _wanted.set(wanted)
     try:
         yield
@@ -76,16 +79,58 @@ def two_layers(layers: Sequence[GroupedLinear], rows: Tensor) -> Tensor | None:
     return result
 
 
+class Turns:
+    """What one task's networks say in its turn; see `nets.in_turn`, where the parts of a step are named."""
+
+    def __init__(
+        self,
+        layers: Sequence[GroupedLinear],
+        shares: Tensor,
+        outputs: int,
+        known: int,
+        parts: Sequence[Tensor | None],
+    ) -> None:
+        """`layers` and `parts` in the order of `TurnMaps` and `TurnInputs` of blocks.cpp, which end with choices and shares."""
+        rows, hidden, head = parts[0], layers[3].weight.shape[-1], layers[-1].weight.shape[1]
+        assert rows is not None
+        (u, self._n, j, _), (_, self._p, _, d) = shares.shape, rows.shape
+        self._outputs, self._users = outputs, u
+        self._sizes = [u, j, 0, self._p, self._n, d, hidden, head, outputs, 0, known, torch.get_num_threads()]
+        self._shares = shares.contiguous()
+        self._parts = [None if x is None else x.contiguous() for x in parts]
+        self._kept = _weights(layers)  # the kernel knows addresses only
+        self._weights = _all(self._kept)
+
+    @staticmethod
+    def fit(layers: Sequence[GroupedLinear], tokens: Tensor) -> bool:
+        """Whether the kernel can do it, which has no gradient."""
+        wanted = _wanted.get()
+        if wanted is False or torch.is_grad_enabled() or not _fit(layers[1:], tokens):
+            return False
+        return (library() if wanted else ready()) is not None
+
+    def __call__(self, j: int, taken: Tensor) -> Tensor:
+        """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
+        self._sizes[2], self._sizes[9] = j, taken.shape[-1]
+        taken = taken.contiguous()
+        result = taken.new_empty(self._users, self._p, self._n, self._outputs)
+        inputs = (ctypes.c_void_p * 9)(*(_at(x) for x in (*self._parts, taken, self._shares)))
+        _call("turn", (ctypes.c_int * len(self._sizes))(*self._sizes), self._weights, inputs, _at(result))
+        return result
+
+
 def _can(layers: Sequence[GroupedLinear], rows: Tensor) -> bool:
+    return bool(_wanted.get()) and _fit(layers, rows) and library() is not None
+
+
+def _fit(layers: Sequence[GroupedLinear], rows: Tensor) -> bool:
     weight = layers[0].weight
     return (
-        _wanted.get()
-        and rows.device.type == "cpu"
+        rows.device.type == "cpu"
         and rows.dtype == weight.dtype == torch.float32
         and rows.numel() > 0
         and len(rows) % len(weight) == 0
         and rows.shape[-1] == weight.shape[1]
-        and library() is not None
     )
 
 

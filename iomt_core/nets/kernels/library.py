@@ -46,15 +46,21 @@ def library() -> ctypes.CDLL | None:
         found = ctypes.CDLL(str(_built()))
     except (OSError, subprocess.SubprocessError, Timeout) as error:
         told = getattr(error, "stderr", None) or str(error)
-        log.warning("learning goes on without compiled kernels: %s", told.strip().partition("\n")[0])
+        log.warning("networks go on without compiled kernels: %s", told.strip().partition("\n")[0])
         return None
     for name in ("encoder_keeps", "gru_keeps", "layers_keep"):
         getattr(found, name).restype = ctypes.c_long
     return found
 
 
-def _built() -> Path:
-    """Path of the library, compiled if it is not there. Raises `OSError` or what `subprocess` and the lock raise."""
+def ready() -> ctypes.CDLL | None:
+    """The kernels if they need not be compiled first."""
+    return library() if library.cache_info().currsize or _command()[1].exists() else None
+
+
+@cache
+def _command() -> tuple[list[str], Path]:
+    """What compiles the library, without its output, and where it then is."""
     compiler = shlex.split(os.environ.get("CXX", "")) or [next(filter(shutil.which, ("g++", "clang++")), "c++")]
     capability = torch.backends.cpu.get_cpu_capability()
     flags = (*FLAGS, *OF_CPU.get(capability, ()))
@@ -63,7 +69,12 @@ def _built() -> Path:
         *(word.encode() for word in (*compiler, *flags, platform.machine(), platform.system())),
     ]
     name = f"blocks-{hashlib.blake2b(b' '.join(told), digest_size=8).hexdigest()}.so"
-    place = Path(importlib.util.cache_from_source(__file__)).with_name(name)
+    return [*compiler, *flags, str(SOURCE)], Path(importlib.util.cache_from_source(__file__)).with_name(name)
+
+
+def _built() -> Path:
+    """Path of the library, compiled if it is not there. Raises `OSError` or what `subprocess` and the lock raise."""
+    command, place = _command()
     if place.exists():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +83,8 @@ def _built() -> Path:
             part = place.with_suffix(f".{os.getpid()}.tmp")
             try:
                 subprocess.run(
-                    [*compiler, *flags, "-o", str(part), str(SOURCE)],
-                    check=True, capture_output=True, text=True, timeout=MOST_SECONDS,
-                )  # fmt: skip
+                    [*command, "-o", str(part)], check=True, capture_output=True, text=True, timeout=MOST_SECONDS
+                )
                 part.replace(place)
             finally:
                 part.unlink(missing_ok=True)
