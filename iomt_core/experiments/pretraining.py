@@ -58,7 +58,6 @@ LAB = MappingProxyType(
     {
         "wards": "lab",
         "recurrent": False,
-        "rounds": 2,
         "episodes": 2560,
         "updates": 8,
         "batch": 8,
