@@ -22,7 +22,7 @@ import iomt_core.charts.devices
 import iomt_core.charts.fading
 import iomt_core.charts.tasks
 import iomt_core.charts.ward_map  # noqa: F401
-from iomt_core.nets.kernels.library import library, ready
+from iomt_core.nets.kernels.library import library
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import play
@@ -32,9 +32,7 @@ def main() -> None:
     """Warms up, then hands over to Streamlit; options are Streamlit's own, `--server.port 8502` for one."""
     # Each tensor operation lets go of the interpreter; a short turn keeps the server's own thread from holding it long.
     sys.setswitchinterval(2e-4)
-    if ready() is None:
-        print("Compiling the networks' kernels, once ...", flush=True)
-        library()
+    library()  # compiled the first time, which takes some seconds
     for policy in POLICIES:
         play(PRESETS["paper"], policy, 0).table()
     # Streamlit collects garbage in full after every run, and holds back what is not sent yet while it does. What the

@@ -18,9 +18,9 @@ from iomt_core.nets.inputs import Inputs, Sizes, each, in_turn
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
-# What the server that a task is dealt to counts more than it seems worth, and any other server. Servers are much alike, and
-# agents that cannot see each other would all run to the one that seems a little better; and the server that is dealt is less
-# crowded than servers are in the mean, which is all that a network knows of them.
+# Added to what a strategy is worth before the choice: to the server that a task is dealt to, and to every other server; to the
+# own device nothing. Servers are much alike, and agents that cannot see each other would all run to the one that seems a little
+# better; and the server dealt is less crowded than servers are in the mean, which is all that a network knows of them.
 MARGINS = 0.03, -0.02
 MARGINS_OF_ANY = 0.01, 0.0  # the same in any ward of the lab: prices already tell servers apart
 FAR = 0.1  # of an error in reward

@@ -45,9 +45,8 @@ class InTurn:
         from_state = q.memory.from_state
         from_past = None if from_state is None else from_state(past)
         self._turns: Turns | None = None
-        if Turns.fit(layers := _layers(q), tokens):
-            parts = (rows, of_rows, of_rest, of_tokens, others, past, from_past)
-            self._turns = Turns(layers, shares, q.out.weight.shape[-1], self.known, parts)
+        if Turns.fit(layers := _layers(q), tokens, shares, past):
+            self._turns = Turns(layers, shares, rows, of_rows, of_rest, of_tokens, others, past, from_past)
             return
         heads = heads_of(d, tokens.dtype, tokens.device)
         (query, key, value), (rest_key, rest_value) = of_rows.chunk(3, -1), of_rest.chunk(2, -1)

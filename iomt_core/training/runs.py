@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from iomt_core.algorithms.registry import algorithm
+from iomt_core.nets.kernels.library import identity
 from iomt_core.scenario import Scenario, ScenarioError, scenario
 from iomt_core.scenario_files import write_text_atomically
 from iomt_core.training.checkpoints import (
@@ -39,6 +41,8 @@ from iomt_core.training.checkpoints import (
 from iomt_core.training.settings import Settings, allowed
 from iomt_core.training.trainer import CPU, Trainer
 from iomt_core.training.workers import Worker
+
+log = logging.getLogger(__name__)
 
 KEPT = 2
 LARGEST_SEED = 2**31 - 1
@@ -135,7 +139,7 @@ def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> 
     rest |= {f"replay/{name}": value for name, value in trainer.replay.tensors().items()}
     facts = {
         **spec.as_json(), "played": trainer.played, "updates": trainer.updates, "replayed": trainer.replay.count,
-        "seconds": seconds, "torch": torch.__version__,
+        "seconds": seconds, "torch": torch.__version__, "kernels": identity() if trainer.device == CPU else None,
     }  # fmt: skip
     write_checkpoint(place, {POLICY: own, LEARNER: rest}, facts)
 
@@ -242,7 +246,10 @@ class Run:
         spec = RunSpec.from_json(facts, f"{str(place)!r}: run.json")
         last = last_checkpoint(place)
         trainer = spec.trainer(device) if last is None else restore(last, device)[0]
-        before = 0.0 if last is None else _seconds(read_facts(last))
+        known = {} if last is None else read_facts(last)
+        if last is not None and device == CPU and known.get("kernels") != identity():
+            log.warning("the run was saved with other kernels: it goes on, but not to the same weights to the last bit")
+        before = _seconds(known)
         run = cls(place, spec, trainer, before)
         for name in ("metrics.jsonl", "evaluations.jsonl"):
             _cut(place / name, trainer.played)

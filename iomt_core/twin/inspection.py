@@ -29,7 +29,7 @@ class Look:
     values: Tensor  # (K + 1, J) or (K + 1, 1)
     weight: Tensor  # (J,) or (1,) p of the columns
     worth: Tensor  # (K + 1,) the sum in (17)
-    margin: Tensor  # (K + 1,) what each counts more: the server that the task is dealt to, before the other servers
+    margin: Tensor  # (K + 1,) what is added to each before the choice, see `parameterised_q.MARGINS`
     taken: int
 
 

@@ -1,4 +1,4 @@
-// The blocks of G networks, forward and backward, each network's rows while they are in cache; see ../kernels/__init__.py.
+// The blocks of G networks, forward and backward, each network's rows while they are in cache; see __init__.py beside it.
 //
 // A chunk is a few rows of one network, a number of theirs to a lane: an array of vectors, feature by feature, so that sums over
 // features, softmax and normalisation need no shuffles. Nothing here depends on how many threads there are: a network's sums
@@ -39,7 +39,7 @@ inline vec all(float x) { return vec{} + x; }
 
 // -- functions of a vector -------------------------------------------------------------------------------------------
 
-// e^x by x = n ln 2 + r and Taylor's sum to r^7 / 7!; below -87 nothing, above 88 what there is at 88.
+// e^x by x = n ln 2 + r and Taylor's sum to r^7 / 7!; x is held between -87 and 88.
 inline vec exponential(vec x) {
     x = x < -87.0f ? all(-87.0f) : x;
     x = x > 88.0f ? all(88.0f) : x;
@@ -60,6 +60,7 @@ inline vec exponential(vec x) {
 
 inline vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
 
+// The hyperbolic tangent, to 1e-7.
 inline vec hyperbolic(vec x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
 
 template <int S, int AT, std::size_t... I>
@@ -310,7 +311,8 @@ vec* scratch(std::size_t vectors) {  // of this thread, kept
     return kept.at;
 }
 
-// Calls `work` for every network, by OpenMP's threads where there are any: torch's own, which would be in the way of others.
+// Calls `work` for every network, by OpenMP's threads where there are any. They are torch's own: threads besides would have to
+// share the cores with those, which spin for a while when they are done.
 template <typename Work>
 void shared_out(int networks, [[maybe_unused]] int threads, Work work) {
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
@@ -320,7 +322,15 @@ void shared_out(int networks, [[maybe_unused]] int threads, Work work) {
 int vectors_of(int rows) { return (rows + LANES - 1) / LANES; }
 
 struct Sizes {
-    int networks, slices, passes, others, rows, width, hidden, together, threads;
+    int networks;  // G
+    int slices;    // that each network serves
+    int passes;    // P of an Encoder or a GRU's steps; 1 of two layers
+    int others;    // tokens beside a row; of two layers its outputs
+    int rows;      // N
+    int width;     // d
+    int hidden;    // numbers between two layers
+    int together;  // an Encoder's rows attend to each other; a GRU's passes are steps in a row
+    int threads;
 };
 
 // Rows chunk by chunk: `work` is called with the chunk's vectors as a constant, its first row and how many it has.
@@ -860,8 +870,6 @@ void take_turn(
 }  // namespace
 
 extern "C" {
-
-int lanes() { return LANES; }
 
 // Floats that a forward pass keeps for the backward one.
 long encoder_keeps(const Sizes* s) { return long(Kept(*s).size()) * vectors_of(s->rows) * LANES * s->networks * s->slices; }

@@ -26,9 +26,10 @@ _wanted: ContextVar[bool | None] = ContextVar("compiled kernels", default=None)
 def compiled(wanted: bool = True) -> Iterator[None]:
     """Inside, blocks and turns use the kernels wherever they can, and have them compiled; or, not `wanted`, never.
 
-    Elsewhere blocks do not, and turns, of which decisions are made, do if the kernels are there already.
+    Elsewhere blocks do not, and turns, of which decisions are made, do if the kernels are there already. Where something
+    around it wants none, there are none.
     """
-    before = _wanted.set(wanted)
+    before = _wanted.set(wanted and _wanted.get() is not False)
     try:
         yield
     finally:
@@ -40,94 +41,158 @@ def encoder(layers: Sequence[GroupedLinear], rows: Tensor, others: Tensor | None
 
     A row attends to itself and to the `others` (G, n, N, d), or without those to all rows.
     """
-    tokens = rows.shape[1] if others is None else 1 + others.shape[1]
-    if not _can(layers, rows) or tokens > MOST_TOKENS:
+    g, tokens, *rest = rows.shape
+    if others is not None:
+        if [len(others), *others.shape[2:]] != [g, *rest]:
+            return None
+        tokens = 1 + others.shape[1]
+    if tokens > MOST_TOKENS or not _wanted_for(layers, rows, others):
         return None
-    result: Tensor = _Encoder.apply(  # type: ignore[no-untyped-call]
-        rows, others, *_weights(layers)
-    )
-    return result
+    return _applied(_Encoder, rows, others, *_weights(layers))
 
 
 def gru_step(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor) -> Tensor | None:
     """The states of a GRU of `layers` from_input, from_state after each of P inputs: (G, P, N, d), (G, N, d) -> (G, P, N, d)."""
-    if not _can(layers, rows):
-        return None
-    result: Tensor = _GRU.apply(  # type: ignore[no-untyped-call]
-        rows, state, False, *_weights(layers)
-    )
-    return result
+    return _gru(layers, rows, state, episode=False)
 
 
 def gru_episode(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor) -> Tensor | None:
     """Its states before and after each of T steps: (G, T, B, d), (G, B, d) -> (G, T + 1, B, d)."""
-    if not _can(layers, rows):
-        return None
-    result: Tensor = _GRU.apply(  # type: ignore[no-untyped-call]
-        rows, state, True, *_weights(layers)
-    )
-    return result
+    return _gru(layers, rows, state, episode=True)
 
 
 def two_layers(layers: Sequence[GroupedLinear], rows: Tensor) -> Tensor | None:
     """The second of `layers` of what the first leaves above zero: (G, …, d) -> (G, …, outputs)."""
-    if not _can(layers, rows):
-        return None
-    result: Tensor = _Layers.apply(  # type: ignore[no-untyped-call]
-        rows, *_weights(layers)
-    )
-    return result
+    return _applied(_Layers, rows, *_weights(layers)) if _wanted_for(layers, rows) else None
 
 
 class Turns:
     """What one task's networks say in its turn; see `nets.in_turn`, where the parts of a step are named."""
 
-    def __init__(
-        self,
-        layers: Sequence[GroupedLinear],
-        shares: Tensor,
-        outputs: int,
-        known: int,
-        parts: Sequence[Tensor | None],
-    ) -> None:
-        """`layers` and `parts` in the order of `TurnMaps` and `TurnInputs` of blocks.cpp, which end with choices and shares."""
-        rows, hidden, head = parts[0], layers[3].weight.shape[-1], layers[-1].weight.shape[1]
-        assert rows is not None
-        (u, self._n, j, _), (_, self._p, _, d) = shares.shape, rows.shape
-        self._outputs, self._users = outputs, u
-        self._sizes = [u, j, 0, self._p, self._n, d, hidden, head, outputs, 0, known, torch.get_num_threads()]
-        self._shares = shares.contiguous()
-        self._parts = [None if x is None else x.contiguous() for x in parts]
+    def __init__(self, layers: Sequence[GroupedLinear], shares: Tensor, rows: Tensor, *parts: Tensor | None) -> None:
+        """`layers`, and `rows` with `parts`, in the order of `TurnMaps` and `TurnInputs` of blocks.cpp, which end with
+        strategies and shares."""
         self._kept = _weights(layers)  # the kernel knows addresses only
         self._weights = _all(self._kept)
+        self._parts = [None if x is None else x.contiguous() for x in (rows, *parts)]
+        self._shares = shares.contiguous()
+        self._shape = (len(shares), *rows.shape[1:3], layers[-1].weight.shape[-1])  # of a result, (U, P, N, outputs)
+        self._hidden, self._head = layers[3].weight.shape[-1], layers[-1].weight.shape[1]
 
     @staticmethod
-    def fit(layers: Sequence[GroupedLinear], tokens: Tensor) -> bool:
-        """Whether the kernel can do it, which has no gradient."""
+    def fit(layers: Sequence[GroupedLinear], tokens: Tensor, *parts: Tensor) -> bool:
+        """Whether the kernel can do it for networks each of which has a slice of `tokens`; it has no gradient."""
         wanted = _wanted.get()
-        if wanted is False or torch.is_grad_enabled() or not _fit(layers[1:], tokens):
+        if wanted is False or torch.is_grad_enabled() or len(layers[0].weight) != len(tokens):
             return False
-        return (library() if wanted else ready()) is not None
+        # The first layer reads the others' strategies, and no rows.
+        return _known(layers[1:], tokens, *parts, layers[0].weight) and (library() if wanted else ready()) is not None
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
-        self._sizes[2], self._sizes[9] = j, taken.shape[-1]
-        taken = taken.contiguous()
-        result = taken.new_empty(self._users, self._p, self._n, self._outputs)
-        inputs = (ctypes.c_void_p * 9)(*(_at(x) for x in (*self._parts, taken, self._shares)))
-        _call("turn", (ctypes.c_int * len(self._sizes))(*self._sizes), self._weights, inputs, _at(result))
+        (u, n, tasks, devices), p = taken.shape, self._shape[1]
+        taken, d = taken.contiguous(), self._kept[2].shape[1]
+        known = self._kept[0].shape[1] - (tasks - 1 + 2) * devices
+        sizes = u, tasks, j, p, n, d, self._hidden, self._head, self._shape[3], devices, known, torch.get_num_threads()
+        result = taken.new_empty(self._shape)
+        inputs = [*self._parts, taken, self._shares]
+        at = (ctypes.c_void_p * len(inputs))(*(_at(x) for x in inputs))
+        _call("turn", (ctypes.c_int * len(sizes))(*sizes), self._weights, at, _at(result))
         return result
 
 
-def _can(layers: Sequence[GroupedLinear], rows: Tensor) -> bool:
-    return bool(_wanted.get()) and _fit(layers, rows) and library() is not None
+class _Encoder(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, learning: bool, rows: Tensor, others: Tensor | None, *weights: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        others = None if others is None else others.contiguous()
+        n = 0 if others is None else others.shape[1]
+        sizes = _sizes(weights[0], rows, rows.shape[1], n, weights[4].shape[-1], others is None)
+        keep, result = _room(learning, "encoder_keeps", sizes, rows), torch.empty_like(rows)
+        _call("encoder_forward", sizes, _all(weights), _at(rows), _at(others), _at(result), _at(keep))
+        _remember(ctx, sizes, keep, weights, rows, others)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        (keep, *weights), slope = ctx.saved_tensors, slope.contiguous()
+        of_rows, of_others = _like(ctx, slope)
+        slopes = _slopes(weights, ctx.needs_input_grad[3:])
+        _call(
+            "encoder_backward", ctx.sizes, _all(weights), _at(keep), _at(slope), _at(of_rows), _at(of_others), _all(slopes)
+        )  # fmt: skip
+        return None, of_rows, of_others, *slopes
 
 
-def _fit(layers: Sequence[GroupedLinear], rows: Tensor) -> bool:
+class _GRU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, learning: bool, rows: Tensor, state: Tensor, episode: bool, *weights: Tensor) -> Tensor:
+        rows, state = rows.contiguous(), state.contiguous()
+        g, p, n, d = rows.shape
+        sizes = _sizes(weights[0], rows, p, 0, 0, episode)
+        keep, result = _room(learning, "gru_keeps", sizes, rows), rows.new_empty(g, p + episode, n, d)
+        _call("gru_forward", sizes, _all(weights), _at(rows), _at(state), _at(result), _at(keep))
+        _remember(ctx, sizes, keep, weights, rows, state)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        (keep, *weights), slope = ctx.saved_tensors, slope.contiguous()
+        of_rows, of_state = _like(ctx, slope)
+        slopes = _slopes(weights, ctx.needs_input_grad[4:])
+        _call(
+            "gru_backward", ctx.sizes, _all(weights), _at(keep), _at(slope), _at(of_rows), _at(of_state), _all(slopes)
+        )  # fmt: skip
+        return None, of_rows, of_state, None, *slopes
+
+
+class _Layers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, learning: bool, rows: Tensor, *weights: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        outputs = weights[2].shape[-1]
+        sizes = _sizes(weights[0], rows.flatten(1, -2), 1, outputs, weights[0].shape[-1], False)
+        keep, result = _room(learning, "layers_keep", sizes, rows), rows.new_empty(*rows.shape[:-1], outputs)
+        _call("layers_forward", sizes, _all(weights), _at(rows), _at(result), _at(keep))
+        _remember(ctx, sizes, keep, weights, rows)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        (keep, *weights), slope = ctx.saved_tensors, slope.contiguous()
+        (of_rows,) = _like(ctx, slope)
+        slopes = _slopes(weights, ctx.needs_input_grad[2:])
+        _call("layers_backward", ctx.sizes, _all(weights), _at(keep), _at(slope), _at(of_rows), _all(slopes))
+        return None, of_rows, *slopes
+
+
+def _gru(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor, episode: bool) -> Tensor | None:
+    # A state that stands for several slices is the modules' to spread out.
+    if state.shape != (len(rows), *rows.shape[2:]) or not _wanted_for(layers, rows, state):
+        return None
+    return _applied(_GRU, rows, state, episode, *_weights(layers))
+
+
+def _applied(function: type[torch.autograd.Function], *told: Any) -> Tensor:
+    # Inside a function gradients are always off, so it is told whether there will be a backward pass.
+    result: Tensor = function.apply(torch.is_grad_enabled(), *told)
+    return result
+
+
+def _wanted_for(layers: Sequence[GroupedLinear], rows: Tensor, *more: Tensor | None) -> bool:
+    return bool(_wanted.get()) and _known(layers, rows, *more) and library() is not None
+
+
+def _known(layers: Sequence[GroupedLinear], rows: Tensor, *more: Tensor | None) -> bool:
+    """Whether the kernels know such tensors: plain float32 on the CPU, an equal number of slices for each network."""
+    tensors = [rows, *(x for x in more if x is not None), *_weights(layers)]
     weight = layers[0].weight
     return (
-        rows.device.type == "cpu"
-        and rows.dtype == weight.dtype == torch.float32
+        all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors)
+        and all(x.is_contiguous() for x in _weights(layers))
         and rows.numel() > 0
         and len(rows) % len(weight) == 0
         and rows.shape[-1] == weight.shape[1]
@@ -136,93 +201,6 @@ def _fit(layers: Sequence[GroupedLinear], rows: Tensor) -> bool:
 
 def _weights(layers: Sequence[GroupedLinear]) -> list[Tensor]:
     return [x for layer in layers for x in (layer.weight, layer.bias)]
-
-
-class _Encoder(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, others: Tensor | None, *weights: Tensor) -> Tensor:
-        rows = rows.contiguous()
-        others = None if others is None else others.contiguous()
-        sizes = _sizes(
-            weights[0],
-            rows,
-            rows.shape[1],
-            0 if others is None else others.shape[1],
-            weights[4].shape[-1],
-            others is None,
-        )
-        keep = _room(ctx, "encoder_keeps", sizes)
-        result = torch.empty_like(rows)
-        _call("encoder_forward", sizes, _all(weights), _at(rows), _at(others), _at(result), _at(keep))
-        if keep is not None:
-            ctx.save_for_backward(keep, *weights)
-            ctx.sizes, ctx.shapes = sizes, (rows.shape, None if others is None else others.shape)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        keep, *weights = ctx.saved_tensors
-        of_rows, of_others = (None if shape is None else slope.new_empty(shape) for shape in ctx.shapes)
-        slopes = _slopes(weights, ctx.needs_input_grad[2:])
-        _call(
-            "encoder_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _at(of_others),
-            _all(slopes),
-        )  # fmt: skip
-        return of_rows, of_others, *slopes
-
-
-class _GRU(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, state: Tensor, episode: bool, *weights: Tensor) -> Tensor:
-        rows, state = rows.contiguous(), state.contiguous()
-        g, p, n, d = rows.shape
-        sizes = _sizes(weights[0], rows, p, 0, 0, episode)
-        keep = _room(ctx, "gru_keeps", sizes)
-        result = rows.new_empty(g, p + episode, n, d)
-        _call("gru_forward", sizes, _all(weights), _at(rows), _at(state), _at(result), _at(keep))
-        if keep is not None:
-            ctx.save_for_backward(keep, *weights)
-            ctx.sizes, ctx.shapes = sizes, (rows.shape, state.shape)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        keep, *weights = ctx.saved_tensors
-        of_rows, of_state = (slope.new_empty(shape) for shape in ctx.shapes)
-        slopes = _slopes(weights, ctx.needs_input_grad[3:])
-        _call(
-            "gru_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _at(of_state),
-            _all(slopes),
-        )  # fmt: skip
-        return of_rows, of_state, None, *slopes
-
-
-class _Layers(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, *weights: Tensor) -> Tensor:
-        rows = rows.contiguous()
-        outputs = weights[2].shape[-1]
-        sizes = _sizes(weights[0], rows.flatten(1, -2), 1, outputs, weights[0].shape[-1], False)
-        keep = _room(ctx, "layers_keep", sizes)
-        result = rows.new_empty(*rows.shape[:-1], outputs)
-        _call("layers_forward", sizes, _all(weights), _at(rows), _at(result), _at(keep))
-        if keep is not None:
-            ctx.save_for_backward(keep, *weights)
-            ctx.sizes, ctx.shape = sizes, rows.shape
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        keep, *weights = ctx.saved_tensors
-        of_rows = slope.new_empty(ctx.shape)
-        slopes = _slopes(weights, ctx.needs_input_grad[1:])
-        _call(
-            "layers_backward", ctx.sizes, _all(weights), _at(keep), _at(slope.contiguous()), _at(of_rows), _all(slopes)
-        )
-        return of_rows, *slopes
 
 
 def _sizes(
@@ -234,11 +212,22 @@ def _sizes(
     return (ctypes.c_int * len(fields))(*fields)
 
 
-def _room(ctx: Any, count: str, sizes: ctypes.Array[ctypes.c_int]) -> Tensor | None:
+def _room(learning: bool, count: str, sizes: ctypes.Array[ctypes.c_int], like: Tensor) -> Tensor | None:
     """What the backward pass will want to know, where there is to be one."""
-    if not any(ctx.needs_input_grad):
-        return None
-    return torch.empty(getattr(library(), count)(sizes))
+    return like.new_empty(getattr(library(), count)(sizes)) if learning else None
+
+
+def _remember(
+    ctx: Any, sizes: ctypes.Array[ctypes.c_int], keep: Tensor | None, weights: Sequence[Tensor], *inputs: Tensor | None
+) -> None:
+    if keep is not None:
+        ctx.save_for_backward(keep, *weights)
+        ctx.sizes, ctx.shapes = sizes, [None if x is None else x.shape for x in inputs]
+
+
+def _like(ctx: Any, slope: Tensor) -> list[Tensor | None]:
+    """Room for the slopes of what a block was given."""
+    return [None if shape is None else slope.new_empty(shape) for shape in ctx.shapes]
 
 
 def _slopes(weights: Sequence[Tensor], wanted: Sequence[bool]) -> Sequence[Tensor | None]:
@@ -252,6 +241,7 @@ def _call(name: str, *told: Any) -> None:
 
 
 def _at(x: Tensor | None) -> ctypes.c_void_p:
+    """Its address; whoever calls a kernel holds the tensor until it is back."""
     return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 

@@ -20,16 +20,7 @@ from filelock import FileLock, Timeout
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("blocks.cpp")
-FLAGS = (
-    "-std=c++17",
-    "-O3",
-    "-fno-math-errno",
-    "-Wno-psabi",
-    "-Wno-ignored-attributes",
-    "-shared",
-    "-fPIC",
-    "-fopenmp",
-)
+FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-Wno-psabi", "-Wno-ignored-attributes", "-shared", "-fPIC")
 # What torch says of a CPU, in the compiler's words. Named one by one, and not -march=native: the file may be found by another
 # machine that shares the folder.
 OF_CPU = {
@@ -37,55 +28,77 @@ OF_CPU = {
     "AVX2": ("-mavx2", "-mfma"),
 }
 MOST_SECONDS = 120
+PROBLEMS = (OSError, ValueError, subprocess.SubprocessError, Timeout)
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The kernels; `None`, with a word in the log, where they cannot be had."""
+    """The kernels, compiled if they are not there; `None`, with a word in the log, where they cannot be had."""
     try:
-        found = ctypes.CDLL(str(_built()))
-    except (OSError, subprocess.SubprocessError, Timeout) as error:
+        source, place = _source_and_place()
+        if place.exists():
+            try:
+                return _loaded(place)
+            except OSError:  # cut short, or made where other libraries are
+                place.unlink(missing_ok=True)
+        _compile(source, place)
+        return _loaded(place)
+    except PROBLEMS as error:
         told = getattr(error, "stderr", None) or str(error)
+        if isinstance(told, bytes):
+            told = told.decode(errors="replace")
         log.warning("networks go on without compiled kernels: %s", told.strip().partition("\n")[0])
         return None
+
+
+@cache
+def ready() -> ctypes.CDLL | None:
+    """The kernels if they were there when this process first asked; they are the same from then on."""
+    try:
+        there = library.cache_info().currsize or _source_and_place()[1].exists()
+    except PROBLEMS:
+        return None
+    return library() if there else None
+
+
+def identity() -> str | None:
+    """What names these kernels: their source, and the kind of CPU they are for."""
+    return None if library() is None else _source_and_place()[1].stem
+
+
+def _loaded(place: Path) -> ctypes.CDLL:
+    found = ctypes.CDLL(str(place))
     for name in ("encoder_keeps", "gru_keeps", "layers_keep"):
         getattr(found, name).restype = ctypes.c_long
     return found
 
 
-def ready() -> ctypes.CDLL | None:
-    """The kernels if they need not be compiled first."""
-    return library() if library.cache_info().currsize or _command()[1].exists() else None
-
-
 @cache
-def _command() -> tuple[list[str], Path]:
-    """What compiles the library, without its output, and where it then is."""
-    compiler = shlex.split(os.environ.get("CXX", "")) or [next(filter(shutil.which, ("g++", "clang++")), "c++")]
-    capability = torch.backends.cpu.get_cpu_capability()
-    flags = (*FLAGS, *OF_CPU.get(capability, ()))
-    told = [
-        SOURCE.read_bytes(),
-        *(word.encode() for word in (*compiler, *flags, platform.machine(), platform.system())),
-    ]
+def _source_and_place() -> tuple[bytes, Path]:
+    """The source, and where its library is; the compiler does not matter to whoever finds it."""
+    source = SOURCE.read_bytes()
+    told = [source, *(word.encode() for word in (*FLAGS, *_of_cpu(), platform.machine(), platform.system()))]
     name = f"blocks-{hashlib.blake2b(b' '.join(told), digest_size=8).hexdigest()}.so"
-    return [*compiler, *flags, str(SOURCE)], Path(importlib.util.cache_from_source(__file__)).with_name(name)
+    return source, Path(importlib.util.cache_from_source(__file__)).with_name(name)
 
 
-def _built() -> Path:
-    """Path of the library, compiled if it is not there. Raises `OSError` or what `subprocess` and the lock raise."""
-    command, place = _command()
-    if place.exists():
-        return place
+def _of_cpu() -> tuple[str, ...]:
+    return OF_CPU.get(torch.backends.cpu.get_cpu_capability(), ())
+
+
+def _compile(source: bytes, place: Path) -> None:
+    """Raises `OSError` or what `shlex`, `subprocess` and the lock raise."""
+    compiler = shlex.split(os.environ.get("CXX", "")) or [next(filter(shutil.which, ("g++", "clang++")), "c++")]
+    # With g++ on Linux its OpenMP is torch's, whose threads then do the work; another would stand beside torch's.
+    threads = ["-fopenmp"] if platform.system() == "Linux" and "clang" not in compiler[0] else []
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_name("blocks.lock"), timeout=MOST_SECONDS):
-        if not place.exists():
-            part = place.with_suffix(f".{os.getpid()}.tmp")
-            try:
-                subprocess.run(
-                    [*command, "-o", str(part)], check=True, capture_output=True, text=True, timeout=MOST_SECONDS
-                )
-                part.replace(place)
-            finally:
-                part.unlink(missing_ok=True)
-    return place
+        if place.exists():
+            return
+        part = place.with_suffix(f".{os.getpid()}.tmp")
+        command = [*compiler, *FLAGS, *_of_cpu(), *threads, "-x", "c++", "-", "-o", str(part)]
+        try:
+            subprocess.run(command, input=source, check=True, capture_output=True, timeout=MOST_SECONDS)
+            part.replace(place)
+        finally:
+            part.unlink(missing_ok=True)
