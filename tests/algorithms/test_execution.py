@@ -7,9 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.environment.counter import world_seeds
+from iomt_core.environment.world import World
 from iomt_core.nets.inputs import Inputs, Sizes
 from iomt_core.scenario import PRESETS
+from iomt_core.training.reading import Reading
 
 SIZES = Sizes.of(PRESETS["lecture"])
 WORLDS, STEPS = 6, 3
@@ -72,3 +76,27 @@ def test_memory_matters() -> None:
         after, _ = agents.decide(second, memory)
         fresh, _ = agents.decide(second, agents.start(WORLDS))
     assert not torch.equal(after.asked, fresh.asked)
+
+
+@pytest.mark.parametrize("servers", [1, 3])
+@pytest.mark.parametrize("rounds", [0, 4])
+def test_one_server_is_dealt_and_staying_counts_what_it_is_worth(rounds: int, servers: int) -> None:
+    s = PRESETS["lecture"].changed(servers=servers)
+    agents = ParameterisedQ(Sizes.of(s), rounds=rounds)
+    reading = Reading(s)
+    world = World(s, world_seeds(0, 0, WORLDS))
+    inputs = reading.inputs(world.snapshot(world.begin(), 0))
+    with torch.no_grad():
+        asked = agents.actor(inputs, agents.start(WORLDS)[0])[0]
+        turns = list(agents.turns(inputs, agents.q.encode(inputs), asked, agents.start(WORLDS)[1]))
+    assert len(turns) == max(1, rounds * s.tasks)
+    for turn in turns:
+        assert torch.equal(turn.margin[..., 0], torch.zeros_like(turn.margin[..., 0]))
+        if servers == 1:
+            assert torch.equal(turn.margin, torch.zeros_like(turn.margin))
+            continue
+        ranked = turn.margin[..., 1:].sort(-1, descending=True).values
+        assert (ranked[..., 0] > 0).all()
+        assert (ranked[..., 1:] < 0).all()
+        one = turn.after[:, :, list(turn.tasks)]
+        assert torch.equal((turn.worth + turn.margin).argmax(-1), one)
