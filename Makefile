@@ -42,7 +42,7 @@ bench: $(VENV)/.dev ## speed, each beside a named alternative or target
 	$(BIN)/python -m benchmarks.learner_speed
 	$(BIN)/python -m benchmarks.explore_latency
 
-pretrained: $(VENV)/.run ## train all shipped policies anew, about two hours on two cores; goes on where it was left
+pretrained: $(VENV)/.run ## train all shipped policies anew, about an hour on two cores; goes on where it was left
 	$(BIN)/python -m iomt_core pretrained
 
 pictures: $(VENV)/.dev ## take the pictures of README and guide anew
