@@ -22,6 +22,7 @@ from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.nets.encoder import HEADS
+from iomt_core.nets.kernels.functions import compiled
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.process import device_named, prepare
 from iomt_core.training.runs import RunSpec, default_settings
@@ -170,10 +171,13 @@ def main() -> None:
         learner.update(episodes)
         milliseconds = best_of(partial(learner.update, episodes), 3) * 1e3
         print(f"{users:6d} {tasks:6d} {servers:8d} {milliseconds:10.0f}")
-    for rounds, name in ((0, "at once"), (2, "in turn, two rounds")):
-        print(
-            f"\na joint decision of 64 tasks {name}: {decision_milliseconds(s, rounds):.1f} ms (wanted: {TARGET_DECISION:g})"
-        )
+    for rounds, name in ((0, "at once"), (4, "in turn, four rounds")):
+        with compiled():
+            own = decision_milliseconds(s, rounds)
+        with compiled(False):
+            without = decision_milliseconds(s, rounds)
+        beside = f", without kernels {without:.1f} ms" if rounds else ""
+        print(f"\na joint decision of 64 tasks {name}: {own:.1f} ms{beside} (wanted: {TARGET_DECISION:g})")
 
 
 if __name__ == "__main__":
