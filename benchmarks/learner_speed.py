@@ -56,12 +56,9 @@ def work_of(learner: Learner, episodes: Episodes) -> int:
     def counted(a: torch.Size, b: torch.Size, **_: Any) -> int:
         return 0 if HEADS in (*a[-2:], *b[-2:]) else 2 * a.numel() * b[-1]
 
-    learner.compiled = False  # what the kernels do no counter sees
-    with FlopCounterMode(
-        display=False, custom_mapping={torch.ops.aten.mm: counted, torch.ops.aten.bmm: counted}
-    ) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mm: counted, torch.ops.aten.bmm: counted})
+    with compiled(False), counter:  # what the kernels do no counter sees
         learner.update(episodes)
-    learner.compiled = True
     return int(counter.get_total_flops())
 
 
@@ -152,9 +149,10 @@ def main() -> None:
     learner, episodes = learner_and_episodes(s)
     work = work_of(learner, episodes)
     times = {}
-    for learner.compiled in (False, True):
-        learner.update(episodes)
-        times[learner.compiled] = best_of(lambda: learner.update(episodes), 5)
+    for kernels in (False, True):
+        with compiled(kernels):
+            learner.update(episodes)
+            times[kernels] = best_of(lambda: learner.update(episodes), 5)
     fast, slow = times[True], best_of(lambda: literal_update(learner, episodes), 1)
     peak, reached = matmul_speed(), work / fast
     print(

@@ -43,20 +43,21 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in told.policies:
         place = Path(name) if Path(name).exists() else PRETRAINED / f"paper-{name}"
+        check: Check | None = None
         for rounds in ROUNDS:
             policy = TrainedPolicy.load(place)
             if not isinstance(policy.agents, ParameterisedQ) or not policy.agents.rounds:
                 raise SystemExit(f"{name}: its tasks do not decide in turn")
             policy.agents.rounds = rounds
             s = policy.scenario
-            check = Check(s, EPISODES, TUNING)
+            check = check or Check(s, EPISODES, TUNING)
             record = run(policy, check.drawn)
             snapshot, choice = record.snapshot, record.action.choice
             bound = float(solve_dual(snapshot, s).bound.sum())
             best = cost(snapshot, optimal_shares(snapshot, choice, s), s) / bound - 1
             kept, kept_best = choice == 0, optimum(snapshot, s).action.choice == 0
             print(
-                f"| {name} | {rounds} | {100 * check.of(policy)['gap']:.2f} | {100 * best:.2f} "
+                f"| {name} | {rounds} | {100 * check.judged(record, policy.name)['gap']:.2f} | {100 * best:.2f} "
                 f"| {100 * torch.eq(kept, kept_best).double().mean():.1f} | {100 * kept.double().mean():.1f} |",
                 flush=True,
             )

@@ -48,7 +48,6 @@ class Learner:
         # Listed once, for every update has them follow: walking through the modules takes longer than moving the weights.
         self._following: list[Tensor] = [*self.target_agents.parameters(), *self.target_mixer.parameters()]
         self._followed: list[Tensor] = [*self.agents.parameters(), *self.mixer.parameters()]
-        self.compiled = True  # whether blocks use kernels where there are some
         self.together = False  # whether networks of a kind learn as one, each from the mean of all their gradients
         self._shared = dict(shared(agents))
 
@@ -65,7 +64,7 @@ class Learner:
 
     def losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         """What the critics and the actors minimise, both levels added up."""
-        with compiled(self.compiled):
+        with compiled():
             return sum(self._of_critics(episodes)), sum(self._of_actors(episodes))  # type: ignore[return-value]
 
     def update_critics(self, *parts: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
@@ -120,7 +119,7 @@ class Learner:
         optimiser.zero_grad(set_to_none=True)
         found = []
         for part in parts:
-            with compiled(self.compiled):
+            with compiled():
                 own, team = losses(part)
             # Of wards of many sizes each counts alike; of one ward the sum over its networks is what they minimise.
             scale = 1.0 if len(parts) == 1 else LARGEST_WARD / (part.sizes.networks * len(parts))

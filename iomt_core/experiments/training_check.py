@@ -16,7 +16,7 @@ from iomt_core.scenario import Scenario
 from iomt_core.scenario_files import write_text_atomically
 from iomt_core.training.lab_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.twin.record import Draw, draw, run
+from iomt_core.twin.record import Draw, Record, draw, run
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
 TUNING = 3_000_017  # the same, for choosing hyper-parameters: what is chosen by must not be what is reported
@@ -32,8 +32,12 @@ class Check:
 
     def of(self, policy: Policy) -> dict[str, float]:
         """Cost, gap, delay, energy, deadline misses and the share of tasks kept local."""
-        summary = Summary(self.scenario, policy.name, "own", self.seed)
-        summary.add(run(policy, self.drawn))
+        return self.judged(run(policy, self.drawn), policy.name)
+
+    def judged(self, record: Record, name: str) -> dict[str, float]:
+        """The same of what a policy of this name did in these episodes."""
+        summary = Summary(self.scenario, name, "own", self.seed)
+        summary.add(record)
         values = summary.values()
         names = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
         return {name: float(values[name]) for name in names}

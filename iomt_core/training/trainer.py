@@ -113,7 +113,7 @@ class Trainer:
         weight, steps = 0.0, 0.0
         while environment.t < s.T:
             now = environment.snapshot
-            with torch.no_grad(), compiled(self.learner.compiled):
+            with torch.no_grad(), compiled():
                 decision, memory = agents.decide(reading.inputs(now), memory, noise, dice)
             choice, shares = decision.choice.transpose(0, 1).contiguous(), decision.asked.transpose(0, 1).contiguous()
             step = environment.step(Action(choice, shares[..., 0], shares[..., 1]))

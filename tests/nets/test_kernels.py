@@ -201,8 +201,9 @@ def test_an_update_is_the_same_with_and_without(algorithm: str, settings: dict[s
     episodes = trainer.replay.draw(3, torch.Generator().manual_seed(1), settings.get("credit") != "own")
     parameters = learner.critic_parameters + learner.actor_parameters
     found = []
-    for learner.compiled in (True, False):
-        losses = learner.losses(episodes)
+    for kernels in (True, False):
+        with compiled(kernels):
+            losses = learner.losses(episodes)
         slopes = torch.autograd.grad(sum(losses), parameters, allow_unused=True)
         found.append(([float(x.detach()) for x in losses], [x for x in slopes if x is not None]))
     (one, slopes), (other, others) = found

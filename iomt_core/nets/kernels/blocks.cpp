@@ -202,6 +202,12 @@ struct Map {
         product<V>(y, outputs - first, weight + first, 1, outputs, inputs, x, bias + first, false);
     }
 
+    template <int V>
+    void rectified(vec* y, const vec* x) const {
+        forward<V>(y, x);
+        for (int i = 0; i < outputs * V; ++i) y[i] = y[i] < 0.0f ? vec{} : y[i];
+    }
+
     // x's slope from y's, of outputs from `first` on
     template <int V>
     void backward(vec* dx, const vec* dy, int first = 0, bool add = false) const {
@@ -354,6 +360,11 @@ void slices(const Sizes& s, int g, Work work) {
         chunks(s.rows, [&](auto v, int at, int count) { work(v, i, at, count); });
 }
 
+// Where the chunk from row `at` on of slice i keeps what backward wants, `size` a vector of rows.
+vec* kept_at(const float* keep, const Sizes& s, long i, long size, int at) {
+    return (vec*)keep + (i * vectors_of(s.rows) + at / LANES) * size;
+}
+
 // -- Encoder -----------------------------------------------------------------------------------------------------------
 
 // What a chunk keeps between forward and backward, in vectors of V.
@@ -487,8 +498,7 @@ void feed(
     out.forward<V>(y, mixed);
     for (int i = 0; i < d * V; ++i) x[i] += y[i];
     normalise<V>(between, scale, x, d);
-    wide.forward<V>(hidden, between);
-    for (int i = 0; i < wide.outputs * V; ++i) hidden[i] = hidden[i] < 0.0f ? vec{} : hidden[i];
+    wide.rectified<V>(hidden, between);
     narrow.forward<V>(y, hidden);
     for (int i = 0; i < d * V; ++i) x[i] += y[i];
 }
@@ -602,6 +612,16 @@ void encode_back(
 
 // -- GRU ---------------------------------------------------------------------------------------------------------------
 
+// Gates of the i-th numbers, of n, from what the two maps made of the input and of the state before.
+struct Gates {
+    vec update, reset, candidate;
+    Gates(const vec* of_input, const vec* of_state, int i, int n)
+        : update(sigmoid(of_input[i] + of_state[i])),
+          reset(sigmoid(of_input[n + i] + of_state[n + i])),
+          candidate(hyperbolic(of_input[2 * n + i] + reset * of_state[2 * n + i])) {}
+    vec after(vec before) const { return candidate + update * (before - candidate); }
+};
+
 // What a chunk keeps, in vectors of V: inputs and gates of P passes, states before them and their candidates' part, of one
 // past that all share or, `together`, of each.
 struct GruKept {
@@ -642,13 +662,11 @@ void remember(
         load<V>(x, rows + p * apart + long(at) * d, d, count);
         from_input.forward<V>(gates, x);
         for (int i = 0; i < d * V; ++i) {
-            const vec update = sigmoid(gates[i] + of_state[i]);
-            const vec reset = sigmoid(gates[d * V + i] + of_state[d * V + i]);
-            const vec candidate = hyperbolic(gates[2 * d * V + i] + reset * past[i]);
-            gates[i] = update;
-            gates[d * V + i] = reset;
-            gates[2 * d * V + i] = candidate;
-            after[i] = candidate + update * (before[i] - candidate);
+            const Gates here(gates, of_state, i, d * V);
+            gates[i] = here.update;
+            gates[d * V + i] = here.reset;
+            gates[2 * d * V + i] = here.candidate;
+            after[i] = here.after(before[i]);
         }
         store<V>(result + p * apart + long(at) * d, after, d, count);
     }
@@ -714,8 +732,7 @@ void rectify(
 ) {
     vec* const hidden = kept + s.width * V;
     load<V>(kept, rows + long(at) * s.width, s.width, count);
-    wide.forward<V>(hidden, kept);
-    for (int i = 0; i < s.hidden * V; ++i) hidden[i] = hidden[i] < 0.0f ? vec{} : hidden[i];
+    wide.rectified<V>(hidden, kept);
     out.forward<V>(work, hidden);
     store<V>(result + long(at) * s.others, work, s.others, count);
 }
@@ -844,15 +861,9 @@ void take_turn(
         of_world(past, in.from_past, 3 * d);
         of_world(y, in.past, d);
     }
-    for (int i = 0; i < d * V; ++i) {
-        if (!in.from_past) {
-            x[i] += (1.0f - sigmoid(gates[i])) * hyperbolic(gates[2 * d * V + i]);
-            continue;
-        }
-        const vec update = sigmoid(gates[i] + past[i]), reset = sigmoid(gates[d * V + i] + past[d * V + i]);
-        const vec candidate = hyperbolic(gates[2 * d * V + i] + reset * past[2 * d * V + i]);
-        x[i] += candidate + update * (y[i] - candidate);
-    }
+    for (int i = 0; i < d * V; ++i)
+        if (in.from_past) x[i] += Gates(gates, past, i, d * V).after(y[i]);
+        else x[i] += (1.0f - sigmoid(gates[i])) * hyperbolic(gates[2 * d * V + i]);
 
     normalise<V>(between, scale, x, d);
     maps.project_3.forward<V>(qkv, between);
@@ -861,8 +872,7 @@ void take_turn(
     for (int t = 0; t < 3; ++t) joined.add(third + t * 2 * d * V, d * V);
     attend<V>(joined, qkv, weights, mixed, d);
     feed<V>(maps.out_3, maps.wide_3, maps.narrow_3, x, mixed, between, scale, hidden, y);
-    maps.head.forward<V>(hidden, x);
-    for (int i = 0; i < s.head * V; ++i) hidden[i] = hidden[i] < 0.0f ? vec{} : hidden[i];
+    maps.head.rectified<V>(hidden, x);
     maps.last.forward<V>(values, hidden);
     store<V>(result + (long(user) * s.passes * n + at) * s.outputs, values, s.outputs, count);
 }
@@ -884,8 +894,7 @@ void encoder_forward(
         const EncoderMaps maps(s, weights, g);
         vec* const work = scratch((long(s.passes + 1) * s.width + size) * MOST);
         slices(s, g, [&](auto v, long i, int at, int count) {
-            vec* const kept = keep ? (vec*)keep + i * size * vectors_of(s.rows) : nullptr;
-            vec* const here = kept ? kept + at / LANES * size : work + long(s.passes + 1) * s.width * MOST;
+            vec* const here = keep ? kept_at(keep, s, i, size, at) : work + long(s.passes + 1) * s.width * MOST;
             encode<v>(s, maps, here, work, rows + i * s.passes * apart, others + i * s.others * apart,
                       result + i * s.passes * apart, at, count);
         });
@@ -909,8 +918,7 @@ void encoder_backward(
             for (Map* map : all_maps) at = map->gather(at);
         }
         slices(s, g, [&](auto v, long i, int at, int count) {
-            vec* const kept = (vec*)keep + i * size * vectors_of(s.rows);
-            encode_back<v>(s, maps, kept + at / LANES * size, work, d_result + i * s.passes * apart,
+            encode_back<v>(s, maps, kept_at(keep, s, i, size, at), work, d_result + i * s.passes * apart,
                            d_rows + i * s.passes * apart, d_others + i * s.others * apart, slopes != nullptr, at, count);
         });
         if (slopes)
@@ -932,8 +940,7 @@ void gru_forward(
         const Map from_state(weights[2], weights[3], g, s.width, 3 * s.width);
         vec* const work = scratch((4L * s.width + size) * MOST);
         slices(s, g, [&](auto v, long i, int at, int count) {
-            vec* const kept = keep ? (vec*)keep + i * size * vectors_of(s.rows) : nullptr;
-            vec* const here = kept ? kept + at / LANES * size : work + 4L * s.width * MOST;
+            vec* const here = keep ? kept_at(keep, s, i, size, at) : work + 4L * s.width * MOST;
             remember<v>(s, from_input, from_state, here, work, rows + i * s.passes * apart, state + i * apart,
                         result + i * (s.passes + (s.together ? 1 : 0)) * apart, at, count);
         });
@@ -953,8 +960,7 @@ void gru_backward(
         vec* const work = scratch(chunk + 2 * Map::room(s.width, 3 * s.width));
         if (slopes) from_state.gather(from_input.gather(work + chunk));
         slices(s, g, [&](auto v, long i, int at, int count) {
-            const vec* const kept = (const vec*)keep + i * size * vectors_of(s.rows);
-            remember_back<v>(s, from_input, from_state, kept + at / LANES * size, work,
+            remember_back<v>(s, from_input, from_state, kept_at(keep, s, i, size, at), work,
                              d_result + i * (s.passes + (s.together ? 1 : 0)) * apart, d_rows + i * s.passes * apart,
                              d_state + i * apart, slopes != nullptr, at, count);
         });
@@ -975,8 +981,7 @@ void layers_forward(const Sizes* sizes, const float* const* weights, const float
         const Map wide(weights[0], weights[1], g, s.width, s.hidden), out(weights[2], weights[3], g, s.hidden, s.others);
         vec* const work = scratch((s.others + size) * MOST);
         slices(s, g, [&](auto v, long i, int at, int count) {
-            vec* const kept = keep ? (vec*)keep + i * size * vectors_of(s.rows) : nullptr;
-            vec* const here = kept ? kept + at / LANES * size : work + s.others * MOST;
+            vec* const here = keep ? kept_at(keep, s, i, size, at) : work + s.others * MOST;
             rectify<v>(s, wide, out, here, work, rows + i * s.rows * s.width, result + i * s.rows * s.others, at,
                        count);
         });
@@ -994,8 +999,7 @@ void layers_backward(
         vec* const work = scratch(chunk + Map::room(s.width, s.hidden) + Map::room(s.hidden, s.others));
         if (slopes) out.gather(wide.gather(work + chunk));
         slices(s, g, [&](auto v, long i, int at, int count) {
-            const vec* const kept = (const vec*)keep + i * size * vectors_of(s.rows);
-            rectify_back<v>(s, wide, out, kept + at / LANES * size, work, d_result + i * s.rows * s.others,
+            rectify_back<v>(s, wide, out, kept_at(keep, s, i, size, at), work, d_result + i * s.rows * s.others,
                             d_rows + i * s.rows * s.width, slopes != nullptr, at, count);
         });
         if (slopes) {

@@ -116,13 +116,8 @@ class _Encoder(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        (keep, *weights), slope = ctx.saved_tensors, slope.contiguous()
-        of_rows, of_others = _like(ctx, slope)
-        slopes = _slopes(weights, ctx.needs_input_grad[3:])
-        _call(
-            "encoder_backward", ctx.sizes, _all(weights), _at(keep), _at(slope), _at(of_rows), _at(of_others), _all(slopes)
-        )  # fmt: skip
-        return None, of_rows, of_others, *slopes
+        given, slopes = _back(ctx, "encoder_backward", slope, weights_from=3)
+        return None, *given, *slopes
 
 
 class _GRU(torch.autograd.Function):
@@ -139,13 +134,8 @@ class _GRU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        (keep, *weights), slope = ctx.saved_tensors, slope.contiguous()
-        of_rows, of_state = _like(ctx, slope)
-        slopes = _slopes(weights, ctx.needs_input_grad[4:])
-        _call(
-            "gru_backward", ctx.sizes, _all(weights), _at(keep), _at(slope), _at(of_rows), _at(of_state), _all(slopes)
-        )  # fmt: skip
-        return None, of_rows, of_state, None, *slopes
+        given, slopes = _back(ctx, "gru_backward", slope, weights_from=4)
+        return None, *given, None, *slopes
 
 
 class _Layers(torch.autograd.Function):
@@ -162,11 +152,8 @@ class _Layers(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        (keep, *weights), slope = ctx.saved_tensors, slope.contiguous()
-        (of_rows,) = _like(ctx, slope)
-        slopes = _slopes(weights, ctx.needs_input_grad[2:])
-        _call("layers_backward", ctx.sizes, _all(weights), _at(keep), _at(slope), _at(of_rows), _all(slopes))
-        return None, of_rows, *slopes
+        given, slopes = _back(ctx, "layers_backward", slope, weights_from=2)
+        return None, *given, *slopes
 
 
 def _gru(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor, episode: bool) -> Tensor | None:
@@ -225,14 +212,16 @@ def _remember(
         ctx.sizes, ctx.shapes = sizes, [None if x is None else x.shape for x in inputs]
 
 
-def _like(ctx: Any, slope: Tensor) -> list[Tensor | None]:
-    """Room for the slopes of what a block was given."""
-    return [None if shape is None else slope.new_empty(shape) for shape in ctx.shapes]
-
-
-def _slopes(weights: Sequence[Tensor], wanted: Sequence[bool]) -> Sequence[Tensor | None]:
-    """Room for the slopes of weights, if those of any are wanted: a target's are not."""
-    return [torch.empty_like(x) if any(wanted) else None for x in weights]
+def _back(
+    ctx: Any, kernel: str, slope: Tensor, weights_from: int
+) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
+    """Slopes of what a block was given, and of its weights if those of any are wanted: a target's are not."""
+    (keep, *weights), slope = ctx.saved_tensors, slope.contiguous()
+    given = [None if shape is None else slope.new_empty(shape) for shape in ctx.shapes]
+    learn = any(ctx.needs_input_grad[weights_from:])
+    slopes = [torch.empty_like(x) if learn else None for x in weights]
+    _call(kernel, ctx.sizes, _all(weights), _at(keep), _at(slope), *(_at(x) for x in given), _all(slopes))
+    return given, slopes
 
 
 def _call(name: str, *told: Any) -> None:
