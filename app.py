@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from dashboard.lab import current
 from dashboard.navigation import navigate
-from dashboard.tour import tour_banner
+from dashboard.session import current
+from dashboard.start.tour import tour_banner
 
 st.set_page_config(
     page_title="IoMT Twin Lab", page_icon=":material/cardiology:", layout="wide", initial_sidebar_state="expanded"

@@ -16,12 +16,13 @@ from statistics import median
 from types import MappingProxyType
 from typing import Any
 
-from iomt_core.experiments.executors import executor
-from iomt_core.experiments.pretraining import is_finished, mean_of_seeds, train_one
+from iomt_core.experiments.paper.pretraining import is_finished, mean_of_seeds, train_one
+from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.training_check import Check
+from iomt_core.runs.run import last_checkpoint
 from iomt_core.scenario import PRESETS, Scenario
-from iomt_core.scenario_files import write_text_atomically
-from iomt_core.training.runs import RunSpec, default_settings, last_checkpoint
+from iomt_core.scenario.files import write_text_atomically
+from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
 WARDS: Mapping[str, Scenario] = MappingProxyType(

@@ -23,9 +23,9 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.nets.encoder import HEADS
 from iomt_core.nets.kernels.functions import compiled
+from iomt_core.runs.process import device_named, prepare
 from iomt_core.scenario import PRESETS, Scenario
-from iomt_core.training.process import device_named, prepare
-from iomt_core.training.runs import RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import CPU, Trainer

@@ -19,9 +19,9 @@ from contextlib import suppress
 import psutil
 from playwright.sync_api import CDPSession, Error, Locator, Page
 
+from iomt_core.runs import jobs as jobs
 from iomt_core.scenario import PRESETS
-from iomt_core.training import jobs
-from iomt_core.training.runs import RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec, default_settings
 from tests.browser.lab_server import browser, server, settle
 
 TARGET_MEDIAN, TARGET_WORST, TARGET_GROWTH = 500, 1500, 0.20

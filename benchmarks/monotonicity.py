@@ -13,7 +13,7 @@ import torch
 
 from iomt_core.experiments.training_check import HELD_OUT
 from iomt_core.training.catalogue import PRETRAINED
-from iomt_core.training.runs import RunSpec
+from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.inspection import inside, memories
 from iomt_core.twin.record import draw, run

@@ -19,9 +19,9 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.dual import solve_dual
 from iomt_core.policies.optimum import optimum
 from iomt_core.policies.shares import optimal_shares
+from iomt_core.runs.process import prepare
 from iomt_core.scenario import Scenario
 from iomt_core.training.catalogue import PRETRAINED
-from iomt_core.training.process import prepare
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.record import run
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.experiments.training_check import TUNING, Check
+from iomt_core.runs.process import prepare
 from iomt_core.scenario import PRESETS
-from iomt_core.training.process import prepare
-from iomt_core.training.runs import RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
 SPACE: Mapping[str, tuple[Any, ...]] = {

@@ -10,13 +10,13 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.lab import Lab
+from dashboard.session import Lab
 from dashboard.text import plain
 from dashboard.touched import index_of, put, touched, within
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata, set_elsewhere
-from iomt_core.scenario_files import dump_scenario, parse_scenario
-from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.scenario.files import dump_scenario, parse_scenario
+from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
 from iomt_core.training.catalogue import catalogue
 from iomt_core.twin.northbound import LARGEST_SEED
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from dashboard.lab import current
+from dashboard.session import current
 
 # Name, title and icon; the file is pages/NAME/NAME.py. One folder deeper than Streamlit looks, for it would serve a file in
 # pages/ itself without app.py.

@@ -13,9 +13,9 @@ from types import MappingProxyType
 from PIL import Image
 from playwright.sync_api import Page
 
+from iomt_core.runs import jobs as jobs
 from iomt_core.scenario import PRESETS
-from iomt_core.training import jobs
-from iomt_core.training.runs import RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec, default_settings
 from tests.browser.lab_server import browser, server, settle
 
 HERE = Path(__file__).resolve().parent

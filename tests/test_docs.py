@@ -12,12 +12,14 @@ from urllib.parse import parse_qsl
 import pytest
 import typer
 
-from dashboard import compare_state, inspect_state, lab
+from dashboard import session as lab
+from dashboard.compare import state as compare_state
+from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
-from iomt_core.__main__ import app
-from iomt_core.experiments.results_table import results_table
-from iomt_core.parameter_table import assumption_table, parameter_table
+from iomt_core.cli.app import app
+from iomt_core.experiments.paper.results_table import results_table
+from iomt_core.scenario.reference import assumption_table, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -113,7 +115,7 @@ def test_every_share_link_opens_without_problems(link: str) -> None:
     elif page == "inspect":
         inspect_state._from_view(found, found.view)
     elif page == "sweep":
-        from dashboard import sweep_views
+        from dashboard.sweep import views as sweep_views
 
         view = sweep_views.View(sweep_views.new_form(found))
         for read in (sweep_views._read_over, sweep_views._read_policies, sweep_views._read_episodes):
@@ -164,7 +166,7 @@ def test_tables_of_parameters_are_the_scenarios(document: str, marker: str, tabl
     found = re.search(rf"<!-- {marker} -->\n(.*)\n<!-- /{marker} -->", text(ROOT / document), re.DOTALL)
     assert found is not None
     assert callable(table)
-    assert found[1] == table(), f"paste what iomt_core.parameter_table.{table.__name__}() gives"
+    assert found[1] == table(), f"paste what iomt_core.scenario.reference.{table.__name__}() gives"
 
 
 def test_every_page_has_a_guide() -> None:

@@ -18,18 +18,21 @@ from markdown_it import MarkdownIt
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from dashboard import compare_state, explore_views, train_views
-from dashboard.lab import Lab, _from_link
+from dashboard.compare import state as compare_state
+from dashboard.explore import views as explore_views
+from dashboard.session import Lab, _from_link
 from dashboard.text import plain
-from iomt_core.__main__ import app
+from dashboard.train import views as train_views
+from iomt_core.cli.app import app
+from iomt_core.runs import jobs as jobs
+from iomt_core.runs.curves import curves
+from iomt_core.runs.run import Run, last_checkpoint
 from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.scenario_files import parse_scenario
-from iomt_core.scenario_tables import read_places_csv, read_workload_csv, with_workload
-from iomt_core.training import jobs
+from iomt_core.scenario.files import parse_scenario
+from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_workload
 from iomt_core.training.catalogue import catalogue, entry, policy
 from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, _sha256, read_facts, read_tensors
-from iomt_core.training.curves import curves
-from iomt_core.training.runs import Run, RunSpec, default_settings, last_checkpoint
+from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
 LONG = "x" * 100_000

@@ -9,7 +9,8 @@ import pandas as pd
 
 from iomt_core.charts.bars import Bars, panel, panels
 from iomt_core.charts.heat_table import heat_table
-from iomt_core.charts.style import BOUND_COLOUR, device_colour, device_name
+from iomt_core.charts.style import BOUND_COLOUR, device_colour
+from iomt_core.model.snapshot import device_name
 from iomt_core.twin.mixing import Mixing
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from iomt_core.charts.style import BOUND_COLOUR, SERVER_COLOURS
-from iomt_core.training.curves import Curves, thinned
+from iomt_core.runs.curves import Curves, thinned
 
 DASHES = ((1, 0), (7, 3), (2, 2), (8, 3, 2, 3))
 BESIDE_DASHES = MappingProxyType(

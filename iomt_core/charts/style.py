@@ -14,8 +14,3 @@ BOUND_COLOUR = "#d62728"
 def device_colour(choice: int) -> str:
     """Colour of a choice: 0 local, k server k."""
     return LOCAL_COLOUR if choice == 0 else SERVER_COLOURS[(choice - 1) % len(SERVER_COLOURS)]
-
-
-def device_name(choice: int) -> str:
-    """Name of a choice: 0 local, k server k."""
-    return "own device" if choice == 0 else f"server {choice}"

@@ -11,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from iomt_core.charts.style import BOUND_COLOUR, DASHES, SERVER_COLOURS, SYMBOLS
-from iomt_core.experiments.sweep import Axis, is_whole
-from iomt_core.experiments.sweep_points import FIGURES
+from iomt_core.experiments.sweeps.points import FIGURES
+from iomt_core.experiments.sweeps.spec import Axis, is_whole
 
 MOST_NUMBERS = 120  # cells of a heat map that still hold their number
 MOST_TICKS = 12

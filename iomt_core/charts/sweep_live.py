@@ -10,8 +10,8 @@ import pandas as pd
 
 from iomt_core.charts.style import BOUND_COLOUR
 from iomt_core.charts.sweep import BOUND, bound_of, colour_span, look, whole_ticks
-from iomt_core.experiments.sweep import Axis
-from iomt_core.experiments.sweep_points import FIGURES
+from iomt_core.experiments.sweeps.points import FIGURES
+from iomt_core.experiments.sweeps.spec import Axis
 
 DASHES = {"solid": [1, 0], "dash": [7, 4], "dot": [2, 3], "dashdot": [7, 3, 2, 3]}
 SHAPES = {"pentagon": "cross", "hexagon": "triangle-left", "star": "triangle-right"}  # what Vega calls otherwise

@@ -8,7 +8,8 @@ import pandas as pd
 
 from iomt_core.charts.axes import ticks
 from iomt_core.charts.bars import Bars, panel, panels
-from iomt_core.charts.style import KIND_COLOURS, device_colour, device_name
+from iomt_core.charts.style import KIND_COLOURS, device_colour
+from iomt_core.model.snapshot import device_name
 from iomt_core.twin.record import Record
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from iomt_core.experiments.evaluation import Summary
+from iomt_core.experiments.paired import Figure, Paired
 from iomt_core.model.snapshot import Action
-from iomt_core.paired import Figure, Paired
 from iomt_core.policies.base import SHARES, Policy, Shares
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import checkpoint_of, kept_by_checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import torch
 
-from iomt_core.charts.style import device_name
+from iomt_core.model.snapshot import device_name
 from iomt_core.twin.record import Record
 
 PLACE = ["episode", "step", "user", "task"]

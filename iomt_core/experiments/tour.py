@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from iomt_core.charts.style import device_name
 from iomt_core.experiments.evaluation import Summary
+from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.twin.northbound import Why, play, why

@@ -13,7 +13,7 @@ from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Policy
 from iomt_core.policies.registry import make_policy
 from iomt_core.scenario import Scenario
-from iomt_core.scenario_files import write_text_atomically
+from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.lab_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.record import Draw, Record, draw, run

@@ -54,3 +54,8 @@ class Action(Batch):
     choice: Tensor  # 0 local, k server k
     cpu: Tensor
     bandwidth: Tensor
+
+
+def device_name(choice: int) -> str:
+    """Name of a choice: 0 local, k server k."""
+    return "own device" if choice == 0 else f"server {choice}"

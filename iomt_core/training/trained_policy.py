@@ -20,7 +20,7 @@ from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import POLICY, load_module, read_facts, read_tensors
 from iomt_core.training.lab_wards import check as check_ward
 from iomt_core.training.reading import lab_sizes, reading
-from iomt_core.training.runs import RunSpec
+from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trainer import Trainer
 
 ROWS = 640  # decided at a time: keeps memory flat

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import compare_controls as controls
-from dashboard import compare_decisions as decisions
-from dashboard import compare_views as views
-from dashboard.compare_play import play
-from dashboard.compare_state import linkable, side_b, state, usable
+from dashboard.compare import controls as controls
+from dashboard.compare import decisions as decisions
+from dashboard.compare import views as views
+from dashboard.compare.play import play
+from dashboard.compare.state import linkable, side_b, state, usable
 from dashboard.controls import sidebar
-from dashboard.lab import current, keep_link
+from dashboard.session import current, keep_link
 from dashboard.text import plain
 from iomt_core.experiments.comparison import compare, episode
 from iomt_core.experiments.differences import pairing

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import explore_views as views
 from dashboard.controls import sidebar
-from dashboard.lab import Pinned, current, keep_link
+from dashboard.explore import views as views
+from dashboard.session import Pinned, current, keep_link
 from dashboard.text import plain
 from iomt_core.scenario import ScenarioError
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import explore_views, inspect_team, inspect_views
 from dashboard.controls import sidebar
-from dashboard.inspect_state import TABS, select, state, stepping
-from dashboard.lab import current, keep_link
+from dashboard.explore import views as explore_views
+from dashboard.inspect import team as inspect_team
+from dashboard.inspect import views as inspect_views
+from dashboard.inspect.state import TABS, select, state, stepping
+from dashboard.session import current, keep_link
 from iomt_core.scenario import ScenarioError
 
 lab = current()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import start_views as views
-from dashboard.lab import current, keep_link
+from dashboard.session import current, keep_link
+from dashboard.start import views as views
 from dashboard.text import plain
 from iomt_core.scenario import ScenarioError
 

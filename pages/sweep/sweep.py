@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import sweep_views as views
 from dashboard.controls import sidebar
-from dashboard.lab import current, keep_link
-from dashboard.sweep_form import new_sweep
+from dashboard.session import current, keep_link
+from dashboard.sweep import views as views
+from dashboard.sweep.form import new_sweep
 from iomt_core.scenario import ScenarioError
 
 lab = current()

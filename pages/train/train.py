@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import train_views as views
 from dashboard.controls import sidebar
-from dashboard.lab import current, keep_link
 from dashboard.navigation import pages
-from dashboard.queue_keeper import keep_queue_moving
+from dashboard.session import current, keep_link
 from dashboard.text import plain
-from dashboard.train_form import new_run
+from dashboard.train import views as views
+from dashboard.train.form import new_run
+from dashboard.train.queue_keeper import keep_queue_moving
+from iomt_core.runs.jobs import jobs
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.jobs import jobs
 
 lab = current()
 sidebar(lab)

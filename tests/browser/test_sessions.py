@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from iomt_core.runs.run import Run
 from iomt_core.scenario import PRESETS, Scenario
-from iomt_core.training.runs import Run, RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.twin.northbound import play
 from tests.browser.lab_server import metric, open_page, settle, slider
 

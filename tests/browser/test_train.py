@@ -15,8 +15,8 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Download, Locator, Page, TimeoutError, expect
 
-from iomt_core.training import jobs
-from iomt_core.training.workers import Worker, read_json
+from iomt_core.runs import jobs as jobs
+from iomt_core.runs.workers import Worker, read_json
 from tests.browser.lab_server import settle
 
 pytestmark = pytest.mark.browser

@@ -19,7 +19,7 @@ from iomt_core.experiments.comparison import (
 from iomt_core.experiments.decisions import changed_decisions, flows, marks
 from iomt_core.experiments.differences import differences, pairing
 from iomt_core.experiments.evaluation import evaluate
-from iomt_core.paired import Figure, Paired
+from iomt_core.experiments.paired import Figure, Paired
 from iomt_core.scenario import PRESETS, ScenarioError, WorkloadTask
 
 LECTURE = PRESETS["lecture"].changed(T=6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from iomt_core.experiments.reproduction import OURS, comparison_table, findings
+from iomt_core.experiments.paper.reproduction import OURS, comparison_table, findings
 
 
 def manifest(ours: list[float], other: list[float]) -> dict[str, Any]:

@@ -19,13 +19,13 @@ import psutil
 import pytest
 
 from iomt_core.charts.sweep import curves
-from iomt_core.experiments import sweep_jobs
+from iomt_core.charts.sweep_report import command
 from iomt_core.experiments.evaluation import evaluate
-from iomt_core.experiments.executors import executor
-from iomt_core.experiments.sweep import Axis, SweepSpec, axis_from_words, spaced, sweep_spec
-from iomt_core.experiments.sweep_points import Store
-from iomt_core.experiments.sweep_report import command
-from iomt_core.experiments.sweep_run import Sweep, read_results
+from iomt_core.experiments.sweeps import jobs as sweep_jobs
+from iomt_core.experiments.sweeps.executors import executor
+from iomt_core.experiments.sweeps.points import Store
+from iomt_core.experiments.sweeps.run import Sweep, read_results
+from iomt_core.experiments.sweeps.spec import Axis, SweepSpec, axis_from_words, spaced, sweep_spec
 from iomt_core.scenario import PRESETS, ScenarioError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -259,7 +259,8 @@ def test_a_range_is_swept_by_its_middle_with_both_ends_in_proportion() -> None:
 def test_a_policy_that_cannot_decide_there_leaves_a_gap_and_says_why(
     tmp_path: Path, here: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iomt_core.training.runs import Run, RunSpec, default_settings
+    from iomt_core.runs.run import Run
+    from iomt_core.training.run_spec import RunSpec, default_settings
 
     monkeypatch.setenv("IOMT_RUNS", str(tmp_path / "runs"))
     settings = default_settings("qmix", episodes=8)

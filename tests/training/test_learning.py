@@ -11,7 +11,7 @@ from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.model.outcome import outcome
 from iomt_core.policies.shares import optimal_shares
 from iomt_core.scenario import PRESETS
-from iomt_core.training.runs import RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.record import Draw, draw, run
 

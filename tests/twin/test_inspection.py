@@ -17,9 +17,10 @@ from iomt_core.experiments.comparison import Side, advance, episode
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action
 from iomt_core.nets.mixers import QMIX, SAEQMIX, VDN, Mixer
+from iomt_core.runs.run import Run
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training import catalogue
-from iomt_core.training.runs import Run, RunSpec
+from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.settings import Settings
 from iomt_core.twin import northbound_inspect as north
 from iomt_core.twin.mixing import mixing

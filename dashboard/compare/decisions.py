@@ -1,0 +1,259 @@
+"""Decisions that differ between A and B: on the two maps, in a table, and one task's alternatives on either side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.compare.state import Compare
+from dashboard.drawings import bar_panels, ward_players
+from dashboard.session import Lab
+from dashboard.text import plain
+from dashboard.touched import put
+from iomt_core.charts import tasks as task_charts
+from iomt_core.charts.forest import flow_map
+from iomt_core.charts.ward_map import ward_frames, ward_text
+from iomt_core.experiments.comparison import Side
+from iomt_core.experiments.decisions import COLUMNS, changed_decisions, flows, marks
+from iomt_core.experiments.differences import Pairing
+from iomt_core.model.snapshot import device_name
+from iomt_core.scenario import ScenarioError
+from iomt_core.training.catalogue import entry
+from iomt_core.twin.northbound import why
+from iomt_core.twin.record import Record
+
+MOST_ROWS = 2000
+KINDS = {
+    "all": "all",
+    "moved": "own device ↔ server",
+    "server": "server → other server",
+}
+
+
+def maps(lab: Lab, sides: tuple[Side, Side], records: tuple[Record, Record], comparable: bool) -> None:
+    """The two wards side by side, stepping together; tasks that the other side decides otherwise carry a dashed ring."""
+    step = min(lab.step, max(int(r.step.max()) for r in records))
+    shown = []
+    for n, (name, side, record) in enumerate(zip("AB", sides, records, strict=True)):
+        other = records[1 - n]
+        frames = ward_frames(record)
+        if comparable:
+            changed = marks(record, other)
+            names = [device_name(k) for k in range(other.scenario.servers + 1)]
+            frames |= {"changed": changed, "other": "BA"[n], "other_names": names}
+        row = min(step, len(record)) - 1
+        text = f"Side {name}. {ward_text(record, row)}"
+        if comparable:
+            text += (
+                f" {sum(k >= 0 for user in changed[row] for k in user)} tasks are decided otherwise on the other side."
+            )
+        shown.append((f"{name}: {entry(side.policy).label} on {side.scenario.name}", frames, text))
+
+    def stepped() -> None:
+        step = st.session_state["compare_maps"].step
+        if step:
+            lab.step = int(step)
+
+    def picked() -> None:
+        point = st.session_state["compare_maps"].picked
+        if point:
+            pick(lab, point)
+
+    ward_players(shown, step, lab.picked, picked, stepped, "compare_maps")
+
+
+def shown_episode(state: Compare, number: int, done: int) -> None:
+    """Which of the episodes the maps and tables below show; for now `number`, of those that are there."""
+
+    def take() -> None:
+        state.shown = int(st.session_state["compare_shown"])
+
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+        st.markdown("**One episode, step by step**", width="content")
+        st.number_input(
+            "Episode shown", 1, done, put("compare_shown", number), key="compare_shown", on_change=take, step=1, width=150,
+            help="The maps, the tables of decisions and the selected task are of this episode; the figures above are of all.",
+        )  # fmt: skip
+
+
+def pick(lab: Lab, point: Any) -> None:
+    """Selects a task, and goes to its step."""
+    lab.picked = (int(point[0]), int(point[1]), int(point[2]))
+    lab.step = lab.picked[0]
+
+
+def picked_words(lab: Lab, records: tuple[Record, Record]) -> None:
+    """What both sides did with the selected task, in a sentence."""
+    if lab.picked is None:
+        st.info(
+            "Click a task on a map or a row of the table to see what either side did with it.",
+            icon=":material/touch_app:",
+        )
+        return
+    parts, costs = [], []
+    for name, record in zip("AB", records, strict=True):
+        found = _task(record, lab.picked)
+        if found is None:
+            parts.append(f"**{name}** has no such task, or its episode had ended")
+            continue
+        costs.append(found["cost"])
+        parts.append(
+            f"**{name}**: {device_name(int(found['choice']))}, {1e3 * found['delay']:.4g} ms, {1e6 * found['energy']:.4g} µJ, "
+            f"cost {found['cost']:.4f}"
+        )
+    step, user, task = lab.picked
+    change = f" Cost changes by {costs[1] - costs[0]:+.4f}." if len(costs) == 2 else ""
+    st.markdown(f"Task {task} of user {user} in step {step}. {parts[0]}; {parts[1]}.{change}")
+
+
+def _task(record: Record, point: tuple[int, int, int]) -> dict[str, float] | None:
+    step, user, task = point
+    s = record.scenario
+    if (
+        step > len(record)
+        or user > s.users
+        or task > s.tasks
+        or not record.snapshot.active[step - 1, user - 1, task - 1]
+    ):
+        return None
+    at = (step - 1, user - 1, task - 1)
+    out = record.outcome
+    values = {"choice": record.action.choice, "delay": out.delay, "energy": out.energy, "cost": out.cost}
+    return {name: float(x[at]) for name, x in values.items()}
+
+
+def changed_table(lab: Lab, number: int, records: tuple[Record, Record]) -> None:
+    """The tasks that B decides otherwise than A, in the step on the maps or the whole episode."""
+    table = changed_decisions(*records)
+    local = (table["choice_a"] == 0) | (table["choice_b"] == 0)
+    counts = {"all": len(table), "moved": int(local.sum()), "server": int((~local).sum())}
+    left, right = st.columns([3, 2])
+    with left:
+        kind = st.segmented_control(
+            "Changes", list(KINDS), default="all", required=True, key="compare_kind",
+            format_func=lambda k: f"{KINDS[k]} ({counts[k]})",
+            help="Servers of one ward are often alike: a move from one to another may mean little, a move between own device and "
+            "server never does.",
+        )  # fmt: skip
+    with right:
+        whole = st.toggle("Whole episode", True, key="compare_whole", help="Off: only the step on the maps.")
+    keep = {"all": local | ~local, "moved": local, "server": ~local}[kind or "all"]
+    if not whole:
+        keep &= table["step"] == lab.step
+    shown = table[keep].reset_index(drop=True)
+    if shown.empty:
+        st.info("No decision of this kind differs here.", icon=":material/drag_handle:")
+        return
+
+    def chosen() -> None:
+        rows = st.session_state["compare_changed"].selection.rows
+        if rows and rows[0] < len(shown):
+            pick(lab, shown.loc[rows[0], ["step", "user", "task"]].tolist())
+
+    st.dataframe(
+        shown.head(MOST_ROWS), hide_index=True, key="compare_changed", on_select=chosen, selection_mode="single-row",
+        column_config={name: _column(name, text) for name, text in COLUMNS.items()}, column_order=list(COLUMNS),
+        alt="Tasks that B decides otherwise than A", height=min(400, 38 + 35 * len(shown)),
+    )  # fmt: skip
+    more = f" The {MOST_ROWS} largest of {len(shown)} are shown; the file has all." if len(shown) > MOST_ROWS else ""
+    st.caption(f"Episode {number}; the largest change of weighted cost first, click a column's head to sort.{more}")
+    st.download_button(
+        "Download these (CSV)", lambda: shown.to_csv(index=False), f"changed-decisions-episode-{number}.csv", "text/csv",
+        on_click="ignore",
+    )  # fmt: skip
+
+
+def _column(name: str, text: str) -> Any:
+    number = name.endswith(("_a", "_b", "_change")) and not name.startswith(("device", "missed"))
+    label = name.replace("_change", " B - A").replace("_uj", " (µJ)").replace("_ms", " (ms)").replace("_kb", " (KB)")
+    label = label.replace("_a", " A").replace("_b", " B").replace("_", " ")
+    if number or name == "weight":
+        return st.column_config.NumberColumn(label, help=text, format="%.4g")
+    return st.column_config.Column(label, help=text)
+
+
+def flow(records: tuple[Record, Record], number: int) -> None:
+    """How many tasks went from which device of A to which of B."""
+    counts = flows(*records)
+    st.html(flow_map(counts))
+    st.caption(f"Tasks of episode {number} that stand in both wards; what lies off the diagonal is decided otherwise.")
+    with st.expander("As a table"):
+        table = counts.rename_axis("A \\ B").reset_index()
+        st.dataframe(table, hide_index=True, alt="Number of tasks by their device in A and in B")
+        st.download_button(
+            "Download (CSV)", table.to_csv(index=False), "devices-a-b.csv", "text/csv", on_click="ignore"
+        )
+
+
+def alternatives(lab: Lab, number: int, sides: tuple[Side, Side], records: tuple[Record, Record]) -> None:
+    """The selected task's alternatives on either side, each a full recomputation of its step."""
+    if lab.picked is None:
+        st.info("Select a task on a map or in the table first.", icon=":material/touch_app:")
+        return
+    for column, name, side, record in zip(st.columns(2), "AB", sides, records, strict=True):
+        with column:
+            _alternatives(lab.picked, number, name, side, record)
+
+
+def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Side, record: Record) -> None:
+    try:
+        answer = why(record, side.policy, side.shares, *point, episode=number)
+    except ScenarioError as error:
+        st.info(plain(f"{name}: {error}"))
+        return
+    frame = answer.alternatives
+    best = frame.iloc[int(frame["ward_change"].to_numpy().argmin())]
+    words = f"moving it to {best['device']} would lower the ward's total by {-best['ward_change']:.4f}"
+    if best["ward_change"] > -1e-9:
+        words = "no other device would make the ward's total lower"
+    cost = float(frame["cost"].iloc[answer.chosen])
+    st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {words}.")
+    bar_panels(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
+    table = pd.DataFrame(
+        {
+            "device": frame["device"],
+            "chosen": frame["chosen"],
+            "delay (ms)": (frame["delay_s"] * 1e3).round(4),
+            "energy (µJ)": (frame["energy_j"] * 1e6).round(4),
+            "cost": frame["cost"].round(4),
+            "ward's total changes by": frame["ward_change"].round(4),
+        }
+    )
+    st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")
+    st.download_button(
+        f"Download {name} (CSV)",
+        table.to_csv(index=False),
+        f"alternatives-{name}.csv",
+        "text/csv",
+        on_click="ignore",
+    )
+
+
+def tabs(
+    lab: Lab,
+    number: int,
+    sides: tuple[Side, Side],
+    records: tuple[Record, Record],
+    pairing: Pairing,
+    more: Callable[[], None],
+) -> None:
+    """Tabs; only the open one is computed. `more` shows the episodes."""
+    names = ["Decisions that changed", "From where to where", "Selected task", "Episode by episode"]
+    missing = "Decisions cannot be compared one to one here: the two wards do not have the same tasks."
+    for tab, name in zip(st.tabs(names, key="compare_tabs", on_change="rerun"), names, strict=True):
+        if not tab.open:
+            continue
+        with tab:
+            if name == names[3]:
+                more()
+            elif name == names[2]:
+                alternatives(lab, number, sides, records)
+            elif not pairing.comparable:
+                st.info(missing, icon=":material/link_off:")
+            elif name == names[1]:
+                flow(records, number)
+            else:
+                changed_table(lab, number, records)

@@ -1,0 +1,154 @@
+"""What the Compare page works on besides the lab: where side A comes from, how many episodes, which one the map shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+from urllib.parse import parse_qsl, urlencode
+
+import streamlit as st
+
+from dashboard.session import Lab, Pinned
+from iomt_core.experiments.comparison import MOST_EPISODES, Side
+from iomt_core.policies.base import SHARES, Shares
+from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.scenario.files import from_query, to_query, whole_number
+from iomt_core.training.catalogue import entry
+from iomt_core.training.catalogue import policy as make_policy
+
+SAME, PINNED = "same", "pinned"
+KEY = "compare"
+MOST_ENTRIES = 64  # of side A in a link
+
+
+@dataclass
+class Compare:
+    """The page's state. `policy` and `shares` are A's where A is not the pinned one, which has its own."""
+
+    source: str = SAME  # SAME: the sidebar's ward; PINNED; or a preset's name
+    policy: str = "price-response"
+    shares: Shares = "own"
+    episodes: int = 10
+    shown: int = 1  # the episode on the map
+    stopped: tuple[object, ...] | None = None  # the comparison that a person has stopped
+    beside: tuple[object, ...] | None = None  # the one whose first episodes are on the page while the others are played
+    pace: float | None = None  # seconds an episode of it takes, where known
+    seen: Pinned | None = None  # the pinned one when the page was last here
+
+    def side_a(self, lab: Lab) -> Side:
+        """What stands on side A."""
+        if self.source == PINNED and lab.pinned is not None:
+            return Side(lab.pinned.scenario, lab.pinned.policy, lab.pinned.shares)
+        ward = PRESETS.get(self.source, lab.scenario)
+        return Side(ward, self.policy, self.shares)
+
+    def set_a(self, lab: Lab, policy: str, shares: Shares) -> None:
+        """Gives A another policy or other shares."""
+        if self.source == PINNED and lab.pinned is not None:
+            lab.pinned = self.seen = replace(lab.pinned, policy=policy, shares=shares)
+        else:
+            self.policy, self.shares = policy, shares
+
+    def pin(self, lab: Lab, side: Side) -> None:
+        """Makes this side A, and what the other pages compare with."""
+        lab.pinned = self.seen = Pinned(side.scenario, side.policy, side.shares, lab.seed)
+        self.source = PINNED
+
+    def swap(self, lab: Lab) -> None:
+        """A becomes B, which the sidebar shows, and B becomes A."""
+        a, b = self.side_a(lab), side_b(lab)
+        if self.source == SAME:
+            self.policy, self.shares = b.policy, b.shares
+        else:
+            self.pin(lab, b)
+            lab.try_change(lambda: a.scenario)
+        lab.policy, lab.shares = a.policy, a.shares
+
+    def entries(self, lab: Lab) -> dict[str, str]:
+        """What the link says of this page. Raises `ScenarioError` where A does not fit into a link."""
+        a = self.side_a(lab)
+        ward = to_query(a.scenario) if self.source == PINNED else {}
+        about = {"ward": self.source, **ward, "policy": a.policy, "shares": a.shares}
+        return {"a": urlencode(about), "episodes": str(self.episodes), "shown": str(self.shown)}
+
+
+def side_b(lab: Lab) -> Side:
+    """What stands on side B: the sidebar's ward and policy."""
+    return Side(lab.scenario, lab.policy, lab.shares)
+
+
+def usable(side: Side) -> tuple[Side, list[str]]:
+    """The side, or the same with the optimum where its policy cannot decide on its ward, and why."""
+    try:
+        make_policy(side.policy, side.scenario)
+    except ScenarioError as error:
+        return replace(side, policy="optimum"), error.problems
+    return side, []
+
+
+def linkable(lab: Lab) -> Lab:
+    """The lab with step and selection that B's ward has, for a link names them for the ward it describes: A may have more."""
+    s, picked = lab.scenario, lab.picked
+    if picked is not None and not (picked[0] <= s.T and picked[1] <= s.users and picked[2] <= s.tasks):
+        picked = None
+    return replace(lab, step=min(lab.step, s.T), picked=picked)
+
+
+def state(lab: Lab) -> Compare:
+    """This session's state; at the page's first run what the link says, and A is what was pinned since."""
+    if KEY not in st.session_state:
+        st.session_state[KEY] = from_link(lab)
+    found = cast(Compare, st.session_state[KEY])
+    if lab.pinned is not found.seen:
+        found.seen = lab.pinned
+        found.source = PINNED if lab.pinned is not None else SAME
+    found.shown = min(found.shown, found.episodes)
+    return found
+
+
+def from_link(lab: Lab) -> Compare:
+    """What the entries of a link in `lab.view` describe; each that cannot be used is told in `lab.problems`."""
+    found = Compare()
+    for read in (_read_a, _read_episodes, _read_shown):
+        try:
+            read(found, lab)
+        except ScenarioError as error:
+            lab.problems = [*lab.problems, *(f"Side A or its settings in the link: {p}" for p in error.problems)]
+    return found
+
+
+def _read_a(found: Compare, lab: Lab) -> None:
+    text = lab.view.get("a")
+    if text is None:
+        return
+    try:
+        about = dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=MOST_ENTRIES))
+    except ValueError:
+        raise ScenarioError(f"v_a = {text[:40]!r} is not a list of name=value.") from None
+    source, policy, shares = about.pop("ward", SAME), about.pop("policy", "optimum"), about.pop("shares", "own")
+    if source not in (SAME, PINNED, *PRESETS):
+        allowed = ", ".join((SAME, PINNED, *PRESETS))
+        raise ScenarioError(f"ward = {source[:40]!r} is not known: allowed is {allowed}.")
+    entry(policy)
+    if shares not in SHARES:
+        raise ScenarioError(f"shares = {shares[:40]!r} is not known: allowed is {', '.join(SHARES)}.")
+    if source == PINNED:
+        found.pin(lab, Side(from_query(about), policy, shares))
+    else:
+        found.source, found.policy, found.shares = source, policy, shares
+
+
+def _read_episodes(found: Compare, lab: Lab) -> None:
+    found.episodes = _number(lab, "episodes", found.episodes, MOST_EPISODES)
+
+
+def _read_shown(found: Compare, lab: Lab) -> None:
+    found.shown = _number(lab, "shown", found.shown, found.episodes)
+
+
+def _number(lab: Lab, name: str, default: int, most: int) -> int:
+    text = lab.view.get(name, str(default))
+    value = whole_number(text, 1, most)
+    if value is None:
+        raise ScenarioError(f"v_{name} = {text[:40]!r} is not a whole number from 1 to {most}.")
+    return value

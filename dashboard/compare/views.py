@@ -1,0 +1,164 @@
+"""The parts of the Compare page below its head: each shows one thing of the two sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.drawings import episode_pairs, forest
+from dashboard.text import plain
+from iomt_core.charts import forest as forest_charts
+from iomt_core.experiments.comparison import Comparison, Side
+from iomt_core.experiments.differences import Pairing, differences
+from iomt_core.experiments.paired import Paired
+from iomt_core.training.catalogue import entry
+
+
+def answer(found: Comparison, pairing: Pairing) -> None:
+    """The comparison in two sentences."""
+    cost = found.figure("cost")
+    if cost.same:
+        words = "**A and B cost the same** in every episode"
+    elif cost.relative is None:
+        words = "**A costs nothing**, so there is no relative change"
+    else:
+        more = "more" if cost.difference > 0 else "less"
+        words = f"B costs {100 * abs(cost.relative):.3g} % {more} than A"
+        words = f"**{words}**" if cost.excludes_zero else words
+        if cost.relative_interval is None:
+            words += " in this one episode; one episode gives no interval"
+        else:
+            low, high = cost.relative_interval
+            words += f" (95 % interval {100 * low:+.3g} to {100 * high:+.3g} %, {len(cost.a)} episodes)"
+            words += "" if cost.excludes_zero else ": **not told apart from 0**"
+    st.markdown(f"{words}. {_decisions(found, pairing)}")
+
+
+def _decisions(found: Comparison, pairing: Pairing) -> str:
+    if not pairing.comparable:
+        return "Decisions cannot be compared one to one: the two wards do not have the same tasks."
+    if not found.changed:
+        return f"All {found.compared} decisions are the same."
+    share, between = 100 * found.changed / found.compared, found.changed - found.moved
+    return (
+        f"**{share:.3g} % of the decisions changed** ({found.changed} of {found.compared}): {found.moved} between own device "
+        f"and a server, {between} from one server to another."
+    )
+
+
+def ended(found: Comparison) -> None:
+    """A warning where batteries ended episodes: the sides then did not play the same steps."""
+    for name, side, count, steps in zip("AB", (found.a, found.b), found.ended, found.steps, strict=True):
+        if count:
+            st.warning(
+                f"{name}: an empty battery (C5) ended {count} of {found.episodes} episodes. The figures are of the steps played, "
+                f"{steps:.3g} of {side.scenario.T} on average.",
+                icon=":material/battery_alert:",
+            )
+
+
+def parameters(a: Side, b: Side, pairing: Pairing) -> None:
+    """What differs between the sides, only that, and what their episodes share."""
+    rows = [
+        (d.label + " ᴬ" * d.assumption, plain(d.symbol), plain(d.a), plain(d.b))
+        for d in differences(a.scenario, b.scenario)
+    ]
+    if a.policy != b.policy:
+        rows.insert(0, ("Policy", "", plain(entry(a.policy).label), plain(entry(b.policy).label)))
+    if a.shares != b.shares:
+        rows.insert(0, ("Shares", "", a.shares, b.shares))
+    st.markdown("**What differs**")
+    if rows:
+        table = pd.DataFrame(rows, columns=["parameter", "symbol", "A", "B"])
+        st.table(table, border="horizontal", hide_index=True, alt="Parameters in which A and B differ")
+    else:
+        st.info(
+            "Nothing: A and B are the same. Move a slider in the sidebar, or choose another policy or ward for A.",
+            icon=":material/drag_handle:",
+        )
+    st.caption("  \n".join(pairing.notes))
+
+
+def figures(found: Comparison) -> None:
+    """The forest plot."""
+    st.markdown("**Change from A to B**")
+    forest(forest_charts.forest(found.figures))
+    if found.episodes == 1:
+        st.caption("One episode gives no interval: take two or more.")
+
+
+def numbers(found: Comparison) -> None:
+    """The same in numbers."""
+    box = st.expander("All figures in numbers", key="compare_numbers", on_change="rerun")
+    if box.open:
+        with box:
+            _numbers(found)
+
+
+def _numbers(found: Comparison) -> None:
+    table = figure_table(found.figures)
+    columns: dict[str, Any] = {
+        name: st.column_config.NumberColumn(format="%.5g") for name in table.columns if table[name].dtype == float
+    }
+    st.dataframe(table, hide_index=True, column_config=columns, alt="Figures of A and B with paired intervals")
+    st.caption(
+        "Means over episodes; B - A with its 95 % interval (Student) over the paired differences, episode by episode; the "
+        "change in % is of A's mean, taken as fixed. pp: percentage points. Each interval is 95 % by itself, not all at once."
+    )
+    _download("Download (CSV)", table, "comparison-figures.csv")
+
+
+def figure_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
+    """One row a figure, in the units people read."""
+    rows = []
+    for pair in pairs:
+        factor, interval, share = pair.figure.factor, pair.interval, pair.relative_interval
+        rows.append(
+            {
+                "figure": pair.figure.label,
+                "unit": pair.figure.unit,
+                "A": pair.mean_a * factor,
+                "B": pair.mean_b * factor,
+                "B - A": pair.difference * factor,
+                "from": interval[0] * factor if interval else float("nan"),
+                "to": interval[1] * factor if interval else float("nan"),
+                "unit of B - A": forest_charts.points(pair),
+                "change (%)": float("nan") if pair.relative is None else 100 * pair.relative,
+                "from (%)": 100 * share[0] if share else float("nan"),
+                "to (%)": 100 * share[1] if share else float("nan"),
+                "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair)],
+                "meaning": pair.figure.meaning,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _download(label: str, table: pd.DataFrame, file: str) -> None:
+    st.download_button(label, table.to_csv(index=False), file, "text/csv", on_click="ignore")
+
+
+def episodes(found: Comparison) -> None:
+    """Every episode's pair of one figure."""
+    names = {f.figure.name: f.figure.label for f in found.figures}
+    name = st.selectbox(
+        "Figure", list(names), index=2, key="compare_figure", format_func=lambda n: names[n], width=300,
+        help="Which figure to show episode by episode.",
+    )  # fmt: skip
+    pair = found.figure(name)
+    episode_pairs(forest_charts.episode_pairs(pair))
+    if pair.narrowing is not None:
+        st.caption(
+            f"Pairing makes the interval of this difference {pair.narrowing:.3g} times as narrow as that of as many independent "
+            "episodes on each side."
+        )
+    columns = {"episode": range(1, found.episodes + 1)}
+    for each in found.figures:
+        unit = f" ({each.figure.unit})" if each.figure.unit else ""
+        for side, values in zip("AB", (each.a, each.b), strict=True):
+            if len(values) == found.episodes:
+                columns[f"{each.figure.label} {side}{unit}"] = [x * each.figure.factor for x in values]  # type: ignore[assignment]
+    table = pd.DataFrame(columns)
+    st.dataframe(table, hide_index=True, alt="All figures of every episode", height=min(360, 38 + 35 * len(table)))
+    _download("Download all episodes (CSV)", table, "comparison-episodes.csv")

@@ -1,0 +1,312 @@
+"""The parts of the Explore page: each takes the lab and shows one thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.drawings import bar_panels, delay_bars, density, policy_bars, ward_player
+from dashboard.session import Lab
+from dashboard.text import plain
+from dashboard.twins import table_twin
+from iomt_core.charts import comparison, tables
+from iomt_core.charts import tasks as task_charts
+from iomt_core.charts.devices import price_bars, utilisation
+from iomt_core.charts.fading import fading
+from iomt_core.charts.ward_map import ward_frames, ward_text
+from iomt_core.experiments.differences import differences
+from iomt_core.experiments.evaluation import Summary
+from iomt_core.model.snapshot import device_name
+from iomt_core.policies.base import Shares
+from iomt_core.policies.registry import POLICIES
+from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.catalogue import entry
+from iomt_core.twin.northbound import Why, play, why
+from iomt_core.twin.record import COLUMNS, Record
+
+COLLAPSED = 0.98
+GAP_HELP = (
+    "No policy whatever can cost less than the certified bound, so this policy is **at most** so far from the best "
+    "possible. Part of the gap is the bound's own looseness: it is most where tasks are few, and even the true optimum "
+    "then shows some. The bound concerns each step by itself, not the battery over the episode (C5)."
+)
+
+
+def title(lab: Lab) -> str:
+    """Which ward this is, as Markdown."""
+    s = lab.scenario
+    users, servers = f"{s.users} user{'s' * (s.users > 1)}", f"{s.servers} server{'s' * (s.servers > 1)}"
+    return f"{plain(entry(lab.shown_policy).label)} on {users} × {s.tasks} task{'s' * (s.tasks > 1)}, {servers}"
+
+
+def record(lab: Lab) -> Record:
+    """The episode shown."""
+    return play(lab.scenario, lab.shown_policy, lab.seed, lab.shares)
+
+
+def _figures(s: Scenario, policy: str, seed: int, shares: Shares) -> dict[str, Any]:
+    summary = Summary(s, policy, shares, seed)
+    summary.add(play(s, policy, seed, shares))
+    return summary.values()
+
+
+def results(lab: Lab) -> dict[str, dict[str, Any]]:
+    """The figures of all heuristics and of the shown policy on this ward and seed, by name; its own with the lab's shares."""
+    shown = lab.shown_policy
+    return {
+        n: _figures(lab.scenario, n, lab.seed, lab.shares if n == shown else "own")
+        for n in dict.fromkeys((*POLICIES, shown))
+    }
+
+
+def headline(lab: Lab, now: dict[str, Any]) -> None:
+    """Five figures of the episode, each with its change against what is pinned."""
+    p = lab.pinned
+    then = _figures(p.scenario, p.policy, p.seed, p.shares) if p else None
+    entries = (
+        ("Mean delay", "mean_delay_s", 1e3, "ms", "Mean task delay, eq. (9)."),
+        ("Mean energy", "mean_energy_j", 1e6, "µJ", "Mean energy a task costs its user, eq. (10)."),
+        ("Cost", "cost", 1.0, "", "Priority-weighted mean task cost: α_T T/T_max + α_E E/E_ref."),
+        ("Deadline misses", "deadline_miss_share", 100.0, "%", "Share of tasks later than T_max (C6)."),
+        ("Gap to the bound", "gap", 100.0, "%", GAP_HELP),
+    )
+    for column, (label, key, factor, unit, text) in zip(st.columns(5), entries, strict=True):
+        delta = None
+        if then is not None:
+            difference = (now[key] - then[key]) * factor
+            delta = f"{difference:+.3g} {unit}" if abs(difference) >= 1e-9 else f"±0 {unit}"
+        column.metric(
+            label, f"{_figure(now[key] * factor)} {unit}".strip(), delta, border=True, help=text,
+            delta_color="inverse" if delta and not delta.startswith("±") else "off",
+            delta_arrow="off" if delta and delta.startswith("±") else "auto",
+        )  # fmt: skip
+    if p is not None:
+        changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, lab.scenario)]
+        if (p.policy, p.shares) != (lab.shown_policy, lab.shares):
+            changes.insert(0, f"policy {plain(entry(p.policy).label)} → {plain(entry(lab.shown_policy).label)}")
+        if p.seed != lab.seed:
+            changes.append(f"episode seed {p.seed} → {lab.seed}")
+        st.caption("Against the pinned scenario: " + ("; ".join(changes) if changes else "nothing differs yet") + ".")
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3g}"
+
+
+def warnings(lab: Lab, shown: Record) -> None:
+    """What a person should know before trusting the figures: another policy than chosen, a collapsed one, an early end."""
+    for problem in lab.unable:
+        st.warning(f"{plain(problem)} Shown in its place: {entry(lab.shown_policy).label}.", icon=":material/warning:")
+    active = shown.snapshot.active
+    choices = shown.action.choice[active]
+    device = int(choices.mode().values)
+    if (
+        len(choices) > 1
+        and float((choices == device).double().mean()) >= COLLAPSED
+        and (device == 0 or lab.scenario.servers > 1)
+    ):
+        where = "keeps everything local" if device == 0 else f"sends everything to {device_name(device)}"
+        st.warning(f"This policy has collapsed: it {where}, whatever the task.", icon=":material/warning:")
+    if bool(shown.ended.any()):
+        last = int(shown.step.max())
+        left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
+        empty = ", ".join(str(i + 1) for i in (left < 0).nonzero().flatten().tolist())
+        st.warning(
+            f"The episode ended in step {last} of {lab.scenario.T}: the battery of user {empty} could not pay (C5).",
+            icon=":material/battery_alert:",
+        )
+
+
+def ward(lab: Lab, shown: Record) -> None:
+    """The map, playable over the episode."""
+    row = _row(lab, shown)
+
+    def stepped() -> None:
+        step = st.session_state["ward"].step
+        if step:
+            lab.step = int(step)
+
+    ward_player(
+        ward_frames(shown),
+        int(shown.step[row]),
+        lab.picked,
+        ward_text(shown, row),
+        lambda: _picked_on(lab, "ward"),
+        stepped,
+    )
+    table_twin("ward", lambda: tables.ward_table(shown, row), "Places of users and servers, and the tasks of each")
+
+
+def _row(lab: Lab, shown: Record) -> int:
+    """Row of the lab's step; the last one where the episode ended before it."""
+    return min(lab.step, len(shown)) - 1
+
+
+def _pick(lab: Lab, point: Any) -> None:
+    lab.picked = (int(point[0]), int(point[1]), int(point[2]))
+    lab.step = lab.picked[0]
+
+
+def policies(lab: Lab, now: dict[str, dict[str, Any]]) -> None:
+    """All policies on this ward and seed, with the bound as a line."""
+    by_label = {entry(n).label: values for n, values in now.items()}
+    pinned = None
+    if lab.pinned is not None:
+        p = lab.pinned
+        pinned = {
+            entry(n).label: _figures(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
+            for n in now
+            if n in POLICIES or n == p.policy
+        }
+    policy_bars(comparison.policy_bars(by_label, entry("optimum").label, entry(lab.shown_policy).label, pinned))
+    table_twin("policies", lambda: tables.policy_table(by_label, pinned), "Cost and gap of every policy")
+
+
+def selected_task(lab: Lab, shown: Record) -> Why | None:
+    """Why the selected task went where it went, in words and a figure."""
+    if lab.picked is None:
+        st.info(
+            "Click a task (a small mark on the map, a bar, or a row below) to see why it runs where it runs. With the keyboard: "
+            "Tab to the map, arrow keys to the task, Enter.",
+            icon=":material/touch_app:",
+        )
+        return None
+    step, user, task = lab.picked
+    try:
+        answer = why(shown, lab.shown_policy, lab.shares, step, user, task)
+    except ScenarioError as error:
+        st.info(plain(str(error)))
+        return None
+    frame = answer.alternatives
+    chosen, best = frame.loc[answer.chosen], frame.iloc[int(frame["cost"].to_numpy().argmin())]
+    ward_best = frame.iloc[int(frame["ward_change"].to_numpy().argmin())]
+    st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
+    own = f"though {best['device']} would cost the task itself only {best['cost']:.3f}"
+    if best["choice"] == answer.chosen:
+        own = "which is also the cheapest for itself"
+    ward_words = f"moving it to {ward_best['device']} would lower the ward's total by {-ward_best['ward_change']:.4f}"
+    if ward_best["ward_change"] > -1e-9:
+        ward_words = "no other device would make the ward's total lower"
+    st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {ward_words}.")
+    bar_panels(task_charts.alternatives(frame), "alternatives")
+    return answer
+
+
+def alternatives_table(answer: Why) -> None:
+    """The alternatives in full, and what was kept fixed."""
+    table = _alternatives_table(answer.alternatives)
+    st.dataframe(table, hide_index=True, key="alternatives_table", alt="The task's alternatives")
+    rule = {
+        "equal": "Every device's shares are even, dealt anew for each alternative.",
+        "optimal": "Every device's shares are the best for the choices, found anew for each alternative.",
+        "requests": "Everyone's requests stay as they are and are scaled down pro rata where a device is over-asked.",
+    }[answer.rule]
+    st.caption(f"All other tasks stay where they are; each row is a full recomputation of the step. {rule}")
+
+
+def _alternatives_table(frame: pd.DataFrame) -> pd.DataFrame:
+    per_ghz = 1e9
+    return pd.DataFrame(
+        {
+            "here": ["➜" if c else "" for c in frame["chosen"]],
+            "device": frame["device"],
+            "delay (ms)": (frame["delay_s"] * 1e3).round(4),
+            "energy (µJ)": (frame["energy_j"] * 1e6).round(4),
+            "cost": frame["cost"].round(4),
+            "ward's total changes by": frame["ward_change"].round(4),
+            "CPU asked (%)": (frame["cpu_share_asked"] * 100).round(1),
+            "CPU got (MHz)": (frame["cpu_hz"] / 1e6).round(2),
+            "bandwidth asked (%)": (frame["bandwidth_share_asked"] * 100).round(1),
+            "bandwidth got (MHz)": (frame["bandwidth_hz"] / 1e6).round(2),
+            "distance (m)": frame["distance_m"].round(1),
+            "CPU price (per GHz)": (frame["cpu_price"] * per_ghz).round(4),
+            "bandwidth price (per GHz)": (frame["bandwidth_price"] * per_ghz).round(4),
+        }
+    )
+
+
+def details(lab: Lab, shown: Record) -> None:
+    """Tabs; only the open one is computed."""
+    labels = ["Where time goes", "Devices", "Shadow prices", "All tasks", "Fading"]
+    tabs = st.tabs(labels, key="details", on_change="rerun")
+    for tab, show in zip(tabs, (_time, _devices, _prices, _tasks, _fading), strict=True):
+        if tab.open:
+            with tab:
+                show(lab, shown)
+
+
+def _picked_on(lab: Lab, key: str) -> None:
+    point = st.session_state[key].picked
+    if point:
+        _pick(lab, point)
+
+
+def _time(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    drawn = task_charts.delay_bars(shown, row, lab.picked)
+    delay_bars(drawn, lambda: _picked_on(lab, "delays"))
+    table_twin(
+        "delays", lambda: tables.delay_table(drawn), "Delay of each task of the step, execution and transmission"
+    )
+    if len(lab.scenario.kind_names) > 1:
+        table = shown.worlds(slice(row, row + 1)).table()
+        bar_panels(task_charts.kind_costs(table), "kinds")
+        table_twin("kinds", lambda: tables.kind_table(table), "Mean cost of each task kind")
+
+
+def _devices(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    bar_panels(utilisation(shown, row), "utilisation")
+    table_twin("devices", lambda: tables.utilisation_table(shown, row), "Utilisation of every device in the step")
+    st.caption("Own CPU may be left idle on purpose: running slower saves energy (k0 f² C).")
+
+
+def _prices(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    bar_panels(price_bars(shown, row), "prices")
+    table_twin("prices", lambda: tables.price_table(shown, row), "Shadow price of every resource in the step")
+    st.caption(
+        "What a little more of a resource would save, per unit, at the best possible decision: the prices of the certified bound "
+        f"in step {int(shown.step[row])}."
+    )
+
+
+def _tasks(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    whole = st.toggle("Whole episode", key="whole_episode", help="Off: only the step on the map.")
+    table = (shown if whole else shown.worlds(slice(row, row + 1))).table()
+
+    def chosen() -> None:
+        rows = st.session_state["tasks_table"].selection.rows
+        if rows:
+            _pick(lab, table.loc[rows[0], ["step", "user", "task"]].tolist())
+
+    units = {name: st.column_config.Column(help=text) for name, text in COLUMNS.items()}
+    st.dataframe(
+        table, hide_index=True, key="tasks_table", on_select=chosen, selection_mode="single-row", column_config=units,
+        column_order=[name for name in COLUMNS if name not in ("episode", "bound")], alt="All tasks", height=360,
+    )  # fmt: skip
+    file = f"{lab.scenario.name}-{lab.shown_policy}-decisions.csv"
+    st.download_button(
+        "Download the whole episode (CSV)", lambda: shown.table().to_csv(index=False), file, "text/csv", on_click="ignore"
+    )  # fmt: skip
+
+
+def _fading(lab: Lab, shown: Record) -> None:
+    row = _row(lab, shown)
+    user = (lab.picked[1] if lab.picked else 1) - 1
+    near = int(shown.snapshot.distance[row, user].argmin())
+    chosen = int(shown.action.choice[row, user, lab.picked[2] - 1]) if lab.picked else 0
+    server = chosen - 1 if chosen else near
+    sent = max(1, int((shown.action.choice[row] == server + 1).sum()))
+    band = float(shown.snapshot.B_k[row, server]) / sent
+    link = float(shown.snapshot.beta[row, user, server])
+    distance = float(shown.snapshot.distance[row, user, server])
+    label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {band / 1e6:.4g} MHz (an even share of {sent})"
+    density(fading(band, link, label), "fading")
+    table_twin("fading", lambda: tables.fading_table(band, link), "Quantiles of the rate on this link")
+    st.caption(
+        "Rayleigh fading makes the rate (3) jump from moment to moment; delays are computed with its expectation (6)."
+    )

@@ -1,0 +1,126 @@
+"""What the Inspect page shows: the selected decision, stepping, and the page's own part of a link."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import streamlit as st
+
+from dashboard.session import Lab, Point
+from dashboard.touched import index_of, put
+from iomt_core.twin.record import Record
+
+TABS = {
+    "values": "Q-values (17)",
+    "shares": "Shares (C2–C4)",
+    "seen": "Seen and unseen (14)",
+    "mixer": "Mixer (22)–(25)",
+    "regret": "Regret",
+    "formulas": "Formulas",
+}
+RANKS = {"best": "the best device for the task alone", "optimum": "the optimum's device"}
+
+
+@dataclass
+class InspectState:
+    """Lives as long as the session; `round` 0 is the last one."""
+
+    tab: str = "values"
+    rank: str = "best"
+    round: int = 0
+    agreed: object = None  # the episode whose long computation was asked for
+
+    def link(self) -> dict[str, str]:
+        """What a link says of it."""
+        view = {"tab": self.tab, "rank": self.rank}
+        return {**view, "round": str(self.round)} if self.round else view
+
+
+def state(lab: Lab) -> InspectState:
+    """This session's; at first, what the link says, each entry checked, a bad one told in `lab.problems`."""
+    if "inspect" not in st.session_state:
+        st.session_state["inspect"] = _from_view(lab, lab.view)
+    return cast(InspectState, st.session_state["inspect"])
+
+
+def _from_view(lab: Lab, view: Mapping[str, str]) -> InspectState:
+    fresh = InspectState()
+    for name, allowed in (("tab", TABS), ("rank", RANKS)):
+        value = view.get(name, getattr(fresh, name))
+        if value in allowed:
+            setattr(fresh, name, value)
+        else:
+            lab.problems.append(
+                f"v_{name} = {value[:40]!r} in the link is not known: allowed is {', '.join(allowed)}."
+            )  # fmt: skip
+    text = view.get("round", "0")
+    if text in {str(n) for n in range(9)}:
+        fresh.round = int(text)
+    else:
+        lab.problems.append(f"v_round = {text[:40]!r} in the link is out of range: allowed is 0 to 8.")
+    return fresh
+
+
+def select(lab: Lab, shown: Record) -> Point | None:
+    """The decision that is looked at: the lab's selection in the lab's step; where there is none, the step's first task.
+
+    `None` in a step in which nobody has a task, as a workload of one's own may leave some.
+    """
+    lab.step = step = min(lab.step, len(shown))
+    active = shown.snapshot.active[step - 1]
+    if not bool(active.any()):
+        return None
+    user, task = (lab.picked[1], lab.picked[2]) if lab.picked else (1, 1)
+    if user > active.shape[0] or task > active.shape[1] or not bool(active[user - 1, task - 1]):
+        first = active.nonzero()[0].tolist()
+        user, task = first[0] + 1, first[1] + 1
+    lab.picked = (step, user, task)
+    return lab.picked
+
+
+def stepping(lab: Lab, shown: Record, point: Point | None) -> None:
+    """Buttons first, back, next, last, and the step, user and task as numbers."""
+    step, user, task = point or (lab.step, 1, 1)
+    last, active = len(shown), shown.snapshot.active[step - 1]
+
+    def go(to: int) -> None:
+        lab.step = max(1, min(last, to))
+        lab.picked = (lab.step, user, task)
+
+    def take() -> None:
+        lab.step = int(st.session_state["inspect_step"])
+        chosen, number = (int(st.session_state.get(f"inspect_{name}", 1)) for name in ("user", "task"))
+        lab.picked = (lab.step, chosen, number)
+
+    def other_user() -> None:
+        chosen = int(st.session_state["inspect_user"])
+        there = shown.snapshot.active[step - 1, chosen - 1]
+        same = task <= len(there) and bool(there[task - 1])
+        lab.picked = (step, chosen, task if same else int(there.nonzero()[0]) + 1)
+
+    users = [n + 1 for n in range(active.shape[0]) if bool(active[n].any())]
+    tasks = (active[user - 1].nonzero().flatten() + 1).tolist()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for label, icon, to, off in (
+            ("First", "first_page", 1, step == 1),
+            ("Back", "chevron_left", step - 1, step == 1),
+            ("Next", "chevron_right", step + 1, step == last),
+            ("Last", "last_page", last, step == last),
+        ):
+            st.button(label, icon=f":material/{icon}:", on_click=go, args=(to,), disabled=off, key=f"inspect_{icon}")
+        st.number_input(
+            f"Step of {last}", 1, last, put("inspect_step", step), key="inspect_step", on_change=take, width=130,
+            help="Step t of the episode; the policy, its memory and the batteries are as they then were.",
+        )  # fmt: skip
+        if point is None:
+            return
+        st.selectbox(
+            "User", users, index_of(users, put("inspect_user", user)), key="inspect_user", on_change=other_user, width=100,
+            help="Agent i, whose decision it is.",
+        )  # fmt: skip
+        st.selectbox(
+            "Task", tasks, index_of(tasks, put("inspect_task", task)),
+            key="inspect_task", on_change=take, width=100, help="Task j of this user; or click it on the map."
+        )  # fmt: skip

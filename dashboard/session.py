@@ -1,0 +1,184 @@
+"""What one browser session works on: a scenario, a policy, a seed, what is selected and what is pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import urlencode, urlsplit
+
+import streamlit as st
+
+from iomt_core.policies.base import SHARES, Shares
+from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.scenario.files import LONGEST_LINK, from_query, to_query, whole_number
+from iomt_core.training.catalogue import catalogue, entry
+from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.twin.northbound import checked_seed
+
+VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")
+PAGE_VIEW = "v_"  # what a page adds to a link begins so
+LONGEST_VIEW = LONGEST_LINK  # characters of such an entry: it may describe a second scenario
+Point = tuple[int, int, int]  # step, user, task, from 1
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What a what-if is compared with."""
+
+    scenario: Scenario
+    policy: str
+    shares: Shares
+    seed: int
+
+
+@dataclass
+class Lab:
+    """The session's state; every control writes here, every view reads here."""
+
+    scenario: Scenario = PRESETS["paper"]
+    policy: str = "optimum"
+    shares: Shares = "own"
+    seed: int = 0
+    step: int = 1
+    picked: Point | None = None
+    pinned: Pinned | None = None
+    problems: list[str] = field(default_factory=list)
+    wanted_page: str | None = None  # of the link that began the session, until it is opened
+    view: dict[str, str] = field(default_factory=dict)  # what pages added to the link; each page checks its own
+
+    def try_change(self, change: Any) -> None:
+        """Takes the scenario that `change()` gives, or keeps the present one and remembers why."""
+        try:
+            self.scenario = change()
+            self.problems = []
+        except ScenarioError as error:
+            self.problems = error.problems
+        if self.picked is not None and not self._exists(self.picked):
+            self.picked = None
+        self.step = min(self.step, self.scenario.T)
+
+    def forget_what_is_gone(self) -> None:
+        """A run that was chosen or pinned may have been deleted meanwhile, by another tab or another process."""
+        known = catalogue()
+        if self.policy not in known:
+            self.problems = [f"policy = {self.policy!r} is there no more: its run was deleted. Shown is the optimum."]
+            self.policy = "optimum"
+        if self.pinned is not None and self.pinned.policy not in known:
+            self.pinned = None
+
+    @property
+    def shown_policy(self) -> str:
+        """The chosen policy, or the optimum where that cannot decide on this ward."""
+        return "optimum" if self.unable else self.policy
+
+    @property
+    def unable(self) -> list[str]:
+        """Why the chosen policy cannot decide on this ward; empty where it can."""
+        try:
+            make_policy(self.policy, self.scenario)
+        except ScenarioError as error:
+            return error.problems
+        return []
+
+    def _exists(self, point: Point) -> bool:
+        step, user, task = point
+        return step <= self.scenario.T and user <= self.scenario.users and task <= self.scenario.tasks
+
+    def query(self, page: str, view: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The entries of a link that restores all of this on a page, with what the page adds in `view`.
+
+        Raises `ScenarioError` where it is too long.
+        """
+        added = {PAGE_VIEW + name: value for name, value in (view or {}).items()}
+        seen = {"policy": self.policy, "episode_seed": str(self.seed), "step": str(self.step)}
+        if self.shares != "own":
+            seen["shares"] = self.shares
+        if self.picked is not None:
+            seen["task"] = ".".join(str(n) for n in self.picked)
+        return {"page": page, **to_query(self.scenario), **seen, **added}
+
+
+def current() -> Lab:
+    """This session's lab; at the session's first run, the one its link describes."""
+    if "lab" not in st.session_state:
+        st.session_state["lab"] = _from_link(dict(st.query_params))
+    lab = cast(Lab, st.session_state["lab"])
+    lab.forget_what_is_gone()
+    return lab
+
+
+def _from_link(query: Mapping[str, str]) -> Lab:
+    lab = Lab()
+    if not query:
+        return lab
+    lab.wanted_page = query.get("page", "explore")
+    lab.view = {key.removeprefix(PAGE_VIEW): value for key, value in query.items() if key.startswith(PAGE_VIEW)}
+    lab.try_change(lambda: from_query(query, ignore=(*VIEW_KEYS, *(PAGE_VIEW + name for name in lab.view))))
+    for name, value in lab.view.items():
+        if len(value) > LONGEST_VIEW:
+            lab.problems.append(
+                f"{PAGE_VIEW}{name[:40]} in the link is longer than {LONGEST_VIEW} characters; it is left out."
+            )
+    lab.view = {name: value for name, value in lab.view.items() if len(value) <= LONGEST_VIEW}
+    for read in (_read_policy, _read_seed, _read_step, _read_task):
+        try:
+            read(lab, query)
+        except ScenarioError as error:
+            lab.problems = [*lab.problems, *error.problems]
+    return lab
+
+
+def _read_policy(lab: Lab, query: Mapping[str, str]) -> None:
+    policy, shares = query.get("policy", lab.policy), query.get("shares", lab.shares)
+    try:
+        entry(policy)
+    except ScenarioError as error:
+        raise ScenarioError([f"in the link: {problem}" for problem in error.problems]) from None
+    if shares not in SHARES:
+        raise ScenarioError(f"shares = {shares[:40]!r} in the link is not known: allowed is {', '.join(SHARES)}.")
+    lab.policy, lab.shares = policy, shares
+
+
+def _read_seed(lab: Lab, query: Mapping[str, str]) -> None:
+    lab.seed = checked_seed(_whole(query, "episode_seed", lab.seed))
+
+
+def _read_step(lab: Lab, query: Mapping[str, str]) -> None:
+    step = _whole(query, "step", 1)
+    if not 1 <= step <= lab.scenario.T:
+        raise ScenarioError(f"step = {step} in the link is out of range: allowed is 1 to {lab.scenario.T}.")
+    lab.step = step
+
+
+def _read_task(lab: Lab, query: Mapping[str, str]) -> None:
+    text = query.get("task")
+    if text is None:
+        return
+    parts = text.split(".", 3)
+    limits = (lab.scenario.T, lab.scenario.users, lab.scenario.tasks)
+    step, user, task = (whole_number(p, 1, most) for p, most in zip((*parts, "", "", "")[:3], limits, strict=True))
+    if len(parts) != 3 or step is None or user is None or task is None:
+        raise ScenarioError(
+            f"task = {text[:40]!r} in the link is not step.user.task: allowed is 1.1.1 to {'.'.join(map(str, limits))}."
+        )
+    lab.picked = (step, user, task)
+
+
+def _whole(query: Mapping[str, str], key: str, default: int) -> int:
+    text = query.get(key, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise ScenarioError(f"{key} = {text[:40]!r} in the link is not a whole number.")
+    return int(text)
+
+
+def keep_link(lab: Lab, page: str = "explore", view: Mapping[str, str] | None = None) -> str:
+    """Keeps the browser's address in step with the lab on a page, and returns the link to share.
+
+    Raises `ScenarioError` where the scenario does not fit into a link.
+    """
+    query = lab.query(page, view)
+    if dict(st.query_params) != query:
+        st.query_params.from_dict(query)
+    address = urlsplit(str(st.context.url or ""))
+    return f"{address.scheme}://{address.netloc}/?{urlencode(query)}"

@@ -1,0 +1,313 @@
+"""The form of a new sweep: what is varied, for whom, how often, and where it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import streamlit as st
+
+from dashboard.controls import SHARE_LABELS
+from dashboard.session import Lab
+from dashboard.touched import index_of, put, within
+from iomt_core.experiments.sweeps import jobs as sweep_jobs
+from iomt_core.experiments.sweeps.estimate import Estimate, estimate
+from iomt_core.experiments.sweeps.executors import MOST_WORKERS, checked_address, checked_workers, default_workers
+from iomt_core.experiments.sweeps.spec import (
+    MOST_EPISODES,
+    MOST_POLICIES,
+    MOST_VALUES,
+    PAPER_AXES,
+    Axis,
+    Spacing,
+    SweepSpec,
+    is_whole,
+    spaced,
+    sweep_spec,
+    sweepable,
+    written,
+)
+from iomt_core.scenario import Meta, Scenario, ScenarioError
+from iomt_core.training.catalogue import catalogue
+from iomt_core.twin.northbound import LARGEST_SEED
+
+SPACINGS: tuple[Spacing, ...] = ("linear", "logarithmic")
+USUAL_COUNT = 6
+PAPER_HELP = (
+    "Starts at once, with the policies and episodes below. The paper's Figs. 6 and 7 vary the tasks, 8, 9, 12 and 13 the "
+    "servers, 10 and 11 the users; all else is the ward in the sidebar. The exact values are an assumption of this lab."
+)
+
+
+@dataclass
+class AxisForm:
+    """One axis as the form holds it, in the units a person reads."""
+
+    parameter: str
+    low: float
+    high: float
+    count: int
+    spacing: Spacing
+
+    def axis(self) -> Axis:
+        """The axis, SI. Raises `ScenarioError`."""
+        factor = sweepable()[self.parameter].shown_factor
+        low, high = (float(f"{x / factor:.12g}") for x in (self.low, self.high))
+        return spaced(self.parameter, low, high, self.count, self.spacing)
+
+    @classmethod
+    def of(cls, axis: Axis) -> AxisForm:
+        """The form of an axis."""
+        ends = (axis.shown(axis.values[0]), axis.shown(axis.values[-1]))
+        return cls(axis.parameter, *ends, len(axis.values), axis.spacing)
+
+
+@dataclass
+class Form:
+    """What this session has filled in."""
+
+    axes: list[AxisForm]
+    policies: list[str]
+    episodes: int = 5
+    seed: int = 0
+    two: bool = False
+    workers: int = field(default_factory=default_workers)
+    cluster: str = ""
+    name: str = ""
+
+    def spec(self, lab: Lab, axes: list[Axis] | None = None) -> SweepSpec:
+        """The sweep that is asked for. Raises `ScenarioError`."""
+        chosen = axes or [form.axis() for form in self.axes[: 1 + self.two]]
+        return sweep_spec(
+            {
+                "scenario": lab.scenario, "axes": chosen, "policies": self.policies, "shares": lab.shares,
+                "seed": self.seed, "episodes": self.episodes,
+            }
+        )  # fmt: skip
+
+    def place(self) -> dict[str, Any]:
+        """Where it runs. Raises `ScenarioError`."""
+        if self.cluster.strip():
+            return {"cluster": checked_address(self.cluster.strip())}
+        return {"workers": checked_workers(self.workers)}
+
+
+def usual(s: Scenario, name: str) -> AxisForm:
+    """A sensible range to begin with: the whole one of a count, around the present value of a scale."""
+    meta, value = sweepable()[name], getattr(s, name)
+    now = sum(value) / 2 if isinstance(value, tuple) else value
+    low, high = cast(float, meta.low), cast(float, meta.high)
+    spacing: Spacing = "linear"
+    if meta.log and now:
+        low, high, spacing = max(low, now / 4), min(high, now * 4), "logarithmic"
+    else:
+        high = min(high, 9 if high > 1e6 else high)
+    count = min(USUAL_COUNT, int(high - low) + 1) if is_whole(name) else USUAL_COUNT
+    low, high = (float(f"{x * meta.shown_factor:.4g}") for x in (low, high))
+    return AxisForm(name, low, high, count, spacing)
+
+
+def new_form(lab: Lab) -> Form:
+    """A form to begin with: the paper's users, the lab's policy beside the optimum and what it is measured against."""
+    policies = list(dict.fromkeys(["optimum", "price-response", lab.shown_policy, "greedy"]))[:3]
+    return Form([AxisForm.of(PAPER_AXES["users"]), AxisForm.of(PAPER_AXES["servers"])], policies, seed=lab.seed)
+
+
+def new_sweep(lab: Lab, form: Form, problems: list[str]) -> str | None:
+    """Shows the form; the name of a sweep that was just started. What went wrong is put into `problems`."""
+    usable = sweepable(lab.scenario)
+    _paper(lab, form, problems)
+    axes = [_axis(lab, form, 0, usable)]
+    if _kept("Second parameter: a heat map", st.toggle, "two", form, help="A point for every pair of values."):
+        axes.append(_axis(lab, form, 1, usable))
+    _whom(form)
+    return _start(lab, form, [axis for axis in axes if axis is not None] if None not in axes else [], problems)
+
+
+def _paper(lab: Lab, form: Form, problems: list[str]) -> None:
+    def run(name: str) -> None:
+        form.axes[0], form.two = AxisForm.of(PAPER_AXES[name]), False
+        _begin(lab, form, problems)
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**The paper's axes**", help=PAPER_HELP, width="content")
+        for name, axis in PAPER_AXES.items():
+            values = f"{axis.values[0]:g} to {axis.values[-1]:g}"
+            st.button(
+                f"{axis.meta.label} {values}", icon=":material/play_arrow:", key=f"sweep_paper_{name}", on_click=run,
+                args=(name,), help=PAPER_HELP,
+            )  # fmt: skip
+
+
+def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis | None:
+    """The controls of one axis; the axis, or nothing where it cannot be."""
+    mine = form.axes[number]
+    if mine.parameter not in usable:
+        mine = form.axes[number] = usual(lab.scenario, next(iter(usable)))
+
+    def choose() -> None:
+        form.axes[number] = usual(lab.scenario, st.session_state[f"sweep_parameter_{number}"])
+
+    meta: Meta = usable[mine.parameter]
+    whole = is_whole(mine.parameter)
+    unit = meta.unit if meta.shown_unit is None else meta.shown_unit
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    key = f"sweep_parameter_{number}"
+    source = "an assumption" if meta.source == "assumption" else meta.source
+    middle = " A value is the middle of its range; both ends scale with it." if _is_pair(lab.scenario, mine) else ""
+    row.selectbox(
+        "Second parameter" if number else "Parameter", list(usable), index_of(usable, put(key, mine.parameter)),
+        key=key, on_change=choose, width=250,
+        format_func=lambda n: f"{usable[n].label} {written(usable[n].symbol)}".strip(),
+        help=f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Allowed: {meta.allowed()}. Source: {source}.{middle} "
+        "Offered is every parameter that is a number and that this ward does not fix by a file.",
+    )  # fmt: skip
+    scale = meta.shown_factor
+    low, high = (float(f"{cast(float, x) * scale:.10g}") for x in (meta.low, meta.high))
+    kind = int if whole else float
+    step = 1 if whole else low if meta.log else (meta.step or 0.01) * scale
+    suffix = f"{number}_{mine.parameter}"
+    for name, label in (("low", "From"), ("high", "To")):
+        _kept(
+            f"{label}{f' ({unit})' if unit else ''}", row.number_input, name, mine, f"sweep_{name}_{suffix}", convert=kind,
+            min_value=kind(low), max_value=kind(high), step=kind(step), format=None if whole else "%g",
+            help=f"Allowed: {meta.allowed()}.", width=160,
+        )  # fmt: skip
+    _kept(
+        "Values", row.number_input, "count", mine, f"sweep_count_{suffix}", convert=int, min_value=1,
+        max_value=MOST_VALUES, step=1, width=130,
+        help="How many, both ends among them. Whole numbers come each once.",
+    )  # fmt: skip
+    _kept(
+        "Spacing", row.selectbox, "spacing", mine, f"sweep_spacing_{suffix}", options=SPACINGS,
+        width=160,
+        help="Logarithmic: each value the same multiple of the one before.",
+    )  # fmt: skip
+    try:
+        axis = mine.axis()
+    except ScenarioError as error:
+        for problem in error.problems:
+            st.error(problem, icon=":material/error:")
+        return None
+    st.caption(f"{axis.title}: {', '.join(f'{axis.shown(v):g}' for v in axis.values)}")
+    return axis
+
+
+def _is_pair(s: Scenario, form: AxisForm) -> bool:
+    return isinstance(getattr(s, form.parameter), tuple)
+
+
+def _whom(form: Form) -> None:
+    known = catalogue()
+    form.policies = [name for name in form.policies if name in known]
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    _kept(
+        "Policies", row.multiselect, "policies", form, options=list(known), format_func=lambda n: known[n].label,
+        max_selections=MOST_POLICIES, convert=list, width=480,
+        help="A trained policy decides only on wards that it was trained for; elsewhere its line has a gap.",
+    )  # fmt: skip
+    _kept(
+        "Episodes a point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
+        width=160,
+        help="A point is their mean, its band the 95 % interval over them; of one episode there is no band.",
+    )  # fmt: skip
+    _kept(
+        "Episode seed", row.number_input, "seed", form, width=160, min_value=0, max_value=LARGEST_SEED, step=1, convert=int,
+        help="Draws tasks, powers and dynamics, the same for every policy. The layout's seed stands in the sidebar.",
+    )  # fmt: skip
+    with row.popover("Where it runs", icon=":material/memory:"):
+        _kept(
+            "Processes", st.number_input, "workers", form, min_value=1, max_value=MOST_WORKERS, step=1, convert=int,
+            disabled=bool(form.cluster), help="On this machine, a core each.",
+        )  # fmt: skip
+        _kept(
+            "Cluster", st.text_input, "cluster", form, placeholder="tcp://host:port", max_chars=300,
+            help="Address of a dask.distributed scheduler, in place of processes here. Its members unpickle what they send "
+            "each other: name only one that you trust. Its workers need this package at the same state.",
+        )  # fmt: skip
+
+
+def _start(lab: Lab, form: Form, axes: list[Axis], problems: list[str]) -> str | None:
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    _kept(
+        "Name", row.text_input, "name", form, placeholder=_free_name(form), max_chars=60, width=250,
+        help="Of its directory: letters, digits, - and _. Left empty, the one shown.",
+    )  # fmt: skip
+    spec = _spec(lab, form, axes) if axes else None
+    row.button(
+        "Start", icon=":material/play_arrow:", type="primary", disabled=spec is None, key="sweep_start",
+        on_click=_begin, args=(lab, form, problems),
+    )  # fmt: skip
+    if spec is not None:
+        workers = 1 if form.cluster else form.workers
+        found = _estimate(spec.model_dump_json(), workers, spec)
+        known = f", {found.known} of them known already" if found.known else ""
+        here = f"on {form.workers} process{'es' * (form.workers > 1)}"
+        where = "on one worker of the cluster, less on more" if form.cluster else here
+        time = f"about {duration(found.seconds)} {where}, after some seconds of starting"
+        if found.known == found.points:
+            time = "nothing is left to compute"
+        row.caption(f"{found.points} points{known}: {time}. Shares: {SHARE_LABELS[lab.shares]} (sidebar).")
+    return cast("str | None", st.session_state.pop("sweep_started", None))
+
+
+def _spec(lab: Lab, form: Form, axes: list[Axis]) -> SweepSpec | None:
+    try:
+        return form.spec(lab, axes)
+    except ScenarioError as error:
+        for problem in error.problems:
+            st.error(problem, icon=":material/error:")
+        return None
+
+
+def _begin(lab: Lab, form: Form, problems: list[str]) -> None:
+    problems.clear()
+    try:
+        name = form.name.strip() or _free_name(form)
+        sweep_jobs.start(name, form.spec(lab), **form.place())
+    except ScenarioError as error:
+        problems += error.problems
+        return
+    form.name = ""
+    st.session_state["sweep_started"] = name
+
+
+@st.cache_data(ttl=20, max_entries=50, show_spinner=False)
+def _estimate(text: str, workers: int, _spec: SweepSpec) -> Estimate:
+    return estimate(_spec, workers, sweep_jobs.store())
+
+
+def _free_name(form: Form) -> str:
+    base = "-".join(one.parameter for one in form.axes[: 1 + form.two])
+    taken = set(sweep_jobs.names())
+    return next(f"{base}-{n}" for n in range(1, len(taken) + 2) if f"{base}-{n}" not in taken)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 90:
+        return f"{max(1, math.ceil(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _kept(
+    label: str, widget: Any, name: str, target: Any, key: str | None = None, convert: Any = None, **options: Any
+) -> Any:
+    """A control whose value lives in `target`, so that it outlasts a change of pages."""
+    own = key or f"sweep_{name}"
+    value = getattr(target, name)
+    value = convert(value) if convert is not None else value
+    if "min_value" in options:
+        value = within(value, options["min_value"], options["max_value"])
+    put(own, value)
+    default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
+    options[default] = index_of(options["options"], value) if default == "index" else value
+
+    def take() -> None:
+        now = st.session_state[own]
+        if now is not None:
+            setattr(target, name, now)
+
+    return widget(label, key=own, on_change=take, **options)

@@ -1,0 +1,362 @@
+"""The parts of the Sweep page that show sweeps: which there are, how one goes, its figures, numbers and files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.session import Lab
+from dashboard.sweep.form import AxisForm, Form, duration, new_form
+from dashboard.touched import index_of, put
+from iomt_core.charts import sweep as charts
+from iomt_core.charts.sweep_live import live_curves, live_map
+from iomt_core.charts.sweep_report import command, labels, report
+from iomt_core.charts.sweep_report import title as sweep_title
+from iomt_core.experiments.sweeps import jobs as sweep_jobs
+from iomt_core.experiments.sweeps.jobs import Job
+from iomt_core.experiments.sweeps.points import FIGURES
+from iomt_core.experiments.sweeps.run import POINTS, read_results, read_spec, versions
+from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
+from iomt_core.scenario import ScenarioError
+from iomt_core.training.catalogue import entry
+
+PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+BADGES = {
+    "new": ("gray", "schedule"), "running": ("blue", "progress_activity"), "cancelling": ("orange", "hourglass_top"),
+    "finished": ("green", "check"), "cancelled": ("orange", "stop_circle"), "interrupted": ("red", "power_off"),
+    "failed": ("red", "error"),
+}  # fmt: skip
+
+
+@dataclass
+class View:
+    """What this session looks at, and the form it fills in."""
+
+    form: Form
+    shown: str | None = None
+    figure: str = "cost"
+    log_y: bool = False
+    policies: dict[str, str] = field(default_factory=dict)  # of a heat map, by sweep
+    problems: list[str] = field(default_factory=list)
+
+
+def current_view(lab: Lab) -> View:
+    """This session's view; at first, what its link says."""
+    if "sweep_view" not in st.session_state:
+        view = View(new_form(lab))
+        for read in (_read_sweep, _read_over, _read_policies, _read_episodes):
+            try:
+                read(view, lab)
+            except ScenarioError as error:
+                view.problems += error.problems
+        st.session_state["sweep_view"] = view
+    return cast(View, st.session_state["sweep_view"])
+
+
+def link_view(view: View) -> dict[str, str]:
+    """The page's entries of a link."""
+    form = view.form
+    over = (
+        f"{one.parameter}={axis.values[0]!r}:{axis.values[-1]!r}:{one.count}{':log' * (one.spacing == 'logarithmic')}"
+        for one in form.axes[: 1 + form.two]
+        for axis in (one.axis(),)
+    )
+    entries = {"over": ";".join(over), "policies": ",".join(form.policies), "episodes": str(form.episodes)}
+    return entries | ({"sweep": view.shown} if view.shown else {})
+
+
+def _read_sweep(view: View, lab: Lab) -> None:
+    if "sweep" in lab.view:
+        view.shown = sweep_jobs.job(lab.view["sweep"]).name
+
+
+def _read_over(view: View, lab: Lab) -> None:
+    if "over" in lab.view:
+        axes = [AxisForm.of(axis_from_words(words)) for words in lab.view["over"].split(";")[:2]]
+        view.form.axes[: len(axes)] = axes
+        view.form.two = len(axes) == 2
+
+
+def _read_policies(view: View, lab: Lab) -> None:
+    if "policies" in lab.view:
+        names = list(dict.fromkeys(name for name in lab.view["policies"].split(",") if name))
+        for name in names:
+            entry(name)
+        view.form.policies = names
+
+
+def _read_episodes(view: View, lab: Lab) -> None:
+    text = lab.view.get("episodes")
+    if text is None:
+        return
+    if not (text.isascii() and text.isdigit() and len(text) < 8 and 1 <= int(text) <= MOST_EPISODES):
+        raise ScenarioError(f"episodes = {text[:40]!r} in the link is out of range: allowed is 1 to {MOST_EPISODES}.")
+    view.form.episodes = int(text)
+
+
+def pace() -> float | None:
+    """Seconds between two looks at the sweeps: while one runs, one."""
+    return 1.0 if sweep_jobs.running() is not None else None
+
+
+def choose(view: View) -> Job | None:
+    """Lets a person choose a sweep; the chosen one, the latest at first."""
+    known = sweep_jobs.names()
+    if not known:
+        st.info(
+            "No sweeps yet. Start one above: it runs in a process of its own, also while this page is closed.",
+            icon=":material/info:",
+        )
+        return None
+    if view.shown not in known:
+        view.shown = known[0]
+
+    def take() -> None:
+        view.shown = st.session_state["sweep_shown"]
+
+    st.selectbox(
+        "Sweep", known, index_of(known, put("sweep_shown", view.shown)),
+        key="sweep_shown", on_change=take, label_visibility="collapsed",
+        help="All sweeps of this lab, the latest first.",
+    )  # fmt: skip
+    return sweep_jobs.job(view.shown)
+
+
+def progress(job: Job, view: View) -> None:
+    """State, progress, time left, and what can be done."""
+    status = job.status
+    done, total = int(status.get("done") or 0), int(status.get("total") or 0)
+    colour, icon = BADGES[job.state]
+    left, right = st.columns([5, 3], vertical_alignment="center")
+    with left.container(horizontal=True, vertical_alignment="center"):
+        st.badge(job.state, icon=f":material/{icon}:", color=cast(Any, colour))
+        words = f"{done} of {total} points" if total else "starting: the processes load"
+        if status.get("cached"):
+            words += f", {status['cached']} known before"
+        if job.state == "running" and status.get("seconds_left") is not None:
+            left_words = (
+                f"about {duration(float(status['seconds_left']))} left" if done < total else "writing the results"
+            )
+            words += f", {left_words}"
+        if job.state == "finished" and status.get("seconds") is not None:
+            words += f", {duration(float(status['seconds']))}"
+        if job.state == "cancelling":
+            words += ": what is done within seconds is kept. Cancel again to stop at once."
+        st.write(words)
+    with right.container(horizontal=True, horizontal_alignment="right"):
+        _actions(job, view)
+    if job.state != "finished":
+        st.progress(done / total if total else 0.0)
+    with st.container():  # a place of its own, so that a live chart below stays as it is when words come
+        _trouble(job)
+
+
+def _actions(job: Job, view: View) -> None:
+    def act(do: Callable[..., Any], *words: Any, **more: Any) -> None:
+        view.problems.clear()
+        try:
+            do(*words, **more)
+        except ScenarioError as error:
+            view.problems += error.problems
+
+    def again() -> None:
+        act(lambda: sweep_jobs.resume(job.name, **view.form.place()))
+
+    if job.alive:
+        st.button(
+            "Cancel", icon=":material/stop:", on_click=act, args=(sweep_jobs.cancel, job.name), key="sweep_cancel"
+        )
+    if job.resumable:
+        st.button("Resume", icon=":material/play_arrow:", type="primary", on_click=again, key="sweep_resume")
+    if not job.alive:
+        with st.popover("Delete", icon=":material/delete:"):
+            st.write(f"Deletes the sweep {job.name} and its files. Its points stay known to later sweeps.")
+            st.button("Delete it", on_click=act, args=(sweep_jobs.delete, job.name), key="sweep_delete")
+
+
+def _trouble(job: Job) -> None:
+    if job.state == "interrupted":
+        st.warning(
+            "This sweep was interrupted: its process is gone. What was done is kept; Resume goes on from there.",
+            icon=":material/warning:",
+        )
+        if words := sweep_jobs.log_end(job.name):
+            with st.expander("Last words of its process"):
+                st.code(words, language=None)
+    for failure in job.status.get("failures") or ():
+        st.error(plain(str(failure)), icon=":material/error:")
+
+
+def results(job: Job, view: View) -> None:
+    """Figures, numbers and files of a sweep, as far as it is known."""
+    try:
+        spec = _spec(job.name, (job.place / "sweep.json").stat().st_mtime_ns)
+    except (ScenarioError, OSError) as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    table = _table(job, spec)
+    name = _which(view, spec)
+    if table.empty:
+        st.info("No point is done yet: curves appear as they arrive.", icon=":material/hourglass_empty:")
+    elif len(spec.axes) == 1:
+        _curves(table, spec.axes[0], name, spec, job, view)
+    else:
+        _maps(table, name, spec, job, view)
+    gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
+    if gaps:
+        with st.expander(
+            f"Not available: {int((table['state'] == 'unavailable').sum())} points", icon=":material/info:"
+        ):
+            for policy, reason in gaps:
+                st.markdown(f"**{plain(labels(spec)[policy])}**: {plain(reason)}")
+    _files(job, spec, table)
+
+
+def _which(view: View, spec: SweepSpec) -> str:
+    def take() -> None:
+        view.figure = st.session_state["sweep_figure"] or view.figure
+        view.log_y = bool(st.session_state.get("sweep_log_y", view.log_y))
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.pills(
+            "Figure", list(FIGURES), default=put("sweep_figure", view.figure),
+            key="sweep_figure", on_change=take, format_func=lambda n: FIGURES[n].label,
+            label_visibility="collapsed", required=True,
+            help="\n\n".join(f"**{f.label}**: {f.meaning}." for f in FIGURES.values()),
+        )  # fmt: skip
+        if len(spec.axes) == 1:
+            st.toggle(
+                "Logarithmic", put("sweep_log_y", view.log_y), key="sweep_log_y", on_change=take,
+                help="Logarithmic figure axis, so that one absurd policy does not flatten the others.",
+            )  # fmt: skip
+    return view.figure
+
+
+def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, job: Job, view: View) -> None:
+    text = f"{FIGURES[name].title} over {axis.title}, a line a policy with its 95 % interval; the numbers are in the table below."
+    if job.alive:
+        rows, drawing = live_curves(table, axis, name, labels(spec), view.log_y)
+        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{job.name}_{name}", alt=text, width="stretch")
+        return
+    st.plotly_chart(
+        charts.curves(table, axis, name, labels(spec), view.log_y),
+        key=f"sweep_curves_{job.name}_{name}",
+        config=PLOT,
+        alt=text,
+    )
+    if name in ("cost", "gap"):
+        st.caption(
+            "The red line is the certified lower bound: no policy whatever can cost less. Bands are 95 % intervals over "
+            "episodes (Student)."
+        )
+
+
+def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, job: Job, view: View) -> None:
+    named = labels(spec)
+    kept = view.policies.get(job.name)
+    if kept not in named:
+        kept = next(iter(named))
+    key = f"sweep_map_{job.name}"
+
+    def take() -> None:
+        view.policies[job.name] = st.session_state[key] or kept
+
+    st.pills(
+        "Policy", list(named), default=put(key, kept), key=key, on_change=take, format_func=lambda n: named[n], required=True,
+        help="Colours run over the same values for all policies, so that maps can be compared.",
+    )  # fmt: skip
+    if not bool(((table["policy"] == kept) & (table["state"] == "done")).any()):
+        st.info(
+            f"No point of {plain(named[kept])} is known{'' if job.alive else ': see below why'}.",
+            icon=":material/info:",
+        )
+        return
+    text = f"{FIGURES[name].title} of {named[kept]} over {spec.axes[0].title} and {spec.axes[1].title}."
+    if job.alive:
+        rows, drawing = live_map(table, spec.axes, name, kept)
+        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{job.name}_{name}_{kept}", alt=text, width="stretch")
+        return
+    figure = charts.heat_map(table, spec.axes, name, kept, charts.colour_span(table, name))
+    st.plotly_chart(figure, key=f"sweep_heat_{job.name}_{name}_{kept}", config=PLOT, alt=text)
+
+
+def _files(job: Job, spec: SweepSpec, table: pd.DataFrame) -> None:
+    def parquet() -> bytes:
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        return buffer.getvalue()
+
+    with st.container(horizontal=True):
+        for label, data, ending, kind in (
+            ("CSV", lambda: table.to_csv(index=False), "csv", "text/csv"),
+            ("Parquet", parquet, "parquet", "application/vnd.apache.parquet"),
+            ("Report (HTML)", lambda: report(spec, table, versions()), "html", "text/html"),
+        ):
+            st.download_button(
+                label, data, f"sweep-{job.name}.{ending}", kind, on_click="ignore", icon=":material/download:",
+                key=f"sweep_{ending}", disabled=table.empty,
+                help="What is known so far. SI units; the report holds figures, settings and how to repeat it, and needs "
+                "no network." if ending == "html" else "What is known so far, one row a point, SI units.",
+            )  # fmt: skip
+    box = st.expander("Numbers", key="sweep_numbers", on_change="rerun")
+    if box.open:
+        with box:
+            shown = table.dropna(axis=1, how="all")
+            st.dataframe(shown, hide_index=True, key="sweep_table", alt="All points of the sweep", height=320)
+    box = st.expander("How to repeat it", key="sweep_repeat", on_change="rerun")
+    if box.open:
+        with box:
+            words = command(spec)
+            st.code(words, language="bash", wrap_lines=True)
+            if "scenario.yaml" in words:
+                st.caption(
+                    "scenario.yaml: download it in the sidebar under Files and own data, or from the report's end."
+                )
+
+
+def every() -> None:
+    """All sweeps as a table."""
+    rows = []
+    for name in sweep_jobs.names():
+        job = sweep_jobs.job(name)
+        try:
+            spec = _spec(name, (job.place / "sweep.json").stat().st_mtime_ns)
+            about = {"over": sweep_title(spec), "policies": ", ".join(spec.policies), "episodes": spec.episodes}
+        except (ScenarioError, OSError):
+            about = {"over": "cannot be read", "policies": "", "episodes": None}
+        at = job.status.get("time")
+        when = datetime.fromtimestamp(float(at)).isoformat(" ", "minutes") if at else ""
+        points = f"{job.status.get('done', 0)} of {job.status.get('total', '?')}"
+        rows.append({"sweep": name, "state": job.state, **about, "points": points, "changed": when})
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="sweep_every", alt="All sweeps")
+
+
+@st.cache_resource(max_entries=50, show_spinner=False)
+def _spec(name: str, changed: int) -> SweepSpec:
+    del changed
+    return read_spec(sweep_jobs.job(name).place)
+
+
+def _table(job: Job, spec: SweepSpec) -> pd.DataFrame:
+    try:
+        stamp = (job.place / POINTS).stat()
+    except OSError:
+        return read_results(job.place, spec)
+    return _read_table(job.name, stamp.st_mtime_ns, stamp.st_size, spec)
+
+
+@st.cache_data(max_entries=20, show_spinner=False)
+def _read_table(name: str, changed: int, size: int, _spec: SweepSpec) -> pd.DataFrame:
+    del changed, size
+    return read_results(sweep_jobs.job(name).place, _spec)
+
+
+def plain(text: str) -> str:
+    """Text of unknown origin as Markdown that shows it as it is."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+!|<>~$:" else c for c in text)

@@ -1,0 +1,178 @@
+"""The form of a new run: algorithm, ward, length, seed, hyper-parameters; checked as it is filled in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from dashboard.session import Lab
+from dashboard.text import plain
+from dashboard.train.run_list import clock
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.runs.estimate import estimate
+from iomt_core.runs.jobs import at_once, checked_name, create, free_name, jobs
+from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
+from iomt_core.training.run_spec import RunSpec, default_settings
+from iomt_core.training.settings import Settings, allowed
+from iomt_core.twin.northbound import checked_seed
+
+SIDEBAR = "sidebar"
+EPISODES = 320  # a first impression within a minute or two; the paper's figures take 2400
+POINTS = 10  # evaluations and checkpoints of a run, where a person does not say
+CELL = 180  # pixels of a hyper-parameter's control
+# Field, label; those with a pair of values stand twice.
+NAMED = (
+    ("learning_rate", "Learning rate of θ^Q"),
+    ("actor_learning_rate", "Learning rate of θ^μ"),
+    ("gamma", "Discount γ"),
+    ("team_weight", "Weight of the team's loss"),
+    ("worlds", "Episodes side by side"),
+    ("updates", "Updates a batch"),
+    ("batch", "Minibatch N^B, episodes"),
+    ("tau", "Target update τ"),
+    ("rounds", "Rounds of an agent's tasks"),
+    ("credit", "What (19) regresses on"),
+    ("temperature", "Temperature"),
+    ("share_noise", "Noise on shares"),
+)
+
+
+def new_run(lab: Lab) -> str | None:
+    """Shows the form. Returns the name of the run that was just started."""
+    known = jobs()
+    fields = st.container(horizontal=True)
+    name = fields.selectbox(
+        "Algorithm", list(ALGORITHMS), key="train_algorithm", format_func=lambda n: ALGORITHMS[n].label,
+        persist_state="session", help="\n\n".join(f"**{a.label}**: {a.summary}" for a in ALGORITHMS.values()),
+    )  # fmt: skip
+    source = fields.selectbox(
+        "Scenario", [SIDEBAR, *PRESETS], key="train_scenario", persist_state="session",
+        format_func=lambda n: f"as in the sidebar ({_ward_name(lab.scenario)})" if n == SIDEBAR else n,
+        help="The ward that is trained on. The run keeps a copy: later changes in the sidebar do not touch it.\n\n"
+        + "\n\n".join(f"**{preset}**: {note}" for preset, note in PRESET_NOTES.items()),
+    )  # fmt: skip
+    episodes = fields.number_input(
+        "Episodes", value=EPISODES, step=32, key="train_episodes", persist_state="session",
+        help=f"Episodes to play, M of Algorithm 1. Allowed: {allowed('episodes')}. {EPISODES} give a first impression; the "
+        f"shipped policies took {Settings.model_fields['episodes'].default}. Schedules stretch over the run's length.",
+    )  # fmt: skip
+    seed = fields.number_input(
+        "Seed", value=0, step=1, key="train_seed", persist_state="session",
+        help="Seed of everything that the run draws: weights, worlds, noise, minibatches. The same seed gives the same run.",
+    )  # fmt: skip
+    algorithm = str(name)
+    ward = lab.scenario if source in (SIDEBAR, None) else PRESETS[str(source)]
+    changes = _hyper_parameters(algorithm, int(episodes or 0))
+    spec, problems = _spec(algorithm, ward, {"episodes": episodes, **changes}, seed)
+    suggested = free_name(f"{algorithm}-{ward.name}")
+    last = st.container(horizontal=True, vertical_alignment="bottom")
+    wanted = last.text_input(
+        "Name", key="train_name", placeholder=suggested, persist_state="page",
+        help="How the run is called here and among the policies: a-z, 0-9 and -. Left empty, it is the name shown.",
+    )  # fmt: skip
+    chosen = (wanted or "").strip() or suggested
+    try:
+        checked_name(chosen)
+        if any(job.name == chosen for job in known):
+            raise ScenarioError(f"name = {chosen!r} is taken: allowed is a name that no run has yet.")
+    except ScenarioError as error:
+        problems = [*problems, *error.problems]
+    if spec is not None:
+        last.caption(_expected(spec, known))
+    pressed = last.button(
+        "Start", type="primary", icon=":material/play_arrow:", key="train_start", disabled=bool(problems), width=160,
+        help=f"{at_once()} runs train at once; the others wait in the queue.",
+    )  # fmt: skip
+    for problem in problems:
+        st.error(plain(problem), icon=":material/error:")
+    if not pressed or spec is None or problems:
+        return None
+    try:
+        return create(chosen, spec).name
+    except ScenarioError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return None
+
+
+def _ward_name(s: Scenario) -> str:
+    changed = s.digest != PRESETS[s.name].digest if s.name in PRESETS else False
+    return f"{s.name}, changed" if changed else s.name
+
+
+def _spec(algorithm: str, ward: Scenario, changes: Mapping[str, Any], seed: Any) -> tuple[RunSpec | None, list[str]]:
+    problems = [
+        f"{name} = nothing cannot be used: allowed is {allowed(name)}." for name, v in changes.items() if v is None
+    ]
+    if problems:
+        return None, problems
+    try:
+        settings = default_settings(algorithm, **changes)
+    except ScenarioError as error:
+        return None, error.problems
+    try:
+        return RunSpec(algorithm, ward, settings, checked_seed(-1 if seed is None else int(seed))), []
+    except ScenarioError as error:
+        return None, error.problems
+
+
+def _expected(spec: RunSpec, known: list[Any]) -> str:
+    found = estimate(spec, known)
+    source = f"as fast as {plain(found.like)}" if found.like else "a rule of thumb for one core"
+    waits = sum(job.active or job.state == "queued" for job in known) - at_once() + 1
+    queue = f" {waits} run{'s' * (waits > 1)} must end before it starts." if waits > 0 else ""
+    return f"About {clock(found.seconds)} ({source}), with an evaluation every {spec.settings.evaluate_every} episodes.{queue}"
+
+
+def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
+    """What differs from the algorithm's own settings, and how often it is evaluated and saved."""
+    own = default_settings(algorithm)
+    box = st.expander("Hyper-parameters", key="train_hyper", on_change="rerun")
+    values: dict[str, Any] = {}
+    every: dict[str, Any] = {"evaluate_every": None, "checkpoint_every": None}
+    # Its controls are made when it is open; what was set there holds when it is closed again.
+    if box.open:
+        with box:
+            cells = st.container(horizontal=True)
+            for name, label in NAMED:
+                with cells:
+                    values[name] = _control(algorithm, name, label, getattr(own, name))
+            for name, label in (("evaluate_every", "Evaluate every"), ("checkpoint_every", "Checkpoint every")):
+                every[name] = cells.number_input(
+                    f"{label}, episodes", value=None, step=1, placeholder="automatic", key=f"train_{name}",
+                    persist_state="session", width=CELL, help=f"{_help(name)} Empty: {POINTS} times in a run.",
+                )  # fmt: skip
+        st.session_state[f"hyper_{algorithm}"] = values, every
+    else:
+        values, every = st.session_state.get(f"hyper_{algorithm}", (values, every))
+    worlds = values.get("worlds", own.worlds)
+    worlds = worlds if isinstance(worlds, int) and worlds > 0 else 1
+    often = max(1, math.ceil(max(1, episodes) / POINTS / worlds)) * worlds
+    return {**values, **{name: often if value is None else value for name, value in every.items()}}
+
+
+def _help(name: str) -> str:
+    text = str(Settings.model_fields[name].description)
+    reach = f" Allowed: {allowed(name)}." if allowed(name) else ""
+    return f"{text[:1].upper()}{text[1:]}.{reach}"
+
+
+def _control(algorithm: str, name: str, label: str, default: Any) -> Any:
+    shown = " to ".join(f"{x:g}" for x in default) if isinstance(default, tuple) else default
+    key, text = f"train_{algorithm}_{name}", f"{_help(name)} Default: {shown}. Setting: `{name}`."
+    common: dict[str, Any] = {"help": text, "persist_state": "session", "width": CELL}
+    if isinstance(default, str):
+        options = ["what-if", "own"]
+        return st.selectbox(label, options, options.index(default), key=key, **common)
+    if isinstance(default, tuple):
+        found = tuple(
+            st.number_input(f"{label}, {end}", value=value, format="%g", step=0.01, key=f"{key}_{end}", **common)
+            for end, value in (("from", default[0]), ("to", default[1]))
+        )
+        return None if None in found else found
+    if isinstance(default, int):
+        return st.number_input(label, value=default, step=1, key=key, **common)
+    step = 10.0 ** (math.floor(math.log10(default)) - 1) if default else 0.05
+    return st.number_input(label, value=float(default), format="%g", step=step, key=key, **common)

@@ -1,0 +1,300 @@
+"""The parts of the Train page that show runs: the table of all, and curves, table and files of those that are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.session import Lab
+from dashboard.text import plain
+from dashboard.train.run_list import row, run_list
+from iomt_core.charts import learning
+from iomt_core.experiments.training_check import BESIDE
+from iomt_core.policies.registry import POLICIES
+from iomt_core.runs import jobs as jobs
+from iomt_core.runs.curves import Curves, curves, last_words
+from iomt_core.runs.downloads import checkpoint_zip, configuration, metrics_csv
+from iomt_core.runs.jobs import Job
+from iomt_core.runs.run import last_checkpoint
+from iomt_core.scenario import ScenarioError
+from iomt_core.training.catalogue import RUN
+from iomt_core.training.run_spec import default_settings
+from iomt_core.training.settings import Settings
+
+MOST_SHOWN = 8  # runs on the charts: as many as there are colours
+LIVE, IDLE = 1.0, 5.0  # seconds between two looks at the runs, while one trains and while none does
+LINES = ("optimum", "price-response", "greedy")
+LABELS = {name: POLICIES[name].label.lower() for name in BESIDE}
+
+
+@dataclass
+class View:
+    """What this session looks at."""
+
+    shown: list[str] = field(default_factory=list)  # runs on the charts; the first is the one told in full
+    problems: list[str] = field(default_factory=list)
+    used: Job | None = None  # a finished run that is wanted as the lab's policy
+
+    @property
+    def focus(self) -> str | None:
+        """The run that is told in full."""
+        return self.shown[0] if self.shown else None
+
+    def show_only(self, name: str) -> None:
+        """Takes one run in place of all."""
+        self.shown = [name]
+
+    def show(self, name: str) -> None:
+        """Takes one run more."""
+        if name not in self.shown:
+            self.shown = [*self.shown, name][:MOST_SHOWN]
+
+    def hide(self, name: str) -> None:
+        """Takes one run less."""
+        self.shown = [one for one in self.shown if one != name]
+
+
+def current_view(lab: Lab) -> View:
+    """This session's view; at first, what its link says."""
+    if "train_view" not in st.session_state:
+        view = View()
+        known = {job.name for job in jobs.jobs()}
+        for name in dict.fromkeys(filter(None, lab.view.get("runs", "").split(","))):
+            if name in known:
+                view.show(name)
+            elif len(view.problems) < MOST_SHOWN:
+                view.problems.append(f"runs = {name[:60]!r} in the link is not a run of this lab.")
+        st.session_state["train_view"] = view
+    return cast(View, st.session_state["train_view"])
+
+
+def forget_the_gone(known: Sequence[Job], view: View) -> None:
+    """Takes runs that are no longer there from the charts, and says so."""
+    names = {job.name for job in known}
+    for name in [name for name in view.shown if name not in names]:
+        view.hide(name)
+        view.problems.append(
+            f"run = {name!r} is not there any more: it was deleted elsewhere, or its directory was removed."
+        )
+
+
+def table(known: Sequence[Job], view: View) -> None:
+    """All runs, and what can be done with them."""
+
+    def delete(name: str) -> None:
+        jobs.delete(name)
+        view.hide(name)
+
+    def use(name: str) -> None:
+        view.used = jobs.job(name)
+
+    do: Mapping[str, Callable[[str], Any]] = {
+        "pause": jobs.pause, "stop": jobs.stop, "resume": jobs.resume, "delete": delete, "explore": use,
+        "only": view.show_only, "show": view.show, "hide": view.hide,
+    }  # fmt: skip
+
+    def act(what: str, name: str) -> None:
+        view.problems = []
+        if what not in do:
+            return
+        try:
+            do[what](name)
+        except ScenarioError as error:
+            view.problems = error.problems
+
+    colours = numbers(view)
+    if known:
+        run_list([row(job, view.shown, view.focus, colours) for job in known], act)
+    else:
+        st.info(
+            "No runs yet. Start one above: it trains in a process of its own, also while this page is closed.",
+            icon=":material/info:",
+        )
+    with st.container():  # a place of its own, as below
+        for problem in view.problems:
+            st.warning(plain(problem), icon=":material/warning:")
+
+
+def numbers(view: View) -> dict[str, int]:
+    """A number for every run shown, which decides on its colour and dash; it keeps it as long as it is shown."""
+    kept: dict[str, int] = st.session_state.setdefault("train_numbers", {})
+    for name in [name for name in kept if name not in view.shown]:
+        del kept[name]
+    for name in view.shown:
+        if name not in kept:
+            kept[name] = next(n for n in range(MOST_SHOWN) if n not in kept.values())
+    return kept
+
+
+def trouble(job: Job) -> None:
+    """Why a run does not go on by itself, in words."""
+    if job.state not in ("failed", "interrupted"):
+        return
+    last = last_checkpoint(job.place)
+    where = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
+    again = f" Resume takes it up {where}." if job.spec is not None else ""
+    text = (
+        f"**{plain(job.name)}** {'failed' if job.state == 'failed' else 'was interrupted'}. {plain(job.reason)}{again}"
+    )
+    (st.error if job.state == "failed" else st.warning)(text, icon=":material/error:")
+
+
+def details(known: Sequence[Job], view: View) -> None:
+    """Tabs on the chosen runs; only the open one is computed."""
+    by_name = {job.name: job for job in known}
+    chosen = [by_name[name] for name in view.shown if name in by_name]
+    if not chosen:
+        if known:
+            st.info(
+                "Choose a run in the table to see its curves; tick several to compare them.",
+                icon=":material/touch_app:",
+            )
+        return
+    with st.empty():  # a place of its own, so that what is below stays as it is when the words come or go
+        trouble(chosen[0])
+    tabs = st.tabs(["Learning", "Losses", "Table", "Configuration and files"], key="train_tabs", on_change="rerun")
+    for tab, show in zip(tabs, (_learning, _losses, _table, _files), strict=True):
+        if tab.open:
+            with tab:
+                show(chosen, view)
+
+
+def _learning(chosen: Sequence[Job], view: View) -> None:
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    lines = left.multiselect(
+        "Beside", BESIDE, LINES, key="train_lines", format_func=lambda name: POLICIES[name].label, persist_state="session",
+        help="What others reach on the same held-out episodes, as lines: of the first run's ward. The optimum is within its "
+        "own gap of the certified bound.",
+    )  # fmt: skip
+    right.caption(
+        "Faint: training episodes, with exploration. Points: evaluations on held-out episodes, without. "
+        "Drag moves a chart, Ctrl and wheel zooms, a double click shows all again."
+    )
+    wards = st.empty()
+    if len({job.spec.scenario.digest for job in chosen if job.spec is not None}) > 1:
+        wards.caption(
+            "These runs are on different wards: only the gap compares across them. The lines are those of "
+            f"{plain(chosen[0].spec.scenario.name) if chosen[0].spec else 'the first'}."
+        )
+    _charts(learning.LEARNING, chosen, view, lines, 335)
+
+
+def _losses(chosen: Sequence[Job], view: View) -> None:
+    st.caption("Means over a batch's updates, as minimised; a run begins to learn after its warm-up.")
+    _charts(learning.LOSSES, chosen, view, (), 510)
+
+
+def _charts(
+    quantities: Sequence[learning.Quantity], chosen: Sequence[Job], view: View, lines: Sequence[str], width: int
+) -> None:
+    found = {job.name: curves(job.place) for job in chosen}
+    episodes = max(job.of for job in chosen) or 1
+    waiting = st.empty()  # keeps its place: the charts below would else be made anew, their zoom lost, when it goes
+    if not any(c.metrics or c.evaluations for c in found.values()):
+        waits = chosen[0].state == "queued"
+        waiting.info(
+            "It waits in the queue." if waits else "The first batch of episodes is being played.",
+            icon=":material/hourglass_top:",
+        )
+    cells = st.container(horizontal=True)  # as many beside one another as there is room for
+    for q in quantities:
+        beside = learning.beside_lines(q, found[chosen[0].name], lines, LABELS)
+        with cells.container(width=width):
+            st.markdown(f"**{q.title}**", help=q.meaning)
+            _chart(q, found, learning.spec(q, list(found), beside, episodes, numbers(view)))
+
+
+def _chart(q: learning.Quantity, found: Mapping[str, Curves], spec: dict[str, Any]) -> None:
+    # Streamlit forgets a zoom at every new point unless it is told of it, which is all that on_select is for.
+    st.vega_lite_chart(
+        learning.points(q, found), spec, key=f"train_{q.name}", width="stretch", alt=learning.words(q, list(found)),
+        on_select=_zoomed, selection_mode=[learning.ZOOM],
+    )  # fmt: skip
+
+
+def _zoomed() -> None:
+    pass
+
+
+def _table(chosen: Sequence[Job], view: View) -> None:
+    frames = [curves(job.place).table().assign(run=job.name) for job in chosen]
+    frame = (
+        pd.concat([f for f in frames if not f.empty], ignore_index=True)
+        if any(not f.empty for f in frames)
+        else frames[0]
+    )
+    if frame.empty:
+        st.info("Nothing yet.", icon=":material/hourglass_top:")
+        return
+    frame = frame[["run", *(name for name in frame if name != "run")]]
+    st.dataframe(
+        frame.iloc[::-1],
+        hide_index=True,
+        key="train_table",
+        height=380,
+        alt="All lines of the chosen runs, the latest first",
+    )
+    name = "-".join(job.name for job in chosen)[:80]
+    st.download_button(
+        "Download (CSV)", lambda: frame.to_csv(index=False), f"{name}.csv", "text/csv", on_click="ignore", key="train_csv"
+    )  # fmt: skip
+    st.caption("SI units: seconds and joules a task. Columns that begin with evaluation_ are of held-out episodes.")
+
+
+def _files(chosen: Sequence[Job], view: View) -> None:
+    job = chosen[0]
+    if job.spec is None:
+        st.info("The configuration of this run cannot be read.")
+        return
+    spec, place = job.spec, job.place
+    with st.container(horizontal=True):
+        st.download_button(
+            "Configuration (JSON)", lambda: configuration(spec), f"{job.name}.json", "application/json",
+            on_click="ignore", key="train_get_configuration", icon=":material/download:",
+            help="Algorithm, scenario, settings and seed: all that the run is made of.",
+        )  # fmt: skip
+        st.download_button(
+            "Metrics (CSV)", lambda: metrics_csv(place), f"{job.name}.csv", "text/csv",
+            on_click="ignore", key="train_get_metrics", icon=":material/download:", disabled=job.episodes == 0,
+            help="A row a batch of episodes, SI units.",
+        )  # fmt: skip
+        last = last_checkpoint(place)
+        st.download_button(
+            "Checkpoint (zip)", lambda: checkpoint_zip(place), f"{job.name}-checkpoint.zip", "application/zip",
+            on_click="ignore", key="train_get_checkpoint", icon=":material/download:", disabled=last is None,
+            help="The last complete checkpoint: weights as safetensors, a JSON that names them with their SHA-256.",
+        )  # fmt: skip
+    own = default_settings(spec.algorithm)
+    rows = [
+        {
+            "setting": name,
+            "value": str(getattr(spec.settings, name)),
+            "algorithm's own": str(getattr(own, name)),
+            "differs": "➜" if getattr(spec.settings, name) != getattr(own, name) else "",
+            "meaning": field.description,
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="train_settings", height=300, alt="Settings of the run")
+    with st.expander("What its process said last"):
+        st.code(last_words(place) or "Nothing.", language=None, wrap_lines=True)
+
+
+def take_up(view: View, lab: Lab) -> bool:
+    """Makes the finished run that is wanted the lab's policy, on its ward. Returns whether there is one."""
+    job, view.used = view.used, None
+    if job is None or job.spec is None:
+        return False
+    ward = job.spec.scenario
+    lab.try_change(lambda: ward)
+    lab.policy = RUN + job.name
+    return True
+
+
+def pace(known: Sequence[Job]) -> float:
+    """Seconds until the next look at the runs: often while something happens by itself."""
+    return LIVE if any(job.active or job.state == "queued" for job in known) else IDLE

@@ -1,0 +1,123 @@
+"""`python -m iomt_core sweep`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from iomt_core.charts.sweep_report import title
+from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
+from iomt_core.experiments.sweeps.jobs import store
+from iomt_core.experiments.sweeps.points import Store
+from iomt_core.experiments.sweeps.run import Sweep
+from iomt_core.experiments.sweeps.spec import PAPER_AXES, SweepSpec, axis_from_words, sweep_spec, sweepable
+from iomt_core.policies.base import SHARES
+from iomt_core.runs.process import StopSignal
+from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.scenario.files import read_scenario
+from iomt_core.training.catalogue import catalogue
+
+notes = Console(stderr=True)
+
+
+def sweep(
+    scenario: Annotated[
+        str, typer.Option(help=f"A preset ({', '.join(PRESETS)}) or a YAML or JSON file.", metavar="PRESET|FILE")
+    ] = "paper",
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to vary: NAME=LOW:HIGH:COUNT or NAME=V1,V2,…, SI units, :log at the end for logarithmic spacing; "
+            f"may stand twice. Whole numbers come each once. One of {', '.join(sweepable())}.",
+            metavar="NAME=VALUES",
+        ),
+    ] = None,
+    paper_axis: Annotated[
+        str | None, typer.Option(help=f"An axis of the paper's figures: {', '.join(PAPER_AXES)}.")
+    ] = None,
+    policy: Annotated[list[str] | None, typer.Option(help=f"May be repeated. One of {', '.join(catalogue())}.")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes of a point; bands are over them.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes; the layout's stands in the scenario.")] = 0,
+    shares: Annotated[str, typer.Option(help=f"Whose shares: {', '.join(SHARES)}.")] = "own",
+    out: Annotated[Path | None, typer.Option(help="Directory of the sweep; a new one.", metavar="DIR")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the sweep in this directory.", metavar="DIR")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help=f"Processes on this machine, 1 to {MOST_WORKERS}; 2 unless told.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="A dask.distributed scheduler that you trust.", metavar="tcp://HOST:PORT")
+    ] = None,
+    points: Annotated[Path | None, typer.Option(help="Where computed points are kept.", metavar="DIR")] = None,
+) -> None:
+    """Vary one or two parameters; write results.csv, results.parquet and report.html, one row a point.
+
+    Ctrl-C and SIGTERM cancel and keep what is done, --resume goes on. A point that was ever computed is not computed again.
+    """
+    if cluster is not None and workers is not None:
+        raise ScenarioError(f"workers = {workers} has no meaning beside cluster = {cluster!r}: give one of them.")
+    kept = Store(points) if points is not None else store()
+    if resume is not None:
+        if out is not None or over or paper_axis or policy:
+            raise ScenarioError(
+                "resume: a sweep is taken up as it was begun; allowed beside it are workers and cluster."
+            )
+        run = Sweep.resume(resume, kept)
+    else:
+        if out is None:
+            raise ScenarioError("out is missing: allowed is a directory for the results.")
+        run = Sweep.create(out, _spec(scenario, over or [], paper_axis, policy or [], episodes, seed, shares), kept)
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[latest]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=notes) as progress, StopSignal() as stop:
+        bar = progress.add_task(title(run.spec), total=run.spec.count, latest="")
+
+        def told(status: Mapping[str, Any]) -> None:
+            words = {"cancelling": "stopping"}.get(status["state"], "")
+            progress.update(bar, completed=status["done"], latest=words or f"{status['cached']} known before")
+
+        with executor(workers, cluster) as found:
+            try:
+                state = run.go(found, stop, told)
+                if run.abandoned:  # the pool would wait for points under way; without this process its own end at once
+                    progress.stop()
+                    _tell(run, state, leave=os._exit)
+            except KeyboardInterrupt:  # the second Ctrl-C: do not wait for the points under way
+                os._exit(130)
+    _tell(run, state)
+
+
+def _spec(
+    scenario: str, over: list[str], paper_axis: str | None, policies: list[str], episodes: int, seed: int, shares: str
+) -> SweepSpec:
+    axes = [axis_from_words(words) for words in over]
+    if paper_axis is not None:
+        if paper_axis not in PAPER_AXES:
+            raise ScenarioError(f"paper-axis = {paper_axis!r} is not known: allowed is {', '.join(PAPER_AXES)}.")
+        axes.insert(0, PAPER_AXES[paper_axis])
+    if not axes:
+        raise ScenarioError("over is missing: allowed is NAME=VALUES once or twice, or --paper-axis.")
+    return sweep_spec(
+        {
+            "scenario": read_scenario(scenario), "axes": axes, "policies": policies or ["optimum", "price-response"],
+            "episodes": episodes, "seed": seed, "shares": shares,
+        }
+    )  # fmt: skip
+
+
+def _tell(run: Sweep, state: str, leave: Callable[[int], Any] = sys.exit) -> None:
+    for failure in run.failures[:5]:
+        notes.print(f"failed: {failure}", style="red", markup=False, highlight=False)
+    known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
+    notes.print(f"{state}: {known}. Written: {run.place / 'report.html'}, results.csv, results.parquet", markup=False)
+    if state != "finished":
+        notes.print(f"Go on with: python -m iomt_core sweep --resume {run.place}", markup=False)
+        leave(1 if state == "failed" else 130)

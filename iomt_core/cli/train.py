@@ -1,0 +1,109 @@
+"""`iomt train`: train an algorithm, or resume a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.cli.common import ScenarioOption, notes
+from iomt_core.experiments.training_check import Check, written_beside
+from iomt_core.runs.jobs import start_waiting, wants_stop
+from iomt_core.runs.process import StopSignal, device_named, prepare
+from iomt_core.runs.run import Run, told_if_it_fails
+from iomt_core.runs.tensorboard import TensorBoard
+from iomt_core.runs.workers import seat
+from iomt_core.scenario import ScenarioError
+from iomt_core.scenario.files import read_scenario
+from iomt_core.training.catalogue import runs_place
+from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
+from iomt_core.training.settings import Settings
+from iomt_core.training.trained_policy import TrainedPolicy
+from iomt_core.training.trainer import Trainer
+from iomt_core.twin.northbound import checked_seed
+
+SETTINGS_HELP = "; ".join(
+    f"{name} ({field.default}): {field.description}" for name, field in Settings.model_fields.items()
+)
+
+
+def train(
+    algorithm: Annotated[str | None, typer.Option(help=f"One of {', '.join(ALGORITHMS)}.")] = None,
+    scenario: ScenarioOption = "paper",
+    seed: Annotated[int, typer.Option(help="Seed of everything that the run draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Directory of the run; a new one.", metavar="DIR")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.", metavar="DIR")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help=f"A setting, NAME=VALUE; may be repeated. {SETTINGS_HELP}.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of this process.", min=1)] = 1,
+    device: Annotated[
+        str, typer.Option(help="Where it is computed: cpu, cuda, or cuda:N of several GPUs.", metavar="DEVICE")
+    ] = "cpu",
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard event files into the run too.")] = False,
+) -> None:
+    """Train an algorithm; SIGTERM and Ctrl-C save and stop.
+
+    --resume goes on to the same weights as if never stopped, on the device where it began.
+    """
+    prepare(threads)
+    where = device_named(device)
+    if resume is not None:
+        if algorithm is not None or out is not None or set_:
+            raise ScenarioError(
+                "resume: a run is taken up as it was begun; allowed beside it are threads, device and tensorboard only."
+            )
+        taken_up = resume
+    else:
+        if algorithm is None or out is None:
+            raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
+        settings = default_settings(algorithm, **settings_from_words(set_ or []))
+        spec = RunSpec(algorithm, read_scenario(scenario), settings, checked_seed(seed))
+        taken_up = Run.create(out, spec).place
+    with seat(taken_up):
+        try:
+            with told_if_it_fails(taken_up):
+                _train(Run.resume(taken_up, where), tensorboard)
+        finally:
+            if taken_up.resolve().parent == runs_place().resolve():
+                start_waiting(leaving=taken_up.name)
+
+
+def _train(run: Run, tensorboard: bool) -> None:
+    s, total = run.spec.scenario, run.spec.settings.episodes
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]:.1f} episodes/s"), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[latest]}", markup=False),
+    )  # fmt: skip
+    with Progress(*columns, console=notes) as progress, StopSignal() as stop:
+        name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
+        bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
+        check = Check(s)
+        beside = written_beside(run.place, check)
+        watch = TensorBoard(run.place) if tensorboard else None
+
+        def evaluated(trainer: Trainer) -> Mapping[str, Any]:
+            found = check.of(TrainedPolicy.of(trainer, run.spec))
+            progress.update(bar, latest=f"gap {found['gap'] * 100:.1f} %, cost {found['cost']:.4f}")
+            return found
+
+        def told(status: Mapping[str, Any]) -> None:
+            progress.update(bar, completed=status["episodes"], speed=status["episodes_per_s"])
+            if watch is not None:
+                watch.catch_up()
+
+        run.halted = lambda: stop.halted
+        state = run.go(lambda: stop() or wants_stop(run.place), evaluated, told)
+    found = check.of(TrainedPolicy.of(run.trainer, run.spec))
+    table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
+    for label, values in {run.spec.algorithm: found, **beside}.items():
+        table.add_row(label, f"{values['cost']:.4f}", f"{values['gap'] * 100:.2f} %")
+    notes.print(table)
+    if state == "stopped":
+        notes.print(f"Go on with: python -m iomt_core train --resume {run.place}")

@@ -1,0 +1,288 @@
+"""`make pretrained`: trains every shipped policy from several seeds, ships each algorithm's median seed, writes the manifest.
+
+A run stands in its own directory and is taken up where it was left, so that the whole may be stopped and started at will.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from scipy import stats
+
+from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.experiments.training_check import HELD_OUT, Check, RangeCheck, on_any_ward
+from iomt_core.policies.registry import make_policy
+from iomt_core.runs.process import prepare
+from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.scenario.files import write_text_atomically
+from iomt_core.training.checkpoints import POLICY, read_facts, read_tensors, write_checkpoint
+from iomt_core.training.run_spec import RunSpec, default_settings
+from iomt_core.training.trained_policy import TrainedPolicy
+
+EPISODES = 20  # held-out, for the figures of the manifest; a curve's points take fewer
+HALVED_WITHIN = 1e-3  # of the gap: by so much half precision on disk may change it
+FIGURES = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
+BESIDE = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shipped policy: an algorithm on a ward, from several seeds."""
+
+    kind: str
+    algorithm: str
+    seeds: tuple[int, ...]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of its directory in `pretrained/`."""
+        return f"{self.kind}-{self.algorithm}"
+
+    def spec(self, seed: int) -> RunSpec:
+        """The run from one of its seeds."""
+        return RunSpec(self.algorithm, PRESETS["paper"], default_settings(self.algorithm, **self.changes), seed)
+
+
+LAB = MappingProxyType(
+    {
+        "wards": "lab",
+        "recurrent": False,
+        "episodes": 2560,
+        "updates": 8,
+        "batch": 8,
+        "replay": 2048,
+        "learning_rate": 5e-4,
+        "actor_learning_rate": 5e-5,
+        "decay_from": 0.3,
+        "temperature": (0.01, 0.005),
+        "share_noise": (0.1, 0.05),
+        "evaluate_every": 320,
+        "checkpoint_every": 320,
+    }
+)
+PLAN = (
+    Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
+    Job("lab", "sae-mt-qmix", (0,), LAB),
+    Job("lab", "qmix", (0,), LAB),
+    *(
+        Job("paper", name, (0, 1, 2))
+        for name in ("qmix", "mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")
+    ),
+)
+
+
+def jobs(names: Sequence[str] = ()) -> tuple[Job, ...]:
+    """Those of the plan with these names, or all. Raises `ScenarioError` for an unknown one."""
+    known = {job.name: job for job in PLAN}
+    for name in names:
+        if name not in known:
+            raise ScenarioError(f"only = {name!r} is not known: allowed is {', '.join(known)}.")
+    return tuple(known[name] for name in names) if names else PLAN
+
+
+def train_all(
+    chosen: Sequence[Job], runs: Path, executor: Executor, tell: Callable[[str], None] = lambda line: None
+) -> None:
+    """Trains what is not trained yet, seed by seed, so that a stop leaves as many algorithms as can be comparable."""
+    waiting = {}
+    for number in range(max(len(job.seeds) for job in chosen)):
+        for job in chosen:
+            if number < len(job.seeds):
+                seed = job.seeds[number]
+                waiting[executor.submit(train_one, job.spec(seed), run_place(runs, job, seed))] = (
+                    f"{job.name}, seed {seed}"
+                )
+    for count, future in enumerate(as_completed(waiting), 1):
+        seconds = future.result()
+        tell(f"{count}/{len(waiting)} {waiting[future]}: {seconds:.0f} s of training")
+
+
+def finished(job: Job, runs: Path) -> list[int]:
+    """Its seeds whose runs are at their end."""
+    return [seed for seed in job.seeds if is_finished(run_place(runs, job, seed))]
+
+
+def is_finished(place: Path) -> bool:
+    """Whether a run is at its end."""
+    status = place / "status.json"
+    return status.exists() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished"
+
+
+def run_place(runs: Path, job: Job, seed: int) -> Path:
+    """Where a run stands."""
+    return runs / f"{job.name}-{seed}"
+
+
+def train_one(spec: RunSpec, place: Path) -> float:
+    """Trains a run to its end, in this process, from where it is. Returns its seconds of training in all."""
+    prepare(1)
+    run = Run.resume(place) if (place / "run.json").exists() else Run.create(place, spec)
+    if run.spec != spec:
+        raise ScenarioError(f"runs: {str(place)!r} holds another run than is asked for; move it away.")
+    check = Check(spec.scenario)
+    if not run.trainer.done:
+        run.go(evaluate=lambda trainer: check.of(TrainedPolicy.of(trainer, spec)))
+    return _seconds(place)
+
+
+def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
+    """Evaluates finished seeds on held-out episodes, ships each job's median, of two the worse, and writes the manifest last.
+
+    A seed that is planned and not finished is missing from the manifest's figures, and its plan says so. One whose run is
+    there no more keeps the figures that the manifest has of it, where it was trained and judged by the same settings; should
+    it be the median, what is shipped is the nearest to it.
+    """
+    torch.set_num_threads(1)
+    path = place / "manifest.json"
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    shipped: dict[str, Any] = manifest.get("policies", {})
+    s = PRESETS["paper"]
+    check = Check(s, EPISODES)
+    beside = check.heuristics(BESIDE)
+    held_out = {"seed": HELD_OUT, "episodes": EPISODES, "steps": EPISODES * s.T}
+    wards: RangeCheck | None = None
+    chosen = [job for job in chosen if finished(job, runs)]
+    for job in chosen:
+        same = manifest.get("held_out") == held_out and shipped.get(job.name)
+        shipped[job.name] = _publish_one(job, runs, place, check, same or {})
+        tell(f"{job.name}: gap {_words(shipped[job.name]['mean']['gap'])}")
+    for job in chosen:
+        if job.kind == "lab":
+            wards = wards or RangeCheck()
+            shipped[job.name]["range"] = _over_range(job, place, wards)
+            tell(
+                f"{job.name}: mean gap over {len(wards.drawn)} wards {shipped[job.name]['range']['trained']['mean']:.2%}"
+            )
+    if wards is not None:
+        manifest["beside_range"] = {
+            name: wards.of(lambda s, name=name: make_policy(name, s))  # type: ignore[misc]
+            for name in ("optimum", "price-response", "greedy")
+        }
+    manifest |= {
+        "what": "Trained policies of this directory, how each came about and how good it is; made by `make pretrained`.",
+        "held_out": held_out,
+        "beside": {name: {figure: values[figure] for figure in FIGURES} for name, values in beside.items()},
+        "policies": shipped,
+    }
+    write_text_atomically(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+PER_SEED = ("seeds", "training_seconds", "curves", "commits")
+
+
+def _publish_one(job: Job, runs: Path, place: Path, check: Check, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's entry of a job, and its median seed shipped; `known` is the entry that there is."""
+    now = finished(job, runs)
+    spec = job.spec(now[0])
+    facts = {
+        "algorithm": job.algorithm,
+        "label": ALGORITHMS[job.algorithm].label,
+        "kind": job.kind,
+        "scenario": spec.scenario.name,
+        "scenario_digest": spec.scenario.digest,
+        "settings": spec.settings.model_dump(mode="json"),
+    }
+    of_seed: dict[str, dict[str, Any]] = {name: {} for name in PER_SEED}
+    if all(known.get(name) == value for name, value in facts.items()):
+        of_seed |= {name: dict(known.get(name, {})) for name in PER_SEED}
+    commit = _commit()
+    for seed in now:
+        found = check.of(TrainedPolicy.load(_last(job, runs, seed)))
+        at = run_place(runs, job, seed)
+        values = ({figure: found[figure] for figure in FIGURES}, round(_seconds(at)), _curve(at), commit)
+        for name, value in zip(PER_SEED, values, strict=True):
+            of_seed[name][str(seed)] = value
+    of_seed = {name: dict(sorted(values.items(), key=lambda one: int(one[0]))) for name, values in of_seed.items()}
+    gaps = {int(seed): figures["gap"] for seed, figures in of_seed["seeds"].items()}
+    median = sorted(gaps, key=gaps.__getitem__)[len(gaps) // 2]
+    at_hand = [seed for seed in gaps if seed in now or seed == known.get("shipped_seed")]
+    shipped = min(at_hand, key=lambda seed: abs(gaps[seed] - gaps[median]))  # the median, or what is nearest to it
+    precision = known.get("precision")
+    if shipped in now:
+        half = ship(_last(job, runs, shipped), place / job.name, lambda policy: check.of(policy)["gap"])
+        precision = "float16" if half else "float32"
+    return {
+        **facts,
+        "seeds_planned": list(job.seeds),
+        "seeds": of_seed["seeds"],
+        "mean": {figure: mean_of_seeds([one[figure] for one in of_seed["seeds"].values()]) for figure in FIGURES},
+        "median_seed": median,
+        "shipped_seed": shipped,
+        "precision": precision,
+        "updates": read_facts(place / job.name)["updates"],
+        **{name: of_seed[name] for name in PER_SEED if name != "seeds"},
+        "bytes": (place / job.name / POLICY).stat().st_size,
+        "sha256": read_facts(place / job.name)["sha256"][POLICY],
+        "commit": commit,
+    }
+
+
+def _last(job: Job, runs: Path, seed: int) -> Path:
+    last = last_checkpoint(run_place(runs, job, seed))
+    if last is None:
+        raise ScenarioError(f"runs: {job.name} has no checkpoint for seed {seed} in {str(runs)!r}.")
+    return last
+
+
+def _over_range(job: Job, place: Path, wards: RangeCheck) -> dict[str, Any]:
+    """How the shipped seed does on any ward, beside what it was before training: prices alone already say much."""
+    trained = TrainedPolicy.load(place / job.name)
+    spec = job.spec(job.seeds[0])
+    untrained = TrainedPolicy.of(spec.trainer(), spec)
+    return {"trained": wards.of(on_any_ward(trained)), "untrained": wards.of(on_any_ward(untrained))}
+
+
+def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool:
+    """Copies what deciding needs of a checkpoint, in half precision where the gap stays the same. Returns whether it did."""
+    facts = read_facts(last)
+    tensors = read_tensors(last, POLICY, facts)
+    kept = {name: value for name, value in facts.items() if name not in ("sha256", "format", "replayed")}
+    write_checkpoint(place, {POLICY: {name: x.half() for name, x in tensors.items()}}, kept)
+    whole, halved = gap(TrainedPolicy.load(last)), gap(TrainedPolicy.load(place))
+    if abs(halved - whole) <= HALVED_WITHIN:
+        return True
+    shutil.rmtree(place)
+    write_checkpoint(place, {POLICY: tensors}, kept)
+    return False
+
+
+def mean_of_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """Mean over seeds with its 95 % interval (Student)."""
+    middle = sum(values) / len(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)) if len(values) > 1 else None
+    return {"mean": middle, "ci95": None if half is None else [middle - half, middle + half]}
+
+
+def _words(figure: Mapping[str, Any]) -> str:
+    low, high = figure["ci95"] or (figure["mean"],) * 2
+    return f"{figure['mean'] * 100:.2f} % ({low * 100:.2f} to {high * 100:.2f})"
+
+
+def _seconds(place: Path) -> float:
+    return float(json.loads((place / "status.json").read_text(encoding="utf-8"))["seconds"])
+
+
+def _curve(place: Path) -> list[list[float]]:
+    """Episodes and the gap there."""
+    lines = (place / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
+    return [[one["episodes"], round(one["gap"], 5)] for one in map(json.loads, lines)]
+
+
+def _commit() -> str:
+    try:
+        command = ["git", "-C", os.fspath(Path(__file__).parent), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -1,0 +1,1 @@
+"""Sweeps: policies over one or two parameters of a scenario."""

@@ -1,0 +1,1 @@
+"""Long work on disk: run directories, locks, worker processes and the queue."""

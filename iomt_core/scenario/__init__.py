@@ -1,0 +1,38 @@
+"""Every parameter of a ward once; scenario files, share links and CSV tables."""
+
+from iomt_core.scenario.parameters import (
+    ASSUMED,
+    GROUPS,
+    KILOBYTE,
+    SCHEMA_VERSION,
+    Frozen,
+    Meta,
+    Places,
+    Scenario,
+    ScenarioError,
+    WorkloadTask,
+    beyond_bounds,
+    metadata,
+    scenario,
+    set_elsewhere,
+)
+from iomt_core.scenario.presets import PRESET_NOTES, PRESETS
+
+__all__ = [
+    "ASSUMED",
+    "GROUPS",
+    "KILOBYTE",
+    "PRESETS",
+    "PRESET_NOTES",
+    "SCHEMA_VERSION",
+    "Frozen",
+    "Meta",
+    "Places",
+    "Scenario",
+    "ScenarioError",
+    "WorkloadTask",
+    "beyond_bounds",
+    "metadata",
+    "scenario",
+    "set_elsewhere",
+]

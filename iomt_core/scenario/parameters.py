@@ -1,0 +1,579 @@
+"""The scenario: every parameter of the ward, once.
+
+A `Scenario` is frozen and validated. What a person sees of a parameter anywhere (the slider, its help, the file
+format, the error, the README's table) is generated from the metadata given here beside its default. Values are SI;
+`shown_unit` and `shown_factor` say how a person reads them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SCHEMA_VERSION = 1
+KILOBYTE = 8000.0  # bit
+GROUPS = ("ward", "tasks", "computing", "channel", "objective", "advanced")
+TABLE_II = "Table II"
+PAPER = "paper, section VI"
+ASSUMED = "assumption"
+MOST_PROBLEMS = 10  # told at once
+LONGEST_WHERE = 80  # characters of a field's name in a message
+
+
+class ScenarioError(ValueError):
+    """A scenario, a file or a table that cannot be used; each problem names field, value and allowed range."""
+
+    def __init__(self, problems: str | list[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else problems
+        more = len(self.problems) - MOST_PROBLEMS
+        if more > 1:  # a list that was shortened before stays as it is
+            self.problems = [*self.problems[:MOST_PROBLEMS], f"… and {more} more."]
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known of a parameter besides its default.
+
+    `low` and `high` are inclusive and SI; for a range parameter they bound both of its ends.
+    """
+
+    symbol: str
+    unit: str
+    meaning: str
+    source: str
+    group: str
+    low: float | None = None
+    high: float | None = None
+    shown_unit: str | None = None
+    shown_factor: float = 1.0
+    step: float | None = None
+    log: bool = False
+    label: str | None = None
+
+    def show(self, value: float) -> str:
+        """The value as a person reads it, with its unit."""
+        unit = self.unit if self.shown_unit is None else self.shown_unit
+        try:
+            number = value * self.shown_factor
+        except OverflowError:  # a whole number may be larger than any float
+            number = math.inf if value > 0 else -math.inf
+        return f"{number:.6g} {unit}".strip()
+
+    def allowed(self) -> str:
+        """The allowed range as a person reads it, and in SI where that differs."""
+        if self.low is None or self.high is None:
+            return ""
+        text = f"{self.show(self.low)} to {self.show(self.high)}"
+        if self.shown_factor != 1.0:
+            text += f" ({self.low:.6g} to {self.high:.6g} {self.unit})"
+        return text
+
+
+Range = tuple[float, float]
+IntRange = tuple[int, int]
+
+
+class Frozen(BaseModel):
+    """Values that cannot change and hold nothing unknown, infinite or undefined."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TaskKind(Frozen):
+    """A medical task kind with ranges of its own; `share` is its relative frequency in the mix."""
+
+    name: str = Field(min_length=1, max_length=40)
+    share: float = Field(gt=0, le=1000)
+    D: Range
+    C: Range
+    P: IntRange
+
+
+class WorkloadTask(Frozen):
+    """One task of a workload of one's own; step and user count from 1."""
+
+    step: int = Field(ge=1, le=100)
+    user: int = Field(ge=1, le=16)
+    D: float
+    C: float
+    P: int
+
+
+class Places(Frozen):
+    """Where users and servers stand, in metres."""
+
+    users: tuple[tuple[float, float], ...]
+    servers: tuple[tuple[float, float], ...]
+
+
+KB = {"shown_unit": "KB", "shown_factor": 1 / KILOBYTE}
+GHZ = {"shown_unit": "GHz", "shown_factor": 1e-9}
+KCYCLES = {"shown_unit": "kcycles", "shown_factor": 1e-3}
+
+
+class Scenario(Frozen):
+    """A ward: who is in it, what they have to compute, on what, over which channel, and what counts as good.
+
+    Raises `ScenarioError` (through `scenario`, `changed` and the readers of `iomt_core.scenario.files`) where a value
+    is out of range. Symbols are the paper's.
+    """
+
+    schema_version: Annotated[int, Meta("", "", "version of the file format", "", "file")] = SCHEMA_VERSION
+    name: Annotated[str, Meta("", "", "a name for the ward", "", "file")] = Field("my ward", max_length=80)
+
+    users: Annotated[
+        int, Meta("N^u", "", "users, each with a wearable: the agents", PAPER, "ward", 1, 16, step=1, label="Users")
+    ] = 8
+    tasks: Annotated[
+        int, Meta("N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 16, step=1, label="Tasks a user")
+    ] = 8
+    servers: Annotated[int, Meta("N^m", "", "edge servers", PAPER, "ward", 1, 8, step=1, label="Edge servers")] = 4
+    T: Annotated[
+        int, Meta("T", "", "steps of an episode", ASSUMED, "ward", 1, 100, step=1, label="Steps of an episode")
+    ] = 20
+    area: Annotated[
+        float, Meta("", "m", "side of the square ward", ASSUMED, "ward", 5, 2000, step=5, label="Side of the ward")
+    ] = 100.0
+    seed: Annotated[
+        int,
+        Meta(
+            "", "", "draws the places: users uniform, servers on a jittered grid", ASSUMED, "ward", 0, 2**31 - 1,
+            step=1, label="Layout seed",
+        ),
+    ] = 0  # fmt: skip
+    speed: Annotated[
+        float,
+        Meta(
+            "", "m/s", "mobility: speed of a user's random waypoint walk; 0 keeps everyone in place", ASSUMED, "ward",
+            0, 20, step=0.1, label="User speed",
+        ),
+    ] = 0.0  # fmt: skip
+    step_time: Annotated[
+        float,
+        Meta(
+            "", "s", "time between two steps; matters only where users move", ASSUMED, "ward", 0.1, 60, step=0.1,
+            label="Time between steps",
+        ),
+    ] = 1.0  # fmt: skip
+
+    D: Annotated[
+        Range,
+        Meta(
+            "D", "bit", "data size of a task, uniform", TABLE_II, "tasks", 800, 8e7, log=True, label="Data size", **KB
+        ),
+    ] = (20 * KILOBYTE, 50 * KILOBYTE)
+    C: Annotated[
+        Range,
+        Meta(
+            "C", "cycle", "computing size of a task, uniform", TABLE_II, "tasks", 1e3, 1e9, log=True,
+            label="Computing size", **KCYCLES,
+        ),
+    ] = (1e5, 2e5)  # fmt: skip
+    P: Annotated[
+        IntRange,
+        Meta(
+            "P", "", "priority of a task: whole numbers of this range, equally likely", ASSUMED, "tasks", 1, 10, step=1,
+            label="Priority",
+        ),
+    ] = (1, 3)  # fmt: skip
+    burst: Annotated[
+        float,
+        Meta(
+            "", "", "bursty workloads: correlation of a task's size with the size before (AR(1) in the quantile) and "
+            "between the tasks of one user; 0 draws every task afresh", ASSUMED, "tasks", 0, 0.99, step=0.01,
+            label="Burst correlation",
+        ),
+    ] = 0.0  # fmt: skip
+    kinds: Annotated[
+        tuple[TaskKind, ...],
+        Meta(
+            "", "", "a mix of medical task kinds, each with its own D, C and P; empty: all tasks alike", ASSUMED, "file"
+        ),
+    ] = Field((), max_length=8)
+    workload: Annotated[
+        tuple[WorkloadTask, ...] | None,
+        Meta("", "", "tasks of one's own in place of the random draw", "", "file"),
+    ] = Field(None, max_length=25600)
+
+    F_i: Annotated[
+        float,
+        Meta(
+            "F_i", "cycle/s", "CPU of a user's own device", TABLE_II, "computing", 1e6, 1e10, log=True, label="Own CPU",
+            **GHZ,
+        ),
+    ] = 1e8  # fmt: skip
+    F_k: Annotated[
+        float,
+        Meta(
+            "F_k", "cycle/s", "CPU of a server", TABLE_II, "computing", 1e7, 1e12, log=True, label="Server CPU", **GHZ
+        ),
+    ] = 1e9
+    k0: Annotated[
+        float,
+        Meta(
+            "k_0", "J·s²/cycle³", "energy constant of a user's CPU: 1e-25 makes 0.1 GHz draw 100 mW", ASSUMED,
+            "computing", 1e-30, 1e-22, log=True, label="CPU energy constant",
+        ),
+    ] = 1e-25  # fmt: skip
+    background: Annotated[
+        float,
+        Meta(
+            "", "", "background load: mean share of each server's CPU and bandwidth that others take", ASSUMED,
+            "computing", 0, 0.9, step=0.01, label="Background load",
+        ),
+    ] = 0.0  # fmt: skip
+    background_correlation: Annotated[
+        float,
+        Meta(
+            "", "", "correlation of the background load from step to step (AR(1) in the quantile)", ASSUMED, "computing",
+            0, 0.99, step=0.01, label="Background correlation",
+        ),
+    ] = 0.8  # fmt: skip
+
+    channel: Annotated[
+        Literal["paper", "log-distance"],
+        Meta(
+            "", "", "'paper' divides by the path loss in dB, eqs. (4) (5) as printed; 'log-distance' is the physical "
+            "one, power gain |h|² 10^(-PL/10)", "eqs. (4) (5)", "channel", label="Channel model",
+        ),
+    ] = "paper"  # fmt: skip
+    B_k: Annotated[
+        float,
+        Meta(
+            "B_k", "Hz", "bandwidth of a server", TABLE_II, "channel", 1e5, 1e11, log=True, label="Server bandwidth",
+            **GHZ,
+        ),
+    ] = 1e9  # fmt: skip
+    P_tr: Annotated[
+        Range,
+        Meta(
+            "P^{tr}", "W", "transmission power, one uniform draw a user and episode", TABLE_II, "channel", 1e-3, 10,
+            log=True, label="Transmission power",
+        ),
+    ] = (0.2, 0.4)  # fmt: skip
+    N0: Annotated[
+        float,
+        Meta(
+            "N_0", "W/Hz", "noise spectral density; Table II prints 4^-21 W, thermal noise is meant",
+            "Table II, corrected", "channel", 1e-22, 1e-12, log=True, label="Noise density",
+        ),
+    ] = 4e-21  # fmt: skip
+    PL0: Annotated[
+        float, Meta("PL_0", "dB", "path loss at d_0", ASSUMED, "channel", 1, 120, step=1, label="Path loss at d0")
+    ] = 40.0
+    d0: Annotated[
+        float,
+        Meta(
+            "d_0", "m", "reference distance; smaller distances count as d_0", ASSUMED, "advanced", 0.1, 100, step=0.1,
+            label="Reference distance",
+        ),
+    ] = 1.0  # fmt: skip
+    eta: Annotated[
+        float, Meta("η", "", "path loss exponent", ASSUMED, "channel", 1, 6, step=0.1, label="Path loss exponent")
+    ] = 3.0
+    sigma2: Annotated[
+        float,
+        Meta(
+            "σ²", "", "mean of the Rayleigh fading power |h|²", ASSUMED, "channel", 0.01, 10, log=True,
+            label="Fading power",
+        ),
+    ] = 1.0  # fmt: skip
+    places: Annotated[Places | None, Meta("", "", "places of one's own instead of the random layout", "", "file")] = (
+        None
+    )
+
+    T_max: Annotated[
+        float,
+        Meta(
+            "T^{max}", "s", "a task later than this is a deadline miss; also the scale of delay in the cost", ASSUMED,
+            "objective", 1e-4, 60, log=True, shown_unit="ms", shown_factor=1e3, label="Deadline",
+        ),
+    ] = 20e-3  # fmt: skip
+    E_ref: Annotated[
+        float,
+        Meta(
+            "E_ref", "J", "scale of energy in the cost", ASSUMED, "objective", 1e-7, 10, log=True, shown_unit="µJ",
+            shown_factor=1e6, label="Energy scale",
+        ),
+    ] = 100e-6  # fmt: skip
+    alpha_T: Annotated[
+        float,
+        Meta(
+            "α^T",
+            "",
+            "weight of delay in the cost; not 0, or the best would be to never finish",
+            ASSUMED,
+            "objective",
+            0.01,
+            1,
+            step=0.01,
+            label="Delay weight",
+        ),
+    ] = 0.5
+    alpha_E: Annotated[
+        float,
+        Meta("α^E", "", "weight of energy in the cost", ASSUMED, "objective", 0, 1, step=0.01, label="Energy weight"),
+    ] = 0.5
+    Cap: Annotated[
+        float,
+        Meta(
+            "Cap", "J", "battery: energy a user may spend in an episode (C5)", ASSUMED, "objective", 1e-6, 1000,
+            log=True, shown_unit="mJ", shown_factor=1e3, label="Battery",
+        ),
+    ] = 10e-3  # fmt: skip
+
+    c: Annotated[
+        float,
+        Meta("c", "", "scale of the utilities (12) (13)", ASSUMED, "advanced", 0.01, 100, log=True, label="Utility scale c"),
+    ] = 1.0  # fmt: skip
+    alpha: Annotated[
+        float,
+        Meta("α", "", "how steeply priority counts in (12) (13)", ASSUMED, "advanced", 0, 3, step=0.1, label="Utility slope α"),
+    ] = 0.5  # fmt: skip
+    mu: Annotated[
+        float,
+        Meta("μ", "", "priority that counts once in (12) (13)", ASSUMED, "advanced", 0, 10, step=0.5, label="Utility baseline μ"),
+    ] = 2.0  # fmt: skip
+    gamma_t: Annotated[
+        float | None,
+        Meta(
+            "γ^t", "1/s", "decay of (12) with delay; empty: 1/T_max", ASSUMED, "advanced", 1e-3, 1e5, log=True,
+            label="Delay decay γ^t",
+        ),
+    ] = None  # fmt: skip
+    gamma_e: Annotated[
+        float | None,
+        Meta(
+            "γ^e", "1/J", "decay of (13) with energy; empty: 1/E_ref", ASSUMED, "advanced", 1e-3, 1e8, log=True,
+            label="Energy decay γ^e",
+        ),
+    ] = None  # fmt: skip
+    gamma: Annotated[
+        float,
+        Meta(
+            "γ", "", "discount of training; only the battery and the dynamics couple steps", ASSUMED, "advanced", 0,
+            0.999, step=0.01, label="Discount",
+        ),
+    ] = 0.95  # fmt: skip
+
+    @model_validator(mode="after")
+    def _within_ranges(self) -> Scenario:
+        problems = list(_problems(self))
+        if problems:
+            raise ScenarioError(problems)
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all values: equal scenarios have equal digests, across processes and machines."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def mean_P(self) -> float:
+        """Mean priority of a task of this ward: p = P / mean_P is a task's weight wherever tasks are added up."""
+        if self.workload is not None:
+            return sum(task.P for task in self.workload) / len(self.workload)
+        if self.kinds:
+            return sum(k.share * sum(k.P) / 2 for k in self.kinds) / sum(k.share for k in self.kinds)
+        return sum(self.P) / 2
+
+    @property
+    def delay_decay(self) -> float:
+        """γ^t of (12), 1/s."""
+        return 1 / self.T_max if self.gamma_t is None else self.gamma_t
+
+    @property
+    def energy_decay(self) -> float:
+        """γ^e of (13), 1/J."""
+        return 1 / self.E_ref if self.gamma_e is None else self.gamma_e
+
+    @property
+    def kind_names(self) -> tuple[str, ...]:
+        """The name of every task kind; a ward without a mix has one kind, called 'task'."""
+        return tuple(k.name for k in self.kinds) if self.kinds and self.workload is None else ("task",)
+
+    @cached_property
+    def data_span(self) -> Range:
+        """Smallest and largest data size that can occur, bit."""
+        return self._span("D")
+
+    @cached_property
+    def cycle_span(self) -> Range:
+        """Smallest and largest computing size that can occur, cycle."""
+        return self._span("C")
+
+    @cached_property
+    def priority_span(self) -> Range:
+        """Smallest and largest priority that can occur."""
+        return self._span("P")
+
+    def _span(self, field: str) -> Range:
+        if self.workload is not None:
+            values = [getattr(task, field) for task in self.workload]
+            return min(values), max(values)
+        ranges = [getattr(k, field) for k in self.kinds] or [getattr(self, field)]
+        return min(r[0] for r in ranges), max(r[1] for r in ranges)
+
+    def changed(self, **values: Any) -> Scenario:
+        """A copy with these values, validated again. Raises `ScenarioError`."""
+        return scenario({**{name: getattr(self, name) for name in type(self).model_fields}, **values})
+
+    def resolved(self) -> dict[str, Any]:
+        """All values as JSON-ready SI, with those that default to another parameter filled in."""
+        return {**self.model_dump(mode="json"), "gamma_t": self.delay_decay, "gamma_e": self.energy_decay}
+
+
+def metadata() -> Mapping[str, Meta]:
+    """Every parameter's `Meta` by field name, in the order of the class."""
+    return _METADATA
+
+
+_METADATA: Mapping[str, Meta] = MappingProxyType(
+    {name: next(m for m in field.metadata if isinstance(m, Meta)) for name, field in Scenario.model_fields.items()}
+)
+
+
+def set_elsewhere(s: Scenario) -> Mapping[str, str]:
+    """Parameters that a workload, places or task kinds decide in this scenario, and why."""
+    found: dict[str, str] = {}
+    if s.kinds:
+        found |= dict.fromkeys(("D", "C", "P"), "set by the task kinds of this scenario")
+    if s.workload is not None:
+        found |= dict.fromkeys(("users", "tasks", "T", "D", "C", "P", "burst"), "set by your own workload")
+    if s.places is not None:
+        found |= dict.fromkeys(("users", "servers", "seed"), "set by your own places")
+    return found
+
+
+def scenario(values: Mapping[str, Any]) -> Scenario:
+    """A validated scenario from plain values. Raises `ScenarioError` naming field, value and allowed range."""
+    try:
+        return Scenario.model_validate(dict(values))
+    except ScenarioError:
+        raise
+    except ValidationError as error:
+        raise ScenarioError(list(_explain(error))) from None
+
+
+def beyond_bounds(name: str, value: float, meta: Meta) -> Iterator[str]:
+    """What is wrong with a number's size, or nothing; a whole number is to come as an int."""
+    if meta.low is None or meta.high is None:
+        return
+    # Relative: what changing units back and forth may cost. Whole numbers have no such units.
+    rounding = 0.0 if isinstance(value, int) else 1e-9
+    if not meta.low * (1 - rounding) <= value <= meta.high * (1 + rounding):
+        yield f"{name} = {meta.show(value)} is out of range: allowed is {meta.allowed()}."
+
+
+def _range_problems(name: str, value: tuple[float, float], meta: Meta) -> Iterator[str]:
+    for end, part in zip(("low end", "high end"), value, strict=True):
+        yield from beyond_bounds(f"{name} ({end})", part, meta)
+    if value[0] > value[1]:
+        yield (
+            f"{name} = {meta.show(value[0])} to {meta.show(value[1])} runs backwards: the low end may not lie above "
+            "the high end."
+        )
+
+
+def _problems(s: Scenario) -> Iterator[str]:
+    if s.schema_version != SCHEMA_VERSION:
+        yield f"schema_version = {s.schema_version} cannot be read: this program reads version {SCHEMA_VERSION}."
+    for name, meta in _METADATA.items():
+        value = getattr(s, name)
+        if meta.group == "file" or value is None or meta.low is None:
+            continue
+        if isinstance(value, tuple):
+            yield from _range_problems(name, value, meta)
+        else:
+            yield from beyond_bounds(name, value, meta)
+    names = [k.name for k in s.kinds]
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        yield f"kinds: the name {name!r} stands twice; each kind needs a name of its own."
+    for kind in s.kinds:
+        for field in ("D", "C", "P"):
+            yield from _range_problems(f"kinds[{kind.name}].{field}", getattr(kind, field), _METADATA[field])
+    yield from _name_problems(s)
+    yield from _workload_problems(s)
+    yield from _places_problems(s)
+
+
+def _name_problems(s: Scenario) -> Iterator[str]:
+    """Names travel into tables that spreadsheets open, and onto screens: neither may take them for more than text."""
+    for where, name in (("name", s.name), *((f"kinds[{n}].name", kind.name) for n, kind in enumerate(s.kinds, 1))):
+        if not name.isprintable():
+            yield f"{where} = {name!r} holds a character that cannot be seen: allowed are letters, digits and signs."
+        if unicodedata.normalize("NFKC", name).lstrip()[:1] in tuple("=+-@"):
+            yield f"{where} = {name!r} begins like a spreadsheet's formula: a name begins with no =, +, - or @."
+
+
+def _workload_problems(s: Scenario) -> Iterator[str]:
+    if s.workload is None:
+        return
+    if not s.workload:
+        yield "workload = [] is empty: at least one task is needed."
+        return
+    counts: dict[tuple[int, int], int] = {}
+    for number, task in enumerate(s.workload, 1):
+        for field in ("D", "C", "P"):
+            yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
+        counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1
+    largest_step, largest_user = max(t.step for t in s.workload), max(t.user for t in s.workload)
+    if largest_step > s.T:
+        yield f"T = {s.T} is too small for the workload, whose last step is {largest_step}: allowed is {largest_step} to 100."
+    if largest_user > s.users:
+        allowed = f"allowed is {largest_user} to 16"
+        yield f"users = {s.users} is too small for the workload, whose last user is {largest_user}: {allowed}."
+    if max(counts.values()) > s.tasks:
+        (step, user), most = max(counts.items(), key=lambda item: item[1])
+        where = f"user {user} has {most} tasks in step {step}"
+        yield f"tasks = {s.tasks} is too small for the workload: {where}; allowed is {most} to 16."
+
+
+def _places_problems(s: Scenario) -> Iterator[str]:
+    if s.places is None:
+        return
+    for kind, wanted, field in (("users", s.users, "users"), ("servers", s.servers, "servers")):
+        found = getattr(s.places, kind)
+        if len(found) != wanted:
+            names = f"the places, which name {len(found)} {kind}"
+            yield f"{field} = {wanted} does not fit {names}: allowed is {len(found)}."
+        for number, (x, y) in enumerate(found, 1):
+            for axis, value in (("x", x), ("y", y)):
+                if not 0 <= value <= s.area:
+                    name = f"places.{kind}[{number}].{axis}"
+                    yield f"{name} = {value:g} m lies outside the ward: allowed is 0 to {s.area:g} m."
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """Pydantic's findings in this project's words: field, value, what is allowed."""
+    for number, finding in enumerate(error.errors()):
+        cause = finding.get("ctx", {}).get("error")
+        if isinstance(cause, ScenarioError):
+            yield from cause.problems
+            continue
+        where = ".".join(str(part) for part in finding["loc"]) or "scenario"
+        where = (where if where.isprintable() else repr(where))[:LONGEST_WHERE]
+        field = str(finding["loc"][0]) if finding["loc"] else ""
+        if finding["type"] == "extra_forbidden":
+            searched = number < MOST_PROBLEMS and len(field) <= LONGEST_WHERE  # it takes a millisecond each
+            near = difflib.get_close_matches(field, _METADATA, n=1, cutoff=0.5) if searched else []
+            hint = f" Did you mean {near[0]!r}?" if near and len(finding["loc"]) == 1 else ""
+            yield f"{where} is not a parameter of a scenario.{hint}"
+            continue
+        value = repr(finding.get("input"))
+        value = value if len(value) <= 60 else value[:57] + "..."
+        meta = _METADATA.get(field)
+        allowed = f"; allowed is {meta.allowed()}" if meta and meta.allowed() else ""
+        yield f"{where} = {value}: {finding['msg'].lower()}{allowed}."

@@ -1,0 +1,96 @@
+"""What a training run is of: algorithm, scenario, settings and seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+import torch
+
+from iomt_core.algorithms.registry import algorithm
+from iomt_core.scenario import Scenario, ScenarioError, scenario
+from iomt_core.training.checkpoints import CheckpointError, shortened
+from iomt_core.training.settings import Settings, allowed
+from iomt_core.training.trainer import CPU, Trainer
+
+LARGEST_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run is of; with the same code, machine and device it fixes every bit of its result."""
+
+    algorithm: str
+    scenario: Scenario
+    settings: Settings
+    seed: int
+
+    def trainer(self, device: torch.device = CPU) -> Trainer:
+        """A trainer at the run's beginning."""
+        return Trainer(algorithm(self.algorithm), self.scenario, self.settings, self.seed, device)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `run.json` and for checkpoints."""
+        return {
+            "algorithm": self.algorithm,
+            "scenario": self.scenario.model_dump(mode="json"),
+            "scenario_digest": self.scenario.digest,
+            "settings": self.settings.model_dump(mode="json"),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any], where: str) -> RunSpec:
+        """The run that `as_json` told of. Raises `CheckpointError` where something is missing or out of range."""
+        if not isinstance(facts, Mapping):
+            raise CheckpointError(f"{where} is a {type(facts).__name__}: allowed is a mapping of names to values.")
+        for name, kind in (("algorithm", str), ("scenario", dict), ("settings", dict), ("seed", int)):
+            if not isinstance(facts.get(name), kind):
+                raise CheckpointError(
+                    f"{where}: {name} = {shortened(facts.get(name))} cannot be used: allowed is a {kind.__name__}."
+                )
+        if not 0 <= facts["seed"] <= LARGEST_SEED:
+            raise CheckpointError(
+                f"{where}: seed = {shortened(facts['seed'])} is out of range: allowed is 0 to {LARGEST_SEED}."
+            )
+        algorithm(facts["algorithm"])
+        return cls(facts["algorithm"], scenario(facts["scenario"]), checked_settings(facts["settings"]), facts["seed"])
+
+
+def checked_settings(values: Mapping[str, Any]) -> Settings:
+    """Settings from a mapping. Raises `ScenarioError` naming field, value and allowed range."""
+    try:
+        return Settings.model_validate(dict(values))
+    except pydantic.ValidationError as error:
+        problems = []
+        for one in error.errors():
+            field = ".".join(str(part) for part in one["loc"])
+            reach = allowed(str(one["loc"][0])) if one["loc"] else ""
+            reason = f"{one['msg'][0].lower()}{one['msg'][1:]}"
+            if reach and one["type"].startswith(("greater_", "less_", "literal_")):  # the range says as much
+                reason = f"allowed is {reach}"
+            problems.append(f"{field[:60]} = {shortened(one.get('input'))} cannot be used: {reason}.")
+        raise ScenarioError(problems) from None
+
+
+def default_settings(name: str, **changes: Any) -> Settings:
+    """The settings that suit an algorithm, changed. Raises `ScenarioError`."""
+    return checked_settings({**algorithm(name).tuned, **changes})
+
+
+def settings_from_words(words: Sequence[str]) -> dict[str, Any]:
+    """Changes of settings from words like `gamma=0.9`, values as JSON. Raises `ScenarioError`."""
+    values: dict[str, Any] = {}
+    for word in words:
+        name, separator, text = word.partition("=")
+        if not separator or name not in Settings.model_fields:
+            names = ", ".join(Settings.model_fields)
+            raise ScenarioError(f"set = {shortened(word)} cannot be used: allowed is NAME=VALUE with one of {names}.")
+        try:
+            values[name] = json.loads(text)
+        except (ValueError, RecursionError):
+            values[name] = text
+    return values
