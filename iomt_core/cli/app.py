@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from iomt_core.cli import evaluate, pretrained, reference, sweep, train
+from iomt_core.cli import dashboard, evaluate, pretrained, reference, sweep, train
 from iomt_core.cli.common import notes
 from iomt_core.scenario import ScenarioError
 
@@ -16,6 +16,7 @@ for command in (
     train.train, pretrained.pretrained, reference.results, reference.table3,
 ):  # fmt: skip
     app.command()(command)
+app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)
 
 
 def main() -> None:

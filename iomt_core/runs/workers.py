@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from iomt_core.places import ROOT
 from iomt_core.runs.process import give_way
 from iomt_core.scenario import ScenarioError
 
@@ -98,11 +99,10 @@ def launch(place: Path) -> Worker:
     """
     _children[:] = [child for child in _children if child.poll() is None]  # asks after the dead, so that they can go
     command = [sys.executable, "-m", "iomt_core", "train", "--resume", os.fspath(place.resolve()), "--threads", "1"]
-    root = Path(__file__).parents[2]
     try:
         with (place / LOG).open("wb") as log:
             child = subprocess.Popen(
-                command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 env={**os.environ, "IOMT_RUNS": os.fspath(place.resolve().parent), "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
             )  # fmt: skip
         _children.append(child)

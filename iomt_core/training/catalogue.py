@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, wraps
@@ -18,6 +17,8 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.places import PRETRAINED as PRETRAINED
+from iomt_core.places import user_directory
 from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES, make_policy
 from iomt_core.runs.run import last_checkpoint
@@ -27,14 +28,13 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 P = ParamSpec("P")
 T = TypeVar("T")
-PRETRAINED = Path(__file__).parents[2] / "pretrained"
 RUN = "run:"
 LONGEST_SHOWN = 100  # characters of a directory's name
 
 
 def runs_place() -> Path:
-    """Where a person's own runs stand: IOMT_RUNS, or `runs/` beside the package."""
-    return Path(os.environ.get("IOMT_RUNS") or Path(__file__).parents[2] / "runs")
+    """The directory of a user's own training runs: IOMT_RUNS, or `runs/`."""
+    return user_directory("runs", "IOMT_RUNS")
 
 
 def is_shown(name: str) -> bool:

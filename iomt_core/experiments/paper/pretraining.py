@@ -21,6 +21,7 @@ from scipy import stats
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.experiments.training_check import HELD_OUT, Check, RangeCheck, on_any_ward
+from iomt_core.places import PACKAGE
 from iomt_core.policies.registry import make_policy
 from iomt_core.runs.process import prepare
 from iomt_core.runs.run import Run, last_checkpoint
@@ -282,7 +283,7 @@ def _curve(place: Path) -> list[list[float]]:
 
 def _commit() -> str:
     try:
-        command = ["git", "-C", os.fspath(Path(__file__).parent), "rev-parse", "HEAD"]
+        command = ["git", "-C", os.fspath(PACKAGE), "rev-parse", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"

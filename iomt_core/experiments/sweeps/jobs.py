@@ -26,19 +26,20 @@ from iomt_core.experiments.sweeps.executors import checked_address, checked_work
 from iomt_core.experiments.sweeps.points import Store
 from iomt_core.experiments.sweeps.run import ENDS, SPEC, STATUS, Sweep, process
 from iomt_core.experiments.sweeps.spec import SweepSpec
+from iomt_core.places import ROOT, user_directory
 from iomt_core.runs.process import give_way
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.files import write_text_atomically
+from iomt_core.training.catalogue import runs_place
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
-ROOT = Path(__file__).parents[3]
 LOG = "log.txt"
 _starting = threading.Lock()
 
 
 def sweeps_place() -> Path:
-    """Where a person's sweeps stand: IOMT_SWEEPS, or `sweeps/` beside the package."""
-    return Path(os.environ.get("IOMT_SWEEPS") or ROOT / "sweeps")
+    """The directory of a user's own sweeps: IOMT_SWEEPS, or `sweeps/`."""
+    return user_directory("sweeps", "IOMT_SWEEPS")
 
 
 def store() -> Store:
@@ -171,7 +172,9 @@ def _spawn(name: str, place: Path, workers: int | None, cluster: str | None) -> 
     with (place / LOG).open("w", encoding="utf-8") as log:
         begun = subprocess.Popen(
             words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ, "IOMT_RUNS": str(runs_place()), "IOMT_SWEEPS": str(sweeps_place()), "OMP_NUM_THREADS": "1"
+            },
         )  # fmt: skip
     with contextlib.suppress(psutil.Error):  # it may have ended already
         give_way(psutil.Process(begun.pid))
