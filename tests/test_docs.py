@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -18,11 +19,11 @@ from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
 from iomt_core.cli.app import app
-from iomt_core.experiments.paper.results_table import results_table
+from iomt_core.experiments.paper.results_table import claims_as_markdown, results_table
 from iomt_core.scenario.reference import assumption_table, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
 # What each page adds to a link; a name that no page reads would be dropped without a word.
 ENTRIES = {
     "start": set(),
@@ -126,15 +127,16 @@ def test_every_share_link_opens_without_problems(link: str) -> None:
 def command_lines() -> list[object]:
     found = []
     for document in DOCUMENTS:
-        lines = re.findall(r"^python -m iomt_core [^\n]*", text(document), re.MULTILINE)
-        lines += re.findall(r"`(python -m iomt_core [^`]*)`", prose(document))
+        fenced = "\n".join(re.findall(r"^```\n(.*?)^```", text(document), re.DOTALL | re.MULTILINE))
+        lines = re.findall(r"^iomt [^\n]*", fenced, re.MULTILINE)
+        lines += re.findall(r"`(iomt [^`]*)`", prose(document))
         found += [pytest.param(line, id=f"{name_of(document)}: {line}") for line in dict.fromkeys(lines)]
     return found
 
 
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_line_names_what_there_is(line: str) -> None:
-    words = shlex.split(line, comments=True)[3:]
+    words = shlex.split(line, comments=True)[1:]
     known = getattr(typer.main.get_command(app), "commands")  # noqa: B009
     assert words[0] in known or words[0] == "--help"
     if words[0] in known:
@@ -158,24 +160,39 @@ def test_every_make_target_is_there(document: Path) -> None:
     assert set(re.findall(r"`make ([a-z]+)`", prose(document))) <= targets
 
 
-@pytest.mark.parametrize(
-    ("document", "marker", "table"),
-    [("README.md", "parameters", parameter_table), ("docs/system.md", "assumptions", assumption_table)],
-)
-def test_tables_of_parameters_are_the_scenarios(document: str, marker: str, table: object) -> None:
+def generated(document: str, marker: str) -> str:
     found = re.search(rf"<!-- {marker} -->\n(.*)\n<!-- /{marker} -->", text(ROOT / document), re.DOTALL)
     assert found is not None
-    assert callable(table)
-    assert found[1] == table(), f"paste what iomt_core.scenario.reference.{table.__name__}() gives"
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("document", "marker", "table"),
+    [
+        ("docs/parameters.md", "parameters", parameter_table),
+        ("docs/system.md", "assumptions", assumption_table),
+        ("docs/results.md", "results", results_table),
+        ("docs/results.md", "claims", claims_as_markdown),
+    ],
+)
+def test_generated_tables_are_up_to_date(document: str, marker: str, table: Callable[[], str]) -> None:
+    assert generated(document, marker) == table(), f"paste what {table.__module__}.{table.__name__}() returns"
+
+
+def test_the_results_in_the_readme_are_among_all_results() -> None:
+    def rows(table: str) -> set[tuple[str, ...]]:
+        return {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines()[2:]}
+
+    every = {
+        (name, gap, delay, energy) for name, gap, _, _, delay, energy in rows(generated("docs/results.md", "results"))
+    }
+    (shown,) = re.findall(r"\| policy \| gap to the bound \|.*?\n\n", text(ROOT / "README.md"), re.DOTALL)
+    assert rows(shown.strip()) <= every
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text(ROOT / "README.md").splitlines()) <= 120
 
 
 def test_every_page_has_a_guide() -> None:
     assert {path.stem for path in (ROOT / "docs/guide").glob("*.md")} == set(TITLES)
-
-
-def test_the_results_are_the_manifests() -> None:
-    found = re.search(
-        r"<!-- results -->\n(.*)\n<!-- /results -->", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert found is not None
-    assert found[1] == results_table(), "run `python -m iomt_core results` and paste it"
