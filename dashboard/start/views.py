@@ -13,7 +13,7 @@ from dashboard.start.tour import begin, give_back, state
 from dashboard.text import plain
 from dashboard.twins import table_twin
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.paper.reproduction import claim_table, comparison_table, read_manifest
+from iomt_core.experiments.paper.reproduction import comparison_table, findings, read_manifest
 from iomt_core.experiments.tour import QUESTIONS, Setup
 from iomt_core.scenario import PRESETS, metadata
 
@@ -160,16 +160,16 @@ def claims() -> None:
 
 
 def _found() -> None:
-    """Whether the paper's claim holds for the shipped runs."""
+    """Whether the claim holds here, from the shipped runs."""
     manifest = read_manifest()
     if manifest is None:
         st.info("No trained policies are shipped here: `make pretrained` makes them.", icon=":material/info:")
         return
-    st.markdown(
-        f"**What was found here.** SAE-MT-QMIX beside the best learned baseline, means over training seeds, on "
-        f"{manifest['held_out']['steps']} held-out steps of the paper's ward; a negative difference is in favour of SAE-MT-QMIX:"
-    )
-    st.dataframe(claim_table(manifest), hide_index=True, key="claims", alt="Whether the paper's claim holds here")
+    sentences = findings(manifest)
+    if sentences:
+        steps = manifest["held_out"]["steps"]
+        st.markdown(f"**What was found here**, on {steps} held-out steps of the paper's ward:")
+        st.markdown("\n".join(f"* {sentence}" for sentence in sentences))
     table_twin("found", lambda: comparison_table(manifest), "All policies on the paper's ward")
 
 

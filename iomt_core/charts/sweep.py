@@ -30,7 +30,7 @@ def curves(
 ) -> go.Figure:
     """A figure of `FIGURES` over an axis, a line a policy with its 95 % interval as a band.
 
-    `table` is `sweep_run.results_table` of one axis, or one value's rows of the other; `labels` names the policies, in the
+    `table` is that of a sweep with one axis, or one value's rows of the other; `labels` names the policies, in the
     order of their colours. Where a policy could not decide its line is broken. Cost and gap show the certified bound too.
     """
     shown = FIGURES[name]

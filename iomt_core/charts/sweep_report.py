@@ -59,7 +59,7 @@ def title(spec: SweepSpec) -> str:
 
 
 def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) -> str:
-    """The HTML; `table` is `sweep_run.results_table`, and may lack points that are not known yet."""
+    """The HTML; `table` is `results_table` of `iomt_core.experiments.sweeps.run`, and may lack points that are not known yet."""
     e = html.escape
     head = e(title(spec))
     missing = spec.count - len(table)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from iomt_core.experiments.paper.results_table import claims_as_markdown, results_table
+from iomt_core.experiments.paper.results_table import results_table
 from iomt_core.experiments.paper.table_iii import table_iii
 from iomt_core.scenario import PRESET_NOTES, PRESETS
 from iomt_core.scenario.files import read_scenario
@@ -51,7 +51,7 @@ def results(
     place: Annotated[Path, typer.Option(help="Where the shipped policies stand.", metavar="DIR")] = PRETRAINED,
 ) -> None:
     """Print the results of the shipped policies as Markdown, from their manifest."""
-    print(results_table(place), claims_as_markdown(place), sep="\n\n")
+    print(results_table(place))
 
 
 def table3() -> None:

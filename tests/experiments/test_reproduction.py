@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from iomt_core.experiments.paper.reproduction import OURS, claim_table, comparison_table
+from iomt_core.experiments.paper.reproduction import OURS, comparison_table, findings
 
 
 def manifest(ours: list[float], other: list[float]) -> dict[str, Any]:
@@ -14,30 +12,28 @@ def manifest(ours: list[float], other: list[float]) -> dict[str, Any]:
         seeds = {
             str(n): dict.fromkeys(("gap", "cost", "mean_delay_s", "mean_energy_j"), v) for n, v in enumerate(values)
         }
-        return {"kind": "paper", "label": label, "seeds": seeds}
+        mean = sum(values) / len(values)
+        return {
+            "kind": "paper", "label": label, "seeds": seeds,
+            "mean": {name: {"mean": mean, "ci95": None} for name in ("gap", "cost", "mean_delay_s", "mean_energy_j")},
+        }  # fmt: skip
 
     return {"policies": {OURS: entry("Ours", ours), "paper-qmix": entry("Other", other)}, "beside": {}}
 
 
-@pytest.mark.parametrize(
-    ("ours", "other", "rank", "verdict"),
-    [
-        ([1.0, 1.01, 1.02], [2.0, 2.01, 2.02], "1 of 2", "better"),
-        ([2.0, 2.01, 2.02], [1.0, 1.01, 1.02], "2 of 2", "worse"),
-        ([1.0, 3.0], [1.1, 3.1], "1 of 2", "not distinguishable"),
-        ([1.0], [1.1, 3.1], "1 of 2", "one seed: no verdict"),
-    ],
-)
-def test_the_verdict_follows_from_the_seeds(ours: list[float], other: list[float], rank: str, verdict: str) -> None:
-    table = claim_table(manifest(ours, other))
-    assert table["metric"].tolist() == ["weighted cost", "delay", "energy"]
-    assert set(table["best baseline"]) == {"Other"}
-    assert set(table["SAE-MT-QMIX's rank"]) == {rank}
-    assert set(table["verdict"]) == {verdict}
+def test_a_clear_win_is_said() -> None:
+    for sentence in findings(manifest([1.0, 1.01, 1.02], [2.0, 2.01, 2.02])):
+        assert sentence.endswith("of all learned policies: yes.")
 
 
-def test_without_baselines_nothing_is_claimed() -> None:
-    assert claim_table({"policies": {}}).empty
+def test_a_loss_is_said() -> None:
+    for sentence in findings(manifest([2.0, 2.01, 2.02], [1.0, 1.01, 1.02])):
+        assert "no, ahead are Other." in sentence
+
+
+def test_what_chance_can_do_is_said() -> None:
+    for seeds in ([1.0, 3.0], [1.0]):
+        assert all("chance" in sentence and "Other" in sentence for sentence in findings(manifest(seeds, [1.1, 3.1])))
 
 
 def test_the_table_is_sorted_by_gap() -> None:

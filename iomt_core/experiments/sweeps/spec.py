@@ -1,6 +1,6 @@
 """What a sweep is: a base scenario, one or two parameters over a range, policies, and how many episodes a point has.
 
-A sweep's points are its grid times its policies. `sweep_points` says what a point is worth, `sweep_run` fills a directory.
+A sweep's points are its grid times its policies. `points` computes a point, `run` fills a directory.
 """
 
 from __future__ import annotations
