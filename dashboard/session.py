@@ -109,6 +109,7 @@ def current() -> Lab:
 
 
 def from_link(query: Mapping[str, str]) -> Lab:
+    """A session that begins with what a link says; an entry that cannot be used is a problem of the lab."""
     lab = Lab()
     if not query:
         return lab

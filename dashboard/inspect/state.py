@@ -46,6 +46,7 @@ def state(lab: Lab) -> InspectState:
 
 
 def from_view(lab: Lab, view: Mapping[str, str]) -> InspectState:
+    """The state that the page's entries of a link describe; an entry that cannot be used is a problem of the lab."""
     fresh = InspectState()
     for name, allowed in (("tab", TABS), ("rank", RANKS)):
         value = view.get(name, getattr(fresh, name))

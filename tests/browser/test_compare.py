@@ -112,13 +112,13 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
 
 def test_a_page_that_runs_again_before_the_browser_has_its_controls_keeps_their_values(page: Page, lab: str) -> None:
     held: list[Route] = []
-    page.route(re.compile(r"/(Slider|NumberInput)[^/]*\.js"), held.append)
+    page.route(re.compile(r"/(Slider|NumberInput)[^/]*\.js"), lambda route: held.append(route))
     open_compare(page, lab, preset="lecture", v_episodes="50")
     expect(page.get_by_text("playing the others")).not_to_be_visible(timeout=30_000)
     assert held, "the controls' scripts have other names now"
-    page.unroute_all()
     for route in held:
         route.continue_()
+    page.unroute_all()
     expect(page.get_by_label("Users").first).to_be_visible(timeout=30_000)
     settle(page)
     choose(page, "A: policy", "All local")
