@@ -25,6 +25,7 @@ from iomt_core.scenario.reference import assumption_table, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
+COMMAND = r"(?:iomt|python -m iomt_core)"
 # What each page adds to a link; a name that no page reads would be dropped without a word.
 ENTRIES = {
     "start": set(),
@@ -129,15 +130,15 @@ def command_lines() -> list[object]:
     found = []
     for document in DOCUMENTS:
         fenced = "\n".join(re.findall(r"^```\n(.*?)^```", text(document), re.DOTALL | re.MULTILINE))
-        lines = re.findall(r"^iomt [^\n]*", fenced, re.MULTILINE)
-        lines += re.findall(r"`(iomt [^`]*)`", prose(document))
+        lines = re.findall(rf"^{COMMAND} [^\n]*", fenced, re.MULTILINE)
+        lines += re.findall(rf"`({COMMAND} [^`]*)`", prose(document))
         found += [pytest.param(line, id=f"{name_of(document)}: {line}") for line in dict.fromkeys(lines)]
     return found
 
 
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_line_names_what_there_is(line: str) -> None:
-    words = shlex.split(line, comments=True)[1:]
+    words = shlex.split(re.sub(rf"^{COMMAND} ", "", line), comments=True)
     known = getattr(typer.main.get_command(app), "commands")  # noqa: B009
     assert words[0] in known or words[0] == "--help"
     if words[0] in known:
