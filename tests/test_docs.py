@@ -90,6 +90,16 @@ def test_every_file_that_is_named_is_there(document: Path) -> None:
     assert not missing
 
 
+def test_every_file_of_a_diagram_is_there() -> None:
+    diagrams = re.findall(r"^```mermaid\n(.*?)^```", text(ROOT / "CONTRIBUTING.md"), re.DOTALL | re.MULTILINE)
+    files = []
+    for names in re.findall(r'"([\w/]+\.py[\w/., ]*)<br>', "".join(diagrams)):
+        first, *others = names.split(", ")
+        files += [Path(first), *(Path(first).with_name(name) for name in others)]
+    assert len(diagrams) == 2
+    assert [path for path in files if not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_what_a_module_is_said_to_define_it_defines(document: Path) -> None:
     for path, names in re.findall(r"`([\w/]+\.py)`:((?:\s`\w+`,?)+)", prose(document)):

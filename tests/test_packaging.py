@@ -1,0 +1,32 @@
+"""What the wheel needs and ships agrees with the checkout."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_every_dependency_is_pinned_within_its_range_and_none_is_forgotten() -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {one.name: one for one in map(Requirement, (line for line in lines if not line.startswith("#")))}
+    project = PYPROJECT["project"]
+    ranges = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    wanted = {one.name: one.specifier for one in map(Requirement, ranges)}
+    assert wanted.keys() == pinned.keys()
+    for name, one in pinned.items():
+        (pin,) = one.specifier
+        assert pin.operator == "=="
+        assert pin.version in wanted[name], name
+
+
+def test_what_the_wheel_takes_from_the_root_is_there() -> None:
+    taken = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert {"app.py", "pages", ".streamlit", "pretrained"} <= taken.keys()
+    for source, place in taken.items():
+        assert (ROOT / source).exists()
+        assert place == f"iomt_twin_lab/{source}"
