@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -15,7 +16,7 @@ def test_every_dependency_is_pinned_within_its_range_and_none_is_forgotten() -> 
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pinned = {one.name: one for one in map(Requirement, (line for line in lines if not line.startswith("#")))}
     project = PYPROJECT["project"]
-    ranges = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    ranges = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     wanted = {one.name: one.specifier for one in map(Requirement, ranges)}
     assert wanted.keys() == pinned.keys()
     for name, one in pinned.items():
