@@ -15,8 +15,9 @@ from iomt_core.environment.world import World
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.inputs import compressed
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.lab_wards import draw_ward, problems
 from iomt_core.training.reading import LabReading
 from iomt_core.training.run_spec import RunSpec
@@ -33,7 +34,7 @@ PAPER = PRESETS["paper"]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("lab") / "run"
-    Run.create(run, RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)).go()
+    TrainingRun.create(run, RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)).train()
     last = last_checkpoint(run)
     assert last is not None
     return last
@@ -122,8 +123,8 @@ def test_units_do_not_matter() -> None:
 def test_a_stopped_lab_run_goes_on_bit_by_bit(place: Path, tmp_path: Path) -> None:
     asked = iter([False, False, True])
     spec = RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)
-    assert Run.create(tmp_path / "parts", spec).go(stop=lambda: next(asked)) == "stopped"
-    assert Run.resume(tmp_path / "parts").go() == "finished"
+    assert TrainingRun.create(tmp_path / "parts", spec).train(stop=lambda: next(asked)) == "stopped"
+    assert TrainingRun.resume(tmp_path / "parts").train() == "finished"
     last = last_checkpoint(tmp_path / "parts")
     assert last is not None
     for file in ("policy.safetensors", "learner.safetensors"):
