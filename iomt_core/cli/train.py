@@ -12,7 +12,7 @@ from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.cli.common import ScenarioOption, notes
-from iomt_core.experiments.training_check import Check, written_beside
+from iomt_core.experiments.training_check import Evaluator, references_of_run
 from iomt_core.runs.jobs import start_waiting, wants_stop
 from iomt_core.runs.process import StopSignal, device_named, prepare
 from iomt_core.runs.run import Run, told_if_it_fails
@@ -84,12 +84,12 @@ def _train(run: Run, tensorboard: bool) -> None:
     with Progress(*columns, console=notes) as progress, StopSignal() as stop:
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
         bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
-        check = Check(s)
-        beside = written_beside(run.place, check)
+        evaluator = Evaluator(s)
+        beside = references_of_run(run.place, evaluator)
         watch = TensorBoard(run.place) if tensorboard else None
 
         def evaluated(trainer: Trainer) -> Mapping[str, Any]:
-            found = check.of(TrainedPolicy.of(trainer, run.spec))
+            found = evaluator.evaluate(TrainedPolicy.of(trainer, run.spec))
             progress.update(bar, latest=f"gap {found['gap'] * 100:.1f} %, cost {found['cost']:.4f}")
             return found
 
@@ -100,7 +100,7 @@ def _train(run: Run, tensorboard: bool) -> None:
 
         run.halted = lambda: stop.halted
         state = run.go(lambda: stop() or wants_stop(run.place), evaluated, told)
-    found = check.of(TrainedPolicy.of(run.trainer, run.spec))
+    found = evaluator.evaluate(TrainedPolicy.of(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **beside}.items():
         table.add_row(label, f"{values['cost']:.4f}", f"{values['gap'] * 100:.2f} %")
