@@ -81,9 +81,14 @@ def solve_with_broadcast(snapshot: Snapshot, s: Scenario) -> DualSolution:
 
 
 def _mean(sample: Snapshot, dual: DualSolution) -> Broadcast:
-    prices = Prices(*(x.mean(0, keepdim=True) for x in (dual.prices.cpu, dual.prices.bandwidth, dual.prices.own)))
+    prices = (dual.prices.cpu, dual.prices.bandwidth, dual.prices.own)
+    if sample.complete:
+        means = [x.mean(0, keepdim=True) for x in prices]
+    else:  # a step counts by its tasks: the prices of busy steps are those that most tasks meet
+        tasks = sample.active.sum((1, 2)).to(torch.float64)
+        means = [(x * (tasks / tasks.sum())[:, None]).sum(0, keepdim=True) for x in prices]
     weight = float((sample.weight * sample.active).sum())
-    return Broadcast(prices, float(dual.bound.sum()) / max(weight, 1e-12))
+    return Broadcast(Prices(*means), float(dual.bound.sum()) / max(weight, 1e-12))
 
 
 class PriceResponse(Policy):

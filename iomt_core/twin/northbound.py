@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import cast
 
 import pandas as pd
 import torch
@@ -41,7 +40,7 @@ def checked_shares(shares: str) -> Shares:
     """The rule by which shares are made. Raises `ScenarioError` for an unknown one."""
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
-    return cast(Shares, shares)
+    return shares
 
 
 class Twin:

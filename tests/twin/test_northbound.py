@@ -120,6 +120,20 @@ def test_questions_about_what_is_not_there_are_refused_in_words() -> None:
         Twin(LECTURE, shares="mine")  # type: ignore[arg-type]
 
 
+def test_arguments_may_be_named() -> None:
+    assert play(LECTURE, policy="greedy", seed=0) is play(LECTURE, "greedy", 0, shares="own")
+    assert play(seed=0, s=LECTURE, policy="greedy", shares="equal") is not play(LECTURE, "greedy", 0)
+
+
+def test_a_fork_with_other_shares_keeps_the_networks_that_decide() -> None:
+    """By name `sae-mt-qmix@lab` is SAE-MT-QMIX too, and on this ward that name takes other networks."""
+    twin = Twin(PRESETS["paper"].changed(T=3), "sae-mt-qmix@lab", seed=1)
+    twin.step()
+    fork, same = twin.fork(shares="optimal"), twin.fork()
+    fork.run()
+    assert list(fork.table()["choice"]) == list(same.run()["choice"])
+
+
 def test_playing_is_repeatable() -> None:
     first, second = draw_episodes(LECTURE, 9), draw_episodes(LECTURE, 9)
     assert torch.equal(first.snapshot.D, second.snapshot.D)

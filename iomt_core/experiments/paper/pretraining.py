@@ -30,6 +30,8 @@ from iomt_core.training.checkpoints import POLICY, read_facts, read_tensors, wri
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
+CHECKED_EPISODES = 4  # held-out, on which tests check that each shipped policy still decides as when it was shipped
+CHECKED_WARDS = {"paper": ("paper",), "lab": ("paper", "lecture")}  # presets, by kind of policy
 EPISODES = 20  # held-out, for the figures of the manifest; a curve's points take fewer
 HALVED_WITHIN = 1e-3  # of the gap: by so much half precision on disk may change it
 BESIDE = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
@@ -139,6 +141,9 @@ def train_one(spec: RunSpec, place: Path) -> float:
 def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
     """Evaluates finished seeds on held-out episodes, ships each job's median, of two the worse, and writes the manifest last.
 
+    The manifest also says what each shipped policy reaches on a few fixed episodes (`check_figures`), those of no run at
+    hand too: after a wanted change of decisions, `iomt pretrained --no-train` writes these figures anew.
+
     A seed that is planned and not finished is missing from the manifest's figures, and its plan says so. One whose run is
     there no more keeps the figures that the manifest has of it, where it was trained and judged by the same settings; should
     it be the median, what is shipped is the nearest to it.
@@ -164,6 +169,8 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
             tell(
                 f"{job.name}: mean gap over {len(wards.evaluators)} wards {shipped[job.name]['range']['trained']['mean']:.2%}"
             )
+    for name, entry in shipped.items():
+        entry["check"] = check_figures(place / name, entry["kind"])
     if wards is not None:
         manifest["beside_range"] = {
             name: wards.evaluate(lambda s, name=name: make_policy(name, s))  # type: ignore[misc]
@@ -176,6 +183,16 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
         "policies": shipped,
     }
     write_text_atomically(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def check_figures(place: Path, kind: str) -> dict[str, dict[str, float]]:
+    """Cost and gap of a shipped policy of a kind on a few fixed episodes, by preset: any change of its decisions shows."""
+    found = {}
+    for ward in CHECKED_WARDS[kind]:
+        evaluator = Evaluator(PRESETS[ward], CHECKED_EPISODES)
+        figures = evaluator.evaluate(TrainedPolicy.load(place, PRESETS[ward]))
+        found[ward] = {name: figures[name] for name in ("cost", "gap")}
+    return found
 
 
 PER_SEED = ("seeds", "training_seconds", "curves", "commits")
