@@ -16,7 +16,7 @@ from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.lab_wards import draw_ward
+from iomt_core.training.general_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
@@ -58,7 +58,7 @@ def references_of_run(place: Path, evaluator: Evaluator) -> Mapping[str, Any]:
 
 
 class RangeEvaluator:
-    """Evaluates policies on the same wards from the lab's whole range, drawn by a seed that no training run uses."""
+    """Evaluates policies on the same wards from the general networks' range, drawn by a seed that no training run uses."""
 
     def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2) -> None:
         generator = np.random.default_rng(HELD_OUT)
@@ -71,5 +71,5 @@ class RangeEvaluator:
 
 
 def for_any_ward(trained: TrainedPolicy) -> Callable[[Scenario], Policy]:
-    """Makes the policy of a shared network for any ward of its range."""
+    """Makes the policy of general networks for any ward of their range."""
     return lambda s: TrainedPolicy(s, trained.spec, trained.shipped)

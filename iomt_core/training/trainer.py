@@ -25,9 +25,9 @@ from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
 from iomt_core.scenario import Scenario
-from iomt_core.training.lab_wards import training_ward
-from iomt_core.training.reading import LabReading, Reading, lab_sizes
-from iomt_core.training.replay import LabReplay, Replay
+from iomt_core.training.general_wards import training_ward
+from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
+from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
 TEMPERATURE_REACHED = 0.7  # part of the run after which the temperature stays
@@ -45,18 +45,20 @@ class Trainer:
         """`device` holds worlds, networks and replay; random numbers are the same on all devices."""
         self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
         self.device = device
-        self.lab = settings.wards == "lab"
-        self.reading = Reading(s)
-        sizes = lab_sizes() if self.lab else self.reading.sizes
+        self.general = settings.wards == "general"
+        self.encoder = ObservationEncoder(s)
+        sizes = general_sizes() if self.general else self.encoder.sizes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_number(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
             mixer = algorithm.mixer(sizes)
         agents.to(device)
         mixer.to(device)
-        if settings.together > 0:
+        if settings.parameter_tying > 0:
             agents.begin_equal()
-        agents.hold, agents.blur, agents.saturation = settings.hold, settings.blur, settings.saturation
+        agents.request_penalty = settings.request_penalty
+        agents.action_smoothing = settings.action_smoothing
+        agents.saturation_penalty = settings.saturation_penalty
         learner_settings = LearnerSettings(
             learning_rate=settings.learning_rate,
             actor_learning_rate=settings.actor_learning_rate,
@@ -66,10 +68,10 @@ class Trainer:
             clip=settings.clip,
         )
         self.learner = Learner(agents, mixer, learner_settings)
-        self.replay: Replay | LabReplay = Replay(self.reading, settings.replay)
-        if self.lab:
-            episodes = max(1, settings.worlds // WARDS)
-            self.replay = LabReplay(self._ward, max(1, settings.replay // episodes), episodes)
+        self.replay: Replay | GeneralReplay = Replay(self.encoder, settings.replay)
+        if self.general:
+            episodes = max(1, settings.num_envs // WARDS)
+            self.replay = GeneralReplay(self._ward, max(1, settings.replay // episodes), episodes)
         self.played = 0  # episodes
         self.updates = 0
 
@@ -102,7 +104,7 @@ class Trainer:
 
         `after_step` is called after each step. Networks for any ward play on several wards, which share the episodes.
         """
-        batch = min(self.settings.worlds, self.settings.episodes - self.played)
+        batch = min(self.settings.num_envs, self.settings.episodes - self.played)
         if isinstance(self.replay, Replay):
             return self._play_ward(self.replay, batch, after_step)
         wards = max(1, batch // self.replay.episodes)
@@ -112,8 +114,8 @@ class Trainer:
     def _play_ward(self, replay: Replay, batch: int, after_step: Callable[[], None]) -> dict[str, float]:
         # The sample phase. Lines 2 and 3: new episodes, first observations.
         seeds = world_seeds(_number(self.seed, "worlds"), self.played, batch, self.device)
-        agents = self.learner.target_agents.on(replay.reading.sizes)
-        policy = ExploringPolicy(replay.reading, agents, self.noise(), self._generator("play", self.played))
+        agents = self.learner.target_agents.resized_for(replay.encoder.sizes)
+        policy = ExploringPolicy(replay.encoder, agents, self.noise(), self._generator("play", self.played))
         rollout = Rollout(policy, Environment(replay.scenario, seeds))
         steps: list[Step] = []
         for _ in range(replay.scenario.T):  # line 4
@@ -129,7 +131,7 @@ class Trainer:
             [step.transition.terminated for step in steps],
         )
         self.played += batch
-        return _figures(steps, replay.reading.unit) | {"temperature": policy.noise.temperature}
+        return _figures(steps, replay.encoder.unit) | {"temperature": policy.noise.temperature}
 
     def learn(self) -> dict[str, float]:
         """Updates the networks `updates` times, each on a minibatch and on both levels: lines 8 to 15. Returns mean losses."""
@@ -139,17 +141,20 @@ class Trainer:
         for _ in range(self.settings.updates):
             # Lines 9 and 13: one minibatch for both levels; of networks for any ward, one from each of several wards.
             generator = self._generator("replay", self.updates)
-            what_ifs = self.settings.credit == "what-if"
+            counterfactual = self.settings.critic_target == "counterfactual"
             parts = [
-                self.replay.draw(self.settings.batch, generator, what_ifs) for _ in range(WARDS if self.lab else 1)
+                self.replay.draw(self.settings.batch, generator, counterfactual)
+                for _ in range(WARDS if self.general else 1)
             ]
-            if self.settings.blur:
-                parts = [replace(part, thrown=torch.randn(part.choice.shape, generator=generator)) for part in parts]
+            if self.settings.action_smoothing:
+                parts = [
+                    replace(part, strategy_noise=torch.randn(part.choice.shape, generator=generator)) for part in parts
+                ]
             # Lines 10, 11, 14 and 15.
-            self.learner.together = self.progress < self.settings.together
+            self.learner.parameter_tying = self.progress < self.settings.parameter_tying
             self.updates += 1
             actors = self.updates % self.settings.actor_every == 0
-            for name, loss in self.learner.update(*parts, pace=self.pace(), actors=actors).items():
+            for name, loss in self.learner.update(*parts, lr_factor=self.lr_factor(), actors=actors).items():
                 losses.setdefault(name, []).append(loss)
         return {name: float(torch.stack(values).mean()) for name, values in losses.items()}
 
@@ -159,16 +164,16 @@ class Trainer:
         (hot, cold), (wide, narrow) = s.temperature, s.share_noise
         part = min(1.0, self.progress / TEMPERATURE_REACHED)
         temperature = hot * (cold / hot) ** part if hot else 0.0
-        return Noise(temperature, s.random, wide + (narrow - wide) * self.progress)
+        return Noise(temperature, s.epsilon, wide + (narrow - wide) * self.progress)
 
-    def pace(self) -> float:
+    def lr_factor(self) -> float:
         """The factor of the learning rates at this point of the run."""
         start = self.settings.decay_from
         part = max(0.0, (self.progress - start) / (1 - start)) if start < 1 else 0.0
         return 1 - (1 - SLOWEST) * part
 
-    def _ward(self, number: int) -> Reading:
-        return LabReading(training_ward(_number(self.seed, "ward", number)))
+    def _ward(self, number: int) -> ObservationEncoder:
+        return GeneralObservationEncoder(training_ward(_number(self.seed, "ward", number)))
 
     def _generator(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator().manual_seed(_number(self.seed, purpose, count))
@@ -180,9 +185,9 @@ class ExploringPolicy(Policy):
     name, label, summary = "exploring", "Exploring", "Networks in training, with exploration noise."
     uses_past, sharing = "memory", "requests"
 
-    def __init__(self, reading: Reading, agents: Agents, noise: Noise, generator: torch.Generator) -> None:
-        super().__init__(reading.scenario)
-        self.reading, self.agents, self.noise, self.generator = reading, agents, noise, generator
+    def __init__(self, encoder: ObservationEncoder, agents: Agents, noise: Noise, generator: torch.Generator) -> None:
+        super().__init__(encoder.scenario)
+        self.encoder, self.agents, self.noise, self.generator = encoder, agents, noise, generator
         self.outputs: list[Tensor] = []  # of each step so far, (B, U, J, outputs)
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
@@ -195,8 +200,8 @@ class ExploringPolicy(Policy):
         """Decides the next step of an episode; see `Policy.step`."""
         if memory is None:
             memory = self.agents.start(len(snapshot.D))
-        decision, memory = self.agents.decide(self.reading.inputs(snapshot), memory, self.noise, self.generator)
-        self.outputs.append(decision.asked.transpose(0, 1).contiguous())
+        decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory, self.noise, self.generator)
+        self.outputs.append(decision.requested.transpose(0, 1).contiguous())
         return decision.action(snapshot.D.dtype), memory
 
 

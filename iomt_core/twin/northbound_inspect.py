@@ -84,4 +84,4 @@ def alternatives(s: Scenario, policy: str, seed: int, shares: Shares, step: int,
 def cost_unit(s: Scenario, policy: str) -> float:
     """The factor of costs in a trained policy's networks; 1 for networks of one ward and for policies without any."""
     trained = make_policy(policy, s)
-    return trained.reading.unit if isinstance(trained, TrainedPolicy) else 1.0
+    return trained.encoder.unit if isinstance(trained, TrainedPolicy) else 1.0
