@@ -9,13 +9,17 @@ one of them.
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
+
+from cachetools import LRUCache, cached
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.policies.base import Policy, Sharing
@@ -111,7 +115,10 @@ def fingerprint(name: str, place: Path = PRETRAINED) -> str:
 
 
 def checkpoint_of(name: str) -> tuple[str, int]:
-    """Which checkpoint decides under this name now, and since when: a name may be given to another run. Cheap, no reading."""
+    """The checkpoint that decides under a policy's name now, as path and time of change in ns; empty where there is none.
+
+    A name may be given to another run later. Cheap: reads no file.
+    """
     if name in POLICIES:
         return "", 0
     place = last_checkpoint(runs_root() / name.removeprefix(RUN)) if name.startswith(RUN) else PRETRAINED
@@ -121,19 +128,18 @@ def checkpoint_of(name: str) -> tuple[str, int]:
         return "", 0
 
 
-def kept_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """`lru_cache` for functions of a scenario, a policy's name and more; what an earlier run of that name did is forgotten."""
+def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Caches a function that has an argument `policy`, a policy's name; another checkpoint of that name counts as another."""
 
     def decorate(compute: Callable[P, T]) -> Callable[P, T]:
-        @lru_cache(maxsize)
-        def kept(checkpoint: tuple[str, int], *args: P.args, **kwargs: P.kwargs) -> T:
-            return compute(*args, **kwargs)
+        signature = inspect.signature(compute)
 
-        @wraps(compute)
-        def ask(*args: P.args, **kwargs: P.kwargs) -> T:
-            return kept(checkpoint_of(str(args[1])), *args, **kwargs)  # type: ignore[arg-type]
+        def key(*args: Any, **kwargs: Any) -> Hashable:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return checkpoint_of(bound.arguments["policy"]), *bound.arguments.values()
 
-        return ask
+        return wraps(compute)(cached(LRUCache(maxsize), key, Lock())(compute))
 
     return decorate
 

@@ -116,7 +116,7 @@ def test_an_actor_that_gives_devices_as_numbers_is_shown_to(name: str) -> None:
 def test_an_agent_that_remembers_nothing_still_sees_its_battery(capacity: float) -> None:
     """What is left is part of (14), so that each step waits for the one before; decided in batches it is the same."""
     s = WARD.changed(Cap=capacity, T=12)
-    assert catalogue.policy("run:qmix", s).past == "batteries"
+    assert catalogue.policy("run:qmix", s).uses_past == "batteries"
     stepped = Twin(s, "run:qmix", seed=2).run()
     played = play(s, "run:qmix", 2).table()
     np.testing.assert_allclose(
