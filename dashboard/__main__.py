@@ -22,7 +22,7 @@ import iomt_core.charts.fading
 import iomt_core.charts.tasks
 import iomt_core.charts.ward_map  # noqa: F401
 from iomt_core.nets.kernels.library import library
-from iomt_core.places import APP
+from iomt_core.paths import APP
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import play

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.session import current
-from iomt_core.places import APP
+from iomt_core.paths import APP
 
 # Name, title and icon; the file is pages/NAME/NAME.py. One folder deeper than Streamlit looks, for it would serve a file in
 # pages/ itself without app.py.

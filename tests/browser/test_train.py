@@ -14,8 +14,9 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Download, Locator, Page, expect
 
-from iomt_core.runs import jobs as jobs
-from iomt_core.runs.workers import Worker, read_json
+from iomt_core.runs.directory import read_json
+from iomt_core.runs.training_run import TRAINING
+from iomt_core.runs.worker import WORKER, Worker
 from tests.browser.lab_server import settle
 
 pytestmark = pytest.mark.browser
@@ -28,13 +29,13 @@ SLOW = 120_000  # milliseconds until a worker has loaded, on a busy machine
 def nothing_trains_on(lab: str) -> Iterator[None]:
     """Ends what a failed test left in training."""
     yield
-    for job in jobs.jobs():
-        if (process := process_of(job.name)) is not None:
-            process.kill()
+    for run in TRAINING.runs():
+        if run.active:
+            TRAINING.kill(run.name)
 
 
 def process_of(name: str) -> psutil.Process | None:
-    worker = Worker.of(read_json(jobs.job(name).place / "worker.json"))
+    worker = Worker.parse(read_json(TRAINING.run(name).folder / WORKER))
     return worker.process() if worker else None
 
 
