@@ -69,7 +69,7 @@ def train_to_checkpoint() -> dict[str, list[str]]:
     from iomt_core.cli.app import app
 
     words = ["train", "--algorithm", "sae-mt-qmix", "--scenario", "lecture"]
-    for setting in ("episodes=64", "worlds=32", "warm_up=32"):
+    for setting in ("episodes=64", "num_envs=32", "warm_up=32"):
         words += ["--set", setting]
     with tempfile.TemporaryDirectory() as place, files_that_run() as found:
         app([*words, "--out", f"{place}/run"], standalone_mode=False)
