@@ -76,84 +76,81 @@ def anywhere(seed: int) -> Scenario:
     )
 
 
-LARGE = 0.003  # of the drawn scenarios may be as large as there are: they take the most time
+LARGE = 0.01  # of the drawn groups may be as large as there are: they take the most time
 WORKLOAD, KINDS = 0.06, 0.15  # of the drawn scenarios bring their own tasks, or a mix of task kinds
+# What the scenarios of a group have in common, so that their steps can be decided and priced as one batch.
+SIZES, OBJECTIVE = ("users", "tasks", "servers", "T"), ("T_max", "E_ref", "alpha_T", "alpha_E", "k0")
+
+
+def whole_range(seed: int, count: int = 1) -> list[Scenario]:
+    """A group of scenarios drawn from the whole allowed range of every parameter, with more weight on corners and presets.
+
+    The scenarios of a group have sizes and objective in common. Most have few users, tasks and servers and one or two
+    steps, so that thousands can be checked; a few are as large as there are.
+    """
+    group = _Draw([seed])
+    large = group.rng.random() < LARGE
+    most = {"users": 16, "tasks": 16, "servers": 8} if large else {"users": 3, "tasks": 3, "servers": 3, "T": 2}
+    common = {name: 1 + int(group.rng.integers(high)) for name, high in most.items()} | ({"T": 1} if large else {})
+    common |= {name: group.number(name) for name in OBJECTIVE}
+    return [scenario(_Draw([seed, n]).values(common)) for n in range(count)]
 
 
 class _Draw:
     """Values of parameters by their metadata: a corner, a preset's value, or anything in between."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: list[int]) -> None:
         self.rng = np.random.default_rng(seed)
-        # A scenario may be all corners, near a preset, or a mixture of everything.
+        # How often a value is the lowest, the highest and a preset's: all corners, near a preset, or a mixture.
         self.odds = ((0.35, 0.35, 0.15), (0.08, 0.08, 0.7), (0.15, 0.15, 0.2))[self.rng.integers(3)]
 
     def number(self, name: str) -> float:
-        """A value of parameter `name`; one of the two ends of a range."""
+        """A value of a parameter; one of the two ends of a range."""
         meta = metadata()[name]
         assert meta.low is not None
         assert meta.high is not None
-        how, (low, high, preset) = self.rng.random(), self.odds
-        if how < low:
-            return meta.low
-        if how < low + high:
-            return meta.high
-        if how < low + high + preset:
-            value = getattr(PRESETS[str(self.rng.choice(list(PRESETS)))], name)
-            return value[self.rng.integers(2)] if isinstance(value, tuple) else meta.low if value is None else value
+        presets = [getattr(s, name) for s in PRESETS.values()]
+        preset = presets[self.rng.integers(len(presets))]
+        if isinstance(preset, tuple):
+            preset = preset[self.rng.integers(2)]
+        between = self.rng.uniform(meta.low, meta.high)
         if meta.log:
-            return float(np.exp(self.rng.uniform(math.log(meta.low), math.log(meta.high))))
-        return float(self.rng.uniform(meta.low, meta.high))
+            between = math.exp(self.rng.uniform(math.log(meta.low), math.log(meta.high)))
+        low, high, same = self.odds
+        options = [meta.low, meta.high, meta.low if preset is None else preset, between]
+        return float(options[self.rng.choice(4, p=[low, high, same, 1 - low - high - same])])
 
-    def count(self, name: str, most: int) -> int:
-        """A whole number of parameter `name`, at most `most`."""
-        meta = metadata()[name]
-        return min(most, int(meta.low or 0) + int(self.rng.integers(most)))
+    def pair(self, name: str) -> tuple[float, ...]:
+        """Both ends of a range."""
+        ends = sorted((self.number(name), self.number(name)))
+        return tuple(map(round, ends)) if name == "P" else tuple(ends)
 
-    def pair(self, name: str) -> tuple[float, float]:
-        """A range of parameter `name`."""
-        low, high = sorted((self.number(name), self.number(name)))
-        return low, high
+    def values(self, common: dict[str, Any]) -> dict[str, Any]:
+        """All values of a scenario, these among them."""
+        values = {**common, "channel": str(self.rng.choice(["paper", "log-distance"]))}
+        for name, meta in metadata().items():
+            if name not in values and meta.low is not None:
+                ranged = isinstance(getattr(PRESETS["paper"], name), tuple)
+                values[name] = self.pair(name) if ranged else self.number(name)
+        values["seed"] = int(values["seed"])
+        for name in ("gamma_t", "gamma_e", "speed", "burst", "background"):  # None, or off
+            if self.rng.random() < 0.5:
+                del values[name]
+        own = self.rng.random()
+        if own < KINDS:
+            values["kinds"] = [
+                {"name": f"kind {n}", "share": 10.0 ** self.rng.uniform(-3, 3), **self._task_ranges()}
+                for n in range(self.rng.integers(1, 4))
+            ]
+        elif own < KINDS + WORKLOAD:  # ragged: some users have no task
+            values["workload"] = [self._task(values) for _ in range(self.rng.integers(1, values["tasks"] + 1))]
+        return values
 
+    def _task_ranges(self) -> dict[str, Any]:
+        return {name: self.pair(name) for name in ("D", "C", "P")}
 
-def whole_range(seed: int) -> Scenario:
-    """A scenario drawn from the whole allowed range of every parameter, with more weight on corners and presets.
-
-    Most have few users, tasks and servers and one or two steps, so that thousands can be checked; a few are as large as
-    there are.
-    """
-    draw = _Draw(seed)
-    large = draw.rng.random() < LARGE
-    values: dict[str, Any] = {
-        "users": draw.count("users", 16 if large else 3),
-        "tasks": draw.count("tasks", 16 if large else 3),
-        "servers": draw.count("servers", 8 if large or draw.rng.random() < 0.1 else 3),
-        "T": 1 if draw.rng.random() < 0.7 else 2,
-        "channel": str(draw.rng.choice(["paper", "log-distance"])),
-    }
-    for name, meta in metadata().items():
-        if name in values or meta.low is None:
-            continue
-        value: Any = draw.pair(name) if isinstance(getattr(PRESETS["paper"], name), tuple) else draw.number(name)
-        values[name] = tuple(round(x) for x in value) if name == "P" else int(value) if name == "seed" else value
-    for name in ("gamma_t", "gamma_e", "speed", "burst", "background"):
-        if draw.rng.random() < 0.5:
-            del values[name]
-    own = draw.rng.random()
-    if own < KINDS:
-        values["kinds"] = [
-            {
-                "name": f"kind {n}", "share": float(draw.rng.choice([1e-3, 1.0, 1000.0])),
-                "D": draw.pair("D"), "C": draw.pair("C"), "P": tuple(round(x) for x in draw.pair("P")),
-            }
-            for n in range(int(draw.rng.integers(1, 4)))
-        ]  # fmt: skip
-    elif own < KINDS + WORKLOAD:  # ragged: some users have no task at all
-        values["workload"] = [
-            {
-                "step": int(draw.rng.integers(1, values["T"] + 1)), "user": int(draw.rng.integers(1, values["users"] + 1)),
-                "D": draw.number("D"), "C": draw.number("C"), "P": round(draw.number("P")),
-            }
-            for _ in range(int(draw.rng.integers(1, values["tasks"] + 1)))
-        ]  # fmt: skip
-    return scenario(values)
+    def _task(self, values: dict[str, Any]) -> dict[str, Any]:
+        step, user = (1 + int(self.rng.integers(values[name])) for name in ("T", "users"))
+        return {
+            "step": step, "user": user, "D": self.number("D"), "C": self.number("C"), "P": round(self.number("P"))
+        }  # fmt: skip
