@@ -70,10 +70,10 @@ def number_violations(s: Scenario, seed: int) -> Iterator[str]:
     """Every number of a record, its summary, the environments and their observations, under extreme requests."""
     for name, dtype in DTYPES.items():
         environment = Environment(s, world_seeds(seed, 0, 1), dtype)
-        dual = solve_dual(environment.snapshot, s)
         parts: list[Record] = []
         for step in range(1, s.T + 1):
             now = environment.snapshot
+            dual = solve_dual(now, s) if dtype == torch.float64 else None
             action = _extreme(now, seed + step)
             done = environment.step(action)
             ids = (torch.ones(1, dtype=torch.int64), torch.full((1,), step))
@@ -144,6 +144,8 @@ def _of_record(record: Record) -> Iterator[str]:
 def _of_ward_env(s: Scenario, seed: int) -> Iterator[str]:
     """An episode of the PettingZoo environment with everything local, and one with random actions of its spaces."""
     env = WardEnv(s)
+    for number, agent in enumerate(env.possible_agents):
+        env.action_space(agent).seed((seed + number) % 2**31)
     for local in (True, False):
         env.reset(seed=seed)
         while env.agents:
