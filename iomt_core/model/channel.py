@@ -16,8 +16,8 @@ from iomt_core.model.special import scaled_exp1
 from iomt_core.scenario import Scenario
 
 LN2 = math.log(2)
-# Hz. A weaker link counts as this weak: it needs a week for a bit, and the shortest task that there may be 17 years, which
-# no deadline waits for. Without it the weakest allowed links would take longer than single precision can express.
+# Hz. A weaker link counts as this weak: the smallest task takes 17 years on it, later than any deadline. Weaker links would
+# have delays that single precision cannot express.
 WEAKEST_LINK = 1e-6
 
 

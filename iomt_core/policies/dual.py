@@ -172,9 +172,9 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
 
     # Free resources are a bound too, and the better one where nobody has to share.
     free = best_theta = torch.full_like(theta, -torch.inf)
-    free_tasks = problem.task_values(_split(free, k), CERTAIN)
+    free_tasks = problem.task_values(prices_at(free, k), CERTAIN)
     free_bound = best_bound = problem.bound(free, free_tasks)
-    tasks = problem.task_values(_split(theta, k))
+    tasks = problem.task_values(prices_at(theta, k))
     scale = 2 * tasks.value.amin(-1, keepdim=True)
     damping = theta.new_full((b, 1), 1e-2)
     temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
@@ -189,14 +189,14 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
             if not bool(moving.any()):
                 break
             settled = now
-        gradient, hessian = _ascent(problem, _split(theta, k), tasks, pi, tau)
+        gradient, hessian = _ascent(problem, prices_at(theta, k), tasks, pi, tau)
         gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         diagonal += damping * (diagonal + gradient.abs()) + 1e-12 * best_bound.abs()[:, None] + 1e-300
         step = torch.linalg.solve_ex(hessian, gradient)[0].clamp_(-LONGEST_STEP, LONGEST_STEP)
         trial = torch.maximum(theta + step, lowest)
-        found = problem.task_values(_split(trial, k))
+        found = problem.task_values(prices_at(trial, k))
         rises = moving & (smooth_bound(trial, found, tau)[0] >= now - 1e-10 * now.abs())
         theta = torch.where(rises[:, None], trial, theta)
         tasks = tasks.updated(found, rises)
@@ -206,16 +206,17 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
         temperature = max(temperature * cooling, COLDEST)
-    tasks = problem.task_values(_split(best_theta, k), CERTAIN)
+    tasks = problem.task_values(prices_at(best_theta, k), CERTAIN)
     best_bound = problem.bound(best_theta, tasks)
     worse = best_bound < free_bound
     best_theta, best_bound = torch.where(worse[:, None], free, best_theta), torch.maximum(best_bound, free_bound)
     values = tasks.updated(free_tasks, worse).value if bool(worse.any()) else tasks.value
     _, inclination = _softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
-    return DualSolution(best_bound, _split(best_theta, k), values, inclination)
+    return DualSolution(best_bound, prices_at(best_theta, k), values, inclination)
 
 
-def _split(theta: Tensor, k: int) -> Prices:
+def prices_at(theta: Tensor, k: int) -> Prices:
+    """The prices of K servers at log prices `theta`, (B, 2K + U)."""
     price = theta.exp()
     return Prices(price[:, :k], price[:, k : 2 * k], price[:, 2 * k :])
 

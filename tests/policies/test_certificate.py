@@ -7,22 +7,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import mpmath
 import numpy as np
 import pytest
 import torch
 
 from iomt_core.environment.parallel_env import WardEnv
-from iomt_core.policies.demand import _gain_above_one, _product, bandwidth_table, own_frequency
-from iomt_core.policies.dual import Problem, _split, solve_dual
+from iomt_core.policies.demand import bandwidth_table, own_frequency
+from iomt_core.policies.dual import Problem, prices_at, solve_dual
 from iomt_core.policies.optimum import optimum
-from iomt_core.scenario import PRESETS, Scenario
+from iomt_core.scenario import PRESETS, Places, Scenario
 from tests.certificate import certificate_violations, number_violations, training_violations
 from tests.wards import steps, totals, whole_range
 
 PARTS, GROUPS, SIZE = 4, 128, 16  # 2048 scenarios
 TRAINED = 3
 WEAK = PRESETS["lecture"].changed(channel="log-distance", area=2000, eta=6, PL0=120, N0=1e-12)
-WEAKEST = WEAK.changed(sigma2=0.01, D=(8e7, 8e7), P_tr=(1e-3, 1e-3), d0=0.1)
+FAR = Places(users=((0, 0),) * 3, servers=((2000, 2000),) * 2)
+WEAKEST = WEAK.changed(sigma2=0.01, D=(8e7, 8e7), P_tr=(1e-3, 1e-3), d0=0.1, places=FAR)
 
 
 def _assert_none(found: list[tuple[Scenario, str]]) -> None:
@@ -67,8 +69,7 @@ def test_an_unused_link_however_weak_leaves_local_tasks_alone() -> None:
             x for _ in range(3) for info in env.step(dict.fromkeys(env.agents, local))[4].values() for x in info["cost"]
         ]
 
-    usual = WEAKEST.changed(N0=4e-21, PL0=40.0, eta=3.0, B_k=1e11)
-    assert everything_local(WEAKEST.changed(B_k=1e11)) == everything_local(usual)
+    assert everything_local(WEAKEST) == everything_local(WEAKEST.changed(N0=4e-21, PL0=40.0, eta=3.0))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -85,17 +86,22 @@ def test_a_bound_holds_at_any_prices(seed: int) -> None:
         for width in (0.1, 3.0, 30.0, 300.0):
             noise = torch.randn(best.shape, generator=generator, dtype=torch.float64)
             theta = (best + width * noise).clamp_max(300)
-            bound = problem.bound(theta, problem.task_values(_split(theta, s.servers), 4))
+            bound = problem.bound(theta, problem.task_values(prices_at(theta, s.servers), 4))
             assert bool((bound <= cost).all())
 
 
 def test_the_bandwidth_problem_is_solved_from_below_at_both_ends_of_its_table_and_beyond() -> None:
-    x = np.geomspace(1e-34, 1e20, 20_001)  # x = b / β; the extremes of the allowed ranges are 1e-32 and 1e17
-    y = _gain_above_one(x) / _product(x) ** 2  # at which x is the best
-    exact = 1 / _product(x) + y * x
-    value = bandwidth_table()(torch.from_numpy(y))[0].numpy()
-    assert (value / exact).max() <= 1 + 1e-11
-    assert (value / exact).min() >= 0.97
+    """Against 90 digits; the extremes of x = b / β that the allowed ranges hold are 1e-32 and 1e17."""
+    prices, exact = [], []
+    with mpmath.workdps(90):
+        for x in (mpmath.mpf(10) ** (n / mpmath.mpf(3)) for n in range(-102, 61)):
+            h = mpmath.exp(x) * mpmath.e1(x)
+            y = ((1 + x) * h - 1) / (x * h) ** 2  # the price at which x is the best
+            prices.append(float(y))
+            exact.append(float(1 / (x * h) + y * x))
+    ratio = bandwidth_table()(torch.tensor(prices, dtype=torch.float64))[0].numpy() / np.array(exact)
+    assert ratio.max() <= 1 + 1e-11
+    assert ratio.min() >= 0.97
     assert float(bandwidth_table()(torch.zeros(1, dtype=torch.float64))[0]) == pytest.approx(1, abs=1e-11)
 
 
