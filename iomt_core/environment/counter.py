@@ -60,14 +60,20 @@ def keys(seeds: Tensor, stream: Stream, steps: range) -> Tensor:
     return _mix_(key + offsets[:, None])
 
 
+def keys_at(seeds: Tensor, stream: Stream, step: int | Tensor) -> Tensor:
+    """The key of every world at one step of a stream; `step` is one number or (B,) int64, a step a world. (B,) int64."""
+    offset = step * MIX_1 if isinstance(step, Tensor) else _wrapped(step * MIX_1)
+    return _mix_(_mix_(seeds + _wrapped(GOLDEN * (int(stream) + 1))) + offset)
+
+
 def keyed_bits(key: Tensor, count: int) -> Tensor:
     """64 random bits for each of `count` counters of every key; (B,) int64 -> (B, count) int64."""
     return _mix_(key[:, None] + _counters(count, key.device))
 
 
-def bits(seeds: Tensor, stream: Stream, step: int, count: int) -> Tensor:
+def bits(seeds: Tensor, stream: Stream, step: int | Tensor, count: int) -> Tensor:
     """64 random bits for each of `count` counters of every world; `seeds` (B,) int64 -> (B, count) int64."""
-    return keyed_bits(keys(seeds, stream, range(step, step + 1))[0], count)
+    return keyed_bits(keys_at(seeds, stream, step), count)
 
 
 def step_keys(seeds: Tensor, steps: range) -> Tensor:
@@ -79,7 +85,7 @@ def step_keys(seeds: Tensor, steps: range) -> Tensor:
 def parts(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Three uniforms in (0, 1) of 21 bits each a counter, from one mixing; each (B, count)."""
     unit = Span.of(0.0, 1.0, dtype, seeds.device)
-    return keyed_parts(keys(seeds, stream, range(step, step + 1))[0], (unit, unit, unit), count)
+    return keyed_parts(keys_at(seeds, stream, step), (unit, unit, unit), count)
 
 
 @dataclass(frozen=True)
@@ -110,13 +116,13 @@ def keyed_parts(key: Tensor, spans: tuple[Span, Span, Span], count: int) -> tupl
     )
 
 
-def uniform(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> Tensor:
+def uniform(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype) -> Tensor:
     """Uniforms in (0, 1), (B, count); 23 bits, so that float32 and float64 worlds agree to rounding."""
     z = (bits(seeds, stream, step, count) >> 41) & ((1 << 23) - 1)
     return z.to(dtype).add_(0.5).mul_(2.0**-23)
 
 
-def normal(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> Tensor:
+def normal(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype) -> Tensor:
     """Standard normals, (B, count), by the inverse distribution function."""
     z = (bits(seeds, stream, step, count) >> 11) & ((1 << 52) - 1)
     score: Tensor = torch.special.ndtri(z.to(torch.float64).add_(0.5).mul_(2.0**-52))
@@ -125,5 +131,9 @@ def normal(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dt
 
 def world_seeds(seed: int, first: int, count: int, device: torch.device | str = "cpu") -> Tensor:
     """Seeds of worlds first … first + count - 1 of a run; (count,) int64."""
-    index = torch.arange(first, first + count, device=device)
+    return seeds_at(seed, torch.arange(first, first + count, device=device))
+
+
+def seeds_at(seed: int, index: Tensor) -> Tensor:
+    """Seeds of the worlds of a run with these numbers; (B,) int64 -> (B,) int64."""
     return _mix_(_mix_(torch.full_like(index, seed)) + index * GOLDEN)

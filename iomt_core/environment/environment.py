@@ -27,6 +27,12 @@ class Transition:
     truncated: Tensor  # (B,) bool: the episode's last step, and nobody ran empty
 
 
+def priced_step(now: Snapshot, action: Action, s: Scenario) -> tuple[Outcome, Tensor, Tensor]:
+    """Outcome of a joint action, the batteries after it in J (negative: not paid for) and the agents' rewards, (B, U)."""
+    result = outcome(now, action, s)
+    return result, now.battery - result.energy.sum(-1), (result.reward * now.weight).sum(-1)
+
+
 class Environment:
     """B worlds of one scenario in lockstep.
 
@@ -82,9 +88,7 @@ class Environment:
             stepped = self._kernel(now, action, world.task_keys[0 if last else self.t + 1])
             result, left, agent_reward = stepped.outcome, stepped.left, stepped.agent_reward
         else:
-            result = outcome(now, action, s)
-            left = now.battery - result.energy.sum(-1)
-            agent_reward = (result.reward * now.weight).sum(-1)
+            result, left, agent_reward = priced_step(now, action, s)
         terminated = (left < 0).any(-1).logical_and_(self.alive)
         going_on = self.alive & ~terminated
         agent_reward.mul_(self.alive[:, None])
