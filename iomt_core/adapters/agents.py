@@ -8,7 +8,6 @@ from typing import Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from iomt_core.environment.observation import limited_state, size
 from iomt_core.environment.vector import VectorEnvironment
@@ -56,6 +55,10 @@ class AgentOptions:
             raise ScenarioError(problems)
 
 
+ALL_BY_NAME = AgentOptions()
+CHOICES = AgentOptions(action="choice")
+
+
 @dataclass(frozen=True)
 class AgentStep:
     """Result of one step; N agents, M tasks an agent."""
@@ -85,7 +88,9 @@ class WardAgents:
         self.fields = ("choice", "cpu", "bandwidth") if self.requests_shares else ("choice",)  # of action "dict"
         self.observation_size = size(s) + (3 if by_task else 0) + (len(self.names) if options.agent_id else 0)
         self.state_size = limited_state(self.environment.snapshot, s).shape[1]
-        self._price_response = PriceResponse(s) if options.action == "choice" and options.shares == "requested" else None
+        self._price_response = (
+            PriceResponse(s) if options.action == "choice" and options.shares == "requested" else None
+        )
 
     def observations(self) -> Tensor:
         """What every agent observes, (B, N, observation_size)."""
@@ -118,13 +123,24 @@ class WardAgents:
             reward = done.agent_reward
         else:
             reward = (out.reward * now.weight * done.alive[:, None, None]).flatten(1)
-        tasks = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost, "missed": out.missed, "weight": now.weight}
+        tasks = {
+            "delay_s": out.delay,
+            "energy_j": out.energy,
+            "cost": out.cost,
+            "missed": out.missed,
+            "weight": now.weight,
+        }
         shape = (self.num_envs, len(self.names), self.tasks_per_agent)
         step = {"step_cost": (out.cost * now.weight).sum((1, 2))}
         if self.options.certificate:
             step["step_bound"] = solve_dual(now, s).bound
         return AgentStep(
-            reward, done.reward, done.terminated, done.truncated, {name: x.reshape(shape) for name, x in tasks.items()}, step
+            reward,
+            done.reward,
+            done.terminated,
+            done.truncated,
+            {name: x.reshape(shape) for name, x in tasks.items()},
+            step,
         )
 
     def _joint_action(self, action: Tensor | Mapping[str, Tensor], now: Snapshot) -> Action:
@@ -163,10 +179,9 @@ class WardAgents:
             env, agent, *place = (~allowed).nonzero()[0].tolist()
             value = values[env, agent, *place].item()
             where = f"world {env}, {self.names[agent]}" if self.num_envs > 1 else self.names[agent]
-            raise ScenarioError(f"{where}: {field} holds {value}: allowed is {low:g} to {high:g}")
+            raise ScenarioError(f"{where}: {field} holds {value:g}: allowed is {low:g} to {high:g}")
 
 
 def missing_library(name: str, extra: str) -> ImportError:
     """The error of an adapter whose library is not installed."""
     return ImportError(f"this adapter needs {name}: pip install 'iomt-twin-lab[{extra}]'", name=name)
-

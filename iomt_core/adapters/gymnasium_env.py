@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from iomt_core.adapters.agents import LARGEST_OBSERVATION, AgentOptions, WardAgents, missing_library
+from iomt_core.adapters.agents import CHOICES, LARGEST_OBSERVATION, AgentOptions, WardAgents, missing_library
 from iomt_core.scenario import PRESETS, Scenario
 
 try:
@@ -48,9 +48,7 @@ class WardVectorEnv(VectorEnv):
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012 - Gymnasium reads a dict
 
-    def __init__(
-        self, s: Scenario = PRESETS["paper"], num_envs: int = 32, options: AgentOptions = AgentOptions(action="choice")
-    ) -> None:
+    def __init__(self, s: Scenario = PRESETS["paper"], num_envs: int = 32, options: AgentOptions = CHOICES) -> None:
         self.ward = WardAgents(s, num_envs, options)
         self.num_envs = num_envs
         count = len(self.ward.names)
@@ -68,9 +66,7 @@ class WardVectorEnv(VectorEnv):
 
     def step(
         self, actions: Any
-    ) -> tuple[
-        np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]
-    ]:
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]]:
         """One step of every world; worlds that end are reset at once."""
         ward = self.ward
         if isinstance(actions, dict):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from iomt_core.adapters.agents import AgentOptions, WardAgents, missing_library
+from iomt_core.adapters.agents import ALL_BY_NAME, AgentOptions, WardAgents, missing_library
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 
 try:
@@ -28,7 +28,7 @@ class WardEnv(ParallelEnv):
 
     metadata = {"name": "iomt_ward_v1", "render_modes": []}  # noqa: RUF012 - PettingZoo reads a dict
 
-    def __init__(self, s: Scenario = PRESETS["paper"], options: AgentOptions = AgentOptions()) -> None:
+    def __init__(self, s: Scenario = PRESETS["paper"], options: AgentOptions = ALL_BY_NAME) -> None:
         self.ward = WardAgents(s, 1, options)
         self.render_mode = None
         self.possible_agents = list(self.ward.names)
@@ -114,7 +114,7 @@ class WardEnv(ParallelEnv):
     def _stacked(self, values: Mapping[str, Any], field: str, length: int) -> torch.Tensor:
         rows = []
         for agent, value in values.items():
-            row = np.atleast_1d(np.asarray(value, dtype=np.float64))
+            row = np.atleast_1d(np.asarray(value))
             if row.shape != (length,):
                 raise ScenarioError(f"{agent}: {field} has shape {row.shape}: allowed is ({length},)")
             rows.append(row)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from iomt_core.adapters.agents import AgentOptions, WardAgents, missing_library
+from iomt_core.adapters.agents import CHOICES, AgentOptions, WardAgents, missing_library
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 
 try:
@@ -25,9 +25,7 @@ class WardVecEnv(VecEnv):
     `infos[i]["terminal_observation"]`, and `infos[i]["TimeLimit.truncated"]` tells truncation from termination.
     """
 
-    def __init__(
-        self, s: Scenario = PRESETS["paper"], num_worlds: int = 8, options: AgentOptions = AgentOptions(action="choice")
-    ) -> None:
+    def __init__(self, s: Scenario = PRESETS["paper"], num_worlds: int = 8, options: AgentOptions = CHOICES) -> None:
         if options.action == "dict":
             raise ScenarioError("action is 'dict': allowed is 'box', 'choice' in Stable-Baselines3")
         ward = self.ward = WardAgents(s, num_worlds, options)

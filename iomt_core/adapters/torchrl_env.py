@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from iomt_core.adapters.agents import LARGEST_OBSERVATION, AgentOptions, WardAgents, missing_library
+from iomt_core.adapters.agents import CHOICES, LARGEST_OBSERVATION, AgentOptions, WardAgents, missing_library
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 
 try:
@@ -21,8 +21,8 @@ class WardTorchRLEnv(EnvBase):
     Keys: ("agents", "observation") (B, N, n), ("agents", "action"), ("agents", "reward") (B, N, 1), "state" (B, S), and
     "done", "terminated", "truncated" (B, 1). With action "choice" a user's action is `MultiCategorical` (B, N, J), a
     task's `Categorical` (B, N); with "box" it is `Bounded`; "dict" is not offered here. ("info", "step_cost") (B, 1) is
-    the last step's weighted cost, ("info", "step_bound") its certified lower bound if the options ask for it. A world that ends waits for
-    `reset`, which TorchRL's rollouts and collectors call with a "_reset" mask; other worlds continue.
+    the last step's weighted cost, ("info", "step_bound") its certified lower bound if the options ask for it. A world
+    that ends waits for `reset`, which TorchRL's rollouts and collectors call with a "_reset" mask; other worlds continue.
     """
 
     batch_locked = True
@@ -31,7 +31,7 @@ class WardTorchRLEnv(EnvBase):
         self,
         s: Scenario = PRESETS["paper"],
         num_envs: int = 32,
-        options: AgentOptions = AgentOptions(action="choice", reward="team"),
+        options: AgentOptions = CHOICES,
         seed: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
