@@ -31,6 +31,7 @@ class VectorEnvironment:
         self._index = torch.arange(num_envs, device=device)
         self._seed: int | None = None
         self._world = World(s, self._index, torch.float32)
+        self.snapshot: Snapshot
         self.reset()
 
     def reset(self, seed: int | None = None, where: Tensor | None = None) -> Snapshot:

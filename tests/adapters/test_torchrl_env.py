@@ -1,4 +1,4 @@
-"""TorchRL accepts the ward; a rollout repeats, and its QMIX learns from it."""
+"""TorchRL accepts the ward, and rollouts repeat. That its QMIX learns is shown by docs/extending.md."""
 
 from __future__ import annotations
 
