@@ -81,7 +81,9 @@ def rate(step: Callable[[], object]) -> float:
 
 def main() -> None:
     s = PRESETS["paper"]
-    print(f"{s.users} users x {s.tasks} tasks x {s.servers} servers; {torch.get_num_threads()} threads; steps of a world/s")
+    print(
+        f"{s.users} users x {s.tasks} tasks x {s.servers} servers; {torch.get_num_threads()} threads; steps of a world/s"
+    )
     print(f"{'worlds a step':>18s}" + "".join(f"{batch:10d}" for batch in BATCHES))
     steps = {(name, b): make(s, b) for name, (make, batches) in LIBRARIES.items() for b in batches}
     fastest = dict.fromkeys(steps, 0.0)

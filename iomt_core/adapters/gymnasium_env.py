@@ -15,7 +15,7 @@ try:
     from gymnasium.vector import AutoresetMode, VectorEnv
     from gymnasium.vector.utils import batch_space
 except ImportError as error:
-    raise missing_library("gymnasium", "gymnasium") from error
+    raise missing_library("gymnasium", "environments") from error
 
 
 def observation_space(length: int) -> spaces.Box:

@@ -14,7 +14,7 @@ from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 try:
     from pettingzoo import ParallelEnv
 except ImportError as error:
-    raise missing_library("pettingzoo", "pettingzoo") from error
+    raise missing_library("pettingzoo", "environments") from error
 from iomt_core.adapters.gymnasium_env import action_space, observation_space
 
 

@@ -1,7 +1,7 @@
-"""The moving part of the ward: tasks, places and background load of B worlds, step by step.
+"""The part of the ward that policies do not influence: tasks, positions and background load of B worlds.
 
-Nothing here depends on what a policy does; only the battery does, and `environment.py` keeps that. So an episode's
-steps can be drawn ahead and decided in one batch.
+Only the batteries depend on a policy, and those are in `environment.py`. Therefore all steps of an episode can be drawn
+in advance and decided in one batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_BACKGROUND = 0.95
 
 @dataclass(frozen=True)
 class Moving:
-    """What dynamics carry from step to step; with all dynamics off it never changes."""
+    """State of the dynamics between steps; constant if all dynamics are off."""
 
     users_xy: Tensor  # (B, U, 2) m
     waypoint: Tensor  # (B, U, 2) m
@@ -74,17 +74,17 @@ class World:
         if s.speed == 0:
             self._links = self._distances(self._start)
             self._most = float(s.B_k / self._links[1].amin()) if len(seeds) else math.inf
-        # Of all steps at once, for on tensors this small it is the number of operations that takes the time.
+        # For all steps at once: on tensors this small, the number of operations decides the time.
         self.step_keys = counter.step_keys(seeds, range(s.T + 1))
         self.task_keys = counter.keys(seeds, Stream.TASKS, range(s.T + 1))
 
     @property
     def spans(self) -> tuple[Span, Span, Span]:
-        """Ranges of D, C and P in which a ward of one kind is drawn."""
+        """Ranges from which D, C and P are drawn in a ward with one kind of task."""
         return self._kinds.spans
 
     def begin(self) -> Moving:
-        """Where the dynamics stand before the first step: stationary draws."""
+        """State of the dynamics at the first step, drawn from their stationary distribution."""
         s, batch = self.scenario, len(self.seeds)
         nothing = self._power.new_zeros(())
         return Moving(
@@ -95,7 +95,7 @@ class World:
         )
 
     def advance(self, moving: Moving, step: int | Tensor) -> Moving:
-        """From step `step` - 1 to `step`, both counted from 0."""
+        """Advances the dynamics from step `step` - 1 to `step`, both counted from 0."""
         s = self.scenario
         if s.speed:
             moving = self._walk(moving, step)
@@ -109,7 +109,7 @@ class World:
         return moving
 
     def snapshot(self, moving: Moving, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
-        """What stands before the policies in `step`; full batteries unless told."""
+        """The ward at `step` as policies receive it; batteries (B, U) in J are full unless given."""
         s = self.scenario
         D, C, P, kind, active = self._tasks(moving, step)
         weight = P / s.mean_P
@@ -129,7 +129,7 @@ class World:
         )  # fmt: skip
 
     def episode(self) -> list[Snapshot]:
-        """All steps of an episode as drawn, batteries full: for whoever decides them in one batch."""
+        """All T steps of an episode with full batteries, to be decided in one batch."""
         moving, steps = self.begin(), []
         for step in range(self.scenario.T):
             moving = self.advance(moving, step) if step else moving
@@ -167,7 +167,7 @@ class World:
         return D, C, P.floor_(), kind, active
 
     def _burst_shock(self, step: int | Tensor) -> Tensor:
-        """Standard normal shocks that a user's tasks share in part, so that a burst is a user's and not a slot's."""
+        """Standard normal shocks (B, U, J, 2), partly shared by a user's tasks, so that a burst affects the whole user."""
         s, batch = self.scenario, len(self.seeds)
         own = self._normal(Stream.BURST, step, s.users * s.tasks * 2).view(batch, s.users, s.tasks, 2)
         shared = self._normal(Stream.BURST_SHARED, step, s.users * 2).view(batch, s.users, 1, 2)
@@ -178,7 +178,7 @@ class World:
         return self._uniform(Stream.WAYPOINTS, step, s.users * 2).view(-1, s.users, 2) * s.area
 
     def _walk(self, moving: Moving, step: int | Tensor) -> Moving:
-        """Random waypoint: straight on, and a new goal where the old one is reached."""
+        """Random waypoint mobility: moves towards the waypoint and draws a new one where it is reached."""
         s = self.scenario
         way = moving.waypoint - moving.users_xy
         left = way.norm(dim=-1, keepdim=True)
@@ -194,9 +194,9 @@ def _at(table: Tensor, step: int | Tensor) -> Tensor:
 
 
 class _KindTable:
-    """The kinds' ranges as tensors to index; a priority range of whole numbers lo … hi is floor(U(lo, hi + 1)).
+    """Ranges of the task kinds as tensors; a priority from lo … hi is floor(U(lo, hi + 1)).
 
-    A ward of one kind without bursts is drawn in its ranges at once (`spans`), any other from uniforms in (0, 1).
+    A ward of one kind without bursts is drawn from its ranges directly (`spans`), others from uniforms in (0, 1).
     """
 
     def __init__(self, s: Scenario, dtype: torch.dtype, device: torch.device) -> None:
@@ -218,7 +218,7 @@ class _KindTable:
 
 
 def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Places of users (U, 2) and servers (K, 2) in m: the scenario's own, or drawn from its layout seed."""
+    """Positions of users (U, 2) and servers (K, 2) in m: given by the scenario, or drawn from its layout seed."""
     if s.places is not None:
         return (
             torch.tensor(s.places.users, dtype=dtype, device=device),
@@ -237,7 +237,7 @@ def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") 
 
 
 def _workload(s: Scenario, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The scenario's own tasks as (T, U, J) tensors D, C, P and active."""
+    """The scenario's own workload as (T, U, J) tensors D in bit, C in cycles, P, and active."""
     assert s.workload is not None
     D = torch.zeros(s.T, s.users, s.tasks, dtype=dtype)
     C, P, active = torch.zeros_like(D), torch.ones_like(D), torch.zeros_like(D, dtype=torch.bool)

@@ -138,18 +138,18 @@ def test_an_action_that_is_not_allowed_is_named(options: AgentOptions, action: o
 
 
 @pytest.mark.parametrize(
-    ("module", "library"),
+    ("module", "library", "extra"),
     [
-        ("pettingzoo_env", "pettingzoo"),
-        ("gymnasium_env", "gymnasium"),
-        ("torchrl_env", "tensordict"),
-        ("sb3_env", "stable_baselines3.common.vec_env"),
+        ("pettingzoo_env", "pettingzoo", "environments"),
+        ("gymnasium_env", "gymnasium", "environments"),
+        ("torchrl_env", "tensordict", "torchrl"),
+        ("sb3_env", "stable_baselines3.common.vec_env", "sb3"),
     ],
 )
 def test_without_its_library_an_adapter_says_what_to_install(
-    module: str, library: str, monkeypatch: pytest.MonkeyPatch
+    module: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, f"iomt_core.adapters.{module}", raising=False)
     monkeypatch.setitem(sys.modules, library, None)  # what Python itself takes for a missing module
-    with pytest.raises(ImportError, match=r"pip install 'iomt-twin-lab\["):
+    with pytest.raises(ImportError, match=rf"pip install 'iomt-twin-lab\[{extra}\]'"):
         importlib.import_module(f"iomt_core.adapters.{module}")
