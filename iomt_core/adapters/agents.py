@@ -175,11 +175,14 @@ class WardAgents:
         if values.shape != expected:
             raise ScenarioError(f"{field} has shape {tuple(values.shape)}: allowed is {expected}")
         allowed = (values >= low) & (values <= high)
+        if field == "choice":
+            allowed &= values == values.long()
         if not bool(allowed.all()):
             env, agent, *place = (~allowed).nonzero()[0].tolist()
             value = values[env, agent, *place].item()
+            kind = "a whole number" if field == "choice" else "a number"
             where = f"world {env}, {self.names[agent]}" if self.num_envs > 1 else self.names[agent]
-            raise ScenarioError(f"{where}: {field} holds {value:g}: allowed is {low:g} to {high:g}")
+            raise ScenarioError(f"{where}: {field} holds {value:g}: allowed is {kind} from {low:g} to {high:g}")
 
 
 def missing_library(name: str, extra: str) -> ImportError:

@@ -33,6 +33,7 @@ class VectorEnvironment:
         self._world = World(s, self._index, torch.float32)
         self.snapshot: Snapshot
         self.reset()
+        self._seed = None  # so that copies made before the first reset do not play the same worlds
 
     def reset(self, seed: int | None = None, where: Tensor | None = None) -> Snapshot:
         """Starts a new episode in all worlds, or in those of `where`, (B,) bool; returns what stands before the agents.
@@ -40,7 +41,7 @@ class VectorEnvironment:
         seed: starts the run of that seed from its first episode, in all worlds. Without one the run continues with
         each world's next episode; if no seed was ever given, it is a random one.
         """
-        if seed is not None or self._seed is None:
+        if seed is not None or self._seed is None:  # a new run starts, in all worlds
             self._seed = secrets.randbits(62) if seed is None else seed
             self._episode = torch.full_like(self._index, -1)
             where = None

@@ -125,10 +125,11 @@ def test_options_that_are_not_allowed_are_named() -> None:
         (
             AgentOptions("box"),
             torch.full((3, 3, 20), float("nan")),
-            "world 0, user_1: action holds nan: allowed is -1 to 1",
+            "world 0, user_1: action holds nan: allowed is a number from -1 to 1",
         ),
         (AgentOptions("box"), torch.zeros(3, 3, 19), r"has shape \(3, 3, 19\): allowed is \(3, 3, 20\)"),
-        (AgentOptions("choice"), torch.full((3, 3, 4), 3), "choice holds 3: allowed is 0 to 2"),
+        (AgentOptions("choice"), torch.full((3, 3, 4), 3), "choice holds 3: allowed is a whole number from 0 to 2"),
+        (AgentOptions("choice"), torch.full((3, 3, 4), 0.5), "choice holds 0.5: allowed is a whole number from 0 to 2"),
         (AgentOptions(), {"choice": torch.zeros(3, 3, 4)}, "cpu is missing; needed are choice, cpu, bandwidth"),
     ],
 )

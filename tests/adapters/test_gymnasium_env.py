@@ -36,6 +36,7 @@ def test_an_episode_that_ends_gives_its_last_observation_and_the_next_ones_first
     s = PRESETS["drained"]
     env = WardVectorEnv(s, 8)
     env.reset(seed=0)
+    env.action_space.seed(0)
     battery = 3 * s.tasks + 1  # of the first user
     for _ in range(s.T):
         seen, _, terminated, _, infos = env.step(env.action_space.sample())

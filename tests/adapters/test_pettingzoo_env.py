@@ -121,9 +121,12 @@ def test_an_empty_battery_terminates_everyone_together() -> None:
     [
         (lambda a: a.pop("user_2"), "user_2 is missing"),
         (lambda a: a["user_1"].pop("cpu"), "cpu is missing"),
-        (lambda a: a["user_1"].update(cpu=np.full(4, 1.5)), "user_1: cpu holds 1.5: allowed is 0 to 1"),
-        (lambda a: a["user_1"].update(cpu=np.full(4, np.nan)), r"holds nan: allowed is 0 to 1"),
-        (lambda a: a["user_3"].update(choice=np.array([0, 1, 2, 3])), "user_3: choice holds 3: allowed is 0 to 2"),
+        (lambda a: a["user_1"].update(cpu=np.full(4, 1.5)), "user_1: cpu holds 1.5: allowed is a number from 0 to 1"),
+        (lambda a: a["user_1"].update(cpu=np.full(4, np.nan)), r"holds nan: allowed is a number from 0 to 1"),
+        (
+            lambda a: a["user_3"].update(choice=np.array([0, 1, 2, 3])),
+            "user_3: choice holds 3: allowed is a whole number from 0 to 2",
+        ),
         (lambda a: a["user_3"].update(choice=np.array([0, 1])), r"has shape \(2,\): allowed is \(4,\)"),
     ],
 )
