@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from iomt_core.algorithms.episodes import Episodes
-from iomt_core.nets.grouped import shared
+from iomt_core.nets.grouped import grouped_parameters
 from iomt_core.nets.inputs import LEAST_SHARE, Inputs, Sizes
 
 Memory = tuple[Tensor, ...]
@@ -81,7 +81,7 @@ class Agents(nn.Module, ABC):
     @torch.no_grad()
     def begin_equal(self) -> None:
         """Gives all agents' and tasks' networks the same weights, those of the first."""
-        for parameter, networks in shared(self):
+        for parameter, networks in grouped_parameters(self):
             slices = parameter.view(networks, -1)
             slices.copy_(slices[:1].expand_as(slices))
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.episodes import Episodes
-from iomt_core.nets.grouped import make_equal, shared
-from iomt_core.nets.kernels.functions import compiled
+from iomt_core.nets.backend import accelerated
+from iomt_core.nets.grouped import average_over_networks, grouped_parameters
 from iomt_core.nets.mixers import Mixer
 
 LARGEST_WARD = 64  # networks by which gradients of several wards are scaled: the paper's ward has so many
@@ -51,7 +51,7 @@ class Learner:
         self.parameter_tying = (
             False  # whether networks of a kind learn as one, each from the mean of all their gradients
         )
-        self._shared = dict(shared(agents))
+        self._shared = dict(grouped_parameters(agents))
 
     def update(self, *parts: Episodes, lr_factor: float = 1.0, actors: bool = True) -> dict[str, Tensor]:
         """One learner update, with or without the `actors`; learning rates are multiplied by `lr_factor`. Returns the losses.
@@ -66,7 +66,7 @@ class Learner:
 
     def losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         """What the critics and the actors minimise, both levels added up."""
-        with compiled():
+        with accelerated():
             return sum(self._of_critics(episodes)), sum(self._of_actors(episodes))  # type: ignore[return-value]
 
     def update_critics(self, *parts: Episodes, lr_factor: float = 1.0) -> dict[str, Tensor]:
@@ -121,7 +121,7 @@ class Learner:
         optimiser.zero_grad(set_to_none=True)
         found = []
         for part in parts:
-            with compiled():
+            with accelerated():
                 own, team = losses(part)
             # Of wards of many sizes each counts alike; of one ward the sum over its networks is what they minimise.
             scale = 1.0 if len(parts) == 1 else LARGEST_WARD / (part.sizes.networks * len(parts))
@@ -130,7 +130,7 @@ class Learner:
         if self.parameter_tying:
             for parameter in parameters:
                 if parameter in self._shared and parameter.grad is not None:
-                    make_equal(parameter.grad, self._shared[parameter])
+                    average_over_networks(parameter.grad, self._shared[parameter])
         nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         optimiser.step()
         own, team = torch.stack(found).mean(0)

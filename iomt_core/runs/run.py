@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from iomt_core.nets.kernels.library import identity
+from iomt_core.nets.backend import backend_name
 from iomt_core.runs.workers import Worker
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.files import write_text_atomically
@@ -83,8 +83,10 @@ class Run:
         last = last_checkpoint(place)
         trainer = spec.trainer(device) if last is None else restore(last, device)[0]
         known = {} if last is None else read_facts(last)
-        if last is not None and device == CPU and known.get("kernels") != identity():
-            log.warning("the run was saved with other kernels: it goes on, but not to the same weights to the last bit")
+        if last is not None and device == CPU and known.get("backend") != backend_name():
+            log.warning(
+                "the run was saved with another backend of its networks: its weights will differ in the last bits"
+            )
         before = _seconds(known)
         run = cls(place, spec, trainer, before)
         for name in ("metrics.jsonl", "evaluations.jsonl"):

@@ -20,7 +20,7 @@ from iomt_core.environment.observation import EFFICIENCY_SCALE, limited_state, o
 from iomt_core.model.channel import mean_rate, unit_snr_bandwidth
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.actor import FIRST_SHARE
-from iomt_core.nets.inputs import LEAST_SHARE_OF_ANY, OWN_FEATURES, Inputs, Sizes, compressed, share_features
+from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, OWN_FEATURES, Inputs, Sizes, compress_cost, share_features
 from iomt_core.nets.shared import DEVICE_FEATURES
 from iomt_core.policies.dual import Prices, Problem
 from iomt_core.policies.price_response import EAGERNESS, broadcast, price_sample
@@ -127,10 +127,10 @@ class GeneralObservationEncoder(ObservationEncoder):
         servers = torch.stack(
             [efficiency.log() - middle, cpu.clamp_min(0.01).log(), bandwidth.clamp_min(0.01).log()], -1
         )
-        at_home = torch.stack([costs[0], costs[1].expand_as(C)], -1) * self.unit
+        local_cost = torch.stack([costs[0], costs[1].expand_as(C)], -1) * self.unit
         offered = pad(servers, (0, 0, 1, 0))[:, :, None].expand(-1, -1, j, -1, -1)
         devices = torch.cat([offered, worth[..., None]], -1)
-        return Inputs(*(x.transpose(0, 1) for x in (tasks, other, weight, devices, suggested, at_home)))
+        return Inputs(*(x.transpose(0, 1) for x in (tasks, other, weight, devices, suggested, local_cost)))
 
     def state(self, snapshot: Snapshot) -> Tensor:
         """ŝ with room for as many servers as there may be."""
@@ -144,13 +144,13 @@ class GeneralObservationEncoder(ObservationEncoder):
         problem = Problem(snapshot, self.scenario)
         wanted = problem.task_values(self.prices.to(snapshot.D.device))
         price = wanted.value / snapshot.weight.to(torch.float64).clamp_min(1e-6)[..., None]
-        worth = 1 - compressed(price * self.unit)
+        worth = 1 - compress_cost(price * self.unit)
         where = worth[..., 1:].argmax(-1, keepdim=True)
         f, band = (wanted.f / problem.F_k[:, None, None]), (wanted.band / problem.B_k[:, None, None])
         f, band = (x.gather(3, where)[..., 0] * self._eagerness for x in (f, band))
         stays = worth[..., 0] > worth[..., 1:].amax(-1)
         cpu = torch.where(stays, wanted.f_own / problem.F_i[..., None], f)
-        return worth.float(), torch.stack([cpu, band], -1).clamp(LEAST_SHARE_OF_ANY, 1.0).float()
+        return worth.float(), torch.stack([cpu, band], -1).clamp(LEAST_SHARE_GENERAL, 1.0).float()
 
     def _eager(self) -> float:
         """How much more than what prices say is asked of servers: what is over-asked is scaled down, ratios count."""

@@ -17,7 +17,7 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
-from iomt_core.nets.inputs import compressed
+from iomt_core.nets.inputs import compress_cost
 from iomt_core.training.observation_encoder import ObservationEncoder
 
 MOST_COST = 2.0  # of a task in what-ifs: beyond, it is just bad
@@ -99,7 +99,7 @@ class Replay:
             if unit == 1:
                 cost = cost.clamp_max(MOST_COST)
             else:
-                others, cost, charged = others * unit, compressed(cost * unit), compressed(charged * unit)
+                others, cost, charged = others * unit, compress_cost(cost * unit), compress_cost(charged * unit)
             own = torch.diag_embed(charged.transpose(2, 3)).transpose(2, 3)
             offered = (COST_MAX - cost - own).permute(1, 2, 3, 0, 4)
             taken = others.gather(3, choice[..., None]).squeeze(3)  # (N, U, J)

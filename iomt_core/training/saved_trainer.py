@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iomt_core.nets.kernels.library import identity
+from iomt_core.nets.backend import backend_name
 from iomt_core.training.checkpoints import (
     LEARNER,
     POLICY,
@@ -38,7 +38,7 @@ def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> 
     rest |= {f"replay/{name}": value for name, value in trainer.replay.tensors().items()}
     facts = {
         **spec.as_json(), "played": trainer.played, "updates": trainer.updates, "replayed": trainer.replay.count,
-        "seconds": seconds, "torch": torch.__version__, "kernels": identity() if trainer.device == CPU else None,
+        "seconds": seconds, "torch": torch.__version__, "backend": backend_name() if trainer.device == CPU else None,
     }  # fmt: skip
     write_checkpoint(place, {POLICY: own, LEARNER: rest}, facts)
 

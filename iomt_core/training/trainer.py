@@ -16,7 +16,7 @@ from iomt_core.algorithms.learner import Learner, LearnerSettings
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.snapshot import Action
-from iomt_core.nets.kernels.functions import compiled
+from iomt_core.nets.backend import accelerated
 from iomt_core.scenario import Scenario
 from iomt_core.training.general_wards import training_ward
 from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
@@ -115,7 +115,7 @@ class Trainer:
         weight, steps = 0.0, 0.0
         while environment.t < s.T:
             now = environment.snapshot
-            with torch.no_grad(), compiled():
+            with torch.no_grad(), accelerated():
                 decision, memory = agents.decide(encoder.inputs(now), memory, noise, generator)
             choice, shares = (
                 decision.choice.transpose(0, 1).contiguous(),
