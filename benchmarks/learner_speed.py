@@ -43,7 +43,9 @@ def learner_and_episodes(
     trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
     trainer.play()
     generator = torch.Generator().manual_seed(0)
-    return trainer.learner, trainer.replay.draw(batch, generator, strategies=settings.critic_target == "counterfactual")
+    return trainer.learner, trainer.replay.draw(
+        batch, generator, counterfactual=settings.critic_target == "counterfactual"
+    )
 
 
 def work_of(learner: Learner, episodes: Episodes) -> int:
