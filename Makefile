@@ -38,6 +38,7 @@ format: $(VENV)/.dev ## let ruff format and sort
 
 bench: $(VENV)/.dev ## speed, each beside a named alternative or target
 	$(BIN)/python -m benchmarks.world_speed
+	$(BIN)/python -m benchmarks.adapter_speed
 	$(BIN)/python -m benchmarks.optimum
 	$(BIN)/python -m benchmarks.learner_speed
 	$(BIN)/python -m benchmarks.explore_latency
