@@ -16,8 +16,9 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.inputs import compressed
 from iomt_core.rollout import draw_episodes, play_episodes
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.general_wards import draw_ward, problems
 from iomt_core.training.observation_encoder import GeneralObservationEncoder
 from iomt_core.training.run_spec import RunSpec
@@ -41,7 +42,7 @@ PAPER = PRESETS["paper"]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("general") / "run"
-    Run.create(run, RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)).go()
+    TrainingRun.create(run, RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)).train()
     last = last_checkpoint(run)
     assert last is not None
     return last
@@ -130,8 +131,8 @@ def test_units_do_not_matter() -> None:
 def test_a_stopped_general_run_resumes_bit_for_bit(place: Path, tmp_path: Path) -> None:
     asked = iter([False, False, True])
     spec = RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)
-    assert Run.create(tmp_path / "parts", spec).go(stop=lambda: next(asked)) == "stopped"
-    assert Run.resume(tmp_path / "parts").go() == "finished"
+    assert TrainingRun.create(tmp_path / "parts", spec).train(stop=lambda: next(asked)) == "stopped"
+    assert TrainingRun.resume(tmp_path / "parts").train() == "finished"
     last = last_checkpoint(tmp_path / "parts")
     assert last is not None
     for file in ("policy.safetensors", "learner.safetensors"):

@@ -23,10 +23,10 @@ from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.experiments.training_check import FIGURES, HELD_OUT, Evaluator, RangeEvaluator, for_any_ward
 from iomt_core.policies.registry import make_policy
 from iomt_core.runs.process import prepare
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.checkpoints import POLICY, read_facts, read_tensors, write_checkpoint
+from iomt_core.training.checkpoints import POLICY, last_checkpoint, read_facts, read_tensors, write_checkpoint
 from iomt_core.training.formats import migrate
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
@@ -130,12 +130,12 @@ def run_place(runs: Path, job: Job, seed: int) -> Path:
 def train_one(spec: RunSpec, place: Path) -> float:
     """Trains a run to its end, in this process, from where it is. Returns its seconds of training in all."""
     prepare(1)
-    run = Run.resume(place) if (place / "run.json").exists() else Run.create(place, spec)
+    run = TrainingRun.resume(place) if (place / "run.json").exists() else TrainingRun.create(place, spec)
     if run.spec != spec:
         raise ScenarioError(f"runs: {str(place)!r} holds another run than is asked for; move it away.")
     evaluator = Evaluator(spec.scenario)
     if not run.trainer.done:
-        run.go(evaluate=lambda trainer: evaluator.evaluate(TrainedPolicy.of(trainer, spec)))
+        run.train(evaluate=lambda trainer: evaluator.evaluate(TrainedPolicy.of(trainer, spec)))
     return _seconds(place)
 
 

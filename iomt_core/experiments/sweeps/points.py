@@ -144,9 +144,6 @@ class Store:
         result = found["result"]
         return result if result.get("state") in ("done", "unavailable") else None
 
-    def __contains__(self, name: str) -> bool:
-        return self._file(name).exists()
-
     def put(self, name: str, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Keeps a point. Raises `ScenarioError` where the place cannot be written."""
         file = self._file(name)
