@@ -206,7 +206,7 @@ def numbers(lab: Lab, shown: Record, point: Point) -> None:
             st.info(f"{label} has no (17), (18), (22)–(24): there are no Q-values.", icon=":material/info:")
             return
         weight = shown.snapshot.weight[step - 1]
-        look = found.looks(user, task, weight)[-1]
+        look = found.task_turns(user, task, weight)[-1]
         block = [formulas.look_formula(look, k) for k in range(len(look.worth))]
         if found.task_values is not None:
             block.append(formulas.agent_formula(weight[user - 1].tolist(), found.task_values[user - 1].tolist(), user))

@@ -22,7 +22,7 @@ from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 from iomt_core.twin import northbound_inspect as north
 from iomt_core.twin.northbound import why
-from iomt_core.twin.northbound_inspect import Inside, Look
+from iomt_core.twin.northbound_inspect import Inspection, TaskTurn
 
 SHARE_WORDS = {
     "equal": "Shares are even here: each task gets the same part of its device, whatever an Actor would ask for.",
@@ -46,9 +46,9 @@ def formula_block(formulas: list[Formula]) -> None:
     st.markdown("\n\n".join(f"**{f.number}** {f.what}\n\n$${f.latex}$$" for f in formulas))
 
 
-def inside(lab: Lab, point: Point) -> Inside | None:
+def inside(lab: Lab, point: Point) -> Inspection | None:
     """What the policy's networks made of the step; nothing where it has none."""
-    found = north.inside(*where(lab), point[0])
+    found = north.inspect_step(*where(lab), point[0])
     if found is not None and not found.agrees:
         st.warning(
             "These networks would choose otherwise now than in the episode shown: the checkpoint was replaced while the "
@@ -87,7 +87,7 @@ def _tasks(lab: Lab, shown: Record, point: Point) -> None:
     """The user's tasks in this step; a row is a selection."""
     step, user, _ = point
     mine = north.regrets(*where(lab), step).query("user == @user").reset_index(drop=True)
-    own = north.seen_tasks(shown, step - 1, user)
+    own = north.observed_tasks(shown, step - 1, user)
 
     def chosen() -> None:
         rows = st.session_state["inspect_tasks"].selection.rows
@@ -131,7 +131,7 @@ def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
         _no_values(lab, shown, point, found)
         return
     step, user, task = point
-    looks = found.looks(user, task, shown.snapshot.weight[step - 1])
+    looks = found.task_turns(user, task, shown.snapshot.weight[step - 1])
     look = _look(view, looks)
     names = _task_names(shown, point, look.values.shape[1])
     true = north.alternatives(*where(lab), step, user, task)
@@ -142,8 +142,8 @@ def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
         shown_values = (
             look.values[:, [n - 1 for n in _there(shown, point)]] if look.values.shape[1] > 1 else look.values
         )
-        what = f"Q-values of task {task}'s network by strategy and task; {device_name(look.taken)} is taken"
-        st.html(charts.by_strategy(shown_values.tolist(), names, look.taken, what))
+        what = f"Q-values of task {task}'s network by strategy and task; {device_name(look.choice)} is taken"
+        st.html(charts.by_strategy(shown_values.tolist(), names, look.choice, what))
         st.caption(
             "In reward, about 1 − cost: dark is good, against the rest of its column. Outlined: taken in this round."
         )
@@ -158,7 +158,7 @@ def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
     _choice(lab, shown, point, look, true)
 
 
-def _look(view: InspectState, looks: list[Look]) -> Look:
+def _look(view: InspectState, looks: list[TaskTurn]) -> TaskTurn:
     if len(looks) == 1:
         return looks[0]
 
@@ -192,7 +192,7 @@ def _task_names(shown: Record, point: Point, columns: int) -> list[str]:
     return [f"{'▶ ' if n == task else ''}{n} (p {float(weight[n - 1]):.2g})" for n in _there(shown, point)]
 
 
-def _choice(lab: Lab, shown: Record, point: Point, look: Look, true: torch.Tensor) -> None:
+def _choice(lab: Lab, shown: Record, point: Point, look: TaskTurn, true: torch.Tensor) -> None:
     step, user, task = point
     weight = shown.snapshot.weight[step - 1]
     totals = (true * weight).sum((1, 2))
@@ -200,7 +200,7 @@ def _choice(lab: Lab, shown: Record, point: Point, look: Look, true: torch.Tenso
     chosen = int(shown.action.choice[_at(point)])
     frame = pd.DataFrame(
         {
-            "": ["➜" if k == look.taken else "" for k in range(len(counted))],
+            "": ["➜" if k == look.choice else "" for k in range(len(counted))],
             "strategy": [device_name(k) for k in range(len(counted))],
             "Σ p Q (17)": look.worth.double().numpy(),
             "margin": look.margin.double().numpy(),
@@ -228,7 +228,7 @@ def _choice(lab: Lab, shown: Record, point: Point, look: Look, true: torch.Tenso
     download(frame, "strategies", "Strategies of the task")
 
 
-def _less(look: Look) -> str:
+def _less(look: TaskTurn) -> str:
     least = float(look.margin.min())
     return f", any other {-least:g} less" if least < 0 else ""
 
@@ -240,7 +240,7 @@ def _scale(lab: Lab) -> str:
     )
 
 
-def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> None:
+def _no_values(lab: Lab, shown: Record, point: Point, found: Inspection | None) -> None:
     step, user, task = point
     label = entry(lab.shown_policy).label
     if found is not None and found.numbers is not None and found.first_server is not None:
@@ -369,12 +369,12 @@ def seen(lab: Lab, shown: Record, point: Point) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown(f"**What agent {user} saw, eq. (14)**")
-        own, rest = north.seen_tasks(shown, step - 1, user), north.seen_rest(shown, step - 1, user)
+        own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
         st.dataframe(own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks")
         st.dataframe(rest.style.format(precision=3), hide_index=True, key="seen_rest", alt="Itself and the servers")
         download(pd.concat([own, rest]), "seen", "What the agent saw")
     with right:
-        hidden = north.unseen_tasks(shown, step - 1, user)
+        hidden = north.hidden_tasks(shown, step - 1, user)
         hidden.insert(2, "device", [device_name(k) for k in hidden.pop("choice")])
         st.markdown(f"**What it could not see: {len(hidden)} tasks of other users, their choices and requests**")
         if hidden.empty:

@@ -15,7 +15,7 @@ import torch
 from iomt_core.model.channel import path_loss_db
 from iomt_core.model.special import scaled_exp1
 from iomt_core.record import Record
-from iomt_core.twin.inspection import Look
+from iomt_core.twin.inspection import TaskTurn
 from iomt_core.twin.mixing import Mixing
 
 DIGITS = 6
@@ -175,7 +175,7 @@ def _transmission(
     ]  # fmt: skip
 
 
-def look_formula(look: Look, strategy: int) -> Formula:
+def look_formula(look: TaskTurn, strategy: int) -> Formula:
     """(17) for one strategy of one task, with its margin where it has one."""
     pairs = list(zip(look.weight.tolist(), look.values[strategy].tolist(), strict=True))
     margin = float(look.margin[strategy])

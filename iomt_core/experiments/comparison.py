@@ -1,7 +1,7 @@
-"""A beside B: two scenarios, two policies or both on the same episode seeds, and how sure their difference is.
+"""Compares A with B: two scenarios, two policies or both, on the same episode seeds, with the uncertainty of the difference.
 
-Differences are taken episode by episode, B - A, so that what both sides share (the draws of the same seed) cancels; the
-interval is Student's over these paired differences.
+Differences are paired, B - A in each episode, so that what both sides share (the draws of the same seed) cancels. The
+interval is Student's over these differences.
 """
 
 from __future__ import annotations
@@ -34,14 +34,12 @@ CHUNK = 40_000
 SUMS = 1000  # figures and choices, some kilobytes each
 RECORDS = 6  # whole records, while they are played
 SHOWN = 4  # whole records, while a person looks at them
-WARDS = (
-    12  # drawn episodes, 1 to 5 MB each: the usual ten episodes of a ward of any size, for other policies and shares
-)
+WARDS = 12  # drawn episodes with certificates, 1 to 5 MB each: other policies and shares use them again
 
 
 @dataclass(frozen=True)
 class Side:
-    """What stands on one side of the comparison."""
+    """One side of the comparison."""
 
     scenario: Scenario
     policy: str
@@ -75,7 +73,7 @@ class Comparison:
     episodes: int
     figures: tuple[Paired, ...]
     compared: int  # tasks that both sides decided in the same place (episode, step, user, task)
-    changed: int  # of these, decided otherwise
+    changed: int  # of these, on different devices
     moved: int  # of these, from a user's own device to a server or back
     ended: tuple[int, int]  # episodes that an empty battery ended (C5)
     steps: tuple[float, float]  # mean number of steps played in an episode
@@ -86,10 +84,10 @@ class Comparison:
 
 
 def chunk_size(s: Scenario) -> int:
-    """Episodes that are played in one batch: 1, 2 or 5, a matter of the ward alone.
+    """Episodes that are played in one batch: 1, 2 or 5, by the size of the ward alone.
 
-    So an episode is always played in the same batch, whoever decides and however many are asked for, and two policies on
-    one ward share its certificates to the last bit.
+    So an episode is always in the same batch, whatever the policy and the number of episodes, and all policies on a ward
+    have the same certificates to the last bit.
     """
     values = s.T * s.users * s.tasks * (s.servers + 1)
     return next((n for n in (5, 2) if n * values <= CHUNK), 1)
@@ -216,7 +214,7 @@ def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, A
 
 
 def _common(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The steps, users and tasks that both have."""
+    """Both cut to the steps, users and tasks that both have."""
     most = tuple(slice(0, min(n, m)) for n, m in zip(left.shape, right.shape, strict=True))
     return left[most], right[most]
 

@@ -1,4 +1,4 @@
-"""How good a policy is on a scenario: many episodes, summed up, and every decision on disk."""
+"""Evaluates a policy on a scenario: figures over many episodes, and a table of all decisions on disk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_EPISODES = 1_000_000
 
 
 def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares = "own") -> Iterator[Record]:
-    """The episodes in chunks, in order. Raises `ScenarioError` for an unknown policy or a number out of range."""
+    """Plays the episodes in chunks, in order. Raises `ScenarioError` for an unknown policy or a number out of range."""
     if not 1 <= episodes <= MOST_EPISODES:
         raise ScenarioError(f"episodes = {episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
     checked_shares(shares)
@@ -72,10 +72,10 @@ class Summary:
         }
         if record.dual is not None:
             per_step["bound"] = record.dual.bound
-        place = record.episode - record.episode.min()
-        count = int(place.max()) + 1
+        episode = record.episode - record.episode.min()
+        count = int(episode.max()) + 1
         for name, values in per_step.items():
-            sums = torch.zeros(count, dtype=torch.float64).index_add_(0, place, values.to(torch.float64))
+            sums = torch.zeros(count, dtype=torch.float64).index_add_(0, episode, values.to(torch.float64))
             self.sums.setdefault(name, []).extend(sums.tolist())
 
     def values(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Runs the episodes and returns the summary; with `out`, writes `summary.json` and `decisions.parquet` (or .csv).
 
-    Files appear whole or not at all. `progress` is told how many more episodes are done. Raises `ScenarioError`.
+    Files appear whole or not at all. `progress` is called with the number of further episodes done. Raises `ScenarioError`.
     """
     chunks = records(s, policy, episodes, seed, shares)
     summary = Summary(s, policy, shares, seed)
@@ -159,7 +159,7 @@ def evaluate(
 
 
 class _Decisions:
-    """The table on disk, chunk by chunk under a temporary name, renamed when all is there."""
+    """Writes the table chunk by chunk under a temporary name, and renames it at the end."""
 
     def __init__(self, out: Path, csv: bool) -> None:
         try:

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 from cachetools import LRUCache, cached
+from cachetools.keys import hashkey
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.policies.base import Policy, Sharing
@@ -137,7 +138,7 @@ def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P,
         def key(*args: Any, **kwargs: Any) -> Hashable:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            return checkpoint_of(bound.arguments["policy"]), *bound.arguments.values()
+            return hashkey(checkpoint_of(bound.arguments["policy"]), *bound.arguments.values())
 
         return wraps(compute)(cached(LRUCache(maxsize), key, Lock())(compute))
 

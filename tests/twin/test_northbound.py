@@ -126,8 +126,8 @@ def test_arguments_may_be_named() -> None:
 
 
 def test_a_fork_with_other_shares_keeps_the_networks_that_decide() -> None:
-    """By name `sae-mt-qmix@lab` is SAE-MT-QMIX too, and on this ward that name takes other networks."""
-    twin = Twin(PRESETS["paper"].changed(T=3), "sae-mt-qmix@lab", seed=1)
+    """By name `sae-mt-qmix@general` is SAE-MT-QMIX too, and on this ward that name takes other networks."""
+    twin = Twin(PRESETS["paper"].changed(T=3), "sae-mt-qmix@general", seed=1)
     twin.step()
     fork, same = twin.fork(shares="optimal"), twin.fork()
     fork.run()
