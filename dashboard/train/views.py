@@ -13,7 +13,7 @@ from dashboard.session import Lab
 from dashboard.text import plain
 from dashboard.train.run_list import row, run_list
 from iomt_core.charts import learning
-from iomt_core.experiments.training_check import BESIDE
+from iomt_core.experiments.training_check import REFERENCES
 from iomt_core.policies.registry import POLICIES
 from iomt_core.runs.curves import Curves, curves
 from iomt_core.runs.directory import log_tail
@@ -29,7 +29,7 @@ from iomt_core.training.settings import Settings
 MOST_SHOWN = 8  # runs on the charts: as many as there are colours
 LIVE, IDLE = 1.0, 5.0  # seconds between two looks at the runs, while one trains and while none does
 LINES = ("optimum", "price-response", "greedy")
-LABELS = {name: POLICIES[name].label.lower() for name in BESIDE}
+LABELS = {name: POLICIES[name].label.lower() for name in REFERENCES}
 
 
 @dataclass
@@ -167,7 +167,7 @@ def details(known: Sequence[RunRecord], view: View) -> None:
 def _learning(chosen: Sequence[RunRecord], view: View) -> None:
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     lines = left.multiselect(
-        "Beside", BESIDE, LINES, key="train_lines", format_func=lambda name: POLICIES[name].label, persist_state="session",
+        "Beside", REFERENCES, LINES, key="train_lines", format_func=lambda name: POLICIES[name].label, persist_state="session",
         help="What others reach on the same held-out episodes, as lines: of the first run's ward. The optimum is within its "
         "own gap of the certified bound.",
     )  # fmt: skip

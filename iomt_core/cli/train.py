@@ -12,7 +12,7 @@ from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.cli.common import ScenarioOption, notes
-from iomt_core.experiments.training_check import Check, written_beside
+from iomt_core.experiments.training_check import Evaluator, references_of_run
 from iomt_core.runs.process import StopRequest, device_named, prepare
 from iomt_core.runs.training_run import TRAINING, TrainingRun
 from iomt_core.scenario import ScenarioError
@@ -77,11 +77,11 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
     with Progress(*columns, console=notes) as progress, StopRequest(run.folder) as stop:
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
         bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
-        check = Check(s)
-        beside = written_beside(run.folder, check)
+        evaluator = Evaluator(s)
+        beside = references_of_run(run.folder, evaluator)
 
         def evaluate(trainer: Trainer) -> Mapping[str, Any]:
-            found = check.of(TrainedPolicy.of(trainer, run.spec))
+            found = evaluator.evaluate(TrainedPolicy.of(trainer, run.spec))
             progress.update(bar, latest=f"gap {found['gap'] * 100:.1f} %, cost {found['cost']:.4f}")
             return found
 
@@ -89,7 +89,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
             progress.update(bar, completed=status["done"], speed=status["episodes_per_s"])
 
         state = run.train(stop, evaluate, _tensorboard(run) if tensorboard else None, on_status)
-    found = check.of(TrainedPolicy.of(run.trainer, run.spec))
+    found = evaluator.evaluate(TrainedPolicy.of(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **beside}.items():
         table.add_row(label, f"{values['cost']:.4f}", f"{values['gap'] * 100:.2f} %")

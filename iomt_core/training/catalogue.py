@@ -1,20 +1,25 @@
 """Every policy that a person can name: the heuristics, the optimum, what `pretrained/` holds, and finished runs.
 
 A trained name like `sae-mt-qmix` takes the checkpoint that knows the ward: the one trained on exactly this ward if there
-is one, else the lab's, which takes any ward of its range. `sae-mt-qmix@paper` and `sae-mt-qmix@lab` ask for one of them.
+is one, otherwise the general one, which decides for any ward of its range. `sae-mt-qmix@paper` and `sae-mt-qmix@general` name
+one of them.
 `run:NAME` is the run of one's own in `runs/NAME`, once it is finished.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
+
+from cachetools import LRUCache, cached
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.policies.base import Policy, Sharing
@@ -110,7 +115,10 @@ def fingerprint(name: str, place: Path = PRETRAINED) -> str:
 
 
 def checkpoint_of(name: str) -> tuple[str, int]:
-    """Which checkpoint decides under this name now, and since when: a name may be given to another run. Cheap, no reading."""
+    """The checkpoint that decides under a policy's name now, as path and time of change in ns; empty where there is none.
+
+    A name may be given to another run later. Cheap: reads no file.
+    """
     if name in POLICIES:
         return "", 0
     place = last_checkpoint(runs_root() / name.removeprefix(RUN)) if name.startswith(RUN) else PRETRAINED
@@ -120,19 +128,18 @@ def checkpoint_of(name: str) -> tuple[str, int]:
         return "", 0
 
 
-def kept_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """`lru_cache` for functions of a scenario, a policy's name and more; what an earlier run of that name did is forgotten."""
+def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Caches a function that has an argument `policy`, a policy's name; another checkpoint of that name counts as another."""
 
     def decorate(compute: Callable[P, T]) -> Callable[P, T]:
-        @lru_cache(maxsize)
-        def kept(checkpoint: tuple[str, int], *args: P.args, **kwargs: P.kwargs) -> T:
-            return compute(*args, **kwargs)
+        signature = inspect.signature(compute)
 
-        @wraps(compute)
-        def ask(*args: P.args, **kwargs: P.kwargs) -> T:
-            return kept(checkpoint_of(str(args[1])), *args, **kwargs)  # type: ignore[arg-type]
+        def key(*args: Any, **kwargs: Any) -> Hashable:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return checkpoint_of(bound.arguments["policy"]), *bound.arguments.values()
 
-        return ask
+        return wraps(compute)(cached(LRUCache(maxsize), key, Lock())(compute))
 
     return decorate
 
@@ -184,7 +191,7 @@ def _ward(s: Scenario) -> dict[str, Any]:
 
 def _kinds(algorithm: str, shipped: tuple[str, ...]) -> list[str]:
     """Kinds of checkpoints of an algorithm, the most special first."""
-    return [kind for kind in ("paper", "lab") if f"{kind}-{algorithm}" in shipped]
+    return [kind for kind in ("paper", "general") if f"{kind}-{algorithm}" in shipped]
 
 
 def _shipped(place: Path) -> tuple[str, ...]:

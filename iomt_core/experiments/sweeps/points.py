@@ -31,7 +31,7 @@ FORMAT = 1
 PACKAGE = Path(__file__).parents[2]
 # What a point's figures depend on; drawings, the command line and the rest of the experiments are not among them.
 DEPENDS_ON = ("algorithms", "environment", "model", "nets", "policies", "scenario", "training", "twin")
-FILES = ("experiments/evaluation.py", "experiments/sweeps/points.py")
+FILES = ("record.py", "rollout.py", "experiments/evaluation.py", "experiments/sweeps/points.py")
 
 
 @dataclass(frozen=True)
