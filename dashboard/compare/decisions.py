@@ -16,9 +16,9 @@ from dashboard.touched import put
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.forest import flow_map
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.comparison import Side
-from iomt_core.experiments.decisions import COLUMNS, changed_decisions, flows, marks
-from iomt_core.experiments.differences import Pairing
+from iomt_core.experiments.comparison.decisions import COLUMNS, changed_decisions, flows, marks
+from iomt_core.experiments.comparison.differences import Pairing
+from iomt_core.experiments.comparison.sides import Side
 from iomt_core.model.snapshot import device_name
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry

@@ -10,9 +10,9 @@ import streamlit as st
 from dashboard.drawings import episode_pairs, forest
 from dashboard.text import plain
 from iomt_core.charts import forest as forest_charts
-from iomt_core.experiments.comparison import Comparison, Side
-from iomt_core.experiments.differences import Pairing, differences
-from iomt_core.experiments.paired import Paired
+from iomt_core.experiments.comparison.differences import Pairing, differences
+from iomt_core.experiments.comparison.paired import Paired
+from iomt_core.experiments.comparison.sides import Comparison, Side
 from iomt_core.training.catalogue import entry
 
 

@@ -16,7 +16,7 @@ from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.devices import price_bars, utilisation
 from iomt_core.charts.fading import fading
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.differences import differences
+from iomt_core.experiments.comparison.differences import differences
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares

@@ -9,12 +9,12 @@ from dashboard.drawings import ward_player
 from dashboard.explore import views as explore_views
 from dashboard.navigation import TITLES, pages
 from dashboard.session import Lab
+from dashboard.start.questions import QUESTIONS, Setup
 from dashboard.start.tour import begin, give_back, state
 from dashboard.text import plain
 from dashboard.twins import table_twin
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.paper.reproduction import comparison_table, findings, read_manifest
-from iomt_core.experiments.tour import QUESTIONS, Setup
 from iomt_core.scenario import PRESETS, metadata
 
 ABOUT = {

@@ -11,7 +11,7 @@ import pandas as pd
 from iomt_core.charts.axes import marks, ticks
 from iomt_core.charts.heat_table import heat_table
 from iomt_core.charts.style import SERVER_COLOURS
-from iomt_core.experiments.paired import Paired
+from iomt_core.experiments.comparison.paired import Paired
 
 # An axis ends at this multiple of the middle change, so that one huge change does not flatten the others; its text says it.
 LONGEST = 6.0

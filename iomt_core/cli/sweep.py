@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from iomt_core.charts.sweep_report import title
+from iomt_core.charts.sweep_report import report, title
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
 from iomt_core.experiments.sweeps.jobs import store
 from iomt_core.experiments.sweeps.points import Store
@@ -86,7 +86,7 @@ def sweep(
 
         with executor(workers, cluster) as found:
             try:
-                state = run.go(found, stop, told)
+                state = run.go(found, stop, told, report)
                 if run.abandoned:  # the pool would wait for points under way; without this process its own end at once
                     progress.stop()
                     _tell(run, state, leave=os._exit)

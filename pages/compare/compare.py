@@ -12,8 +12,8 @@ from dashboard.compare.state import linkable, side_b, state, usable
 from dashboard.controls import sidebar
 from dashboard.session import current, keep_link
 from dashboard.text import plain
-from iomt_core.experiments.comparison import compare, episode
-from iomt_core.experiments.differences import pairing
+from iomt_core.experiments.comparison.differences import pairing
+from iomt_core.experiments.comparison.sides import compare, episode
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from iomt_core.experiments.comparison import Side, compare, episode
-from iomt_core.experiments.decisions import changed_decisions
+from iomt_core.experiments.comparison.decisions import changed_decisions
+from iomt_core.experiments.comparison.sides import Side, compare, episode
 from iomt_core.scenario import PRESETS
 from tests.browser.lab_server import downloaded, settle, slider
 from tests.browser.test_explore import choose

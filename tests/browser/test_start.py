@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from dashboard.navigation import TITLES
-from iomt_core.experiments.tour import QUESTIONS
+from dashboard.start.questions import QUESTIONS
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import play
 from tests.browser.lab_server import open_page, settle

@@ -13,7 +13,7 @@ from iomt_core.charts.forest import episode_pairs, flow_map
 from iomt_core.charts.inspection import share_bars
 from iomt_core.charts.tables import price_table
 from iomt_core.charts.tasks import alternatives, kind_costs
-from iomt_core.experiments.comparison import Side, compare
+from iomt_core.experiments.comparison.sides import Side, compare
 from iomt_core.scenario import PRESETS, Scenario, WorkloadTask
 from iomt_core.scenario.tables import with_workload
 from iomt_core.twin.northbound import play, why

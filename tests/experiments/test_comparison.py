@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from iomt_core.experiments.comparison import (
+from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
+from iomt_core.experiments.comparison.differences import differences, pairing
+from iomt_core.experiments.comparison.paired import Figure, Paired
+from iomt_core.experiments.comparison.sides import (
     FIGURES,
     MOST_EPISODES,
     Side,
@@ -16,10 +19,7 @@ from iomt_core.experiments.comparison import (
     episode,
     finished,
 )
-from iomt_core.experiments.decisions import changed_decisions, flows, marks
-from iomt_core.experiments.differences import differences, pairing
 from iomt_core.experiments.evaluation import evaluate
-from iomt_core.experiments.paired import Figure, Paired
 from iomt_core.scenario import PRESETS, ScenarioError, WorkloadTask
 
 LECTURE = PRESETS["lecture"].changed(T=6)

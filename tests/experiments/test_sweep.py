@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from iomt_core.charts.sweep import curves
-from iomt_core.charts.sweep_report import command
+from iomt_core.charts.sweep_report import command, report
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.experiments.sweeps import jobs as sweep_jobs
 from iomt_core.experiments.sweeps.executors import executor
@@ -179,7 +179,7 @@ class Loads(html.parser.HTMLParser):
 
 def test_the_report_loads_nothing_and_escapes_what_people_name_things(tmp_path: Path, here: Executor) -> None:
     name = "<img src=http://evil.example/x onerror=alert(1)></script><script>alert(2)</script>"
-    swept(tmp_path, tiny(scenario=WARD.changed(name=name[:80])), here)
+    swept(tmp_path, tiny(scenario=WARD.changed(name=name[:80])), here, report=report)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     seen = Loads(page)
     assert seen.fetched == []

@@ -13,7 +13,7 @@ import torch
 
 from iomt_core.charts import formulas
 from iomt_core.charts.formulas import Formula
-from iomt_core.experiments.comparison import Side, advance, episode
+from iomt_core.experiments.comparison.sides import Side, advance, episode
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action
 from iomt_core.nets.mixers import QMIX, SAEQMIX, VDN, Mixer

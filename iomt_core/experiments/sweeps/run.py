@@ -3,7 +3,8 @@
 sweep.json      the sweep, its state, the code and the libraries: what `--resume` needs
 status.json     state, progress, time left, process: what a page polls
 points.jsonl    a line a point as it is done
-results.csv, results.parquet, report.html, scenario.yaml   when it ends, however it ends
+results.csv, results.parquet, report.html   when it ends, however it ends
+scenario.yaml   the ward, from the beginning
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from iomt_core.charts.sweep_report import report
 from iomt_core.experiments.sweeps.estimate import Speeds
 from iomt_core.experiments.sweeps.points import FIGURES, Store, code_version, compute, jobs, key, parcel
 from iomt_core.experiments.sweeps.spec import Point, SweepSpec, is_whole, sweep_spec
@@ -44,6 +44,8 @@ GRACE = 4.0  # seconds that points under way are waited for
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pydantic", "plotly")
 ENDS = ("finished", "cancelled", "failed")
 Told = Callable[[Mapping[str, Any]], None]
+# Makes a report, as HTML, of a sweep, its table of results and the versions that computed it.
+Report = Callable[[SweepSpec, pd.DataFrame, Mapping[str, str]], str]
 
 
 class Sweep:
@@ -73,13 +75,20 @@ class Sweep:
         """The sweep of a directory, as far as it came. Raises `ScenarioError`."""
         return cls(place, read_spec(place), store)
 
-    def go(self, executor: Executor, stop: Callable[[], bool] = lambda: False, tell: Told = lambda status: None) -> str:
-        """Computes what is not known yet, and writes results and report. Returns "finished", "cancelled" or "failed".
+    def go(
+        self,
+        executor: Executor,
+        stop: Callable[[], bool] = lambda: False,
+        tell: Told = lambda status: None,
+        report: Report | None = None,
+    ) -> str:
+        """Computes what is not known yet, and writes the results. Returns "finished", "cancelled" or "failed".
 
-        Once `stop()` says so, no more points are begun; those that a process pool finishes within seconds are kept. A point
-        that fails is told and left out; the sweep goes on. `tell` gets the status after every point.
+        However the sweep ends, what `report` makes of it is written beside the results. Once `stop()` returns true no more
+        points are begun; those that a process pool finishes within seconds are kept. A point that fails is listed among the
+        failures and left out; the sweep goes on. `tell` gets the status after every point.
         """
-        self.begun, self.computed = time.monotonic(), 0
+        self.report, self.begun, self.computed = report, time.monotonic(), 0
         self.abandoned = False  # whether points were under way for too long to wait for them
         self.first: float | None = None  # when the first point came
         self.failures: list[str] = []
@@ -158,7 +167,8 @@ class Sweep:
         table = results_table(self.spec, self.results)
         _write_whole(self.place / CSV, lambda part: table.to_csv(part, index=False))
         _write_whole(self.place / PARQUET, lambda part: table.to_parquet(part, index=False))
-        write_text_atomically(self.place / REPORT, report(self.spec, table, versions()))
+        if self.report is not None:
+            write_text_atomically(self.place / REPORT, self.report(self.spec, table, versions()))
         self._describe(state)
         self._status(state, tell)
 

@@ -17,8 +17,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from iomt_core.experiments.comparison.paired import Figure, Paired
 from iomt_core.experiments.evaluation import Summary
-from iomt_core.experiments.paired import Figure, Paired
 from iomt_core.model.snapshot import Action
 from iomt_core.policies.base import SHARES, Policy, Shares
 from iomt_core.scenario import Scenario, ScenarioError
