@@ -15,6 +15,7 @@ from dashboard.text import plain
 from dashboard.twins import table_twin
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.paper.reproduction import comparison_table, findings, read_manifest
+from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.scenario import PRESETS, metadata
 
 ABOUT = {
@@ -75,19 +76,15 @@ def figures(lab: Lab) -> None:
     """A few figures of the episode on the map."""
     now = Setup(lab.scenario, lab.shown_policy, lab.shares, lab.seed).figures
     local = Setup(lab.scenario, "all-local", seed=lab.seed).figures
-    entries = (
-        ("Tasks decided", f"{now['tasks']:,}".replace(",", " "), f"in {now['steps']} steps of this episode."),
-        ("Mean delay", f"{now['mean_delay_s'] * 1e3:.4g} ms", "Mean task delay, eq. (9)."),
-        ("Kept local", f"{now['local_share']:.0%}", "Share of the tasks that stay on the wearable."),
-        ("Gap, at most", f"{now['gap']:.2%}", explore_views.GAP_HELP),
-    )
+    shown = (CONTEXT["tasks"], METRICS["mean_delay_s"], METRICS["local_share"], METRICS["gap"])
     for start in (0, 2):
-        for column, (label, value, text) in zip(st.columns(2), entries[start : start + 2], strict=True):
-            column.metric(label, value, border=True, help=text)
-    change = now["cost"] / local["cost"] - 1
+        for column, metric in zip(st.columns(2), shown[start : start + 2], strict=True):
+            text = explore_views.GAP_HELP if metric.name == "gap" else metric.sentence
+            column.metric(metric.label, metric.show(now[metric.name]), border=True, help=text)
+    change, cost = now["cost"] / local["cost"] - 1, METRICS["cost"]
     st.caption(
-        f"Cost a task: {now['cost']:.4f}, {abs(change):.0%} {'less' if change < 0 else 'more'} than with everything on the "
-        f"wearables ({local['cost']:.4f}). Cost is α_T T/T_max + α_E E/E_ref, weighted by priority."
+        f"Cost: {cost.show(now['cost'])}, {abs(change):.0%} {'less' if change < 0 else 'more'} than with everything on the "
+        f"wearables ({cost.show(local['cost'])}). It is the {cost.help}."
     )
 
 

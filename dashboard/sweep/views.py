@@ -20,9 +20,9 @@ from iomt_core.charts.sweep_report import command, labels, report
 from iomt_core.charts.sweep_report import title as sweep_title
 from iomt_core.experiments.sweeps import jobs as sweep_jobs
 from iomt_core.experiments.sweeps.jobs import Job
-from iomt_core.experiments.sweeps.points import FIGURES
 from iomt_core.experiments.sweeps.run import POINTS, read_results, read_spec, versions
 from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
+from iomt_core.metrics import METRICS
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 
@@ -225,10 +225,10 @@ def _which(view: View, spec: SweepSpec) -> str:
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.pills(
-            "Figure", list(FIGURES), default=put("sweep_figure", view.figure),
-            key="sweep_figure", on_change=take, format_func=lambda n: FIGURES[n].label,
+            "Figure", list(METRICS), default=put("sweep_figure", view.figure),
+            key="sweep_figure", on_change=take, format_func=lambda n: METRICS[n].label,
             label_visibility="collapsed", required=True,
-            help="\n\n".join(f"**{f.label}**: {f.meaning}." for f in FIGURES.values()),
+            help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
         )  # fmt: skip
         if len(spec.axes) == 1:
             st.toggle(
@@ -239,7 +239,7 @@ def _which(view: View, spec: SweepSpec) -> str:
 
 
 def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, job: Job, view: View) -> None:
-    text = f"{FIGURES[name].title} over {axis.title}, a line a policy with its 95 % interval; the numbers are in the table below."
+    text = f"{METRICS[name].axis_title} over {axis.title}, a line a policy with its 95 % interval; numbers in the table below."
     if job.alive:
         rows, drawing = live_curves(table, axis, name, labels(spec), view.log_y)
         st.vega_lite_chart(rows, drawing, key=f"sweep_live_{job.name}_{name}", alt=text, width="stretch")
@@ -277,7 +277,7 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, job: Job, view: View)
             icon=":material/info:",
         )
         return
-    text = f"{FIGURES[name].title} of {named[kept]} over {spec.axes[0].title} and {spec.axes[1].title}."
+    text = f"{METRICS[name].axis_title} of {named[kept]} over {spec.axes[0].title} and {spec.axes[1].title}."
     if job.alive:
         rows, drawing = live_map(table, spec.axes, name, kept)
         st.vega_lite_chart(rows, drawing, key=f"sweep_live_{job.name}_{name}_{kept}", alt=text, width="stretch")

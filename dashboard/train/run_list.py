@@ -12,6 +12,7 @@ import streamlit as st
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.charts.learning import DASHES
 from iomt_core.charts.style import SERVER_COLOURS
+from iomt_core.metrics import METRICS
 from iomt_core.runs.curves import curves
 from iomt_core.runs.jobs import Job
 
@@ -43,7 +44,7 @@ def row(job: Job, shown: Sequence[str], focus: str | None, colours: Mapping[str,
     return {
         "name": job.name, "about": _about(job), "state": job.state, "word": _word(job), "note": _note(job),
         "part": min(1.0, job.episodes / job.of) if job.of else 0.0, "count": f"{job.episodes:,} of {job.of:,} episodes",
-        "gap": "" if gap is None else f"{gap * 100:.1f} %",
+        "gap": "" if gap is None else METRICS["gap"].show(gap),
         "speed": f"{job.episodes_per_s:.3g} episodes/s" if job.episodes_per_s > 0 and job.state != "queued" else "",
         "time": _time(job), "shown": job.name in shown, "focus": job.name == focus, "actions": actions(job),
         "colour": None if number is None else SERVER_COLOURS[number % len(SERVER_COLOURS)],

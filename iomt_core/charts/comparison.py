@@ -44,6 +44,6 @@ def policy_bars(
         "bound_text": f"bound {bound:.4f}",
         "end": end,
         "ticks": ticks(end),
-        "axis": "priority-weighted mean task cost",
+        "axis": "cost (priority-weighted mean)",
         "text": f"Cost of every policy: {words}; certified lower bound {bound:.4g}.",
     }

@@ -11,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from iomt_core.charts.style import BOUND_COLOUR, DASHES, SERVER_COLOURS, SYMBOLS
-from iomt_core.experiments.sweeps.points import FIGURES
 from iomt_core.experiments.sweeps.spec import Axis, is_whole
+from iomt_core.metrics import METRICS
 
 MOST_NUMBERS = 120  # cells of a heat map that still hold their number
 MOST_TICKS = 12
@@ -28,12 +28,12 @@ def look(number: int) -> tuple[str, str, str]:
 def curves(
     table: pd.DataFrame, axis: Axis, name: str, labels: Mapping[str, str], log_y: bool = False, title: str = ""
 ) -> go.Figure:
-    """A figure of `FIGURES` over an axis, a line a policy with its 95 % interval as a band.
+    """A metric over an axis, a line a policy with its 95 % interval as a band.
 
-    `table` is `sweep_run.results_table` of one axis, or one value's rows of the other; `labels` names the policies, in the
+    `table` is `sweeps.run.results_table` of one axis, or one value's rows of the other; `labels` names the policies, in the
     order of their colours. Where a policy could not decide its line is broken. Cost and gap show the certified bound too.
     """
-    shown = FIGURES[name]
+    shown = METRICS[name]
     data: list[dict[str, Any]] = []
     for number, (policy, label) in enumerate(labels.items()):
         rows = table[table["policy"] == policy].sort_values(axis.parameter)
@@ -63,7 +63,7 @@ def curves(
         "hovermode": "x unified",
         "xaxis": {"title": {"text": axis.title}, **_reach(axis)},
         "yaxis": {
-            "title": {"text": shown.title}, "type": "log" if log_y else "linear",
+            "title": {"text": shown.axis_title}, "type": "log" if log_y else "linear",
             "rangemode": "normal" if "utility" in name else "nonnegative",
         },
         "margin": {"l": 64, "r": 12, "t": 64 if title else 40, "b": 48},
@@ -74,11 +74,11 @@ def curves(
 def heat_map(
     table: pd.DataFrame, axes: Sequence[Axis], name: str, policy: str, span: tuple[float, float], title: str = ""
 ) -> go.Figure:
-    """One policy's figure over two axes, the first to the right; colours run over `span`, see `colour_span`.
+    """One policy's metric over two axes, the first to the right; colours run over `span`, see `colour_span`.
 
     Numbers stand in the cells while they are few; where the policy could not decide stands "n/a".
     """
-    shown, (right, up) = FIGURES[name], axes
+    shown, (right, up) = METRICS[name], axes
     xs, ys = ([f"{a.shown(v):g}" for v in a.values] for a in (right, up))
     rows = table[table["policy"] == policy]
     known = {
@@ -95,7 +95,7 @@ def heat_map(
         )
     data: dict[str, Any] = {
         "type": "heatmap", "x": xs, "y": ys, "z": z, "text": words, "zmin": span[0], "zmax": span[1], "xgap": 1, "ygap": 1,
-        "colorscale": "Viridis", "colorbar": {"title": {"text": shown.title, "side": "right"}}, "hoverongaps": False,
+        "colorscale": "Viridis", "colorbar": {"title": {"text": shown.axis_title, "side": "right"}}, "hoverongaps": False,
         "hovertemplate": f"{right.title} %{{x}}<br>{up.title} %{{y}}<br>{shown.label} %{{z:.4g}} {shown.unit}<extra></extra>",
     }  # fmt: skip
     if len(xs) * len(ys) <= MOST_NUMBERS:
@@ -111,7 +111,7 @@ def heat_map(
 
 def colour_span(table: pd.DataFrame, name: str) -> tuple[float, float]:
     """From the smallest to the largest value of any policy, so that maps of several policies can be compared."""
-    values = table[name].dropna() * FIGURES[name].factor
+    values = table[name].dropna() * METRICS[name].factor
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from iomt_core.charts.style import BOUND_COLOUR
 from iomt_core.charts.sweep import BOUND, bound_of, colour_span, look, whole_ticks
-from iomt_core.experiments.sweeps.points import FIGURES
 from iomt_core.experiments.sweeps.spec import Axis
+from iomt_core.metrics import METRICS
 
 DASHES = {"solid": [1, 0], "dash": [7, 4], "dot": [2, 3], "dashdot": [7, 3, 2, 3]}
 SHAPES = {"pentagon": "cross", "hexagon": "triangle-left", "star": "triangle-right"}  # what Vega calls otherwise
@@ -22,7 +22,7 @@ def live_curves(
     table: pd.DataFrame, axis: Axis, name: str, labels: Mapping[str, str], log_y: bool = False
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows and the drawing of `charts.sweep.curves` so far; the axis spans all values from the beginning."""
-    shown = FIGURES[name]
+    shown = METRICS[name]
     rows = pd.DataFrame(
         {
             "x": [axis.shown(float(v)) for v in table[axis.parameter]],
@@ -55,7 +55,7 @@ def live_curves(
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": shown.title,
+        "title": shown.axis_title,
         "scale": {"zero": False, "type": "log" if log_y else "linear"},
     }
     spec = {
@@ -72,7 +72,7 @@ def live_curves(
 
 def live_map(table: pd.DataFrame, axes: Sequence[Axis], name: str, policy: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows and the drawing of `charts.sweep.heat_map` so far; the grid is whole from the beginning."""
-    shown, (right, up) = FIGURES[name], axes
+    shown, (right, up) = METRICS[name], axes
     mine = table[table["policy"] == policy]
     rows = pd.DataFrame(
         {
@@ -96,7 +96,7 @@ def live_map(table: pd.DataFrame, axes: Sequence[Axis], name: str, policy: str) 
             "x": {**side(right, "x"), "axis": {"labelAngle": 0}},
             "y": up_side,
             "color": {
-                "field": "z", "type": "quantitative", "title": shown.title,
+                "field": "z", "type": "quantitative", "title": shown.axis_title,
                 "scale": {"scheme": "viridis", "domain": [low, high]},
             },
         },

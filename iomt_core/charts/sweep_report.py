@@ -11,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from iomt_core.charts.sweep import colour_span, curves, heat_map
-from iomt_core.experiments.sweeps.points import FIGURES
 from iomt_core.experiments.sweeps.spec import SweepSpec
+from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS, ScenarioError, metadata
 from iomt_core.scenario.files import dump_scenario
 from iomt_core.training.catalogue import entry
@@ -59,7 +59,7 @@ def title(spec: SweepSpec) -> str:
 
 
 def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) -> str:
-    """The HTML; `table` is `sweep_run.results_table`, and may lack points that are not known yet."""
+    """The HTML; `table` is `sweeps.run.results_table`, and may lack points that are not known yet."""
     e = html.escape
     head = e(title(spec))
     missing = spec.count - len(table)
@@ -72,10 +72,10 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
         f"<p><b>Not complete:</b> {missing} points are missing.</p>" if missing else "",
     ]
     scripted = False
-    for name, figure in FIGURES.items():
+    for name, metric in METRICS.items():
         drawn = list(_figures(spec, table, name)) if len(table) else []
         if drawn:
-            parts.append(f"<h2>{e(figure.label)}</h2><p class='small'>{e(figure.meaning)}</p>")
+            parts.append(f"<h2>{e(metric.label)}</h2><p class='small'>{e(metric.sentence)}</p>")
         for one in drawn:
             # The drawing library is written into the page once, with the first figure.
             one.update_layout(paper_bgcolor="white", plot_bgcolor="white", autosize=True)

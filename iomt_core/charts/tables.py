@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from iomt_core.charts.devices import saved_per_ghz, used_shares
+from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.channel import mean_rate, rate_quantile
 from iomt_core.model.snapshot import device_name
 from iomt_core.twin.record import Record
@@ -42,7 +43,7 @@ def policy_table(results: Mapping[str, Mapping[str, Any]], pinned: Mapping[str, 
             "policy": label,
             "cost": round(result["cost"], 6),
             "bound of its steps": round(result["lower_bound"], 6),
-            "gap (%)": round(100 * result["gap"], 3),
+            METRICS["gap"].heading: round(result["gap"] * METRICS["gap"].factor, 3),
             "steps": result["steps"],
             **({} if pinned is None else {"pinned cost": pinned.get(label)}),
         }
@@ -58,14 +59,55 @@ def delay_table(drawn: Mapping[str, Any]) -> pd.DataFrame:
             "user": task["id"][1],
             "task": task["id"][2],
             "device": task["device"],
-            "execution (ms)": task["exe"],
-            "transmission (ms)": task["tx"],
-            "delay (ms)": round(task["exe"] + task["tx"], 4),
+            TASK["delay_exe_s"].heading: task["exe"],
+            TASK["delay_tx_s"].heading: task["tx"],
+            TASK["delay_s"].heading: round(task["exe"] + task["tx"], 4),
             "late": task["missed"],
         }
         for task in drawn["tasks"]
     ]
     return pd.DataFrame(rows)
+
+
+def task_table(table: pd.DataFrame) -> pd.DataFrame:
+    """`Record.table` in the units people read, with headings that say them."""
+    shown = {}
+    for name, values in table.items():
+        metric = TASK[str(name)]
+        shown[metric.heading] = values if metric.factor == 1.0 else values * metric.factor
+    return pd.DataFrame(shown)
+
+
+def alternatives_table(frame: pd.DataFrame, everything: bool = False) -> pd.DataFrame:
+    """The alternatives of one task, `Why.alternatives`, in the units people read; with `everything` also its resources."""
+    held = ("cpu_share_asked", "cpu_hz", "bandwidth_share_asked", "bandwidth_hz", "distance_m") if everything else ()
+    table = pd.DataFrame({"": ["➜" if chosen else "" for chosen in frame["chosen"]], "device": frame["device"]})
+    for name in ("delay_s", "energy_j", "cost", "ward_change", *held):
+        heading, factor = ("ward's total changes by", 1.0) if name == "ward_change" else _shown(name)
+        table[heading] = (frame[name] * factor).round(4)
+    if everything:
+        for name in ("CPU", "bandwidth"):
+            table[f"{name} price (per GHz)"] = (frame[f"{name.lower()}_price"] * 1e9).round(4)
+    return table
+
+
+def _shown(name: str) -> tuple[str, float]:
+    return TASK[name].heading, TASK[name].factor
+
+
+def changes_table(table: pd.DataFrame) -> pd.DataFrame:
+    """`comparison.decisions.changed_decisions` in the units people read: a metric's A, B and B - A next to each other."""
+    shown = table[["step", "user", "task", "priority"]].copy()
+    shown["A: device"], shown["B: device"] = table["device_a"], table["device_b"]
+    for name in ("delay_s", "energy_j", "cost", "data_bits", "cycles"):
+        heading, factor = _shown(name)
+        for column, end in ((f"A: {heading}", "a"), (f"B: {heading}", "b"), (f"B - A: {heading}", "change")):
+            if f"{name}_{end}" in table:
+                shown[column] = table[f"{name}_{end}"] * factor
+        if name == "cost":
+            shown["weight in B"], shown["B - A: weight × cost"] = table["weight"], table["weighted_change"]
+    shown["A: late"], shown["B: late"] = table["deadline_missed_a"], table["deadline_missed_b"]
+    return shown
 
 
 def kind_table(table: pd.DataFrame) -> pd.DataFrame:

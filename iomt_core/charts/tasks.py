@@ -9,6 +9,7 @@ import pandas as pd
 from iomt_core.charts.axes import ticks
 from iomt_core.charts.bars import Bars, panel, panels
 from iomt_core.charts.style import KIND_COLOURS, device_colour
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.twin.record import Record
 
@@ -20,15 +21,15 @@ def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = N
     step = int(one.step[0])
     tasks = []
     columns = (one.outcome.delay_exe, one.outcome.delay_tx, one.action.choice, one.outcome.missed)
-    j = record.scenario.tasks
+    j, unit = record.scenario.tasks, TASK["delay_s"].factor
     for n, (exe, tx, choice, missed) in enumerate(zip(*(x.flatten().tolist() for x in columns), strict=True)):
         if active[n]:
             place = (step, n // j + 1, n % j + 1)
             tasks.append(
                 {
                     "id": place,
-                    "exe": round(exe * 1e3, 4),
-                    "tx": round(tx * 1e3, 4),
+                    "exe": round(exe * unit, 4),
+                    "tx": round(tx * unit, 4),
                     "colour": device_colour(choice),
                     "device": device_name(choice),
                     "missed": missed,
@@ -37,7 +38,7 @@ def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = N
             )
     tasks.sort(key=lambda task: -task["exe"] - task["tx"])
     longest = max((task["exe"] + task["tx"] for task in tasks), default=1.0)
-    deadline = float(f"{record.scenario.T_max * 1e3:.6g}")
+    deadline = float(f"{record.scenario.T_max * unit:.6g}")
     end = max(longest, deadline) * 1.05 if longest > 0.45 * deadline else longest * 1.05
     return {
         "tasks": tasks,
@@ -61,10 +62,9 @@ def alternatives(frame: pd.DataFrame, about: str = "") -> dict[str, Any]:
     """Delay (ms) and energy (µJ) of one task under each of its K + 1 alternatives; the chosen one is outlined."""
     devices, chosen = frame["device"].tolist(), [bool(c) for c in frame["chosen"]]
     colours = [device_colour(c) for c in frame["choice"]]
-    delay = Bars("delay", (frame["delay_s"] * 1e3).tolist(), colours, marked=chosen)
-    energy = Bars("energy", (frame["energy_j"] * 1e6).tolist(), colours, hatched=True, marked=chosen)
-    return panels(
-        panel(devices, [delay], "delay (ms)", "chosen: outlined", " ms"),
-        panel(devices, [energy], "energy (µJ)", "chosen: outlined", " µJ"),
-        about=about,
-    )
+    parts = []
+    for name, hatched in (("delay_s", False), ("energy_j", True)):
+        metric = TASK[name]
+        bars = Bars(metric.label.lower(), (frame[name] * metric.factor).tolist(), colours, hatched, chosen)
+        parts.append(panel(devices, [bars], metric.heading, "chosen: outlined", f" {metric.unit}"))
+    return panels(*parts, about=about)

@@ -12,6 +12,7 @@ import torch
 
 from iomt_core.charts.devices import used_shares
 from iomt_core.charts.style import DASHES, KIND_COLOURS, device_colour
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.twin.record import Record
 
@@ -38,7 +39,7 @@ def ward_frames(record: Record) -> dict[str, Any]:
         "kind": snap.kind.tolist() if len(s.kind_names) > 1 else None,
         "kinds": list(s.kind_names),
         "kind_colours": list(KIND_COLOURS),
-        "delay_ms": _rounded(out.delay * 1e3, 3),
+        "delay_ms": _rounded(out.delay * TASK["delay_s"].factor, 3),
         "cost": _rounded(out.cost, 3),
         "cpu": _rounded(cpu, 3),
         "bandwidth": _rounded(band, 3),

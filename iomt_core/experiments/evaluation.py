@@ -14,13 +14,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from scipy import stats
 
+from iomt_core.experiments.statistics import mean_interval
+from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.model.utility import delay_utility, energy_utility
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import policy as make_policy
-from iomt_core.twin.northbound import checked_seed
+from iomt_core.twin.northbound import checked_seed, play
 from iomt_core.twin.record import Record, draw, run
 
 # Task values per chunk of episodes: keeps memory flat however many episodes are asked for.
@@ -78,51 +79,35 @@ class Summary:
             self.sums.setdefault(name, []).extend(sums.tolist())
 
     def values(self) -> dict[str, Any]:
-        """The figures, SI units; intervals are 95 % over episodes (Student), absent where there is one episode."""
+        """All metrics by name, SI units; `ci95` holds 95 % intervals over episodes (Student), `None` for one episode."""
         total = {name: math.fsum(values) for name, values in self.sums.items()}
         episodes = len(self.sums["steps"])
-        result: dict[str, Any] = {
+        total["episodes"] = episodes
+        known = [metric for metric in METRICS.values() if metric.denominator in total]
+        values: dict[str, Any] = {
             "scenario": self.scenario.name,
             "scenario_digest": self.scenario.digest,
             "policy": self.policy,
             "shares": self.shares,
             "seed": self.seed,
             "episodes": episodes,
-            "steps": int(total["steps"]),
-            "tasks": int(total["tasks"]),
-            "mean_delay_s": total["delay"] / total["tasks"],
-            "mean_energy_j": total["energy"] / total["tasks"],
-            "cost": total["cost"] / total["weight"],
-            "deadline_miss_share": total["missed"] / total["tasks"],
-            "delay_utility_12": total["T_all"] / total["steps"],
-            "energy_utility_13": total["E_all"] / total["steps"],
-            "local_share": total["local"] / total["tasks"],
-            "episodes_ended_by_battery": int(total["ended"]),
-            "mean_steps": total["steps"] / episodes,
         }
-        ratios = {
-            "mean_delay_s": ("delay", "tasks"), "mean_energy_j": ("energy", "tasks"), "cost": ("cost", "weight"),
-            "deadline_miss_share": ("missed", "tasks"), "delay_utility_12": ("T_all", "steps"),
-            "energy_utility_13": ("E_all", "steps"), "local_share": ("local", "tasks"),
-        }  # fmt: skip
-        if "bound" in total:
-            result["lower_bound"] = total["bound"] / total["weight"]
-            result["gap"] = total["cost"] / total["bound"] - 1
-            ratios["gap"] = ("cost", "bound")
-        result["ci95"] = {
-            name: _interval(self.sums[above], self.sums[below], 1.0 if name == "gap" else 0.0)
-            for name, (above, below) in ratios.items()
+        for metric in (*CONTEXT.values(), *known):
+            if metric.numerator in total:
+                value = metric.aggregate(total)
+                values[metric.name] = value if metric.denominator else int(value)
+        values["ci95"] = {
+            metric.name: mean_interval([x for x in metric.per_episode(self.sums) if math.isfinite(x)])
+            for metric in known
         }
-        return result
+        return values
 
 
-def _interval(above: list[float], below: list[float], less: float) -> list[float] | None:
-    values = [a / b - less for a, b in zip(above, below, strict=True) if b > 0]
-    if len(values) < 2:
-        return None
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    middle = math.fsum(values) / len(values)
-    return [middle - half, middle + half]
+def evaluate_episode(s: Scenario, policy: str, seed: int = 0, shares: Shares = "own") -> dict[str, Any]:
+    """The summary of the one episode that `northbound.play` plays. Raises `ScenarioError`."""
+    summary = Summary(s, policy, shares, seed)
+    summary.add(play(s, policy, seed, shares))
+    return summary.values()
 
 
 def evaluate(

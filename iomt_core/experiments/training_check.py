@@ -21,6 +21,7 @@ from iomt_core.twin.record import Draw, Record, draw, run
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
 TUNING = 3_000_017  # the same, for choosing hyper-parameters: what is chosen by must not be what is reported
 BESIDE = ("optimum", "price-response", "greedy", "random")
+CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")  # names of metrics
 
 
 class Check:
@@ -39,8 +40,7 @@ class Check:
         summary = Summary(self.scenario, name, "own", self.seed)
         summary.add(record)
         values = summary.values()
-        names = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
-        return {name: float(values[name]) for name in names}
+        return {name: float(values[name]) for name in CHECKED}
 
     def heuristics(self, names: Sequence[str] = BESIDE) -> Mapping[str, Any]:
         """The same of what it is measured against."""

@@ -106,7 +106,7 @@ def test_the_fading_view_is_a_density_around_its_expectation(bandwidth: float, b
 
 def test_episode_pairs_stand_between_the_ends_of_their_axis_with_different_ticks() -> None:
     found = compare(Side(PRESETS["lecture"], "optimum"), Side(PRESETS["lecture"], "optimum", "optimal"), 0, 2)
-    for pair in found.figures:
+    for pair in found.pairs:
         drawn = episode_pairs(pair)
         every = [value for side in drawn["sides"] for value in side["values"]]
         assert drawn["low"] < min(every, default=0) <= max(every, default=0) < drawn["high"]

@@ -1,4 +1,4 @@
-"""Decisions that differ between two records of the same episode: which tasks, from where to where, and what it did to them."""
+"""Decisions that differ between two records of the same episode: which tasks moved, where to, and at what cost."""
 
 from __future__ import annotations
 
@@ -9,71 +9,40 @@ from iomt_core.model.snapshot import device_name
 from iomt_core.twin.record import Record
 
 PLACE = ["episode", "step", "user", "task"]
-BOTH = ["choice", "delay_s", "energy_j", "cost", "data_bits", "cycles", "deadline_missed"]
-COLUMNS = {
-    "step": "step, from 1",
-    "user": "user, from 1",
-    "task": "task of the user, from 1",
-    "priority": "P in B",
-    "device_a": "where A computes it",
-    "device_b": "where B computes it",
-    "delay_ms_a": "delay (9) in A, ms",
-    "delay_ms_b": "delay (9) in B, ms",
-    "delay_ms_change": "B - A, ms",
-    "energy_uj_a": "energy (10) in A, µJ",
-    "energy_uj_b": "energy (10) in B, µJ",
-    "energy_uj_change": "B - A, µJ",
-    "cost_a": "α_T T/T_max + α_E E/E_ref in A",
-    "cost_b": "the same in B, with B's parameters",
-    "cost_change": "B - A",
-    "weight": "p = P / mean P in B",
-    "weighted_change": "weight × cost in B less weight × cost in A: the task's part of the change of the step's total",
-    "data_kb_a": "D in A, KB",
-    "data_kb_b": "D in B, KB",
-    "kcycles_a": "C in A, kcycles",
-    "kcycles_b": "C in B, kcycles",
-    "missed_a": "later than T_max in A",
-    "missed_b": "later than T_max in B",
-}
+CHANGES = ("delay_s", "energy_j", "cost")  # with their difference, B - A
+SIDES = ("data_bits", "cycles", "deadline_missed")
 
 
 def changed_decisions(a: Record, b: Record) -> pd.DataFrame:
-    """The tasks that stand in both records (same episode, step, user, task) and run on another device in B than in A.
+    """The tasks that are in both records (same episode, step, user, task) and run on another device in B than in A.
 
-    One row a task with the columns of `COLUMNS` and `choice_a`, `choice_b` (0 local, k server k), the largest change of
-    weighted cost first. A server's number is its name: server 4 of A is another device than server 3 of B, wherever they stand.
+    One row a task, SI units: step, user, task; priority and weight of B; of the columns of `metrics.TASK` the values in A and B
+    (`_a`, `_b`), of delay, energy and cost also B - A (`_change`); `device_a`, `device_b` by name; `weighted_change`, the
+    task's part of the change of the step's total. The largest change of weighted cost comes first. Servers are compared by
+    number: server 4 of A is another device than server 3 of B, wherever they are.
     """
-    keep = [*PLACE, "priority", "weight", *BOTH]
-    both = a.table()[keep].merge(b.table()[keep], on=PLACE, suffixes=("_a", "_b"))
+    columns = [*PLACE, "priority", "weight", "choice", *CHANGES, *SIDES]
+    both = a.table()[columns].merge(b.table()[columns], on=PLACE, suffixes=("_a", "_b"))
     other = both[both["choice_a"] != both["choice_b"]]
-    table = pd.DataFrame(
-        {
-            **{name: other[name] for name in ("step", "user", "task")},
-            "priority": other["priority_b"],
-            **{f"device_{x}": [device_name(n) for n in other[f"choice_{x}"]] for x in "ab"},
-            **_sides(other, "delay_s", "delay_ms", 1e3),
-            **_sides(other, "energy_j", "energy_uj", 1e6),
-            **_sides(other, "cost", "cost", 1.0),
-            "weight": other["weight_b"],
-            "weighted_change": other["weight_b"] * other["cost_b"] - other["weight_a"] * other["cost_a"],
-            **{f"data_kb_{x}": other[f"data_bits_{x}"] / 8000 for x in "ab"},
-            **{f"kcycles_{x}": other[f"cycles_{x}"] / 1e3 for x in "ab"},
-            **{f"missed_{x}": other[f"deadline_missed_{x}"] for x in "ab"},
-            **{f"choice_{x}": other[f"choice_{x}"] for x in "ab"},
-        },
-        columns=[*COLUMNS, "choice_a", "choice_b"],
+    table = other[["step", "user", "task"]].assign(
+        priority=other["priority_b"],
+        device_a=[device_name(n) for n in other["choice_a"]],
+        device_b=[device_name(n) for n in other["choice_b"]],
+    )
+    for name in CHANGES:
+        before, after = other[f"{name}_a"], other[f"{name}_b"]
+        table = table.assign(**{f"{name}_a": before, f"{name}_b": after, f"{name}_change": after - before})
+    table = table.assign(
+        weight=other["weight_b"],
+        weighted_change=other["weight_b"] * other["cost_b"] - other["weight_a"] * other["cost_a"],
+        **{f"{name}_{side}": other[f"{name}_{side}"] for name in (*SIDES, "choice") for side in "ab"},
     )
     order = table["weighted_change"].abs().sort_values(ascending=False, kind="stable").index
     return table.loc[order].reset_index(drop=True)
 
 
-def _sides(frame: pd.DataFrame, name: str, shown: str, factor: float) -> dict[str, pd.Series[float]]:
-    a, b = frame[f"{name}_a"] * factor, frame[f"{name}_b"] * factor
-    return {f"{shown}_a": a, f"{shown}_b": b, f"{shown}_change": b - a}
-
-
 def flows(a: Record, b: Record) -> pd.DataFrame:
-    """How many tasks that stand in both went where: rows the devices of A, columns those of B."""
+    """Number of tasks in both records by their device in A (rows) and in B (columns)."""
     keep = [*PLACE, "choice"]
     both = a.table()[keep].merge(b.table()[keep], on=PLACE, suffixes=("_a", "_b"))
     rows, columns = range(a.scenario.servers + 1), range(b.scenario.servers + 1)
@@ -83,7 +52,7 @@ def flows(a: Record, b: Record) -> pd.DataFrame:
 
 
 def marks(shown: Record, other: Record) -> list[list[list[int]]]:
-    """For the map: what `other` chose where it chose otherwise, by [step][user][task] of `shown`; -1 elsewhere.
+    """For the map: the choice of `other` where it differs, by [step][user][task] of `shown`; -1 elsewhere.
 
     Each record is of one episode.
     """

@@ -17,10 +17,11 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from scipy import stats
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.experiments.training_check import HELD_OUT, Check, RangeCheck, on_any_ward
+from iomt_core.experiments.statistics import mean, mean_interval
+from iomt_core.experiments.training_check import CHECKED, HELD_OUT, Check, RangeCheck, on_any_ward
+from iomt_core.metrics import METRICS
 from iomt_core.policies.registry import make_policy
 from iomt_core.runs.process import prepare
 from iomt_core.runs.run import Run, last_checkpoint
@@ -32,7 +33,6 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 EPISODES = 20  # held-out, for the figures of the manifest; a curve's points take fewer
 HALVED_WITHIN = 1e-3  # of the gap: by so much half precision on disk may change it
-FIGURES = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
 BESIDE = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
 
 
@@ -157,7 +157,7 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     for job in chosen:
         same = manifest.get("held_out") == held_out and shipped.get(job.name)
         shipped[job.name] = _publish_one(job, runs, place, check, same or {})
-        tell(f"{job.name}: gap {_words(shipped[job.name]['mean']['gap'])}")
+        tell(f"{job.name}: mean gap {METRICS['gap'].show(shipped[job.name]['mean']['gap']['mean'])}")
     for job in chosen:
         if job.kind == "lab":
             wards = wards or RangeCheck()
@@ -173,7 +173,7 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     manifest |= {
         "what": "Trained policies of this directory, how each came about and how good it is; made by `make pretrained`.",
         "held_out": held_out,
-        "beside": {name: {figure: values[figure] for figure in FIGURES} for name, values in beside.items()},
+        "beside": {name: {figure: values[figure] for figure in CHECKED} for name, values in beside.items()},
         "policies": shipped,
     }
     write_text_atomically(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
@@ -201,7 +201,7 @@ def _publish_one(job: Job, runs: Path, place: Path, check: Check, known: Mapping
     for seed in now:
         found = check.of(TrainedPolicy.load(_last(job, runs, seed)))
         at = run_place(runs, job, seed)
-        values = ({figure: found[figure] for figure in FIGURES}, round(_seconds(at)), _curve(at), commit)
+        values = ({figure: found[figure] for figure in CHECKED}, round(_seconds(at)), _curve(at), commit)
         for name, value in zip(PER_SEED, values, strict=True):
             of_seed[name][str(seed)] = value
     of_seed = {name: dict(sorted(values.items(), key=lambda one: int(one[0]))) for name, values in of_seed.items()}
@@ -217,7 +217,7 @@ def _publish_one(job: Job, runs: Path, place: Path, check: Check, known: Mapping
         **facts,
         "seeds_planned": list(job.seeds),
         "seeds": of_seed["seeds"],
-        "mean": {figure: mean_of_seeds([one[figure] for one in of_seed["seeds"].values()]) for figure in FIGURES},
+        "mean": {figure: mean_of_seeds([one[figure] for one in of_seed["seeds"].values()]) for figure in CHECKED},
         "median_seed": median,
         "shipped_seed": shipped,
         "precision": precision,
@@ -260,14 +260,7 @@ def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool
 
 def mean_of_seeds(values: Sequence[float]) -> dict[str, Any]:
     """Mean over seeds with its 95 % interval (Student)."""
-    middle = sum(values) / len(values)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)) if len(values) > 1 else None
-    return {"mean": middle, "ci95": None if half is None else [middle - half, middle + half]}
-
-
-def _words(figure: Mapping[str, Any]) -> str:
-    low, high = figure["ci95"] or (figure["mean"],) * 2
-    return f"{figure['mean'] * 100:.2f} % ({low * 100:.2f} to {high * 100:.2f})"
+    return {"mean": mean(values), "ci95": mean_interval(values)}
 
 
 def _seconds(place: Path) -> float:

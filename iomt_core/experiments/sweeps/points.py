@@ -11,7 +11,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ import torch
 
 from iomt_core.experiments.evaluation import Summary, records
 from iomt_core.experiments.sweeps.spec import Point, SweepSpec
+from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import ScenarioError, scenario
 from iomt_core.scenario.files import write_text_atomically
@@ -31,37 +31,7 @@ FORMAT = 1
 PACKAGE = Path(__file__).parents[2]
 # What a point's figures depend on; drawings, the command line and the rest of the experiments are not among them.
 DEPENDS_ON = ("algorithms", "environment", "model", "nets", "policies", "scenario", "training", "twin")
-FILES = ("experiments/evaluation.py", "experiments/sweeps/points.py")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of a point, and how a person reads it."""
-
-    label: str
-    unit: str = ""
-    factor: float = 1.0
-    meaning: str = ""
-
-    @property
-    def title(self) -> str:
-        """As an axis says it."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
-
-FIGURES: Mapping[str, Figure] = {
-    "cost": Figure("Cost", meaning="priority-weighted mean task cost, α_T T/T_max + α_E E/E_ref"),
-    "gap": Figure(
-        "Gap to the bound", "%", 100.0, "how far at most above the certified lower bound of any policy's cost"
-    ),
-    "mean_delay_s": Figure("Mean delay", "ms", 1e3, "mean task delay, eq. (9)"),
-    "mean_energy_j": Figure("Mean energy", "µJ", 1e6, "mean energy a task costs its user, eq. (10)"),
-    "deadline_miss_share": Figure("Deadline misses", "%", 100.0, "share of tasks later than T_max (C6)"),
-    "delay_utility_12": Figure("Utility of delay (12)", meaning="T_all of eq. (12), mean over steps; more is better"),
-    "energy_utility_13": Figure("Utility of energy (13)", meaning="E_all of eq. (13), mean over steps; more is better"),
-    "local_share": Figure("Computed locally", "%", 100.0, "share of tasks that stay on their user's device"),
-}
-BESIDE = ("lower_bound", "tasks", "steps", "episodes_ended_by_battery", "mean_steps")
+FILES = ("metrics.py", "experiments/evaluation.py", "experiments/statistics.py", "experiments/sweeps/points.py")
 
 
 @lru_cache(maxsize=1)
@@ -123,7 +93,7 @@ def compute(job: Mapping[str, Any]) -> dict[str, Any]:
     for record in records(s, job["policy"], job["episodes"], job["seed"], shares):
         summary.add(record)
     values = summary.values()
-    figures = {name: values.get(name) for name in (*FIGURES, *BESIDE)}
+    figures = {name: values.get(name) for name in (*METRICS, *CONTEXT)}
     return {"state": "done", **figures, "ci95": values["ci95"], "seconds": time.perf_counter() - begun}
 
 

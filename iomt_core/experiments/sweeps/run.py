@@ -24,8 +24,9 @@ import pandas as pd
 import psutil
 
 from iomt_core.experiments.sweeps.estimate import Speeds
-from iomt_core.experiments.sweeps.points import FIGURES, Store, code_version, compute, jobs, key, parcel
+from iomt_core.experiments.sweeps.points import Store, code_version, compute, jobs, key, parcel
 from iomt_core.experiments.sweeps.spec import Point, SweepSpec, is_whole, sweep_spec
+from iomt_core.metrics import METRICS
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.files import dump_scenario, write_text_atomically
 
@@ -259,7 +260,7 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
         }
         row |= {"policy": point.policy, "state": result["state"], "reason": result.get("reason") or ""}
         intervals = result.get("ci95") or {}
-        for name in FIGURES:
+        for name in METRICS:
             low, high = intervals.get(name) or (math.nan, math.nan)
             row |= {name: _number(result.get(name)), f"{name}_low": low, f"{name}_high": high}
         for column, name in COUNTS.items():
@@ -280,7 +281,7 @@ def columns(spec: SweepSpec) -> list[str]:
 
 def figure_columns() -> list[str]:
     """Of them, those of the figures and the ends of their intervals."""
-    return [column for name in FIGURES for column in (name, f"{name}_low", f"{name}_high")]
+    return [column for name in METRICS for column in (name, f"{name}_low", f"{name}_high")]
 
 
 def versions() -> dict[str, str]:
