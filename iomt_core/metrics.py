@@ -15,6 +15,7 @@ from typing import Literal
 from iomt_core.scenario import KILOBYTE
 
 Direction = Literal["lower", "higher", "none"]
+FOUR_DIGITS = "#.4g"  # four significant digits, zeros at the end included
 LARGE = 1e5  # from here on a number is written with three significant digits
 ROUNDING = 1e-9  # a smaller difference, in the unit people see, is rounding
 
@@ -76,12 +77,14 @@ class Metric:
         """The unit of a difference: between two percentages, percentage points."""
         return "pp" if self.unit == "%" else self.unit
 
+    def number(self, value: float) -> str:
+        """An SI value in `unit`, without the unit: `4.156`."""
+        shown = value * self.factor
+        return f"{shown:{self.number_format if abs(shown) < LARGE else '.3g'}}"
+
     def show(self, value: float) -> str:
         """An SI value as a person reads it: `4.156 ms`."""
-        if math.isnan(value):
-            return "n/a"
-        shown = value * self.factor
-        return f"{shown:{self.number_format if abs(shown) < LARGE else '.3g'}} {self.unit}".strip()
+        return "n/a" if math.isnan(value) else f"{self.number(value)} {self.unit}".strip()
 
     def show_difference(self, difference: float) -> str:
         """A signed difference of two SI values: `+0.12 ms`, `-1.3 pp`; `±0` where it is nothing but rounding."""
@@ -124,11 +127,11 @@ METRICS = _by_name(
     ),
     Metric(
         "mean_delay_s", "Mean delay", "mean task delay, eq. (9)",
-        "ms", 1e3, "s", better="lower", numerator="delay", denominator="tasks",
+        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="delay", denominator="tasks",
     ),
     Metric(
         "mean_energy_j", "Mean energy", "mean energy a task costs its user, eq. (10)",
-        "µJ", 1e6, "J", better="lower", numerator="energy", denominator="tasks",
+        "µJ", 1e6, "J", better="lower", number_format=FOUR_DIGITS, numerator="energy", denominator="tasks",
     ),
     Metric(
         "deadline_miss_share", "Deadline misses", "share of tasks later than T_max (C6)",
@@ -190,8 +193,8 @@ TASK = _by_name(
     Metric("rate_bps", "Rate", "mean transmission rate (6), empty for a local task", "Gbit/s", 1e-9, "bit/s"),
     Metric("delay_tx_s", "Transmission", "transmission delay (7)", "ms", 1e3, "s", better="lower"),
     Metric("delay_exe_s", "Execution", "execution delay (1)", "ms", 1e3, "s", better="lower"),
-    Metric("delay_s", "Delay", "delay (9)", "ms", 1e3, "s", "T", better="lower"),
-    Metric("energy_j", "Energy", "energy (10), paid by the user", "µJ", 1e6, "J", "E", better="lower"),
+    Metric("delay_s", "Delay", "delay (9)", "ms", 1e3, "s", "T", "lower", FOUR_DIGITS),
+    Metric("energy_j", "Energy", "energy (10), paid by the user", "µJ", 1e6, "J", "E", "lower", FOUR_DIGITS),
     Metric("cost", "Cost", "α_T T/T_max + α_E E/E_ref", better="lower", number_format=".4f"),
     Metric("deadline_missed", "Late", "later than T_max (C6)"),
     Metric("bound", "Bound of the step", "certified lower bound of the step's total weighted cost", number_format=".4f"),

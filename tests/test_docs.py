@@ -18,7 +18,7 @@ from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
 from iomt_core.cli.app import app
-from iomt_core.experiments.paper.results_table import results_table
+from iomt_core.experiments.paper.results import results_table
 from iomt_core.scenario.reference import assumption_table, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -51,7 +51,7 @@ def test_what_is_shown_reads_back_as_the_value(metric: Metric, value: float) -> 
     ("name", "value", "shown", "difference"),
     [
         ("mean_delay_s", 4.1563e-3, "4.156 ms", "+4.16 ms"),
-        ("mean_energy_j", 12.6e-6, "12.6 µJ", "+12.6 µJ"),
+        ("mean_energy_j", 12.6e-6, "12.60 µJ", "+12.6 µJ"),
         ("gap", 0.0406, "4.06 %", "+4.06 pp"),
         ("gap", 1e6, "1e+08 %", "+1e+08 pp"),
         ("cost", 0.155, "0.1550", "+0.155"),

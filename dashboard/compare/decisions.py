@@ -156,7 +156,7 @@ def changed_table(lab: Lab, number: int, records: tuple[Record, Record]) -> None
 
     numbers = changes_table(shown)
     columns: dict[str, Any] = {
-        name: st.column_config.NumberColumn(format="%.4g") for name in numbers if numbers[name].dtype == float
+        str(name): st.column_config.NumberColumn(format="%.4g") for name in numbers if numbers[name].dtype == float
     }
     st.dataframe(
         numbers.head(MOST_ROWS), hide_index=True, key="compare_changed", on_select=chosen, selection_mode="single-row",

@@ -14,7 +14,7 @@ from dashboard.start.tour import begin, give_back, state
 from dashboard.text import plain
 from dashboard.twins import table_twin
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.paper.reproduction import comparison_table, findings, read_manifest
+from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.scenario import PRESETS, metadata
 
@@ -162,12 +162,13 @@ def _found() -> None:
     if manifest is None:
         st.info("No trained policies are shipped here: `make pretrained` makes them.", icon=":material/info:")
         return
-    sentences = findings(manifest)
-    if sentences:
+    table = verdict_table(manifest)
+    if len(table):
         steps = manifest["held_out"]["steps"]
         st.markdown(f"**What was found here**, on {steps} held-out steps of the paper's ward:")
-        st.markdown("\n".join(f"* {sentence}" for sentence in sentences))
-    table_twin("found", lambda: comparison_table(manifest), "All policies on the paper's ward")
+        st.table(table, border="horizontal", hide_index=True, alt="The paper's claim, metric by metric")
+        st.caption("Means over training seeds; differences to the best other learned policy, Welch's interval.")
+    table_twin("found", lambda: results(manifest), "All policies on the paper's ward")
 
 
 def _shown(value: object, show: object) -> str:

@@ -59,7 +59,7 @@ def kind_costs(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def alternatives(frame: pd.DataFrame, about: str = "") -> dict[str, Any]:
-    """Delay (ms) and energy (µJ) of one task under each of its K + 1 alternatives; the chosen one is outlined."""
+    """Delay and energy of one task under each of its K + 1 alternatives; the chosen one is outlined."""
     devices, chosen = frame["device"].tolist(), [bool(c) for c in frame["chosen"]]
     colours = [device_colour(c) for c in frame["choice"]]
     parts = []

@@ -13,6 +13,7 @@ from rich.table import Table
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.cli.common import ScenarioOption, notes
 from iomt_core.experiments.training_check import Check, written_beside
+from iomt_core.metrics import METRICS
 from iomt_core.runs.jobs import start_waiting, wants_stop
 from iomt_core.runs.process import StopSignal, device_named, prepare
 from iomt_core.runs.run import Run, told_if_it_fails
@@ -90,7 +91,9 @@ def _train(run: Run, tensorboard: bool) -> None:
 
         def evaluated(trainer: Trainer) -> Mapping[str, Any]:
             found = check.of(TrainedPolicy.of(trainer, run.spec))
-            progress.update(bar, latest=f"gap {found['gap'] * 100:.1f} %, cost {found['cost']:.4f}")
+            progress.update(
+                bar, latest=f"gap {METRICS['gap'].show(found['gap'])}, cost {METRICS['cost'].show(found['cost'])}"
+            )
             return found
 
         def told(status: Mapping[str, Any]) -> None:
@@ -103,7 +106,7 @@ def _train(run: Run, tensorboard: bool) -> None:
     found = check.of(TrainedPolicy.of(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **beside}.items():
-        table.add_row(label, f"{values['cost']:.4f}", f"{values['gap'] * 100:.2f} %")
+        table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))
     notes.print(table)
     if state == "stopped":
         notes.print(f"Go on with: python -m iomt_core train --resume {run.place}")

@@ -47,7 +47,7 @@ def test_start_shows_what_the_ward_computes_and_leads_to_every_page(page: Page, 
     open_start(page, lab)
     table = play(PRESETS["paper"], "optimum", 0).table()
     text = page.locator("[data-testid=stMain]").inner_text()
-    assert f"{table['delay_s'].mean() * 1e3:.4g} ms" in text
+    assert METRICS["mean_delay_s"].show(table["delay_s"].mean()) in text
     assert METRICS["local_share"].show((table["choice"] == 0).mean()) in text
     links = page.locator("[data-testid=stMain] [data-testid=stPageLink]")
     assert links.count() == len(TITLES) - 1
