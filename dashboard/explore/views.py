@@ -264,7 +264,8 @@ def _fading(lab: Lab, shown: Record) -> None:
     band = float(shown.snapshot.B_k[row, server]) / sent
     link = float(shown.snapshot.beta[row, user, server])
     distance = float(shown.snapshot.distance[row, user, server])
-    label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {TASK['bandwidth_hz'].show(band)} (an even share of {sent})"
+    share = f"{TASK['bandwidth_hz'].show(band)} (an even share of {sent})"
+    label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {share}"
     density(fading(band, link, label), "fading")
     table_twin("fading", lambda: tables.fading_table(band, link), "Quantiles of the rate on this link")
     st.caption(

@@ -11,6 +11,7 @@ import torch
 from dashboard.drawings import bar_panels
 from dashboard.inspect.state import InspectState
 from dashboard.session import Lab, Point
+from dashboard.text import plain, show_errors
 from dashboard.touched import put
 from dashboard.twins import download
 from iomt_core.charts import inspection as charts
@@ -67,7 +68,7 @@ def decision(lab: Lab, shown: Record, point: Point) -> None:
     chosen, out = int(shown.action.choice[at]), shown.outcome
     mine = north.regrets(*where(lab), step).query("user == @user and task == @task").iloc[0]
     st.markdown(
-        f"**Step {step}, user {user}, task {task}: {entry(lab.shown_policy).label} chose {device_name(chosen)}.** "
+        f"**Step {step}, user {user}, task {task}: {plain(entry(lab.shown_policy).label)} chose {device_name(chosen)}.** "
         f"The optimum's device for it is {device_name(int(mine['optimum']))}; with all else fixed the best one is "
         f"{device_name(int(mine['best']))}."
     )
@@ -243,7 +244,7 @@ def _scale(lab: Lab) -> str:
 
 def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> None:
     step, user, task = point
-    label = entry(lab.shown_policy).label
+    label = plain(entry(lab.shown_policy).label)
     if found is not None and found.numbers is not None and found.dealt is not None:
         x, dealt, k = (
             float(found.numbers[user - 1, task - 1]),
@@ -263,15 +264,16 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> N
             icon=":material/info:",
         )
     else:
+        decides = DECIDES.get(lab.shown_policy, plain(entry(lab.shown_policy).summary))
         st.info(
-            f"{label} has no Q-values: it is not learned. {DECIDES.get(lab.shown_policy, entry(lab.shown_policy).summary)} "
+            f"{label} has no Q-values: it is not learned. {decides} "
             "Below is what there is to compare: the true cost of every alternative, and the shadow prices.",
             icon=":material/info:",
         )
     try:
         frame = why(shown, lab.shown_policy, lab.shares, step, user, task).alternatives
     except ScenarioError as error:
-        st.error(str(error))
+        show_errors(error.problems)
         return
     left, right = st.columns([2, 3])
     with left:

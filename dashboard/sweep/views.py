@@ -13,6 +13,7 @@ import streamlit as st
 
 from dashboard.session import Lab
 from dashboard.sweep.form import AxisForm, Form, duration, new_form
+from dashboard.text import plain, show_errors
 from dashboard.touched import index_of, put
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_live import live_curves, live_map
@@ -176,7 +177,7 @@ def _actions(job: Job, view: View) -> None:
         st.button("Resume", icon=":material/play_arrow:", type="primary", on_click=again, key="sweep_resume")
     if not job.alive:
         with st.popover("Delete", icon=":material/delete:"):
-            st.write(f"Deletes the sweep {job.name} and its files. Its points stay known to later sweeps.")
+            st.write(f"Deletes the sweep {plain(job.name)} and its files. Its points stay known to later sweeps.")
             st.button("Delete it", on_click=act, args=(sweep_jobs.delete, job.name), key="sweep_delete")
 
 
@@ -189,8 +190,7 @@ def _trouble(job: Job) -> None:
         if words := sweep_jobs.log_end(job.name):
             with st.expander("Last words of its process"):
                 st.code(words, language=None)
-    for failure in job.status.get("failures") or ():
-        st.error(plain(str(failure)), icon=":material/error:")
+    show_errors(map(str, job.status.get("failures") or ()))
 
 
 def results(job: Job, view: View) -> None:
@@ -198,7 +198,7 @@ def results(job: Job, view: View) -> None:
     try:
         spec = _spec(job.name, (job.place / "sweep.json").stat().st_mtime_ns)
     except (ScenarioError, OSError) as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        show_errors([str(error)])
         return
     table = _table(job, spec)
     name = _which(view, spec)
@@ -355,8 +355,3 @@ def _table(job: Job, spec: SweepSpec) -> pd.DataFrame:
 def _read_table(name: str, changed: int, size: int, _spec: SweepSpec) -> pd.DataFrame:
     del changed, size
     return read_results(sweep_jobs.job(name).place, _spec)
-
-
-def plain(text: str) -> str:
-    """Text of unknown origin as Markdown that shows it as it is."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+!|<>~$:" else c for c in text)
