@@ -27,10 +27,11 @@ run: $(VENV)/.run ## start the dashboard at http://localhost:8501 (PORT=… for 
 test: $(VENV)/.dev ## all tests, in Chromium too
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
-lint: $(VENV)/.dev ## ruff and mypy
+lint: $(VENV)/.dev ## ruff, mypy and the layers of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## let ruff format and sort
 	$(BIN)/ruff check --fix

@@ -19,9 +19,9 @@ from typing import Any
 from iomt_core.experiments.paper.pretraining import is_finished, mean_of_seeds, train_one
 from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.training_check import Check
-from iomt_core.runs.run import last_checkpoint
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.scenario.files import write_text_atomically
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 

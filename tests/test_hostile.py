@@ -28,12 +28,20 @@ from dashboard.train import views as train_views
 from iomt_core.cli.app import app
 from iomt_core.runs import jobs as jobs
 from iomt_core.runs.curves import curves
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.run import Run
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_workload
 from iomt_core.training.catalogue import catalogue, entry, policy
-from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, _sha256, read_facts, read_tensors
+from iomt_core.training.checkpoints import (
+    MARK,
+    POLICY,
+    CheckpointError,
+    _sha256,
+    last_checkpoint,
+    read_facts,
+    read_tensors,
+)
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 

@@ -19,9 +19,9 @@ from iomt_core.runs import jobs as jobs
 from iomt_core.runs.curves import Curves, curves, last_words
 from iomt_core.runs.downloads import checkpoint_zip, configuration, metrics_csv
 from iomt_core.runs.jobs import Job
-from iomt_core.runs.run import last_checkpoint
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import RUN
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.run_spec import default_settings
 from iomt_core.training.settings import Settings
 

@@ -8,8 +8,7 @@ import zipfile
 from pathlib import Path
 
 from iomt_core.runs.curves import curves
-from iomt_core.runs.run import last_checkpoint
-from iomt_core.training.checkpoints import CheckpointError
+from iomt_core.training.checkpoints import CheckpointError, last_checkpoint
 from iomt_core.training.run_spec import RunSpec
 
 TRIES = 3

@@ -24,7 +24,7 @@ from iomt_core.nets.kernels.library import identity
 from iomt_core.runs.workers import Worker
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.checkpoints import MARK, CheckpointError, read_facts
+from iomt_core.training.checkpoints import MARK, CheckpointError, complete_checkpoints, last_checkpoint, read_facts
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.saved_trainer import restore, save
 from iomt_core.training.trainer import CPU, Trainer
@@ -124,7 +124,7 @@ class Run:
         if not (self.place / "run.json").exists():  # or a directory that somebody removed would be there again
             raise CheckpointError(f"run = {str(self.place)!r} was removed.")
         save(self.trainer, self.spec, folder / f"{self.trainer.played:08d}", self.seconds)
-        for old in _complete(folder)[:-KEPT]:
+        for old in complete_checkpoints(folder)[:-KEPT]:
             (old / MARK).unlink(missing_ok=True)
             for file in old.iterdir():
                 file.unlink(missing_ok=True)
@@ -185,18 +185,6 @@ def write_status(place: Path, status: Mapping[str, Any]) -> None:
 
 def _never_halted() -> float:
     return 0.0
-
-
-def last_checkpoint(place: Path) -> Path | None:
-    """The latest complete checkpoint of a run, or nothing."""
-    complete = _complete(place / "checkpoints")
-    return complete[-1] if complete else None
-
-
-def _complete(folder: Path) -> list[Path]:
-    # Only what is named by a number of episodes: a copy that somebody made beside it is neither taken up nor deleted.
-    found = (path.parent for path in folder.glob(f"[0-9]*/{MARK}"))
-    return sorted(place for place in found if place.name.isascii() and place.name.isdigit())
 
 
 def _passed(before: int, now: int, every: int, last: bool) -> bool:

@@ -20,9 +20,8 @@ from typing import Any, ParamSpec, TypeVar
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES, make_policy
-from iomt_core.runs.run import last_checkpoint
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.checkpoints import MARK, POLICY, read_facts
+from iomt_core.training.checkpoints import MARK, POLICY, last_checkpoint, read_facts
 from iomt_core.training.trained_policy import TrainedPolicy
 
 P = ParamSpec("P")

@@ -137,3 +137,18 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The latest complete checkpoint in a run's directory; `None` where there is none."""
+    complete = complete_checkpoints(run / "checkpoints")
+    return complete[-1] if complete else None
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints in a folder, the earliest first.
+
+    Only directories named by a number of episodes count: a copy that somebody made is neither resumed from nor deleted.
+    """
+    found = (path.parent for path in folder.glob(f"[0-9]*/{MARK}"))
+    return sorted(place for place in found if place.name.isascii() and place.name.isdigit())

@@ -19,10 +19,10 @@ from iomt_core.runs import jobs as jobs
 from iomt_core.runs.curves import curves, thinned
 from iomt_core.runs.downloads import checkpoint_zip, metrics_csv
 from iomt_core.runs.jobs import Job
-from iomt_core.runs.run import last_checkpoint
 from iomt_core.runs.workers import Worker, read_json, seat
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import catalogue
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.run_spec import RunSpec
 from tests.runs.test_runs import SHORT, WARD
 

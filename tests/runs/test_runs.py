@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.run import Run
 from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, CheckpointError
+from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, CheckpointError, last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy

@@ -13,9 +13,9 @@ from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.runs.process import device_named
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.run import Run
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
-from iomt_core.training.checkpoints import LEARNER, POLICY
+from iomt_core.training.checkpoints import LEARNER, POLICY, last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import CPU

@@ -15,8 +15,9 @@ from iomt_core.environment.world import World
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.inputs import compressed
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.run import Run
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.lab_wards import draw_ward, problems
 from iomt_core.training.reading import LabReading
 from iomt_core.training.run_spec import RunSpec
