@@ -50,4 +50,4 @@ pictures: $(VENV)/.dev ## take the pictures of README and guide anew
 	$(BIN)/python -m docs.take_pictures
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

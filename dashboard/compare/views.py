@@ -91,8 +91,8 @@ def figures(found: Comparison) -> None:
 
 
 def numbers(found: Comparison) -> None:
-    """The same in numbers."""
-    box = st.expander("All figures in numbers", key="compare_numbers", on_change="rerun")
+    """The metrics in numbers."""
+    box = st.expander("All metrics in numbers", key="compare_numbers", on_change="rerun")
     if box.open:
         with box:
             _numbers(found)

@@ -1,7 +1,6 @@
-"""Curves of training runs, as Vega-Lite: its view takes new points in without being drawn anew, so that a live curve never
-flickers and keeps the zoom.
+"""Learning curves as Vega-Lite, which adds new points without redrawing, so that a live curve never flickers or loses its zoom.
 
-What changes while a run goes on is the table alone; the specification depends on which runs and lines are shown.
+While a run goes on only the table changes; the specification depends on the runs and lines shown.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ BESIDE_DASHES = MappingProxyType(
     {"optimum": (5, 2), "price-response": (2, 3), "greedy": (9, 3), "random": (1, 5), "bound": (1, 0)}
 )
 HEIGHT = 230
-CLOSE = 0.12  # of the lines' span: nearer labels would overlap
-LETTER = 5.6  # pixels of a label's letter
+CLOSE = 0.12  # of the lines' span: labels that are closer would overlap
+LETTER = 5.6  # pixels a letter of a label
 EXPLORING, EVALUATED = "while exploring", "evaluated"
 ZOOM = "zoom"  # the selection that holds a chart's zoom
 
@@ -73,7 +72,7 @@ def points(curve: Curve, runs: Mapping[str, Curves]) -> pd.DataFrame:
 
 
 def beside_lines(curve: Curve, found: Curves, shown: Sequence[str], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The lines of others in a chart: what the heuristics and the optimum reach, and the bound of the cost."""
+    """Reference lines of a chart: results of the heuristics and the optimum, and in the chart of the cost the bound."""
     metric = curve.metric
     if not curve.evaluated:
         return []
@@ -134,7 +133,7 @@ def spec(
 
 
 def _side_by_side(lines: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], float]]:
-    """The lines with how far from the right, in pixels, their labels end: where lines are close, beside one another."""
+    """The lines with their labels' distance from the right in pixels; labels of close lines are put side by side."""
     ordered = sorted(lines, key=lambda line: float(line["value"]))
     span = float(ordered[-1]["value"]) - float(ordered[0]["value"]) if ordered else 0.0
     placed: list[tuple[Mapping[str, Any], float]] = []
@@ -182,8 +181,8 @@ def _line(line: Mapping[str, Any], y: Mapping[str, Any], inset: float) -> dict[s
 
 
 def words(curve: Curve, runs: Sequence[str]) -> str:
-    """What the chart shows, for those who cannot see it; its values stand in the table.
+    """Alternative text of a chart; the values are in the table.
 
-    It must not change with every point: Streamlit takes it into the specification and would draw the chart anew.
+    It must not change with every point: Streamlit makes it part of the specification and would redraw the chart.
     """
     return f"{curve.metric.axis_title} over the episodes of {', '.join(runs)}."

@@ -1,4 +1,4 @@
-"""The charts' table twins: the numbers that a chart shows, one row a mark, units in the headings."""
+"""Tables with the numbers that a chart shows, one row a mark, units in the headings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUANTILES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99)
 
 
 def ward_table(record: Record, row: int) -> pd.DataFrame:
-    """Where users and servers stand in one step, and how many tasks each computes."""
+    """Positions of users and servers in one step, and the number of tasks each computes."""
     one = record.worlds(slice(row, row + 1))
     users, servers = one.snapshot.users_xy[0].tolist(), one.snapshot.servers_xy[0].tolist()
     choice, active = one.action.choice[0], one.snapshot.active[0]
@@ -37,7 +37,7 @@ def ward_table(record: Record, row: int) -> pd.DataFrame:
 
 
 def policy_table(results: Mapping[str, Mapping[str, Any]], pinned: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Cost and certified gap of every policy, by label; `results` and `pinned` as `comparison.policy_bars` takes them."""
+    """Cost and certified gap of every policy, by label; arguments as for `comparison.policy_bars`."""
     rows = [
         {
             "policy": label,
@@ -53,7 +53,7 @@ def policy_table(results: Mapping[str, Mapping[str, Any]], pinned: Mapping[str, 
 
 
 def delay_table(drawn: Mapping[str, Any]) -> pd.DataFrame:
-    """What `tasks.delay_bars` made."""
+    """The table of `tasks.delay_bars`."""
     rows = [
         {
             "user": task["id"][1],
@@ -117,7 +117,7 @@ def kind_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def utilisation_table(record: Record, row: int) -> pd.DataFrame:
-    """Used share of every device's CPU and bandwidth in one step."""
+    """Utilisation of every device's CPU and bandwidth in one step."""
     cpu, band, own = (x[0].tolist() for x in used_shares(record.worlds(slice(row, row + 1))))
     rows = [
         {"device": device_name(n), "CPU in use (%)": round(100 * c, 2), "bandwidth in use (%)": round(100 * b, 2)}
@@ -151,7 +151,7 @@ def price_table(record: Record, row: int) -> pd.DataFrame:
 
 
 def fading_table(bandwidth: float, beta: float) -> pd.DataFrame:
-    """Quantiles of the rate (3) under Rayleigh fading and its expectation (6); arguments as `fading.fading` takes them."""
+    """Quantiles of the rate (3) under Rayleigh fading and its expectation (6); arguments as for `fading.fading`."""
     b, link = torch.tensor(bandwidth, dtype=torch.float64), torch.tensor(beta, dtype=torch.float64)
     rates = (rate_quantile(torch.tensor(QUANTILES, dtype=torch.float64), b, link) / 1e9).tolist()
     rows = [

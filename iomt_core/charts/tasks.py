@@ -1,4 +1,4 @@
-"""One step's tasks: where their time goes, and one task's alternatives."""
+"""The tasks of one step: execution and transmission delay, and the alternatives of one task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from iomt_core.twin.record import Record
 
 
 def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = None) -> dict[str, Any]:
-    """Delay of each task of one step, ms, slowest first, split into execution and transmission; for the drawing."""
+    """Data of the drawing of one step's delays, ms, slowest task first, split into execution and transmission."""
     one = record.worlds(slice(row, row + 1))
     active = one.snapshot.active.flatten()
     step = int(one.step[0])
@@ -52,7 +52,7 @@ def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = N
 def kind_costs(table: pd.DataFrame) -> dict[str, Any]:
     """Mean cost of each task kind, with its number of tasks."""
     groups = table.groupby("kind", observed=True).agg(cost=("cost", "mean"), tasks=("cost", "size"))
-    known = list(table["kind"].cat.categories)  # all of the ward's, so that a kind keeps its colour
+    known = list(table["kind"].cat.categories)  # all kinds of the ward, so that each keeps its colour
     colours = [KIND_COLOURS[known.index(name) % len(KIND_COLOURS)] for name in groups.index]
     bars = Bars("mean cost", groups["cost"].tolist(), colours, shown=[f"{n} tasks" for n in groups["tasks"]])
     return panels(panel([str(name) for name in groups.index], [bars], "mean task cost", "task kind"))

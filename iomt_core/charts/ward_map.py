@@ -1,7 +1,7 @@
-"""The ward as a map: what the player draws, as plain JSON-ready values.
+"""The map of the ward: the data of the player as JSON-ready values.
 
-Plotly would take a tenth of a second to build and as long to draw an episode's frames; the map is instead drawn by a small
-player in the browser (dashboard/ward_player.js) from what stands here, so that a slider's answer stays fast.
+Plotly takes a tenth of a second to build an episode's frames and as long to draw them. A small player in the browser
+(dashboard/ward_player.js) draws the map from these values instead, so that sliders stay fast.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ DASH_ARRAYS = {"solid": "", "dash": "9 6", "dot": "2 5", "dashdot": "10 4 2 4"}
 
 
 def ward_frames(record: Record) -> dict[str, Any]:
-    """All steps of one episode: places in metres, a choice a task (-1 where none is), delay in ms, cost, server load.
+    """All steps of one episode: positions in metres, the choice for each task (-1: no task), delay in ms, cost, server load.
 
-    `users_xy` holds one entry a step where users move, else one in all.
+    `users_xy` has one entry a step if users move, else a single entry.
     """
     s, snap, out = record.scenario, record.snapshot, record.outcome
     active = snap.active
@@ -51,7 +51,7 @@ def ward_frames(record: Record) -> dict[str, Any]:
 
 
 def ward_text(record: Record, row: int) -> str:
-    """The map of one step in words."""
+    """Alternative text of the map of one step."""
     counts = torch.bincount(
         record.action.choice[row][record.snapshot.active[row]], minlength=record.scenario.servers + 1
     )

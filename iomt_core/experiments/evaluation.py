@@ -1,4 +1,4 @@
-"""How good a policy is on a scenario: many episodes, summed up, and every decision on disk."""
+"""Evaluates a policy on a scenario: plays episodes, summarises them and writes every decision to disk."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed, play
 from iomt_core.twin.record import Record, draw, run
 
-# Task values per chunk of episodes: keeps memory flat however many episodes are asked for.
+# Task values a chunk of episodes: memory does not grow with the number of episodes.
 CHUNK = 1_500_000
 MOST_EPISODES = 1_000_000
 
 
 def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares = "own") -> Iterator[Record]:
-    """The episodes in chunks, in order. Raises `ScenarioError` for an unknown policy or a number out of range."""
+    """Plays the episodes in chunks, in order. Raises `ScenarioError` for an unknown policy or a number out of range."""
     if not 1 <= episodes <= MOST_EPISODES:
         raise ScenarioError(f"episodes = {episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
     if shares not in SHARES:
@@ -45,7 +45,7 @@ def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares =
 
 @dataclass
 class Summary:
-    """Sums over steps, added record by record; one column an episode."""
+    """Sums over the steps of each episode; `sums` has one value an episode, for `Metric.aggregate`."""
 
     scenario: Scenario
     policy: str
@@ -54,7 +54,7 @@ class Summary:
     sums: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
-        """Adds whole episodes."""
+        """Adds complete episodes."""
         s, out, snap = self.scenario, record.outcome, record.snapshot
         active = snap.active
         per_step = {
@@ -120,9 +120,9 @@ def evaluate(
     csv: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
-    """Runs the episodes and returns the summary; with `out`, writes `summary.json` and `decisions.parquet` (or .csv).
+    """Plays the episodes and returns the summary; with `out`, writes `summary.json` and `decisions.parquet` (or .csv).
 
-    Files appear whole or not at all. `progress` is told how many more episodes are done. Raises `ScenarioError`.
+    Files are written atomically. `progress` is called with the number of episodes just finished. Raises `ScenarioError`.
     """
     chunks = records(s, policy, episodes, seed, shares)
     summary = Summary(s, policy, shares, seed)
@@ -143,7 +143,7 @@ def evaluate(
 
 
 class _Decisions:
-    """The table on disk, chunk by chunk under a temporary name, renamed when all is there."""
+    """Writes the table of decisions chunk by chunk under a temporary name and renames it when it is complete."""
 
     def __init__(self, out: Path, csv: bool) -> None:
         try:

@@ -1,4 +1,4 @@
-"""How a policy in training does on held-out seeds, beside the certified bound and the heuristics."""
+"""Evaluates policies in training on held-out episodes, with heuristics and the certified bound for reference."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from iomt_core.training.lab_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.record import Draw, Record, draw, run
 
-HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
-TUNING = 3_000_017  # the same, for choosing hyper-parameters: what is chosen by must not be what is reported
+HELD_OUT = 2_000_003  # seed of episodes that no training run plays: training seeds are hashes
+TUNING = 3_000_017  # the same, for choosing hyper-parameters; results are never reported on these
 BESIDE = ("optimum", "price-response", "greedy", "random")
 CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")  # names of metrics
 
 
 class Check:
-    """The same held-out episodes for every policy that is asked about."""
+    """Evaluates any policy on the same held-out episodes."""
 
     def __init__(self, s: Scenario, episodes: int = 4, seed: int = HELD_OUT) -> None:
         self.scenario, self.seed = s, seed
         self.drawn: Draw = draw(s, seed, 0, episodes)
 
     def of(self, policy: Policy) -> dict[str, float]:
-        """Cost, gap, delay, energy, deadline misses and the share of tasks kept local."""
+        """The metrics `CHECKED` of a policy, by name, SI."""
         return self.judged(run(policy, self.drawn), policy.name)
 
     def judged(self, record: Record, name: str) -> dict[str, float]:
-        """The same of what a policy of this name did in these episodes."""
+        """The same metrics of a record of these episodes, played by a policy of this name."""
         summary = Summary(self.scenario, name, "own", self.seed)
         summary.add(record)
         values = summary.values()
         return {name: float(values[name]) for name in CHECKED}
 
     def heuristics(self, names: Sequence[str] = BESIDE) -> Mapping[str, Any]:
-        """The same of what it is measured against."""
+        """The same metrics of reference policies."""
         return {name: self.of(make_policy(name, self.scenario)) for name in names}
 
 
 def written_beside(place: Path, check: Check) -> Mapping[str, Any]:
-    """The heuristics' figures, written into the run's directory as `beside.json` once. Raises `ScenarioError`."""
+    """Metrics of the reference policies, from the run's `beside.json`, which is written once. Raises `ScenarioError`."""
     path = place / "beside.json"
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -58,7 +58,7 @@ def written_beside(place: Path, check: Check) -> Mapping[str, Any]:
 
 
 class RangeCheck:
-    """The same wards of the lab's whole range for every policy: drawn by a seed that no training run draws from."""
+    """Evaluates policies on the same wards from the whole range of the general network, drawn by a held-out seed."""
 
     def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2) -> None:
         dice = np.random.default_rng(HELD_OUT)
@@ -75,5 +75,5 @@ class RangeCheck:
 
 
 def on_any_ward(trained: TrainedPolicy) -> Callable[[Scenario], Policy]:
-    """A shared network's policy for any ward of its range."""
+    """The policy of a general network for any ward of its range."""
     return lambda s: TrainedPolicy(s, trained.spec, trained.shipped)

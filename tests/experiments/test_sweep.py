@@ -205,7 +205,7 @@ def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Execu
     ("change", "expected"),
     [
         ({"axes": []}, "allowed is 1 or 2"),
-        ({"axes": [spaced("users", 1, 2, 2)] * 2}, "stands twice"),
+        ({"axes": [spaced("users", 1, 2, 2)] * 2}, "is given twice"),
         ({"policies": ()}, "policies: 0"),
         ({"policies": ("best",)}, "policy = 'best' is not known"),
         ({"episodes": 0}, "episodes = 0 is out of range: allowed is 1 to"),
