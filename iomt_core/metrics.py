@@ -77,21 +77,24 @@ class Metric:
         """The unit of a difference: between two percentages, percentage points."""
         return "pp" if self.unit == "%" else self.unit
 
-    def number(self, value: float) -> str:
+    def number(self, value: float, sign: Literal["", "+"] = "") -> str:
         """An SI value in `unit`, without the unit: `4.156`."""
         shown = value * self.factor
-        return f"{shown:{self.number_format if abs(shown) < LARGE else '.3g'}}"
+        return f"{shown:{sign}{self.number_format if abs(shown) < LARGE else '.3g'}}"
 
     def show(self, value: float) -> str:
         """An SI value as a person reads it: `4.156 ms`."""
         return "n/a" if math.isnan(value) else f"{self.number(value)} {self.unit}".strip()
 
     def show_difference(self, difference: float) -> str:
-        """A signed difference of two SI values: `+0.12 ms`, `-1.3 pp`; `±0` where it is nothing but rounding."""
+        """A difference of two SI values: `+0.1200 ms`, `-1.30 pp`; `±0` if it is only rounding, `about 0` if no digit shows it."""
         if math.isnan(difference):
             return "n/a"
-        shown = difference * self.factor
-        number = "±0" if abs(shown) < ROUNDING else f"{shown:+.3g}"
+        number = self.number(difference, "+")
+        if abs(difference * self.factor) < ROUNDING:
+            number = "±0"
+        elif float(number.replace(",", "")) == 0:
+            number = "about 0"
         return f"{number} {self.difference_unit}".strip()
 
     def aggregate(self, sums: Mapping[str, float]) -> float:

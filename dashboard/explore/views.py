@@ -62,10 +62,10 @@ def headline(lab: Lab, now: dict[str, Any]) -> None:
     for column, name in zip(st.columns(len(HEADLINE)), HEADLINE, strict=True):
         metric = METRICS[name]
         delta = None if then is None else metric.show_difference(now[name] - then[name])
+        changed = delta is not None and not delta.startswith(("±", "about"))
         column.metric(
             metric.label, metric.show(now[name]), delta, border=True, help=GAP_HELP if name == "gap" else metric.sentence,
-            delta_color="inverse" if delta and not delta.startswith("±") else "off",
-            delta_arrow="off" if delta and delta.startswith("±") else "auto",
+            delta_color="inverse" if changed else "off", delta_arrow="auto" if changed else "off",
         )  # fmt: skip
     if p is not None:
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, lab.scenario)]

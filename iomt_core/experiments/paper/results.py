@@ -80,7 +80,7 @@ def verdict_table(manifest: Mapping[str, Any]) -> pd.DataFrame:
             "rank of SAE-MT-QMIX": f"{found.rank} of {found.policies}",
             "compared with": found.rival,
             "difference (95 % interval)": _with_interval(
-                found.metric.show_difference(found.difference), found.interval, found.metric
+                found.metric.show_difference(found.difference), found.interval, found.metric, "+"
             ),
             "verdict": found.words,
         }
@@ -137,8 +137,8 @@ def seeds_text(metric: Metric, values: Sequence[float]) -> str:
     return _with_interval(metric.show(mean(values)), mean_interval(values), metric)
 
 
-def _with_interval(text: str, interval: Interval | None, metric: Metric) -> str:
-    return text if interval is None else f"{text} ({' to '.join(metric.number(x) for x in interval)})"
+def _with_interval(text: str, interval: Interval | None, metric: Metric, sign: Literal["", "+"] = "") -> str:
+    return text if interval is None else f"{text} ({' to '.join(metric.number(x, sign) for x in interval)})"
 
 
 def _of_seeds(entry: Mapping[str, Any], metric: Metric) -> list[float]:
