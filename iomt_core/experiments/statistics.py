@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from scipy import stats
 
-Interval = tuple[float, float]
+Interval = list[float]  # low and high end; a list, as JSON has it
 
 
 def mean(values: Sequence[float]) -> float:
@@ -21,7 +21,7 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     if len(values) < 2:
         return None
     half = _quantile(len(values) - 1) * float(stats.sem(values))
-    return mean(values) - half, mean(values) + half
+    return [mean(values) - half, mean(values) + half]
 
 
 def difference_interval(a: Sequence[float], b: Sequence[float]) -> Interval | None:
@@ -29,7 +29,7 @@ def difference_interval(a: Sequence[float], b: Sequence[float]) -> Interval | No
     if min(len(a), len(b)) < 2:
         return None
     found = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    return float(found.low), float(found.high)
+    return [float(found.low), float(found.high)]
 
 
 @lru_cache(maxsize=64)

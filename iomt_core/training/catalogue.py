@@ -1,7 +1,8 @@
 """Every policy that a person can name: the heuristics, the optimum, what `pretrained/` holds, and finished runs.
 
 A trained name like `sae-mt-qmix` takes the checkpoint that knows the ward: the one trained on exactly this ward if there
-is one, else the lab's, which takes any ward of its range. `sae-mt-qmix@paper` and `sae-mt-qmix@lab` ask for one of them.
+is one, otherwise the general one, which decides for any ward of its range. `sae-mt-qmix@paper` and `sae-mt-qmix@general` name
+one of them.
 `run:NAME` is the run of one's own in `runs/NAME`, once it is finished.
 """
 
@@ -199,7 +200,7 @@ def _ward(s: Scenario) -> dict[str, Any]:
 
 def _kinds(algorithm: str, shipped: tuple[str, ...]) -> list[str]:
     """Kinds of checkpoints of an algorithm, the most special first."""
-    return [kind for kind in ("paper", "lab") if f"{kind}-{algorithm}" in shipped]
+    return [kind for kind in ("paper", "general") if f"{kind}-{algorithm}" in shipped]
 
 
 def _shipped(place: Path) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ WORKLOAD = LECTURE.changed(
 def test_a_thing_beside_itself_differs_in_nothing(policy: str) -> None:
     side = Side(LECTURE, policy)
     found = compare(side, Side(LECTURE.changed(name="twin"), policy), 3, 6)
-    assert all(f.difference == 0 and f.interval == (0, 0) and f.excludes_zero is False for f in found.pairs)
+    assert all(f.difference == 0 and f.interval == [0, 0] and f.excludes_zero is False for f in found.pairs)
     assert (found.changed, found.compared) == (0, 6 * 6 * 3 * 4)
     assert changed_decisions(episode(side, 3, 2), episode(side, 3, 2)).empty
     assert differences(LECTURE, LECTURE.changed(name="twin")) == []

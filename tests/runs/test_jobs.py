@@ -91,11 +91,11 @@ def test_two_train_at_once_and_the_queue_moves_on_without_anybody(place: Path) -
     assert sorted(began[:2]) + began[2:] == ["a", "b", "c"]
     assert {"run:a", "run:c"} <= set(catalogue())
     found = curves(place / "a")
-    assert len(found.metrics["episodes"]) == SHORT.episodes / SHORT.worlds
+    assert len(found.metrics["episodes"]) == SHORT.episodes / SHORT.num_envs
     assert found.beside["optimum"]["gap"] < found.beside["random"]["gap"]
     assert found.bound is not None
     assert found.bound <= found.beside["optimum"]["cost"]
-    assert metrics_csv(place / "a").count("\n") == 1 + SHORT.episodes / SHORT.worlds
+    assert metrics_csv(place / "a").count("\n") == 1 + SHORT.episodes / SHORT.num_envs
     assert checkpoint_zip(place / "a")[:2] == b"PK"
 
 

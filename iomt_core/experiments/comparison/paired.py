@@ -58,7 +58,7 @@ class Paired:
         """The interval relative to A's mean, which is taken as fixed."""
         if self.interval is None or self._is_rounding(self.mean_a):
             return None
-        return self.interval[0] / abs(self.mean_a), self.interval[1] / abs(self.mean_a)
+        return [end / abs(self.mean_a) for end in self.interval]
 
     @cached_property
     def narrowing(self) -> float | None:
