@@ -87,7 +87,7 @@ class Metric:
         return "n/a" if math.isnan(value) else f"{self.number(value)} {self.unit}".strip()
 
     def show_difference(self, difference: float) -> str:
-        """A difference of two SI values: `+0.1200 ms`, `-1.30 pp`; `±0` if it is only rounding, `about 0` if no digit shows it."""
+        """A difference of two SI values: `+1.118 ms`, `-1.30 pp`; `±0` for mere rounding, `about 0` if no digit shows it."""
         if math.isnan(difference):
             return "n/a"
         number = self.number(difference, "+")

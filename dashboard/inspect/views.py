@@ -244,13 +244,8 @@ def _scale(lab: Lab) -> str:
 
 def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> None:
     step, user, task = point
-<<<<<<< HEAD
     label = plain(entry(lab.shown_policy).label)
-    if found is not None and found.numbers is not None and found.dealt is not None:
-=======
-    label = entry(lab.shown_policy).label
     if found is not None and found.numbers is not None and found.first_server is not None:
->>>>>>> main
         x, dealt, k = (
             float(found.numbers[user - 1, task - 1]),
             int(found.first_server[user - 1, task - 1]),

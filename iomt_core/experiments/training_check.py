@@ -58,11 +58,7 @@ def written_beside(place: Path, check: Check) -> Mapping[str, Any]:
 
 
 class RangeCheck:
-<<<<<<< HEAD
-    """Evaluates policies on the same wards from the whole range of the general network, drawn by a held-out seed."""
-=======
-    """The same wards, from the whole range of the general networks, for every policy; no training run draws from this seed."""
->>>>>>> main
+    """Evaluates policies on the same wards from the whole range of the general networks, drawn by a held-out seed."""
 
     def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2) -> None:
         generator = np.random.default_rng(HELD_OUT)

@@ -17,14 +17,9 @@ from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.inputs import compressed
 from iomt_core.runs.run import Run
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
-<<<<<<< HEAD:tests/training/test_lab.py
 from iomt_core.training.checkpoints import last_checkpoint
-from iomt_core.training.lab_wards import draw_ward, problems
-from iomt_core.training.reading import LabReading
-=======
 from iomt_core.training.general_wards import draw_ward, problems
 from iomt_core.training.observation_encoder import GeneralObservationEncoder
->>>>>>> main:tests/training/test_general.py
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy

@@ -27,12 +27,8 @@ from iomt_core.runs.process import prepare
 from iomt_core.runs.run import Run
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import write_text_atomically
-<<<<<<< HEAD
 from iomt_core.training.checkpoints import POLICY, last_checkpoint, read_facts, read_tensors, write_checkpoint
-=======
-from iomt_core.training.checkpoints import POLICY, read_facts, read_tensors, write_checkpoint
 from iomt_core.training.formats import migrate
->>>>>>> main
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
