@@ -7,7 +7,7 @@ the command line, charts, tables, reports and pages agree.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -66,11 +66,6 @@ class Metric:
     def sentence(self) -> str:
         """The meaning as a sentence, for a tooltip."""
         return f"{self.help[:1].upper()}{self.help[1:]}."
-
-    @property
-    def si_help(self) -> str:
-        """The meaning with the SI unit, for data that is kept in SI."""
-        return f"{self.help}, {self.si}" if self.si else self.help
 
     @property
     def difference_unit(self) -> str:
@@ -211,12 +206,17 @@ TASK = _by_name(
 )  # fmt: skip
 
 
-def metric_table(metrics: Iterable[Metric] = METRICS.values()) -> str:
-    """A Markdown table for the documentation, one row a metric: name, label, unit, which is better, meaning, aggregation."""
+def metric_table() -> str:
+    """`METRICS` as a Markdown table: name, label, unit, which direction is better, meaning, aggregation."""
     lines = ["| name | label | unit | better | meaning | over all episodes |", "|---|---|---|---|---|---|"]
-    for metric in metrics:
-        sums = f"Σ {metric.numerator}" + f" / Σ {metric.denominator}" * bool(metric.denominator)
-        sums += f" - {-metric.offset:g}" * bool(metric.offset)
+    for metric in METRICS.values():
+        sums = f"Σ {metric.numerator} / Σ {metric.denominator}" + f" - {-metric.offset:g}" * bool(metric.offset)
         cells = (f"`{metric.name}`", metric.label, metric.unit, metric.better, metric.help, sums)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def column_table() -> str:
+    """`TASK` as a Markdown table: the columns of the table of decisions, their SI units and their meaning."""
+    rows = (f"| `{metric.name}` | {metric.si} | {metric.help} |" for metric in TASK.values())
+    return "\n".join(["| column | unit | meaning |", "|---|---|---|", *rows])

@@ -19,7 +19,7 @@ from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
 from iomt_core.cli.app import app
 from iomt_core.experiments.paper.results import results_table
-from iomt_core.metrics import metric_table
+from iomt_core.metrics import column_table, metric_table
 from iomt_core.scenario.reference import assumption_table, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,6 +165,7 @@ def test_every_make_target_is_there(document: Path) -> None:
         ("README.md", "parameters", parameter_table),
         ("docs/system.md", "assumptions", assumption_table),
         ("docs/system.md", "metrics", metric_table),
+        ("docs/system.md", "columns", column_table),
     ],
 )
 def test_tables_are_generated_from_the_code(document: str, marker: str, table: object) -> None:

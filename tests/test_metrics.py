@@ -14,7 +14,6 @@ from iomt_core.experiments.evaluation import evaluate
 from iomt_core.experiments.training_check import CHECKED
 from iomt_core.metrics import CONTEXT, METRICS, TASK, TRAINING, Metric
 from iomt_core.scenario import PRESETS
-from iomt_core.twin.northbound import play
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = [*METRICS.values(), *CONTEXT.values(), *TRAINING.values(), *TASK.values()]
@@ -26,10 +25,6 @@ def test_a_summary_holds_every_metric_and_an_interval_of_each() -> None:
     assert values["ci95"].keys() == METRICS.keys()
     assert values["gap"] == pytest.approx(values["cost"] / values["lower_bound"] - 1)
     assert set(CHECKED) <= METRICS.keys()
-
-
-def test_the_columns_of_decisions_are_the_registrys() -> None:
-    assert list(play(PRESETS["lecture"].changed(T=1), "greedy", 0).table().columns) == list(TASK)
 
 
 @pytest.mark.parametrize("metric", EVERY, ids=lambda m: m.name)

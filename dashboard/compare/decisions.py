@@ -21,10 +21,10 @@ from iomt_core.experiments.comparison.differences import Pairing
 from iomt_core.experiments.comparison.sides import Side
 from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
+from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import why
-from iomt_core.twin.record import Record
 
 MOST_ROWS = 2000
 KINDS = {

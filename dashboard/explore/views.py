@@ -20,10 +20,10 @@ from iomt_core.experiments.evaluation import evaluate_episode
 from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
+from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import Why, play, why
-from iomt_core.twin.record import Record
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
 COLLAPSED = 0.98

@@ -8,7 +8,7 @@ import torch
 from iomt_core.environment.observation import EFFICIENCY_SCALE, observe
 from iomt_core.metrics import TASK
 from iomt_core.model.allocation import device_index, per_device
-from iomt_core.twin.record import Record
+from iomt_core.record import Record
 
 DATA, CYCLES = TASK["data_bits"], TASK["cycles"]
 

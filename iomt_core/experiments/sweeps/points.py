@@ -31,7 +31,10 @@ FORMAT = 1
 PACKAGE = Path(__file__).parents[2]
 # The sources that a point's result depends on; charts, the command line and the other experiments are not among them.
 DEPENDS_ON = ("algorithms", "environment", "model", "nets", "policies", "scenario", "training", "twin")
-FILES = ("metrics.py", "experiments/evaluation.py", "experiments/statistics.py", "experiments/sweeps/points.py")
+FILES = (
+    "metrics.py", "record.py", "rollout.py", "experiments/evaluation.py", "experiments/statistics.py",
+    "experiments/sweeps/points.py",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -113,9 +116,6 @@ class Store:
             return None
         result = found["result"]
         return result if result.get("state") in ("done", "unavailable") else None
-
-    def __contains__(self, name: str) -> bool:
-        return self._file(name).exists()
 
     def put(self, name: str, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Stores a result. Raises `ScenarioError` where the directory cannot be written."""
