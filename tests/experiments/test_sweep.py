@@ -69,7 +69,8 @@ def test_a_stopped_sweep_resumed_ends_with_the_numbers_of_one_that_was_not(tmp_p
     whole = swept(tmp_path / "whole", tiny(), here)
     stop, on_status = after(2)
     place, store = tmp_path / "cut", Store(tmp_path / "cut-points")
-    assert Sweep.create(place, tiny(), store).run(here, stop, on_status) == "stopped"
+    assert Sweep.create(place, tiny(), store).run(here, stop, on_status, report) == "stopped"
+    assert "points are missing" in (place / "report.html").read_text(encoding="utf-8")
     part = pd.read_csv(place / "results.csv")
     assert 2 <= len(part) < 6
     resumed = Sweep.resume(place, store)
@@ -198,6 +199,7 @@ def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Execu
     words += ["--workers", "1", "--points", str(tmp_path / "others")]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "b" / "report.html").exists()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "b" / "results.parquet"), expected, check_exact=True)
 
 
