@@ -16,10 +16,12 @@ import pytest
 import torch
 from markdown_it import MarkdownIt
 from safetensors.torch import save_file
+from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from dashboard.compare import state as compare_state
 from dashboard.explore import views as explore_views
+from dashboard.navigation import TITLES
 from dashboard.session import Lab, _from_link
 from dashboard.text import plain
 from dashboard.train import views as train_views
@@ -44,6 +46,7 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 LONG = "x" * 100_000
 NINES = "9" * 5_000  # more digits than Python reads
+ROOT = Path(__file__).resolve().parents[1]
 READABLE = 2_500  # characters of all that is said at once
 SPEC = RunSpec("qmix", PRESETS["lecture"], default_settings("qmix", episodes=32), seed=0)
 
@@ -520,3 +523,22 @@ def test_plain_text_is_shown_as_it_stands_and_does_nothing(text: str) -> None:
     assert not re.search(r"(?<!\\)(?:\\\\)*[:$\[\]]", found)
     parsed = re.sub(r"\\(.)", r"\1", found)
     assert not re.search(r":[\w+/-]+:|<-|->|--|<=|>=|~=|://\w|\bwww\.\w|@\w", parsed)
+
+
+@pytest.mark.parametrize("page", TITLES)
+def test_a_page_shows_what_is_wrong_with_a_link_literally(page: str, runs: Path) -> None:
+    text = "[x](javascript:alert(1)) <img src=x> :red[y]"
+    opened = AppTest.from_file(str(ROOT / f"pages/{page}/{page}.py"), default_timeout=60)
+    for name, value in {
+        "page": page,
+        "preset": "lecture",
+        "T": "1",
+        "seed": text,
+        "v_tab": text,
+        "v_episodes": text,
+    }.items():
+        opened.query_params[name] = value
+    opened.run()
+    assert not opened.exception
+    told = [shown(error.value) for error in opened.error]
+    assert any(text in words for words in told)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 import streamlit as st
 
 from dashboard.session import Lab, Pinned
-from iomt_core.experiments.comparison import MOST_EPISODES, Side
+from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import from_query, to_query, whole_number

@@ -11,11 +11,14 @@ import torch
 from dashboard.drawings import bar_panels
 from dashboard.inspect.state import InspectState
 from dashboard.session import Lab, Point
+from dashboard.text import plain, show_errors
 from dashboard.touched import put
 from dashboard.twins import download
 from iomt_core.charts import inspection as charts
+from iomt_core.charts import tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.formulas import Formula
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
@@ -65,15 +68,13 @@ def decision(lab: Lab, shown: Record, point: Point) -> None:
     chosen, out = int(shown.action.choice[at]), shown.outcome
     mine = north.regrets(*where(lab), step).query("user == @user and task == @task").iloc[0]
     st.markdown(
-        f"**Step {step}, user {user}, task {task}: {entry(lab.shown_policy).label} chose {device_name(chosen)}.** "
+        f"**Step {step}, user {user}, task {task}: {plain(entry(lab.shown_policy).label)} chose {device_name(chosen)}.** "
         f"The optimum's device for it is {device_name(int(mine['optimum']))}; with all else fixed the best one is "
         f"{device_name(int(mine['best']))}."
     )
+    of_task = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost, "weight": shown.snapshot.weight}
     cells = (
-        ("Delay", f"{float(out.delay[at]) * 1e3:.4g} ms", "Eq. (9)."),
-        ("Energy", f"{float(out.energy[at]) * 1e6:.4g} µJ", "Eq. (10), paid by the user."),
-        ("Cost", f"{float(out.cost[at]):.4f}", "α_T T/T_max + α_E E/E_ref."),
-        ("Weight p", f"{float(shown.snapshot.weight[at]):.3g}", "P over the ward's mean priority."),
+        *((TASK[name].label, TASK[name].show(float(values[at])), TASK[name].help) for name, values in of_task.items()),
         ("Regret", f"{mine['regret_best']:.4f}", REGRET["best"]),
         ("Against the optimum", f"{mine['regret_optimum']:+.4f}", REGRET["optimum"]),
     )
@@ -98,9 +99,10 @@ def _tasks(lab: Lab, shown: Record, point: Point) -> None:
         {
             "": ["➜" if t == point[2] else "" for t in mine["task"]],
             "task": mine["task"],
-            "D (KB)": own["D (KB)"].round(2),
-            "C (Mcycles)": own["C (Mcycles)"].round(4),
-            "P": own["P"],
+            **{
+                TASK[name].symbol_heading: own[TASK[name].symbol_heading].round(2)
+                for name in ("data_bits", "cycles", "priority")
+            },
             "chosen": [device_name(k) for k in mine["choice"]],
             "optimum's": [device_name(k) for k in mine["optimum"]],
             "cost": mine["cost"].round(4),
@@ -242,7 +244,7 @@ def _scale(lab: Lab) -> str:
 
 def _no_values(lab: Lab, shown: Record, point: Point, found: Inspection | None) -> None:
     step, user, task = point
-    label = entry(lab.shown_policy).label
+    label = plain(entry(lab.shown_policy).label)
     if found is not None and found.numbers is not None and found.first_server is not None:
         x, dealt, k = (
             float(found.numbers[user - 1, task - 1]),
@@ -262,15 +264,16 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inspection | None) 
             icon=":material/info:",
         )
     else:
+        decides = DECIDES.get(lab.shown_policy, plain(entry(lab.shown_policy).summary))
         st.info(
-            f"{label} has no Q-values: it is not learned. {DECIDES.get(lab.shown_policy, entry(lab.shown_policy).summary)} "
+            f"{label} has no Q-values: it is not learned. {decides} "
             "Below is what there is to compare: the true cost of every alternative, and the shadow prices.",
             icon=":material/info:",
         )
     try:
         frame = why(shown, lab.shown_policy, lab.shares, step, user, task).alternatives
     except ScenarioError as error:
-        st.error(str(error))
+        show_errors(error.problems)
         return
     left, right = st.columns([2, 3])
     with left:
@@ -280,12 +283,7 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inspection | None) 
         weight = float(shown.snapshot.weight[_at(point)])
         out = pd.DataFrame(
             {
-                "": ["➜" if c else "" for c in frame["chosen"]],
-                "device": frame["device"],
-                "delay (ms)": frame["delay_s"] * 1e3,
-                "energy (µJ)": frame["energy_j"] * 1e6,
-                "cost": frame["cost"],
-                "ward's total changes by": frame["ward_change"],
+                **tables.alternatives_table(frame),
                 "weight × cost": frame["cost"] * weight,
                 "price of what it holds": price,
                 "both": frame["cost"] * weight + price,
@@ -342,7 +340,7 @@ def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
             f"{name} asked (%)": (frame[f"{kind}_asked"] * 100).round(2),
             f"{name} asked by all (%)": (frame[f"{kind}_asked_by_all"] * 100).round(1),
             f"{name} granted (%)": (frame[f"{kind}_granted"] * 100).round(2),
-            f"{name} granted (MHz)": (frame[f"{kind}_hz"] / 1e6).round(3),
+            TASK[f"{kind}_hz"].heading: (frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor).round(3),
         }
     return pd.DataFrame(columns)
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, scenario_from
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
+from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.policies.base import SHARES
 from iomt_core.training.catalogue import catalogue
 
@@ -40,17 +41,9 @@ def evaluate(
         values = run_evaluation(
             s, policy, episodes, seed, out, shares, csv, progress=lambda done: progress.advance(bar, done)  # type: ignore[arg-type]
         )  # fmt: skip
-    table = Table("figure", "value", title=f"{policy} on {s.name}, {values['episodes']} episodes, seed {seed}")
-    rows = {
-        "mean delay": f"{values['mean_delay_s'] * 1e3:.4g} ms",
-        "mean energy": f"{values['mean_energy_j'] * 1e6:.4g} µJ",
-        "priority-weighted mean cost": f"{values['cost']:.4f}",
-        "certified lower bound": f"{values['lower_bound']:.4f}",
-        "gap to the bound": f"{values['gap'] * 100:.2f} %",
-        "deadline misses": f"{values['deadline_miss_share'] * 100:.2f} %",
-        "episodes ended by an empty battery": str(values["episodes_ended_by_battery"]),
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
+    table = Table("metric", "value", title=f"{policy} on {s.name}, {values['episodes']} episodes, seed {seed}")
+    for metric in (*METRICS.values(), *CONTEXT.values()):
+        if metric.name in values:
+            table.add_row(metric.label, metric.show(values[metric.name]))
     notes.print(table)
     notes.print(f"Written: {out / 'summary.json'} and {out / ('decisions.csv' if csv else 'decisions.parquet')}")

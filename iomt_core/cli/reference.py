@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from iomt_core.experiments.paper.results_table import results_table
+from iomt_core.experiments.paper.results import claim_table, results_table
 from iomt_core.experiments.paper.table_iii import table_iii
 from iomt_core.scenario import PRESET_NOTES, PRESETS
 from iomt_core.scenario.files import read_scenario
@@ -50,8 +50,8 @@ def policies() -> None:
 def results(
     place: Annotated[Path, typer.Option(help="Where the shipped policies stand.", metavar="DIR")] = PRETRAINED,
 ) -> None:
-    """Print the results of the shipped policies as Markdown, from their manifest."""
-    print(results_table(place))
+    """Print the results of the shipped policies, and whether the paper's claim holds in them, as Markdown."""
+    print(f"{results_table(place)}\n\n{claim_table(place)}")
 
 
 def table3() -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from iomt_core.charts.sweep_report import title
+from iomt_core.charts.sweep_report import report, title
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
 from iomt_core.experiments.sweeps.points import Store
 from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store
@@ -105,7 +105,7 @@ def _run(run: Sweep, workers: int | None, cluster: str | None) -> str:
             progress.update(bar, completed=status["done"], latest=latest)
 
         with executor(workers, cluster) as pool:
-            return run.run(pool, stop, on_status)
+            return run.run(pool, stop, on_status, report)
 
 
 def _spec(

@@ -13,6 +13,7 @@ from rich.table import Table
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.cli.common import ScenarioOption, notes
 from iomt_core.experiments.training_check import Evaluator, references_of_run
+from iomt_core.metrics import METRICS
 from iomt_core.runs.process import StopRequest, device_named, prepare
 from iomt_core.runs.training_run import TRAINING, TrainingRun
 from iomt_core.scenario import ScenarioError
@@ -82,7 +83,8 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
 
         def evaluate(trainer: Trainer) -> Mapping[str, Any]:
             found = evaluator.evaluate(TrainedPolicy.of(trainer, run.spec))
-            progress.update(bar, latest=f"gap {found['gap'] * 100:.1f} %, cost {found['cost']:.4f}")
+            latest = ", ".join(f"{name} {METRICS[name].show(found[name])}" for name in ("gap", "cost"))
+            progress.update(bar, latest=latest)
             return found
 
         def on_status(status: Mapping[str, Any]) -> None:
@@ -92,7 +94,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
     found = evaluator.evaluate(TrainedPolicy.of(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **beside}.items():
-        table.add_row(label, f"{values['cost']:.4f}", f"{values['gap'] * 100:.2f} %")
+        table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))
     notes.print(table)
     if state == "stopped":
         notes.print(f"Go on with: python -m iomt_core train --resume {run.folder}")

@@ -6,9 +6,11 @@ import pandas as pd
 import torch
 
 from iomt_core.environment.observation import EFFICIENCY_SCALE, observe
+from iomt_core.metrics import TASK
 from iomt_core.model.allocation import device_index, per_device
 from iomt_core.record import Record
-from iomt_core.scenario import KILOBYTE
+
+DATA, CYCLES = TASK["data_bits"], TASK["cycles"]
 
 
 def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
@@ -18,8 +20,8 @@ def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
     numbers = observe(snap.worlds(slice(row, row + 1)), s)[0, i, : 3 * s.tasks].view(3, s.tasks)
     columns = {
         "task": torch.arange(1, s.tasks + 1),
-        "D (KB)": snap.D[row, i] / KILOBYTE,
-        "C (Mcycles)": snap.C[row, i] / 1e6,
+        DATA.symbol_heading: snap.D[row, i] * DATA.factor,
+        CYCLES.symbol_heading: snap.C[row, i] * CYCLES.factor,
         "P": snap.P[row, i].long(),
         "D as seen": numbers[0],
         "C as seen": numbers[1],
@@ -56,8 +58,8 @@ def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
         {
             "user": other["user"],
             "task": other["task"],
-            "D (KB)": other["data_bits"] / KILOBYTE,
-            "C (Mcycles)": other["cycles"] / 1e6,
+            DATA.symbol_heading: other["data_bits"] * DATA.factor,
+            CYCLES.symbol_heading: other["cycles"] * CYCLES.factor,
             "P": other["priority"],
             "choice": other["choice"],
             "CPU asked (%)": other["cpu_share_asked"] * 100,

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from iomt_core.charts.sweep import curves
-from iomt_core.charts.sweep_report import command
+from iomt_core.charts.sweep_report import command, report
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.sweeps.points import Store
@@ -70,7 +70,8 @@ def test_a_stopped_sweep_resumed_ends_with_the_numbers_of_one_that_was_not(tmp_p
     whole = swept(tmp_path / "whole", tiny(), here)
     stop, on_status = after(2)
     place, store = tmp_path / "cut", Store(tmp_path / "cut-points")
-    assert Sweep.create(place, tiny(), store).run(here, stop, on_status) == "stopped"
+    assert Sweep.create(place, tiny(), store).run(here, stop, on_status, report) == "stopped"
+    assert "points are missing" in (place / "report.html").read_text(encoding="utf-8")
     part = pd.read_csv(place / "results.csv")
     assert 2 <= len(part) < 6
     resumed = Sweep.resume(place, store)
@@ -180,7 +181,7 @@ class Loads(html.parser.HTMLParser):
 
 def test_the_report_loads_nothing_and_escapes_what_people_name_things(tmp_path: Path, here: Executor) -> None:
     name = "<img src=http://evil.example/x onerror=alert(1)></script><script>alert(2)</script>"
-    swept(tmp_path, tiny(scenario=WARD.changed(name=name[:80])), here)
+    swept(tmp_path, tiny(scenario=WARD.changed(name=name[:80])), here, report=report)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     seen = Loads(page)
     assert seen.fetched == []
@@ -199,6 +200,7 @@ def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Execu
     words += ["--workers", "1", "--points", str(tmp_path / "others")]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "b" / "report.html").exists()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "b" / "results.parquet"), expected, check_exact=True)
 
 
@@ -206,7 +208,7 @@ def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Execu
     ("change", "expected"),
     [
         ({"axes": []}, "allowed is 1 or 2"),
-        ({"axes": [spaced("users", 1, 2, 2)] * 2}, "stands twice"),
+        ({"axes": [spaced("users", 1, 2, 2)] * 2}, "is given twice"),
         ({"policies": ()}, "policies: 0"),
         ({"policies": ("best",)}, "policy = 'best' is not known"),
         ({"episodes": 0}, "episodes = 0 is out of range: allowed is 1 to"),

@@ -13,7 +13,7 @@ import torch
 
 from iomt_core.charts import formulas
 from iomt_core.charts.formulas import Formula
-from iomt_core.experiments.comparison import Side, advance, episode
+from iomt_core.experiments.comparison.sides import Side, advance, episode
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action
 from iomt_core.nets.mixers import QMIX, SAEQMIX, VDN, Mixer
@@ -265,7 +265,7 @@ def test_what_is_seen_is_ones_own_and_what_is_unseen_is_the_rest(preset: str) ->
     own, rest, hidden = (part(record, 1, 2) for part in (north.observed_tasks, north.observed_rest, north.hidden_tasks))
     mine = table[table["user"] == 2]
     np.testing.assert_allclose(own["D (KB)"] * 8000, mine["data_bits"])
-    np.testing.assert_allclose(own["C (Mcycles)"] * 1e6, mine["cycles"])
+    np.testing.assert_allclose(own["C (kcycles)"] * 1e3, mine["cycles"])
     assert len(hidden) == len(table) - len(mine)
     assert set(hidden["user"]) == set(range(1, s.users + 1)) - {2}
     value = rest.set_index("symbol")["value"]
