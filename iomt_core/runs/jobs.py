@@ -33,7 +33,8 @@ from filelock import FileLock, Timeout
 from iomt_core.runs.run import write_status
 from iomt_core.runs.workers import WORKER, Worker, launch, read_json
 from iomt_core.scenario import ScenarioError
-from iomt_core.scenario.files import whole_number, write_text_atomically
+from iomt_core.scenario.files import write_text_atomically
+from iomt_core.scenario.links import whole_number
 from iomt_core.training.catalogue import is_shown, runs_place
 from iomt_core.training.run_spec import RunSpec
 
