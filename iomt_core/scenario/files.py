@@ -252,7 +252,9 @@ def dump_scenario(s: Scenario, form: str = "yaml") -> str:
     values = plain_values(s)
     if form == "json":
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    lines = ["# A scenario of the IoMT Twin Lab. Numbers are SI, or text with a unit such as '20 ms'; ranges are [low, high]."]
+    lines = [
+        "# A scenario of the IoMT Twin Lab. Numbers are SI, or text with a unit such as '20 ms'; ranges are [low, high]."
+    ]
     for name, value in values.items():
         meta = metadata()[name]
         unit = f" [{meta.unit}]" if meta.unit else ""

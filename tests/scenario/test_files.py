@@ -24,8 +24,13 @@ from iomt_core.scenario import (
 )
 from iomt_core.scenario.files import dump_scenario, parse_scenario, read_scenario, write_text_atomically
 from iomt_core.scenario.links import from_query, to_query
-from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
-
+from iomt_core.scenario.tables import (
+    WORKLOAD_COLUMNS,
+    read_places_csv,
+    read_workload_csv,
+    with_places,
+    with_workload,
+)
 
 
 @st.composite
@@ -46,7 +51,9 @@ def any_scenario(draw: st.DrawFn) -> Scenario:
     def place() -> tuple[float, float]:
         return draw(st.floats(0, values["area"])), draw(st.floats(0, values["area"]))  # type: ignore[arg-type]
 
-    values: dict[str, object] = {"name": draw(st.sampled_from(["my ward", "null", "1e3", "yes", "Ärzte: 'a' #1 \U0001f3e5"]))}
+    values: dict[str, object] = {
+        "name": draw(st.sampled_from(["my ward", "null", "1e3", "yes", "Ärzte: 'a' #1 \U0001f3e5"]))
+    }
     for name, meta in metadata().items():
         if meta.low is not None and draw(st.booleans()):
             values[name] = pair(name) if isinstance(getattr(PRESETS["paper"], name), tuple) else number(name)
@@ -63,7 +70,9 @@ def any_scenario(draw: st.DrawFn) -> Scenario:
         s = with_places(s, places)
     if draw(st.booleans()):
         tasks = [
-            WorkloadTask(step=draw(st.integers(1, 100)), user=user + 1, D=number("D"), C=number("C"), P=int(number("P")))
+            WorkloadTask(
+                step=draw(st.integers(1, 100)), user=user + 1, D=number("D"), C=number("C"), P=int(number("P"))
+            )
             for user in range(s.users)
         ]
         s = with_workload(s, tuple(tasks))
@@ -107,9 +116,9 @@ def test_numbers_may_have_units_in_files_and_links() -> None:
     for s in (from_yaml, from_json, from_query(link)):
         assert s.changed(N0=expected.N0) == expected
         assert s.N0 == pytest.approx(expected.N0, rel=1e-12)
-    assert parse_scenario("places: {users: [[0.01 km, 2 m]], servers: [[1, 1]]}\nusers: 1\nservers: 1").places == Places(
-        users=((10, 2),), servers=((1, 1),)
-    )
+    assert parse_scenario(
+        "places: {users: [[0.01 km, 2 m]], servers: [[1, 1]]}\nusers: 1\nservers: 1"
+    ).places == Places(users=((10, 2),), servers=((1, 1),))
 
 
 def test_a_bare_number_that_looks_like_another_unit_is_accepted_with_a_warning() -> None:
@@ -318,6 +327,47 @@ def test_tables_from_spreadsheets_are_read_as_they_come() -> None:
         WorkloadTask(step=1, user=1, D=240000, C=150000, P=3),
         WorkloadTask(step=1, user=2, D=164000, C=1e5, P=1),
     )
+
+
+DIALECTS = [
+    (";", ("20,5", "1500", "12,125"), (20.5, 1500, 12.125), "semicolons; numbers read with a decimal comma."),
+    (";", ("1.500,5", "1.500", "2,5"), (1500.5, 1500, 2.5), "a decimal comma and points between thousands."),
+    ("\t", ("1 500,5", "1\u00a0500", "2,5"), None, "does not fit line 2"),
+    ("\t", ("1 500", "2.5", "12.125"), (1500, 2.5, 12.125), "tabs; numbers read with a decimal point and spaces"),
+    (",", ("1.500", "2.5", "3"), (1.5, 2.5, 3), "commas; numbers read with a decimal point."),
+    (",", ("1.500", "20", "3"), (1.5, 20, 3), "commas; numbers read with a decimal point."),
+    (",", ('"1,500.5"', '"1,500"', "2.5"), (1500.5, 1500, 2.5), "a decimal point and commas between thousands."),
+    (";", ("1.000.000", "1.500", "2"), None, "line 2, column data_kb: '1.000.000' cannot be used; allowed is 0.1 to"),
+    (";", ("20,5", "1.500", "3"), None, "line 3, column data_kb: '1.500' cannot be used; it may mean 1500 or 1.500"),
+    (";", ("20,5", "7.5", "3"), None, "line 3, column data_kb: '7.5' does not fit line 2, column data_kb: '20,5'"),
+    (";", ("1.500,5", "7.5", "3"), None, "line 3, column data_kb: '7.5' does not fit line 2, column data_kb: '1.500,5'"),
+    (";", ("1,500", "20", "3"), None, "line 2, column data_kb: '1,500' cannot be used; it may mean 1500 or 1.500"),
+    (";", ("12.34.56", "1", "3"), None, "'12.34.56' cannot be used; allowed is 0.1 to 10000"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("delimiter", "cells", "values", "said"), DIALECTS, ids=range(len(DIALECTS)))
+def test_a_file_has_one_dialect_and_says_which(
+    delimiter: str, cells: tuple[str, ...], values: tuple[float, ...] | None, said: str
+) -> None:
+    lines = [WORKLOAD_COLUMNS, *(("1", "1", cell, "150000", "2") for cell in cells)]
+    content = "\n".join(delimiter.join(line) for line in lines).encode()
+    with collect_notes() as notes:
+        if values is None:
+            with pytest.raises(ScenarioError) as refusal:
+                read_workload_csv(content, "x.csv")
+            assert said in str(refusal.value)
+        else:
+            assert [task.D / 8000 for task in read_workload_csv(content, "x.csv")] == list(values)
+            assert said in notes[0]
+
+
+def test_an_ordinary_table_is_noted_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    content = (HEAD + "1,1,30.5,1e5,1\n").encode()
+    read_workload_csv(content)
+    assert not recwarn.list
+    with pytest.warns(ScenarioWarning, match="decimal comma"):
+        read_places_csv(b"kind;x_m;y_m\nuser;1,5;2\nserver;3;4\n")
 
 
 @pytest.mark.parametrize("source", ["nowhere", "missing.yaml", "/", "a\x00b.yaml"])
