@@ -115,7 +115,7 @@ def test_numbers_may_have_units_in_files_and_links() -> None:
     link = {k: "..".join(v) if isinstance(v, list) else v for k, v in UNITS.items()}
     for s in (from_yaml, from_json, from_query(link)):
         assert s.changed(N0=expected.N0) == expected
-        assert s.N0 == pytest.approx(expected.N0, rel=1e-12)
+        assert pytest.approx(expected.N0, rel=1e-12) == s.N0
     assert parse_scenario(
         "places: {users: [[0.01 km, 2 m]], servers: [[1, 1]]}\nusers: 1\nservers: 1"
     ).places == Places(users=((10, 2),), servers=((1, 1),))
