@@ -23,7 +23,7 @@ from dashboard.explore import views as explore_views
 from dashboard.session import Lab, _from_link
 from dashboard.text import plain
 from dashboard.train import views as train_views
-from iomt_core.cli.app import app
+from iomt_core.cli.commands import app
 from iomt_core.runs import jobs as jobs
 from iomt_core.runs.curves import curves
 from iomt_core.runs.run import Run, last_checkpoint

@@ -356,7 +356,7 @@ def seen(lab: Lab, shown: Record, point: Point) -> None:
     known = entry(lab.shown_policy)
     if known.trained:
         words = "Each number reaches the network scaled to about 0 to 1, as shown beside it."
-        if "lab" in lab.shown_policy or _scale(lab):
+        if lab.shown_policy.endswith("@general") or _scale(lab):
             words = (
                 "A network for any ward reads these numbers as costs in units of what is usual in the ward. Batteries in its "
                 "training were ample: it takes them for full."

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from iomt_core.charts.sweep_report import title
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
 from iomt_core.experiments.sweeps.jobs import store
 from iomt_core.experiments.sweeps.points import Store
@@ -20,22 +20,17 @@ from iomt_core.experiments.sweeps.run import Sweep
 from iomt_core.experiments.sweeps.spec import PAPER_AXES, SweepSpec, axis_from_words, sweep_spec, sweepable
 from iomt_core.policies.base import SHARES
 from iomt_core.runs.process import StopSignal
-from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.scenario.files import read_scenario
+from iomt_core.scenario import Scenario, ScenarioError, collect_notes
 from iomt_core.training.catalogue import catalogue
-
-notes = Console(stderr=True)
 
 
 def sweep(
-    scenario: Annotated[
-        str, typer.Option(help=f"A preset ({', '.join(PRESETS)}) or a YAML or JSON file.", metavar="PRESET|FILE")
-    ] = "paper",
+    scenario: ScenarioOption = "paper",
     over: Annotated[
         list[str] | None,
         typer.Option(
-            help="What to vary: NAME=LOW:HIGH:COUNT or NAME=V1,V2,…, SI units, :log at the end for logarithmic spacing; "
-            f"may stand twice. Whole numbers come each once. One of {', '.join(sweepable())}.",
+            help="What to vary: NAME=LOW:HIGH:COUNT or NAME=V1,V2,…, in SI units or with a unit (T_max=10ms:40ms:4); :log at "
+            f"the end for logarithmic spacing; may be given twice. NAME is one of {', '.join(sweepable())}.",
             metavar="NAME=VALUES",
         ),
     ] = None,
@@ -55,6 +50,8 @@ def sweep(
         str | None, typer.Option(help="A dask.distributed scheduler that you trust.", metavar="tcp://HOST:PORT")
     ] = None,
     points: Annotated[Path | None, typer.Option(help="Where computed points are kept.", metavar="DIR")] = None,
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
 ) -> None:
     """Vary one or two parameters; write results.csv, results.parquet and report.html, one row a point.
 
@@ -64,7 +61,7 @@ def sweep(
         raise ScenarioError(f"workers = {workers} has no meaning beside cluster = {cluster!r}: give one of them.")
     kept = Store(points) if points is not None else store()
     if resume is not None:
-        if out is not None or over or paper_axis or policy:
+        if out is not None or over or paper_axis or policy or workload is not None or places is not None:
             raise ScenarioError(
                 "resume: a sweep is taken up as it was begun; allowed beside it are workers and cluster."
             )
@@ -72,7 +69,13 @@ def sweep(
     else:
         if out is None:
             raise ScenarioError("out is missing: allowed is a directory for the results.")
-        run = Sweep.create(out, _spec(scenario, over or [], paper_axis, policy or [], episodes, seed, shares), kept)
+        run = Sweep.create(
+            out,
+            _spec(
+                scenario_from(scenario, workload, places), over or [], paper_axis, policy or [], episodes, seed, shares
+            ),
+            kept,
+        )
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), TextColumn("{task.fields[latest]}"),
@@ -96,9 +99,17 @@ def sweep(
 
 
 def _spec(
-    scenario: str, over: list[str], paper_axis: str | None, policies: list[str], episodes: int, seed: int, shares: str
+    scenario: Scenario,
+    over: list[str],
+    paper_axis: str | None,
+    policies: list[str],
+    episodes: int,
+    seed: int,
+    shares: str,
 ) -> SweepSpec:
-    axes = [axis_from_words(words) for words in over]
+    with collect_notes() as found:
+        axes = [axis_from_words(words) for words in over]
+    print_notes(found)
     if paper_axis is not None:
         if paper_axis not in PAPER_AXES:
             raise ScenarioError(f"paper-axis = {paper_axis!r} is not known: allowed is {', '.join(PAPER_AXES)}.")
@@ -107,7 +118,7 @@ def _spec(
         raise ScenarioError("over is missing: allowed is NAME=VALUES once or twice, or --paper-axis.")
     return sweep_spec(
         {
-            "scenario": read_scenario(scenario), "axes": axes, "policies": policies or ["optimum", "price-response"],
+            "scenario": scenario, "axes": axes, "policies": policies or ["optimum", "price-response"],
             "episodes": episodes, "seed": seed, "shares": shares,
         }
     )  # fmt: skip
@@ -115,9 +126,9 @@ def _spec(
 
 def _tell(run: Sweep, state: str, leave: Callable[[int], Any] = sys.exit) -> None:
     for failure in run.failures[:5]:
-        notes.print(f"failed: {failure}", style="red", markup=False, highlight=False)
+        notes.print(f"failed: {failure}", style="red", highlight=False)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
-    notes.print(f"{state}: {known}. Written: {run.place / 'report.html'}, results.csv, results.parquet", markup=False)
+    notes.print(f"{state}: {known}. Written: {run.place / 'report.html'}, results.csv, results.parquet")
     if state != "finished":
-        notes.print(f"Go on with: python -m iomt_core sweep --resume {run.place}", markup=False)
+        notes.print(f"Go on with: python -m iomt_core sweep --resume {run.place}")
         leave(1 if state == "failed" else 130)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.cli.common import ScenarioOption, notes
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, scenario_from
 from iomt_core.experiments.training_check import Check, written_beside
 from iomt_core.runs.jobs import start_waiting, wants_stop
 from iomt_core.runs.process import StopSignal, device_named, prepare
@@ -19,7 +19,6 @@ from iomt_core.runs.run import Run, told_if_it_fails
 from iomt_core.runs.tensorboard import TensorBoard
 from iomt_core.runs.workers import seat
 from iomt_core.scenario import ScenarioError
-from iomt_core.scenario.files import read_scenario
 from iomt_core.training.catalogue import runs_place
 from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
 from iomt_core.training.settings import Settings
@@ -46,6 +45,8 @@ def train(
         str, typer.Option(help="Where it is computed: cpu, cuda, or cuda:N of several GPUs.", metavar="DEVICE")
     ] = "cpu",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard event files into the run too.")] = False,
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
 ) -> None:
     """Train an algorithm; SIGTERM and Ctrl-C save and stop.
 
@@ -54,7 +55,7 @@ def train(
     prepare(threads)
     where = device_named(device)
     if resume is not None:
-        if algorithm is not None or out is not None or set_:
+        if algorithm is not None or out is not None or set_ or workload is not None or places is not None:
             raise ScenarioError(
                 "resume: a run is taken up as it was begun; allowed beside it are threads, device and tensorboard only."
             )
@@ -63,7 +64,7 @@ def train(
         if algorithm is None or out is None:
             raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
         settings = default_settings(algorithm, **settings_from_words(set_ or []))
-        spec = RunSpec(algorithm, read_scenario(scenario), settings, checked_seed(seed))
+        spec = RunSpec(algorithm, scenario_from(scenario, workload, places), settings, checked_seed(seed))
         taken_up = Run.create(out, spec).place
     with seat(taken_up):
         try:

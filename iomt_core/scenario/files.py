@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from iomt_core.scenario.notes import note
-from iomt_core.scenario.parameters import SCHEMA_VERSION, Meta, Scenario, ScenarioError, metadata, scenario
+from iomt_core.scenario.parameters import SCHEMA_VERSION, Scenario, ScenarioError, metadata, scenario
 from iomt_core.scenario.presets import PRESETS
 from iomt_core.scenario.units import NUMBER, read_number
 
@@ -92,37 +92,37 @@ def parse_scenario(content: bytes | str, name: str = "scenario") -> Scenario:
     return s
 
 
-def misread(name: str, value: float, meta: Meta, usual: float) -> str | None:
-    """Return a note if a bare number, read as SI, was probably meant in the unit that people see; None otherwise.
+def misread(name: str, value: float, where: str = "") -> str | None:
+    """Return a note if a bare number of a parameter, read as SI, was probably meant in the unit that people see.
 
-    The rule: read in that unit, the number would be nearer to `usual` (SI), as a ratio. `T_max: 20` is 20 s, 1000 times
-    the usual 20 ms, but as 20 ms just the usual value.
+    The rule: read in that unit, the number would be nearer to the default, as a ratio. `T_max: 20` is 20 s, 1000 times the
+    usual 20 ms, but as 20 ms just the usual value. `where` names the place of the number if that is not the parameter.
     """
+    meta, default = metadata()[name], getattr(PRESETS["paper"], name)
     if meta.shown_factor == 1 or value <= 0:
         return None
+    usual = sum(default) / 2 if isinstance(default, tuple) else default
     ratio = value / usual
     as_shown = ratio / meta.shown_factor
     if max(ratio, 1 / ratio) <= max(as_shown, 1 / as_shown):
         return None
     return (
-        f"{name} = {value:g} was read as {value:g} {meta.unit} ({meta.show(value)}); a usual value is {meta.show(usual)}. "
-        f"Write '{value:g} {meta.shown_unit}' if that is meant."
+        f"{where or name} = {value:g} was read as {value:g} {meta.unit} ({meta.show(value)}); a usual value is "
+        f"{meta.show(usual)}. Write '{value:g} {meta.shown_unit}' if that is meant."
     )
 
 
-def _doubtful_values(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a note for every bare number of a parameter, or of a task kind, that was probably meant in another unit."""
-    for number, kind in enumerate(values.get("kinds") or ()):
-        yield from (text.replace("=", f"of kind {number + 1} =", 1) for text in _doubtful_values(kind))
+def _doubtful_values(values: Mapping[str, Any], inside: str = "") -> Iterator[str]:
+    """Yield a note for every parameter, also of a task kind, whose bare number was probably meant in another unit."""
     for name, value in values.items():
-        usual = None if name in ("kinds", "workload", "places") else getattr(PRESETS["paper"], name, None)
-        ends, usual_ends = (x if isinstance(x, (list, tuple)) else [x] for x in (value, usual))
-        for end, usual_end in zip(ends, usual_ends, strict=False):
-            if isinstance(end, (int, float)) and isinstance(usual_end, float):
-                text = misread(name, end, metadata()[name], usual_end)
-                if text is not None:
-                    yield text
-                    break
+        if name == "kinds":
+            for number, kind in enumerate(value, 1):
+                yield from _doubtful_values(kind, f" of kind {number}")
+        elif name in metadata():
+            ends = [
+                end for end in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(end, (int, float))
+            ]
+            yield from list(filter(None, (misread(name, end, name + inside) for end in ends)))[:1]
 
 
 def preset_named(name: Any) -> Scenario:

@@ -128,7 +128,7 @@ def test_a_bare_number_that_looks_like_another_unit_is_accepted_with_a_warning()
     assert [str(w.message) for w in found] == [
         "T_max = 20 was read as 20 s (20000 ms); a usual value is 20 ms. Write '20 ms' if that is meant.",
         "Cap = 10 was read as 10 J (10000 mJ); a usual value is 10 mJ. Write '10 mJ' if that is meant.",
-        "C = 1000 was read as 1000 cycle (1 kcycles); a usual value is 100 kcycles. Write '1000 kcycles' if that is meant.",
+        "C = 1000 was read as 1000 cycle (1 kcycles); a usual value is 150 kcycles. Write '1000 kcycles' if that is meant.",
     ]
 
 
