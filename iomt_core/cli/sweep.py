@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -127,8 +128,19 @@ def _spec(
 def _tell(run: Sweep, state: str, leave: Callable[[int], Any] = sys.exit) -> None:
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", highlight=False)
+    for line in _networks(run):
+        notes.print(line)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
     notes.print(f"{state}: {known}. Written: {run.place / 'report.html'}, results.csv, results.parquet")
     if state != "finished":
         notes.print(f"Go on with: python -m iomt_core sweep --resume {run.place}")
         leave(1 if state == "failed" else 130)
+
+
+def _networks(run: Sweep) -> Iterator[str]:
+    """Yield, for every policy that several networks decided for, how many points each of them has."""
+    for policy in run.spec.policies:
+        found = Counter(r["network"] for (_, name), r in run.results.items() if name == policy and r.get("network"))
+        if len(found) > 1:
+            parts = ", ".join(f"{network} at {count} points" for network, count in found.most_common())
+            yield f"{policy} was decided by {parts}: compare points of one network only."
