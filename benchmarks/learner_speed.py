@@ -38,12 +38,12 @@ def learner_and_episodes(
     s: Scenario, batch: int = BATCH, device: torch.device = CPU, **changes: Any
 ) -> tuple[Learner, Episodes]:
     """A fresh learner as the paper has it, and a minibatch that its untrained agents played."""
-    told: dict[str, Any] = {"rounds": 0, "credit": "own", "team_weight": 1.0, **changes}
-    settings = Settings(worlds=batch, batch=batch, replay=batch, warm_up=0, **told)
+    told: dict[str, Any] = {"rounds": 0, "critic_target": "observed", "team_weight": 1.0, **changes}
+    settings = Settings(num_envs=batch, batch=batch, replay=batch, warm_up=0, **told)
     trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
     trainer.play()
-    dice = torch.Generator().manual_seed(0)
-    return trainer.learner, trainer.replay.draw(batch, dice, strategies=settings.credit == "what-if")
+    generator = torch.Generator().manual_seed(0)
+    return trainer.learner, trainer.replay.draw(batch, generator, strategies=settings.critic_target == "counterfactual")
 
 
 def work_of(learner: Learner, episodes: Episodes) -> int:
@@ -90,7 +90,7 @@ def literal_update(learner: Learner, episodes: Episodes) -> None:
         optimiser.zero_grad()
         loss.backward(retain_graph=True)
         optimiser.step()
-    learner.follow()
+    learner.update_targets()
 
 
 def matmul_speed(size: int = 2048, device: torch.device = CPU) -> float:
@@ -101,7 +101,7 @@ def matmul_speed(size: int = 2048, device: torch.device = CPU) -> float:
 
 def decision_milliseconds(s: Scenario, rounds: int) -> float:
     """One joint decision of all tasks of one ward, from the snapshot on."""
-    spec = RunSpec("sae-mt-qmix", s, Settings(worlds=1, rounds=rounds), seed=0)
+    spec = RunSpec("sae-mt-qmix", s, Settings(num_envs=1, rounds=rounds), seed=0)
     policy = TrainedPolicy.of(spec.trainer(), spec)
     snapshot = Environment(s, world_seeds(0, 0, 1)).snapshot
     return best_of(lambda: policy.step(snapshot, None), 20) * 1e3
@@ -116,14 +116,14 @@ def on_gpu(s: Scenario, gpu: torch.device) -> None:
     )
     print(f"{'episodes':>9s} {'CPU ms':>8s} {'GPU ms':>8s} {'of its matmul':>14s} {'played, CPU s':>14s} {'GPU s':>7s}")
     peak, usual = matmul_speed(8192, gpu), default_settings("sae-mt-qmix")
-    told = {name: getattr(usual, name) for name in ("rounds", "credit", "team_weight")}
+    told = {name: getattr(usual, name) for name in ("rounds", "critic_target", "team_weight")}
     for batch in (2, 8, 32, 128):
         times, playing = [], []
         for device in (CPU, gpu):
             learner, episodes = learner_and_episodes(s, batch, device, **told)
             work = work_of(learner, episodes)
             times.append(best_of(partial(learner.update, episodes), 3))
-            settings = default_settings("sae-mt-qmix", worlds=batch, episodes=10 * batch, replay=10 * batch)
+            settings = default_settings("sae-mt-qmix", num_envs=batch, episodes=10 * batch, replay=10 * batch)
             trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
             playing.append(best_of(trainer.play, 2))
         share = work / times[1] / peak

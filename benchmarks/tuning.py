@@ -28,9 +28,9 @@ SPACE: Mapping[str, tuple[Any, ...]] = {
     "batch": (2, 4, 8, 16),
     "tau": (0.005, 0.02, 0.05),
     "share_noise": ((0.3, 0.05), (0.5, 0.15), (1.0, 0.1), (1.0, 0.3)),
-    "random": (0.005, 0.05, 0.2),
+    "epsilon": (0.005, 0.05, 0.2),
     "team_weight": (0.1, 1.0),
-    "together": (0.0, 0.4, 0.8),
+    "parameter_tying": (0.0, 0.4, 0.8),
     "actor_every": (1, 2),
     "clip": (1.0, 10.0),
     "decay_from": (0.2, 0.5),
@@ -59,9 +59,9 @@ def main() -> None:
     told = parser.parse_args()
     prepare(1)
     check = Check(PRESETS[told.scenario], 8, TUNING)
-    dice = np.random.default_rng(told.seed)
+    generator = np.random.default_rng(told.seed)
     for number in range(told.trials):
-        drawn = {name: values[dice.integers(len(values))] for name, values in SPACE.items()} if number else {}
+        drawn = {name: values[generator.integers(len(values))] for name, values in SPACE.items()} if number else {}
         found = trial(told.algorithm, drawn, told.episodes, check)
         line = json.dumps({"trial": number, "gap": round(found["gap"], 5), "settings": drawn, **found})
         print(

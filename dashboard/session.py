@@ -44,6 +44,7 @@ class Lab:
     picked: Point | None = None
     pinned: Pinned | None = None
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # how an upload was read
     wanted_page: str | None = None  # of the link that began the session, until it is opened
     view: dict[str, str] = field(default_factory=dict)  # what pages added to the link; each page checks its own
 

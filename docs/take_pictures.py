@@ -60,7 +60,9 @@ def save(picture: bytes, to: Path) -> None:
 def train_a_little() -> None:
     """A finished run to look at."""
     ward = PRESETS["lecture"]
-    settings = default_settings("mpmt-dqn", episodes=192, worlds=16, warm_up=16, evaluate_every=32, checkpoint_every=96)
+    settings = default_settings(
+        "mpmt-dqn", episodes=192, num_envs=16, warm_up=16, evaluate_every=32, checkpoint_every=96
+    )
     jobs.create(RUN, RunSpec("mpmt-dqn", ward, settings, 0))
     end = time.monotonic() + SLOW / 1000
     while (job := jobs.job(RUN)).state != "finished":

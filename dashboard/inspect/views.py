@@ -243,10 +243,10 @@ def _scale(lab: Lab) -> str:
 def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> None:
     step, user, task = point
     label = entry(lab.shown_policy).label
-    if found is not None and found.numbers is not None and found.dealt is not None:
+    if found is not None and found.numbers is not None and found.first_server is not None:
         x, dealt, k = (
             float(found.numbers[user - 1, task - 1]),
-            int(found.dealt[user - 1, task - 1]),
+            int(found.first_server[user - 1, task - 1]),
             lab.scenario.servers,
         )
         number = min(int(x * (k + 1)), k)
@@ -324,7 +324,7 @@ def shares(lab: Lab, shown: Record, point: Point) -> None:
     st.dataframe(_share_table(there), hide_index=True, key="share_table_device", alt=f"Tasks on {device_name(chosen)}")
     found = inside(lab, point)
     if found is not None and lab.shares != "own":
-        x, y = found.asked[user - 1, task - 1].tolist()
+        x, y = found.requested[user - 1, task - 1].tolist()
         st.caption(
             f"Its Actor would have asked for {x:.1%} of the CPU and {y:.1%} of the bandwidth; the option Shares overrides it."
         )

@@ -29,12 +29,12 @@ NAMED = (
     ("actor_learning_rate", "Learning rate of θ^μ"),
     ("gamma", "Discount γ"),
     ("team_weight", "Weight of the team's loss"),
-    ("worlds", "Episodes side by side"),
+    ("num_envs", "Parallel environments"),
     ("updates", "Updates a batch"),
     ("batch", "Minibatch N^B, episodes"),
     ("tau", "Target update τ"),
     ("rounds", "Rounds of an agent's tasks"),
-    ("credit", "What (19) regresses on"),
+    ("critic_target", "Target of the Q-networks (19)"),
     ("temperature", "Temperature"),
     ("share_noise", "Noise on shares"),
 )
@@ -147,9 +147,9 @@ def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
         st.session_state[f"hyper_{algorithm}"] = values, every
     else:
         values, every = st.session_state.get(f"hyper_{algorithm}", (values, every))
-    worlds = values.get("worlds", own.worlds)
-    worlds = worlds if isinstance(worlds, int) and worlds > 0 else 1
-    often = max(1, math.ceil(max(1, episodes) / POINTS / worlds)) * worlds
+    num_envs = values.get("num_envs", own.num_envs)
+    num_envs = num_envs if isinstance(num_envs, int) and num_envs > 0 else 1
+    often = max(1, math.ceil(max(1, episodes) / POINTS / num_envs)) * num_envs
     return {**values, **{name: often if value is None else value for name, value in every.items()}}
 
 
@@ -164,7 +164,7 @@ def _control(algorithm: str, name: str, label: str, default: Any) -> Any:
     key, text = f"train_{algorithm}_{name}", f"{_help(name)} Default: {shown}. Setting: `{name}`."
     common: dict[str, Any] = {"help": text, "persist_state": "session", "width": CELL}
     if isinstance(default, str):
-        options = ["what-if", "own"]
+        options = ["counterfactual", "observed"]
         return st.selectbox(label, options, options.index(default), key=key, **common)
     if isinstance(default, tuple):
         found = tuple(

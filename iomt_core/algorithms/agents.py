@@ -20,7 +20,7 @@ class Decision:
     """What all agents do in one step; agents first."""
 
     choice: Tensor  # (U, N, J) int64
-    asked: Tensor  # (U, N, J, outputs): what the Actor put out, first the CPU's and the bandwidth's share
+    requested: Tensor  # (U, N, J, outputs): what the Actor put out, first the CPU's and the bandwidth's share
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Noise:
     """How far a step's decision strays from the greedy one."""
 
     temperature: float  # of a Boltzmann choice over strategies, in reward; 0 is greedy
-    random: float  # share of strategies drawn evenly
+    epsilon: float  # share of strategies drawn evenly
     shares: float  # standard deviation of the logarithm of a requested share
 
 
@@ -36,15 +36,15 @@ class Agents(nn.Module, ABC):
     """The networks of all agents. Every tensor's first axis is the agent, and no agent's slice meets another's."""
 
     # How actors are judged; see `training.settings`. The latter two are of actors that give a strategy as a number.
-    hold: float = 1.0
-    blur: float = 0.0
-    saturation: float = 0.0
+    request_penalty: float = 1.0
+    action_smoothing: float = 0.0
+    saturation_penalty: float = 0.0
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes
 
-    def on(self, sizes: Sizes) -> Agents:
+    def resized_for(self, sizes: Sizes) -> Agents:
         """The same networks on a ward of these counts; only shared ones serve another than their own."""
         assert sizes == self.sizes
         return self
@@ -55,23 +55,23 @@ class Agents(nn.Module, ABC):
 
     @abstractmethod
     def decide(
-        self, inputs: Inputs, memory: Memory, noise: Noise | None = None, dice: torch.Generator | None = None
+        self, inputs: Inputs, memory: Memory, noise: Noise | None = None, generator: torch.Generator | None = None
     ) -> tuple[Decision, Memory]:
-        """One step of N worlds, greedy or with `noise` thrown by `dice`."""
+        """One step of N worlds, greedy or with `noise` thrown by `generator`."""
 
     @abstractmethod
     def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
         """The agents' own loss over θ^Q, (19), and the agent values of what was done, (N, U) (18)."""
 
     @abstractmethod
-    def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
+    def actor_loss(self, episodes: Episodes, target: Agents) -> tuple[Tensor, Tensor]:
         """The agents' own loss over θ^μ, (21), judged by the target's θ^Q', and the agent values (N, U) for (27)."""
 
     @abstractmethod
     def best_next(self, episodes: Episodes) -> Tensor:
         """The agent values of the best that can be done after each step, (N, U), for (28)."""
 
-    def dealt(self, inputs: Inputs) -> Tensor:
+    def round_robin_choice(self, inputs: Inputs) -> Tensor:
         """Every task on a server, (U, N, J): task j of agent i on server (i + j) mod K."""
         u, n, j = inputs.weight.shape
         device = inputs.weight.device
@@ -94,9 +94,11 @@ class Agents(nn.Module, ABC):
         """θ^μ."""
 
 
-def strayed(asked: Tensor, noise: Noise | None, dice: torch.Generator | None, least: float = LEAST_SHARE) -> Tensor:
+def add_exploration_noise(
+    requested: Tensor, noise: Noise | None, generator: torch.Generator | None, least: float = LEAST_SHARE
+) -> Tensor:
     """Requested shares with lognormal noise, kept in their range."""
     if noise is None or noise.shares == 0:
-        return asked
-    thrown = torch.randn(asked.shape, generator=dice).to(asked.device)
-    return (asked * torch.exp(noise.shares * thrown)).clamp(least, 1.0)
+        return requested
+    thrown = torch.randn(requested.shape, generator=generator).to(requested.device)
+    return (requested * torch.exp(noise.shares * thrown)).clamp(least, 1.0)

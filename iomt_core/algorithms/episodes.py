@@ -19,13 +19,13 @@ class Episodes:
     corrected: Tensor  # (N + B, U, 6) ô
     state: Tensor  # (N + B, ·) ŝ
     choice: Tensor  # (U, N, J) int64, as taken
-    asked: Tensor  # (U, N, J, outputs), as the Actor and the noise gave it
+    requested: Tensor  # (U, N, J, outputs), as the Actor and the noise gave it
     reward: Tensor  # (U, N, J) of each task
     team_reward: Tensor  # (N,) r_t, the priority-weighted sum
     mask: Tensor  # (N,) 1 where the episode had not ended
     going_on: Tensor  # (N,) 0 where the step ended it for good: nothing to bootstrap from
     imposed: Tensor | None = None  # (U, N) what the agent's tasks cost the other users
-    thrown: Tensor | None = None  # (U, N, J) standard normal, where strategies' numbers are judged blurred
+    strategy_noise: Tensor | None = None  # (U, N, J) standard normal, where strategies' numbers are judged blurred
     strategies: Tensor | None = None  # (U, J, K + 1, N, J) what-if rewards of task j' had task j taken s
 
     @property

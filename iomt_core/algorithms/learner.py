@@ -48,18 +48,20 @@ class Learner:
         # Listed once, for every update has them follow: walking through the modules takes longer than moving the weights.
         self._following: list[Tensor] = [*self.target_agents.parameters(), *self.target_mixer.parameters()]
         self._followed: list[Tensor] = [*self.agents.parameters(), *self.mixer.parameters()]
-        self.together = False  # whether networks of a kind learn as one, each from the mean of all their gradients
+        self.parameter_tying = (
+            False  # whether networks of a kind learn as one, each from the mean of all their gradients
+        )
         self._shared = dict(shared(agents))
 
-    def update(self, *parts: Episodes, pace: float = 1.0, actors: bool = True) -> dict[str, Tensor]:
-        """One learner update, with or without the `actors`; learning rates are multiplied by `pace`. Returns the losses.
+    def update(self, *parts: Episodes, lr_factor: float = 1.0, actors: bool = True) -> dict[str, Tensor]:
+        """One learner update, with or without the `actors`; learning rates are multiplied by `lr_factor`. Returns the losses.
 
         The loss is the mean over `parts`, minibatches that may be of different wards.
         """
-        losses = self.update_critics(*parts, pace=pace)
+        losses = self.update_critics(*parts, lr_factor=lr_factor)
         if actors:
-            losses |= self.update_actors(*parts, pace=pace)
-        self.follow()
+            losses |= self.update_actors(*parts, lr_factor=lr_factor)
+        self.update_targets()
         return losses
 
     def losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
@@ -67,21 +69,21 @@ class Learner:
         with compiled():
             return sum(self._of_critics(episodes)), sum(self._of_actors(episodes))  # type: ignore[return-value]
 
-    def update_critics(self, *parts: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
+    def update_critics(self, *parts: Episodes, lr_factor: float = 1.0) -> dict[str, Tensor]:
         """θ^Q of all MPTQ networks by (19), and of them, the attention and the mixer by (26)."""
-        rate = self.settings.learning_rate * pace
+        rate = self.settings.learning_rate * lr_factor
         own, team = self._step(self.critic_optimiser, self.critic_parameters, self._of_critics, parts, rate)
         return {"loss_19": own, "loss_26": team}
 
-    def update_actors(self, *parts: Episodes, pace: float = 1.0) -> dict[str, Tensor]:
+    def update_actors(self, *parts: Episodes, lr_factor: float = 1.0) -> dict[str, Tensor]:
         """θ^μ by (21) and (27), both judged by the target networks."""
-        rate = self.settings.actor_learning_rate * pace
+        rate = self.settings.actor_learning_rate * lr_factor
         own, team = self._step(self.actor_optimiser, self.actor_parameters, self._of_actors, parts, rate)
         return {"loss_21": own, "loss_27": team}
 
     def _of_critics(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         s, n = self.settings, episodes.steps
-        agents, target = self.agents.on(episodes.sizes), self.target_agents.on(episodes.sizes)
+        agents, target = self.agents.resized_for(episodes.sizes), self.target_agents.resized_for(episodes.sizes)
         own, q = agents.critic_loss(episodes, target, s.gamma)
         q_tot = self.mixer(q, episodes.corrected[:n], episodes.state[:n])
         wanted = episodes.team_reward
@@ -95,13 +97,13 @@ class Learner:
 
     def _of_actors(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         s, n = self.settings, episodes.steps
-        agents, target = self.agents.on(episodes.sizes), self.target_agents.on(episodes.sizes)
+        agents, target = self.agents.resized_for(episodes.sizes), self.target_agents.resized_for(episodes.sizes)
         own, q = agents.actor_loss(episodes, target)
         q_tot = self.target_mixer(q, episodes.corrected[:n], episodes.state[:n])
         return own, -s.team_weight * episodes.mean(q_tot)
 
     @torch.no_grad()
-    def follow(self) -> None:
+    def update_targets(self) -> None:
         """Soft update of all targets, lines 11 and 15."""
         torch._foreach_lerp_(self._following, self._followed, self.settings.tau)
 
@@ -125,7 +127,7 @@ class Learner:
             scale = 1.0 if len(parts) == 1 else LARGEST_WARD / (part.sizes.networks * len(parts))
             ((own + team) * scale).backward()
             found.append(torch.stack([own.detach(), team.detach()]) / part.sizes.networks)
-        if self.together:
+        if self.parameter_tying:
             for parameter in parameters:
                 if parameter in self._shared and parameter.grad is not None:
                     make_equal(parameter.grad, self._shared[parameter])

@@ -39,7 +39,7 @@ class MAPADDPG(PADDPG):
     level: ClassVar[Level] = "system"
     # The best of `python -m benchmarks.tuning ma-pa-ddpg --trials 9 --episodes 1216`.
     tuned = MappingProxyType(
-        {"actor_learning_rate": 1e-3, "batch": 16, "tau": 0.02, "together": 0.4, "decay_from": 0.2}
+        {"actor_learning_rate": 1e-3, "batch": 16, "tau": 0.02, "parameter_tying": 0.4, "decay_from": 0.2}
     )
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> CentralCritic:

@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, strayed
+from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, add_exploration_noise
 from iomt_core.algorithms.base import Algorithm, Level
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
@@ -44,16 +44,18 @@ class ContinuousActions(Agents):
         return (self.actor.memory.start(batch),)
 
     def decide(
-        self, inputs: Inputs, memory: Memory, noise: Noise | None = None, dice: torch.Generator | None = None
+        self, inputs: Inputs, memory: Memory, noise: Noise | None = None, generator: torch.Generator | None = None
     ) -> tuple[Decision, Memory]:
         """All three numbers by the Actor."""
         out, states = self.actor(inputs, memory[0])
-        shares, strategy = strayed(out[..., :2], noise, dice), out[..., 2:]
+        shares, strategy = add_exploration_noise(out[..., :2], noise, generator), out[..., 2:]
         if noise is not None:
             width = STRATEGY_NOISE * noise.shares / (self.sizes.servers + 1)
-            strategy = (strategy + width * torch.randn(strategy.shape, generator=dice).to(strategy.device)).clamp(0, 1)
-            even = torch.rand(strategy.shape, generator=dice).to(strategy.device)
-            at_random = torch.rand(strategy.shape, generator=dice).to(strategy.device) < noise.random
+            strategy = (strategy + width * torch.randn(strategy.shape, generator=generator).to(strategy.device)).clamp(
+                0, 1
+            )
+            even = torch.rand(strategy.shape, generator=generator).to(strategy.device)
+            at_random = torch.rand(strategy.shape, generator=generator).to(strategy.device) < noise.epsilon
             strategy = torch.where(at_random, even, strategy)
         return Decision(self._strategy(strategy[..., 0], inputs), torch.cat([shares, strategy], dim=-1)), (
             states[:, -1],
@@ -64,11 +66,11 @@ class ContinuousActions(Agents):
         see each other would all run to the first."""
         k = self.sizes.servers
         number = (x * (k + 1)).long().clamp_max(k)
-        return torch.where(number > 0, (self.dealt(inputs) + number - 2) % k + 1, 0)
+        return torch.where(number > 0, (self.round_robin_choice(inputs) + number - 2) % k + 1, 0)
 
     def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
         """(Q_i - y_i)², y_i the agent's reward and γ Q' of what its Actor' does next."""
-        values = self._values(episodes.now, episodes.asked, episodes.asked, episodes.batch)
+        values = self._values(episodes.now, episodes.requested, episodes.requested, episodes.batch)
         wanted = self.rewards(episodes)
         if gamma:
             wanted = wanted + gamma * episodes.going_on * cast(ContinuousActions, target).next_values(episodes)
@@ -80,7 +82,7 @@ class ContinuousActions(Agents):
         rewards = (episodes.reward * episodes.now.weight).sum(-1)
         return rewards if episodes.imposed is None else rewards - episodes.imposed
 
-    def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
+    def actor_loss(self, episodes: Episodes, target: Agents) -> tuple[Tensor, Tensor]:
         """-Q' of what the Actor does, and a small price on shares far from where they began: at the ends nothing is learned.
 
         What a strategy's number is worth is a step: flat all over a strategy, and a critic's slope within one says little
@@ -88,24 +90,24 @@ class ContinuousActions(Agents):
         judged at the strategy that is meant, for what is right on a server is wrong at home.
         """
         now, batch = episodes.now, episodes.batch
-        asked = self.actor(now, self.actor.memory.start(batch))[0]
-        worth = cast(ContinuousActions, judge)._values
-        if episodes.thrown is None:
-            values = worth(now, asked, episodes.asked, batch)
+        requested = self.actor(now, self.actor.memory.start(batch))[0]
+        worth = cast(ContinuousActions, target)._values
+        if episodes.strategy_noise is None:
+            values = worth(now, requested, episodes.requested, batch)
         else:
-            shares, number = asked[..., :2], asked[..., 2:]
-            values = worth(now, torch.cat([shares, number.detach()], dim=-1), episodes.asked, batch)
-            blurred = self._blurred(number, episodes.thrown)
-            around = worth(now, torch.cat([shares.detach(), blurred], dim=-1), episodes.asked, batch)
+            shares, number = requested[..., :2], requested[..., 2:]
+            values = worth(now, torch.cat([shares, number.detach()], dim=-1), episodes.requested, batch)
+            blurred = self._blurred(number, episodes.strategy_noise)
+            around = worth(now, torch.cat([shares.detach(), blurred], dim=-1), episodes.requested, batch)
             values = values + around - around.detach()
-        price = self.hold * LEVEL * (asked[..., :2] / FIRST_SHARE).log().square().sum(-1)
-        if self.saturation:
-            price = price + self.saturation * torch.logit(asked[..., 2], 1e-6).square()
+        price = self.request_penalty * LEVEL * (requested[..., :2] / FIRST_SHARE).log().square().sum(-1)
+        if self.saturation_penalty:
+            price = price + self.saturation_penalty * torch.logit(requested[..., 2], 1e-6).square()
         return episodes.mean(price.sum(-1)).sum() - episodes.mean(values).sum(), values.transpose(0, 1)
 
     def _blurred(self, number: Tensor, thrown: Tensor) -> Tensor:
         """Strategies' numbers with noise; gradients go past the noise, and past the ends that hold them."""
-        width = self.blur / (self.sizes.servers + 1)
+        width = self.action_smoothing / (self.sizes.servers + 1)
         there = (number.detach() + width * thrown[..., None].to(number.device)).clamp(0, 1)
         return number + (there - number.detach())
 
@@ -116,13 +118,13 @@ class ContinuousActions(Agents):
     @torch.no_grad()
     def next_values(self, episodes: Episodes) -> Tensor:
         """The same, (G, N)."""
-        asked = self.actor(episodes.inputs, self.actor.memory.start(episodes.batch))[0]
-        done = torch.cat([episodes.asked, asked[:, -episodes.batch :]], dim=1)
-        return self._values(episodes.inputs, asked, done, episodes.batch)[:, episodes.batch :]
+        requested = self.actor(episodes.inputs, self.actor.memory.start(episodes.batch))[0]
+        done = torch.cat([episodes.requested, requested[:, -episodes.batch :]], dim=1)
+        return self._values(episodes.inputs, requested, done, episodes.batch)[:, episodes.batch :]
 
-    def _values(self, inputs: Inputs, asked: Tensor, done: Tensor, batch: int) -> Tensor:
-        action = self.members(_features(asked))
-        before = action if done is asked else self.members(_features(done))
+    def _values(self, inputs: Inputs, requested: Tensor, done: Tensor, batch: int) -> Tensor:
+        action = self.members(_features(requested))
+        before = action if done is requested else self.members(_features(done))
         tasks, other = self.members(inputs.tasks.flatten(2)), self.members(inputs.other)
         values: Tensor = self.critic(tasks, other, action, before, batch)
         return values
@@ -136,9 +138,9 @@ class ContinuousActions(Agents):
         return list(self.actor.parameters())
 
 
-def _features(asked: Tensor) -> Tensor:
+def _features(requested: Tensor) -> Tensor:
     """Shares by their logarithms and the strategy's number, about -1 to 1; (U, N, 3 J)."""
-    return torch.cat([share_features(asked[..., :2]), 2 * asked[..., 2:] - 1], dim=-1).flatten(2)
+    return torch.cat([share_features(requested[..., :2]), 2 * requested[..., 2:] - 1], dim=-1).flatten(2)
 
 
 class PADDPG(Algorithm):

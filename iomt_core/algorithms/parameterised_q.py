@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, strayed
+from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, add_exploration_noise
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
-from iomt_core.nets.inputs import Inputs, Sizes, each, in_turn
+from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
@@ -65,7 +65,7 @@ class ParameterisedQ(Agents):
             self.actor = Actor(sizes, 2, recurrent)
             self.q = TaskQ(sizes, passes, columns, rounds > 0, recurrent)
 
-    def on(self, sizes: Sizes) -> ParameterisedQ:
+    def resized_for(self, sizes: Sizes) -> ParameterisedQ:
         """Shared networks on a ward of these counts: the same weights."""
         if sizes == self.sizes:
             return self
@@ -83,32 +83,32 @@ class ParameterisedQ(Agents):
         return self.actor.memory.start(batch), self.q.memory.start(batch)
 
     def decide(
-        self, inputs: Inputs, memory: Memory, noise: Noise | None = None, dice: torch.Generator | None = None
+        self, inputs: Inputs, memory: Memory, noise: Noise | None = None, generator: torch.Generator | None = None
     ) -> tuple[Decision, Memory]:
         """Shares by the Actor, then strategies by (17) at those shares; the memory keeps what is really done."""
         of_actor, of_q = memory
-        asked, states = self.actor(inputs, of_actor)
-        asked = strayed(asked, noise, dice, self.sizes.least_share)
+        requested, states = self.actor(inputs, of_actor)
+        requested = add_exploration_noise(requested, noise, generator, self.sizes.least_share)
         tokens = self.q.encode(inputs)
-        choice = self.choose(inputs, tokens, asked, of_q, noise, dice)
-        return Decision(choice, asked), (states[:, -1], self._remember(inputs, tokens, asked, choice, of_q))
+        choice = self.choose(inputs, tokens, requested, of_q, noise, generator)
+        return Decision(choice, requested), (states[:, -1], self._remember(inputs, tokens, requested, choice, of_q))
 
     @torch.no_grad()
     def choose(
         self,
         inputs: Inputs,
         tokens: Tensor,
-        asked: Tensor,
+        requested: Tensor,
         past: Tensor,
         noise: Noise | None = None,
-        dice: torch.Generator | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Strategies by (17) at the shares `asked`; (U, N, J). `tokens` are the inputs as `q.encode` has them.
+        """Strategies by (17) at the shares `requested`; (U, N, J). `tokens` are the inputs as `q.encode` has them.
 
         In turn, tasks begin as dealt out over the servers, from each agent's own offset; then each takes what is best
         for the agent, given where the others are.
         """
-        for turn in self.turns(inputs, tokens, asked, past, noise, dice):
+        for turn in self.turns(inputs, tokens, requested, past, noise, generator):
             taken = turn.taken
         return taken.argmax(-1)
 
@@ -116,25 +116,25 @@ class ParameterisedQ(Agents):
         self,
         inputs: Inputs,
         tokens: Tensor,
-        asked: Tensor,
+        requested: Tensor,
         past: Tensor,
         noise: Noise | None = None,
-        dice: torch.Generator | None = None,
+        generator: torch.Generator | None = None,
     ) -> Iterator[Turn]:
         """How `choose` comes to its strategies, look by look: one for all tasks at once, or one a task and round."""
-        choice, k = self.dealt(inputs), self.sizes.servers
-        taken = functional.one_hot(choice, k + 1).to(asked.dtype)
+        choice, k = self.round_robin_choice(inputs), self.sizes.servers
+        taken = functional.one_hot(choice, k + 1).to(requested.dtype)
         dealt, other = self.margins
-        margins = asked.new_tensor([0.0] + [other] * k).expand(*choice.shape[:2], 1, -1)
+        margins = requested.new_tensor([0.0] + [other] * k).expand(*choice.shape[:2], 1, -1)
         if not self.rounds:
-            values = self.q(tokens, self.q.read(asked, choice, inputs), past)
+            values = self.q(tokens, self.q.encode_actions(requested, choice, inputs), past)
             worth = self.strategy_values(values, inputs.weight)
             margin = margins.expand_as(worth).scatter(-1, choice[..., None], dealt)
-            after = functional.one_hot(_boltzmann(worth + margin, noise, dice), k + 1)
+            after = functional.one_hot(_boltzmann(worth + margin, noise, generator), k + 1)
             every = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
             yield Turn(range(self.sizes.tasks), taken, every, worth, margin, after)
             return
-        values_of, weights = self.q.in_turn(tokens, asked, past, inputs), self._turned(inputs.weight)
+        values_of, weights = self.q.sequential(tokens, requested, past, inputs), self._turned(inputs.weight)
         server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
         rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K): servers from each agent's own offset on
         rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is no server
@@ -148,7 +148,7 @@ class ParameterisedQ(Agents):
             count -= taken[:, :, j]
             favoured = (count + rank).argmin(-1, keepdim=True)
             margin = margins[:, :, 0].scatter(-1, favoured, dealt)
-            strategy = _boltzmann(worth + margin, noise, dice)
+            strategy = _boltzmann(worth + margin, noise, generator)
             after = taken.clone()
             count += after[:, :, j].zero_().scatter_(-1, strategy[..., None], 1.0)
             yield Turn(range(j, j + 1), taken, values[:, None], worth[:, :, None], margin[:, :, None], after)
@@ -162,16 +162,18 @@ class ParameterisedQ(Agents):
         return MARGINS_OF_ANY if self.sizes.shared else MARGINS
 
     def recall(self, inputs: Inputs, choice: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """What was asked for in a step whose strategies are known, and what is remembered of it: a replay of `decide`."""
+        """What was requested for in a step whose strategies are known, and what is remembered of it: a replay of `decide`."""
         of_actor, of_q = memory
-        asked, states = self.actor(inputs, of_actor)
-        return asked, (states[:, -1], self._remember(inputs, self.q.encode(inputs), asked, choice, of_q))
+        requested, states = self.actor(inputs, of_actor)
+        return requested, (states[:, -1], self._remember(inputs, self.q.encode(inputs), requested, choice, of_q))
 
-    def _remember(self, inputs: Inputs, tokens: Tensor, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
+    def _remember(self, inputs: Inputs, tokens: Tensor, requested: Tensor, choice: Tensor, past: Tensor) -> Tensor:
         """The MPTQ networks' memory after a step: of what was really done."""
         if not self.q.memory.recurrent:
             return past
-        rows = self.q.rows(tokens, self.q.read(asked, choice, inputs), each(choice[..., None])[..., 0])
+        rows = self.q.rows(
+            tokens, self.q.encode_actions(requested, choice, inputs), flatten_tasks(choice[..., None])[..., 0]
+        )
         return self.q.memory.advance(rows, past)[:, 0]
 
     def offered(self, values: Tensor, tasks: range) -> Tensor:
@@ -185,10 +187,10 @@ class ParameterisedQ(Agents):
             return values.gather(4, index).permute(0, 3, 1, 2, 4)
         return self._own(values)[..., None]
 
-    def of_done(self, inputs: Inputs, asked: Tensor, choice: Tensor, past: Tensor) -> Tensor:
+    def q_taken(self, inputs: Inputs, requested: Tensor, choice: Tensor, past: Tensor) -> Tensor:
         """q_j of (18) for what is really done, (U, N, J)."""
-        values = self.q(self.q.encode(inputs), self.q.read(asked, choice, inputs), past)
-        return self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)[1]
+        values = self.q(self.q.encode(inputs), self.q.encode_actions(requested, choice, inputs), past)
+        return self.task_values(self.q.select_pass(values, flatten_tasks(choice[..., None])[..., 0]), choice)[1]
 
     # -- losses ------------------------------------------------------------------------------------------------------
 
@@ -199,22 +201,22 @@ class ParameterisedQ(Agents):
         """
         assert isinstance(target, ParameterisedQ)
         tokens = self.q.encode(episodes.now)
-        now, network_choice = episodes.now, each(episodes.choice[..., None])[..., 0]
-        asked = self.q.read(episodes.asked, episodes.choice, now)
-        rows = self.q.rows(tokens, asked, None if episodes.strategies is not None else network_choice)
-        taken = rows if episodes.strategies is None else self.q.of_pass(rows, network_choice)
-        states = self.q.follow(taken, episodes.batch)
+        now, network_choice = episodes.now, flatten_tasks(episodes.choice[..., None])[..., 0]
+        requested = self.q.encode_actions(episodes.requested, episodes.choice, now)
+        rows = self.q.rows(tokens, requested, None if episodes.strategies is not None else network_choice)
+        taken = rows if episodes.strategies is None else self.q.select_pass(rows, network_choice)
+        states = self.q.unroll_memory(taken, episodes.batch)
         later = target.next_values(episodes) * gamma if gamma else None
         if episodes.strategies is None:
-            values = self.q.values(tokens, rows, states[:, 1:].flatten(1, 2)[:, None], asked)
+            values = self.q.values(tokens, rows, states[:, 1:].flatten(1, 2)[:, None], requested)
             regressed, own = self.task_values(values, episodes.choice)
             wanted = episodes.reward[:, :, self._order()] if self.q.columns else episodes.reward
             if later is not None:
                 wanted = wanted + later
             loss = (regressed - wanted).square().flatten(2).mean(2)
         else:
-            values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)), asked)
-            own = self.task_values(self.q.of_pass(values, network_choice), episodes.choice)[1]
+            values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)), requested)
+            own = self.task_values(self.q.select_pass(values, network_choice), episodes.choice)[1]
             loss = self._loss_of_all(values, episodes.strategies, later)
         return episodes.mean(loss).sum() * self.sizes.tasks, self._agent_values(own, episodes.now.weight)
 
@@ -241,23 +243,23 @@ class ParameterisedQ(Agents):
             return off.square()
         return functional.huber_loss(off, torch.zeros_like(off), reduction="none", delta=FAR) * 2
 
-    def actor_loss(self, episodes: Episodes, judge: Agents) -> tuple[Tensor, Tensor]:
+    def actor_loss(self, episodes: Episodes, target: Agents) -> tuple[Tensor, Tensor]:
         """(21): minus the sum over networks, passes and columns of p Q', a mean over passes; and (18) at μ for (27).
 
         Network j judges task j's requests, μ(o)[2j-1 : 2j] in (21), by what they do to all tasks; the others' are
         observation to it, x_-j. Where everybody asks for more than there is, only the ratios of requests count, and
         nothing holds their level; a small price on straying from where it started does.
         """
-        assert isinstance(judge, ParameterisedQ)
+        assert isinstance(target, ParameterisedQ)
         now = episodes.now
-        asked = self._ask(now, episodes.batch)
-        read = without_others(judge.q.read(asked, episodes.choice, now))
-        values = judge.q(judge.q.encode(now), read, judge.past(episodes))
-        worth = judge.strategy_values(values, now.weight)
-        _, own = judge.best(values, now.weight)
+        requested = self._ask(now, episodes.batch)
+        read = without_others(target.q.encode_actions(requested, episodes.choice, now))
+        values = target.q(target.q.encode(now), read, target.past(episodes))
+        worth = target.strategy_values(values, now.weight)
+        _, own = target.best(values, now.weight)
         start = FIRST_SHARE if now.suggested is None else now.suggested
-        level = (asked / start).log().mean(2).square().sum(-1)
-        loss = self.hold * LEVEL * level - worth.mean(3).sum(2)
+        level = (requested / start).log().mean(2).square().sum(-1)
+        loss = self.request_penalty * LEVEL * level - worth.mean(3).sum(2)
         return episodes.mean(loss).sum(), self._agent_values(own, now.weight)
 
     def best_next(self, episodes: Episodes) -> Tensor:
@@ -278,11 +280,11 @@ class ParameterisedQ(Agents):
     def _best_later(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         inputs = episodes.later
         states = self._states(episodes)[:, 1:].flatten(1, 2)
-        asked = self._ask(episodes.inputs, episodes.batch)[:, episodes.batch :]
+        requested = self._ask(episodes.inputs, episodes.batch)[:, episodes.batch :]
         tokens = self.q.encode(inputs)
-        choice = self.choose(inputs, tokens, asked, states)
-        values = self.q(tokens, self.q.read(asked, choice, inputs), states)
-        return self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)
+        choice = self.choose(inputs, tokens, requested, states)
+        values = self.q(tokens, self.q.encode_actions(requested, choice, inputs), states)
+        return self.task_values(self.q.select_pass(values, flatten_tasks(choice[..., None])[..., 0]), choice)
 
     # -- values ------------------------------------------------------------------------------------------------------
 
@@ -304,7 +306,7 @@ class ParameterisedQ(Agents):
 
     def _own(self, values: Tensor) -> Tensor:
         """Each task's own value under each strategy, of networks without columns: (U, tasks, P, N, outputs) -> (U, N, tasks,
-        K + 1). One pass holds them all; of several, pass s is asked for the s-th."""
+        K + 1). One pass holds them all; of several, pass s is requested for the s-th."""
         own = values[:, :, 0] if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4)
         return own.transpose(1, 2)
 
@@ -328,7 +330,7 @@ class ParameterisedQ(Agents):
     def best(self, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The strategies of (17) from the values of every pass, (U, N, J), and each task's value there."""
         choice = self.strategy_values(values.detach(), weight).argmax(-1)
-        return choice, self.task_values(self.q.of_pass(values, each(choice[..., None])[..., 0]), choice)[1]
+        return choice, self.task_values(self.q.select_pass(values, flatten_tasks(choice[..., None])[..., 0]), choice)[1]
 
     def past(self, episodes: Episodes) -> Tensor:
         """The MPTQ networks' memories before each step of the episodes, (G, N, width)."""
@@ -339,18 +341,18 @@ class ParameterisedQ(Agents):
             if not self.q.memory.recurrent:
                 g, t = self.sizes.users * self.sizes.tasks, episodes.steps // episodes.batch
                 return self.q.memory.start(episodes.batch)[:, None].expand(g, t + 1, episodes.batch, -1)
-            now, choice = episodes.now, each(episodes.choice[..., None])[..., 0]
-            asked = self.q.read(episodes.asked, episodes.choice, now)
-            return self.q.follow(self.q.rows(self.q.encode(now), asked, choice), episodes.batch)
+            now, choice = episodes.now, flatten_tasks(episodes.choice[..., None])[..., 0]
+            requested = self.q.encode_actions(episodes.requested, episodes.choice, now)
+            return self.q.unroll_memory(self.q.rows(self.q.encode(now), requested, choice), episodes.batch)
 
     def _ask(self, inputs: Inputs, batch: int) -> Tensor:
         """μ of whole episodes, (U, N, J, 2)."""
-        asked: Tensor = self.actor(inputs, self.actor.memory.start(batch))[0]
-        return asked
+        requested: Tensor = self.actor(inputs, self.actor.memory.start(batch))[0]
+        return requested
 
     def _order(self) -> Tensor:
         """Which task column r of network j values, (J, J)."""
-        return in_turn(self.sizes.tasks, self.q.out.weight.device)
+        return cyclic_order(self.sizes.tasks, self.q.out.weight.device)
 
     @staticmethod
     def _agent_values(own: Tensor, weight: Tensor) -> Tensor:
@@ -366,7 +368,7 @@ class ParameterisedQ(Agents):
         return list(self.actor.parameters())
 
 
-def _boltzmann(worth: Tensor, noise: Noise | None, dice: torch.Generator | None) -> Tensor:
+def _boltzmann(worth: Tensor, noise: Noise | None, generator: torch.Generator | None) -> Tensor:
     """Strategies by their worth (…, K + 1): the best, or drawn with the noise's temperature.
 
     First among the servers, then between the best of them as it fell and staying: many servers that are alike do not by
@@ -376,13 +378,15 @@ def _boltzmann(worth: Tensor, noise: Noise | None, dice: torch.Generator | None)
         return worth.argmax(-1)
     local, servers = worth[..., 0], worth[..., 1:]
     if noise.temperature > 0:
-        thrown = torch.rand(worth.shape, generator=dice).clamp_(1e-6, 1 - 1e-6).to(worth.device)
+        thrown = torch.rand(worth.shape, generator=generator).clamp_(1e-6, 1 - 1e-6).to(worth.device)
         server = (servers / noise.temperature - torch.log(-torch.log(thrown[..., 1:]))).argmax(-1)
         away = servers.amax(-1) - local > noise.temperature * torch.logit(thrown[..., 0])
     else:
         server, away = servers.argmax(-1), servers.amax(-1) > local
     choice = torch.where(away, server + 1, 0)
-    if noise.random > 0:
-        even = torch.randint(0, worth.shape[-1], choice.shape, generator=dice).to(worth.device)
-        choice = torch.where((torch.rand(choice.shape, generator=dice) < noise.random).to(worth.device), even, choice)
+    if noise.epsilon > 0:
+        even = torch.randint(0, worth.shape[-1], choice.shape, generator=generator).to(worth.device)
+        choice = torch.where(
+            (torch.rand(choice.shape, generator=generator) < noise.epsilon).to(worth.device), even, choice
+        )
     return choice

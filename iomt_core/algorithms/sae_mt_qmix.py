@@ -31,7 +31,7 @@ class SAEMTQMIXPaper(SAEMTQMIX):
         "SAE-MT-QMIX by the letter: attention (22) of observations and values, so that (25) can break; (19) on the reward "
         "of what was done; an agent's tasks decide all at once; every network begins and learns for itself."
     )
-    tuned = MappingProxyType({"credit": "own", "rounds": 0, "together": 0.0})
+    tuned = MappingProxyType({"critic_target": "observed", "rounds": 0, "parameter_tying": 0.0})
 
     def mixer(self, sizes: Sizes) -> Mixer:
         """Attention that sees the values."""

@@ -14,7 +14,7 @@ from iomt_core.policies.base import Policy
 from iomt_core.policies.registry import make_policy
 from iomt_core.scenario import Scenario
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.lab_wards import draw_ward
+from iomt_core.training.general_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.record import Draw, Record, draw, run
 
@@ -58,11 +58,11 @@ def written_beside(place: Path, check: Check) -> Mapping[str, Any]:
 
 
 class RangeCheck:
-    """The same wards of the lab's whole range for every policy: drawn by a seed that no training run draws from."""
+    """The same wards, from the whole range of the general networks, for every policy; no training run draws from this seed."""
 
     def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2) -> None:
-        dice = np.random.default_rng(HELD_OUT)
-        self.drawn = [draw(draw_ward(dice).changed(T=steps), HELD_OUT, 0, episodes) for _ in range(wards)]
+        generator = np.random.default_rng(HELD_OUT)
+        self.drawn = [draw(draw_ward(generator).changed(T=steps), HELD_OUT, 0, episodes) for _ in range(wards)]
 
     def of(self, policy: Callable[[Scenario], Policy]) -> dict[str, Any]:
         """The gap to the bound: mean over wards, median, and the worst ward's."""

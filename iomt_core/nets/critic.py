@@ -36,7 +36,7 @@ class Critic(nn.Module):
         self.wide = GroupedLinear(groups, WIDTH, HEAD)
         self.out = GroupedLinear(groups, HEAD, 1, gain=0.1)
 
-    def follow(self, tasks: Tensor, other: Tensor, action: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    def embed(self, tasks: Tensor, other: Tensor, action: Tensor, batch: int) -> tuple[Tensor, Tensor]:
         """What is seen, and with what is done; (G, 2 M, N, width) and (G, M, N, width), over episodes of `batch` worlds.
 
         `tasks` (G, M, N, 3 J), `other` (G, M, N, ·), `action` (G, M, N, actions · J) of M members.
@@ -49,9 +49,9 @@ class Critic(nn.Module):
 
     def forward(self, tasks: Tensor, other: Tensor, action: Tensor, done: Tensor, batch: int) -> Tensor:
         """Values (G, N) of `action` at steps before which `done` was done; all (G, M, N, ·), N = T·B, time first."""
-        seen, joint = self.follow(tasks, other, action, batch)
+        seen, joint = self.embed(tasks, other, action, batch)
         if self.memory.recurrent:
-            past = self._past(joint if action is done else self.follow(tasks, other, done, batch)[1], batch)
+            past = self._past(joint if action is done else self.embed(tasks, other, done, batch)[1], batch)
             after = self.memory.advance(joint.mean(1, keepdim=True), past)
         else:
             after = self.memory.advance(joint.mean(1, keepdim=True), joint[:, 0])

@@ -78,23 +78,23 @@ def share_features(shares: Tensor) -> Tensor:
     return shares.log().mul(-2 / math.log(LEAST_SHARE)).add(1.0)
 
 
-def in_turn(tasks: int, device: torch.device) -> Tensor:
+def cyclic_order(tasks: int, device: torch.device) -> Tensor:
     """Row j holds all tasks from j on, cyclically, as (16) has its columns; (J, J)."""
     j = torch.arange(tasks, device=device)
     return (j[:, None] + j) % tasks
 
 
-def each(x: Tensor) -> Tensor:
+def flatten_tasks(x: Tensor) -> Tensor:
     """Every network its own task's: (U, N, J, c) -> (U·J, N, c)."""
     return x.transpose(1, 2).flatten(0, 1)
 
 
-def beside(x: Tensor, which: slice = slice(None)) -> Tensor:
+def other_tasks(x: Tensor, which: slice = slice(None)) -> Tensor:
     """Every network of `which` tasks its other tasks': (U, N, J, c) -> (U·J, N, (J - 1)·c); of an only task a zero."""
     u, n, j, _ = x.shape
     if j == 1:
         return x.new_zeros(u, n, 1)
-    turned = x[:, :, in_turn(j, x.device)[which, 1:]]  # (U, N, J, J - 1, c)
+    turned = x[:, :, cyclic_order(j, x.device)[which, 1:]]  # (U, N, J, J - 1, c)
     return turned.flatten(3).transpose(1, 2).flatten(0, 1)
 
 

@@ -19,19 +19,21 @@ from iomt_core.nets.inputs import (
     LEAST_SHARE_OF_ANY,
     Inputs,
     Sizes,
-    beside,
     compressed,
-    each,
-    in_turn,
+    cyclic_order,
+    flatten_tasks,
+    other_tasks,
     share_features,
 )
-from iomt_core.nets.task_q import Asked, TaskQ
+from iomt_core.nets.task_q import ActionFeatures, TaskQ
 
 WIDTH, HIDDEN, HEAD = 32, 96, 64
 REACH = 0.2  # scale of what the networks add to prices: a step of theirs must not overturn a ward's whole ranking
 ACTOR_REACH = 0.5
 LEAST_PART = 0.002  # of the range of shares: closer to its ends a suggestion would leave the Actor nothing to learn
-DEVICE_FEATURES = 4  # of a task on a device, see `training.reading`; the last is what it is worth at the ward's prices
+DEVICE_FEATURES = (
+    4  # of a task on a device, see `training.observation_encoder`; the last is what it is worth at the ward's prices
+)
 
 
 class SharedTokens(nn.Module):
@@ -49,7 +51,7 @@ class SharedTokens(nn.Module):
         tasks = inputs.tasks.shape[2]
         rest = self.rest(inputs.other).repeat_interleave(tasks, dim=0)
         result: Tensor = self.first(
-            torch.stack([self.own(each(inputs.tasks)), self.others(beside(inputs.tasks)), rest], 1)
+            torch.stack([self.own(flatten_tasks(inputs.tasks)), self.others(other_tasks(inputs.tasks)), rest], 1)
         )
         return result
 
@@ -79,7 +81,7 @@ class SharedActor(nn.Module):
 
 
 @dataclass(frozen=True)
-class SharedAsked(Asked):
+class SharedActionFeatures(ActionFeatures):
     """Requests, and what stands on and speaks for each device."""
 
     devices: Tensor  # (G, K + 1, N, ·)
@@ -117,12 +119,14 @@ class SharedTaskQ(TaskQ):
         result: Tensor = self.tokens(inputs)
         return result
 
-    def read(self, shares: Tensor, choice: Tensor, inputs: Inputs | None = None) -> SharedAsked:
+    def encode_actions(self, shares: Tensor, choice: Tensor, inputs: Inputs | None = None) -> SharedActionFeatures:
         """Requests (U, N, J, 2), the strategies that go with them, and what the `inputs` say of devices."""
         assert inputs is not None
-        return self._read(shares, functional.one_hot(choice, self.slots).to(shares.dtype), inputs, slice(None))
+        return self._encode_actions(
+            shares, functional.one_hot(choice, self.slots).to(shares.dtype), inputs, slice(None)
+        )
 
-    def _read(self, shares: Tensor, taken: Tensor, inputs: Inputs, which: slice) -> SharedAsked:
+    def _encode_actions(self, shares: Tensor, taken: Tensor, inputs: Inputs, which: slice) -> SharedActionFeatures:
         """The same as the networks of some tasks have it; strategies `taken` (U, N, J, K + 1) of 0 and 1."""
         assert inputs.servers is not None
         asked = share_features(shares)
@@ -130,8 +134,12 @@ class SharedTaskQ(TaskQ):
         of_others = loads.sum(2, keepdim=True) - loads[:, :, which]  # (U, N, tasks, K + 1, 2)
         devices = torch.cat([inputs.servers[:, :, which], of_others], -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
         own, others = self._worth(shares[..., 0], taken, inputs, which)
-        return SharedAsked(
-            each(asked[:, :, which]), beside(torch.cat([asked, taken[..., :1]], -1), which), devices, own, others
+        return SharedActionFeatures(
+            flatten_tasks(asked[:, :, which]),
+            other_tasks(torch.cat([asked, taken[..., :1]], -1), which),
+            devices,
+            own,
+            others,
         )
 
     def _worth(self, x: Tensor, taken: Tensor, inputs: Inputs, which: slice) -> tuple[Tensor, Tensor]:
@@ -157,33 +165,33 @@ class SharedTaskQ(TaskQ):
         elsewhere = (at_prices[..., 1:] * taken[..., 1:]).sum(-1)[:, :, None, None]
         all_tasks = torch.where(stays > 0, at_home, elsewhere)  # (U, N, tasks, 2, J')
         own = torch.cat([own_home[..., None], at_prices[:, :, which, 1:]], -1)
-        order = in_turn(j, x.device)[which, None, 1:].expand(*all_tasks.shape[:4], j - 1)
+        order = cyclic_order(j, x.device)[which, None, 1:].expand(*all_tasks.shape[:4], j - 1)
         others = all_tasks.gather(4, order).permute(0, 2, 3, 1, 4).flatten(0, 1)  # (G, 2, N, J - 1)
         others = torch.cat([others[:, :1], others[:, 1:].expand(-1, k, -1, -1)], dim=1)
         return own.permute(0, 2, 3, 1).flatten(0, 1), others
 
-    def rows(self, tokens: Tensor, asked: Asked, choice: Tensor | None = None) -> Tensor:
+    def rows(self, tokens: Tensor, asked: ActionFeatures, choice: Tensor | None = None) -> Tensor:
         """The own slot after the second Encoder, in every pass or in that of `choice`."""
-        assert isinstance(asked, SharedAsked)
+        assert isinstance(asked, SharedActionFeatures)
         g, p, n, _ = asked.devices.shape
         seen = torch.cat([asked.own[:, None].expand(g, p, n, -1), asked.devices], -1)
         weight, bias = self.slot.weight, self.slot.bias
         slots = torch.cat([seen[:, :1] @ weight[0] + bias[0], seen[:, 1:] @ weight[1] + bias[1]], dim=1)
         if choice is not None:
-            slots = self.of_pass(slots, choice)
+            slots = self.select_pass(slots, choice)
         others = tokens[:, 1] + self.others_asked(asked.others)
         result: Tensor = self.second.passes(tokens[:, :1] + slots, torch.stack([others, tokens[:, 2]], dim=1))
         return result
 
-    def values(self, tokens: Tensor, rows: Tensor, after: Tensor, asked: Asked) -> Tensor:
+    def values(self, tokens: Tensor, rows: Tensor, after: Tensor, asked: ActionFeatures) -> Tensor:
         """Values of `rows`, a column for each of the ward's tasks, the own task's first."""
-        assert isinstance(asked, SharedAsked)
+        assert isinstance(asked, SharedActionFeatures)
         mixed = self.third.passes(rows + after, tokens)
         learned = REACH * two_layers(self.wide, self.out, mixed)[..., 0]
         worth = torch.cat([asked.worth[:, :1], asked.worth[:, 1:] + learned[:, 1:]], dim=1)
         return torch.cat([worth[..., None], asked.others_worth], dim=-1)
 
-    def in_turn(
+    def sequential(
         self, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs | None = None
     ) -> Callable[[int, Tensor], Tensor]:
         """As `TaskQ` has it."""
@@ -191,7 +199,7 @@ class SharedTaskQ(TaskQ):
         u, count = self.sizes.users, self.sizes.tasks
 
         def values(j: int, taken: Tensor) -> Tensor:
-            asked = self._read(shares, taken, inputs, slice(j, j + 1))
+            asked = self._encode_actions(shares, taken, inputs, slice(j, j + 1))
             result: Tensor = self(tokens.view(u, count, *tokens.shape[1:])[:, j], asked, past)
             return result
 
@@ -203,8 +211,8 @@ def _kept(time: Tensor, energy: Tensor, granted: Tensor) -> Tensor:
     return 1 - compressed(time / granted + energy * granted.square())
 
 
-def without_others(asked: Asked) -> Asked:
+def without_others(asked: ActionFeatures) -> ActionFeatures:
     """The same requests, through the others' of which no gradient goes."""
-    if isinstance(asked, SharedAsked):
+    if isinstance(asked, SharedActionFeatures):
         return replace(asked, others=asked.others.detach(), devices=asked.devices.detach())
     return replace(asked, others=asked.others.detach())

@@ -37,7 +37,7 @@ def estimate(spec: RunSpec, known: Iterable[Job] = ()) -> Estimate:
             return Estimate(STARTING + spec.settings.episodes / job.episodes_per_s, job.name)
     s, settings = spec.scenario, spec.settings
     choices = s.users * s.tasks * (s.servers + 1) * s.T / 20
-    batches = settings.episodes / min(settings.worlds, settings.episodes)
+    batches = settings.episodes / min(settings.num_envs, settings.episodes)
     times = batches * (s.T if settings.learn_every == "step" else 1)
     learning = settings.updates * (UPDATE + UPDATE_CHOICE * choices * max(1.0, settings.batch / 2))
     evaluations = max(1.0, settings.episodes / settings.evaluate_every) * EVALUATION_CHOICE * choices
@@ -48,7 +48,14 @@ def estimate(spec: RunSpec, known: Iterable[Job] = ()) -> Estimate:
 def _kind(spec: RunSpec) -> tuple[object, ...]:
     """What decides on the speed."""
     s, settings = spec.scenario, spec.settings
-    told = (settings.worlds, settings.updates, settings.learn_every, settings.batch, settings.rounds, settings.credit)
+    told = (
+        settings.num_envs,
+        settings.updates,
+        settings.learn_every,
+        settings.batch,
+        settings.rounds,
+        settings.critic_target,
+    )
     return (spec.algorithm, s.users, s.tasks, s.servers, s.T, settings.recurrent, settings.wards, *told)
 
 

@@ -85,6 +85,6 @@ def _factor(written: str, unit: str, shown: str) -> Decimal:
 def _registry() -> pint.UnitRegistry[Decimal]:
     import pint  # takes half a second, which only those who write units need to spend
 
-    registry = pint.UnitRegistry(None, non_int_type=Decimal)
+    registry: pint.UnitRegistry[Decimal] = pint.UnitRegistry(None, non_int_type=Decimal)
     registry.load_definitions(_DEFINITIONS.strip().splitlines())
     return registry

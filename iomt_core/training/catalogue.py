@@ -30,9 +30,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 RUN = "run:"
-# The networks that an algorithm may be shipped with, the most special first, by the suffix of a policy's name, with the
-# prefix of their folders in pretrained/.
-NETWORKS: Mapping[str, str] = {"paper": "paper", "general": "lab"}
+# The networks that an algorithm may be shipped with, the most special first: the suffix of a policy's name, and the prefix
+# of their folders in pretrained/.
+NETWORKS = ("paper", "general")
 LONGEST_SHOWN = 100  # characters of a directory's name
 
 
@@ -248,7 +248,7 @@ def _kinds(algorithm: str, place: Path) -> list[str]:
 
 
 def _folder(kind: str, algorithm: str, place: Path) -> Path:
-    return place / f"{NETWORKS[kind]}-{algorithm}"
+    return place / f"{kind}-{algorithm}"
 
 
 def _shipped(place: Path) -> tuple[str, ...]:

@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from iomt_core.scenario import ScenarioError
+from iomt_core.training.formats import FORMAT, KNOWN, migrate_tensors
 
-FORMAT = 1
 POLICY, LEARNER, MARK = "policy.safetensors", "learner.safetensors", "checkpoint.json"
 LARGEST_MARK = 4_000_000
 
@@ -81,9 +81,10 @@ def read_facts(place: Path) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint file {str(path)!r} is not JSON.") from None
     if not isinstance(facts, dict) or not isinstance(facts.get("sha256"), dict):
         raise CheckpointError(f"checkpoint file {str(path)!r} is not a checkpoint's: 'sha256' is missing.")
-    if facts.get("format") != FORMAT:
+    if facts.get("format") not in KNOWN:
         raise CheckpointError(
-            f"checkpoint {str(place)!r}: format = {shortened(facts.get('format'))} is not known: allowed is {FORMAT}."
+            f"checkpoint {str(place)!r}: format = {shortened(facts.get('format'))} is not known: allowed is "
+            f"{' or '.join(map(str, KNOWN))}."
         )
     return facts
 
@@ -102,7 +103,7 @@ def read_tensors(place: Path, name: str, facts: Mapping[str, Any]) -> dict[str, 
             f"allowed is the one in {MARK}, {shortened(wanted, 70)}."
         )
     try:
-        return load_file(path)
+        return migrate_tensors(load_file(path), facts["format"])
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"checkpoint file {str(path)!r} is not a safetensors file: {error}.") from None
 

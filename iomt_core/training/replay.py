@@ -18,17 +18,17 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
 from iomt_core.nets.inputs import compressed
-from iomt_core.training.reading import Reading
+from iomt_core.training.observation_encoder import ObservationEncoder
 
 MOST_COST = 2.0  # of a task in what-ifs: beyond, it is just bad
 STATE = ("D", "C", "P", "weight", "active", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
 
 
 class Replay:
-    """A ring of the `capacity` latest episodes of one scenario, as `reading` has it."""
+    """A ring of the `capacity` latest episodes of one scenario, as `encoder` reads it."""
 
-    def __init__(self, reading: Reading, capacity: int) -> None:
-        self.reading, self.scenario, self.capacity = reading, reading.scenario, capacity
+    def __init__(self, encoder: ObservationEncoder, capacity: int) -> None:
+        self.encoder, self.scenario, self.capacity = encoder, encoder.scenario, capacity
         self.store: dict[str, Tensor] = {}
         self.count = 0  # episodes ever added
 
@@ -39,16 +39,16 @@ class Replay:
         self,
         snapshots: list[Snapshot],
         choices: list[Tensor],
-        asked: list[Tensor],
+        requested: list[Tensor],
         alive: list[Tensor],
         ended: list[Tensor],
     ) -> None:
         """T steps of B episodes: T + 1 snapshots, the last as the last action left it, and T of the rest.
 
-        `choices` (B, U, J), `asked` (B, U, J, outputs), `alive` and `ended` (B,) bool.
+        `choices` (B, U, J), `requested` (B, U, J, outputs), `alive` and `ended` (B,) bool.
         """
         columns = {name: torch.stack([getattr(x, name) for x in snapshots], dim=1) for name in STATE}
-        columns |= {"choice": torch.stack(choices, 1), "asked": torch.stack(asked, 1)}
+        columns |= {"choice": torch.stack(choices, 1), "requested": torch.stack(requested, 1)}
         columns |= {"alive": torch.stack(alive, 1), "ended": torch.stack(ended, 1)}
         batch = len(columns["D"])
         place = torch.arange(self.count, self.count + batch) % self.capacity
@@ -63,14 +63,14 @@ class Replay:
         return {name: values[: len(self)] for name, values in self.store.items()}
 
     def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
-        """As it was when `tensors` was asked, `count` episodes having been added."""
+        """As it was when `tensors` was requested, `count` episodes having been added."""
         for name, kept in tensors.items():
             store = kept.new_zeros(self.capacity, *kept.shape[1:])
             store[: len(kept)] = kept
             self.store[name] = store
         self.count = count
 
-    def draw(self, batch: int, dice: torch.Generator, strategies: bool) -> Episodes:
+    def draw(self, batch: int, generator: torch.Generator, strategies: bool) -> Episodes:
         """A minibatch of episodes; with `strategies` what-if rewards of all of a task's strategies.
 
         What-if rewards are cost_max - cost, below 0 too, so that a task that does badly still has something to gain.
@@ -78,15 +78,15 @@ class Replay:
         other values, also what it costs the user's other tasks on servers.
         """
         s = self.scenario
-        index = torch.randint(0, len(self), (batch,), generator=dice)
+        index = torch.randint(0, len(self), (batch,), generator=generator)
         kept = {name: values[index].transpose(0, 1) for name, values in self.store.items()}
         steps = len(kept["choice"])
         every = _snapshot({name: kept[name].flatten(0, 1) for name in STATE})
         done = _snapshot({name: kept[name][:steps].flatten(0, 1) for name in STATE})
-        choice, asked = kept["choice"].flatten(0, 1), kept["asked"].flatten(0, 1)
-        action = Action(choice, asked[..., 0], asked[..., 1])
+        choice, requested = kept["choice"].flatten(0, 1), kept["requested"].flatten(0, 1)
+        action = Action(choice, requested[..., 0], requested[..., 1])
         result = outcome(done, action, s)
-        unit = self.reading.unit
+        unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
         offered = imposed = None
         if strategies:
@@ -105,26 +105,26 @@ class Replay:
             taken = others.gather(3, choice[..., None]).squeeze(3)  # (N, U, J)
             imposed = taken.sum(2).transpose(0, 1)
         return Episodes(
-            sizes=self.reading.sizes,
+            sizes=self.encoder.sizes,
             batch=batch,
-            inputs=self.reading.inputs(every),
+            inputs=self.encoder.inputs(every),
             corrected=mixer_observation(every, s),
-            state=self.reading.state(every),
+            state=self.encoder.state(every),
             choice=choice.transpose(0, 1),
-            asked=asked.transpose(0, 1),
+            requested=requested.transpose(0, 1),
             reward=reward.transpose(0, 1),
             team_reward=(reward * done.weight).sum((1, 2)),
-            mask=kept["alive"].flatten().to(asked.dtype),
-            going_on=(~kept["ended"]).flatten().to(asked.dtype),
+            mask=kept["alive"].flatten().to(requested.dtype),
+            going_on=(~kept["ended"]).flatten().to(requested.dtype),
             imposed=imposed,
             strategies=offered,
         )
 
 
-class LabReplay:
+class GeneralReplay:
     """The episodes of the latest wards, a `Replay` a ward; `ward` says how the ward of a number reads."""
 
-    def __init__(self, ward: Callable[[int], Reading], wards: int, episodes: int) -> None:
+    def __init__(self, ward: Callable[[int], ObservationEncoder], wards: int, episodes: int) -> None:
         self._ward, self.capacity, self._episodes = ward, wards, episodes
         self.wards: dict[int, Replay] = {}
         self.count = 0  # wards ever added
@@ -140,17 +140,17 @@ class LabReplay:
         self.count += 1
         return replay
 
-    def draw(self, batch: int, dice: torch.Generator, strategies: bool) -> Episodes:
+    def draw(self, batch: int, generator: torch.Generator, strategies: bool) -> Episodes:
         """A minibatch of episodes of one of the wards."""
-        ward = list(self.wards)[int(torch.randint(0, len(self.wards), (1,), generator=dice))]
-        return self.wards[ward].draw(batch, dice, strategies)
+        ward = list(self.wards)[int(torch.randint(0, len(self.wards), (1,), generator=generator))]
+        return self.wards[ward].draw(batch, generator, strategies)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that is in it, by name."""
         return {f"{n}/{name}": x for n, replay in self.wards.items() for name, x in replay.tensors().items()}
 
     def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
-        """As it was when `tensors` was asked, `count` wards having been added."""
+        """As it was when `tensors` was requested, `count` wards having been added."""
         parts: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             ward, _, name = key.partition("/")

@@ -13,6 +13,7 @@ import torch
 from iomt_core.algorithms.registry import algorithm
 from iomt_core.scenario import Scenario, ScenarioError, scenario
 from iomt_core.training.checkpoints import CheckpointError, shortened
+from iomt_core.training.formats import FORMAT, KNOWN, migrate
 from iomt_core.training.settings import Settings, allowed
 from iomt_core.training.trainer import CPU, Trainer
 
@@ -35,6 +36,7 @@ class RunSpec:
     def as_json(self) -> dict[str, Any]:
         """For `run.json` and for checkpoints."""
         return {
+            "format": FORMAT,
             "algorithm": self.algorithm,
             "scenario": self.scenario.model_dump(mode="json"),
             "scenario_digest": self.scenario.digest,
@@ -47,6 +49,11 @@ class RunSpec:
         """The run that `as_json` told of. Raises `CheckpointError` where something is missing or out of range."""
         if not isinstance(facts, Mapping):
             raise CheckpointError(f"{where} is a {type(facts).__name__}: allowed is a mapping of names to values.")
+        if facts.get("format", 1) not in KNOWN:
+            raise CheckpointError(
+                f"{where}: format = {shortened(facts['format'])} is not known: allowed is {' or '.join(map(str, KNOWN))}."
+            )
+        facts = migrate(facts)
         for name, kind in (("algorithm", str), ("scenario", dict), ("settings", dict), ("seed", int)):
             if not isinstance(facts.get(name), kind):
                 raise CheckpointError(

@@ -18,8 +18,8 @@ from iomt_core.nets.mixers import Mixer
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import POLICY, load_module, read_facts, read_tensors
-from iomt_core.training.lab_wards import check as check_ward
-from iomt_core.training.reading import lab_sizes, reading
+from iomt_core.training.general_wards import check as check_ward
+from iomt_core.training.observation_encoder import general_sizes, observation_encoder
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trainer import Trainer
 
@@ -37,16 +37,16 @@ class TrainedPolicy(Policy):
     def __init__(self, s: Scenario, spec: RunSpec, agents: Agents, mixer: Mixer | None = None) -> None:
         """`mixer` is what the agents were trained under; deciding needs none."""
         super().__init__(s)
-        shared = spec.settings.wards == "lab"
-        self.reading = reading(s, shared)
+        shared = spec.settings.wards == "general"
+        self.encoder = observation_encoder(s, shared)
         if shared:
             check_ward(s, spec.algorithm)
-        elif self.reading.sizes != Sizes.of(spec.scenario) or s.channel != spec.scenario.channel:
+        elif self.encoder.sizes != Sizes.of(spec.scenario) or s.channel != spec.scenario.channel:
             raise ScenarioError(
                 f"policy = {spec.algorithm!r} cannot decide here: it was trained for {_ward(spec.scenario)}, and this ward "
                 f"has {_ward(s)}. The heuristics and the optimum work on every ward."
             )
-        self.spec, self.shipped, self.agents, self.mixer = spec, agents, agents.on(self.reading.sizes), mixer
+        self.spec, self.shipped, self.agents, self.mixer = spec, agents, agents.resized_for(self.encoder.sizes), mixer
         found = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = found.name, found.label, found.summary  # type: ignore[misc]
         # An agent sees its battery (14), which earlier steps have drained; those of the lab take it for full.
@@ -65,7 +65,7 @@ class TrainedPolicy(Policy):
         """From a checkpoint, for the scenario it was trained on or another of the same sizes. Raises `ScenarioError`."""
         facts = read_facts(place)
         spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
-        sizes = lab_sizes() if spec.settings.wards == "lab" else Sizes.of(spec.scenario)
+        sizes = general_sizes() if spec.settings.wards == "general" else Sizes.of(spec.scenario)
         found, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(place)!r}"
         agents = found.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
         tensors = read_tensors(place, POLICY, facts)
@@ -91,11 +91,11 @@ class TrainedPolicy(Policy):
 
     def _step(self, snapshot: Snapshot, memory: Memory | None) -> tuple[Action, Memory]:
         dtype = snapshot.D.dtype
-        inputs = self.reading.inputs(snapshot)
+        inputs = self.encoder.inputs(snapshot)
         if memory is None:
             memory = self.agents.start(len(snapshot.D))
         decision, memory = self.agents.decide(inputs, memory)
-        cpu, bandwidth = decision.asked[..., :2].transpose(0, 1).to(dtype).unbind(-1)
+        cpu, bandwidth = decision.requested[..., :2].transpose(0, 1).to(dtype).unbind(-1)
         return Action(decision.choice.transpose(0, 1).contiguous(), cpu.contiguous(), bandwidth.contiguous()), memory
 
 

@@ -18,9 +18,9 @@ from iomt_core.environment.environment import Environment
 from iomt_core.model.snapshot import Action
 from iomt_core.nets.kernels.functions import compiled
 from iomt_core.scenario import Scenario
-from iomt_core.training.lab_wards import training_ward
-from iomt_core.training.reading import LabReading, Reading, lab_sizes
-from iomt_core.training.replay import LabReplay, Replay
+from iomt_core.training.general_wards import training_ward
+from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
+from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
 TEMPERATURE_REACHED = 0.7  # part of the run after which the temperature stays
@@ -38,19 +38,21 @@ class Trainer:
         """`device` is where worlds, networks and replay are; what is drawn is the same on all."""
         self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
         self.device = device
-        self.lab = settings.wards == "lab"
-        self.reading = Reading(s)
-        sizes = lab_sizes() if self.lab else self.reading.sizes
+        self.general = settings.wards == "general"
+        self.encoder = ObservationEncoder(s)
+        sizes = general_sizes() if self.general else self.encoder.sizes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_number(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
             mixer = algorithm.mixer(sizes)
         agents.to(device)
         mixer.to(device)
-        if settings.together > 0:
+        if settings.parameter_tying > 0:
             agents.begin_equal()
-        agents.hold, agents.blur, agents.saturation = settings.hold, settings.blur, settings.saturation
-        told = LearnerSettings(
+        agents.request_penalty = settings.request_penalty
+        agents.action_smoothing = settings.action_smoothing
+        agents.saturation_penalty = settings.saturation_penalty
+        learner_settings = LearnerSettings(
             learning_rate=settings.learning_rate,
             actor_learning_rate=settings.actor_learning_rate,
             tau=settings.tau,
@@ -58,11 +60,11 @@ class Trainer:
             team_weight=settings.team_weight,
             clip=settings.clip,
         )
-        self.learner = Learner(agents, mixer, told)
-        self.replay: Replay | LabReplay = Replay(self.reading, settings.replay)
-        if self.lab:
-            episodes = max(1, settings.worlds // WARDS)
-            self.replay = LabReplay(self._ward, max(1, settings.replay // episodes), episodes)
+        self.learner = Learner(agents, mixer, learner_settings)
+        self.replay: Replay | GeneralReplay = Replay(self.encoder, settings.replay)
+        if self.general:
+            episodes = max(1, settings.num_envs // WARDS)
+            self.replay = GeneralReplay(self._ward, max(1, settings.replay // episodes), episodes)
         self.played = 0  # episodes
         self.updates = 0
 
@@ -95,7 +97,7 @@ class Trainer:
 
         Where networks are for any ward, several wards are drawn, and the episodes are shared out.
         """
-        batch = min(self.settings.worlds, self.settings.episodes - self.played)
+        batch = min(self.settings.num_envs, self.settings.episodes - self.played)
         if isinstance(self.replay, Replay):
             return self._play(self.replay, batch, after_step)
         parts = [self.replay._episodes] * max(1, batch // self.replay._episodes)
@@ -103,23 +105,26 @@ class Trainer:
         return {name: mean(one[name] for one in seen) for name in seen[0]}
 
     def _play(self, replay: Replay, batch: int, after_step: Callable[[], None]) -> dict[str, float]:
-        reading, s = replay.reading, replay.scenario
-        agents = self.learner.target_agents.on(reading.sizes)
-        dice = self._dice("play", self.played)
+        encoder, s = replay.encoder, replay.scenario
+        agents = self.learner.target_agents.resized_for(encoder.sizes)
+        generator = self._generator("play", self.played)
         environment = Environment(s, world_seeds(_number(self.seed, "worlds"), self.played, batch, self.device))
         memory, noise = agents.start(batch), self.noise()
-        snapshots, choices, asked, alive, ended = [environment.snapshot], [], [], [], []
+        snapshots, choices, requested, alive, ended = [environment.snapshot], [], [], [], []
         total = dict.fromkeys(("cost", "delay", "energy", "return"), 0.0)
         weight, steps = 0.0, 0.0
         while environment.t < s.T:
             now = environment.snapshot
             with torch.no_grad(), compiled():
-                decision, memory = agents.decide(reading.inputs(now), memory, noise, dice)
-            choice, shares = decision.choice.transpose(0, 1).contiguous(), decision.asked.transpose(0, 1).contiguous()
+                decision, memory = agents.decide(encoder.inputs(now), memory, noise, generator)
+            choice, shares = (
+                decision.choice.transpose(0, 1).contiguous(),
+                decision.requested.transpose(0, 1).contiguous(),
+            )
             step = environment.step(Action(choice, shares[..., 0], shares[..., 1]))
             snapshots.append(environment.snapshot)
             choices.append(choice)
-            asked.append(shares)
+            requested.append(shares)
             alive.append(step.alive)
             ended.append(step.terminated)
             here = step.alive[:, None, None]
@@ -130,10 +135,10 @@ class Trainer:
             weight += float((now.weight * here).sum())
             steps += float(step.alive.sum())
             after_step()
-        replay.add(snapshots, choices, asked, alive, ended)
+        replay.add(snapshots, choices, requested, alive, ended)
         self.played += batch
         return {
-            "cost": total["cost"] / weight * reading.unit,
+            "cost": total["cost"] / weight * encoder.unit,
             "delay_s": total["delay"] / steps,
             "energy_j": total["energy"] / steps,
             "return": total["return"],
@@ -148,15 +153,20 @@ class Trainer:
             return {}
         seen: dict[str, list[Tensor]] = {}
         for _ in range(self.settings.updates):
-            dice = self._dice("replay", self.updates)
-            self.learner.together = self.progress < self.settings.together
-            what_ifs = self.settings.credit == "what-if"
-            parts = [self.replay.draw(self.settings.batch, dice, what_ifs) for _ in range(WARDS if self.lab else 1)]
-            if self.settings.blur:
-                parts = [replace(part, thrown=torch.randn(part.choice.shape, generator=dice)) for part in parts]
+            generator = self._generator("replay", self.updates)
+            self.learner.parameter_tying = self.progress < self.settings.parameter_tying
+            counterfactual = self.settings.critic_target == "counterfactual"
+            parts = [
+                self.replay.draw(self.settings.batch, generator, counterfactual)
+                for _ in range(WARDS if self.general else 1)
+            ]
+            if self.settings.action_smoothing:
+                parts = [
+                    replace(part, strategy_noise=torch.randn(part.choice.shape, generator=generator)) for part in parts
+                ]
             self.updates += 1
             actors = self.updates % self.settings.actor_every == 0
-            losses = self.learner.update(*parts, pace=self.pace(), actors=actors)
+            losses = self.learner.update(*parts, lr_factor=self.lr_factor(), actors=actors)
             for name, loss in losses.items():
                 seen.setdefault(name, []).append(loss)
         return {name: float(torch.stack(values).mean()) for name, values in seen.items()}
@@ -168,18 +178,18 @@ class Trainer:
         s = self.settings
         (hot, cold), (wide, narrow) = s.temperature, s.share_noise
         part = min(1.0, self.progress / TEMPERATURE_REACHED)
-        return Noise(hot * (cold / hot) ** part if hot else 0.0, s.random, wide + (narrow - wide) * self.progress)
+        return Noise(hot * (cold / hot) ** part if hot else 0.0, s.epsilon, wide + (narrow - wide) * self.progress)
 
-    def pace(self) -> float:
+    def lr_factor(self) -> float:
         """What learning rates are multiplied by now."""
         start = self.settings.decay_from
         part = max(0.0, (self.progress - start) / (1 - start)) if start < 1 else 0.0
         return 1 - (1 - SLOWEST) * part
 
-    def _ward(self, number: int) -> Reading:
-        return LabReading(training_ward(_number(self.seed, "ward", number)))
+    def _ward(self, number: int) -> ObservationEncoder:
+        return GeneralObservationEncoder(training_ward(_number(self.seed, "ward", number)))
 
-    def _dice(self, purpose: str, count: int) -> torch.Generator:
+    def _generator(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator().manual_seed(_number(self.seed, purpose, count))
 
 

@@ -40,13 +40,13 @@ class Inside:
     turns: tuple[Turn, ...]
     offered: tuple[Tensor, ...]  # (U, 1, tasks, K + 1, J) values by strategy and task, of every turn
     rounds: int
-    asked: Tensor  # (U, J, 2) shares of CPU and bandwidth that the Actor asks for
+    requested: Tensor  # (U, J, 2) shares of CPU and bandwidth that the Actor asks for
     choice: Tensor  # (U, J) what these networks choose
     agrees: bool  # whether that is what the record holds
     task_values: Tensor | None  # (U, J) q_j of (18), at what was done
     mixing: Mixing | None
     numbers: Tensor | None = None  # (U, J) the Actor's number for a task's strategy
-    dealt: Tensor | None = None  # (U, J) the server that strategies count from
+    first_server: Tensor | None = None  # (U, J) the server that strategies count from
 
     def looks(self, user: int, task: int, weight: Tensor) -> list[Look]:
         """The turns in which task `task` of user `user` (from 1) decides, in order; `weight` p, (U, J)."""
@@ -82,7 +82,7 @@ def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
         return [memory] * len(record)
     for row in range(len(record)):
         found.append(memory)
-        inputs = policy.reading.inputs(record.snapshot.worlds(slice(row, row + 1)))
+        inputs = policy.encoder.inputs(record.snapshot.worlds(slice(row, row + 1)))
         if isinstance(agents, ParameterisedQ):
             memory = agents.recall(inputs, record.action.choice[row : row + 1].transpose(0, 1), memory)[1]
         else:
@@ -94,21 +94,32 @@ def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
 def inside(policy: TrainedPolicy, record: Record, row: int, memory: Memory) -> Inside:
     """The policy in the step of `row`, with the `memory` it then had."""
     one = record.worlds(slice(row, row + 1))
-    inputs, agents, done = policy.reading.inputs(one.snapshot), policy.agents, one.action.choice[0]
+    inputs, agents, done = policy.encoder.inputs(one.snapshot), policy.agents, one.action.choice[0]
     if isinstance(agents, ContinuousActions):
         decision, _ = agents.decide(inputs, memory)
-        asked, choice = decision.asked[:, 0], decision.choice[:, 0]
+        requested, choice = decision.requested[:, 0], decision.choice[:, 0]
         same = torch.equal(choice, done)
-        return Inside((), (), 0, asked[..., :2], choice, same, None, None, asked[..., 2], agents.dealt(inputs)[:, 0])
+        return Inside(
+            (),
+            (),
+            0,
+            requested[..., :2],
+            choice,
+            same,
+            None,
+            None,
+            requested[..., 2],
+            agents.round_robin_choice(inputs)[:, 0],
+        )
     assert isinstance(agents, ParameterisedQ)
-    asked = agents.recall(inputs, one.action.choice.transpose(0, 1), memory)[0]
-    turns = tuple(agents.turns(inputs, agents.q.encode(inputs), asked, memory[1]))
-    own = agents.of_done(inputs, asked, one.action.choice.transpose(0, 1), memory[1])[:, 0]
+    requested = agents.recall(inputs, one.action.choice.transpose(0, 1), memory)[0]
+    turns = tuple(agents.turns(inputs, agents.q.encode(inputs), requested, memory[1]))
+    own = agents.q_taken(inputs, requested, one.action.choice.transpose(0, 1), memory[1])[:, 0]
     mixed = None
     if policy.mixer is not None:
         agent_values = (own * inputs.weight[:, 0]).sum(-1)
         corrected = mixer_observation(one.snapshot, record.scenario)[0].float()
-        mixed = mixing(policy.mixer, agent_values, corrected, policy.reading.state(one.snapshot)[0].float())
+        mixed = mixing(policy.mixer, agent_values, corrected, policy.encoder.state(one.snapshot)[0].float())
     choice = turns[-1].after[:, 0]
     offered = tuple(agents.offered(turn.values, turn.tasks) for turn in turns)
-    return Inside(turns, offered, agents.rounds, asked[:, 0], choice, torch.equal(choice, done), own, mixed)
+    return Inside(turns, offered, agents.rounds, requested[:, 0], choice, torch.equal(choice, done), own, mixed)

@@ -87,4 +87,4 @@ def alternatives(s: Scenario, policy: str, seed: int, shares: Shares, step: int,
 def cost_unit(s: Scenario, policy: str) -> float:
     """By what a trained policy's networks multiply costs before they learn of them; 1 for those of a ward of their own."""
     trained = make_policy(policy, s)
-    return trained.reading.unit if isinstance(trained, TrainedPolicy) else 1.0
+    return trained.encoder.unit if isinstance(trained, TrainedPolicy) else 1.0

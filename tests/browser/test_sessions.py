@@ -25,7 +25,7 @@ def cost(s: Scenario, policy: str) -> float:
 
 
 def test_three_at_once_see_their_own_ward_and_the_same_runs(chromium: Browser, lab: str) -> None:
-    spec = RunSpec("mt-pdqn", PRESETS["lecture"], default_settings("mt-pdqn", episodes=4, worlds=4, warm_up=8), 0)
+    spec = RunSpec("mt-pdqn", PRESETS["lecture"], default_settings("mt-pdqn", episodes=4, num_envs=4, warm_up=8), 0)
     Run.create(Path(os.environ["IOMT_RUNS"]) / "shared-by-all", spec).go()
     contexts = [chromium.new_context(viewport={"width": 1500, "height": 1200}) for _ in SEATS]
     pages = [context.new_page() for context in contexts]

@@ -179,7 +179,7 @@ def test_threads_change_no_bit(kind: str, threads: Callable[[int], None]) -> Non
 
 
 def played(algorithm: str, **settings: object) -> Trainer:
-    given = {"worlds": 4, "batch": 3, "replay": 4, "warm_up": 0, "episodes": 64, "actor_every": 1, **settings}
+    given = {"num_envs": 4, "batch": 3, "replay": 4, "warm_up": 0, "episodes": 64, "actor_every": 1, **settings}
     trainer = Trainer(ALGORITHMS[algorithm], PRESETS["lecture"].changed(T=4), Settings.model_validate(given), seed=0)
     trainer.play()
     return trainer
@@ -191,14 +191,14 @@ def played(algorithm: str, **settings: object) -> Trainer:
     [
         *((algorithm, {"gamma": 0.5}) for algorithm in ALGORITHMS),
         ("sae-mt-qmix", {"recurrent": False}),
-        ("sae-mt-qmix", {"credit": "own", "rounds": 0}),
-        ("qmix", {"wards": "lab", "recurrent": False, "worlds": 8, "replay": 8}),
+        ("sae-mt-qmix", {"critic_target": "observed", "rounds": 0}),
+        ("qmix", {"wards": "general", "recurrent": False, "num_envs": 8, "replay": 8}),
     ],
 )
 def test_an_update_is_the_same_with_and_without(algorithm: str, settings: dict[str, object]) -> None:
     trainer = played(algorithm, **settings)
     learner = trainer.learner
-    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(1), settings.get("credit") != "own")
+    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(1), settings.get("critic_target") != "observed")
     parameters = learner.critic_parameters + learner.actor_parameters
     found = []
     for kernels in (True, False):

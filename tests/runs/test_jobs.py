@@ -71,7 +71,7 @@ def process_of(now: Job) -> psutil.Process:
 def test_two_train_at_once_and_the_queue_moves_on_without_anybody(place: Path) -> None:
     # Begun by a process that is gone at once, as a server that is restarted would be.
     code = (
-        "from iomt_core.training import jobs; from tests.runs.test_jobs import BRIEF\n"
+        "from iomt_core.runs import jobs; from tests.runs.test_jobs import BRIEF\n"
         "for name in ('a', 'b', 'c'): jobs.create(name, BRIEF)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -91,11 +91,11 @@ def test_two_train_at_once_and_the_queue_moves_on_without_anybody(place: Path) -
     assert sorted(began[:2]) + began[2:] == ["a", "b", "c"]
     assert {"run:a", "run:c"} <= set(catalogue())
     found = curves(place / "a")
-    assert len(found.metrics["episodes"]) == SHORT.episodes / SHORT.worlds
+    assert len(found.metrics["episodes"]) == SHORT.episodes / SHORT.num_envs
     assert found.beside["optimum"]["gap"] < found.beside["random"]["gap"]
     assert found.bound is not None
     assert found.bound <= found.beside["optimum"]["cost"]
-    assert metrics_csv(place / "a").count("\n") == 1 + SHORT.episodes / SHORT.worlds
+    assert metrics_csv(place / "a").count("\n") == 1 + SHORT.episodes / SHORT.num_envs
     assert checkpoint_zip(place / "a")[:2] == b"PK"
 
 
@@ -244,7 +244,7 @@ def test_suggested_names_are_names(place: Path) -> None:
 
 def test_a_run_is_trained_by_one_process_only(place: Path) -> None:
     made(place, "one")
-    code = "import sys, time; from pathlib import Path; from iomt_core.training import workers\n"
+    code = "import sys, time; from pathlib import Path; from iomt_core.runs import workers\n"
     code += "workers.SEAT_WAIT = 0.1\nwith workers.seat(Path(sys.argv[1])): pass"
     with seat(place / "one"):
         told = subprocess.run([sys.executable, "-c", code, place / "one"], cwd=ROOT, capture_output=True, text=True)

@@ -23,7 +23,7 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 WARD = PRESETS["lecture"].changed(users=2, tasks=2, servers=1, T=5)
 SHORT = Settings(
-    episodes=48, worlds=4, updates=2, batch=2, replay=16, warm_up=8, evaluate_every=16, checkpoint_every=8, gamma=0.5
+    episodes=48, num_envs=4, updates=2, batch=2, replay=16, warm_up=8, evaluate_every=16, checkpoint_every=8, gamma=0.5
 )
 
 
@@ -186,7 +186,7 @@ def test_a_bad_checkpoint_is_told_apart(damage, said: str, trained: Path) -> Non
         (["gamma"], "allowed is NAME=VALUE"),
         (["gama=0.5"], "allowed is NAME=VALUE with one of episodes"),
         (["episodes=0"], "episodes = 0"),
-        (["credit=yours"], "credit = 'yours'"),
+        (["critic_target=yours"], "critic_target = 'yours'"),
         (["temperature=[1]"], "temperature"),
     ],
 )

@@ -22,7 +22,7 @@ from iomt_core.training.trainer import CPU
 
 WARD = PRESETS["lecture"].changed(users=2, tasks=2, servers=2, T=5)
 SHORT = {
-    "episodes": 32, "worlds": 4, "updates": 2, "batch": 2, "replay": 16, "warm_up": 8, "evaluate_every": 16,
+    "episodes": 32, "num_envs": 4, "updates": 2, "batch": 2, "replay": 16, "warm_up": 8, "evaluate_every": 16,
     "checkpoint_every": 8,
 }  # fmt: skip
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
@@ -61,10 +61,10 @@ def test_a_gpu_plays_and_learns_what_the_cpu_does(name: str) -> None:
 
 
 @on_a_gpu
-@pytest.mark.parametrize("name", [*ALGORITHMS, "lab"])
+@pytest.mark.parametrize("name", [*ALGORITHMS, "general"])
 def test_a_run_stopped_on_a_gpu_goes_on_bit_by_bit(name: str, tmp_path: Path) -> None:
     gpu = device_named("cuda")
-    told = spec("qmix", wards="lab", recurrent=False) if name == "lab" else spec(name)
+    told = spec("qmix", wards="general", recurrent=False) if name == "general" else spec(name)
     Run.create(tmp_path / "whole", told, gpu).go()
     asked = iter([False, False, False, True])
     assert Run.create(tmp_path / "parts", told, gpu).go(stop=lambda: next(asked)) == "stopped"

@@ -27,14 +27,14 @@ from iomt_core.twin.mixing import mixing
 from iomt_core.twin.northbound import Twin, play, why
 
 WARD = PRESETS["lecture"].changed(users=3, tasks=3, servers=2, T=4)
-SHORT = Settings(episodes=8, worlds=4, updates=1, batch=2, replay=8, warm_up=4, evaluate_every=8, checkpoint_every=8)
+SHORT = Settings(episodes=8, num_envs=4, updates=1, batch=2, replay=8, warm_up=4, evaluate_every=8, checkpoint_every=8)
 RUNS = {
     "in-turn": ("sae-mt-qmix", SHORT),
-    "at-once": ("sae-mt-qmix-paper", SHORT.model_copy(update={"rounds": 0, "credit": "own"})),
+    "at-once": ("sae-mt-qmix-paper", SHORT.model_copy(update={"rounds": 0, "critic_target": "observed"})),
     "qmix": ("qmix", SHORT.model_copy(update={"rounds": 1, "recurrent": False})),
     "own-column": ("mt-mp-dqn", SHORT),
     "one-pass": ("mt-pdqn", SHORT),
-    "lab": ("sae-mt-qmix", SHORT.model_copy(update={"wards": "lab", "recurrent": False})),
+    "general": ("sae-mt-qmix", SHORT.model_copy(update={"wards": "general", "recurrent": False})),
     "number": ("pa-ddpg", SHORT),
     "central": ("ma-pa-ddpg", SHORT),
 }
@@ -55,8 +55,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def ward(name: str) -> Scenario:
-    """A lab network is shown on another ward than the others."""
-    return WARD.changed(users=4, tasks=2) if name == "lab" else WARD
+    """A general network is shown on another ward than the others."""
+    return WARD.changed(users=4, tasks=2) if name == "general" else WARD
 
 
 @pytest.mark.parametrize("name", WITH_VALUES)
@@ -78,10 +78,10 @@ def test_the_strategy_shown_as_taken_is_what_was_done_and_follows_from_the_numbe
                     assert int((look.worth + look.margin).argmax()) == look.taken
                     torch.testing.assert_close((look.values * look.weight.float()).sum(-1), look.worth)
         asked = torch.stack([record.action.cpu[step - 1], record.action.bandwidth[step - 1]], -1)
-        torch.testing.assert_close(found.asked.double(), asked, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found.requested.double(), asked, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["in-turn", "lab"])
+@pytest.mark.parametrize("name", ["in-turn", "general"])
 def test_a_column_is_the_value_of_the_task_it_names(name: str) -> None:
     """Network j's column of task j, at the strategies that were kept, is q_j of (18) if nobody moved after j's last turn."""
     s, policy = ward(name), f"run:{name}"
@@ -105,10 +105,10 @@ def test_an_actor_that_gives_devices_as_numbers_is_shown_to(name: str) -> None:
     assert found.agrees
     assert found.turns == ()
     assert found.numbers is not None
-    assert found.dealt is not None
+    assert found.first_server is not None
     k = WARD.servers
     number = (found.numbers * (k + 1)).long().clamp_max(k)
-    device = torch.where(number > 0, (found.dealt + number - 2) % k + 1, 0)
+    device = torch.where(number > 0, (found.first_server + number - 2) % k + 1, 0)
     assert torch.equal(device, record.action.choice[1])
 
 
@@ -132,7 +132,7 @@ def test_a_name_that_another_run_took_over_plays_that_run(runs: Path) -> None:
         inside = north.inside(WARD, "run:again", 0, "own", 1)
         assert inside is not None
         list(advance(side, side, 0, 1))
-        return play(WARD, "run:again", 0).action.cpu, inside.asked, float(episode(side, 0, 1).totals.sum())
+        return play(WARD, "run:again", 0).action.cpu, inside.requested, float(episode(side, 0, 1).totals.sum())
 
     Run.create(runs / "again", RunSpec("mt-pdqn", WARD, SHORT, seed=1)).go()
     before = seen()
@@ -193,7 +193,7 @@ def test_slopes_are_finite_differences_and_attention_adds_up(kind: str, seed: in
         torch.testing.assert_close(found.attention @ q, found.weighted)
 
 
-@pytest.mark.parametrize("name", ["in-turn", "at-once", "qmix", "own-column", "lab"])
+@pytest.mark.parametrize("name", ["in-turn", "at-once", "qmix", "own-column", "general"])
 def test_the_team_value_is_that_of_the_checkpoints_mixer(name: str) -> None:
     s, policy = ward(name), f"run:{name}"
     found = north.inside(s, policy, 5, "own", 1)
@@ -307,7 +307,7 @@ def test_printed_numbers_give_the_value_shown(preset: str, policy: str) -> None:
     assert {"(1)", "(2)", "(4)", "(5)", "(6)", "(7)", "(8)", "(9)", "(10)", "C2", "C3", "C4"} <= numbers
 
 
-@pytest.mark.parametrize("name", ["in-turn", "at-once", "qmix", "own-column", "lab"])
+@pytest.mark.parametrize("name", ["in-turn", "at-once", "qmix", "own-column", "general"])
 def test_the_networks_formulas_too(name: str) -> None:
     s, policy = ward(name), f"run:{name}"
     found, weight = north.inside(s, policy, 5, "own", 2), play(s, policy, 5).snapshot.weight[1]

@@ -27,6 +27,7 @@ from iomt_core.runs.run import Run, last_checkpoint
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.checkpoints import POLICY, read_facts, read_tensors, write_checkpoint
+from iomt_core.training.formats import migrate
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
@@ -55,9 +56,9 @@ class Job:
         return RunSpec(self.algorithm, PRESETS["paper"], default_settings(self.algorithm, **self.changes), seed)
 
 
-LAB = MappingProxyType(
+GENERAL = MappingProxyType(
     {
-        "wards": "lab",
+        "wards": "general",
         "recurrent": False,
         "episodes": 2560,
         "updates": 8,
@@ -74,8 +75,8 @@ LAB = MappingProxyType(
 )
 PLAN = (
     Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
-    Job("lab", "sae-mt-qmix", (0,), LAB),
-    Job("lab", "qmix", (0,), LAB),
+    Job("general", "sae-mt-qmix", (0,), GENERAL),
+    Job("general", "qmix", (0,), GENERAL),
     *(
         Job("paper", name, (0, 1, 2))
         for name in ("qmix", "mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")
@@ -159,7 +160,7 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
         shipped[job.name] = _publish_one(job, runs, place, check, same or {})
         tell(f"{job.name}: gap {_words(shipped[job.name]['mean']['gap'])}")
     for job in chosen:
-        if job.kind == "lab":
+        if job.kind == "general":
             wards = wards or RangeCheck()
             shipped[job.name]["range"] = _over_range(job, place, wards)
             tell(
@@ -248,7 +249,7 @@ def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool
     """Copies what deciding needs of a checkpoint, in half precision where the gap stays the same. Returns whether it did."""
     facts = read_facts(last)
     tensors = read_tensors(last, POLICY, facts)
-    kept = {name: value for name, value in facts.items() if name not in ("sha256", "format", "replayed")}
+    kept = {name: value for name, value in migrate(facts).items() if name not in ("sha256", "format", "replayed")}
     write_checkpoint(place, {POLICY: {name: x.half() for name, x in tensors.items()}}, kept)
     whole, halved = gap(TrainedPolicy.load(last)), gap(TrainedPolicy.load(place))
     if abs(halved - whole) <= HALVED_WITHIN:

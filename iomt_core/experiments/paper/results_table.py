@@ -20,7 +20,7 @@ def results_table(place: Path = PRETRAINED) -> str:
         path = place / "manifest.json"
         raise ScenarioError(f"manifest = {str(path)!r} cannot be read: allowed is what `make pretrained` writes.")
     rows = [_trained(entry) for entry in manifest["policies"].values() if entry["kind"] == "paper"]
-    rows += [_lab(entry) for entry in manifest["policies"].values() if entry["kind"] == "lab"]
+    rows += [_general(entry) for entry in manifest["policies"].values() if entry["kind"] == "general"]
     rows += [_heuristic(name, figures) for name, figures in manifest["beside"].items()]
     return "\n".join([HEAD, *(text for _, text in sorted(rows))])
 
@@ -34,7 +34,7 @@ def _trained(entry: Mapping[str, Any]) -> tuple[float, str]:
     return mean["gap"][0], _row(*words)
 
 
-def _lab(entry: Mapping[str, Any]) -> tuple[float, str]:
+def _general(entry: Mapping[str, Any]) -> tuple[float, str]:
     gap, row = _trained(entry)
     return gap, row.replace(entry["label"], f"{entry['label']}, one network for any ward")
 

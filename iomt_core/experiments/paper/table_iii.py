@@ -56,8 +56,8 @@ def table_iii() -> list[Row]:
         counts["Critic (PA-DDPG)"] = _count(critic, lambda: critic(*seen, seen[2], 1))
         for name, passes, columns in (("MT-PDQN", False, False), ("MT-MP-DQN", True, False), ("MPMT-DQN", True, True)):
             q = TaskQ(sizes, passes, columns, aware=columns)
-            asked = q.read(torch.rand(1, 1, TASKS, 2), torch.zeros(1, 1, TASKS, dtype=torch.int64))
-            counts[f"Q-Network ({name})"] = _count(q, lambda q=q, a=asked: q(q.encode(inputs), a, q.memory.start(1)))  # type: ignore[misc]
+            done = q.encode_actions(torch.rand(1, 1, TASKS, 2), torch.zeros(1, 1, TASKS, dtype=torch.int64))
+            counts[f"Q-Network ({name})"] = _count(q, lambda q=q, a=done: q(q.encode(inputs), a, q.memory.start(1)))  # type: ignore[misc]
     for name in ("PA-DDPG", "MT-PDQN", "MT-MP-DQN", "MPMT-DQN"):
         value = "Critic" if name == "PA-DDPG" else "Q-Network"
         parts = counts[f"Actor ({name})"], counts[f"{value} ({name})"]

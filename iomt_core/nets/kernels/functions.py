@@ -67,7 +67,7 @@ def two_layers(layers: Sequence[GroupedLinear], rows: Tensor) -> Tensor | None:
 
 
 class Turns:
-    """What one task's networks say in its turn; see `nets.in_turn`, where the parts of a step are named."""
+    """What one task's networks say in its turn; see `nets.sequential_q`, where the parts of a step are named."""
 
     def __init__(self, layers: Sequence[GroupedLinear], shares: Tensor, rows: Tensor, *parts: Tensor | None) -> None:
         """`layers`, and `rows` with `parts`, in the order of `TurnMaps` and `TurnInputs` of blocks.cpp, which end with

@@ -1,4 +1,4 @@
-"""Networks that serve any ward of the lab's range, and the wards they are trained on."""
+"""General networks decide for any ward of their range; and the wards that they are trained on."""
 
 from __future__ import annotations
 
@@ -17,22 +17,30 @@ from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.inputs import compressed
 from iomt_core.runs.run import Run, last_checkpoint
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
-from iomt_core.training.lab_wards import draw_ward, problems
-from iomt_core.training.reading import LabReading
+from iomt_core.training.general_wards import draw_ward, problems
+from iomt_core.training.observation_encoder import GeneralObservationEncoder
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.record import draw, run
 
 SHORT = Settings(
-    wards="lab", recurrent=False, episodes=48, worlds=8, updates=2, batch=2, replay=24, warm_up=8, checkpoint_every=16
+    wards="general",
+    recurrent=False,
+    episodes=48,
+    num_envs=8,
+    updates=2,
+    batch=2,
+    replay=24,
+    warm_up=8,
+    checkpoint_every=16,
 )
 PAPER = PRESETS["paper"]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("lab") / "run"
+    run = tmp_path_factory.mktemp("general") / "run"
     Run.create(run, RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)).go()
     last = last_checkpoint(run)
     assert last is not None
@@ -45,9 +53,9 @@ def first(s: Scenario, worlds: int = 3) -> Snapshot:
 
 
 def test_one_checkpoint_decides_on_any_ward_of_its_range(place: Path) -> None:
-    dice = np.random.default_rng(5)
+    generator = np.random.default_rng(5)
     for _ in range(12):
-        s = draw_ward(dice)
+        s = draw_ward(generator)
         assert problems(s) == []
         action = TrainedPolicy.load(place, s).decide(first(s))
         assert action.choice.shape == (3, s.users, s.tasks)
@@ -96,13 +104,13 @@ def test_what_stays_at_home_is_valued_at_what_it_costs(place: Path) -> None:
     for s in (PAPER, PAPER.changed(users=3, tasks=5, servers=2)):
         trained, seen = TrainedPolicy.load(place, s), first(s)
         action = trained.decide(seen)
-        inputs, agents = trained.reading.inputs(seen), trained.agents
+        inputs, agents = trained.encoder.inputs(seen), trained.agents
         assert isinstance(agents, ParameterisedQ)
         asked = torch.stack([action.cpu, action.bandwidth], -1).float().transpose(0, 1)
         done = action.choice.transpose(0, 1)
         with torch.no_grad():
-            value = agents.of_done(inputs, asked, done, agents.start(len(seen.D))[1]).transpose(0, 1)
-        cost = outcome(seen, action, s).cost * trained.reading.unit
+            value = agents.q_taken(inputs, asked, done, agents.start(len(seen.D))[1]).transpose(0, 1)
+        cost = outcome(seen, action, s).cost * trained.encoder.unit
         local = action.choice == 0
         assert bool(local.any())
         assert not bool(local.all())
@@ -114,12 +122,12 @@ def test_units_do_not_matter() -> None:
     """A ward in which everything takes twice as long and as much energy, in twice the unit of each, reads the same."""
     slow = PAPER.changed(F_i=PAPER.F_i / 2, F_k=PAPER.F_k / 2, T_max=PAPER.T_max * 2, k0=PAPER.k0 * 8, B_k=PAPER.B_k / 2,
                          N0=PAPER.N0 * 2, E_ref=PAPER.E_ref * 2)  # fmt: skip
-    a, b = (LabReading(s).inputs(first(s)) for s in (PAPER, slow))
+    a, b = (GeneralObservationEncoder(s).inputs(first(s)) for s in (PAPER, slow))
     for name in ("tasks", "other", "weight", "servers"):
         torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-4)
 
 
-def test_a_stopped_lab_run_goes_on_bit_by_bit(place: Path, tmp_path: Path) -> None:
+def test_a_stopped_general_run_resumes_bit_for_bit(place: Path, tmp_path: Path) -> None:
     asked = iter([False, False, True])
     spec = RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)
     assert Run.create(tmp_path / "parts", spec).go(stop=lambda: next(asked)) == "stopped"

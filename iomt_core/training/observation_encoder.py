@@ -35,7 +35,7 @@ TASK_NUMBERS, WARD_NUMBERS = 10, 14
 MOST_LOG = 6.0  # natural logarithm of a cost's ratio to the usual: beyond, it is just cheap or dear
 
 
-class Reading:
+class ObservationEncoder:
     """Eq. (14) of one scenario, for networks of its own."""
 
     unit = 1.0  # by which costs are multiplied before anybody learns of them
@@ -52,7 +52,7 @@ class Reading:
         return limited_state(snapshot, self.scenario)
 
 
-class LabReading(Reading):
+class GeneralObservationEncoder(ObservationEncoder):
     """Any ward without its units, for networks that all wards share.
 
     Besides (14) and the scenario's parameters an agent is told what the ward's twin broadcasts once: the mean shadow prices
@@ -62,7 +62,7 @@ class LabReading(Reading):
 
     def __init__(self, s: Scenario) -> None:
         super().__init__(s)
-        most = lab_sizes()
+        most = general_sizes()
         self.sizes = Sizes(s.users, s.tasks, s.servers, most.other, most.state, most.features, shared=True)
         told = broadcast(s)
         own = told.prices.own.mean(1, keepdim=True).expand(1, s.users)  # users differ by their draw alone
@@ -163,7 +163,7 @@ class LabReading(Reading):
         return max(EAGERNESS, min(MOST_EAGER, FIRST_SHARE / usual))
 
 
-def lab_sizes() -> Sizes:
+def general_sizes() -> Sizes:
     """What networks for all of the lab's wards are built for."""
     return Sizes(
         MOST_USERS, MOST_TASKS, MOST_SERVERS, WARD_NUMBERS, 2 * MOST_SERVERS + STATE_COUNTS, TASK_NUMBERS, shared=True
@@ -206,9 +206,9 @@ class _Alone:
 
 
 @lru_cache(maxsize=64)
-def reading(s: Scenario, shared: bool) -> Reading:
+def observation_encoder(s: Scenario, shared: bool) -> ObservationEncoder:
     """How networks of a run read a ward: those of their own, or those that all wards share.
 
     Kept, for a page asks anew at every rerun, and what a ward costs at its prices takes a sample of its steps.
     """
-    return LabReading(s) if shared else Reading(s)
+    return GeneralObservationEncoder(s) if shared else ObservationEncoder(s)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError, metadata
-from iomt_core.training.reading import MOST_SERVERS, MOST_TASKS, MOST_USERS
+from iomt_core.training.observation_encoder import MOST_SERVERS, MOST_TASKS, MOST_USERS
 
 STEPS = 4  # of an episode in training: steps differ by their tasks only
 COUNTS = {"users": (2, MOST_USERS), "tasks": (2, MOST_TASKS), "servers": (1, MOST_SERVERS)}
@@ -29,17 +29,17 @@ MOST_PRIORITY = 6
 RANGES: dict[str, tuple[float, float]] = {**COUNTS, **LOGARITHMIC, **EVEN, **SPANS, "P": (1, MOST_PRIORITY)}
 
 
-def draw_ward(dice: np.random.Generator) -> Scenario:
+def draw_ward(generator: np.random.Generator) -> Scenario:
     """A ward of the lab's range: counts evenly, scales evenly in the logarithm, either channel."""
-    values: dict[str, Any] = {name: int(dice.integers(low, high + 1)) for name, (low, high) in COUNTS.items()}
-    values |= {name: _log_uniform(dice, low, high) for name, (low, high) in LOGARITHMIC.items()}
-    values |= {name: float(dice.uniform(low, high)) for name, (low, high) in EVEN.items()}
+    values: dict[str, Any] = {name: int(generator.integers(low, high + 1)) for name, (low, high) in COUNTS.items()}
+    values |= {name: _log_uniform(generator, low, high) for name, (low, high) in LOGARITHMIC.items()}
+    values |= {name: float(generator.uniform(low, high)) for name, (low, high) in EVEN.items()}
     for name, (low, high) in SPANS.items():
-        first = _log_uniform(dice, low, high / 1.5)
-        values[name] = (first, min(high, first * float(dice.uniform(1.0, 4.0))))
-    values["P"] = (1, int(dice.integers(1, MOST_PRIORITY + 1)))
-    values["channel"] = ("paper", "log-distance")[int(dice.integers(2))]
-    values["seed"] = int(dice.integers(2**31))
+        first = _log_uniform(generator, low, high / 1.5)
+        values[name] = (first, min(high, first * float(generator.uniform(1.0, 4.0))))
+    values["P"] = (1, int(generator.integers(1, MOST_PRIORITY + 1)))
+    values["channel"] = ("paper", "log-distance")[int(generator.integers(2))]
+    values["seed"] = int(generator.integers(2**31))
     return PRESETS["paper"].changed(name="a ward of the lab's range", Cap=1000.0, **values)
 
 
@@ -71,5 +71,5 @@ def check(s: Scenario, who: str) -> None:
         )
 
 
-def _log_uniform(dice: np.random.Generator, low: float, high: float) -> float:
-    return math.exp(dice.uniform(math.log(low), math.log(high)))
+def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    return math.exp(generator.uniform(math.log(low), math.log(high)))

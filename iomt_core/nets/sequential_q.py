@@ -15,7 +15,7 @@ from torch import Tensor
 
 from iomt_core.nets.encoder import HEADS, heads_of
 from iomt_core.nets.grouped import GroupedLinear, normalised
-from iomt_core.nets.inputs import beside, each, share_features
+from iomt_core.nets.inputs import flatten_tasks, other_tasks, share_features
 from iomt_core.nets.kernels.functions import Turns
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Maps = list[tuple[Tensor, Tensor]]  # weight and bias of a layer, task by task
 
 
-class InTurn:
+class SequentialQ:
     """`TaskQ` at fixed observations, requests and memories; called with a task and the strategies of all."""
 
     def __init__(self, q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor) -> None:
@@ -33,12 +33,12 @@ class InTurn:
         d = tokens.shape[-1]
         features = share_features(shares)
         g, slots = self.u * self.j, q.slots
-        own = each(features)[:, None].expand(g, slots, self.n, 2)
+        own = flatten_tasks(features)[:, None].expand(g, slots, self.n, 2)
         rows = tokens[:, :1] + q.slot(own.reshape(-1, self.n, 2)).view(g, slots, self.n, d)
         of_rows = q.second.project(normalised(rows))
         of_rest = q.second.project.part(normalised(tokens[:, 2:]), slice(d, 3 * d))
         of_tokens = q.third.project.part(normalised(tokens), slice(d, 3 * d))
-        known = beside(features)
+        known = other_tasks(features)
         self.known = known.shape[-1]
         weight = q.others_asked.weight
         others = tokens[:, 1] + torch.baddbmm(q.others_asked.bias, known, weight[:, : self.known])

@@ -7,13 +7,13 @@ import torch
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
-from iomt_core.nets.in_turn import InTurn
 from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.kernels.functions import compiled
+from iomt_core.nets.sequential_q import SequentialQ
 from iomt_core.nets.shared import SharedTaskQ
 from iomt_core.nets.task_q import TaskQ
 from iomt_core.scenario import PRESETS
-from iomt_core.training.reading import LabReading, Reading, lab_sizes
+from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
 from tests.compiler import needs_compiler
 
 
@@ -32,27 +32,27 @@ from tests.compiler import needs_compiler
 def test_a_turn_is_a_part_of_the_whole(kind: str, kernel: bool, tasks: int, worlds: int) -> None:
     torch.manual_seed(1)
     s = PRESETS["paper"].changed(users=3, tasks=tasks, servers=2)
-    reading = LabReading(s) if kind == "shared" else Reading(s)
-    sizes: Sizes = reading.sizes
+    encoder = GeneralObservationEncoder(s) if kind == "shared" else ObservationEncoder(s)
+    sizes: Sizes = encoder.sizes
     if kind == "shared":
-        q: TaskQ = SharedTaskQ(lab_sizes())
+        q: TaskQ = SharedTaskQ(general_sizes())
         q.resize(sizes)
     else:
         q = TaskQ(sizes, aware=True, recurrent=kind == "own")
     torch.nn.init.normal_(q.out.weight, std=0.3)
     world = World(s, world_seeds(4, 0, worlds))
-    inputs = reading.inputs(world.snapshot(world.begin(), 0))
+    inputs = encoder.inputs(world.snapshot(world.begin(), 0))
     shares = torch.rand(3, worlds, tasks, 2).clamp_min(0.05)
     past = torch.randn_like(q.memory.start(worlds)) if kind == "own" else q.memory.start(worlds)
     with torch.no_grad(), compiled(kernel):
         tokens = q.encode(inputs)
-        turns = q.in_turn(tokens, shares, past, inputs)
-        if isinstance(turns, InTurn):
+        turns = q.sequential(tokens, shares, past, inputs)
+        if isinstance(turns, SequentialQ):
             assert turns.compiled == kernel
         for _ in range(2):
             choice = torch.randint(0, 3, (3, worlds, tasks))
             with compiled(False):
-                whole = q(tokens, q.read(shares, choice, inputs), past).unflatten(0, (3, tasks))
+                whole = q(tokens, q.encode_actions(shares, choice, inputs), past).unflatten(0, (3, tasks))
             taken = torch.nn.functional.one_hot(choice, 3).float()
             for j in range(tasks):
                 torch.testing.assert_close(turns(j, taken), whole[:, j], rtol=1e-4, atol=1e-5)
