@@ -24,14 +24,21 @@ from dashboard.session import Lab, _from_link
 from dashboard.text import plain
 from dashboard.train import views as train_views
 from iomt_core.cli.commands import app
-from iomt_core.runs import jobs as jobs
 from iomt_core.runs.curves import curves
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.training_run import TRAINING, TrainingRun, concurrent_runs
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_workload
 from iomt_core.training.catalogue import catalogue, entry, policy
-from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, _sha256, read_facts, read_tensors
+from iomt_core.training.checkpoints import (
+    MARK,
+    POLICY,
+    CheckpointError,
+    _sha256,
+    last_checkpoint,
+    read_facts,
+    read_tensors,
+)
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
@@ -61,7 +68,7 @@ def finished(runs: Path, name: str, **status: object) -> Path:
     place = runs / name
     place.mkdir()
     (place / "run.json").write_text(json.dumps(SPEC.as_json()))
-    (place / "status.json").write_text(json.dumps({"state": "finished", "episodes": 32, **status}))
+    (place / "status.json").write_text(json.dumps({"state": "finished", "done": 32, **status}))
     return place
 
 
@@ -348,11 +355,11 @@ def test_a_checkpoint_reads_no_file_but_its_own(tmp_path: Path) -> None:
 )
 def test_more_hostile_names_are_refused(name: str, runs: Path) -> None:
     with pytest.raises(ScenarioError, match=r"name = .* cannot be used: allowed are 1 to 40 of a-z") as refusal:
-        jobs.create(name, SPEC)
+        TRAINING.create(name, SPEC)
     assert len(str(refusal.value)) < 400
     assert list(runs.iterdir()) == []
     with pytest.raises(ScenarioError, match="is not there"):
-        jobs.delete(name)
+        TRAINING.delete(name)
 
 
 def test_a_run_of_any_name_is_shown_as_it_is_called_or_not_at_all(runs: Path) -> None:
@@ -360,7 +367,7 @@ def test_a_run_of_any_name_is_shown_as_it_is_called_or_not_at_all(runs: Path) ->
     for name in [*strange, "a\nb", "a\u202eb", ".hidden", os.fsdecode(b"\xff\xfe"), "x" * 150]:
         finished(runs, name)
     assert {name for name in catalogue() if name.startswith("run:")} == {f"run:{name}" for name in strange}
-    assert {job.name for job in jobs.jobs()} == set(strange)
+    assert {run.name for run in TRAINING.runs()} == set(strange)
     for name in strange:
         title = explore_views.title(Lab(policy=f"run:{name}"))
         assert "checkpoint" in Lab(policy=f"run:{name}").unable[0]
@@ -373,9 +380,8 @@ def test_a_run_of_any_name_is_shown_as_it_is_called_or_not_at_all(runs: Path) ->
 def test_files_of_a_run_that_are_not_what_they_should_be_hide_no_other_run(runs: Path) -> None:
     broken = {
         "run.json": ["[]", "{", "[" * 100_000, '{"seed": 1e999}', "\udcff", "null"],
-        "status.json": ["[]", '{"state": ["finished"]}', "[" * 100_000, '{"state": "finished", "episodes": NaN, "time": 1e999}',
-                        f'{{"state": "running", "pid": {NINES[:30]}, "started": {NINES[:400]}, "episodes": {NINES[:400]}}}'],
-        "job.json": ['{"created": "yesterday"}', '{"queued": "first", "created": [1], "stop": 1}', "[1]", "[" * 100_000],
+        "status.json": ["[]", '{"state": ["finished"]}', "[" * 100_000, '{"state": "finished", "done": NaN, "updated_at": 1e999}',
+                        f'{{"state": "running", "pid": {NINES[:30]}, "started": {NINES[:400]}, "done": {NINES[:400]}}}'],
         "worker.json": ['{"pid": -1, "started": 0}', '{"pid": 1e999, "started": "x"}', "[" * 100_000],
         "metrics.jsonl": ["[1]\n", f'{{"episodes": {NINES[:400]}, "cost": 1}}\n', "[" * 100_000 + "\n", '{"episodes": NaN}\n'],
         "beside.json": ['{"optimum": {"cost": "x", "gap": 1e999}}', f'{{"optimum": {{"cost": {NINES[:400]}}}}}'],
@@ -387,12 +393,14 @@ def test_files_of_a_run_that_are_not_what_they_should_be_hide_no_other_run(runs:
             (place / file).write_bytes(content.encode("utf-8", "surrogateescape"))
             curves(place)
     assert "run:good" in catalogue()
-    assert {job.name for job in jobs.jobs()} == {place.name for place in runs.iterdir()}
-    assert jobs.start_waiting() == []
+    assert {run.name for run in TRAINING.runs()} == {place.name for place in runs.iterdir()}
+    for content in ("[1]", "[" * 100_000, '{"waiting": [1]}', '{"waiting": {"good": 1, "../x": {}}}'):
+        (runs / ".queue.json").write_text(content)
+        assert TRAINING.start_waiting() == []
     for content in broken["run.json"]:
         (runs / "good" / "run.json").write_bytes(content.encode("utf-8", "surrogateescape"))
         with pytest.raises(ScenarioError, match=r"run\.json"):
-            Run.resume(runs / "good")
+            TrainingRun.resume(runs / "good")
 
 
 def test_a_copied_checkpoint_is_not_a_checkpoint(runs: Path) -> None:
@@ -409,7 +417,7 @@ def test_workers_are_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("00011999", NINES, "²", "1e3", "-1", "65", ""):
         monkeypatch.setenv("IOMT_WORKERS", text)
         with pytest.raises(ScenarioError, match=r"IOMT_WORKERS = .* cannot be used: allowed is 1 to 64"):
-            jobs.at_once()
+            concurrent_runs()
 
 
 # -- the command line --------------------------------------------------------------------------------------------------

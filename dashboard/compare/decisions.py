@@ -20,10 +20,10 @@ from iomt_core.experiments.comparison import Side
 from iomt_core.experiments.decisions import COLUMNS, changed_decisions, flows, marks
 from iomt_core.experiments.differences import Pairing
 from iomt_core.model.snapshot import device_name
+from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import why
-from iomt_core.twin.record import Record
 
 MOST_ROWS = 2000
 KINDS = {

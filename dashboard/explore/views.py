@@ -21,10 +21,10 @@ from iomt_core.experiments.evaluation import Summary
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares
 from iomt_core.policies.registry import POLICIES
+from iomt_core.record import COLUMNS, Record
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import Why, play, why
-from iomt_core.twin.record import COLUMNS, Record
 
 COLLAPSED = 0.98
 GAP_HELP = (

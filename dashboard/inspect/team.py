@@ -18,9 +18,9 @@ from iomt_core.charts import inspection as charts
 from iomt_core.charts.devices import price_bars
 from iomt_core.charts.tables import price_table
 from iomt_core.model.snapshot import device_name
+from iomt_core.record import Record
 from iomt_core.training.catalogue import entry
 from iomt_core.twin import northbound_inspect as north
-from iomt_core.twin.record import Record
 
 WORST = 10
 LONG = 6.0  # s of computing that are asked for first

@@ -17,12 +17,12 @@ from iomt_core.charts import inspection as charts
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.formulas import Formula
 from iomt_core.model.snapshot import device_name
+from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 from iomt_core.twin import northbound_inspect as north
 from iomt_core.twin.northbound import why
 from iomt_core.twin.northbound_inspect import Inside, Look
-from iomt_core.twin.record import Record
 
 SHARE_WORDS = {
     "equal": "Shares are even here: each task gets the same part of its device, whatever an Actor would ask for.",

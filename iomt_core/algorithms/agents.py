@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from iomt_core.algorithms.episodes import Episodes
+from iomt_core.model.snapshot import Action
 from iomt_core.nets.grouped import shared
 from iomt_core.nets.inputs import LEAST_SHARE, Inputs, Sizes
 
@@ -21,6 +22,11 @@ class Decision:
 
     choice: Tensor  # (U, N, J) int64
     requested: Tensor  # (U, N, J, outputs): what the Actor put out, first the CPU's and the bandwidth's share
+
+    def action(self, dtype: torch.dtype) -> Action:
+        """The same as an environment takes it, worlds first."""
+        cpu, bandwidth = self.requested[..., :2].transpose(0, 1).to(dtype).unbind(-1)
+        return Action(self.choice.transpose(0, 1).contiguous(), cpu.contiguous(), bandwidth.contiguous())
 
 
 @dataclass(frozen=True)

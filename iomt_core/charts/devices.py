@@ -9,7 +9,7 @@ from torch import Tensor
 from iomt_core.charts.bars import Bars, panel, panels
 from iomt_core.charts.style import device_colour
 from iomt_core.model.allocation import device_index, per_device
-from iomt_core.twin.record import Record
+from iomt_core.record import Record
 
 FULL = 105  # %, where the axis of what is in use ends
 

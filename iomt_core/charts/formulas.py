@@ -14,9 +14,9 @@ import torch
 
 from iomt_core.model.channel import path_loss_db
 from iomt_core.model.special import scaled_exp1
+from iomt_core.record import Record
 from iomt_core.twin.inspection import Look
 from iomt_core.twin.mixing import Mixing
-from iomt_core.twin.record import Record
 
 DIGITS = 6
 

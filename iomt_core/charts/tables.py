@@ -11,7 +11,7 @@ import torch
 from iomt_core.charts.devices import saved_per_ghz, used_shares
 from iomt_core.model.channel import mean_rate, rate_quantile
 from iomt_core.model.snapshot import device_name
-from iomt_core.twin.record import Record
+from iomt_core.record import Record
 
 QUANTILES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99)
 

@@ -10,7 +10,7 @@ from iomt_core.charts.axes import ticks
 from iomt_core.charts.bars import Bars, panel, panels
 from iomt_core.charts.style import KIND_COLOURS, device_colour
 from iomt_core.model.snapshot import device_name
-from iomt_core.twin.record import Record
+from iomt_core.record import Record
 
 
 def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = None) -> dict[str, Any]:

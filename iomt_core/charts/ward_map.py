@@ -13,7 +13,7 @@ import torch
 from iomt_core.charts.devices import used_shares
 from iomt_core.charts.style import DASHES, KIND_COLOURS, device_colour
 from iomt_core.model.snapshot import device_name
-from iomt_core.twin.record import Record
+from iomt_core.record import Record
 
 DASH_ARRAYS = {"solid": "", "dash": "9 6", "dot": "2 5", "dashdot": "10 4 2 4"}
 

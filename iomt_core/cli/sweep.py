@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,12 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from iomt_core.charts.sweep_report import title
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
-from iomt_core.experiments.sweeps.jobs import store
 from iomt_core.experiments.sweeps.points import Store
-from iomt_core.experiments.sweeps.run import Sweep
+from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store
 from iomt_core.experiments.sweeps.spec import PAPER_AXES, SweepSpec, axis_from_words, sweep_spec, sweepable
 from iomt_core.policies.base import SHARES
-from iomt_core.runs.process import StopSignal
+from iomt_core.runs.process import StopRequest
 from iomt_core.scenario import Scenario, ScenarioError, collect_notes
 from iomt_core.training.catalogue import catalogue
 
@@ -56,47 +55,58 @@ def sweep(
 ) -> None:
     """Vary one or two parameters; write results.csv, results.parquet and report.html, one row a point.
 
-    Ctrl-C and SIGTERM cancel and keep what is done, --resume goes on. A point that was ever computed is not computed again.
+    Ctrl-C and SIGTERM stop and keep what is done, --resume goes on. A point that was ever computed is not computed again.
     """
     if cluster is not None and workers is not None:
         raise ScenarioError(f"workers = {workers} has no meaning beside cluster = {cluster!r}: give one of them.")
-    kept = Store(points) if points is not None else store()
+    store = Store(points) if points is not None else point_store()
     if resume is not None:
         if out is not None or over or paper_axis or policy or workload is not None or places is not None:
             raise ScenarioError(
                 "resume: a sweep is taken up as it was begun; allowed beside it are workers and cluster."
             )
-        run = Sweep.resume(resume, kept)
+        folder = resume
     else:
         if out is None:
             raise ScenarioError("out is missing: allowed is a directory for the results.")
-        run = Sweep.create(
-            out,
-            _spec(
-                scenario_from(scenario, workload, places), over or [], paper_axis, policy or [], episodes, seed, shares
-            ),
-            kept,
-        )
+        s = scenario_from(scenario, workload, places)
+        spec = _spec(s, over or [], paper_axis, policy or [], episodes, seed, shares)
+        folder = Sweep.create(out, spec, store).folder
+    try:
+        with SWEEPS.working(folder):
+            run = Sweep.resume(folder, store)
+            state = _run(run, workers, cluster)
+    except KeyboardInterrupt:  # the second Ctrl-C
+        os._exit(130)
+    for failure in run.failures[:5]:
+        notes.print(f"failed: {failure}", style="red", highlight=False)
+    for line in _networks(run):
+        notes.print(line)
+    known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
+    notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet")
+    code = {"finished": 0, "failed": 1}.get(state, 130)
+    if state != "finished":
+        notes.print(f"Go on with: python -m iomt_core sweep --resume {folder}")
+    if run.abandoned:  # an ordinary exit would wait for points under way
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run(run: Sweep, workers: int | None, cluster: str | None) -> str:
+    """Computes the sweep with a progress bar. Returns its state."""
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), TextColumn("{task.fields[latest]}"),
     )  # fmt: skip
-    with Progress(*columns, console=notes) as progress, StopSignal() as stop:
+    with Progress(*columns, console=notes) as progress, StopRequest(run.folder) as stop:
         bar = progress.add_task(title(run.spec), total=run.spec.count, latest="")
 
-        def told(status: Mapping[str, Any]) -> None:
-            words = {"cancelling": "stopping"}.get(status["state"], "")
-            progress.update(bar, completed=status["done"], latest=words or f"{status['cached']} known before")
+        def on_status(status: Mapping[str, Any]) -> None:
+            latest = "stopping" if stop() else f"{status['cached']} known before"
+            progress.update(bar, completed=status["done"], latest=latest)
 
-        with executor(workers, cluster) as found:
-            try:
-                state = run.go(found, stop, told)
-                if run.abandoned:  # the pool would wait for points under way; without this process its own end at once
-                    progress.stop()
-                    _tell(run, state, leave=os._exit)
-            except KeyboardInterrupt:  # the second Ctrl-C: do not wait for the points under way
-                os._exit(130)
-    _tell(run, state)
+        with executor(workers, cluster) as pool:
+            return run.run(pool, stop, on_status)
 
 
 def _spec(
@@ -123,18 +133,6 @@ def _spec(
             "episodes": episodes, "seed": seed, "shares": shares,
         }
     )  # fmt: skip
-
-
-def _tell(run: Sweep, state: str, leave: Callable[[int], Any] = sys.exit) -> None:
-    for failure in run.failures[:5]:
-        notes.print(f"failed: {failure}", style="red", highlight=False)
-    for line in _networks(run):
-        notes.print(line)
-    known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
-    notes.print(f"{state}: {known}. Written: {run.place / 'report.html'}, results.csv, results.parquet")
-    if state != "finished":
-        notes.print(f"Go on with: python -m iomt_core sweep --resume {run.place}")
-        leave(1 if state == "failed" else 130)
 
 
 def _networks(run: Sweep) -> Iterator[str]:

@@ -7,35 +7,36 @@ interval is Student's over these paired differences.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import Generic, TypeVar
 
 import torch
+from cachetools import LRUCache, cached
 from torch import Tensor
 
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.experiments.paired import Figure, Paired
 from iomt_core.model.snapshot import Action
-from iomt_core.policies.base import SHARES, Policy, Shares
+from iomt_core.policies.base import Policy, Shares
+from iomt_core.record import Record
+from iomt_core.rollout import EpisodeSet, decide_episodes, draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import checkpoint_of, kept_by_checkpoint
+from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of
 from iomt_core.training.catalogue import policy as make_policy
-from iomt_core.twin.northbound import checked_seed
-from iomt_core.twin.record import Draw, Record, decide, draw, run
+from iomt_core.twin.northbound import checked_seed, checked_shares
 
 MOST_EPISODES = 50
-# Task values of a chunk of episodes: about a fifth of a second under the slowest policies.
+# Values of tasks on devices in a chunk of episodes: about a fifth of a second under the slowest policies.
 CHUNK = 40_000
-KEPT = 1000  # chunks: their figures and choices, some kilobytes each
-RECORDS = 6  # whole chunks: those that are played now
-LOOKED_AT = 4  # whole chunks: those that a person looks at
-# Chunks of episodes whose draws are kept, one to five megabytes each: the usual ten episodes of a ward of any size, so that
-# another policy or other shares draw and bound nothing anew.
-WARDS = 12
+# Results of so many chunks are cached:
+SUMS = 1000  # figures and choices, some kilobytes each
+RECORDS = 6  # whole records, while they are played
+SHOWN = 4  # whole records, while a person looks at them
+WARDS = (
+    12  # drawn episodes, 1 to 5 MB each: the usual ten episodes of a ward of any size, for other policies and shares
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Side:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What decides the results: two sides of the same key play the same."""
+        """All that the results depend on: sides of the same key have the same results."""
         return self.scenario.digest, self.policy, self.shares, checkpoint_of(self.policy)
 
 
@@ -84,51 +85,6 @@ class Comparison:
         return next(f for f in self.figures if f.figure.name == name)
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What is kept of some episodes of one side: sums an episode by name, and all choices."""
-
-    sums: dict[str, list[float]]
-    choice: Tensor  # (E, T, U, J) int8, -1 where there is no task or the episode was over
-
-
-T = TypeVar("T")
-
-
-class _Kept(Generic[T]):
-    """What was computed last of some chunks, by key; safe to share between sessions."""
-
-    def __init__(self, most: int) -> None:
-        self._chunks: OrderedDict[tuple[object, ...], T] = OrderedDict()
-        self._lock, self._most = Lock(), most
-
-    def get(self, key: tuple[object, ...]) -> T | None:
-        with self._lock:
-            if key in self._chunks:
-                self._chunks.move_to_end(key)
-            return self._chunks.get(key)
-
-    def ask(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
-        """What is kept, or else made and kept; two who ask at once may both make it."""
-        found = self.get(key)
-        if found is None:
-            found = make()
-            self.put(key, found)
-        return found
-
-    def put(self, key: tuple[object, ...], chunk: T) -> None:
-        with self._lock:
-            self._chunks[key] = chunk
-            while len(self._chunks) > self._most:
-                self._chunks.popitem(last=False)
-
-
-_KEPT = _Kept[_Chunk](KEPT)
-_RECORDS = _Kept[tuple[Record, _Chunk]](RECORDS)
-# Kept for themselves: playing on must not throw out what a person looks at meanwhile.
-_LOOKED_AT = _Kept[Record](LOOKED_AT)
-
-
 def chunk_size(s: Scenario) -> int:
     """Episodes that are played in one batch: 1, 2 or 5, a matter of the ward alone.
 
@@ -143,8 +99,7 @@ def checked(side: Side, seed: int, episodes: int) -> None:
     """Raises `ScenarioError` for an unknown policy, one that cannot take the ward, or a number out of range."""
     if not 1 <= episodes <= MOST_EPISODES:
         raise ScenarioError(f"episodes = {episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
-    if side.shares not in SHARES:
-        raise ScenarioError(f"shares = {side.shares!r} is not known: allowed is {', '.join(SHARES)}.")
+    checked_shares(side.shares)
     checked_seed(seed)
     make_policy(side.policy, side.scenario)
 
@@ -156,39 +111,41 @@ def finished(a: Side, b: Side, seed: int, episodes: int) -> int:
 
 def _finished(side: Side, seed: int, episodes: int) -> int:
     size, done = chunk_size(side.scenario), 0
-    while done < episodes and _KEPT.get((*side.key, seed, done // size)) is not None:
+    while done < episodes and _key(side, seed, done // size) in _SUMS:
         done += size
     return min(done, episodes)
 
 
-def advance(a: Side, b: Side, seed: int, episodes: int, between: Callable[[], None] = lambda: None) -> Iterator[float]:
-    """Plays what is missing, piece by piece; yields the share done after each. What is played stays, should nobody go on.
+def advance(a: Side, b: Side, seed: int, episodes: int, on_step: Callable[[], None] = lambda: None) -> Iterator[float]:
+    """Plays the missing episodes chunk by chunk; yields the share done after each. What was played stays if nobody goes on.
 
-    `between` is called after every step of a policy that remembers; what it raises ends the piece, which is lost.
+    `on_step` is called after every step of a policy with memory; an exception from it ends the chunk, which is lost.
     Raises `ScenarioError` as `checked` does.
     """
     for side in (a, b):
         checked(side, seed, episodes)
-    pieces = [
+    missing = [
         (first / episodes, side, first // chunk_size(side.scenario))
         for side in dict.fromkeys((a, b))
         for first in range(_finished(side, seed, episodes), episodes, chunk_size(side.scenario))
     ]
-    # Both sides go forward together, so that what is there when somebody stops can be compared.
-    pieces.sort(key=lambda piece: piece[0])
-    for n, (_, side, chunk) in enumerate(pieces, 1):
-        _chunk(side, seed, chunk, between)
-        yield n / len(pieces)
+    # Both sides advance together: when somebody stops, what is there can be compared.
+    missing.sort(key=lambda piece: piece[0])
+    for n, (_, side, chunk) in enumerate(missing, 1):
+        _sums(side, seed, chunk, on_step)
+        yield n / len(missing)
 
 
 def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
     """Both sides on episodes 1 to `episodes` of the seed. Raises `ScenarioError` as `checked` does."""
     for _ in advance(a, b, seed, episodes):
         pass
-    chunks = [[_chunk(side, seed, n) for n in range(-(-episodes // chunk_size(side.scenario)))] for side in (a, b)]
-    sums = [{name: _joined(side, name)[:episodes] for name in side[0].sums} for side in chunks]
+    chunks = [[_sums(side, seed, n) for n in range(-(-episodes // chunk_size(side.scenario)))] for side in (a, b)]
+    sums = [
+        {name: [x for chunk in side for x in chunk.sums[name]][:episodes] for name in side[0].sums} for side in chunks
+    ]
     compared = changed = moved = 0
-    for left, right in zip(*([x for c in side for x in c.choice][:episodes] for side in chunks), strict=True):
+    for left, right in zip(*([x for chunk in side for x in chunk.choice][:episodes] for side in chunks), strict=True):
         left, right = _common(left, right)
         both = (left >= 0) & (right >= 0)
         other = both & (left != right)
@@ -200,54 +157,62 @@ def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
     return Comparison(a, b, seed, episodes, figures, compared, changed, moved, ended, steps)
 
 
-def episode(side: Side, seed: int, number: int) -> Record:
-    """One side's episode `number`, from 1, as `compare` plays it."""
-    checked(side, seed, number)
-    chunk = (number - 1) // chunk_size(side.scenario)
-    whole = _LOOKED_AT.ask((*side.key, seed, chunk), lambda: _play(side, seed, chunk)[0])
-    return whole.worlds((whole.episode == number).nonzero().flatten())
+@dataclass(frozen=True)
+class _Sums:
+    """The results of a chunk of one side's episodes: sums an episode by name, and all choices."""
+
+    sums: dict[str, list[float]]
+    choice: Tensor  # (episodes, T, U, J) int8, -1 where there is no task or the episode was over
 
 
-@lru_cache(maxsize=WARDS)
-def _drawn(s: Scenario, seed: int, chunk: int) -> Draw:
-    size = chunk_size(s)
-    return draw(s, seed, chunk * size, size)
+_SUMS: LRUCache[Hashable, _Sums] = LRUCache(SUMS)
 
 
-@kept_by_checkpoint(maxsize=2 * WARDS)
-def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, Action | None]:
-    """The policy, and what it decides whatever the shares; see `record.decide`."""
-    decider = make_policy(policy, s)
-    return decider, decide(decider, _drawn(s, seed, chunk))
+def _key(side: Side, seed: int, chunk: int, on_step: object = None) -> Hashable:
+    return side.key, seed, chunk
 
 
-def _play(side: Side, seed: int, chunk: int, between: Callable[[], None] = lambda: None) -> tuple[Record, _Chunk]:
-    """A chunk of one side's episodes, whole, and its figures and choices, which are kept beyond it."""
-    key = (*side.key, seed, chunk)
-    found = _RECORDS.ask(key, lambda: _played(side, seed, chunk, between))
-    _KEPT.put(key, found[1])
-    return found
-
-
-def _played(side: Side, seed: int, chunk: int, between: Callable[[], None]) -> tuple[Record, _Chunk]:
-    s = side.scenario
-    decider, decided = _decided(s, side.policy, seed, chunk)
-    record = run(decider, _drawn(s, seed, chunk), side.shares, decided, between)
+@cached(_SUMS, _key, Lock())
+def _sums(side: Side, seed: int, chunk: int, on_step: Callable[[], None] = lambda: None) -> _Sums:
+    s, first, record = side.scenario, chunk * chunk_size(side.scenario), _play(side, seed, chunk, on_step)
     summary = Summary(s, side.policy, side.shares, seed)
     summary.add(record)
     choice = torch.full((chunk_size(s), s.T, s.users, s.tasks), -1, dtype=torch.int8)
-    place = record.episode - 1 - chunk * chunk_size(s), record.step - 1
-    choice[place] = torch.where(record.snapshot.active, record.action.choice, -1).to(torch.int8)
-    return record, _Chunk(summary.sums, choice)
+    rows = record.episode - 1 - first, record.step - 1
+    choice[rows] = torch.where(record.snapshot.active, record.action.choice, -1).to(torch.int8)
+    return _Sums(summary.sums, choice)
 
 
-def _chunk(side: Side, seed: int, number: int, between: Callable[[], None] = lambda: None) -> _Chunk:
-    """What is kept of a chunk; played where it is not there yet, or was dropped in between."""
-    return _KEPT.ask((*side.key, seed, number), lambda: _play(side, seed, number, between)[1])
+@cached(LRUCache(RECORDS), _key, Lock())
+def _play(side: Side, seed: int, chunk: int, on_step: Callable[[], None] = lambda: None) -> Record:
+    policy, decided = _decided(side.scenario, side.policy, seed, chunk)
+    return play_episodes(policy, _drawn(side.scenario, seed, chunk), side.shares, decided, on_step)
 
 
-def _joined(chunks: Sequence[_Chunk], name: str) -> list[float]:
-    return [x for chunk in chunks for x in chunk.sums[name]]
+def episode(side: Side, seed: int, number: int) -> Record:
+    """One side's episode `number`, from 1, as `compare` plays it."""
+    checked(side, seed, number)
+    record = _shown(side, seed, (number - 1) // chunk_size(side.scenario))
+    return record.worlds((record.episode == number).nonzero().flatten())
+
+
+@cached(LRUCache(SHOWN), _key, Lock())
+def _shown(side: Side, seed: int, chunk: int) -> Record:
+    """A chunk that a person looks at, cached apart: episodes that are played meanwhile must not displace it."""
+    return _play(side, seed, chunk)
+
+
+@lru_cache(maxsize=WARDS)
+def _drawn(s: Scenario, seed: int, chunk: int) -> EpisodeSet:
+    size = chunk_size(s)
+    return draw_episodes(s, seed, chunk * size, size)
+
+
+@cached_by_checkpoint(maxsize=2 * WARDS)
+def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, Action | None]:
+    """The policy, and its decisions whatever rule makes the shares; see `rollout.decide_episodes`."""
+    decider = make_policy(policy, s)
+    return decider, decide_episodes(decider, _drawn(s, seed, chunk))
 
 
 def _common(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from iomt_core.model.snapshot import device_name
-from iomt_core.twin.record import Record
+from iomt_core.record import Record
 
 PLACE = ["episode", "step", "user", "task"]
 BOTH = ["choice", "delay_s", "energy_j", "cost", "data_bits", "cycles", "deadline_missed"]

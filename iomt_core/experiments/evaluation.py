@@ -18,13 +18,14 @@ import torch
 from scipy import stats
 
 from iomt_core.model.utility import delay_utility, energy_utility
-from iomt_core.policies.base import SHARES, Shares
+from iomt_core.policies.base import Shares
+from iomt_core.record import Record
+from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import network_of
 from iomt_core.training.catalogue import policy as make_policy
-from iomt_core.twin.northbound import checked_seed
-from iomt_core.twin.record import Record, draw, run
+from iomt_core.twin.northbound import checked_seed, checked_shares
 
 # Task values per chunk of episodes: keeps memory flat however many episodes are asked for.
 CHUNK = 1_500_000
@@ -36,13 +37,13 @@ def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares =
     """The episodes in chunks, in order. Raises `ScenarioError` for an unknown policy or a number out of range."""
     if not 1 <= episodes <= MOST_EPISODES:
         raise ScenarioError(f"episodes = {episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
-    if shares not in SHARES:
-        raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
+    checked_shares(shares)
     checked_seed(seed)
     decider = make_policy(policy, s)
     size = max(1, CHUNK // (s.T * s.users * s.tasks * (s.servers + 1)))
     return (
-        run(decider, draw(s, seed, first, min(size, episodes - first)), shares) for first in range(0, episodes, size)
+        play_episodes(decider, draw_episodes(s, seed, first, min(size, episodes - first)), shares)
+        for first in range(0, episodes, size)
     )
 
 

@@ -12,9 +12,9 @@ import torch
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares
+from iomt_core.record import Record
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.twin.northbound import Why, play, why
-from iomt_core.twin.record import Record
 
 SEED = 0
 Point = tuple[int, int, int]  # step, user, task, from 1

@@ -9,21 +9,23 @@ of them. `network_of` and `describe_policy` say which one decides.
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
+
+from cachetools import LRUCache, cached
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES, make_policy
-from iomt_core.runs.run import last_checkpoint
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.checkpoints import MARK, POLICY, read_facts
+from iomt_core.training.checkpoints import MARK, POLICY, is_displayable, last_checkpoint, read_facts, runs_root
 from iomt_core.training.trained_policy import TrainedPolicy
 
 P = ParamSpec("P")
@@ -33,20 +35,6 @@ RUN = "run:"
 # The networks that an algorithm may be shipped with, the most special first: the suffix of a policy's name, and the prefix
 # of their folders in pretrained/.
 NETWORKS = ("paper", "general")
-LONGEST_SHOWN = 100  # characters of a directory's name
-
-
-def runs_place() -> Path:
-    """Where a person's own runs stand: IOMT_RUNS, or `runs/` beside the package."""
-    return Path(os.environ.get("IOMT_RUNS") or Path(__file__).parents[2] / "runs")
-
-
-def is_shown(name: str) -> bool:
-    """Whether a directory of this name among the runs can be shown and named; not one that holds what cannot be seen.
-
-    A run made on the command line may be called anything, also by bytes that are no text at all.
-    """
-    return name.isprintable() and not name.startswith(".") and len(name) <= LONGEST_SHOWN
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,7 @@ def policy(name: str, s: Scenario, place: Path = PRETRAINED) -> Policy:
     if not entry(name, place).trained:
         return make_policy(name, s)
     if name.startswith(RUN):
-        last = last_checkpoint(runs_place() / name.removeprefix(RUN))
+        last = last_checkpoint(runs_root() / name.removeprefix(RUN))
         if last is None:
             raise ScenarioError(f"policy = {name!r} has no checkpoint any more.")
         return _named(_for_ward(_loaded(last), s, exact=False), entry(name, place))
@@ -144,7 +132,7 @@ def fingerprint(name: str, place: Path = PRETRAINED) -> str:
     if not entry(name, place).trained:
         return ""
     if name.startswith(RUN):
-        last = last_checkpoint(runs_place() / name.removeprefix(RUN))
+        last = last_checkpoint(runs_root() / name.removeprefix(RUN))
         if last is None:
             raise ScenarioError(f"policy = {name!r} has no checkpoint any more.")
         places = [last]
@@ -155,29 +143,31 @@ def fingerprint(name: str, place: Path = PRETRAINED) -> str:
 
 
 def checkpoint_of(name: str) -> tuple[str, int]:
-    """Which checkpoint decides under this name now, and since when: a name may be given to another run. Cheap, no reading."""
+    """The checkpoint that decides under a policy's name now, as path and time of change in ns; empty where there is none.
+
+    A name may be given to another run later. Cheap: reads no file.
+    """
     if name in POLICIES:
         return "", 0
-    place = last_checkpoint(runs_place() / name.removeprefix(RUN)) if name.startswith(RUN) else PRETRAINED
+    place = last_checkpoint(runs_root() / name.removeprefix(RUN)) if name.startswith(RUN) else PRETRAINED
     try:
         return (str(place), place.stat().st_mtime_ns) if place else ("", 0)
     except OSError:
         return "", 0
 
 
-def kept_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """`lru_cache` for functions of a scenario, a policy's name and more; what an earlier run of that name did is forgotten."""
+def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Caches a function that has an argument `policy`, a policy's name; another checkpoint of that name counts as another."""
 
     def decorate(compute: Callable[P, T]) -> Callable[P, T]:
-        @lru_cache(maxsize)
-        def kept(checkpoint: tuple[str, int], *args: P.args, **kwargs: P.kwargs) -> T:
-            return compute(*args, **kwargs)
+        signature = inspect.signature(compute)
 
-        @wraps(compute)
-        def ask(*args: P.args, **kwargs: P.kwargs) -> T:
-            return kept(checkpoint_of(str(args[1])), *args, **kwargs)  # type: ignore[arg-type]
+        def key(*args: Any, **kwargs: Any) -> Hashable:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return checkpoint_of(bound.arguments["policy"]), *bound.arguments.values()
 
-        return ask
+        return wraps(compute)(cached(LRUCache(maxsize), key, Lock())(compute))
 
     return decorate
 
@@ -212,12 +202,12 @@ def _named(trained: TrainedPolicy, known: Entry) -> TrainedPolicy:
 def _finished_runs() -> list[tuple[str, str, str]]:
     """Name, algorithm and ward's name of every finished run, the latest first."""
     found = []
-    for status in runs_place().glob("*/status.json"):
+    for status in runs_root().glob("*/status.json"):
         try:
             changed = status.stat().st_mtime_ns
         except OSError:  # deleted meanwhile
             continue
-        facts = _run_facts(status.parent, changed) if is_shown(status.parent.name) else None
+        facts = _run_facts(status.parent, changed) if is_displayable(status.parent.name) else None
         if facts is not None:
             found.append((changed, status.parent.name, *facts))
     return [tuple(rest) for _, *rest in sorted(found, reverse=True)]  # type: ignore[misc]

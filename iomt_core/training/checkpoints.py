@@ -7,6 +7,7 @@ is ever unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.formats import FORMAT, KNOWN, migrate_tensors
 
+LONGEST_SHOWN = 100  # characters of a folder's name
 POLICY, LEARNER, MARK = "policy.safetensors", "learner.safetensors", "checkpoint.json"
 LARGEST_MARK = 4_000_000
 
@@ -37,6 +39,42 @@ def shortened(value: Any, most: int = 60) -> str:
 
 class CheckpointError(ScenarioError):
     """A checkpoint that cannot be used; says which file, what is wrong with it and what is expected."""
+
+
+def runs_root() -> Path:
+    """The folder of all training runs: IOMT_RUNS, or `runs/` beside the package."""
+    return Path(os.environ.get("IOMT_RUNS") or Path(__file__).parents[2] / "runs")
+
+
+def is_displayable(name: str) -> bool:
+    """Whether a run's folder of this name can be shown to people and named by them.
+
+    A run that was created on the command line may have any name, even bytes that are not text.
+    """
+    return name.isprintable() and not name.startswith(".") and len(name) <= LONGEST_SHOWN
+
+
+def complete_checkpoints(run: Path) -> list[Path]:
+    """The complete checkpoints in a run's folder, the earliest first.
+
+    Their names are numbers of episodes; a copy under another name is neither loaded nor deleted.
+    """
+    found = (path.parent for path in (run / "checkpoints").glob(f"[0-9]*/{MARK}"))
+    return sorted(place for place in found if place.name.isascii() and place.name.isdigit())
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The latest complete checkpoint of a run, or None."""
+    return next(reversed(complete_checkpoints(run)), None)
+
+
+def delete_checkpoint(place: Path) -> None:
+    """Removes a checkpoint, its mark first, so that a half-removed one does not count. Raises `CheckpointError`."""
+    try:
+        (place / MARK).unlink(missing_ok=True)
+        shutil.rmtree(place)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {str(place)!r} cannot be removed: {error.strerror}.") from None
 
 
 def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
@@ -55,7 +93,7 @@ def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], fac
         _sync(part / MARK)
         shutil.rmtree(place, ignore_errors=True)
         os.replace(part, place)
-        _sync(place.parent)
+        _sync_folder(place.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"checkpoint {str(place)!r} cannot be written: {reason}.") from None
@@ -132,9 +170,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sync(file_path: Path) -> None:
+    with file_path.open("rb+") as file:  # Windows syncs only what is open for writing
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

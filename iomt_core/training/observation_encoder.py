@@ -159,7 +159,7 @@ class GeneralObservationEncoder(ObservationEncoder):
         problem = Problem(sample, s)
         wanted = problem.task_values(self.prices)
         f, band = (wanted.f / problem.F_k[:, None, None]), (wanted.band / problem.B_k[:, None, None])
-        usual = math.exp(float(torch.stack([f, band]).clamp_min(1e-9).log().mean()))
+        usual = math.exp(float(torch.stack([f, band])[:, sample.active].clamp_min(1e-9).log().mean()))
         return max(EAGERNESS, min(MOST_EAGER, FIRST_SHARE / usual))
 
 

@@ -125,7 +125,7 @@ class GeneralReplay:
     """The episodes of the latest wards, a `Replay` a ward; `ward` says how the ward of a number reads."""
 
     def __init__(self, ward: Callable[[int], ObservationEncoder], wards: int, episodes: int) -> None:
-        self._ward, self.capacity, self._episodes = ward, wards, episodes
+        self._ward, self.capacity, self.episodes = ward, wards, episodes
         self.wards: dict[int, Replay] = {}
         self.count = 0  # wards ever added
 
@@ -136,7 +136,7 @@ class GeneralReplay:
         """Room for the next ward's episodes; the oldest ward's go where there is none left."""
         while len(self.wards) >= self.capacity:
             del self.wards[min(self.wards)]
-        replay = self.wards[self.count] = Replay(self._ward(self.count), self._episodes)
+        replay = self.wards[self.count] = Replay(self._ward(self.count), self.episodes)
         self.count += 1
         return replay
 
@@ -156,7 +156,7 @@ class GeneralReplay:
             ward, _, name = key.partition("/")
             parts.setdefault(int(ward), {})[name] = value
         for number in sorted(parts):
-            replay = self.wards[number] = Replay(self._ward(number), self._episodes)
+            replay = self.wards[number] = Replay(self._ward(number), self.episodes)
             replay.load(parts[number], len(parts[number]["choice"]))
         self.count = count
 

@@ -11,9 +11,9 @@ from iomt_core.algorithms.pa_ddpg import ContinuousActions
 from iomt_core.algorithms.parameterised_q import ParameterisedQ, Turn
 from iomt_core.environment.observation import mixer_observation
 from iomt_core.policies.base import Memory
+from iomt_core.record import Record
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.mixing import Mixing, mixing
-from iomt_core.twin.record import Record
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
     """What the agents remember before each step of one episode, given what was done in it."""
     agents = policy.agents
     memory, found = agents.start(1), list[Memory]()
-    if policy.past != "remembered":
+    if policy.uses_past != "memory":
         return [memory] * len(record)
     for row in range(len(record)):
         found.append(memory)

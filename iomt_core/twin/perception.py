@@ -7,8 +7,8 @@ import torch
 
 from iomt_core.environment.observation import EFFICIENCY_SCALE, observe
 from iomt_core.model.allocation import device_index, per_device
+from iomt_core.record import Record
 from iomt_core.scenario import KILOBYTE
-from iomt_core.twin.record import Record
 
 
 def seen_tasks(record: Record, row: int, user: int) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from torch import Tensor
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action
 from iomt_core.policies.base import Sharing, with_shares
-from iomt_core.twin.record import Record
+from iomt_core.record import Record
 
 AT_ONCE = 400_000  # tasks priced in one batch
 
@@ -54,8 +54,7 @@ def _costs(record: Record, row: int, rule: Sharing, tasks: Tensor) -> Tensor:
     place = tasks.repeat_interleave(k + 1)[:, None]
     choice.scatter_(1, place, torch.arange(k + 1).repeat(len(tasks))[:, None])
     action = Action(choice.view(count, u, j), now.cpu.repeat(count, 1, 1), now.bandwidth.repeat(count, 1, 1))
-    action = with_shares(action, snapshot, s, "own" if rule == "requests" else rule)
-    return outcome(snapshot, action, s).cost.view(len(tasks), k + 1, u, j)
+    return outcome(snapshot, with_shares(action, snapshot, s, rule), s).cost.view(len(tasks), k + 1, u, j)
 
 
 def regrets(record: Record, row: int, rule: Sharing, optimum: Tensor) -> pd.DataFrame:

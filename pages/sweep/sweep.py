@@ -5,14 +5,17 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.controls import sidebar
+from dashboard.queue_keeper import keep_queues_moving
 from dashboard.session import current, keep_link
 from dashboard.sweep import views as views
 from dashboard.sweep.form import new_sweep
+from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.scenario import ScenarioError
 
 lab = current()
 sidebar(lab)
 view = views.current_view(lab)
+keep_queues_moving()
 
 
 @st.fragment
@@ -28,11 +31,12 @@ def begin() -> None:
 
 def watch() -> None:
     """The chosen sweep; looks anew each second while one runs."""
-    if views.pace() != pace:
+    known = SWEEPS.runs()
+    if views.pace(known) != pace:
         st.rerun()
     left, right = st.columns([5, 3], vertical_alignment="bottom")
     with left:
-        job = views.choose(view)
+        shown = views.choose(known, view)
     with right.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
         try:
             link = keep_link(lab, "sweep", views.link_view(view))
@@ -40,14 +44,14 @@ def watch() -> None:
             st.code(link, language=None, wrap_lines=True)
         except ScenarioError as error:
             st.info(str(error))
-    if job is None:
+    if shown is None:
         return
-    views.progress(job, view)
-    views.results(job, view)
+    views.progress(shown, view)
+    views.results(shown, view)
     box = st.expander("All sweeps", key="sweep_all", on_change="rerun")
     if box.open:
         with box:
-            views.every()
+            views.every(known)
 
 
 st.subheader("Sweep a parameter", anchor=False)
@@ -55,5 +59,5 @@ for problem in lab.problems:
     st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
 with st.container(border=True):
     begin()
-pace = views.pace()
+pace = views.pace(SWEEPS.runs())
 st.fragment(watch, run_every=pace)()

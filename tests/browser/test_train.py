@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from iomt_core.runs.workers import Worker, read_json
 from playwright.sync_api import Browser, Download, Locator, Page, TimeoutError, expect
 
 from iomt_core.runs import jobs as jobs
-from iomt_core.runs.workers import Worker, read_json
 from tests.browser.lab_server import settle
 
 pytestmark = pytest.mark.browser

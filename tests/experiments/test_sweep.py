@@ -21,11 +21,11 @@ import pytest
 from iomt_core.charts.sweep import curves
 from iomt_core.charts.sweep_report import command
 from iomt_core.experiments.evaluation import evaluate
-from iomt_core.experiments.sweeps import jobs as sweep_jobs
 from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.sweeps.points import Store
-from iomt_core.experiments.sweeps.run import Sweep, read_results
+from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store, read_results
 from iomt_core.experiments.sweeps.spec import Axis, SweepSpec, axis_from_words, spaced, sweep_spec
+from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import PRESETS, ScenarioError, ScenarioWarning
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def here() -> Iterator[Executor]:
 
 def swept(place: Path, spec: SweepSpec, pool: Executor, store: Path | None = None, **more: Any) -> pd.DataFrame:
     sweep = Sweep.create(place, spec, Store(store or place / "points"))
-    assert sweep.go(pool, **more) == "finished"
+    assert sweep.run(pool, **more) == "finished"
     return pd.read_parquet(place / "results.parquet")
 
 
@@ -65,15 +65,15 @@ def test_a_point_is_what_evaluate_says_of_its_scenario(tmp_path: Path, here: Exe
     assert len(table) == 6
 
 
-def test_a_cancelled_sweep_resumed_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path, here: Executor) -> None:
+def test_a_stopped_sweep_resumed_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path, here: Executor) -> None:
     whole = swept(tmp_path / "whole", tiny(), here)
-    stop, tell = after(2)
+    stop, on_status = after(2)
     place, store = tmp_path / "cut", Store(tmp_path / "cut-points")
-    assert Sweep.create(place, tiny(), store).go(here, stop, tell) == "cancelled"
+    assert Sweep.create(place, tiny(), store).run(here, stop, on_status) == "stopped"
     part = pd.read_csv(place / "results.csv")
     assert 2 <= len(part) < 6
     resumed = Sweep.resume(place, store)
-    assert resumed.go(here) == "finished"
+    assert resumed.run(here) == "finished"
     assert resumed.computed == 6 - len(part)
     pd.testing.assert_frame_equal(pd.read_parquet(place / "results.parquet"), whole, check_exact=True)
 
@@ -82,14 +82,14 @@ def test_what_is_known_is_not_computed_again_and_a_change_is(tmp_path: Path, her
     store = tmp_path / "points"
     first = swept(tmp_path / "a", tiny(), here, store)
     again = Sweep.create(tmp_path / "b", tiny(), Store(store))
-    again.go(here)
+    again.run(here)
     assert (again.computed, again.cached) == (0, 6)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "b" / "results.parquet"), first, check_exact=True)
     wider = Sweep.create(tmp_path / "c", tiny(axes=[spaced("users", 1, 4, 4)]), Store(store))
-    wider.go(here)
+    wider.run(here)
     assert (wider.computed, wider.cached) == (2, 6)
     other = Sweep.create(tmp_path / "d", tiny(seed=1), Store(store))
-    other.go(here)
+    other.run(here)
     assert other.computed == 6
 
 
@@ -136,7 +136,7 @@ def test_a_dask_worker_killed_midway_changes_no_number(tmp_path: Path, here: Exe
                     killed.append(status["done"])
 
             with executor(cluster=address) as pool:
-                clustered = swept(tmp_path / "cluster", spec, pool, tell=kill)
+                clustered = swept(tmp_path / "cluster", spec, pool, on_status=kill)
             assert killed
             assert killed[0] < spec.count
             assert workers[0].wait(timeout=10) == -signal.SIGKILL
@@ -259,13 +259,13 @@ def test_a_range_is_swept_by_its_middle_with_both_ends_in_proportion() -> None:
 def test_a_policy_that_cannot_decide_there_leaves_a_gap_and_says_why(
     tmp_path: Path, here: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iomt_core.runs.run import Run
+    from iomt_core.runs.training_run import TrainingRun
     from iomt_core.training.run_spec import RunSpec, default_settings
 
     monkeypatch.setenv("IOMT_RUNS", str(tmp_path / "runs"))
     settings = default_settings("qmix", episodes=8)
     ward = WARD.changed(users=2, tasks=2)
-    Run.create(tmp_path / "runs" / "mine", RunSpec("qmix", ward, settings, 0)).go()
+    TrainingRun.create(tmp_path / "runs" / "mine", RunSpec("qmix", ward, settings, 0)).train()
     spec = tiny(scenario=ward, policies=("run:mine", "greedy"), axes=[spaced("users", 1, 3, 3)])
     table = swept(tmp_path / "sweep", spec, here)
     mine = table[table["policy"] == "run:mine"]
@@ -310,38 +310,64 @@ def test_an_axis_may_have_units(words: str, values: tuple[float, ...]) -> None:
         axis_from_words("T_max=10,20")
 
 
-def test_a_killed_process_is_told_from_a_living_one_and_taken_up_again(
-    tmp_path: Path, here: Executor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for the test's own sweeps; whatever still runs there at its end is ended."""
     monkeypatch.setenv("IOMT_SWEEPS", str(tmp_path / "sweeps"))
+    yield tmp_path / "sweeps"
+    for sweep in SWEEPS.runs():
+        SWEEPS.kill(sweep.name)
+
+
+def until(name: str, holds: Callable[[RunRecord], bool]) -> RunRecord:
+    end = time.monotonic() + 90
+    while not holds(now := SWEEPS.run(name)):
+        assert time.monotonic() < end, now
+        time.sleep(0.1)
+    return now
+
+
+def test_sweeps_queue_are_killed_resumed_and_stopped(root: Path, here: Executor) -> None:
     spec = tiny(scenario=PRESETS["paper"], axes=[spaced("users", 1, 16, 16)], episodes=20)
-    job = sweep_jobs.start("mine", spec, workers=1)
-    with pytest.raises(ScenarioError, match="runs already"):
-        sweep_jobs.start("other", spec)
-    until = time.monotonic() + 60
-    while sweep_jobs.job("mine").status["done"] < 1 and time.monotonic() < until:
-        time.sleep(0.1)
-    children = psutil.Process(job.status["pid"]).children(recursive=True)
-    os.kill(job.status["pid"], signal.SIGKILL)
-    while sweep_jobs.job("mine").alive and time.monotonic() < until:
-        time.sleep(0.1)
-    assert sweep_jobs.job("mine").state == "interrupted"
+    SWEEPS.create("mine", spec, workers=1)
+    assert SWEEPS.create("other", tiny(), workers=1).state == "queued"
+    SWEEPS.stop("other")
+    running = until("mine", lambda sweep: sweep.done >= 1)
+    worker = psutil.Process(int(running.number("pid")))
+    children = worker.children(recursive=True)
+    worker.kill()
+    assert until("mine", lambda sweep: not sweep.active).state == "interrupted"
     _, left = psutil.wait_procs(children, timeout=20)
     assert not left
-    known = read_results(job.place, spec)
+
+    known = read_results(running.folder, spec)
     assert 1 <= len(known) < spec.count
-    resumed = Sweep.resume(job.place, sweep_jobs.store())
-    stop, tell = after(len(known) + 1)
-    assert resumed.go(here, stop, tell) == "cancelled"
-    assert resumed.cached >= len(known)
-    sweep_jobs.delete("mine")
-    assert sweep_jobs.names() == []
+    SWEEPS.resume("mine", workers=1)
+    until("mine", lambda sweep: sweep.status["cached"] >= len(known) and sweep.done > sweep.status["cached"])
+    assert SWEEPS.stop("mine").stopping
+    stopped = until("mine", lambda sweep: not sweep.active)
+    assert stopped.state == "stopped"
+    assert len(pd.read_parquet(stopped.folder / "results.parquet")) == stopped.done < spec.count
+
+    SWEEPS.resume("mine", workers=1)
+    until("mine", lambda sweep: not sweep.starting)
+    SWEEPS.stop("mine")
+    SWEEPS.kill("mine")
+    assert SWEEPS.run("mine").state == "stopped"
+    resumed = Sweep.resume(stopped.folder, point_store())
+    stop, on_status = after(stopped.done + 1)
+    assert resumed.run(here, stop, on_status) == "stopped"
+    assert resumed.cached >= stopped.done
+    SWEEPS.delete("mine")
+    assert [sweep.name for sweep in SWEEPS.runs()] == ["other"]
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".points", "a b", "x" * 61, "-x", "é"])
-def test_a_name_is_never_a_path(name: str) -> None:
+def test_a_name_is_never_a_path(root: Path, name: str) -> None:
+    with pytest.raises(ScenarioError, match="is not there"):
+        SWEEPS.run(name)
     with pytest.raises(ScenarioError, match="name ="):
-        sweep_jobs.job(name)
+        SWEEPS.create(name, tiny())
 
 
 @pytest.mark.parametrize("cluster", ["http://a:1", "tcp://a", "tcp://a:99999", "tcp://a:1/x", "tcp://a b:1", ""])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, _sha256
+from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, _sha256, last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings
 
 # The settings of pretrained/lab-qmix as format 1 had them.
@@ -56,11 +56,11 @@ def test_other_formats_and_mixed_names_are_refused(number: int, said: str) -> No
 
 def test_a_run_of_format_1_resumes_bit_for_bit(tmp_path: Path) -> None:
     spec = RunSpec("qmix", WARD, default_settings("qmix", **SHORT), seed=1)
-    Run.create(tmp_path / "whole", spec).go()
+    TrainingRun.create(tmp_path / "whole", spec).train()
     asked = iter([False, False, True])
-    assert Run.create(tmp_path / "old", spec).go(stop=lambda: next(asked)) == "stopped"
+    assert TrainingRun.create(tmp_path / "old", spec).train(stop=lambda: next(asked)) == "stopped"
     _age(tmp_path / "old")
-    assert Run.resume(tmp_path / "old").go() == "finished"
+    assert TrainingRun.resume(tmp_path / "old").train() == "finished"
     whole, old = last_checkpoint(tmp_path / "whole"), last_checkpoint(tmp_path / "old")
     assert whole is not None
     assert old is not None

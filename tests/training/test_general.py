@@ -15,14 +15,15 @@ from iomt_core.environment.world import World
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.inputs import compressed
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.rollout import draw_episodes, play_episodes
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.general_wards import draw_ward, problems
 from iomt_core.training.observation_encoder import GeneralObservationEncoder
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.twin.record import draw, run
 
 SHORT = Settings(
     wards="general",
@@ -41,7 +42,7 @@ PAPER = PRESETS["paper"]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("general") / "run"
-    Run.create(run, RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)).go()
+    TrainingRun.create(run, RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)).train()
     last = last_checkpoint(run)
     assert last is not None
     return last
@@ -73,11 +74,11 @@ def test_outside_its_range_it_says_so(place: Path, change: dict[str, object]) ->
 def test_an_episode_decided_in_one_batch_is_the_one_decided_step_by_step(place: Path) -> None:
     """Wards in training have ample batteries: what others have left tells the networks nothing, and they are not asked."""
     for s in (PAPER.changed(Cap=2e-3), PRESETS["drained"].changed(users=3)):
-        trained, drawn = TrainedPolicy.load(place, s), draw(s, 3, 0, 2)
-        assert trained.past == "nothing"
-        at_once = run(trained, drawn)
-        trained.past = "remembered"  # type: ignore[misc]
-        stepwise = run(trained, drawn)
+        trained, drawn = TrainedPolicy.load(place, s), draw_episodes(s, 3, 0, 2)
+        assert trained.uses_past == "nothing"
+        at_once = play_episodes(trained, drawn)
+        trained.uses_past = "memory"  # type: ignore[misc]
+        stepwise = play_episodes(trained, drawn)
         assert len(at_once) == len(stepwise)
         assert torch.equal(at_once.ended, stepwise.ended)
         assert torch.equal(at_once.action.choice, stepwise.action.choice)
@@ -130,8 +131,8 @@ def test_units_do_not_matter() -> None:
 def test_a_stopped_general_run_resumes_bit_for_bit(place: Path, tmp_path: Path) -> None:
     asked = iter([False, False, True])
     spec = RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)
-    assert Run.create(tmp_path / "parts", spec).go(stop=lambda: next(asked)) == "stopped"
-    assert Run.resume(tmp_path / "parts").go() == "finished"
+    assert TrainingRun.create(tmp_path / "parts", spec).train(stop=lambda: next(asked)) == "stopped"
+    assert TrainingRun.resume(tmp_path / "parts").train() == "finished"
     last = last_checkpoint(tmp_path / "parts")
     assert last is not None
     for file in ("policy.safetensors", "learner.safetensors"):

@@ -10,10 +10,10 @@ import torch
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.model.outcome import outcome
 from iomt_core.policies.shares import optimal_shares
+from iomt_core.rollout import EpisodeSet, draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.twin.record import Draw, draw, run
 
 WARD = PRESETS["lecture"].changed(users=2, tasks=2, servers=1, T=5)
 WITHIN = 0.05
@@ -42,12 +42,12 @@ TOLD = {
 
 
 @pytest.fixture(scope="module")
-def drawn() -> Draw:
-    return draw(WARD, 2_000_003, 0, 20)
+def drawn() -> EpisodeSet:
+    return draw_episodes(WARD, 2_000_003, 0, 20)
 
 
 @pytest.fixture(scope="module")
-def best(drawn: Draw) -> float:
+def best(drawn: EpisodeSet) -> float:
     """Brute force over all 16 choices of every step, each with its best shares."""
     snapshot = drawn.snapshot
     totals = []
@@ -59,11 +59,11 @@ def best(drawn: Draw) -> float:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_tiny_ward_is_learned(algorithm: str, drawn: Draw, best: float) -> None:
+def test_a_tiny_ward_is_learned(algorithm: str, drawn: EpisodeSet, best: float) -> None:
     spec = RunSpec(algorithm, WARD, default_settings(algorithm, **{**SHORT, **TOLD.get(algorithm, {})}), seed=0)
     trainer = spec.trainer()
     while not trainer.done:
         trainer.advance()
-    record = run(TrainedPolicy.of(trainer, spec), drawn)
+    record = play_episodes(TrainedPolicy.of(trainer, spec), drawn)
     cost = float(record.totals.sum() / record.snapshot.weight.sum())
     assert 1 - 1e-9 <= cost / best <= 1 + WITHIN

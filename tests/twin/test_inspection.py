@@ -17,7 +17,7 @@ from iomt_core.experiments.comparison import Side, advance, episode
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action
 from iomt_core.nets.mixers import QMIX, SAEQMIX, VDN, Mixer
-from iomt_core.runs.run import Run
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training import catalogue
 from iomt_core.training.run_spec import RunSpec
@@ -49,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # teams of workers for networks this small are all waiting
         for name, (algorithm, settings) in RUNS.items():
-            Run.create(place / name, RunSpec(algorithm, WARD, settings, seed=3)).go()
+            TrainingRun.create(place / name, RunSpec(algorithm, WARD, settings, seed=3)).train()
         yield place
         torch.set_num_threads(threads)
 
@@ -116,7 +116,7 @@ def test_an_actor_that_gives_devices_as_numbers_is_shown_to(name: str) -> None:
 def test_an_agent_that_remembers_nothing_still_sees_its_battery(capacity: float) -> None:
     """What is left is part of (14), so that each step waits for the one before; decided in batches it is the same."""
     s = WARD.changed(Cap=capacity, T=12)
-    assert catalogue.policy("run:qmix", s).past == "batteries"
+    assert catalogue.policy("run:qmix", s).uses_past == "batteries"
     stepped = Twin(s, "run:qmix", seed=2).run()
     played = play(s, "run:qmix", 2).table()
     np.testing.assert_allclose(
@@ -134,10 +134,10 @@ def test_a_name_that_another_run_took_over_plays_that_run(runs: Path) -> None:
         list(advance(side, side, 0, 1))
         return play(WARD, "run:again", 0).action.cpu, inside.requested, float(episode(side, 0, 1).totals.sum())
 
-    Run.create(runs / "again", RunSpec("mt-pdqn", WARD, SHORT, seed=1)).go()
+    TrainingRun.create(runs / "again", RunSpec("mt-pdqn", WARD, SHORT, seed=1)).train()
     before = seen()
     shutil.rmtree(runs / "again")
-    Run.create(runs / "again", RunSpec("mt-pdqn", WARD, SHORT, seed=2)).go()
+    TrainingRun.create(runs / "again", RunSpec("mt-pdqn", WARD, SHORT, seed=2)).train()
     after = seen()
     assert not torch.equal(before[0], after[0])
     assert not torch.equal(before[1], after[1])

@@ -20,20 +20,21 @@ import torch
 from scipy import stats
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.experiments.training_check import HELD_OUT, Check, RangeCheck, on_any_ward
+from iomt_core.experiments.training_check import FIGURES, HELD_OUT, Evaluator, RangeEvaluator, for_any_ward
 from iomt_core.policies.registry import make_policy
 from iomt_core.runs.process import prepare
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.checkpoints import POLICY, read_facts, read_tensors, write_checkpoint
+from iomt_core.training.checkpoints import POLICY, last_checkpoint, read_facts, read_tensors, write_checkpoint
 from iomt_core.training.formats import migrate
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
+CHECKED_EPISODES = 4  # held-out, on which tests check that each shipped policy still decides as when it was shipped
+CHECKED_WARDS = {"paper": ("paper",), "general": ("paper", "lecture")}  # presets, by kind of policy
 EPISODES = 20  # held-out, for the figures of the manifest; a curve's points take fewer
 HALVED_WITHIN = 1e-3  # of the gap: by so much half precision on disk may change it
-FIGURES = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
 BESIDE = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
 
 
@@ -129,17 +130,20 @@ def run_place(runs: Path, job: Job, seed: int) -> Path:
 def train_one(spec: RunSpec, place: Path) -> float:
     """Trains a run to its end, in this process, from where it is. Returns its seconds of training in all."""
     prepare(1)
-    run = Run.resume(place) if (place / "run.json").exists() else Run.create(place, spec)
+    run = TrainingRun.resume(place) if (place / "run.json").exists() else TrainingRun.create(place, spec)
     if run.spec != spec:
         raise ScenarioError(f"runs: {str(place)!r} holds another run than is asked for; move it away.")
-    check = Check(spec.scenario)
+    evaluator = Evaluator(spec.scenario)
     if not run.trainer.done:
-        run.go(evaluate=lambda trainer: check.of(TrainedPolicy.of(trainer, spec)))
+        run.train(evaluate=lambda trainer: evaluator.evaluate(TrainedPolicy.of(trainer, spec)))
     return _seconds(place)
 
 
 def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
     """Evaluates finished seeds on held-out episodes, ships each job's median, of two the worse, and writes the manifest last.
+
+    The manifest also says what each shipped policy reaches on a few fixed episodes (`check_figures`), those of no run at
+    hand too: after a wanted change of decisions, `iomt pretrained --no-train` writes these figures anew.
 
     A seed that is planned and not finished is missing from the manifest's figures, and its plan says so. One whose run is
     there no more keeps the figures that the manifest has of it, where it was trained and judged by the same settings; should
@@ -150,40 +154,52 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     shipped: dict[str, Any] = manifest.get("policies", {})
     s = PRESETS["paper"]
-    check = Check(s, EPISODES)
-    beside = check.heuristics(BESIDE)
+    evaluator = Evaluator(s, EPISODES)
+    beside = evaluator.references(BESIDE)
     held_out = {"seed": HELD_OUT, "episodes": EPISODES, "steps": EPISODES * s.T}
-    wards: RangeCheck | None = None
+    wards: RangeEvaluator | None = None
     chosen = [job for job in chosen if finished(job, runs)]
     for job in chosen:
         same = manifest.get("held_out") == held_out and shipped.get(job.name)
-        shipped[job.name] = _publish_one(job, runs, place, check, same or {})
+        shipped[job.name] = _publish_one(job, runs, place, evaluator, same or {})
         tell(f"{job.name}: gap {_words(shipped[job.name]['mean']['gap'])}")
     for job in chosen:
         if job.kind == "general":
-            wards = wards or RangeCheck()
+            wards = wards or RangeEvaluator()
             shipped[job.name]["range"] = _over_range(job, place, wards)
             tell(
-                f"{job.name}: mean gap over {len(wards.drawn)} wards {shipped[job.name]['range']['trained']['mean']:.2%}"
+                f"{job.name}: mean gap over {len(wards.evaluators)} wards {shipped[job.name]['range']['trained']['mean']:.2%}"
             )
+    for name, entry in shipped.items():
+        entry["check"] = check_figures(place / name, entry["kind"])
     if wards is not None:
         manifest["beside_range"] = {
-            name: wards.of(lambda s, name=name: make_policy(name, s))  # type: ignore[misc]
+            name: wards.evaluate(lambda s, name=name: make_policy(name, s))  # type: ignore[misc]
             for name in ("optimum", "price-response", "greedy")
         }
     manifest |= {
         "what": "Trained policies of this directory, how each came about and how good it is; made by `make pretrained`.",
         "held_out": held_out,
-        "beside": {name: {figure: values[figure] for figure in FIGURES} for name, values in beside.items()},
+        "beside": beside,
         "policies": shipped,
     }
     write_text_atomically(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
+def check_figures(place: Path, kind: str) -> dict[str, dict[str, float]]:
+    """Cost and gap of a shipped policy of a kind on a few fixed episodes, by preset: any change of its decisions shows."""
+    found = {}
+    for ward in CHECKED_WARDS[kind]:
+        evaluator = Evaluator(PRESETS[ward], CHECKED_EPISODES)
+        figures = evaluator.evaluate(TrainedPolicy.load(place, PRESETS[ward]))
+        found[ward] = {name: figures[name] for name in ("cost", "gap")}
+    return found
+
+
 PER_SEED = ("seeds", "training_seconds", "curves", "commits")
 
 
-def _publish_one(job: Job, runs: Path, place: Path, check: Check, known: Mapping[str, Any]) -> dict[str, Any]:
+def _publish_one(job: Job, runs: Path, place: Path, evaluator: Evaluator, known: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest's entry of a job, and its median seed shipped; `known` is the entry that there is."""
     now = finished(job, runs)
     spec = job.spec(now[0])
@@ -200,9 +216,9 @@ def _publish_one(job: Job, runs: Path, place: Path, check: Check, known: Mapping
         of_seed |= {name: dict(known.get(name, {})) for name in PER_SEED}
     commit = _commit()
     for seed in now:
-        found = check.of(TrainedPolicy.load(_last(job, runs, seed)))
+        found = evaluator.evaluate(TrainedPolicy.load(_last(job, runs, seed)))
         at = run_place(runs, job, seed)
-        values = ({figure: found[figure] for figure in FIGURES}, round(_seconds(at)), _curve(at), commit)
+        values = (found, round(_seconds(at)), _curve(at), commit)
         for name, value in zip(PER_SEED, values, strict=True):
             of_seed[name][str(seed)] = value
     of_seed = {name: dict(sorted(values.items(), key=lambda one: int(one[0]))) for name, values in of_seed.items()}
@@ -212,7 +228,7 @@ def _publish_one(job: Job, runs: Path, place: Path, check: Check, known: Mapping
     shipped = min(at_hand, key=lambda seed: abs(gaps[seed] - gaps[median]))  # the median, or what is nearest to it
     precision = known.get("precision")
     if shipped in now:
-        half = ship(_last(job, runs, shipped), place / job.name, lambda policy: check.of(policy)["gap"])
+        half = ship(_last(job, runs, shipped), place / job.name, lambda policy: evaluator.evaluate(policy)["gap"])
         precision = "float16" if half else "float32"
     return {
         **facts,
@@ -237,12 +253,12 @@ def _last(job: Job, runs: Path, seed: int) -> Path:
     return last
 
 
-def _over_range(job: Job, place: Path, wards: RangeCheck) -> dict[str, Any]:
+def _over_range(job: Job, place: Path, wards: RangeEvaluator) -> dict[str, Any]:
     """How the shipped seed does on any ward, beside what it was before training: prices alone already say much."""
     trained = TrainedPolicy.load(place / job.name)
     spec = job.spec(job.seeds[0])
     untrained = TrainedPolicy.of(spec.trainer(), spec)
-    return {"trained": wards.of(on_any_ward(trained)), "untrained": wards.of(on_any_ward(untrained))}
+    return {"trained": wards.evaluate(for_any_ward(trained)), "untrained": wards.evaluate(for_any_ward(untrained))}
 
 
 def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool:

@@ -44,6 +44,8 @@ def executor(workers: int | None = None, cluster: str | None = None) -> Iterator
 
     A cluster's members unpickle what they send each other, here too: name only a scheduler that you trust, on a network
     that you trust. Its workers need this package at the same state. A task whose worker dies is done again by another one.
+    Does not wait for tasks under way at its end.
+
     Raises `ScenarioError` for a bad number or address, and where no scheduler answers.
     """
     if cluster is not None:
@@ -55,7 +57,7 @@ def executor(workers: int | None = None, cluster: str | None = None) -> Iterator
     try:
         yield pool
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ FORMAT = 1
 PACKAGE = Path(__file__).parents[2]
 # What a point's figures depend on; drawings, the command line and the rest of the experiments are not among them.
 DEPENDS_ON = ("algorithms", "environment", "model", "nets", "policies", "scenario", "training", "twin")
-FILES = ("experiments/evaluation.py", "experiments/sweeps/points.py")
+FILES = ("record.py", "rollout.py", "experiments/evaluation.py", "experiments/sweeps/points.py")
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,6 @@ class Store:
             return None
         result = found["result"]
         return result if result.get("state") in ("done", "unavailable") else None
-
-    def __contains__(self, name: str) -> bool:
-        return self._file(name).exists()
 
     def put(self, name: str, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Keeps a point. Raises `ScenarioError` where the place cannot be written."""

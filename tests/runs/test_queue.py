@@ -15,16 +15,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from iomt_core.runs import jobs as jobs
 from iomt_core.runs.curves import curves, thinned
+from iomt_core.runs.directory import checked_name, read_json
 from iomt_core.runs.downloads import checkpoint_zip, metrics_csv
-from iomt_core.runs.jobs import Job
-from iomt_core.runs.run import last_checkpoint
-from iomt_core.runs.workers import Worker, read_json, seat
+from iomt_core.runs.queue import RunRecord
+from iomt_core.runs.training_run import TRAINING
+from iomt_core.runs.worker import Worker, run_lock
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import catalogue
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.run_spec import RunSpec
-from tests.runs.test_runs import SHORT, WARD
+from tests.runs.test_training_run import SHORT, WARD
 
 ROOT = Path(__file__).parents[2]
 BRIEF = RunSpec("mt-pdqn", WARD, SHORT.model_copy(update={"updates": 1}), seed=1)
@@ -41,28 +42,28 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("IOMT_WORKERS", raising=False)
     yield runs
     for file in runs.glob("*/worker.json"):
-        worker = Worker.of(read_json(file))
+        worker = Worker.parse(read_json(file))
         process = worker.process() if worker else None
         if process is not None and process.pid != os.getpid():
             process.kill()
 
 
-def until(name: str, holds: Callable[[Job], bool], timeout: float = 90.0) -> Job:
+def until(name: str, holds: Callable[[RunRecord], bool], timeout: float = 90.0) -> RunRecord:
     end = time.monotonic() + timeout
     while time.monotonic() < end:
-        now = jobs.job(name)
+        now = TRAINING.run(name)
         if holds(now):
             return now
         time.sleep(0.05)
-    raise AssertionError(f"{jobs.job(name)} after {timeout} s")
+    raise AssertionError(f"{TRAINING.run(name)} after {timeout} s")
 
 
-def trains(now: Job) -> bool:
-    return now.state == "running" and not now.starting and now.episodes >= 16
+def trains(now: RunRecord) -> bool:
+    return now.state == "running" and not now.starting and now.done >= 16
 
 
-def process_of(now: Job) -> psutil.Process:
-    worker = Worker.of(read_json(now.place / "worker.json"))
+def process_of(now: RunRecord) -> psutil.Process:
+    worker = Worker.parse(read_json(now.folder / "worker.json"))
     process = worker.process() if worker else None
     assert process is not None
     return process
@@ -71,22 +72,22 @@ def process_of(now: Job) -> psutil.Process:
 def test_two_train_at_once_and_the_queue_moves_on_without_anybody(place: Path) -> None:
     # Begun by a process that is gone at once, as a server that is restarted would be.
     code = (
-        "from iomt_core.runs import jobs; from tests.runs.test_jobs import BRIEF\n"
-        "for name in ('a', 'b', 'c'): jobs.create(name, BRIEF)\n"
+        "from iomt_core.runs.training_run import TRAINING; from tests.runs.test_queue import BRIEF\n"
+        "for name in ('a', 'b', 'c'): TRAINING.create(name, BRIEF)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    assert [(job.name, job.state, job.ahead) for job in reversed(jobs.jobs())] == [
+    assert [(run.name, run.state, run.ahead) for run in reversed(TRAINING.runs())] == [
         ("a", "running", 0), ("b", "running", 0), ("c", "queued", 0),
     ]  # fmt: skip
     began: list[str] = []
     most = 0
     end = time.monotonic() + 120
-    while time.monotonic() < end and not all(job.state == "finished" for job in jobs.jobs()):
-        active = sorted(job.name for job in jobs.jobs() if job.active)
+    while time.monotonic() < end and not all(run.state == "finished" for run in TRAINING.runs()):
+        active = sorted(run.name for run in TRAINING.runs() if run.active)
         most = max(most, len(active))
         began += [name for name in active if name not in began]
         time.sleep(0.02)
-    assert [job.state for job in jobs.jobs()] == ["finished"] * 3
+    assert [run.state for run in TRAINING.runs()] == ["finished"] * 3
     assert most == 2
     assert sorted(began[:2]) + began[2:] == ["a", "b", "c"]
     assert {"run:a", "run:c"} <= set(catalogue())
@@ -99,108 +100,100 @@ def test_two_train_at_once_and_the_queue_moves_on_without_anybody(place: Path) -
     assert checkpoint_zip(place / "a")[:2] == b"PK"
 
 
-def test_a_run_is_halted_killed_resumed_and_stopped_by_two_at_once(place: Path) -> None:
-    jobs.create("one", ENDLESS)
+def test_a_run_is_killed_resumed_and_stopped_by_two_at_once(place: Path) -> None:
+    TRAINING.create("one", ENDLESS)
     now = until("one", trains)
+    assert now.seconds_left is not None
     with pytest.raises(ScenarioError, match="cannot be deleted: it is running; stop it first"):
-        jobs.delete("one")
+        TRAINING.delete("one")
     with pytest.raises(ScenarioError, match="name = 'one' is taken"):
-        jobs.create("one", ENDLESS)
+        TRAINING.create("one", ENDLESS)
 
-    assert jobs.pause("one").state == "paused"
-    before = (place / "one" / "metrics.jsonl").stat().st_size
-    time.sleep(0.8)
-    assert (place / "one" / "metrics.jsonl").stat().st_size == before
-    asked = time.time()
-    assert jobs.resume("one").state == "running"
-    later = until("one", lambda job: job.told > asked)
-    assert later.seconds - now.seconds < later.told - now.told - 0.7, "the pause does not count as training"
-
-    process_of(later).kill()
-    assert until("one", lambda job: job.state != "running").state == "interrupted"
+    process_of(now).kill()
+    assert until("one", lambda run: run.state != "running").state == "interrupted"
     with pytest.raises(ScenarioError, match="cannot be stopped: it is interrupted"):
-        jobs.stop("one")
+        TRAINING.stop("one")
     kept = last_checkpoint(place / "one")
     assert kept is not None
 
-    jobs.resume("one")
-    assert until("one", lambda job: not job.starting).episodes >= int(kept.name)
+    TRAINING.resume("one")
+    assert until("one", lambda run: not run.starting).done >= int(kept.name)
     until("one", trains)
-    threads = [threading.Thread(target=jobs.stop, args=("one",)) for _ in range(2)]
+    threads = [threading.Thread(target=TRAINING.stop, args=("one",)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    ended = until("one", lambda job: not job.active)
+    ended = until("one", lambda run: not run.active)
     assert ended.state == "stopped"
     last = last_checkpoint(place / "one")
     assert last is not None
-    assert int(last.name) == ended.episodes == curves(place / "one").metrics["episodes"][-1]
-    assert jobs.stop("one").state == "stopped"
+    assert int(last.name) == ended.done == curves(place / "one").metrics["episodes"][-1]
+    assert TRAINING.stop("one").state == "stopped"
 
-    jobs.delete("one")
-    assert jobs.jobs() == []
+    TRAINING.delete("one")
+    assert TRAINING.runs() == []
     assert not list(place.glob("*/one*"))
     with pytest.raises(ScenarioError, match="run = 'one' is not there"):
-        jobs.resume("one")
+        TRAINING.resume("one")
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_is_told_in_words(place: Path) -> None:
-    jobs.create("full", ENDLESS)
+    TRAINING.create("full", ENDLESS)
     now = until("full", trains)
     process_of(now).rlimit(psutil.RLIMIT_FSIZE, (100_000, 100_000))  # smaller than the weights, larger than its lines
-    failed = until("full", lambda job: not job.active)
+    failed = until("full", lambda run: not run.active)
     assert failed.state == "failed"
     assert "cannot be written: " in failed.reason
     assert "too large" in failed.reason
     kept = last_checkpoint(place / "full")
     assert kept is not None
     assert not list((place / "full" / "checkpoints").glob(".*"))
-    jobs.resume("full")
-    assert until("full", lambda job: job.episodes > failed.episodes).state == "running"
+    TRAINING.resume("full")
+    assert until("full", lambda run: run.done > failed.done).state == "running"
 
 
 def test_a_directory_that_vanishes_under_a_run_stays_away(place: Path) -> None:
-    jobs.create("gone", ENDLESS)
+    TRAINING.create("gone", ENDLESS)
     process = process_of(until("gone", trains))
     (place / "gone").rename(place.parent / "elsewhere")
     process.wait(60)
     assert not (place / "gone").exists()
     with pytest.raises(ScenarioError, match="run = 'gone' is not there"):
-        jobs.stop("gone")
+        TRAINING.stop("gone")
 
 
-def made(place: Path, name: str, **files: object) -> Job:
+def made(place: Path, name: str, **files: object) -> RunRecord:
     """A run that no process ever had."""
     folder = place / name
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(BRIEF.as_json()))
     for file, content in files.items():
         (folder / f"{file}.json").write_text(json.dumps(content))
-    return jobs.job(name)
+    return TRAINING.run(name)
 
 
 def test_a_process_number_given_away_again_is_not_the_worker(place: Path) -> None:
-    me = Worker.me()
+    me = Worker.current()
     assert made(place, "mine", worker=vars(me)).state == "running"
     other = {"pid": me.pid, "started": me.started - 3600}
     assert made(place, "old", worker=other, status={"state": "running", **other}).state == "interrupted"
-    jobs.delete("old")
+    TRAINING.delete("old")
     os.kill(me.pid, 0)
 
 
 def test_a_queued_run_can_be_taken_out_and_put_back(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IOMT_WORKERS", "1")
-    made(place, "busy", worker=vars(Worker.me()))
+    made(place, "busy", worker=vars(Worker.current()))
     for name in ("a", "b"):
-        assert jobs.create(name, BRIEF).state == "queued"
-    assert jobs.stop("a").state == "stopped"
-    assert jobs.resume("a").ahead == 1
-    jobs.delete("b")
-    assert jobs.job("a").ahead == 0
+        assert TRAINING.create(name, BRIEF).state == "queued"
+    assert TRAINING.stop("a").state == "stopped"
+    assert TRAINING.resume("a").ahead == 1
+    TRAINING.delete("b")
+    assert TRAINING.run("a").ahead == 0
     monkeypatch.setenv("IOMT_WORKERS", "none")
     with pytest.raises(ScenarioError, match="IOMT_WORKERS = 'none' cannot be used: allowed is 1 to 64"):
-        jobs.start_waiting()
+        TRAINING.start_waiting()
 
 
 @pytest.mark.parametrize(
@@ -227,9 +220,9 @@ def test_a_queued_run_can_be_taken_out_and_put_back(place: Path, monkeypatch: py
 )
 def test_hostile_names_are_refused(name: str, place: Path) -> None:
     with pytest.raises(ScenarioError, match="cannot be used: allowed are 1 to 40 of a-z"):
-        jobs.create(name, BRIEF)
+        TRAINING.create(name, BRIEF)
     made(place, "victim")
-    for act in (jobs.stop, jobs.resume, jobs.pause, jobs.delete):
+    for act in (TRAINING.stop, TRAINING.resume, TRAINING.kill, TRAINING.delete):
         with pytest.raises(ScenarioError, match="is not there"):
             act(name)
     assert (place / "victim" / "run.json").exists()
@@ -237,19 +230,60 @@ def test_hostile_names_are_refused(name: str, place: Path) -> None:
 
 def test_suggested_names_are_names(place: Path) -> None:
     made(place, "x-1")
-    assert jobs.free_name("x") == "x-2"
+    assert TRAINING.free_name("x") == "x-2"
     for words in ("", "../../etc", "Ünïcode ward!", "a" * 200):
-        jobs.checked_name(jobs.free_name(words))
+        checked_name(TRAINING.free_name(words))
 
 
-def test_a_run_is_trained_by_one_process_only(place: Path) -> None:
+def test_a_run_is_worked_on_by_one_process_only(place: Path) -> None:
     made(place, "one")
-    code = "import sys, time; from pathlib import Path; from iomt_core.runs import workers\n"
-    code += "workers.SEAT_WAIT = 0.1\nwith workers.seat(Path(sys.argv[1])): pass"
-    with seat(place / "one"):
-        told = subprocess.run([sys.executable, "-c", code, place / "one"], cwd=ROOT, capture_output=True, text=True)
-    assert "is being trained by another process" in told.stderr
-    assert subprocess.run([sys.executable, "-c", code, place / "one"], cwd=ROOT).returncode == 0
+    code = "import sys; from pathlib import Path; from iomt_core.runs import worker\n"
+    code += "worker.LOCK_WAIT = 0.1\nwith worker.run_lock(Path(sys.argv[1])): pass"
+    command = [sys.executable, "-c", code, str(place / "one")]
+    with run_lock(place / "one"):
+        refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "is already being worked on by another process" in refused.stderr
+    with run_lock(place / "one"):
+        pass
+
+
+def test_servers_that_act_at_the_same_instant_start_every_run_once(place: Path, tmp_path: Path) -> None:
+    """Two processes queue the same sweep and runs again and again; the log of every run's starts has one line a start."""
+    starts = tmp_path / "starts"
+    code = f"""
+import sys, time
+from pathlib import Path
+from iomt_core.runs import queue, training_run
+from iomt_core.scenario import ScenarioError
+from tests.runs.test_queue import BRIEF, sleeper
+queue.launch = sleeper(Path({str(starts)!r}))
+Path(sys.argv[1]).touch()
+while len(list(Path({str(tmp_path)!r}).glob("ready-*"))) < 2: time.sleep(0.001)
+for n in range(5):
+    try: training_run.TRAINING.create(f"run-{{n}}", BRIEF)
+    except ScenarioError as error: assert "is taken" in str(error)
+    training_run.TRAINING.start_waiting()
+"""
+    environment = {**os.environ, "IOMT_WORKERS": "4"}
+    servers = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"ready-{n}")], cwd=ROOT, env=environment)
+        for n in range(2)
+    ]
+    assert [server.wait(60) for server in servers] == [0, 0]
+    assert sorted(starts.read_text().split()) == ["run-0", "run-1", "run-2", "run-3"]
+    assert [(run.name, run.state) for run in TRAINING.runs()].count(("run-4", "queued")) == 1
+
+
+def sleeper(starts: Path) -> Callable[..., Worker]:
+    """A launcher that notes each start and starts a process that only lives."""
+
+    def launch(folder: Path, *_: object) -> Worker:
+        with starts.open("a") as file:
+            file.write(f"{folder.name}\n")
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        return Worker(child.pid, psutil.Process(child.pid).create_time())
+
+    return launch
 
 
 def test_a_run_that_cannot_be_read_is_shown_and_can_go(place: Path) -> None:
@@ -257,14 +291,14 @@ def test_a_run_that_cannot_be_read_is_shown_and_can_go(place: Path) -> None:
     (place / "odd" / "run.json").write_text('{"algorithm": 7}')
     os.utime(place / "odd" / "run.json", ns=(1, 1))
     (place / "not-a-run").mkdir()
-    assert [(job.name, job.state) for job in jobs.jobs()] == [("odd", "failed")]
-    assert "algorithm = 7 cannot be used" in jobs.job("odd").reason
-    jobs.delete("odd")
-    assert jobs.jobs() == []
+    assert [(run.name, run.state) for run in TRAINING.runs()] == [("odd", "failed")]
+    assert "algorithm = 7 cannot be used" in TRAINING.run("odd").reason
+    TRAINING.delete("odd")
+    assert TRAINING.runs() == []
 
 
 def test_lines_are_followed_as_they_grow_are_cut_and_replaced(place: Path) -> None:
-    path = made(place, "one").place / "metrics.jsonl"
+    path = made(place, "one").folder / "metrics.jsonl"
 
     def seen() -> list[float]:
         return list(curves(path.parent).metrics.get("cost", []))

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, CheckpointError
+from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, CheckpointError, last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
@@ -43,10 +43,10 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_stopped_run_goes_on_bit_by_bit(algorithm: str, tmp_path: Path) -> None:
-    Run.create(tmp_path / "whole", spec(algorithm)).go()
+    TrainingRun.create(tmp_path / "whole", spec(algorithm)).train()
     asked = iter([False, False, False, True])
-    assert Run.create(tmp_path / "parts", spec(algorithm)).go(stop=lambda: next(asked)) == "stopped"
-    assert Run.resume(tmp_path / "parts").go() == "finished"
+    assert TrainingRun.create(tmp_path / "parts", spec(algorithm)).train(stop=lambda: next(asked)) == "stopped"
+    assert TrainingRun.resume(tmp_path / "parts").train() == "finished"
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     lines = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("whole", "parts")]
     assert lines[0] == lines[1]
@@ -54,21 +54,21 @@ def test_a_stopped_run_goes_on_bit_by_bit(algorithm: str, tmp_path: Path) -> Non
 
 def test_seeds_make_runs(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        Run.create(tmp_path / name, RunSpec("qmix", WARD, SHORT, seed)).go()
+        TrainingRun.create(tmp_path / name, RunSpec("qmix", WARD, SHORT, seed)).train()
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
 def _train(place: Path) -> None:
     torch.set_num_threads(1)
-    run = Run.resume(place) if (place / "run.json").exists() else Run.create(place, spec())
-    run.go()
+    run = TrainingRun.resume(place) if (place / "run.json").exists() else TrainingRun.create(place, spec())
+    run.train()
 
 
 @pytest.mark.parametrize("kills", [4])
 def test_a_killed_run_goes_on_bit_by_bit(kills: int, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["iomt_core.runs.run"])
+    context.set_forkserver_preload(["iomt_core.runs.training_run"])
 
     def start(place: Path) -> multiprocessing.process.BaseProcess:
         process = context.Process(target=_train, args=(place,))
@@ -95,7 +95,7 @@ def test_a_killed_run_goes_on_bit_by_bit(kills: int, tmp_path: Path) -> None:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
-    Run.create(tmp_path / "run", spec()).go()
+    TrainingRun.create(tmp_path / "run", spec()).train()
     place = last_checkpoint(tmp_path / "run")
     assert place is not None
     return place
@@ -197,9 +197,9 @@ def test_bad_settings_are_named(words: list[str], said: str) -> None:
 
 def test_a_run_is_never_overwritten(trained: Path) -> None:
     with pytest.raises(ScenarioError, match="already holds a run"):
-        Run.create(trained.parent.parent, spec())
+        TrainingRun.create(trained.parent.parent, spec())
 
 
 def test_what_is_no_run_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"run\.json cannot be read"):
-        Run.resume(tmp_path)
+        TrainingRun.resume(tmp_path)
