@@ -17,7 +17,7 @@ from dashboard.compare import state as compare_state
 from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
-from iomt_core.cli.app import app
+from iomt_core.cli.commands import app
 from iomt_core.experiments.paper.results import results_table
 from iomt_core.metrics import column_table, metric_table
 from iomt_core.scenario.reference import assumption_table, parameter_table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -22,12 +23,15 @@ from iomt_core.policies.base import Shares
 from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.scenario.files import write_text_atomically
+from iomt_core.training.catalogue import network_of
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed, checked_shares, play
 
 # Task values a chunk of episodes: memory does not grow with the number of episodes.
 CHUNK = 1_500_000
 MOST_EPISODES = 1_000_000
+RESULTS = ("summary.json", "decisions.parquet", "decisions.csv")
 
 
 def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares = "own") -> Iterator[Record]:
@@ -52,6 +56,7 @@ class Summary:
     policy: str
     shares: str
     seed: int
+    network: str | None = None  # which one decided, see `catalogue.network_of`
     sums: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
@@ -89,6 +94,7 @@ class Summary:
             "scenario": self.scenario.name,
             "scenario_digest": self.scenario.digest,
             "policy": self.policy,
+            "network": self.network,
             "shares": self.shares,
             "seed": self.seed,
             "episodes": episodes,
@@ -119,15 +125,18 @@ def evaluate(
     out: Path | None = None,
     shares: Shares = "own",
     csv: bool = False,
+    overwrite: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Plays the episodes and returns the summary; with `out`, writes `summary.json` and `decisions.parquet` (or .csv).
 
-    Files are written atomically. `progress` is called with the number of episodes just finished. Raises `ScenarioError`.
+    Files appear as a whole or not at all; a folder made for them disappears if none is written. `progress` gets the number
+    of episodes that were just finished. Raises `ScenarioError`, also where `out` holds another evaluation and `overwrite`
+    is false.
     """
     chunks = records(s, policy, episodes, seed, shares)
-    summary = Summary(s, policy, shares, seed)
-    writer = _Decisions(out, csv) if out is not None else None
+    summary = Summary(s, policy, shares, seed, network_of(policy, s))
+    writer = _Decisions(out, csv, overwrite) if out is not None else None
     try:
         for record in chunks:
             summary.add(record)
@@ -146,7 +155,14 @@ def evaluate(
 class _Decisions:
     """Writes the table of decisions chunk by chunk under a temporary name and renames it when it is complete."""
 
-    def __init__(self, out: Path, csv: bool) -> None:
+    def __init__(self, out: Path, csv: bool, overwrite: bool) -> None:
+        present = [name for name in RESULTS if (out / name).exists()]
+        if present and not overwrite:
+            raise ScenarioError(
+                f"out = {str(out)!r} holds the results of another evaluation ({', '.join(present)}): name another directory, "
+                "or replace them with --overwrite (in Python overwrite=True)."
+            )
+        self.made = [folder for folder in (out, *out.parents) if not folder.exists()]
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -173,12 +189,23 @@ class _Decisions:
         if self.parquet is not None:
             self.parquet.close()
             self.parquet = None
-        text = self.out / f".summary.json.{os.getpid()}.tmp"
-        text.write_text(summary, encoding="utf-8")
-        os.replace(self.part, self.final)
-        os.replace(text, self.out / "summary.json")
+        self._remove_results()  # a summary must never stand beside the decisions of another evaluation
+        try:
+            os.replace(self.part, self.final)
+            write_text_atomically(self.out / "summary.json", summary)
+        except BaseException:
+            self._remove_results()
+            raise
+
+    def _remove_results(self) -> None:
+        for name in RESULTS:
+            (self.out / name).unlink(missing_ok=True)
 
     def close(self) -> None:
+        """Remove what is unfinished: the temporary file, and the folders that were made for it."""
         if self.parquet is not None:
             self.parquet.close()
         self.part.unlink(missing_ok=True)
+        for folder in self.made:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()

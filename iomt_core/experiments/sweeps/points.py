@@ -24,7 +24,7 @@ from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import ScenarioError, scenario
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.catalogue import fingerprint
+from iomt_core.training.catalogue import fingerprint, network_of
 from iomt_core.training.catalogue import policy as make_policy
 
 FORMAT = 1
@@ -92,12 +92,18 @@ def compute(job: Mapping[str, Any]) -> dict[str, Any]:
     except ScenarioError as error:
         return {"state": "unavailable", "reason": " ".join(error.problems), "seconds": time.perf_counter() - begun}
     shares = cast(Shares, job["shares"])
-    summary = Summary(s, job["policy"], shares, job["seed"])
+    summary = Summary(s, job["policy"], shares, job["seed"], network_of(job["policy"], s))
     for record in records(s, job["policy"], job["episodes"], job["seed"], shares):
         summary.add(record)
     values = summary.values()
     metrics = {name: values.get(name) for name in (*METRICS, *CONTEXT)}
-    return {"state": "done", **metrics, "ci95": values["ci95"], "seconds": time.perf_counter() - begun}
+    return {
+        "state": "done",
+        "network": values["network"],
+        **metrics,
+        "ci95": values["ci95"],
+        "seconds": time.perf_counter() - begun,
+    }
 
 
 class Store:

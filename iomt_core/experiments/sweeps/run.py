@@ -230,7 +230,8 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
             axis.parameter: int(value) if is_whole(axis.parameter) else value
             for axis, value in zip(spec.axes, point.values, strict=True)
         }
-        row |= {"policy": point.policy, "state": result["state"], "reason": result.get("reason") or ""}
+        row |= {"policy": point.policy, "network": result.get("network") or ""}
+        row |= {"state": result["state"], "reason": result.get("reason") or ""}
         intervals = result.get("ci95") or {}
         for name in METRICS:
             low, high = intervals.get(name) or (math.nan, math.nan)
@@ -246,7 +247,7 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
 def columns(spec: SweepSpec) -> list[str]:
     """The table's columns."""
     return [
-        *(axis.parameter for axis in spec.axes), "policy", "state", "reason", *figure_columns(), *COUNTS, "episodes",
+        *(axis.parameter for axis in spec.axes), "policy", "network", "state", "reason", *figure_columns(), *COUNTS, "episodes",
         "episode_seed", "shares", "scenario_digest",
     ]  # fmt: skip
 

@@ -20,6 +20,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import Frozen, Meta, Scenario, ScenarioError, beyond_bounds, metadata, set_elsewhere
+from iomt_core.scenario.files import misread
+from iomt_core.scenario.notes import note
+from iomt_core.scenario.units import read_number
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import checked_seed
 
@@ -136,24 +139,36 @@ def spaced(parameter: str, low: float, high: float, count: int, spacing: Spacing
 
 
 def axis_from_words(words: str) -> Axis:
-    """An axis from `NAME=LOW:HIGH:COUNT[:log]` or `NAME=V1,V2,…[:log]`, SI values. Raises `ScenarioError`."""
+    """Read an axis from `NAME=LOW:HIGH:COUNT[:log]` or `NAME=V1,V2,…[:log]`; values are SI or have a unit ("20 ms").
+
+    A bare number that was probably meant in another unit gets a note, see `collect_notes`. Raises `ScenarioError`.
+    """
     name, separator, rest = words.partition("=")
     parts = rest.split(":")
     spacing: Spacing = "linear"
     if parts[-1] in ("log", "linear"):
         spacing = "logarithmic" if parts.pop() == "log" else "linear"
-    try:
-        if separator and len(parts) == 3:
-            return spaced(name, float(parts[0]), float(parts[1]), int(parts[2]), spacing)
-        if separator and len(parts) == 1:
-            return _axis(parameter=name, values=tuple(float(v) for v in parts[0].split(",")), spacing=spacing)
-    except ScenarioError:
-        raise
-    except ValueError:
-        pass
+    reason = "allowed is NAME=LOW:HIGH:COUNT or NAME=V1,V2,…"
+    if separator and len(parts) in (1, 3):
+        texts = parts[0].split(",") if len(parts) == 1 else parts[:2]
+        unit = _known(name).unit
+        try:
+            values = [float(read_number(text, unit)) for text in texts]
+            count = int(parts[2]) if len(parts) == 3 else None
+        except ValueError as error:
+            reason = f"{error}; {reason}"
+        else:
+            if count is None:
+                axis = _axis(parameter=name, values=tuple(values), spacing=spacing)
+            else:
+                axis = spaced(name, values[0], values[1], count, spacing)
+            bare = (value for text, value in zip(texts, values, strict=True) if text.strip()[-1].isdigit())
+            if doubt := next(filter(None, (misread(name, value) for value in bare)), None):
+                note(doubt)
+            return axis
     raise ScenarioError(
-        f"over = {words[:60]!r} cannot be read: allowed is NAME=LOW:HIGH:COUNT or NAME=V1,V2,… in SI units, with :log at "
-        "the end for logarithmic spacing."
+        f"over = {words[:60]!r} cannot be read: {reason} in SI units or with a unit (20 ms), with :log at the end for "
+        "logarithmic spacing."
     )
 
 
