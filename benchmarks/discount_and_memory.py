@@ -18,10 +18,10 @@ from typing import Any
 
 from iomt_core.experiments.paper.pretraining import is_finished, mean_of_seeds, train_one
 from iomt_core.experiments.sweeps.executors import executor
-from iomt_core.experiments.training_check import Check
-from iomt_core.runs.run import last_checkpoint
+from iomt_core.experiments.training_check import Evaluator
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.scenario.files import write_text_atomically
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
@@ -70,7 +70,7 @@ def gap_of(ward: str, place: Path) -> float | None:
         last = last_checkpoint(place)
         if last is None or not is_finished(place):
             return None
-        gap = Check(WARDS[ward], HELD_OUT_EPISODES).of(TrainedPolicy.load(last))["gap"]
+        gap = Evaluator(WARDS[ward], HELD_OUT_EPISODES).evaluate(TrainedPolicy.load(last))["gap"]
         write_text_atomically(place / GAP, json.dumps(gap) + "\n")
     return float(json.loads((place / GAP).read_text(encoding="utf-8")))
 

@@ -1,7 +1,7 @@
 """A learner update beside the same written literally, and beside the machine's own matmul: `python -m benchmarks.learner_speed`.
 
 Both compute (19), (21), (26) and (27) on one minibatch; first they are shown to give the same losses. The update is timed with
-the compiled kernels and without. With `--device cuda` the update on a GPU beside that on this machine's CPU instead.
+the networks' backend and without. With `--device cuda` the update on a GPU beside that on this machine's CPU instead.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from iomt_core.algorithms.learner import Learner
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
+from iomt_core.nets.backend import accelerated
 from iomt_core.nets.encoder import HEADS
-from iomt_core.nets.kernels.functions import compiled
 from iomt_core.runs.process import device_named, prepare
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.run_spec import RunSpec, default_settings
@@ -38,12 +38,14 @@ def learner_and_episodes(
     s: Scenario, batch: int = BATCH, device: torch.device = CPU, **changes: Any
 ) -> tuple[Learner, Episodes]:
     """A fresh learner as the paper has it, and a minibatch that its untrained agents played."""
-    told: dict[str, Any] = {"rounds": 0, "credit": "own", "team_weight": 1.0, **changes}
-    settings = Settings(worlds=batch, batch=batch, replay=batch, warm_up=0, **told)
+    told: dict[str, Any] = {"rounds": 0, "critic_target": "observed", "team_weight": 1.0, **changes}
+    settings = Settings(num_envs=batch, batch=batch, replay=batch, warm_up=0, **told)
     trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
     trainer.play()
-    dice = torch.Generator().manual_seed(0)
-    return trainer.learner, trainer.replay.draw(batch, dice, strategies=settings.credit == "what-if")
+    generator = torch.Generator().manual_seed(0)
+    return trainer.learner, trainer.replay.draw(
+        batch, generator, counterfactual=settings.critic_target == "counterfactual"
+    )
 
 
 def work_of(learner: Learner, episodes: Episodes) -> int:
@@ -57,7 +59,7 @@ def work_of(learner: Learner, episodes: Episodes) -> int:
         return 0 if HEADS in (*a[-2:], *b[-2:]) else 2 * a.numel() * b[-1]
 
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mm: counted, torch.ops.aten.bmm: counted})
-    with compiled(False), counter:  # what the kernels do no counter sees
+    with accelerated(False), counter:  # the counter sees tensors' operations only
         learner.update(episodes)
     return int(counter.get_total_flops())
 
@@ -90,7 +92,7 @@ def literal_update(learner: Learner, episodes: Episodes) -> None:
         optimiser.zero_grad()
         loss.backward(retain_graph=True)
         optimiser.step()
-    learner.follow()
+    learner.update_targets()
 
 
 def matmul_speed(size: int = 2048, device: torch.device = CPU) -> float:
@@ -101,7 +103,7 @@ def matmul_speed(size: int = 2048, device: torch.device = CPU) -> float:
 
 def decision_milliseconds(s: Scenario, rounds: int) -> float:
     """One joint decision of all tasks of one ward, from the snapshot on."""
-    spec = RunSpec("sae-mt-qmix", s, Settings(worlds=1, rounds=rounds), seed=0)
+    spec = RunSpec("sae-mt-qmix", s, Settings(num_envs=1, rounds=rounds), seed=0)
     policy = TrainedPolicy.of(spec.trainer(), spec)
     snapshot = Environment(s, world_seeds(0, 0, 1)).snapshot
     return best_of(lambda: policy.step(snapshot, None), 20) * 1e3
@@ -116,14 +118,14 @@ def on_gpu(s: Scenario, gpu: torch.device) -> None:
     )
     print(f"{'episodes':>9s} {'CPU ms':>8s} {'GPU ms':>8s} {'of its matmul':>14s} {'played, CPU s':>14s} {'GPU s':>7s}")
     peak, usual = matmul_speed(8192, gpu), default_settings("sae-mt-qmix")
-    told = {name: getattr(usual, name) for name in ("rounds", "credit", "team_weight")}
+    told = {name: getattr(usual, name) for name in ("rounds", "critic_target", "team_weight")}
     for batch in (2, 8, 32, 128):
         times, playing = [], []
         for device in (CPU, gpu):
             learner, episodes = learner_and_episodes(s, batch, device, **told)
             work = work_of(learner, episodes)
             times.append(best_of(partial(learner.update, episodes), 3))
-            settings = default_settings("sae-mt-qmix", worlds=batch, episodes=10 * batch, replay=10 * batch)
+            settings = default_settings("sae-mt-qmix", num_envs=batch, episodes=10 * batch, replay=10 * batch)
             trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
             playing.append(best_of(trainer.play, 2))
         share = work / times[1] / peak
@@ -149,14 +151,14 @@ def main() -> None:
     learner, episodes = learner_and_episodes(s)
     work = work_of(learner, episodes)
     times = {}
-    for kernels in (False, True):
-        with compiled(kernels):
+    for on in (False, True):
+        with accelerated(on):
             learner.update(episodes)
-            times[kernels] = best_of(lambda: learner.update(episodes), 5)
+            times[on] = best_of(lambda: learner.update(episodes), 5)
     fast, slow = times[True], best_of(lambda: literal_update(learner, episodes), 1)
     peak, reached = matmul_speed(), work / fast
     print(
-        f"one update: grouped {fast:.2f} s (without kernels {times[False]:.2f} s), literal {slow:.1f} s: {slow / fast:.0f} "
+        f"one update: grouped {fast:.2f} s (without backend {times[False]:.2f} s), literal {slow:.1f} s: {slow / fast:.0f} "
         f"times (wanted: {TARGET_TIMES})"
     )
     print(
@@ -170,11 +172,11 @@ def main() -> None:
         milliseconds = best_of(partial(learner.update, episodes), 3) * 1e3
         print(f"{users:6d} {tasks:6d} {servers:8d} {milliseconds:10.0f}")
     for rounds, name in ((0, "at once"), (4, "in turn, four rounds")):
-        with compiled():
+        with accelerated():
             own = decision_milliseconds(s, rounds)
-        with compiled(False):
+        with accelerated(False):
             without = decision_milliseconds(s, rounds)
-        beside = f", without kernels {without:.1f} ms" if rounds else ""
+        beside = f", without backend {without:.1f} ms" if rounds else ""
         print(f"\na joint decision of 64 tasks {name}: {own:.1f} ms{beside} (wanted: {TARGET_DECISION:g})")
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.algorithms.learner import Learner
-from iomt_core.algorithms.parameterised_q import LEVEL, ParameterisedQ
+from iomt_core.algorithms.parameterised_q import REQUEST_PENALTY, ParameterisedQ
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.encoder import HEADS, Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
@@ -85,12 +85,12 @@ class TaskNetwork:
         return [attend(self.net.first, self.g, part, parts) for part in parts]
 
     def row(self, tokens: list[Tensor], shares: Tensor, s: int, own_only: bool = False) -> Tensor:
-        asked = share_features(shares)
-        turned = torch.cat([asked[:, (self.j + r) % self.count] for r in range(1, self.count)], dim=-1)
+        requested = share_features(shares)
+        turned = torch.cat([requested[:, (self.j + r) % self.count] for r in range(1, self.count)], dim=-1)
         if own_only:
             turned = turned.detach()
         slot = self.g * self.net.slots + s
-        own = tokens[0] + linear(self.net.slot, slot, asked[:, self.j])
+        own = tokens[0] + linear(self.net.slot, slot, requested[:, self.j])
         others = tokens[1] + linear(self.net.others_asked, self.g, turned)
         return attend(self.net.second, self.g, own, [own, others, tokens[2]])
 
@@ -103,9 +103,9 @@ class TaskNetwork:
 
 def losses(learner: Learner, episodes: Episodes) -> tuple[Tensor, Tensor]:
     """The critics' loss, (19) and (26), and the actors', (21) and (27)."""
-    agents, judge = learner.agents, learner.target_agents
+    agents, targets = learner.agents, learner.target_agents
     assert isinstance(agents, ParameterisedQ)
-    assert isinstance(judge, ParameterisedQ)
+    assert isinstance(targets, ParameterisedQ)
     sizes, batch = agents.sizes, episodes.batch
     u, j, steps = sizes.users, sizes.tasks, episodes.steps // episodes.batch
     rows = [slice(t * batch, (t + 1) * batch) for t in range(steps)]
@@ -119,10 +119,10 @@ def losses(learner: Learner, episodes: Episodes) -> tuple[Tensor, Tensor]:
         q_i = [torch.zeros(batch) for _ in rows]
         q_mu = [torch.zeros(batch) for _ in rows]
         for task in range(j):
-            online, target = TaskNetwork(agents.q, i, task), TaskNetwork(judge.q, i, task)
+            online, target = TaskNetwork(agents.q, i, task), TaskNetwork(targets.q, i, task)
             state, judged = torch.zeros(batch, agents.q.memory.width), torch.zeros(batch, agents.q.memory.width)
             for t, r in enumerate(rows):
-                taken, shares = episodes.choice[i, r, task], episodes.asked[i, r]
+                taken, shares = episodes.choice[i, r, task], episodes.requested[i, r]
                 tokens = online.encode(tasks[t], other[t])
                 ways = [online.row(tokens, shares, s) for s in range(agents.q.slots)]
                 row = torch.stack(ways)[taken, torch.arange(batch)]
@@ -142,9 +142,9 @@ def losses(learner: Learner, episodes: Episodes) -> tuple[Tensor, Tensor]:
                 best = worth.argmax(0)
                 q_mu[t] = q_mu[t] + weight[t][:, task] * torch.stack(own)[best, torch.arange(batch)]
                 ways = [target.row(tokens, shares, s) for s in range(agents.q.slots)]
-                judged = gru(judge.q.memory, target.g, torch.stack(ways)[taken, torch.arange(batch)], judged)
+                judged = gru(targets.q.memory, target.g, torch.stack(ways)[taken, torch.arange(batch)], judged)
         level = torch.cat([(x / FIRST_SHARE).log().mean(1).square().sum(-1) for x in mu])
-        actors = actors + LEVEL * (level * episodes.mask).sum()
+        actors = actors + REQUEST_PENALTY * (level * episodes.mask).sum()
         q_agents.append(torch.cat(q_i))
         q_at_mu.append(torch.cat(q_mu))
     played, n, count = episodes.mask.sum(), episodes.steps, u * j

@@ -1,4 +1,4 @@
-"""Every control of every page beside a training job, and the memory it takes: `python -m benchmarks.long_use --minutes 30`.
+"""Every control of every page beside a training run, and the memory it takes: `python -m benchmarks.long_use --minutes 30`.
 
 A run on `paper` trains in the background all the while. Control after control is used as a person would, in Chromium, and
 timed from the key or click to the page at rest; controls that start, delete or take away something are left alone. Between
@@ -19,7 +19,7 @@ from contextlib import suppress
 import psutil
 from playwright.sync_api import CDPSession, Error, Locator, Page
 
-from iomt_core.runs import jobs as jobs
+from iomt_core.runs.training_run import TRAINING
 from iomt_core.scenario import PRESETS
 from iomt_core.training.run_spec import RunSpec, default_settings
 from tests.browser.lab_server import browser, server, settle
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two uses")
     parser.add_argument("--pages", nargs="+", choices=tuple(LINKS), default=tuple(LINKS), help="all, unless told")
-    parser.add_argument("--alone", action="store_true", help="without the training job")
+    parser.add_argument("--alone", action="store_true", help="without the training run")
     told = parser.parse_args()
     times: dict[str, list[float]] = defaultdict(list)
     kept: list[tuple[float, float]] = []
@@ -159,7 +159,7 @@ def main() -> None:
         with server() as address, browser() as chromium:
             if not told.alone:
                 spec = RunSpec("sae-mt-qmix", PRESETS["paper"], default_settings("sae-mt-qmix", episodes=1_000_000), 0)
-                jobs.create("beside", spec)
+                TRAINING.create("beside", spec)
             page = chromium.new_page(viewport={"width": 1366, "height": 768})
             page.set_default_timeout(3000)
             page.set_default_navigation_timeout(60_000)
@@ -176,8 +176,8 @@ def main() -> None:
                 kept.append(memory(session))
                 print(f"round {turn}: server {kept[-1][0]:.0f} MB, page {kept[-1][1]:.1f} MB", flush=True)
             if not told.alone:
-                jobs.stop("beside")
-                while jobs.job("beside").active:
+                TRAINING.stop("beside")
+                while TRAINING.run("beside").active:
                     time.sleep(0.5)
     report(times, kept)
 

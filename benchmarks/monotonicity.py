@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from iomt_core.experiments.training_check import HELD_OUT
+from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.training.catalogue import PRETRAINED
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.twin.inspection import inside, memories
-from iomt_core.twin.record import draw, run
+from iomt_core.twin.inspection import inspect_step, memories
 
 TOLERANCE = 1e-6  # slopes by rounding below zero are no violation
 
@@ -25,10 +25,10 @@ def slopes(policy: TrainedPolicy, episodes: int) -> torch.Tensor:
     """∂Q_tot/∂Q_i of all agents in all steps, (steps, U)."""
     found = []
     for number in range(episodes):
-        record = run(policy, draw(policy.scenario, HELD_OUT, number, 1))
+        record = play_episodes(policy, draw_episodes(policy.scenario, HELD_OUT, number, 1))
         remembered = memories(policy, record)
         for row in range(len(record)):
-            seen = inside(policy, record, row, remembered[row])
+            seen = inspect_step(policy, record, row, remembered[row])
             if seen is not None and seen.mixing is not None:
                 found.append(seen.mixing.slopes)
     return torch.stack(found)

@@ -13,17 +13,17 @@ from pathlib import Path
 import torch
 
 from iomt_core.algorithms.parameterised_q import ParameterisedQ
-from iomt_core.experiments.training_check import TUNING, Check
+from iomt_core.experiments.training_check import TUNING, Evaluator
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.dual import solve_dual
 from iomt_core.policies.optimum import optimum
 from iomt_core.policies.shares import optimal_shares
+from iomt_core.rollout import play_episodes
 from iomt_core.runs.process import prepare
 from iomt_core.scenario import Scenario
 from iomt_core.training.catalogue import PRETRAINED
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.twin.record import run
 
 ROUNDS = (1, 2, 3, 4, 6, 8)
 EPISODES = 8
@@ -43,21 +43,21 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in told.policies:
         place = Path(name) if Path(name).exists() else PRETRAINED / f"paper-{name}"
-        check: Check | None = None
+        evaluator: Evaluator | None = None
         for rounds in ROUNDS:
             policy = TrainedPolicy.load(place)
             if not isinstance(policy.agents, ParameterisedQ) or not policy.agents.rounds:
                 raise SystemExit(f"{name}: its tasks do not decide in turn")
             policy.agents.rounds = rounds
             s = policy.scenario
-            check = check or Check(s, EPISODES, TUNING)
-            record = run(policy, check.drawn)
+            evaluator = evaluator or Evaluator(s, EPISODES, TUNING)
+            record = play_episodes(policy, evaluator.episodes)
             snapshot, choice = record.snapshot, record.action.choice
             bound = float(solve_dual(snapshot, s).bound.sum())
             best = cost(snapshot, optimal_shares(snapshot, choice, s), s) / bound - 1
             kept, kept_best = choice == 0, optimum(snapshot, s).action.choice == 0
             print(
-                f"| {name} | {rounds} | {100 * check.judged(record, policy.name)['gap']:.2f} | {100 * best:.2f} "
+                f"| {name} | {rounds} | {100 * evaluator.figures(record)['gap']:.2f} | {100 * best:.2f} "
                 f"| {100 * torch.eq(kept, kept_best).double().mean():.1f} | {100 * kept.double().mean():.1f} |",
                 flush=True,
             )

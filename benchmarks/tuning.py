@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.experiments.training_check import TUNING, Check
+from iomt_core.experiments.training_check import TUNING, Evaluator
 from iomt_core.runs.process import prepare
 from iomt_core.scenario import PRESETS
 from iomt_core.training.run_spec import RunSpec, default_settings
@@ -28,24 +28,24 @@ SPACE: Mapping[str, tuple[Any, ...]] = {
     "batch": (2, 4, 8, 16),
     "tau": (0.005, 0.02, 0.05),
     "share_noise": ((0.3, 0.05), (0.5, 0.15), (1.0, 0.1), (1.0, 0.3)),
-    "random": (0.005, 0.05, 0.2),
+    "epsilon": (0.005, 0.05, 0.2),
     "team_weight": (0.1, 1.0),
-    "together": (0.0, 0.4, 0.8),
+    "parameter_tying": (0.0, 0.4, 0.8),
     "actor_every": (1, 2),
     "clip": (1.0, 10.0),
     "decay_from": (0.2, 0.5),
 }
 
 
-def trial(algorithm: str, changes: Mapping[str, Any], episodes: int, check: Check) -> dict[str, float]:
+def trial(algorithm: str, changes: Mapping[str, Any], episodes: int, evaluator: Evaluator) -> dict[str, float]:
     """What a run with these settings comes to."""
     start = time.perf_counter()
     settings = default_settings(algorithm, **{"episodes": episodes, **changes})
-    spec = RunSpec(algorithm, check.scenario, settings, seed=0)
+    spec = RunSpec(algorithm, evaluator.episodes.scenario, settings, seed=0)
     trainer = spec.trainer()
     while not trainer.done:
         trainer.advance()
-    return check.of(TrainedPolicy.of(trainer, spec)) | {"seconds": time.perf_counter() - start}
+    return evaluator.evaluate(TrainedPolicy.of(trainer, spec)) | {"seconds": time.perf_counter() - start}
 
 
 def main() -> None:
@@ -58,11 +58,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file to which each trial adds a line")
     told = parser.parse_args()
     prepare(1)
-    check = Check(PRESETS[told.scenario], 8, TUNING)
-    dice = np.random.default_rng(told.seed)
+    evaluator = Evaluator(PRESETS[told.scenario], 8, TUNING)
+    generator = np.random.default_rng(told.seed)
     for number in range(told.trials):
-        drawn = {name: values[dice.integers(len(values))] for name, values in SPACE.items()} if number else {}
-        found = trial(told.algorithm, drawn, told.episodes, check)
+        drawn = {name: values[generator.integers(len(values))] for name, values in SPACE.items()} if number else {}
+        found = trial(told.algorithm, drawn, told.episodes, evaluator)
         line = json.dumps({"trial": number, "gap": round(found["gap"], 5), "settings": drawn, **found})
         print(
             f"{number:3d}  gap {found['gap']:8.2%}  local {found['local_share']:5.0%}  {found['seconds']:5.0f} s  {drawn}",

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from PIL import Image
 from playwright.sync_api import Page
 
-from iomt_core.runs import jobs as jobs
+from iomt_core.runs.training_run import TRAINING
 from iomt_core.scenario import PRESETS
 from iomt_core.training.run_spec import RunSpec, default_settings
 from tests.browser.lab_server import browser, server, settle
@@ -60,12 +60,14 @@ def save(picture: bytes, to: Path) -> None:
 def train_a_little() -> None:
     """A finished run to look at."""
     ward = PRESETS["lecture"]
-    settings = default_settings("mpmt-dqn", episodes=192, worlds=16, warm_up=16, evaluate_every=32, checkpoint_every=96)
-    jobs.create(RUN, RunSpec("mpmt-dqn", ward, settings, 0))
+    settings = default_settings(
+        "mpmt-dqn", episodes=192, num_envs=16, warm_up=16, evaluate_every=32, checkpoint_every=96
+    )
+    TRAINING.create(RUN, RunSpec("mpmt-dqn", ward, settings, 0))
     end = time.monotonic() + SLOW / 1000
-    while (job := jobs.job(RUN)).state != "finished":
-        if job.state == "failed" or time.monotonic() > end:
-            raise RuntimeError(f"the run is {job.state}: {job.reason}")
+    while (run := TRAINING.run(RUN)).state != "finished":
+        if run.state == "failed" or time.monotonic() > end:
+            raise RuntimeError(f"the run is {run.state}: {run.reason}")
         time.sleep(1)
 
 

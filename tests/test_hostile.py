@@ -16,27 +16,37 @@ import pytest
 import torch
 from markdown_it import MarkdownIt
 from safetensors.torch import save_file
+from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from dashboard.compare import state as compare_state
 from dashboard.explore import views as explore_views
+from dashboard.navigation import TITLES
 from dashboard.session import Lab, _from_link
 from dashboard.text import plain
 from dashboard.train import views as train_views
-from iomt_core.cli.app import app
-from iomt_core.runs import jobs as jobs
+from iomt_core.cli.commands import app
 from iomt_core.runs.curves import curves
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.training_run import TRAINING, TrainingRun, concurrent_runs
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_workload
 from iomt_core.training.catalogue import catalogue, entry, policy
-from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, _sha256, read_facts, read_tensors
+from iomt_core.training.checkpoints import (
+    MARK,
+    POLICY,
+    CheckpointError,
+    _sha256,
+    last_checkpoint,
+    read_facts,
+    read_tensors,
+)
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
 LONG = "x" * 100_000
 NINES = "9" * 5_000  # more digits than Python reads
+ROOT = Path(__file__).resolve().parents[1]
 READABLE = 2_500  # characters of all that is said at once
 SPEC = RunSpec("qmix", PRESETS["lecture"], default_settings("qmix", episodes=32), seed=0)
 
@@ -61,7 +71,7 @@ def finished(runs: Path, name: str, **status: object) -> Path:
     place = runs / name
     place.mkdir()
     (place / "run.json").write_text(json.dumps(SPEC.as_json()))
-    (place / "status.json").write_text(json.dumps({"state": "finished", "episodes": 32, **status}))
+    (place / "status.json").write_text(json.dumps({"state": "finished", "done": 32, **status}))
     return place
 
 
@@ -92,7 +102,7 @@ LINKS = [
     ({"users": "nan"}, "users = 'nan'"),
     ({"seed": "2147483648"}, "seed = 2.14748e+09 is out of range: allowed is 0 to"),
     ({"F_k": "inf"}, "F_k = 'inf'"),
-    ({"F_k": "1e999"}, "F_k = '1e999'"),
+    ({"F_k": "1e999"}, "F_k = inf"),
     ({"D": "..".join("1" * 30_000)}, "allowed is 0.1 KB to 10000 KB"),
     ({"name": LONG}, "name = 'xxx"),
     ({"name": "a\u202eb"}, r"name = 'a\u202eb' holds a character that cannot be seen"),
@@ -175,10 +185,11 @@ FILES = [
     ('{"F_k": 1e999}', "F_k = inf"),
     (f"users: {NINES}", "a number of more than 60 characters"),
     ("users: 0x" + "f" * 50_000, "a number of more than 60 characters"),
+    ("users: " + "0" * 50_000, "a number of more than 60 characters"),
     ("F_k: 1.0e+999", "F_k = inf"),
     ("users: !!bool maybe", "a value is not what its tag (!!…) says"),
-    ('users: !!int ""', "a value is not what its tag (!!…) says"),
-    ('F_k: !!float ""', "a value is not what its tag (!!…) says"),
+    ('users: !!int ""', "line 1, column"),
+    ('F_k: !!float ""', "line 1, column"),
     ("name: !!timestamp now", "a value is not what its tag (!!…) says"),
     ("!!map [1, 2]", "expected a mapping node"),
     ("users: 3\nusers: 4", "'users' stands twice"),
@@ -258,7 +269,7 @@ def checkpoint(place: Path, content: bytes, **facts: object) -> Path:
     """A checkpoint whose mark vouches for these bytes."""
     place.mkdir()
     (place / POLICY).write_bytes(content)
-    own = {"format": 1, "sha256": {POLICY: _sha256(place / POLICY)}, **SPEC.as_json()}
+    own = {"sha256": {POLICY: _sha256(place / POLICY)}, **SPEC.as_json()}
     (place / MARK).write_text(json.dumps({**own, **facts}))
     return place
 
@@ -302,7 +313,7 @@ def test_absurd_lengths_in_a_checkpoint_are_refused(content: bytes, tmp_path: Pa
 
 
 FACTS = [
-    ({"format": [1] * 10_000}, "format = .* is not known: allowed is 1"),
+    ({"format": [1] * 10_000}, "format = .* is not known: allowed is 1 or 2"),
     ({"sha256": {POLICY: LONG}}, r"SHA-256 is [0-9a-f]{64}, allowed is the one in"),
     ({"sha256": {"../beside": "0", "/etc/passwd": "0"}}, "damaged or was exchanged"),
     ({"sha256": "x"}, "'sha256' is missing"),
@@ -347,11 +358,11 @@ def test_a_checkpoint_reads_no_file_but_its_own(tmp_path: Path) -> None:
 )
 def test_more_hostile_names_are_refused(name: str, runs: Path) -> None:
     with pytest.raises(ScenarioError, match=r"name = .* cannot be used: allowed are 1 to 40 of a-z") as refusal:
-        jobs.create(name, SPEC)
+        TRAINING.create(name, SPEC)
     assert len(str(refusal.value)) < 400
     assert list(runs.iterdir()) == []
     with pytest.raises(ScenarioError, match="is not there"):
-        jobs.delete(name)
+        TRAINING.delete(name)
 
 
 def test_a_run_of_any_name_is_shown_as_it_is_called_or_not_at_all(runs: Path) -> None:
@@ -359,7 +370,7 @@ def test_a_run_of_any_name_is_shown_as_it_is_called_or_not_at_all(runs: Path) ->
     for name in [*strange, "a\nb", "a\u202eb", ".hidden", os.fsdecode(b"\xff\xfe"), "x" * 150]:
         finished(runs, name)
     assert {name for name in catalogue() if name.startswith("run:")} == {f"run:{name}" for name in strange}
-    assert {job.name for job in jobs.jobs()} == set(strange)
+    assert {run.name for run in TRAINING.runs()} == set(strange)
     for name in strange:
         title = explore_views.title(Lab(policy=f"run:{name}"))
         assert "checkpoint" in Lab(policy=f"run:{name}").unable[0]
@@ -372,9 +383,8 @@ def test_a_run_of_any_name_is_shown_as_it_is_called_or_not_at_all(runs: Path) ->
 def test_files_of_a_run_that_are_not_what_they_should_be_hide_no_other_run(runs: Path) -> None:
     broken = {
         "run.json": ["[]", "{", "[" * 100_000, '{"seed": 1e999}', "\udcff", "null"],
-        "status.json": ["[]", '{"state": ["finished"]}', "[" * 100_000, '{"state": "finished", "episodes": NaN, "time": 1e999}',
-                        f'{{"state": "running", "pid": {NINES[:30]}, "started": {NINES[:400]}, "episodes": {NINES[:400]}}}'],
-        "job.json": ['{"created": "yesterday"}', '{"queued": "first", "created": [1], "stop": 1}', "[1]", "[" * 100_000],
+        "status.json": ["[]", '{"state": ["finished"]}', "[" * 100_000, '{"state": "finished", "done": NaN, "updated_at": 1e999}',
+                        f'{{"state": "running", "pid": {NINES[:30]}, "started": {NINES[:400]}, "done": {NINES[:400]}}}'],
         "worker.json": ['{"pid": -1, "started": 0}', '{"pid": 1e999, "started": "x"}', "[" * 100_000],
         "metrics.jsonl": ["[1]\n", f'{{"episodes": {NINES[:400]}, "cost": 1}}\n', "[" * 100_000 + "\n", '{"episodes": NaN}\n'],
         "beside.json": ['{"optimum": {"cost": "x", "gap": 1e999}}', f'{{"optimum": {{"cost": {NINES[:400]}}}}}'],
@@ -386,12 +396,14 @@ def test_files_of_a_run_that_are_not_what_they_should_be_hide_no_other_run(runs:
             (place / file).write_bytes(content.encode("utf-8", "surrogateescape"))
             curves(place)
     assert "run:good" in catalogue()
-    assert {job.name for job in jobs.jobs()} == {place.name for place in runs.iterdir()}
-    assert jobs.start_waiting() == []
+    assert {run.name for run in TRAINING.runs()} == {place.name for place in runs.iterdir()}
+    for content in ("[1]", "[" * 100_000, '{"waiting": [1]}', '{"waiting": {"good": 1, "../x": {}}}'):
+        (runs / ".queue.json").write_text(content)
+        assert TRAINING.start_waiting() == []
     for content in broken["run.json"]:
         (runs / "good" / "run.json").write_bytes(content.encode("utf-8", "surrogateescape"))
         with pytest.raises(ScenarioError, match=r"run\.json"):
-            Run.resume(runs / "good")
+            TrainingRun.resume(runs / "good")
 
 
 def test_a_copied_checkpoint_is_not_a_checkpoint(runs: Path) -> None:
@@ -408,7 +420,7 @@ def test_workers_are_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("00011999", NINES, "²", "1e3", "-1", "65", ""):
         monkeypatch.setenv("IOMT_WORKERS", text)
         with pytest.raises(ScenarioError, match=r"IOMT_WORKERS = .* cannot be used: allowed is 1 to 64"):
-            jobs.at_once()
+            concurrent_runs()
 
 
 # -- the command line --------------------------------------------------------------------------------------------------
@@ -512,3 +524,22 @@ def test_plain_text_is_shown_as_it_stands_and_does_nothing(text: str) -> None:
     assert not re.search(r"(?<!\\)(?:\\\\)*[:$\[\]]", found)
     parsed = re.sub(r"\\(.)", r"\1", found)
     assert not re.search(r":[\w+/-]+:|<-|->|--|<=|>=|~=|://\w|\bwww\.\w|@\w", parsed)
+
+
+@pytest.mark.parametrize("page", TITLES)
+def test_a_page_shows_what_is_wrong_with_a_link_literally(page: str, runs: Path) -> None:
+    text = "[x](javascript:alert(1)) <img src=x> :red[y]"
+    opened = AppTest.from_file(str(ROOT / f"pages/{page}/{page}.py"), default_timeout=60)
+    for name, value in {
+        "page": page,
+        "preset": "lecture",
+        "T": "1",
+        "seed": text,
+        "v_tab": text,
+        "v_episodes": text,
+    }.items():
+        opened.query_params[name] = value
+    opened.run()
+    assert not opened.exception
+    told = [shown(error.value) for error in opened.error]
+    assert any(text in words for words in told)

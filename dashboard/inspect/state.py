@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.session import Lab, Point
 from dashboard.touched import index_of, put
-from iomt_core.twin.record import Record
+from iomt_core.record import Record
 
 TABS = {
     "values": "Q-values (17)",

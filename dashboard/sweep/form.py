@@ -11,10 +11,10 @@ import streamlit as st
 
 from dashboard.controls import SHARE_LABELS
 from dashboard.session import Lab
+from dashboard.text import show_errors
 from dashboard.touched import index_of, put, within
-from iomt_core.experiments.sweeps import jobs as sweep_jobs
-from iomt_core.experiments.sweeps.estimate import Estimate, estimate
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, checked_address, checked_workers, default_workers
+from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.experiments.sweeps.spec import (
     MOST_EPISODES,
     MOST_POLICIES,
@@ -29,6 +29,7 @@ from iomt_core.experiments.sweeps.spec import (
     sweepable,
     written,
 )
+from iomt_core.runs.directory import LONGEST_NAME
 from iomt_core.scenario import Meta, Scenario, ScenarioError
 from iomt_core.training.catalogue import catalogue
 from iomt_core.twin.northbound import LARGEST_SEED
@@ -188,8 +189,7 @@ def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis
     try:
         axis = mine.axis()
     except ScenarioError as error:
-        for problem in error.problems:
-            st.error(problem, icon=":material/error:")
+        show_errors(error.problems)
         return None
     st.caption(f"{axis.title}: {', '.join(f'{axis.shown(v):g}' for v in axis.values)}")
     return axis
@@ -232,8 +232,8 @@ def _whom(form: Form) -> None:
 def _start(lab: Lab, form: Form, axes: list[Axis], problems: list[str]) -> str | None:
     row = st.container(horizontal=True, vertical_alignment="bottom")
     _kept(
-        "Name", row.text_input, "name", form, placeholder=_free_name(form), max_chars=60, width=250,
-        help="Of its directory: letters, digits, - and _. Left empty, the one shown.",
+        "Name", row.text_input, "name", form, placeholder=_free_name(form), max_chars=LONGEST_NAME, width=250,
+        help="How the sweep is called here: a-z, 0-9 and -. Left empty, it is the name shown.",
     )  # fmt: skip
     spec = _spec(lab, form, axes) if axes else None
     row.button(
@@ -241,15 +241,10 @@ def _start(lab: Lab, form: Form, axes: list[Axis], problems: list[str]) -> str |
         on_click=_begin, args=(lab, form, problems),
     )  # fmt: skip
     if spec is not None:
-        workers = 1 if form.cluster else form.workers
-        found = _estimate(spec.model_dump_json(), workers, spec)
-        known = f", {found.known} of them known already" if found.known else ""
-        here = f"on {form.workers} process{'es' * (form.workers > 1)}"
-        where = "on one worker of the cluster, less on more" if form.cluster else here
-        time = f"about {duration(found.seconds)} {where}, after some seconds of starting"
-        if found.known == found.points:
-            time = "nothing is left to compute"
-        row.caption(f"{found.points} points{known}: {time}. Shares: {SHARE_LABELS[lab.shares]} (sidebar).")
+        row.caption(
+            f"{spec.count} points of {spec.episodes} episodes. Time left is shown once it is measured. "
+            f"Shares: {SHARE_LABELS[lab.shares]} (sidebar)."
+        )
     return cast("str | None", st.session_state.pop("sweep_started", None))
 
 
@@ -257,8 +252,7 @@ def _spec(lab: Lab, form: Form, axes: list[Axis]) -> SweepSpec | None:
     try:
         return form.spec(lab, axes)
     except ScenarioError as error:
-        for problem in error.problems:
-            st.error(problem, icon=":material/error:")
+        show_errors(error.problems)
         return None
 
 
@@ -266,7 +260,7 @@ def _begin(lab: Lab, form: Form, problems: list[str]) -> None:
     problems.clear()
     try:
         name = form.name.strip() or _free_name(form)
-        sweep_jobs.start(name, form.spec(lab), **form.place())
+        SWEEPS.create(name, form.spec(lab), **form.place())
     except ScenarioError as error:
         problems += error.problems
         return
@@ -274,15 +268,8 @@ def _begin(lab: Lab, form: Form, problems: list[str]) -> None:
     st.session_state["sweep_started"] = name
 
 
-@st.cache_data(ttl=20, max_entries=50, show_spinner=False)
-def _estimate(text: str, workers: int, _spec: SweepSpec) -> Estimate:
-    return estimate(_spec, workers, sweep_jobs.store())
-
-
 def _free_name(form: Form) -> str:
-    base = "-".join(one.parameter for one in form.axes[: 1 + form.two])
-    taken = set(sweep_jobs.names())
-    return next(f"{base}-{n}" for n in range(1, len(taken) + 2) if f"{base}-{n}" not in taken)
+    return SWEEPS.free_name("-".join(one.parameter for one in form.axes[: 1 + form.two]))
 
 
 def duration(seconds: float) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
@@ -13,24 +14,25 @@ import streamlit as st
 
 from dashboard.session import Lab
 from dashboard.sweep.form import AxisForm, Form, duration, new_form
+from dashboard.text import plain, show_errors
 from dashboard.touched import index_of, put
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_live import live_curves, live_map
 from iomt_core.charts.sweep_report import command, labels, report
 from iomt_core.charts.sweep_report import title as sweep_title
-from iomt_core.experiments.sweeps import jobs as sweep_jobs
-from iomt_core.experiments.sweeps.jobs import Job
-from iomt_core.experiments.sweeps.points import FIGURES
-from iomt_core.experiments.sweeps.run import POINTS, read_results, read_spec, versions
+from iomt_core.experiments.sweeps.run import POINTS, SWEEPS, read_results, versions
 from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
+from iomt_core.metrics import METRICS
+from iomt_core.runs.directory import log_tail
+from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 
 PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 BADGES = {
-    "new": ("gray", "schedule"), "running": ("blue", "progress_activity"), "cancelling": ("orange", "hourglass_top"),
-    "finished": ("green", "check"), "cancelled": ("orange", "stop_circle"), "interrupted": ("red", "power_off"),
-    "failed": ("red", "error"),
+    "queued": ("gray", "schedule"), "starting": ("blue", "progress_activity"), "running": ("blue", "progress_activity"),
+    "stopping": ("orange", "hourglass_top"), "finished": ("green", "check"), "stopped": ("orange", "stop_circle"),
+    "interrupted": ("red", "power_off"), "failed": ("red", "error"),
 }  # fmt: skip
 
 
@@ -73,7 +75,7 @@ def link_view(view: View) -> dict[str, str]:
 
 def _read_sweep(view: View, lab: Lab) -> None:
     if "sweep" in lab.view:
-        view.shown = sweep_jobs.job(lab.view["sweep"]).name
+        view.shown = SWEEPS.run(lab.view["sweep"]).name
 
 
 def _read_over(view: View, lab: Lab) -> None:
@@ -100,114 +102,109 @@ def _read_episodes(view: View, lab: Lab) -> None:
     view.form.episodes = int(text)
 
 
-def pace() -> float | None:
-    """Seconds between two looks at the sweeps: while one runs, one."""
-    return 1.0 if sweep_jobs.running() is not None else None
+def pace(known: Sequence[RunRecord]) -> float | None:
+    """Seconds between two looks at the sweeps; None while none is running or queued."""
+    return 1.0 if any(sweep.active or sweep.state == "queued" for sweep in known) else None
 
 
-def choose(view: View) -> Job | None:
+def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
     """Lets a person choose a sweep; the chosen one, the latest at first."""
-    known = sweep_jobs.names()
-    if not known:
+    sweeps = {sweep.name: sweep for sweep in known}
+    if not sweeps:
         st.info(
             "No sweeps yet. Start one above: it runs in a process of its own, also while this page is closed.",
             icon=":material/info:",
         )
         return None
-    if view.shown not in known:
-        view.shown = known[0]
+    if view.shown not in sweeps:
+        view.shown = known[0].name
 
     def take() -> None:
         view.shown = st.session_state["sweep_shown"]
 
+    names = list(sweeps)
     st.selectbox(
-        "Sweep", known, index_of(known, put("sweep_shown", view.shown)),
+        "Sweep", names, index_of(names, put("sweep_shown", view.shown)),
         key="sweep_shown", on_change=take, label_visibility="collapsed",
         help="All sweeps of this lab, the latest first.",
     )  # fmt: skip
-    return sweep_jobs.job(view.shown)
+    return sweeps[view.shown]
 
 
-def progress(job: Job, view: View) -> None:
+def progress(sweep: RunRecord, view: View) -> None:
     """State, progress, time left, and what can be done."""
-    status = job.status
-    done, total = int(status.get("done") or 0), int(status.get("total") or 0)
-    colour, icon = BADGES[job.state]
+    status, done, total = sweep.status, sweep.done, sweep.total
+    colour, icon = BADGES[sweep.condition]
     left, right = st.columns([5, 3], vertical_alignment="center")
     with left.container(horizontal=True, vertical_alignment="center"):
-        st.badge(job.state, icon=f":material/{icon}:", color=cast(Any, colour))
-        words = f"{done} of {total} points" if total else "starting: the processes load"
+        st.badge(sweep.condition, icon=f":material/{icon}:", color=cast(Any, colour))
+        words = f"{done} of {total} points"
         if status.get("cached"):
             words += f", {status['cached']} known before"
-        if job.state == "running" and status.get("seconds_left") is not None:
-            left_words = (
-                f"about {duration(float(status['seconds_left']))} left" if done < total else "writing the results"
-            )
-            words += f", {left_words}"
-        if job.state == "finished" and status.get("seconds") is not None:
-            words += f", {duration(float(status['seconds']))}"
-        if job.state == "cancelling":
-            words += ": what is done within seconds is kept. Cancel again to stop at once."
+        if sweep.stopping:
+            words += ": what is done within seconds is kept"
+        elif sweep.seconds_left is not None:
+            words += f", {duration(sweep.seconds_left)} left" if done < total else ", writing the results"
+        elif sweep.state == "queued":
+            words += f", {sweep.ahead} before it" if sweep.ahead else ", next"
+        elif sweep.state == "finished":
+            words += f", {duration(sweep.number('seconds'))}"
         st.write(words)
     with right.container(horizontal=True, horizontal_alignment="right"):
-        _actions(job, view)
-    if job.state != "finished":
-        st.progress(done / total if total else 0.0)
+        _actions(sweep, view)
+    if sweep.state != "finished":
+        st.progress(min(1.0, done / total) if total else 0.0)
     with st.container():  # a place of its own, so that a live chart below stays as it is when words come
-        _trouble(job)
+        _trouble(sweep)
 
 
-def _actions(job: Job, view: View) -> None:
-    def act(do: Callable[..., Any], *words: Any, **more: Any) -> None:
+def _actions(sweep: RunRecord, view: View) -> None:
+    def act(change: Callable[[str], Any]) -> None:
         view.problems.clear()
         try:
-            do(*words, **more)
+            change(sweep.name)
         except ScenarioError as error:
             view.problems += error.problems
 
-    def again() -> None:
-        act(lambda: sweep_jobs.resume(job.name, **view.form.place()))
+    def resume(name: str) -> None:
+        SWEEPS.resume(name, **view.form.place())
 
-    if job.alive:
+    if sweep.stopping:
+        st.button("Stop at once", icon=":material/stop:", on_click=act, args=(SWEEPS.kill,), key="sweep_kill")
+    elif sweep.active or sweep.state == "queued":
+        st.button("Stop", icon=":material/stop:", on_click=act, args=(SWEEPS.stop,), key="sweep_stop")
+    if sweep.resumable:
         st.button(
-            "Cancel", icon=":material/stop:", on_click=act, args=(sweep_jobs.cancel, job.name), key="sweep_cancel"
+            "Resume", icon=":material/play_arrow:", type="primary", on_click=act, args=(resume,), key="sweep_resume"
         )
-    if job.resumable:
-        st.button("Resume", icon=":material/play_arrow:", type="primary", on_click=again, key="sweep_resume")
-    if not job.alive:
+    if not sweep.active:
         with st.popover("Delete", icon=":material/delete:"):
-            st.write(f"Deletes the sweep {job.name} and its files. Its points stay known to later sweeps.")
-            st.button("Delete it", on_click=act, args=(sweep_jobs.delete, job.name), key="sweep_delete")
+            st.write(f"Deletes the sweep {plain(sweep.name)} and its files. Its points stay known to later sweeps.")
+            st.button("Delete it", on_click=act, args=(SWEEPS.delete,), key="sweep_delete")
 
 
-def _trouble(job: Job) -> None:
-    if job.state == "interrupted":
-        st.warning(
-            "This sweep was interrupted: its process is gone. What was done is kept; Resume goes on from there.",
-            icon=":material/warning:",
-        )
-        if words := sweep_jobs.log_end(job.name):
-            with st.expander("Last words of its process"):
+def _trouble(sweep: RunRecord) -> None:
+    if sweep.reason:
+        st.warning(f"{plain(sweep.reason)} What was done is kept.", icon=":material/warning:")
+        if words := log_tail(sweep.folder):
+            with st.expander("The end of its log"):
                 st.code(words, language=None)
-    for failure in job.status.get("failures") or ():
-        st.error(plain(str(failure)), icon=":material/error:")
+    show_errors(map(str, sweep.status.get("failures") or ()))
 
 
-def results(job: Job, view: View) -> None:
+def results(sweep: RunRecord, view: View) -> None:
     """Figures, numbers and files of a sweep, as far as it is known."""
-    try:
-        spec = _spec(job.name, (job.place / "sweep.json").stat().st_mtime_ns)
-    except (ScenarioError, OSError) as error:
-        st.error(plain(str(error)), icon=":material/error:")
+    spec = sweep.spec
+    if spec is None:
         return
-    table = _table(job, spec)
+    table = _table(sweep)
     name = _which(view, spec)
     if table.empty:
         st.info("No point is done yet: curves appear as they arrive.", icon=":material/hourglass_empty:")
     elif len(spec.axes) == 1:
-        _curves(table, spec.axes[0], name, spec, job, view)
+        _curves(table, spec.axes[0], name, spec, sweep, view)
     else:
-        _maps(table, name, spec, job, view)
+        _maps(table, name, spec, sweep, view)
     gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if gaps:
         with st.expander(
@@ -215,7 +212,7 @@ def results(job: Job, view: View) -> None:
         ):
             for policy, reason in gaps:
                 st.markdown(f"**{plain(labels(spec)[policy])}**: {plain(reason)}")
-    _files(job, spec, table)
+    _files(sweep, spec, table)
 
 
 def _which(view: View, spec: SweepSpec) -> str:
@@ -225,10 +222,10 @@ def _which(view: View, spec: SweepSpec) -> str:
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.pills(
-            "Figure", list(FIGURES), default=put("sweep_figure", view.figure),
-            key="sweep_figure", on_change=take, format_func=lambda n: FIGURES[n].label,
+            "Figure", list(METRICS), default=put("sweep_figure", view.figure),
+            key="sweep_figure", on_change=take, format_func=lambda n: METRICS[n].label,
             label_visibility="collapsed", required=True,
-            help="\n\n".join(f"**{f.label}**: {f.meaning}." for f in FIGURES.values()),
+            help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
         )  # fmt: skip
         if len(spec.axes) == 1:
             st.toggle(
@@ -238,15 +235,15 @@ def _which(view: View, spec: SweepSpec) -> str:
     return view.figure
 
 
-def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, job: Job, view: View) -> None:
-    text = f"{FIGURES[name].title} over {axis.title}, a line a policy with its 95 % interval; the numbers are in the table below."
-    if job.alive:
+def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, sweep: RunRecord, view: View) -> None:
+    text = f"{METRICS[name].axis_title} over {axis.title}, a line a policy with its 95 % interval; numbers in the table below."
+    if sweep.active:
         rows, drawing = live_curves(table, axis, name, labels(spec), view.log_y)
-        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{job.name}_{name}", alt=text, width="stretch")
+        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}", alt=text, width="stretch")
         return
     st.plotly_chart(
         charts.curves(table, axis, name, labels(spec), view.log_y),
-        key=f"sweep_curves_{job.name}_{name}",
+        key=f"sweep_curves_{sweep.name}_{name}",
         config=PLOT,
         alt=text,
     )
@@ -257,15 +254,15 @@ def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, job: Jo
         )
 
 
-def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, job: Job, view: View) -> None:
+def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, sweep: RunRecord, view: View) -> None:
     named = labels(spec)
-    kept = view.policies.get(job.name)
+    kept = view.policies.get(sweep.name)
     if kept not in named:
         kept = next(iter(named))
-    key = f"sweep_map_{job.name}"
+    key = f"sweep_map_{sweep.name}"
 
     def take() -> None:
-        view.policies[job.name] = st.session_state[key] or kept
+        view.policies[sweep.name] = st.session_state[key] or kept
 
     st.pills(
         "Policy", list(named), default=put(key, kept), key=key, on_change=take, format_func=lambda n: named[n], required=True,
@@ -273,20 +270,20 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, job: Job, view: View)
     )  # fmt: skip
     if not bool(((table["policy"] == kept) & (table["state"] == "done")).any()):
         st.info(
-            f"No point of {plain(named[kept])} is known{'' if job.alive else ': see below why'}.",
+            f"No point of {plain(named[kept])} is known{'' if sweep.active else ': see below why'}.",
             icon=":material/info:",
         )
         return
-    text = f"{FIGURES[name].title} of {named[kept]} over {spec.axes[0].title} and {spec.axes[1].title}."
-    if job.alive:
+    text = f"{METRICS[name].axis_title} of {named[kept]} over {spec.axes[0].title} and {spec.axes[1].title}."
+    if sweep.active:
         rows, drawing = live_map(table, spec.axes, name, kept)
-        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{job.name}_{name}_{kept}", alt=text, width="stretch")
+        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}_{kept}", alt=text, width="stretch")
         return
     figure = charts.heat_map(table, spec.axes, name, kept, charts.colour_span(table, name))
-    st.plotly_chart(figure, key=f"sweep_heat_{job.name}_{name}_{kept}", config=PLOT, alt=text)
+    st.plotly_chart(figure, key=f"sweep_heat_{sweep.name}_{name}_{kept}", config=PLOT, alt=text)
 
 
-def _files(job: Job, spec: SweepSpec, table: pd.DataFrame) -> None:
+def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
     def parquet() -> bytes:
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
@@ -299,7 +296,7 @@ def _files(job: Job, spec: SweepSpec, table: pd.DataFrame) -> None:
             ("Report (HTML)", lambda: report(spec, table, versions()), "html", "text/html"),
         ):
             st.download_button(
-                label, data, f"sweep-{job.name}.{ending}", kind, on_click="ignore", icon=":material/download:",
+                label, data, f"sweep-{sweep.name}.{ending}", kind, on_click="ignore", icon=":material/download:",
                 key=f"sweep_{ending}", disabled=table.empty,
                 help="What is known so far. SI units; the report holds figures, settings and how to repeat it, and needs "
                 "no network." if ending == "html" else "What is known so far, one row a point, SI units.",
@@ -320,43 +317,33 @@ def _files(job: Job, spec: SweepSpec, table: pd.DataFrame) -> None:
                 )
 
 
-def every() -> None:
+def every(known: Sequence[RunRecord]) -> None:
     """All sweeps as a table."""
     rows = []
-    for name in sweep_jobs.names():
-        job = sweep_jobs.job(name)
-        try:
-            spec = _spec(name, (job.place / "sweep.json").stat().st_mtime_ns)
-            about = {"over": sweep_title(spec), "policies": ", ".join(spec.policies), "episodes": spec.episodes}
-        except (ScenarioError, OSError):
-            about = {"over": "cannot be read", "policies": "", "episodes": None}
-        at = job.status.get("time")
-        when = datetime.fromtimestamp(float(at)).isoformat(" ", "minutes") if at else ""
-        points = f"{job.status.get('done', 0)} of {job.status.get('total', '?')}"
-        rows.append({"sweep": name, "state": job.state, **about, "points": points, "changed": when})
+    for sweep in known:
+        spec, updated = sweep.spec, sweep.number("updated_at")
+        over, policies, episodes = ("cannot be read", "", None) if spec is None else (
+            sweep_title(spec), ", ".join(spec.policies), spec.episodes,
+        )  # fmt: skip
+        rows.append(
+            {
+                "sweep": sweep.name, "state": sweep.condition, "over": over, "policies": policies, "episodes": episodes,
+                "points": f"{sweep.done} of {sweep.total}",
+                "changed": datetime.fromtimestamp(updated).isoformat(" ", "minutes") if updated else "",
+            }
+        )  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="sweep_every", alt="All sweeps")
 
 
-@st.cache_resource(max_entries=50, show_spinner=False)
-def _spec(name: str, changed: int) -> SweepSpec:
-    del changed
-    return read_spec(sweep_jobs.job(name).place)
-
-
-def _table(job: Job, spec: SweepSpec) -> pd.DataFrame:
+def _table(sweep: RunRecord) -> pd.DataFrame:
     try:
-        stamp = (job.place / POINTS).stat()
+        facts = (sweep.folder / POINTS).stat()
     except OSError:
-        return read_results(job.place, spec)
-    return _read_table(job.name, stamp.st_mtime_ns, stamp.st_size, spec)
+        return read_results(sweep.folder, sweep.spec)
+    return _read_table(sweep.folder, facts.st_mtime_ns, facts.st_size, sweep.spec)
 
 
 @st.cache_data(max_entries=20, show_spinner=False)
-def _read_table(name: str, changed: int, size: int, _spec: SweepSpec) -> pd.DataFrame:
+def _read_table(folder: Path, changed: int, size: int, _spec: SweepSpec) -> pd.DataFrame:
     del changed, size
-    return read_results(sweep_jobs.job(name).place, _spec)
-
-
-def plain(text: str) -> str:
-    """Text of unknown origin as Markdown that shows it as it is."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+!|<>~$:" else c for c in text)
+    return read_results(folder, _spec)

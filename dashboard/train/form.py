@@ -10,10 +10,10 @@ import streamlit as st
 
 from dashboard.session import Lab
 from dashboard.text import plain
-from dashboard.train.run_list import clock
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.runs.estimate import estimate
-from iomt_core.runs.jobs import at_once, checked_name, create, free_name, jobs
+from iomt_core.runs.directory import checked_name
+from iomt_core.runs.queue import RunRecord
+from iomt_core.runs.training_run import TRAINING, concurrent_runs
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.settings import Settings, allowed
@@ -29,12 +29,12 @@ NAMED = (
     ("actor_learning_rate", "Learning rate of θ^μ"),
     ("gamma", "Discount γ"),
     ("team_weight", "Weight of the team's loss"),
-    ("worlds", "Episodes side by side"),
+    ("num_envs", "Parallel environments"),
     ("updates", "Updates a batch"),
     ("batch", "Minibatch N^B, episodes"),
     ("tau", "Target update τ"),
     ("rounds", "Rounds of an agent's tasks"),
-    ("credit", "What (19) regresses on"),
+    ("critic_target", "Target of the Q-networks (19)"),
     ("temperature", "Temperature"),
     ("share_noise", "Noise on shares"),
 )
@@ -42,7 +42,7 @@ NAMED = (
 
 def new_run(lab: Lab) -> str | None:
     """Shows the form. Returns the name of the run that was just started."""
-    known = jobs()
+    known = TRAINING.runs()
     fields = st.container(horizontal=True)
     name = fields.selectbox(
         "Algorithm", list(ALGORITHMS), key="train_algorithm", format_func=lambda n: ALGORITHMS[n].label,
@@ -67,7 +67,7 @@ def new_run(lab: Lab) -> str | None:
     ward = lab.scenario if source in (SIDEBAR, None) else PRESETS[str(source)]
     changes = _hyper_parameters(algorithm, int(episodes or 0))
     spec, problems = _spec(algorithm, ward, {"episodes": episodes, **changes}, seed)
-    suggested = free_name(f"{algorithm}-{ward.name}")
+    suggested = TRAINING.free_name(f"{algorithm}-{ward.name}")
     last = st.container(horizontal=True, vertical_alignment="bottom")
     wanted = last.text_input(
         "Name", key="train_name", placeholder=suggested, persist_state="page",
@@ -76,7 +76,7 @@ def new_run(lab: Lab) -> str | None:
     chosen = (wanted or "").strip() or suggested
     try:
         checked_name(chosen)
-        if any(job.name == chosen for job in known):
+        if any(run.name == chosen for run in known):
             raise ScenarioError(f"name = {chosen!r} is taken: allowed is a name that no run has yet.")
     except ScenarioError as error:
         problems = [*problems, *error.problems]
@@ -84,14 +84,14 @@ def new_run(lab: Lab) -> str | None:
         last.caption(_expected(spec, known))
     pressed = last.button(
         "Start", type="primary", icon=":material/play_arrow:", key="train_start", disabled=bool(problems), width=160,
-        help=f"{at_once()} runs train at once; the others wait in the queue.",
+        help=f"{concurrent_runs()} runs train at once; the others wait in the queue.",
     )  # fmt: skip
     for problem in problems:
         st.error(plain(problem), icon=":material/error:")
     if not pressed or spec is None or problems:
         return None
     try:
-        return create(chosen, spec).name
+        return TRAINING.create(chosen, spec).name
     except ScenarioError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return None
@@ -118,12 +118,13 @@ def _spec(algorithm: str, ward: Scenario, changes: Mapping[str, Any], seed: Any)
         return None, error.problems
 
 
-def _expected(spec: RunSpec, known: list[Any]) -> str:
-    found = estimate(spec, known)
-    source = f"as fast as {plain(found.like)}" if found.like else "a rule of thumb for one core"
-    waits = sum(job.active or job.state == "queued" for job in known) - at_once() + 1
+def _expected(spec: RunSpec, known: list[RunRecord]) -> str:
+    waits = sum(run.active or run.state == "queued" for run in known) - concurrent_runs() + 1
     queue = f" {waits} run{'s' * (waits > 1)} must end before it starts." if waits > 0 else ""
-    return f"About {clock(found.seconds)} ({source}), with an evaluation every {spec.settings.evaluate_every} episodes.{queue}"
+    return (
+        f"{spec.settings.episodes:,} episodes, with an evaluation every {spec.settings.evaluate_every}. Time left is shown "
+        f"once it is measured.{queue}"
+    )
 
 
 def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
@@ -147,9 +148,9 @@ def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
         st.session_state[f"hyper_{algorithm}"] = values, every
     else:
         values, every = st.session_state.get(f"hyper_{algorithm}", (values, every))
-    worlds = values.get("worlds", own.worlds)
-    worlds = worlds if isinstance(worlds, int) and worlds > 0 else 1
-    often = max(1, math.ceil(max(1, episodes) / POINTS / worlds)) * worlds
+    num_envs = values.get("num_envs", own.num_envs)
+    num_envs = num_envs if isinstance(num_envs, int) and num_envs > 0 else 1
+    often = max(1, math.ceil(max(1, episodes) / POINTS / num_envs)) * num_envs
     return {**values, **{name: often if value is None else value for name, value in every.items()}}
 
 
@@ -164,7 +165,7 @@ def _control(algorithm: str, name: str, label: str, default: Any) -> Any:
     key, text = f"train_{algorithm}_{name}", f"{_help(name)} Default: {shown}. Setting: `{name}`."
     common: dict[str, Any] = {"help": text, "persist_state": "session", "width": CELL}
     if isinstance(default, str):
-        options = ["what-if", "own"]
+        options = ["counterfactual", "observed"]
         return st.selectbox(label, options, options.index(default), key=key, **common)
     if isinstance(default, tuple):
         found = tuple(

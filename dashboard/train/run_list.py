@@ -12,8 +12,9 @@ import streamlit as st
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.charts.learning import DASHES
 from iomt_core.charts.style import SERVER_COLOURS
+from iomt_core.metrics import METRICS
 from iomt_core.runs.curves import curves
-from iomt_core.runs.jobs import Job
+from iomt_core.runs.queue import RunRecord
 
 _HERE = Path(__file__).parent
 _table = st.components.v2.component(
@@ -26,7 +27,7 @@ KEY = "run_list"
 
 
 def run_list(rows: Sequence[Mapping[str, Any]], act: Callable[[str, str], None]) -> None:
-    """Shows the rows; `act` is told what a person wants of which run before the rerun."""
+    """Shows the rows; `act` is called with an action and a run's name before the rerun."""
 
     def did() -> None:
         asked = st.session_state[KEY].did
@@ -36,68 +37,54 @@ def run_list(rows: Sequence[Mapping[str, Any]], act: Callable[[str, str], None])
     _table(key=KEY, data={"rows": list(rows)}, on_did_change=did)
 
 
-def row(job: Job, shown: Sequence[str], focus: str | None, colours: Mapping[str, int]) -> dict[str, Any]:
+def row(run: RunRecord, shown: Sequence[str], focus: str | None, colours: Mapping[str, int]) -> dict[str, Any]:
     """What the table shows of a run."""
-    number = colours.get(job.name)
-    gap = curves(job.place).latest.get("gap")
+    number, speed = colours.get(run.name), run.number("episodes_per_s")
+    gap = curves(run.folder).latest.get("gap")
     return {
-        "name": job.name, "about": _about(job), "state": job.state, "word": _word(job), "note": _note(job),
-        "part": min(1.0, job.episodes / job.of) if job.of else 0.0, "count": f"{job.episodes:,} of {job.of:,} episodes",
-        "gap": "" if gap is None else f"{gap * 100:.1f} %",
-        "speed": f"{job.episodes_per_s:.3g} episodes/s" if job.episodes_per_s > 0 and job.state != "queued" else "",
-        "time": _time(job), "shown": job.name in shown, "focus": job.name == focus, "actions": actions(job),
+        "name": run.name, "about": _about(run), "state": run.state, "word": run.condition, "note": _note(run),
+        "part": min(1.0, run.done / run.total) if run.total else 0.0, "count": f"{run.done:,} of {run.total:,} episodes",
+        "gap": "" if gap is None else METRICS["gap"].show(gap),
+        "speed": f"{speed:.3g} episodes/s" if speed > 0 and run.state != "queued" else "",
+        "time": _time(run), "shown": run.name in shown, "focus": run.name == focus, "actions": actions(run),
         "colour": None if number is None else SERVER_COLOURS[number % len(SERVER_COLOURS)],
         "dash": "" if number is None else " ".join(map(str, DASHES[number % len(DASHES)])),
     }  # fmt: skip
 
 
-def actions(job: Job) -> list[str]:
+def actions(run: RunRecord) -> list[str]:
     """What can be done with a run now."""
-    if job.state == "running":
-        return [] if job.stopping else ["Stop"] if job.starting else ["Pause", "Stop"]
-    if job.state == "paused":
-        return ["Resume", "Stop"]
-    if job.state == "queued":
+    if run.active:
+        return [] if run.stopping else ["Stop"]
+    if run.state == "queued":
         return ["Stop", "Delete"]
-    if job.spec is None:
+    if run.spec is None:
         return ["Delete"]
-    return ["Explore" if job.state == "finished" else "Resume", "Delete"]
+    return ["Explore" if run.state == "finished" else "Resume", "Delete"]
 
 
-def _about(job: Job) -> str:
-    if job.spec is None:
+def _about(run: RunRecord) -> str:
+    if run.spec is None:
         return "cannot be read"
-    return f"{ALGORITHMS[job.spec.algorithm].label}, {job.spec.scenario.name}, seed {job.spec.seed}"
+    return f"{ALGORITHMS[run.spec.algorithm].label}, {run.spec.scenario.name}, seed {run.spec.seed}"
 
 
-def _word(job: Job) -> str:
-    return "stopping" if job.stopping else "starting" if job.starting else job.state
-
-
-def _note(job: Job) -> str:
-    if job.stopping:
-        return "saves after this batch"
-    if job.starting:
-        return "loading"
-    if job.state == "queued":
-        return "next" if job.ahead == 0 else f"{job.ahead} before it"
+def _note(run: RunRecord) -> str:
+    if run.state == "queued":
+        return "next" if run.ahead == 0 else f"{run.ahead} before it"
     notes = {
-        "paused": "keeps its place",
-        "interrupted": "can be resumed",
-        "failed": "see below",
-        "finished": "a policy",
-    }
-    return notes.get(job.state, "")
+        "stopping": "saves after this batch", "starting": "loading", "interrupted": "can be resumed",
+        "failed": "see below", "finished": "a policy",
+    }  # fmt: skip
+    return notes.get(run.condition, "")
 
 
-def _time(job: Job) -> str:
-    words = clock(job.seconds) if job.seconds > 0 else ""
-    if job.seconds_left is None or job.state not in ("running", "paused") or job.starting:
+def _time(run: RunRecord) -> str:
+    seconds, left = run.number("seconds"), run.seconds_left
+    words = clock(seconds) if seconds > 0 else ""
+    if left is None:
         return words
-    left = job.seconds_left
-    if job.state == "running" and job.told:
-        left = max(0.0, left - max(0.0, time.time() - job.told))
-    return f"{words}, {clock(left)} left"
+    return f"{words}, {clock(max(0.0, left - max(0.0, time.time() - run.number('updated_at'))))} left"
 
 
 def clock(seconds: float) -> str:

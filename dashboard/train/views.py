@@ -13,22 +13,23 @@ from dashboard.session import Lab
 from dashboard.text import plain
 from dashboard.train.run_list import row, run_list
 from iomt_core.charts import learning
-from iomt_core.experiments.training_check import BESIDE
+from iomt_core.experiments.training_check import REFERENCES
 from iomt_core.policies.registry import POLICIES
-from iomt_core.runs import jobs as jobs
-from iomt_core.runs.curves import Curves, curves, last_words
+from iomt_core.runs.curves import Curves, curves
+from iomt_core.runs.directory import log_tail
 from iomt_core.runs.downloads import checkpoint_zip, configuration, metrics_csv
-from iomt_core.runs.jobs import Job
-from iomt_core.runs.run import last_checkpoint
+from iomt_core.runs.queue import RunRecord
+from iomt_core.runs.training_run import TRAINING
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import RUN
+from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.run_spec import default_settings
 from iomt_core.training.settings import Settings
 
 MOST_SHOWN = 8  # runs on the charts: as many as there are colours
 LIVE, IDLE = 1.0, 5.0  # seconds between two looks at the runs, while one trains and while none does
 LINES = ("optimum", "price-response", "greedy")
-LABELS = {name: POLICIES[name].label.lower() for name in BESIDE}
+LABELS = {name: POLICIES[name].label.lower() for name in REFERENCES}
 
 
 @dataclass
@@ -37,7 +38,7 @@ class View:
 
     shown: list[str] = field(default_factory=list)  # runs on the charts; the first is the one told in full
     problems: list[str] = field(default_factory=list)
-    used: Job | None = None  # a finished run that is wanted as the lab's policy
+    used: RunRecord | None = None  # a finished run that is wanted as the lab's policy
 
     @property
     def focus(self) -> str | None:
@@ -62,7 +63,7 @@ def current_view(lab: Lab) -> View:
     """This session's view; at first, what its link says."""
     if "train_view" not in st.session_state:
         view = View()
-        known = {job.name for job in jobs.jobs()}
+        known = {run.name for run in TRAINING.runs()}
         for name in dict.fromkeys(filter(None, lab.view.get("runs", "").split(","))):
             if name in known:
                 view.show(name)
@@ -72,9 +73,9 @@ def current_view(lab: Lab) -> View:
     return cast(View, st.session_state["train_view"])
 
 
-def forget_the_gone(known: Sequence[Job], view: View) -> None:
+def forget_the_gone(known: Sequence[RunRecord], view: View) -> None:
     """Takes runs that are no longer there from the charts, and says so."""
-    names = {job.name for job in known}
+    names = {run.name for run in known}
     for name in [name for name in view.shown if name not in names]:
         view.hide(name)
         view.problems.append(
@@ -82,18 +83,18 @@ def forget_the_gone(known: Sequence[Job], view: View) -> None:
         )
 
 
-def table(known: Sequence[Job], view: View) -> None:
+def table(known: Sequence[RunRecord], view: View) -> None:
     """All runs, and what can be done with them."""
 
     def delete(name: str) -> None:
-        jobs.delete(name)
+        TRAINING.delete(name)
         view.hide(name)
 
     def use(name: str) -> None:
-        view.used = jobs.job(name)
+        view.used = TRAINING.run(name)
 
     do: Mapping[str, Callable[[str], Any]] = {
-        "pause": jobs.pause, "stop": jobs.stop, "resume": jobs.resume, "delete": delete, "explore": use,
+        "stop": TRAINING.stop, "resume": TRAINING.resume, "delete": delete, "explore": use,
         "only": view.show_only, "show": view.show, "hide": view.hide,
     }  # fmt: skip
 
@@ -108,7 +109,7 @@ def table(known: Sequence[Job], view: View) -> None:
 
     colours = numbers(view)
     if known:
-        run_list([row(job, view.shown, view.focus, colours) for job in known], act)
+        run_list([row(run, view.shown, view.focus, colours) for run in known], act)
     else:
         st.info(
             "No runs yet. Start one above: it trains in a process of its own, also while this page is closed.",
@@ -130,22 +131,22 @@ def numbers(view: View) -> dict[str, int]:
     return kept
 
 
-def trouble(job: Job) -> None:
+def trouble(run: RunRecord) -> None:
     """Why a run does not go on by itself, in words."""
-    if job.state not in ("failed", "interrupted"):
+    if run.state not in ("failed", "interrupted"):
         return
-    last = last_checkpoint(job.place)
+    last = last_checkpoint(run.folder)
     where = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
-    again = f" Resume takes it up {where}." if job.spec is not None else ""
+    again = f" Resume takes it up {where}." if run.spec is not None else ""
     text = (
-        f"**{plain(job.name)}** {'failed' if job.state == 'failed' else 'was interrupted'}. {plain(job.reason)}{again}"
+        f"**{plain(run.name)}** {'failed' if run.state == 'failed' else 'was interrupted'}. {plain(run.reason)}{again}"
     )
-    (st.error if job.state == "failed" else st.warning)(text, icon=":material/error:")
+    (st.error if run.state == "failed" else st.warning)(text, icon=":material/error:")
 
 
-def details(known: Sequence[Job], view: View) -> None:
+def details(known: Sequence[RunRecord], view: View) -> None:
     """Tabs on the chosen runs; only the open one is computed."""
-    by_name = {job.name: job for job in known}
+    by_name = {run.name: run for run in known}
     chosen = [by_name[name] for name in view.shown if name in by_name]
     if not chosen:
         if known:
@@ -163,10 +164,10 @@ def details(known: Sequence[Job], view: View) -> None:
                 show(chosen, view)
 
 
-def _learning(chosen: Sequence[Job], view: View) -> None:
+def _learning(chosen: Sequence[RunRecord], view: View) -> None:
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     lines = left.multiselect(
-        "Beside", BESIDE, LINES, key="train_lines", format_func=lambda name: POLICIES[name].label, persist_state="session",
+        "Beside", REFERENCES, LINES, key="train_lines", format_func=lambda name: POLICIES[name].label, persist_state="session",
         help="What others reach on the same held-out episodes, as lines: of the first run's ward. The optimum is within its "
         "own gap of the certified bound.",
     )  # fmt: skip
@@ -175,7 +176,7 @@ def _learning(chosen: Sequence[Job], view: View) -> None:
         "Drag moves a chart, Ctrl and wheel zooms, a double click shows all again."
     )
     wards = st.empty()
-    if len({job.spec.scenario.digest for job in chosen if job.spec is not None}) > 1:
+    if len({run.spec.scenario.digest for run in chosen if run.spec is not None}) > 1:
         wards.caption(
             "These runs are on different wards: only the gap compares across them. The lines are those of "
             f"{plain(chosen[0].spec.scenario.name) if chosen[0].spec else 'the first'}."
@@ -183,16 +184,16 @@ def _learning(chosen: Sequence[Job], view: View) -> None:
     _charts(learning.LEARNING, chosen, view, lines, 335)
 
 
-def _losses(chosen: Sequence[Job], view: View) -> None:
+def _losses(chosen: Sequence[RunRecord], view: View) -> None:
     st.caption("Means over a batch's updates, as minimised; a run begins to learn after its warm-up.")
     _charts(learning.LOSSES, chosen, view, (), 510)
 
 
 def _charts(
-    quantities: Sequence[learning.Quantity], chosen: Sequence[Job], view: View, lines: Sequence[str], width: int
+    drawn: Sequence[learning.Curve], chosen: Sequence[RunRecord], view: View, lines: Sequence[str], width: int
 ) -> None:
-    found = {job.name: curves(job.place) for job in chosen}
-    episodes = max(job.of for job in chosen) or 1
+    found = {run.name: curves(run.folder) for run in chosen}
+    episodes = max(run.total for run in chosen) or 1
     waiting = st.empty()  # keeps its place: the charts below would else be made anew, their zoom lost, when it goes
     if not any(c.metrics or c.evaluations for c in found.values()):
         waits = chosen[0].state == "queued"
@@ -201,17 +202,18 @@ def _charts(
             icon=":material/hourglass_top:",
         )
     cells = st.container(horizontal=True)  # as many beside one another as there is room for
-    for q in quantities:
-        beside = learning.beside_lines(q, found[chosen[0].name], lines, LABELS)
+    for curve in drawn:
+        beside = learning.beside_lines(curve, found[chosen[0].name], lines, LABELS)
         with cells.container(width=width):
-            st.markdown(f"**{q.title}**", help=q.meaning)
-            _chart(q, found, learning.spec(q, list(found), beside, episodes, numbers(view)))
+            st.markdown(f"**{curve.metric.label}**", help=curve.metric.sentence)
+            _chart(curve, found, learning.spec(curve, list(found), beside, episodes, numbers(view)))
 
 
-def _chart(q: learning.Quantity, found: Mapping[str, Curves], spec: dict[str, Any]) -> None:
+def _chart(curve: learning.Curve, found: Mapping[str, Curves], spec: dict[str, Any]) -> None:
     # Streamlit forgets a zoom at every new point unless it is told of it, which is all that on_select is for.
     st.vega_lite_chart(
-        learning.points(q, found), spec, key=f"train_{q.name}", width="stretch", alt=learning.words(q, list(found)),
+        learning.points(curve, found), spec, key=f"train_{curve.metric.name}", width="stretch",
+        alt=learning.words(curve, list(found)),
         on_select=_zoomed, selection_mode=[learning.ZOOM],
     )  # fmt: skip
 
@@ -220,8 +222,8 @@ def _zoomed() -> None:
     pass
 
 
-def _table(chosen: Sequence[Job], view: View) -> None:
-    frames = [curves(job.place).table().assign(run=job.name) for job in chosen]
+def _table(chosen: Sequence[RunRecord], view: View) -> None:
+    frames = [curves(run.folder).table().assign(run=run.name) for run in chosen]
     frame = (
         pd.concat([f for f in frames if not f.empty], ignore_index=True)
         if any(not f.empty for f in frames)
@@ -238,33 +240,33 @@ def _table(chosen: Sequence[Job], view: View) -> None:
         height=380,
         alt="All lines of the chosen runs, the latest first",
     )
-    name = "-".join(job.name for job in chosen)[:80]
+    name = "-".join(run.name for run in chosen)[:80]
     st.download_button(
         "Download (CSV)", lambda: frame.to_csv(index=False), f"{name}.csv", "text/csv", on_click="ignore", key="train_csv"
     )  # fmt: skip
     st.caption("SI units: seconds and joules a task. Columns that begin with evaluation_ are of held-out episodes.")
 
 
-def _files(chosen: Sequence[Job], view: View) -> None:
-    job = chosen[0]
-    if job.spec is None:
+def _files(chosen: Sequence[RunRecord], view: View) -> None:
+    run = chosen[0]
+    if run.spec is None:
         st.info("The configuration of this run cannot be read.")
         return
-    spec, place = job.spec, job.place
+    spec, folder = run.spec, run.folder
     with st.container(horizontal=True):
         st.download_button(
-            "Configuration (JSON)", lambda: configuration(spec), f"{job.name}.json", "application/json",
+            "Configuration (JSON)", lambda: configuration(spec), f"{run.name}.json", "application/json",
             on_click="ignore", key="train_get_configuration", icon=":material/download:",
             help="Algorithm, scenario, settings and seed: all that the run is made of.",
         )  # fmt: skip
         st.download_button(
-            "Metrics (CSV)", lambda: metrics_csv(place), f"{job.name}.csv", "text/csv",
-            on_click="ignore", key="train_get_metrics", icon=":material/download:", disabled=job.episodes == 0,
+            "Metrics (CSV)", lambda: metrics_csv(folder), f"{run.name}.csv", "text/csv",
+            on_click="ignore", key="train_get_metrics", icon=":material/download:", disabled=run.done == 0,
             help="A row a batch of episodes, SI units.",
         )  # fmt: skip
-        last = last_checkpoint(place)
+        last = last_checkpoint(folder)
         st.download_button(
-            "Checkpoint (zip)", lambda: checkpoint_zip(place), f"{job.name}-checkpoint.zip", "application/zip",
+            "Checkpoint (zip)", lambda: checkpoint_zip(folder), f"{run.name}-checkpoint.zip", "application/zip",
             on_click="ignore", key="train_get_checkpoint", icon=":material/download:", disabled=last is None,
             help="The last complete checkpoint: weights as safetensors, a JSON that names them with their SHA-256.",
         )  # fmt: skip
@@ -280,21 +282,21 @@ def _files(chosen: Sequence[Job], view: View) -> None:
         for name, field in Settings.model_fields.items()
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="train_settings", height=300, alt="Settings of the run")
-    with st.expander("What its process said last"):
-        st.code(last_words(place) or "Nothing.", language=None, wrap_lines=True)
+    with st.expander("The end of its log"):
+        st.code(log_tail(folder) or "Nothing.", language=None, wrap_lines=True)
 
 
 def take_up(view: View, lab: Lab) -> bool:
     """Makes the finished run that is wanted the lab's policy, on its ward. Returns whether there is one."""
-    job, view.used = view.used, None
-    if job is None or job.spec is None:
+    run, view.used = view.used, None
+    if run is None or run.spec is None:
         return False
-    ward = job.spec.scenario
+    ward = run.spec.scenario
     lab.try_change(lambda: ward)
-    lab.policy = RUN + job.name
+    lab.policy = RUN + run.name
     return True
 
 
-def pace(known: Sequence[Job]) -> float:
+def pace(known: Sequence[RunRecord]) -> float:
     """Seconds until the next look at the runs: often while something happens by itself."""
-    return LIVE if any(job.active or job.state == "queued" for job in known) else IDLE
+    return LIVE if any(run.active or run.state == "queued" for run in known) else IDLE

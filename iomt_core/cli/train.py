@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.cli.common import ScenarioOption, notes
-from iomt_core.experiments.training_check import Check, written_beside
-from iomt_core.runs.jobs import start_waiting, wants_stop
-from iomt_core.runs.process import StopSignal, device_named, prepare
-from iomt_core.runs.run import Run, told_if_it_fails
-from iomt_core.runs.tensorboard import TensorBoard
-from iomt_core.runs.workers import seat
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, scenario_from
+from iomt_core.experiments.training_check import Evaluator, references_of_run
+from iomt_core.metrics import METRICS
+from iomt_core.runs.process import StopRequest, device_named, prepare
+from iomt_core.runs.training_run import TRAINING, TrainingRun
 from iomt_core.scenario import ScenarioError
-from iomt_core.scenario.files import read_scenario
-from iomt_core.training.catalogue import runs_place
 from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
@@ -46,64 +42,65 @@ def train(
         str, typer.Option(help="Where it is computed: cpu, cuda, or cuda:N of several GPUs.", metavar="DEVICE")
     ] = "cpu",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard event files into the run too.")] = False,
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
 ) -> None:
-    """Train an algorithm; SIGTERM and Ctrl-C save and stop.
+    """Train an algorithm; Ctrl-C and SIGTERM stop it after the batch and save.
 
     --resume goes on to the same weights as if never stopped, on the device where it began.
     """
     prepare(threads)
-    where = device_named(device)
+    torch_device = device_named(device)
     if resume is not None:
-        if algorithm is not None or out is not None or set_:
+        if algorithm is not None or out is not None or set_ or workload is not None or places is not None:
             raise ScenarioError(
                 "resume: a run is taken up as it was begun; allowed beside it are threads, device and tensorboard only."
             )
-        taken_up = resume
-    else:
-        if algorithm is None or out is None:
-            raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
-        settings = default_settings(algorithm, **settings_from_words(set_ or []))
-        spec = RunSpec(algorithm, read_scenario(scenario), settings, checked_seed(seed))
-        taken_up = Run.create(out, spec).place
-    with seat(taken_up):
-        try:
-            with told_if_it_fails(taken_up):
-                _train(Run.resume(taken_up, where), tensorboard)
-        finally:
-            if taken_up.resolve().parent == runs_place().resolve():
-                start_waiting(leaving=taken_up.name)
+        with TRAINING.working(resume):
+            _train(TrainingRun.resume(resume, torch_device), tensorboard)
+        return
+    if algorithm is None or out is None:
+        raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
+    settings = default_settings(algorithm, **settings_from_words(set_ or []))
+    spec = RunSpec(algorithm, scenario_from(scenario, workload, places), settings, checked_seed(seed))
+    run = TrainingRun.create(out, spec, torch_device)
+    with TRAINING.working(out):
+        _train(run, tensorboard)
 
 
-def _train(run: Run, tensorboard: bool) -> None:
+def _train(run: TrainingRun, tensorboard: bool) -> None:
     s, total = run.spec.scenario, run.spec.settings.episodes
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[speed]:.1f} episodes/s"), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[latest]}", markup=False),
     )  # fmt: skip
-    with Progress(*columns, console=notes) as progress, StopSignal() as stop:
+    with Progress(*columns, console=notes) as progress, StopRequest(run.folder) as stop:
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
         bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
-        check = Check(s)
-        beside = written_beside(run.place, check)
-        watch = TensorBoard(run.place) if tensorboard else None
+        evaluator = Evaluator(s)
+        beside = references_of_run(run.folder, evaluator)
 
-        def evaluated(trainer: Trainer) -> Mapping[str, Any]:
-            found = check.of(TrainedPolicy.of(trainer, run.spec))
-            progress.update(bar, latest=f"gap {found['gap'] * 100:.1f} %, cost {found['cost']:.4f}")
+        def evaluate(trainer: Trainer) -> Mapping[str, Any]:
+            found = evaluator.evaluate(TrainedPolicy.of(trainer, run.spec))
+            latest = ", ".join(f"{name} {METRICS[name].show(found[name])}" for name in ("gap", "cost"))
+            progress.update(bar, latest=latest)
             return found
 
-        def told(status: Mapping[str, Any]) -> None:
-            progress.update(bar, completed=status["episodes"], speed=status["episodes_per_s"])
-            if watch is not None:
-                watch.catch_up()
+        def on_status(status: Mapping[str, Any]) -> None:
+            progress.update(bar, completed=status["done"], speed=status["episodes_per_s"])
 
-        run.halted = lambda: stop.halted
-        state = run.go(lambda: stop() or wants_stop(run.place), evaluated, told)
-    found = check.of(TrainedPolicy.of(run.trainer, run.spec))
+        state = run.train(stop, evaluate, _tensorboard(run) if tensorboard else None, on_status)
+    found = evaluator.evaluate(TrainedPolicy.of(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **beside}.items():
-        table.add_row(label, f"{values['cost']:.4f}", f"{values['gap'] * 100:.2f} %")
+        table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))
     notes.print(table)
     if state == "stopped":
-        notes.print(f"Go on with: python -m iomt_core train --resume {run.place}")
+        notes.print(f"Go on with: python -m iomt_core train --resume {run.folder}")
+
+
+def _tensorboard(run: TrainingRun) -> Callable[[str, Mapping[str, Any]], None]:
+    from iomt_core.runs.tensorboard import TensorBoardLog  # an import of a second that few runs need
+
+    return TensorBoardLog(run.folder, run.trainer.played).write

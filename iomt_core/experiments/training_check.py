@@ -1,4 +1,4 @@
-"""How a policy in training does on held-out seeds, beside the certified bound and the heuristics."""
+"""How good a policy is on held-out episodes, next to the certified bound and the heuristics."""
 
 from __future__ import annotations
 
@@ -12,68 +12,64 @@ import numpy as np
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Policy
 from iomt_core.policies.registry import make_policy
+from iomt_core.record import Record
+from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.lab_wards import draw_ward
+from iomt_core.training.general_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.twin.record import Draw, Record, draw, run
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
-TUNING = 3_000_017  # the same, for choosing hyper-parameters: what is chosen by must not be what is reported
-BESIDE = ("optimum", "price-response", "greedy", "random")
+TUNING = 3_000_017  # the same for choosing hyper-parameters: what they are chosen by must not be what is reported
+CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
+REFERENCES = ("optimum", "price-response", "greedy", "random")
 
 
-class Check:
-    """The same held-out episodes for every policy that is asked about."""
+class Evaluator:
+    """Evaluates policies on the same held-out episodes of one scenario."""
 
     def __init__(self, s: Scenario, episodes: int = 4, seed: int = HELD_OUT) -> None:
-        self.scenario, self.seed = s, seed
-        self.drawn: Draw = draw(s, seed, 0, episodes)
+        self.episodes = draw_episodes(s, seed, 0, episodes)
 
-    def of(self, policy: Policy) -> dict[str, float]:
-        """Cost, gap, delay, energy, deadline misses and the share of tasks kept local."""
-        return self.judged(run(policy, self.drawn), policy.name)
+    def evaluate(self, policy: Policy) -> dict[str, float]:
+        """The metrics `CHECKED` of the policy, SI units."""
+        return self.figures(play_episodes(policy, self.episodes))
 
-    def judged(self, record: Record, name: str) -> dict[str, float]:
-        """The same of what a policy of this name did in these episodes."""
-        summary = Summary(self.scenario, name, "own", self.seed)
+    def figures(self, record: Record) -> dict[str, float]:
+        """The same of a record of these episodes."""
+        summary = Summary(record.scenario, "", "own", self.episodes.seed)
         summary.add(record)
         values = summary.values()
-        names = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
-        return {name: float(values[name]) for name in names}
+        return {name: float(values[name]) for name in CHECKED}
 
-    def heuristics(self, names: Sequence[str] = BESIDE) -> Mapping[str, Any]:
-        """The same of what it is measured against."""
-        return {name: self.of(make_policy(name, self.scenario)) for name in names}
+    def references(self, names: Sequence[str] = REFERENCES) -> dict[str, dict[str, float]]:
+        """The metrics of the policies that a trained one is compared with, by name."""
+        return {name: self.evaluate(make_policy(name, self.episodes.scenario)) for name in names}
 
 
-def written_beside(place: Path, check: Check) -> Mapping[str, Any]:
-    """The heuristics' figures, written into the run's directory as `beside.json` once. Raises `ScenarioError`."""
+def references_of_run(place: Path, evaluator: Evaluator) -> Mapping[str, Any]:
+    """The reference policies' metrics; kept in the run's directory as `beside.json`. Raises `ScenarioError`."""
     path = place / "beside.json"
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    found = check.heuristics()
+    found = evaluator.references()
     write_text_atomically(path, json.dumps(found, indent=1) + "\n")
     return found
 
 
-class RangeCheck:
-    """The same wards of the lab's whole range for every policy: drawn by a seed that no training run draws from."""
+class RangeEvaluator:
+    """Evaluates policies on the same wards from the general networks' range, drawn by a seed that no training run uses."""
 
     def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2) -> None:
-        dice = np.random.default_rng(HELD_OUT)
-        self.drawn = [draw(draw_ward(dice).changed(T=steps), HELD_OUT, 0, episodes) for _ in range(wards)]
+        generator = np.random.default_rng(HELD_OUT)
+        self.evaluators = [Evaluator(draw_ward(generator).changed(T=steps), episodes) for _ in range(wards)]
 
-    def of(self, policy: Callable[[Scenario], Policy]) -> dict[str, Any]:
-        """The gap to the bound: mean over wards, median, and the worst ward's."""
-        gaps = []
-        for drawn in self.drawn:
-            summary = Summary(drawn.scenario, "checked", "own", HELD_OUT)
-            summary.add(run(policy(drawn.scenario), drawn))
-            gaps.append(float(summary.values()["gap"]))
+    def evaluate(self, policy: Callable[[Scenario], Policy]) -> dict[str, Any]:
+        """The gap to the bound: mean over wards, median and largest; `policy` makes the policy for a ward."""
+        gaps = [one.evaluate(policy(one.episodes.scenario))["gap"] for one in self.evaluators]
         return {"wards": len(gaps), "mean": float(np.mean(gaps)), "median": float(np.median(gaps)), "worst": max(gaps)}
 
 
-def on_any_ward(trained: TrainedPolicy) -> Callable[[Scenario], Policy]:
-    """A shared network's policy for any ward of its range."""
+def for_any_ward(trained: TrainedPolicy) -> Callable[[Scenario], Policy]:
+    """Makes the policy of general networks for any ward of their range."""
     return lambda s: TrainedPolicy(s, trained.spec, trained.shipped)

@@ -11,6 +11,7 @@ from iomt_core.model.channel import mean_rate
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
 from iomt_core.policies.demand import delay_price, energy_price
+from iomt_core.policies.dual import DualSolution
 from iomt_core.policies.shares import equal_shares
 
 
@@ -21,7 +22,7 @@ class AllLocal(Policy):
     label = "All local"
     summary = "Every task runs on its user's own device, in even shares."
 
-    def decide(self, snapshot: Snapshot) -> Action:
+    def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """All choices 0."""
         return equal_shares(snapshot, torch.zeros_like(snapshot.kind))
 
@@ -33,7 +34,7 @@ class OffloadEvenly(Policy):
     label = "Offload evenly"
     summary = "Every task is offloaded; tasks are dealt to the servers in turn, in even shares."
 
-    def decide(self, snapshot: Snapshot) -> Action:
+    def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Task n of the ward goes to server n mod K."""
         _, u, j, k = snapshot.shape
         turn = torch.arange(u * j, device=snapshot.D.device).view(u, j) % k + 1
@@ -48,7 +49,7 @@ class RandomChoice(Policy):
     summary = "Devices drawn at random, and shares between 10 % and all of them: what an untrained network does."
     sharing = "requests"
 
-    def decide(self, snapshot: Snapshot) -> Action:
+    def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Uniform over devices and over shares of 0.1 to 1, by the world's and step's key."""
         b, u, j, k = snapshot.shape
         draws = counter.parts(snapshot.key, Stream.POLICY, 0, u * j, snapshot.D.dtype)
@@ -63,7 +64,7 @@ class NearestServer(Policy):
     label = "Nearest server"
     summary = "Every task is offloaded to the server closest to its user, in even shares."
 
-    def decide(self, snapshot: Snapshot) -> Action:
+    def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """The server of least distance for all of a user's tasks."""
         nearest = snapshot.distance.argmin(-1) + 1
         return equal_shares(snapshot, nearest[..., None].expand_as(snapshot.kind).contiguous())
@@ -78,7 +79,7 @@ class Greedy(Policy):
     decentralised = False
 
     @never_differentiated
-    def decide(self, snapshot: Snapshot) -> Action:
+    def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Users take turns task by task; a device that has m tasks would give a newcomer the share 1/(m + 1)."""
         s = self.scenario
         b, u, j, k = snapshot.shape

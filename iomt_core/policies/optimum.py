@@ -60,7 +60,7 @@ class Optimum(Policy):
     sharing = "optimal"
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
-        """The solver's action; a certificate computed before need not be computed again."""
+        """The solver's action; starts from `dual`, which is solved for where it is not given."""
         return optimum(snapshot, self.scenario, dual).action
 
 

@@ -1,4 +1,4 @@
-"""A run's lines as columns of numbers, read as they grow: only what is new is read, whoever asks and however often."""
+"""A training run's lines as columns of numbers. Each call reads only what was added since the last one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from iomt_core.runs.workers import read_json
+from iomt_core.runs.directory import read_json
+from iomt_core.runs.training_run import EVALUATIONS, METRICS
 
-MOST_POINTS = 500  # of a curve as it is drawn
-MOST_READ = 8_000_000  # bytes at a time: a long run's lines are caught up with in several goes
+MOST_POINTS = 500  # of a drawn curve
+MOST_READ = 8_000_000  # bytes per call; longer files take several calls
 Columns = Mapping[str, list[float]]
 
 
 @dataclass
 class Lines:
-    """One file of JSON lines; a file that was replaced or cut is read anew from its start."""
+    """One growing file of JSON lines. A file that was replaced or cut is read again from its start."""
 
     path: Path
     columns: dict[str, list[float]] = field(default_factory=dict)
@@ -32,8 +33,8 @@ class Lines:
     _file: tuple[int, int] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def catch_up(self) -> Columns:
-        """All values so far by name, every column equally long; not a number where a line lacks one."""
+    def read_new(self) -> Columns:
+        """All values so far by name, in columns of equal length; NaN where a line lacks one."""
         with self._lock:
             try:
                 with self.path.open("rb") as file:
@@ -45,7 +46,7 @@ class Lines:
             except OSError:
                 self.columns, self._offset, self._file = {}, 0, None
                 return {}
-            whole = content[: content.rfind(b"\n") + 1]  # a line that is being written waits
+            whole = content[: content.rfind(b"\n") + 1]  # a line that is still being written waits
             self._offset += len(whole)
             for line in whole.splitlines():
                 self._add(line)
@@ -66,7 +67,7 @@ class Lines:
 
 
 def _float(value: Any) -> float:
-    """The value as a number, not a number where it is none."""
+    """The value as a float; NaN if it is not a number."""
     try:
         return float(value) if isinstance(value, (int, float)) else math.nan
     except OverflowError:
@@ -75,11 +76,11 @@ def _float(value: Any) -> float:
 
 @dataclass(frozen=True)
 class Curves:
-    """What is known of a run's course."""
+    """A training run's lines and what the reference policies reach."""
 
-    metrics: Columns  # a value a batch of episodes, played with exploration
-    evaluations: Columns  # a value an evaluation on held-out episodes, without
-    beside: Mapping[str, Mapping[str, float]]  # what others reach on the evaluations' episodes
+    metrics: Columns  # one value per batch of episodes, played with exploration
+    evaluations: Columns  # one value per evaluation on held-out episodes, without exploration
+    beside: Mapping[str, Mapping[str, float]]  # figures of heuristics and optimum on the held-out episodes
 
     @property
     def latest(self) -> Mapping[str, float]:
@@ -95,7 +96,7 @@ class Curves:
         return None
 
     def table(self) -> pd.DataFrame:
-        """All of it, a row a batch; an evaluation stands in the row of the batch after which it was made."""
+        """One row per batch; an evaluation is in the row of the batch before it."""
         metrics = pd.DataFrame(dict(self.metrics))
         evaluations = pd.DataFrame(dict(self.evaluations)).add_prefix("evaluation_")
         if metrics.empty or evaluations.empty:
@@ -110,10 +111,10 @@ def _lines(path: Path) -> Lines:
     return Lines(path)
 
 
-def curves(place: Path) -> Curves:
-    """The course of the run in this directory, empty where it has none yet."""
-    beside = _beside(place / "beside.json")
-    return Curves(_lines(place / "metrics.jsonl").catch_up(), _lines(place / "evaluations.jsonl").catch_up(), beside)
+def curves(folder: Path) -> Curves:
+    """The curves of the run in this folder, empty where it has none yet."""
+    beside = _beside(folder / "beside.json")
+    return Curves(_lines(folder / METRICS).read_new(), _lines(folder / EVALUATIONS).read_new(), beside)
 
 
 def _beside(path: Path) -> Mapping[str, Mapping[str, float]]:
@@ -136,8 +137,8 @@ def _read_beside(path: Path, changed: int) -> Mapping[str, Mapping[str, float]]:
 def thinned(columns: Columns, name: str, most: int = MOST_POINTS) -> tuple[list[float], list[float]]:
     """Episodes and values of one column, at most `most` points, without those that are not finite.
 
-    Neighbours are averaged in groups of a power of two that begin at the run's start, so that a point that is drawn stays
-    where it is while more come in.
+    Neighbours are averaged in groups of a power of two, counted from the run's start, so that drawn points stay in place
+    while more arrive.
     """
     x, y = np.asarray(columns.get("episodes", ()), float), np.asarray(columns.get(name, ()), float)
     if len(x) != len(y):
@@ -150,14 +151,3 @@ def thinned(columns: Columns, name: str, most: int = MOST_POINTS) -> tuple[list[
     starts = np.arange(0, len(x), group)
     counts = np.diff([*starts, len(x)])
     return (np.add.reduceat(x, starts) / counts).tolist(), (np.add.reduceat(y, starts) / counts).tolist()
-
-
-def last_words(place: Path, most: int = 4000) -> str:
-    """The end of what the run's worker said."""
-    try:
-        with (place / "worker.log").open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - most))
-            text: Any = file.read(most).decode("utf-8", "replace")
-    except OSError:
-        return ""
-    return str(text).strip()

@@ -1,4 +1,4 @@
-"""What a person takes away from a run: its configuration, its lines as a table, its last checkpoint."""
+"""What a person takes away from a training run: its configuration, its lines as a table, its last checkpoint."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import zipfile
 from pathlib import Path
 
 from iomt_core.runs.curves import curves
-from iomt_core.runs.run import last_checkpoint
-from iomt_core.training.checkpoints import CheckpointError
+from iomt_core.training.checkpoints import CheckpointError, last_checkpoint
 from iomt_core.training.run_spec import RunSpec
 
-TRIES = 3
+ATTEMPTS = 3
 
 
 def configuration(spec: RunSpec) -> str:
@@ -20,23 +19,23 @@ def configuration(spec: RunSpec) -> str:
     return json.dumps(spec.as_json(), indent=1, ensure_ascii=False) + "\n"
 
 
-def metrics_csv(place: Path) -> str:
-    """All lines of the run, a row a batch of episodes, SI units."""
-    return str(curves(place).table().to_csv(index=False))
+def metrics_csv(folder: Path) -> str:
+    """All lines of the run as CSV, one row per batch of episodes, SI units."""
+    return str(curves(folder).table().to_csv(index=False))
 
 
-def checkpoint_zip(place: Path) -> bytes:
+def checkpoint_zip(folder: Path) -> bytes:
     """The last complete checkpoint as a zip. Raises `CheckpointError` where there is none yet."""
-    for _ in range(TRIES):
-        last = last_checkpoint(place)
+    for _ in range(ATTEMPTS):
+        last = last_checkpoint(folder)
         if last is None:
             break
         packed = io.BytesIO()
         try:
-            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:  # weights do not shrink
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:  # weights do not compress
                 for path in sorted(last.iterdir()):
-                    file.write(path, f"{place.name}/{last.name}/{path.name}")
-        except OSError:  # a later one took its place meanwhile
+                    file.write(path, f"{folder.name}/{last.name}/{path.name}")
+        except OSError:  # the run replaced it in the meantime
             continue
         return packed.getvalue()
-    raise CheckpointError(f"run = {place.name!r} has no checkpoint yet.")
+    raise CheckpointError(f"run = {folder.name!r} has no checkpoint yet.")

@@ -1,4 +1,4 @@
-"""What a training process does for itself: memory settings, threads, its device and signals."""
+"""Settings of a working process: memory, threads, device, priority, and requests to stop."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import ctypes
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 
 import psutil
 import torch
 
+from iomt_core.runs.directory import STOP
 from iomt_core.scenario import ScenarioError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -21,22 +21,22 @@ NICE = 15
 
 
 def prepare(threads: int) -> None:
-    """Threads of torch, and glibc told to keep freed memory: a learner asks for the same large blocks at every update."""
+    """Sets torch's threads, and lets glibc keep freed memory: a learner allocates the same large blocks at every update."""
     torch.set_num_threads(threads)
     if sys.platform == "linux":
         try:
             libc = ctypes.CDLL(None)
             libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-        except (OSError, AttributeError):  # another libc has its own ways
+        except (OSError, AttributeError):  # another libc
             return
 
 
 def device_named(name: str) -> torch.device:
-    """Where a run is computed: cpu, cuda, or cuda:N of several GPUs. Raises `ScenarioError` for one that is not here.
+    """The torch device of this name: cpu, cuda, or cuda:N. Raises `ScenarioError` for one that this machine lacks.
 
-    On a GPU torch is told to do all that can be done in the same order every time, so that a run resumed there is the run
-    that never stopped; the CPU's result it is not, for sums are taken in another order.
+    On a GPU, torch is set to deterministic algorithms, so that a resumed run equals one that never stopped. Its result
+    differs from the CPU's, because sums are taken in another order.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     allowed = ["cpu", *(["cuda", *(f"cuda:{n}" for n in range(count))] if count else [])]
@@ -46,50 +46,42 @@ def device_named(name: str) -> torch.device:
     if name != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
         torch.use_deterministic_algorithms(True)
-        # Torch would write to all memory that is asked for, which shows errors and takes time.
+        # Torch would fill all new memory, which helps to find errors and takes time.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device(name)
 
 
-def give_way(process: psutil.Process) -> None:
-    """Long work in a session of its own is to let the dashboard and the browser go first."""
-    with contextlib.suppress(psutil.Error):
-        process.nice(NICE)
-    # Linux weighs sessions against each other where it groups them, and then the nice of a process counts in its own only.
+def lower_priority(process: psutil.Process) -> None:
+    """Lets the dashboard and the browser run before a worker."""
+    with contextlib.suppress(psutil.Error, OSError, ValueError):
+        process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE))  # Windows has priority classes
+    # Where Linux groups sessions for scheduling, nice counts within a session only and the group has its own.
     with contextlib.suppress(OSError):
         Path(f"/proc/{process.pid}/autogroup").write_text(str(NICE), encoding="ascii")
 
 
-class StopSignal:
-    """Turns SIGTERM and Ctrl-C into a question to be asked between batches; the second Ctrl-C is one as ever.
+class StopRequest:
+    """Tells a worker between two units of work whether it was asked to stop: by SIGTERM, Ctrl-C or the run's `stop` file.
 
-    SIGTSTP (Ctrl-Z) halts the process as it always does, and the time until it goes on is kept, so that it does not count
-    as training.
+    A second Ctrl-C raises `KeyboardInterrupt` as usual.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
-        self.halted = 0.0  # seconds
+    def __init__(self, folder: Path) -> None:
+        self._file, self._signalled = folder / STOP, False
 
-    def __enter__(self) -> StopSignal:
-        self._before = {name: signal.signal(name, self._ask) for name in (signal.SIGTERM, signal.SIGINT)}
-        self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._halt)
+    def __enter__(self) -> StopRequest:
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name, handler in self._before.items():
-            signal.signal(name, handler)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def __call__(self) -> bool:
         """Whether somebody asked to stop."""
-        return self.asked
+        return self._signalled or self._file.exists()
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._signalled and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
-
-    def _halt(self, number: int, frame: FrameType | None) -> None:
-        since = time.monotonic()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        self.halted += time.monotonic() - since
+        self._signalled = True

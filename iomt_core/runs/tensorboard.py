@@ -1,38 +1,36 @@
-"""A run's lines as TensorBoard event files, for those who live there."""
+"""A training run's lines as TensorBoard event files."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from torch.utils.tensorboard import SummaryWriter
 
-SOURCES = ("metrics", "evaluations")
+from iomt_core.runs.directory import read_lines
+from iomt_core.runs.training_run import EVALUATIONS, METRICS
 
 
-class TensorBoard:
-    """Follows `metrics.jsonl` and `evaluations.jsonl`; every number becomes a scalar at its episode."""
+class TensorBoardLog:
+    """Writes every number of a run's lines as a scalar at its episode."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        self._writer = EventFileWriter(str(place / "tensorboard"))
-        self._read = dict.fromkeys(SOURCES, 0)
+    def __init__(self, folder: Path, played: int) -> None:
+        """folder: the run's. played: episodes of the checkpoint that it starts from; later events are hidden."""
+        events = folder / "tensorboard"
+        is_new = not any(events.glob("events*"))
+        self._writer = SummaryWriter(str(events), purge_step=played + 1)
+        if is_new:  # a run that was begun without TensorBoard
+            for name in (METRICS, EVALUATIONS):
+                for line in read_lines(folder / name):
+                    self.write(name, line)
 
-    def catch_up(self) -> None:
-        """Writes what is new."""
-        for source in SOURCES:
-            path = self._place / f"{source}.jsonl"
-            if not path.exists():
-                continue
-            with path.open(encoding="utf-8") as file:
-                file.seek(self._read[source])
-                for line in iter(file.readline, ""):
-                    self._write(source, json.loads(line))
-                self._read[source] = file.tell()
+    def write(self, name: str, line: Mapping[str, Any]) -> None:
+        """Writes a line of this file of the run, and does not return before it is on disk.
+
+        A checkpoint is saved after its lines, so a run that is killed and resumed has every step once.
+        """
+        for key, value in line.items():
+            if isinstance(value, (int, float)):
+                self._writer.add_scalar(f"{name.removesuffix('.jsonl')}/{key}", value, line["episodes"])
         self._writer.flush()
-
-    def _write(self, source: str, line: dict[str, float]) -> None:
-        values = [Summary.Value(tag=f"{source}/{name}", simple_value=value) for name, value in line.items()]
-        self._writer.add_event(Event(step=int(line["episodes"]), summary=Summary(value=values)))

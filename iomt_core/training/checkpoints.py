@@ -1,12 +1,13 @@
-"""Checkpoints: tensors as safetensors, everything else as JSON, and a file written last that says all is there.
+"""Checkpoints: tensors as safetensors, everything else as JSON, and a last file that marks the checkpoint as complete.
 
-A checkpoint is a directory. `policy.safetensors` holds what deciding needs, `learner.safetensors` what learning on needs
-besides. `checkpoint.json` comes last and names both with their SHA-256: without it there is no checkpoint. Nothing in it
-is ever unpickled.
+A checkpoint is a directory. `policy.safetensors` holds what decisions need, `learner.safetensors` what resuming the training
+needs in addition. `checkpoint.json` is written last and holds the SHA-256 of both: without it the checkpoint is incomplete.
+Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,25 +23,66 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from iomt_core.scenario import ScenarioError
+from iomt_core.training.formats import FORMAT, KNOWN, migrate_tensors
 
-FORMAT = 1
+LONGEST_SHOWN = 100  # characters of a folder's name
 POLICY, LEARNER, MARK = "policy.safetensors", "learner.safetensors", "checkpoint.json"
 LARGEST_MARK = 4_000_000
 
 
 def shortened(value: Any, most: int = 60) -> str:
-    """A value that a file gave, as a message shows it."""
+    """A value from a file in a form short enough for an error message, at most about `most` characters."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = most
-    return short.repr(value)  # which does not follow endless nesting either
+    return short.repr(value)  # limits nesting too
 
 
 class CheckpointError(ScenarioError):
-    """A checkpoint that cannot be used; says which file, what is wrong with it and what is expected."""
+    """A checkpoint that cannot be used; the message names the file, what is wrong with it and what is expected."""
+
+
+def runs_root() -> Path:
+    """The folder of all training runs: IOMT_RUNS, or `runs/` beside the package."""
+    return Path(os.environ.get("IOMT_RUNS") or Path(__file__).parents[2] / "runs")
+
+
+def is_displayable(name: str) -> bool:
+    """Whether a run's folder of this name can be shown to people and named by them.
+
+    A run that was created on the command line may have any name, even bytes that are not text.
+    """
+    return name.isprintable() and not name.startswith(".") and len(name) <= LONGEST_SHOWN
+
+
+def complete_checkpoints(run: Path) -> list[Path]:
+    """The complete checkpoints in a run's folder, the earliest first.
+
+    Their names are numbers of episodes; a copy under another name is neither loaded nor deleted.
+    """
+    found = (path.parent for path in (run / "checkpoints").glob(f"[0-9]*/{MARK}"))
+    return sorted(place for place in found if place.name.isascii() and place.name.isdigit())
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The latest complete checkpoint of a run, or None."""
+    return next(reversed(complete_checkpoints(run)), None)
+
+
+def delete_checkpoint(place: Path) -> None:
+    """Removes a checkpoint, its mark first, so that a half-removed one does not count. Raises `CheckpointError`."""
+    try:
+        (place / MARK).unlink(missing_ok=True)
+        shutil.rmtree(place)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {str(place)!r} cannot be removed: {error.strerror}.") from None
 
 
 def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
-    """Writes a checkpoint whole or not at all. Raises `CheckpointError` where the place cannot be written."""
+    """Writes a checkpoint completely or not at all.
+
+    place: its directory, replaced if it exists; files: tensors by file name; facts: everything else, as JSON. Raises
+    `CheckpointError` if it cannot be written.
+    """
     part = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -55,7 +97,7 @@ def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], fac
         _sync(part / MARK)
         shutil.rmtree(place, ignore_errors=True)
         os.replace(part, place)
-        _sync(place.parent)
+        _sync_folder(place.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"checkpoint {str(place)!r} cannot be written: {reason}.") from None
@@ -64,7 +106,7 @@ def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], fac
 
 
 def read_facts(place: Path) -> dict[str, Any]:
-    """What a checkpoint's mark says. Raises `CheckpointError` where there is none or it is not one of ours."""
+    """The facts in checkpoint.json, in the format they were written in. Raises `CheckpointError` if it is missing or invalid."""
     path = place / MARK
     try:
         with path.open("rb") as file:
@@ -81,15 +123,19 @@ def read_facts(place: Path) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint file {str(path)!r} is not JSON.") from None
     if not isinstance(facts, dict) or not isinstance(facts.get("sha256"), dict):
         raise CheckpointError(f"checkpoint file {str(path)!r} is not a checkpoint's: 'sha256' is missing.")
-    if facts.get("format") != FORMAT:
+    if facts.get("format") not in KNOWN:
         raise CheckpointError(
-            f"checkpoint {str(place)!r}: format = {shortened(facts.get('format'))} is not known: allowed is {FORMAT}."
+            f"checkpoint {str(place)!r}: format = {shortened(facts.get('format'))} is not known: allowed is "
+            f"{' or '.join(map(str, KNOWN))}."
         )
     return facts
 
 
 def read_tensors(place: Path, name: str, facts: Mapping[str, Any]) -> dict[str, Tensor]:
-    """One of the checkpoint's files. Raises `CheckpointError` where it is missing, damaged or not what the mark says."""
+    """The tensors of one of the checkpoint's files; `facts` from `read_facts`.
+
+    Raises `CheckpointError` if the file is missing, damaged, or has another SHA-256 than the facts.
+    """
     path = place / name
     wanted = facts["sha256"].get(name)
     try:
@@ -102,13 +148,17 @@ def read_tensors(place: Path, name: str, facts: Mapping[str, Any]) -> dict[str, 
             f"allowed is the one in {MARK}, {shortened(wanted, 70)}."
         )
     try:
-        return load_file(path)
+        return migrate_tensors(load_file(path), facts["format"])
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"checkpoint file {str(path)!r} is not a safetensors file: {error}.") from None
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Fills a module's parameters; nothing changes unless all fit. Raises `CheckpointError` naming the first misfit."""
+    """Copies `tensors` into a module's parameters, all of them or none.
+
+    what: how messages name the source. Raises `CheckpointError` with the first tensor that is missing, unknown, of another
+    shape or not finite.
+    """
     own = dict(module.named_parameters())
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or unknown:
@@ -131,9 +181,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sync(file_path: Path) -> None:
+    with file_path.open("rb+") as file:  # Windows syncs only what is open for writing
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,4 +1,4 @@
-"""Everything a training run is told besides algorithm, scenario and seed: configuration file and command line in one."""
+"""Hyper-parameters of a training run: one class is the configuration file, the command line and their help."""
 
 from __future__ import annotations
 
@@ -9,105 +9,130 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
-    """Hyper-parameters. A field's bounds and description are its documentation, its validation and its help text."""
+    """Hyper-parameters of a run. A field's bounds and description are its validation, documentation and help text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     episodes: Annotated[int, Field(ge=1, le=10_000_000, description="episodes to play, M of Algorithm 1")] = 2400
     wards: Annotated[
-        Literal["own", "lab"],
+        Literal["own", "general"],
         Field(
-            description="'own': networks for the scenario's ward; 'lab': one network for any ward of the lab's range, drawn "
-            "at random in training"
+            description="'own': networks for the scenario's ward only; 'general': one network for wards of many sizes and "
+            "parameters, which are drawn at random during training"
         ),
     ] = "own"
-    worlds: Annotated[int, Field(ge=1, le=4096, description="episodes played side by side")] = 32
-    updates: Annotated[int, Field(ge=1, le=1000, description="learner updates each time it learns")] = 24
+    num_envs: Annotated[int, Field(ge=1, le=4096, description="episodes played in parallel")] = 32
+    updates: Annotated[int, Field(ge=1, le=1000, description="gradient updates after each batch of episodes")] = 24
     learn_every: Annotated[
-        Literal["episode", "step"], Field(description="whether the learner updates after episodes or after every step")
+        Literal["episode", "step"], Field(description="whether updates follow each batch of episodes or every step")
     ] = "episode"
     batch: Annotated[int, Field(ge=1, le=4096, description="episodes in a minibatch, N^B")] = 2
-    replay: Annotated[int, Field(ge=1, le=100_000, description="episodes that the replay buffer holds")] = 192
+    replay: Annotated[int, Field(ge=1, le=100_000, description="capacity of the replay buffer, in episodes")] = 192
     warm_up: Annotated[int, Field(ge=0, le=100_000, description="episodes played before the first update")] = 32
-    gamma: Annotated[float, Field(ge=0, lt=1, description="discount γ")] = 0.0
-    recurrent: Annotated[bool, Field(description="whether the GRUs remember earlier steps")] = True
-    credit: Annotated[
-        Literal["what-if", "own"],
+    gamma: Annotated[float, Field(ge=0, lt=1, description="discount factor γ")] = 0.0
+    recurrent: Annotated[bool, Field(description="whether the networks' GRUs carry memory from step to step")] = True
+    critic_target: Annotated[
+        Literal["counterfactual", "observed"],
         Field(
-            description="what (19) regresses on: 'own', as printed, the reward of the strategy that was taken; 'what-if', "
-            "the twin's answer for every strategy, less what the task costs other users"
+            description="reward that the Q-networks learn in (19). 'observed': the reward of the strategy that was taken, as "
+            "the paper prints it; 'counterfactual': the reward that every strategy would have brought, computed by the "
+            "twin, minus the cost that the task causes other users"
         ),
-    ] = "what-if"
-    team_weight: Annotated[float, Field(ge=0, le=1000, description="weight of (26) and (27) beside (19) and (21)")] = (
-        0.1
-    )
-    together: Annotated[
+    ] = "counterfactual"
+    team_weight: Annotated[
+        float, Field(ge=0, le=1000, description="weight of the team losses (26), (27) relative to (19), (21)")
+    ] = 0.1
+    parameter_tying: Annotated[
         float,
         Field(
             ge=0,
             le=1,
-            description="part of the run in which networks of a kind, begun equal, learn as one from the mean of their "
-            "gradients, before each goes on for itself; 0: never",
+            description="fraction of the run in which all networks of one kind start equal and stay equal, because each "
+            "applies the mean of their gradients; afterwards each learns alone; 0: never tied",
         ),
     ] = 0.8
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="of θ^Q, Adam")] = 2e-3
-    actor_learning_rate: Annotated[float, Field(gt=0, le=1, description="of θ^μ, Adam")] = 1e-3
-    tau: Annotated[float, Field(gt=0, le=1, description="soft update of the targets")] = 0.005
-    clip: Annotated[float, Field(gt=0, le=1e6, description="largest norm of a gradient")] = 10.0
+    learning_rate: Annotated[
+        float, Field(gt=0, le=1, description="learning rate (Adam) of the Q-networks and the mixer, θ^Q")
+    ] = 2e-3
+    actor_learning_rate: Annotated[float, Field(gt=0, le=1, description="learning rate (Adam) of the Actors, θ^μ")] = (
+        1e-3
+    )
+    tau: Annotated[float, Field(gt=0, le=1, description="rate of the soft update of the target networks")] = 0.005
+    clip: Annotated[float, Field(gt=0, le=1e6, description="gradients are scaled down to at most this norm")] = 10.0
     decay_from: Annotated[
-        float, Field(ge=0, le=1, description="part of the run after which learning rates fall, linearly, to 3 %")
+        float,
+        Field(ge=0, le=1, description="fraction of the run after which learning rates decay linearly to 3 %"),
     ] = 0.5
     temperature: Annotated[
         tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]],
-        Field(description="of the Boltzmann choice over strategies, from and to (at 70 % of the run)"),
+        Field(
+            description="temperature of the Boltzmann exploration over strategies, in units of reward: at the start and "
+            "from 70 % of the run on"
+        ),
     ] = (0.1, 0.01)
-    random: Annotated[float, Field(ge=0, le=1, description="share of strategies drawn evenly")] = 0.005
+    epsilon: Annotated[
+        float, Field(ge=0, le=1, description="probability that a task's strategy is drawn uniformly (exploration)")
+    ] = 0.005
     share_noise: Annotated[
         tuple[Annotated[float, Field(ge=0, le=10)], Annotated[float, Field(ge=0, le=10)]],
-        Field(description="deviation of the logarithm of a requested share, from and to"),
+        Field(
+            description="standard deviation of the log-normal exploration noise on requested shares, at the start and at "
+            "the end of the run"
+        ),
     ] = (0.5, 0.15)
     rounds: Annotated[
         int,
         Field(
             ge=0,
             le=8,
-            description="how often an agent's tasks decide in turn, each knowing the others; 0: all at once (17)",
+            description="how many times each task of an agent decides, one task after another, each knowing the current "
+            "strategies of the agent's other tasks; 0: all tasks decide at once, as (17) is printed",
         ),
     ] = 4
-    actor_every: Annotated[int, Field(ge=1, le=1000, description="critic updates to one of the actors")] = 2
-    hold: Annotated[
+    actor_every: Annotated[
+        int, Field(ge=1, le=1000, description="Q-network updates per Actor update (delayed policy updates)")
+    ] = 2
+    request_penalty: Annotated[
         float,
         Field(
             ge=0,
             le=1000,
-            description="times the price on requests for straying from where they start; a heavier team's loss, which "
-            "knows no such price, asks for more",
+            description="weight of the penalty that keeps requested shares near their initial value; raise it together "
+            "with team_weight",
         ),
     ] = 1.0
-    blur: Annotated[
+    action_smoothing: Annotated[
         float,
         Field(
             ge=0,
             le=10,
-            description="deviation, in strategies' widths, of the noise on a DDPG's strategy number at which the critic "
-            "judges it; 0: judged as it is",
+            description="DDPG only: standard deviation of the noise that is added to the strategy number before the critic "
+            "evaluates it, in widths of one strategy; 0: no noise",
         ),
     ] = 0.0
-    saturation: Annotated[
-        float, Field(ge=0, le=1, description="price of a DDPG's strategy number's logit, squared, in reward a task")
+    saturation_penalty: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="DDPG only: weight of the squared logit of the strategy number, which keeps the Actor's output away "
+            "from 0 and 1",
+        ),
     ] = 0.0
     evaluate_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between evaluations")] = 320
     checkpoint_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between checkpoints")] = 320
 
     @model_validator(mode="after")
-    def _of_one_mind(self) -> Settings:
-        if self.wards == "lab" and (self.recurrent or self.rounds == 0 or self.credit == "own"):
-            raise ValueError("wards = 'lab' allows only recurrent = false, rounds >= 1 and credit = 'what-if'")
+    def _general_networks_allow(self) -> Settings:
+        if self.wards == "general" and (self.recurrent or self.rounds == 0 or self.critic_target == "observed"):
+            raise ValueError(
+                "wards = 'general' allows only recurrent = false, rounds >= 1 and critic_target = 'counterfactual'"
+            )
         return self
 
 
 def allowed(name: str) -> str:
-    """The range of a setting in words, from its bounds or its choices; empty where it has neither or is not known."""
+    """The allowed range of a setting as text, from its bounds or its choices; empty if it has neither or is unknown."""
     field = Settings.model_fields.get(name)
     if field is None:
         return ""

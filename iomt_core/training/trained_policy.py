@@ -1,4 +1,4 @@
-"""A trained policy behind the face of every policy."""
+"""Trained networks as a policy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import Tensor
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.model.batch import ordinary
+from iomt_core.model.batch import concatenate, ordinary
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.mixers import Mixer
 from iomt_core.policies.base import Memory, Policy
+from iomt_core.policies.dual import DualSolution
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import POLICY, load_module, read_facts, read_tensors
-from iomt_core.training.lab_wards import check as check_ward
-from iomt_core.training.reading import lab_sizes, reading
+from iomt_core.training.general_wards import check as check_ward
+from iomt_core.training.observation_encoder import general_sizes, observation_encoder
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trainer import Trainer
 
@@ -37,20 +38,20 @@ class TrainedPolicy(Policy):
     def __init__(self, s: Scenario, spec: RunSpec, agents: Agents, mixer: Mixer | None = None) -> None:
         """`mixer` is what the agents were trained under; deciding needs none."""
         super().__init__(s)
-        shared = spec.settings.wards == "lab"
-        self.reading = reading(s, shared)
+        shared = spec.settings.wards == "general"
+        self.encoder = observation_encoder(s, shared)
         if shared:
             check_ward(s, spec.algorithm)
-        elif self.reading.sizes != Sizes.of(spec.scenario) or s.channel != spec.scenario.channel:
+        elif self.encoder.sizes != Sizes.of(spec.scenario) or s.channel != spec.scenario.channel:
             raise ScenarioError(
                 f"policy = {spec.algorithm!r} cannot decide here: it was trained for {_ward(spec.scenario)}, and this ward "
                 f"has {_ward(s)}. The heuristics and the optimum work on every ward."
             )
-        self.spec, self.shipped, self.agents, self.mixer = spec, agents, agents.on(self.reading.sizes), mixer
+        self.spec, self.shipped, self.agents, self.mixer = spec, agents, agents.resized_for(self.encoder.sizes), mixer
         found = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = found.name, found.label, found.summary  # type: ignore[misc]
-        # An agent sees its battery (14), which earlier steps have drained; those of the lab take it for full.
-        self.past = "remembered" if spec.settings.recurrent else "nothing" if shared else "batteries"  # type: ignore[misc]
+        # An agent observes its battery (14), which earlier steps have drained; shared networks take it for full.
+        self.uses_past = "memory" if spec.settings.recurrent else "nothing" if shared else "batteries"  # type: ignore[misc]
 
     @classmethod
     def of(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
@@ -65,7 +66,7 @@ class TrainedPolicy(Policy):
         """From a checkpoint, for the scenario it was trained on or another of the same sizes. Raises `ScenarioError`."""
         facts = read_facts(place)
         spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
-        sizes = lab_sizes() if spec.settings.wards == "lab" else Sizes.of(spec.scenario)
+        sizes = general_sizes() if spec.settings.wards == "general" else Sizes.of(spec.scenario)
         found, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(place)!r}"
         agents = found.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
         tensors = read_tensors(place, POLICY, facts)
@@ -77,26 +78,21 @@ class TrainedPolicy(Policy):
             load_module(mixer, weights, f"{where}, mixer")
         return cls(spec.scenario if s is None else s, spec, agents, mixer if known else None)
 
-    def decide(self, snapshot: Snapshot) -> Action:
-        """A first step's decision, or any step's where nothing is remembered."""
-        parts = [self.step(snapshot.worlds(rows), None)[0] for rows in torch.arange(len(snapshot.D)).split(ROWS)]
-        return Action(*(torch.cat([getattr(part, name) for part in parts]) for name in ("choice", "cpu", "bandwidth")))
+    def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
+        """A first step's decision, or any step's where there is no memory."""
+        return concatenate(
+            [self.step(snapshot.worlds(rows), None)[0] for rows in torch.arange(len(snapshot.D)).split(ROWS)]
+        )
 
-    def step(self, snapshot: Snapshot, memory: Memory | None) -> tuple[Action, Memory]:
-        """The next step's decision and what is then remembered; `memory` None before the first."""
-        # Of one ward's decision a tenth is autograd's bookkeeping.
-        with torch.inference_mode():
-            action, memory = self._step(snapshot, memory)
-        return ordinary(action), memory
-
-    def _step(self, snapshot: Snapshot, memory: Memory | None) -> tuple[Action, Memory]:
-        dtype = snapshot.D.dtype
-        inputs = self.reading.inputs(snapshot)
-        if memory is None:
-            memory = self.agents.start(len(snapshot.D))
-        decision, memory = self.agents.decide(inputs, memory)
-        cpu, bandwidth = decision.asked[..., :2].transpose(0, 1).to(dtype).unbind(-1)
-        return Action(decision.choice.transpose(0, 1).contiguous(), cpu.contiguous(), bandwidth.contiguous()), memory
+    def step(
+        self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
+    ) -> tuple[Action, Memory]:
+        """Decides the next step of an episode; see `Policy.step`."""
+        with torch.inference_mode():  # autograd's bookkeeping would be a tenth of the time
+            if memory is None:
+                memory = self.agents.start(len(snapshot.D))
+            decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory)
+        return ordinary(decision.action(snapshot.D.dtype)), memory
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

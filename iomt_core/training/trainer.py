@@ -1,26 +1,33 @@
-"""Algorithm 1: episodes are played by all agents with noise, kept, and learned from on both levels."""
+"""Algorithm 1, SAE-MT-QMIX, which all algorithms of the lab share; lines are numbered as in the paper.
+
+`Trainer.advance` is an iteration: `play` is the sample phase and the replay update (lines 2 to 7), `learn` the network
+updates (lines 8 to 15).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean as mean
 
 import torch
 from torch import Tensor
 
-from iomt_core.algorithms.agents import Noise
+from iomt_core.algorithms.agents import Agents, Noise
 from iomt_core.algorithms.base import Algorithm
 from iomt_core.algorithms.learner import Learner, LearnerSettings
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
-from iomt_core.model.snapshot import Action
-from iomt_core.nets.kernels.functions import compiled
+from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.nets.backend import accelerated
+from iomt_core.policies.base import Memory, Policy
+from iomt_core.policies.dual import DualSolution
+from iomt_core.rollout import Rollout, Step
 from iomt_core.scenario import Scenario
-from iomt_core.training.lab_wards import training_ward
-from iomt_core.training.reading import LabReading, Reading, lab_sizes
-from iomt_core.training.replay import LabReplay, Replay
+from iomt_core.training.general_wards import training_ward
+from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
+from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
 TEMPERATURE_REACHED = 0.7  # part of the run after which the temperature stays
@@ -30,27 +37,29 @@ SLOWEST = 0.03  # of the learning rates at the run's end
 
 
 class Trainer:
-    """One run: everything it draws is a function of its seed and of how far it is, so that a run can be taken up anywhere."""
+    """One training run. What it draws depends only on its seed and on its progress, so that a run can be resumed anywhere."""
 
     def __init__(
         self, algorithm: Algorithm, s: Scenario, settings: Settings, seed: int, device: torch.device = CPU
     ) -> None:
-        """`device` is where worlds, networks and replay are; what is drawn is the same on all."""
+        """`device` holds worlds, networks and replay; random numbers are the same on all devices."""
         self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
         self.device = device
-        self.lab = settings.wards == "lab"
-        self.reading = Reading(s)
-        sizes = lab_sizes() if self.lab else self.reading.sizes
+        self.general = settings.wards == "general"
+        self.encoder = ObservationEncoder(s)
+        sizes = general_sizes() if self.general else self.encoder.sizes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_number(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
             mixer = algorithm.mixer(sizes)
         agents.to(device)
         mixer.to(device)
-        if settings.together > 0:
+        if settings.parameter_tying > 0:
             agents.begin_equal()
-        agents.hold, agents.blur, agents.saturation = settings.hold, settings.blur, settings.saturation
-        told = LearnerSettings(
+        agents.request_penalty = settings.request_penalty
+        agents.action_smoothing = settings.action_smoothing
+        agents.saturation_penalty = settings.saturation_penalty
+        learner_settings = LearnerSettings(
             learning_rate=settings.learning_rate,
             actor_learning_rate=settings.actor_learning_rate,
             tau=settings.tau,
@@ -58,17 +67,17 @@ class Trainer:
             team_weight=settings.team_weight,
             clip=settings.clip,
         )
-        self.learner = Learner(agents, mixer, told)
-        self.replay: Replay | LabReplay = Replay(self.reading, settings.replay)
-        if self.lab:
-            episodes = max(1, settings.worlds // WARDS)
-            self.replay = LabReplay(self._ward, max(1, settings.replay // episodes), episodes)
+        self.learner = Learner(agents, mixer, learner_settings)
+        self.replay: Replay | GeneralReplay = Replay(self.encoder, settings.replay)
+        if self.general:
+            episodes = max(1, settings.num_envs // WARDS)
+            self.replay = GeneralReplay(self._ward, max(1, settings.replay // episodes), episodes)
         self.played = 0  # episodes
         self.updates = 0
 
     @property
     def progress(self) -> float:
-        """How much of the run is done, 0 to 1."""
+        """Part of the run that is done, 0 to 1."""
         return min(1.0, self.played / self.settings.episodes)
 
     @property
@@ -77,112 +86,145 @@ class Trainer:
         return self.played >= self.settings.episodes
 
     def advance(self) -> dict[str, float]:
-        """Plays a batch of episodes and learns from the replay, lines 1 to 17. Returns the means of what it saw."""
+        """Plays a batch of episodes and learns from the replay buffer: lines 1 to 17. Returns mean figures and losses.
+
+        Instead of after every step, the networks are updated after the batch, unless `learn_every` is "step".
+        """
         losses: list[dict[str, float]] = []
         if self.settings.learn_every == "step":
-            seen = self.play(lambda: losses.append(self.learn()))
+            figures = self.play(lambda: losses.append(self.learn()))
         else:
-            seen = self.play()
+            figures = self.play()
             losses.append(self.learn())
-        for name in dict.fromkeys(name for one in losses for name in one):
-            seen[name] = mean(one[name] for one in losses if name in one)
-        return seen
-
-    # -- lines 2 to 7 --------------------------------------------------------------------------------------------------
+        names = dict.fromkeys(name for one in losses for name in one)
+        return figures | {name: mean(one[name] for one in losses if name in one) for name in names}
 
     def play(self, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Plays `worlds` episodes to their end with noise, and keeps them; `after_step` is called after each step.
+        """Plays the next episodes to their end with noise, and stores them: lines 2 to 7. Returns mean figures.
 
-        Where networks are for any ward, several wards are drawn, and the episodes are shared out.
+        `after_step` is called after each step. Networks for any ward play on several wards, which share the episodes.
         """
-        batch = min(self.settings.worlds, self.settings.episodes - self.played)
+        batch = min(self.settings.num_envs, self.settings.episodes - self.played)
         if isinstance(self.replay, Replay):
-            return self._play(self.replay, batch, after_step)
-        parts = [self.replay._episodes] * max(1, batch // self.replay._episodes)
-        seen = [self._play(self.replay.next_ward(), part, after_step) for part in parts]
-        return {name: mean(one[name] for one in seen) for name in seen[0]}
+            return self._play_ward(self.replay, batch, after_step)
+        wards = max(1, batch // self.replay.episodes)
+        figures = [self._play_ward(self.replay.next_ward(), self.replay.episodes, after_step) for _ in range(wards)]
+        return {name: mean(one[name] for one in figures) for name in figures[0]}
 
-    def _play(self, replay: Replay, batch: int, after_step: Callable[[], None]) -> dict[str, float]:
-        reading, s = replay.reading, replay.scenario
-        agents = self.learner.target_agents.on(reading.sizes)
-        dice = self._dice("play", self.played)
-        environment = Environment(s, world_seeds(_number(self.seed, "worlds"), self.played, batch, self.device))
-        memory, noise = agents.start(batch), self.noise()
-        snapshots, choices, asked, alive, ended = [environment.snapshot], [], [], [], []
-        total = dict.fromkeys(("cost", "delay", "energy", "return"), 0.0)
-        weight, steps = 0.0, 0.0
-        while environment.t < s.T:
-            now = environment.snapshot
-            with torch.no_grad(), compiled():
-                decision, memory = agents.decide(reading.inputs(now), memory, noise, dice)
-            choice, shares = decision.choice.transpose(0, 1).contiguous(), decision.asked.transpose(0, 1).contiguous()
-            step = environment.step(Action(choice, shares[..., 0], shares[..., 1]))
-            snapshots.append(environment.snapshot)
-            choices.append(choice)
-            asked.append(shares)
-            alive.append(step.alive)
-            ended.append(step.terminated)
-            here = step.alive[:, None, None]
-            total["cost"] += float((step.outcome.cost * now.weight * here).sum())
-            total["delay"] += float((step.outcome.delay * here).mean((1, 2)).sum())
-            total["energy"] += float((step.outcome.energy * here).mean((1, 2)).sum())
-            total["return"] += float(step.reward.sum()) / batch
-            weight += float((now.weight * here).sum())
-            steps += float(step.alive.sum())
+    def _play_ward(self, replay: Replay, batch: int, after_step: Callable[[], None]) -> dict[str, float]:
+        # The sample phase. Lines 2 and 3: new episodes, first observations.
+        seeds = world_seeds(_number(self.seed, "worlds"), self.played, batch, self.device)
+        agents = self.learner.target_agents.resized_for(replay.encoder.sizes)
+        policy = ExploringPolicy(replay.encoder, agents, self.noise(), self._generator("play", self.played))
+        rollout = Rollout(policy, Environment(replay.scenario, seeds))
+        steps: list[Step] = []
+        for _ in range(replay.scenario.T):  # line 4
+            with torch.no_grad(), accelerated():
+                steps.append(rollout.step())  # lines 5 and 6
             after_step()
-        replay.add(snapshots, choices, asked, alive, ended)
+        # Line 7: the replay update, once for all steps; the observations and rewards are made from it when it is sampled.
+        replay.add(
+            [*(step.snapshot for step in steps), rollout.environment.snapshot],
+            [step.action.choice for step in steps],
+            policy.outputs,
+            [step.transition.alive for step in steps],
+            [step.transition.terminated for step in steps],
+        )
         self.played += batch
-        return {
-            "cost": total["cost"] / weight * reading.unit,
-            "delay_s": total["delay"] / steps,
-            "energy_j": total["energy"] / steps,
-            "return": total["return"],
-            "temperature": noise.temperature,
-        }
-
-    # -- lines 8 to 15 -------------------------------------------------------------------------------------------------
+        return _figures(steps, replay.encoder.unit) | {"temperature": policy.noise.temperature}
 
     def learn(self) -> dict[str, float]:
-        """`updates` minibatches, each on both levels."""
+        """Updates the networks `updates` times, each on a minibatch and on both levels: lines 8 to 15. Returns mean losses."""
         if self.played < self.settings.warm_up:
             return {}
-        seen: dict[str, list[Tensor]] = {}
+        losses: dict[str, list[Tensor]] = {}
         for _ in range(self.settings.updates):
-            dice = self._dice("replay", self.updates)
-            self.learner.together = self.progress < self.settings.together
-            what_ifs = self.settings.credit == "what-if"
-            parts = [self.replay.draw(self.settings.batch, dice, what_ifs) for _ in range(WARDS if self.lab else 1)]
-            if self.settings.blur:
-                parts = [replace(part, thrown=torch.randn(part.choice.shape, generator=dice)) for part in parts]
+            # Lines 9 and 13: one minibatch for both levels; of networks for any ward, one from each of several wards.
+            generator = self._generator("replay", self.updates)
+            counterfactual = self.settings.critic_target == "counterfactual"
+            parts = [
+                self.replay.draw(self.settings.batch, generator, counterfactual)
+                for _ in range(WARDS if self.general else 1)
+            ]
+            if self.settings.action_smoothing:
+                parts = [
+                    replace(part, strategy_noise=torch.randn(part.choice.shape, generator=generator)) for part in parts
+                ]
+            # Lines 10, 11, 14 and 15.
+            self.learner.parameter_tying = self.progress < self.settings.parameter_tying
             self.updates += 1
             actors = self.updates % self.settings.actor_every == 0
-            losses = self.learner.update(*parts, pace=self.pace(), actors=actors)
-            for name, loss in losses.items():
-                seen.setdefault(name, []).append(loss)
-        return {name: float(torch.stack(values).mean()) for name, values in seen.items()}
-
-    # -- schedules -----------------------------------------------------------------------------------------------------
+            for name, loss in self.learner.update(*parts, lr_factor=self.lr_factor(), actors=actors).items():
+                losses.setdefault(name, []).append(loss)
+        return {name: float(torch.stack(values).mean()) for name, values in losses.items()}
 
     def noise(self) -> Noise:
-        """How far the agents stray now."""
+        """The exploration noise at this point of the run."""
         s = self.settings
         (hot, cold), (wide, narrow) = s.temperature, s.share_noise
         part = min(1.0, self.progress / TEMPERATURE_REACHED)
-        return Noise(hot * (cold / hot) ** part if hot else 0.0, s.random, wide + (narrow - wide) * self.progress)
+        temperature = hot * (cold / hot) ** part if hot else 0.0
+        return Noise(temperature, s.epsilon, wide + (narrow - wide) * self.progress)
 
-    def pace(self) -> float:
-        """What learning rates are multiplied by now."""
+    def lr_factor(self) -> float:
+        """The factor of the learning rates at this point of the run."""
         start = self.settings.decay_from
         part = max(0.0, (self.progress - start) / (1 - start)) if start < 1 else 0.0
         return 1 - (1 - SLOWEST) * part
 
-    def _ward(self, number: int) -> Reading:
-        return LabReading(training_ward(_number(self.seed, "ward", number)))
+    def _ward(self, number: int) -> ObservationEncoder:
+        return GeneralObservationEncoder(training_ward(_number(self.seed, "ward", number)))
 
-    def _dice(self, purpose: str, count: int) -> torch.Generator:
+    def _generator(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator().manual_seed(_number(self.seed, purpose, count))
 
 
+class ExploringPolicy(Policy):
+    """The agents' policies with exploration noise (line 5); collects what the Actors put out, which learning needs too."""
+
+    name, label, summary = "exploring", "Exploring", "Networks in training, with exploration noise."
+    uses_past, sharing = "memory", "requests"
+
+    def __init__(self, encoder: ObservationEncoder, agents: Agents, noise: Noise, generator: torch.Generator) -> None:
+        super().__init__(encoder.scenario)
+        self.encoder, self.agents, self.noise, self.generator = encoder, agents, noise, generator
+        self.outputs: list[Tensor] = []  # of each step so far, (B, U, J, outputs)
+
+    def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
+        """A first step's decision."""
+        return self.step(snapshot, None)[0]
+
+    def step(
+        self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
+    ) -> tuple[Action, Memory]:
+        """Decides the next step of an episode; see `Policy.step`."""
+        if memory is None:
+            memory = self.agents.start(len(snapshot.D))
+        decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory, self.noise, self.generator)
+        self.outputs.append(decision.requested.transpose(0, 1).contiguous())
+        return decision.action(snapshot.D.dtype), memory
+
+
+def _figures(steps: Sequence[Step], unit: float) -> dict[str, float]:
+    """Means over the steps played: weighted cost in the networks' unit, delay in s, energy in J; and the mean return."""
+    total = dict.fromkeys(("cost", "delay", "energy", "return", "weight", "steps"), 0.0)
+    for step in steps:
+        done, weight, played = step.transition, step.snapshot.weight, step.transition.alive[:, None, None]
+        total["cost"] += float((done.outcome.cost * weight * played).sum())
+        total["delay"] += float((done.outcome.delay * played).mean((1, 2)).sum())
+        total["energy"] += float((done.outcome.energy * played).mean((1, 2)).sum())
+        total["return"] += float(done.reward.sum()) / len(done.reward)
+        total["weight"] += float((weight * played).sum())
+        total["steps"] += float(done.alive.sum())
+    return {
+        "cost": total["cost"] / total["weight"] * unit,
+        "delay_s": total["delay"] / total["steps"],
+        "energy_j": total["energy"] / total["steps"],
+        "return": total["return"],
+    }
+
+
 def _number(seed: int, purpose: str, count: int = 0) -> int:
-    """A seed of 62 bits for one purpose."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}/{count}".encode(), digest_size=8).digest()) >> 2
+    """A seed of 62 bits, a hash, for one purpose of a run."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{count}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 2

@@ -5,6 +5,7 @@ Give it a scenario, a policy and a seed, get a twin; step it, fork it, ask it wh
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,14 +17,14 @@ from iomt_core.environment.environment import Environment
 from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import SHARES, Memory, Policy, Shares, Sharing, with_shares
-from iomt_core.policies.dual import Prices, solve_dual
-from iomt_core.policies.price_response import PriceResponse, mean_prices, price_sample
-from iomt_core.policies.shares import equal_shares, optimal_shares
+from iomt_core.policies.base import SHARES, Policy, Shares, Sharing, with_shares
+from iomt_core.policies.dual import solve_dual
+from iomt_core.policies.price_response import solve_with_broadcast
+from iomt_core.record import Record
+from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import entry, kept_by_checkpoint
+from iomt_core.training.catalogue import cached_by_checkpoint, entry
 from iomt_core.training.catalogue import policy as make_policy
-from iomt_core.twin.record import Draw, Record, decide, draw, run
 
 LARGEST_SEED = 2**31 - 1
 
@@ -35,8 +36,15 @@ def checked_seed(seed: int) -> int:
     return seed
 
 
+def checked_shares(shares: str) -> Shares:
+    """The rule by which shares are made. Raises `ScenarioError` for an unknown one."""
+    if shares not in SHARES:
+        raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
+    return shares
+
+
 class Twin:
-    """One episode of one world under one policy, step by step.
+    """One episode of one ward under one policy, step by step.
 
     `fork` gives an independent continuation, under another policy if wanted; the original is not touched. Raises
     `ScenarioError` for an unknown policy, share rule or seed.
@@ -45,43 +53,34 @@ class Twin:
     def __init__(
         self, s: Scenario, policy: str = "optimum", seed: int = 0, shares: Shares = "own", episode: int = 1
     ) -> None:
-        self.scenario = s
-        self.seed = checked_seed(seed)
-        self.episode = episode
-        self._use(policy, shares)
-        self._environment = Environment(s, world_seeds(seed, episode - 1, 1), torch.float64)
-        self._past: tuple[Record, ...] = ()
-        self._memory: Memory | None = None
+        self.scenario, self.policy, self.seed, self.episode = s, policy, checked_seed(seed), episode
+        environment = Environment(s, world_seeds(seed, episode - 1, 1), torch.float64)
+        self._rollout = Rollout(make_policy(policy, s), environment, checked_shares(shares))
+        self._records: tuple[Record, ...] = ()
 
-    def _use(self, policy: str, shares: str) -> None:
-        if shares not in SHARES:
-            raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
-        self.policy: Policy = make_policy(policy, self.scenario)
-        self.shares: Shares = shares
+    @property
+    def shares(self) -> Shares:
+        """The rule by which shares are made."""
+        return self._rollout.shares
 
     @property
     def done(self) -> bool:
         """Whether the episode is over, by its length or by an empty battery."""
-        return self._environment.done
+        return self._rollout.done
 
     @property
     def next_step(self) -> int:
         """Number of the step that `step` would decide, from 1."""
-        return self._environment.t + 1
+        return self._rollout.environment.t + 1
 
     def step(self) -> pd.DataFrame:
         """Decides and prices one step; its table, one row a task. Raises `RuntimeError` after the end."""
+        environment = self._rollout.environment
         if self.done:
-            raise RuntimeError(f"the episode ended in step {self._environment.t}: open a new twin")
-        now, t = self._environment.snapshot, self._environment.t
-        own, self._memory = self.policy.step(now, self._memory)
-        action = with_shares(own, now, self.scenario, self.shares)
-        transition = self._environment.step(action)
-        record = Record(
-            self.scenario, torch.tensor([self.episode]), torch.tensor([t + 1]), now, action, transition.outcome,
-            solve_dual(now, self.scenario), transition.terminated,
-        )  # fmt: skip
-        self._past = (*self._past, record)
+            raise RuntimeError(f"the episode ended in step {environment.t}: open a new twin")
+        step = self._rollout.step(solve_dual(environment.snapshot, self.scenario))
+        record = step.record(self.scenario, torch.tensor([self.episode]))
+        self._records = (*self._records, record)
         return record.table()
 
     def run(self) -> pd.DataFrame:
@@ -92,35 +91,36 @@ class Twin:
 
     def record(self) -> Record:
         """All that has happened so far. Raises `RuntimeError` before the first step."""
-        if not self._past:
+        if not self._records:
             raise RuntimeError("nothing has happened yet: step the twin first")
-        return concatenate(self._past)
+        return concatenate(self._records)
 
     def table(self) -> pd.DataFrame:
         """All that has happened so far, one row a task."""
         return self.record().table()
 
     def fork(self, policy: str | None = None, shares: Shares | None = None) -> Twin:
-        """An independent continuation from here, with the same tasks to come."""
-        twin = object.__new__(Twin)
-        twin.__dict__.update(self.__dict__)
-        twin._environment = self._environment.fork()
-        if policy is not None or shares is not None:
-            twin._memory = None if policy not in (None, self.policy.name) else self._memory
-            twin._use(policy or self.policy.name, shares or self.shares)
+        """An independent continuation from here, with the same tasks to come, under another policy or share rule if given.
+
+        A policy other than the twin's begins without memory. Raises `ScenarioError` as `Twin` does.
+        """
+        twin = copy.copy(self)
+        other = None if policy in (None, self.policy) else make_policy(policy, self.scenario)
+        twin._rollout = self._rollout.fork(other, None if shares is None else checked_shares(shares))
+        twin.policy = policy or self.policy
         return twin
 
     def why(self, step: int, user: int, task: int) -> Why:
         """See `why`."""
-        return why(self.record(), self.policy.name, self.shares, step, user, task)
+        return why(self.record(), self.policy, self.shares, step, user, task, self.episode)
 
 
 @dataclass(frozen=True)
 class Why:
     """Why a task went where it went: its alternatives, all else fixed.
 
-    `alternatives` has one row a device, with the task's delay, energy and cost there, what it asked for and got, the
-    shadow prices it faces, and `ward_change`: by how much the step's total weighted cost would change.
+    `alternatives` has one row for each device, with the task's delay, energy and cost there, the shares it requests and is
+    granted, the shadow prices there, and `ward_change`: the change of the step's total weighted cost.
     """
 
     step: int
@@ -132,16 +132,15 @@ class Why:
 
 
 def share_rule(policy: str, shares: Shares) -> Sharing:
-    """By which rule shares come about under this policy and option."""
+    """The rule by which shares are made under this policy and option."""
     return entry(policy).sharing if shares == "own" else shares
 
 
 def why(record: Record, policy: str, shares: Shares, step: int, user: int, task: int, episode: int = 1) -> Why:
     """The K + 1 alternatives of one task, each a full recomputation of the step with only that choice changed.
 
-    The other tasks keep their devices. Shares follow the policy's rule: even and best shares are dealt anew on both
-    devices concerned; requests stay as they are and are granted pro rata. Raises `ScenarioError` for a task that is
-    not there.
+    The other tasks keep their devices. Shares follow the policy's rule: even and best shares are computed anew; requests
+    stay as they are and are scaled down pro rata. Raises `ScenarioError` for a step or task that is not there.
     """
     s = record.scenario
     found = ((record.step == step) & (record.episode == episode)).nonzero().flatten()
@@ -199,34 +198,27 @@ def _moved(tiled: Snapshot, action: Action, i: int, j: int, rule: Sharing, s: Sc
     count = s.servers + 1
     choice = action.choice.repeat(count, 1, 1)
     choice[:, i, j] = torch.arange(count)
-    if rule == "equal":
-        return equal_shares(tiled, choice)
-    if rule == "optimal":
-        return optimal_shares(tiled, choice, s)
-    return Action(choice, action.cpu.repeat(count, 1, 1), action.bandwidth.repeat(count, 1, 1))
+    moved = Action(choice, action.cpu.repeat(count, 1, 1), action.bandwidth.repeat(count, 1, 1))
+    return with_shares(moved, tiled, s, rule)
 
 
 @lru_cache(maxsize=8)
-def _episode(s: Scenario, seed: int) -> tuple[Draw, Prices]:
-    """One certified episode and the ward's mean prices, solved for in one batch; every policy is shown on the same."""
-    drawn = draw(s, checked_seed(seed), certify=False)
-    steps = len(drawn.snapshot.D)
-    dual = solve_dual(concatenate([drawn.snapshot, price_sample(s)]), s)
-    return replace(drawn, dual=dual.worlds(slice(0, steps))), mean_prices(dual.prices.worlds(slice(steps, None)))
+def _episode(s: Scenario, seed: int) -> EpisodeSet:
+    """One certified episode; every policy is shown on the same."""
+    drawn = draw_episodes(s, checked_seed(seed), certify=False)
+    return replace(drawn, dual=solve_with_broadcast(drawn.snapshot, s))
 
 
-@kept_by_checkpoint(maxsize=8)
-def _decided(s: Scenario, policy: str, seed: int) -> tuple[Policy, Action | None]:
-    """The policy, and what it decides whatever the shares; see `record.decide`."""
-    drawn, prices = _episode(s, seed)
-    decider = PriceResponse(s, prices) if policy == PriceResponse.name else make_policy(policy, s)
-    return decider, decide(decider, drawn)
+@cached_by_checkpoint(maxsize=8)
+def decisions(s: Scenario, policy: str, seed: int) -> tuple[Policy, Action | None]:
+    """The policy, and its decisions in all steps of the episode, see `rollout.decide_episodes`. Raises `ScenarioError`."""
+    episode, decider = _episode(s, seed), make_policy(policy, s)
+    return decider, decide_episodes(decider, episode)
 
 
-@kept_by_checkpoint(maxsize=40)
+@cached_by_checkpoint(maxsize=40)
 def play(s: Scenario, policy: str, seed: int, shares: Shares = "own") -> Record:
-    """One whole episode under a policy: what a page shows; kept for the next who asks. Raises `ScenarioError`."""
-    if shares not in SHARES:
-        raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
-    decider, decided = _decided(s, policy, seed)
-    return run(decider, _episode(s, seed)[0], shares, decided)
+    """The first episode of a seed under a policy, which pages show; cached. Raises `ScenarioError`."""
+    checked_shares(shares)
+    decider, decided = decisions(s, policy, seed)
+    return play_episodes(decider, _episode(s, seed), shares, decided)

@@ -1,7 +1,6 @@
-"""The northbound interface's inspector: asks a twin's agents what they saw, valued and regret.
+"""The northbound interface of Inspect: what a twin's agents observed, how they valued it, and what they regret.
 
-Beside `northbound`, not in it: only who looks inside policies needs it, and it knows trained networks, which the twin does
-not. Everything is of the episode that `northbound.play` gives, and is kept for who asks again.
+Apart from `northbound`, because it knows trained networks. Everything is of the episode of `northbound.play`, and cached.
 """
 
 from __future__ import annotations
@@ -12,72 +11,70 @@ from torch import Tensor
 from iomt_core.policies.base import Memory, Shares
 from iomt_core.policies.optimum import Optimum
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import entry, kept_by_checkpoint
+from iomt_core.training.catalogue import cached_by_checkpoint, entry
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin import inspection, regret
-from iomt_core.twin.inspection import Inside, Look
-from iomt_core.twin.northbound import play, share_rule
-from iomt_core.twin.perception import grants, seen_rest, seen_tasks, unseen_tasks
+from iomt_core.twin.inspection import Inspection, TaskTurn
+from iomt_core.twin.northbound import decisions, play, share_rule
+from iomt_core.twin.perception import grants, hidden_tasks, observed_rest, observed_tasks
 
 __all__ = [
-    "Inside",
-    "Look",
+    "Inspection",
+    "TaskTurn",
     "alternatives",
     "cost_unit",
     "grants",
-    "inside",
+    "hidden_tasks",
+    "inspect_step",
+    "observed_rest",
+    "observed_tasks",
     "optimum_choices",
     "regrets",
-    "seen_rest",
-    "seen_tasks",
-    "unseen_tasks",
 ]
 
 
 def _row_of(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> int:
-    """The record's row of a step, from 1. Raises `ScenarioError` for a step that was not played."""
+    """The record's row of a step (from 1). Raises `ScenarioError` for a step that was not played."""
     played = len(play(s, policy, seed, shares))
     if not 1 <= step <= played:
         raise ScenarioError(f"step = {step} was not played: allowed is 1 to {played}.")
     return step - 1
 
 
-@kept_by_checkpoint(maxsize=8)
+@cached_by_checkpoint(maxsize=8)
 def _memories(s: Scenario, policy: str, seed: int, shares: Shares) -> tuple[TrainedPolicy, list[Memory]]:
     trained = make_policy(policy, s)
     assert isinstance(trained, TrainedPolicy)
     return trained, inspection.memories(trained, play(s, policy, seed, shares))
 
 
-@kept_by_checkpoint(maxsize=64)
-def inside(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> Inside | None:
-    """What a trained policy's networks made of a step; None for a policy without networks. Raises `ScenarioError`."""
+@cached_by_checkpoint(maxsize=64)
+def inspect_step(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> Inspection | None:
+    """The values and requests of a trained policy's networks in a step; None for a policy without. Raises `ScenarioError`."""
     row = _row_of(s, policy, seed, shares, step)
     if not entry(policy).trained:
         return None
     trained, memories = _memories(s, policy, seed, shares)
-    return inspection.inside(trained, play(s, policy, seed, shares), row, memories[row])
+    return inspection.inspect_step(trained, play(s, policy, seed, shares), row, memories[row])
 
 
-@kept_by_checkpoint(maxsize=16)
 def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tensor:
-    """The optimum's devices for the steps that this policy played, (R, U, J)."""
-    record = play(s, policy, seed, shares)
-    if policy == Optimum.name:
-        return record.action.choice
-    return Optimum(s).decide(record.snapshot, record.dual).choice
+    """The optimum's devices for the steps that this policy played, (R, U, J). Raises `ScenarioError`."""
+    _, action = decisions(s, Optimum.name, seed)
+    assert action is not None
+    return action.choice[play(s, policy, seed, shares).step - 1]
 
 
-@kept_by_checkpoint(maxsize=512)
+@cached_by_checkpoint(maxsize=512)
 def regrets(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> pd.DataFrame:
-    """See `regret.regrets`; not to be changed by who gets it. Raises `ScenarioError`."""
+    """See `regret.regrets`; cached, so not to be changed. Raises `ScenarioError`."""
     row = _row_of(s, policy, seed, shares, step)
-    chosen = optimum_choices(s, policy, seed, shares)[row]
-    return regret.regrets(play(s, policy, seed, shares), row, share_rule(policy, shares), chosen)
+    optimum = optimum_choices(s, policy, seed, shares)[row]
+    return regret.regrets(play(s, policy, seed, shares), row, share_rule(policy, shares), optimum)
 
 
-@kept_by_checkpoint(maxsize=64)
+@cached_by_checkpoint(maxsize=64)
 def alternatives(s: Scenario, policy: str, seed: int, shares: Shares, step: int, user: int, task: int) -> Tensor:
     """See `regret.alternatives`. Raises `ScenarioError`."""
     row = _row_of(s, policy, seed, shares, step)
@@ -85,6 +82,6 @@ def alternatives(s: Scenario, policy: str, seed: int, shares: Shares, step: int,
 
 
 def cost_unit(s: Scenario, policy: str) -> float:
-    """By what a trained policy's networks multiply costs before they learn of them; 1 for those of a ward of their own."""
+    """The factor of costs in a trained policy's networks; 1 for networks of one ward and for policies without any."""
     trained = make_policy(policy, s)
-    return trained.reading.unit if isinstance(trained, TrainedPolicy) else 1.0
+    return trained.encoder.unit if isinstance(trained, TrainedPolicy) else 1.0

@@ -5,14 +5,18 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.controls import sidebar
+from dashboard.queue_keeper import keep_queues_moving
 from dashboard.session import current, keep_link
 from dashboard.sweep import views as views
 from dashboard.sweep.form import new_sweep
+from dashboard.text import plain, show_errors
+from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.scenario import ScenarioError
 
 lab = current()
 sidebar(lab)
 view = views.current_view(lab)
+keep_queues_moving()
 
 
 @st.fragment
@@ -22,38 +26,37 @@ def begin() -> None:
     if started is not None:
         view.shown = started
         st.rerun()
-    for problem in view.problems:
-        st.error(problem, icon=":material/error:")
+    show_errors(view.problems)
 
 
 def watch() -> None:
     """The chosen sweep; looks anew each second while one runs."""
-    if views.pace() != pace:
+    known = SWEEPS.runs()
+    if views.pace(known) != pace:
         st.rerun()
     left, right = st.columns([5, 3], vertical_alignment="bottom")
     with left:
-        job = views.choose(view)
+        shown = views.choose(known, view)
     with right.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
         try:
             link = keep_link(lab, "sweep", views.link_view(view))
             st.write("This address restores the scenario, the form above and the sweep shown:")
             st.code(link, language=None, wrap_lines=True)
         except ScenarioError as error:
-            st.info(str(error))
-    if job is None:
+            st.info(plain(str(error)))
+    if shown is None:
         return
-    views.progress(job, view)
-    views.results(job, view)
+    views.progress(shown, view)
+    views.results(shown, view)
     box = st.expander("All sweeps", key="sweep_all", on_change="rerun")
     if box.open:
         with box:
-            views.every()
+            views.every(known)
 
 
 st.subheader("Sweep a parameter", anchor=False)
-for problem in lab.problems:
-    st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+show_errors(lab.problems, "The lab still shows the last good scenario.")
 with st.container(border=True):
     begin()
-pace = views.pace()
+pace = views.pace(SWEEPS.runs())
 st.fragment(watch, run_every=pace)()

@@ -6,18 +6,18 @@ import streamlit as st
 
 from dashboard.controls import sidebar
 from dashboard.navigation import pages
+from dashboard.queue_keeper import keep_queues_moving
 from dashboard.session import current, keep_link
-from dashboard.text import plain
+from dashboard.text import plain, show_errors
 from dashboard.train import views as views
 from dashboard.train.form import new_run
-from dashboard.train.queue_keeper import keep_queue_moving
-from iomt_core.runs.jobs import jobs
+from iomt_core.runs.training_run import TRAINING
 from iomt_core.scenario import ScenarioError
 
 lab = current()
 sidebar(lab)
 view = views.current_view(lab)
-keep_queue_moving()
+keep_queues_moving()
 
 
 @st.fragment
@@ -34,7 +34,7 @@ def watch() -> None:
     """All runs, and the chosen ones in full; looks anew each second while one trains."""
     if views.take_up(view, lab):
         st.switch_page(pages()["explore"])
-    known = jobs()
+    known = TRAINING.runs()
     views.forget_the_gone(known, view)
     if views.pace(known) != pace:
         st.rerun()
@@ -52,9 +52,8 @@ def watch() -> None:
 
 
 st.subheader("Train a policy", anchor=False)
-for problem in lab.problems:
-    st.error(f"{plain(problem)} The lab still shows the last good scenario.", icon=":material/error:")
+show_errors(lab.problems, "The lab still shows the last good scenario.")
 with st.container(border=True):
     begin()
-pace = views.pace(jobs())
+pace = views.pace(TRAINING.runs())
 st.fragment(watch, run_every=pace)()

@@ -13,7 +13,7 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
 from iomt_core.nets.inputs import Inputs, Sizes
 from iomt_core.scenario import PRESETS
-from iomt_core.training.reading import Reading
+from iomt_core.training.observation_encoder import ObservationEncoder
 
 SIZES = Sizes.of(PRESETS["lecture"])
 WORLDS, STEPS = 6, 3
@@ -54,7 +54,7 @@ def test_the_others_do_not_matter(algorithm: str, rounds: int) -> None:
             whole, memory = agents.decide(inputs, memory)
             mine, alone = agents.decide(scrambled(inputs, agent), alone)
             assert torch.equal(whole.choice[agent], mine.choice[agent])
-            torch.testing.assert_close(whole.asked[agent], mine.asked[agent])
+            torch.testing.assert_close(whole.requested[agent], mine.requested[agent])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -65,7 +65,7 @@ def test_worlds_do_not_meet(algorithm: str) -> None:
         whole, _ = agents.decide(inputs, agents.start(WORLDS))
         part, _ = agents.decide(inputs.rows(slice(2, 4)), agents.start(2))
     assert torch.equal(whole.choice[:, 2:4], part.choice)
-    torch.testing.assert_close(whole.asked[:, 2:4], part.asked)
+    torch.testing.assert_close(whole.requested[:, 2:4], part.requested)
 
 
 def test_memory_matters() -> None:
@@ -75,7 +75,7 @@ def test_memory_matters() -> None:
         _, memory = agents.decide(first, agents.start(WORLDS))
         after, _ = agents.decide(second, memory)
         fresh, _ = agents.decide(second, agents.start(WORLDS))
-    assert not torch.equal(after.asked, fresh.asked)
+    assert not torch.equal(after.requested, fresh.requested)
 
 
 @pytest.mark.parametrize("servers", [1, 3])
@@ -83,9 +83,9 @@ def test_memory_matters() -> None:
 def test_one_server_is_dealt_and_staying_counts_what_it_is_worth(rounds: int, servers: int) -> None:
     s = PRESETS["lecture"].changed(servers=servers)
     agents = ParameterisedQ(Sizes.of(s), rounds=rounds)
-    reading = Reading(s)
+    encoder = ObservationEncoder(s)
     world = World(s, world_seeds(0, 0, WORLDS))
-    inputs = reading.inputs(world.snapshot(world.begin(), 0))
+    inputs = encoder.inputs(world.snapshot(world.begin(), 0))
     with torch.no_grad():
         asked = agents.actor(inputs, agents.start(WORLDS)[0])[0]
         turns = list(agents.turns(inputs, agents.q.encode(inputs), asked, agents.start(WORLDS)[1]))

@@ -17,7 +17,7 @@ WARD = PRESETS["lecture"].changed(T=4)
 
 def played(algorithm: str, **settings: object) -> Trainer:
     """A trainer whose replay holds a few episodes."""
-    given = {"worlds": 4, "batch": 3, "replay": 4, "warm_up": 0, "episodes": 64, **settings}
+    given = {"num_envs": 4, "batch": 3, "replay": 4, "warm_up": 0, "episodes": 64, **settings}
     trainer = Trainer(ALGORITHMS[algorithm], WARD, Settings.model_validate(given), seed=0)
     trainer.play()
     return trainer
@@ -25,13 +25,13 @@ def played(algorithm: str, **settings: object) -> Trainer:
 
 def test_losses_are_the_literal_ones() -> None:
     """(19), (21), (26) and (27) against loops over agents, task networks, passes and steps; and their gradients."""
-    trainer = played("sae-mt-qmix", rounds=0, credit="own", team_weight=1.0)
+    trainer = played("sae-mt-qmix", rounds=0, critic_target="observed", team_weight=1.0)
     learner = trainer.learner
     # Targets as they are in the middle of a run, not copies.
     with torch.no_grad():
         for parameter in learner.target_agents.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(1), strategies=False)
+    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(1), counterfactual=False)
     wanted, found = literal_losses(learner, episodes), learner.losses(episodes)
     for parameters, a, b in zip((learner.critic_parameters, learner.actor_parameters), found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
@@ -44,17 +44,17 @@ def test_losses_are_the_literal_ones() -> None:
                 torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-4 * float(other.abs().max()) + 1e-6)
 
 
-@pytest.mark.parametrize("credit", ["own", "what-if"])
+@pytest.mark.parametrize("critic_target", ["observed", "counterfactual"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_parameter_learns(algorithm: str, credit: str) -> None:
-    trainer = played(algorithm, gamma=0.5, credit=credit, actor_every=1)
+def test_every_parameter_learns(algorithm: str, critic_target: str) -> None:
+    trainer = played(algorithm, gamma=0.5, critic_target=critic_target, actor_every=1)
     learner: Learner = trainer.learner
     everything = {**dict(learner.agents.named_parameters()), **dict(learner.mixer.named_parameters(prefix="mixer"))}
     optimised = {id(p) for p in [*learner.critic_parameters, *learner.actor_parameters]}
     assert optimised == {id(p) for p in everything.values()}
     before = {name: p.detach().clone() for name, p in everything.items()}
     for number in range(3):
-        learner.update(trainer.replay.draw(3, torch.Generator().manual_seed(number), credit == "what-if"))
+        learner.update(trainer.replay.draw(3, torch.Generator().manual_seed(number), critic_target == "counterfactual"))
     still = [name for name, p in everything.items() if torch.equal(before[name], p)]
     assert not still
 

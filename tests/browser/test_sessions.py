@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from iomt_core.runs.run import Run
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.twin.northbound import play
@@ -25,8 +25,8 @@ def cost(s: Scenario, policy: str) -> float:
 
 
 def test_three_at_once_see_their_own_ward_and_the_same_runs(chromium: Browser, lab: str) -> None:
-    spec = RunSpec("mt-pdqn", PRESETS["lecture"], default_settings("mt-pdqn", episodes=4, worlds=4, warm_up=8), 0)
-    Run.create(Path(os.environ["IOMT_RUNS"]) / "shared-by-all", spec).go()
+    spec = RunSpec("mt-pdqn", PRESETS["lecture"], default_settings("mt-pdqn", episodes=4, num_envs=4, warm_up=8), 0)
+    TrainingRun.create(Path(os.environ["IOMT_RUNS"]) / "shared-by-all", spec).train()
     contexts = [chromium.new_context(viewport={"width": 1500, "height": 1200}) for _ in SEATS]
     pages = [context.new_page() for context in contexts]
     for page, (preset, policy, task) in zip(pages, SEATS, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,14 +20,14 @@ import psutil
 import pytest
 
 from iomt_core.charts.sweep import curves
-from iomt_core.charts.sweep_report import command
+from iomt_core.charts.sweep_report import command, report
 from iomt_core.experiments.evaluation import evaluate
-from iomt_core.experiments.sweeps import jobs as sweep_jobs
 from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.sweeps.points import Store
-from iomt_core.experiments.sweeps.run import Sweep, read_results
+from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, read_results
 from iomt_core.experiments.sweeps.spec import Axis, SweepSpec, axis_from_words, spaced, sweep_spec
-from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.runs.queue import RunRecord
+from iomt_core.scenario import PRESETS, ScenarioError, ScenarioWarning
 
 ROOT = Path(__file__).resolve().parents[2]
 WARD = PRESETS["lecture"].changed(T=2)
@@ -45,7 +46,7 @@ def here() -> Iterator[Executor]:
 
 def swept(place: Path, spec: SweepSpec, pool: Executor, store: Path | None = None, **more: Any) -> pd.DataFrame:
     sweep = Sweep.create(place, spec, Store(store or place / "points"))
-    assert sweep.go(pool, **more) == "finished"
+    assert sweep.run(pool, **more) == "finished"
     return pd.read_parquet(place / "results.parquet")
 
 
@@ -65,15 +66,16 @@ def test_a_point_is_what_evaluate_says_of_its_scenario(tmp_path: Path, here: Exe
     assert len(table) == 6
 
 
-def test_a_cancelled_sweep_resumed_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path, here: Executor) -> None:
+def test_a_stopped_sweep_resumed_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path, here: Executor) -> None:
     whole = swept(tmp_path / "whole", tiny(), here)
-    stop, tell = after(2)
+    stop, on_status = after(2)
     place, store = tmp_path / "cut", Store(tmp_path / "cut-points")
-    assert Sweep.create(place, tiny(), store).go(here, stop, tell) == "cancelled"
+    assert Sweep.create(place, tiny(), store).run(here, stop, on_status, report) == "stopped"
+    assert "points are missing" in (place / "report.html").read_text(encoding="utf-8")
     part = pd.read_csv(place / "results.csv")
     assert 2 <= len(part) < 6
     resumed = Sweep.resume(place, store)
-    assert resumed.go(here) == "finished"
+    assert resumed.run(here) == "finished"
     assert resumed.computed == 6 - len(part)
     pd.testing.assert_frame_equal(pd.read_parquet(place / "results.parquet"), whole, check_exact=True)
 
@@ -82,14 +84,14 @@ def test_what_is_known_is_not_computed_again_and_a_change_is(tmp_path: Path, her
     store = tmp_path / "points"
     first = swept(tmp_path / "a", tiny(), here, store)
     again = Sweep.create(tmp_path / "b", tiny(), Store(store))
-    again.go(here)
+    again.run(here)
     assert (again.computed, again.cached) == (0, 6)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "b" / "results.parquet"), first, check_exact=True)
     wider = Sweep.create(tmp_path / "c", tiny(axes=[spaced("users", 1, 4, 4)]), Store(store))
-    wider.go(here)
+    wider.run(here)
     assert (wider.computed, wider.cached) == (2, 6)
     other = Sweep.create(tmp_path / "d", tiny(seed=1), Store(store))
-    other.go(here)
+    other.run(here)
     assert other.computed == 6
 
 
@@ -136,7 +138,7 @@ def test_a_dask_worker_killed_midway_changes_no_number(tmp_path: Path, here: Exe
                     killed.append(status["done"])
 
             with executor(cluster=address) as pool:
-                clustered = swept(tmp_path / "cluster", spec, pool, tell=kill)
+                clustered = swept(tmp_path / "cluster", spec, pool, on_status=kill)
             assert killed
             assert killed[0] < spec.count
             assert workers[0].wait(timeout=10) == -signal.SIGKILL
@@ -179,7 +181,7 @@ class Loads(html.parser.HTMLParser):
 
 def test_the_report_loads_nothing_and_escapes_what_people_name_things(tmp_path: Path, here: Executor) -> None:
     name = "<img src=http://evil.example/x onerror=alert(1)></script><script>alert(2)</script>"
-    swept(tmp_path, tiny(scenario=WARD.changed(name=name[:80])), here)
+    swept(tmp_path, tiny(scenario=WARD.changed(name=name[:80])), here, report=report)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     seen = Loads(page)
     assert seen.fetched == []
@@ -198,6 +200,7 @@ def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Execu
     words += ["--workers", "1", "--points", str(tmp_path / "others")]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "b" / "report.html").exists()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "b" / "results.parquet"), expected, check_exact=True)
 
 
@@ -205,7 +208,7 @@ def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Execu
     ("change", "expected"),
     [
         ({"axes": []}, "allowed is 1 or 2"),
-        ({"axes": [spaced("users", 1, 2, 2)] * 2}, "stands twice"),
+        ({"axes": [spaced("users", 1, 2, 2)] * 2}, "is given twice"),
         ({"policies": ()}, "policies: 0"),
         ({"policies": ("best",)}, "policy = 'best' is not known"),
         ({"episodes": 0}, "episodes = 0 is out of range: allowed is 1 to"),
@@ -259,13 +262,13 @@ def test_a_range_is_swept_by_its_middle_with_both_ends_in_proportion() -> None:
 def test_a_policy_that_cannot_decide_there_leaves_a_gap_and_says_why(
     tmp_path: Path, here: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iomt_core.runs.run import Run
+    from iomt_core.runs.training_run import TrainingRun
     from iomt_core.training.run_spec import RunSpec, default_settings
 
     monkeypatch.setenv("IOMT_RUNS", str(tmp_path / "runs"))
     settings = default_settings("qmix", episodes=8)
     ward = WARD.changed(users=2, tasks=2)
-    Run.create(tmp_path / "runs" / "mine", RunSpec("qmix", ward, settings, 0)).go()
+    TrainingRun.create(tmp_path / "runs" / "mine", RunSpec("qmix", ward, settings, 0)).train()
     spec = tiny(scenario=ward, policies=("run:mine", "greedy"), axes=[spaced("users", 1, 3, 3)])
     table = swept(tmp_path / "sweep", spec, here)
     mine = table[table["policy"] == "run:mine"]
@@ -276,38 +279,99 @@ def test_a_policy_that_cannot_decide_there_leaves_a_gap_and_says_why(
     assert [y is None for y in line["y"]] == [True, False, True]
 
 
-def test_a_killed_process_is_told_from_a_living_one_and_taken_up_again(
-    tmp_path: Path, here: Executor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_points_of_another_network_are_named_and_marked(tmp_path: Path, here: Executor) -> None:
+    spec = tiny(
+        scenario=PRESETS["paper"].changed(T=2), axes=[spaced("servers", 3, 5, 3)], policies=("sae-mt-qmix", "greedy"),
+        episodes=1,
+    )  # fmt: skip
+    table = swept(tmp_path, spec, here)
+    networks = table[table["policy"] == "sae-mt-qmix"]["network"].tolist()
+    assert networks == ["general network", "paper network", "general network"]
+    assert set(table[table["policy"] == "greedy"]["network"]) == {""}
+    drawn = curves(table, spec.axes[0], "cost", {"sae-mt-qmix": "x", "greedy": "y"}).data
+    lines = [line for line in drawn if line["mode"] == "lines+markers"]
+    is_open = [[symbol.endswith("-open") for symbol in line["marker"]["symbol"]] for line in lines]
+    assert is_open == [[False, True, False], [False] * 3]
+    assert "paper network" in lines[0]["customdata"][1]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<td>paper network</td><td>1</td><td>servers = 4</td><td>marked</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("T_max=10ms:40 ms:4", (0.01, 0.02, 0.03, 0.04)),
+        ("F_k=1 GHz,2e9", (1e9, 2e9)),
+        ("D=20 KB:40 KB:2", (160000, 320000)),
+    ],
+)
+def test_an_axis_may_have_units(words: str, values: tuple[float, ...]) -> None:
+    assert axis_from_words(words).values == values
+    with pytest.raises(ScenarioError, match="'J' is not a unit"):
+        axis_from_words("T_max=10 J,20 J")
+    with pytest.warns(ScenarioWarning, match="'10 ms'"):
+        axis_from_words("T_max=10,20")
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for the test's own sweeps; whatever still runs there at its end is ended."""
     monkeypatch.setenv("IOMT_SWEEPS", str(tmp_path / "sweeps"))
+    yield tmp_path / "sweeps"
+    for sweep in SWEEPS.runs():
+        SWEEPS.kill(sweep.name)
+
+
+def until(name: str, holds: Callable[[RunRecord], bool]) -> RunRecord:
+    end = time.monotonic() + 90
+    while not holds(now := SWEEPS.run(name)):
+        assert time.monotonic() < end, now
+        time.sleep(0.1)
+    return now
+
+
+def test_sweeps_queue_are_killed_resumed_and_stopped(root: Path) -> None:
     spec = tiny(scenario=PRESETS["paper"], axes=[spaced("users", 1, 16, 16)], episodes=20)
-    job = sweep_jobs.start("mine", spec, workers=1)
-    with pytest.raises(ScenarioError, match="runs already"):
-        sweep_jobs.start("other", spec)
-    until = time.monotonic() + 60
-    while sweep_jobs.job("mine").status["done"] < 1 and time.monotonic() < until:
-        time.sleep(0.1)
-    children = psutil.Process(job.status["pid"]).children(recursive=True)
-    os.kill(job.status["pid"], signal.SIGKILL)
-    while sweep_jobs.job("mine").alive and time.monotonic() < until:
-        time.sleep(0.1)
-    assert sweep_jobs.job("mine").state == "interrupted"
+    SWEEPS.create("mine", spec, workers=1)
+    assert SWEEPS.create("other", tiny(), workers=1).state == "queued"
+    SWEEPS.stop("other")
+    running = until("mine", lambda sweep: sweep.done >= 1)
+    worker = psutil.Process(int(running.number("pid")))
+    children = worker.children(recursive=True)
+    worker.kill()
+    assert until("mine", lambda sweep: not sweep.active).state == "interrupted"
     _, left = psutil.wait_procs(children, timeout=20)
     assert not left
-    known = read_results(job.place, spec)
+
+    known = read_results(running.folder, spec)
     assert 1 <= len(known) < spec.count
-    resumed = Sweep.resume(job.place, sweep_jobs.store())
-    stop, tell = after(len(known) + 1)
-    assert resumed.go(here, stop, tell) == "cancelled"
-    assert resumed.cached >= len(known)
-    sweep_jobs.delete("mine")
-    assert sweep_jobs.names() == []
+    SWEEPS.resume("mine", workers=1)
+    until("mine", lambda sweep: sweep.status["cached"] >= len(known) and sweep.done > sweep.status["cached"])
+    assert SWEEPS.stop("mine").stopping
+    stopped = until("mine", lambda sweep: not sweep.active)
+    assert stopped.state == "stopped"
+    assert len(pd.read_parquet(stopped.folder / "results.parquet")) == stopped.done < spec.count
+
+    SWEEPS.resume("other", workers=1)
+    SWEEPS.stop("other")
+    assert SWEEPS.kill("other").state == "stopped"
+    SWEEPS.delete("mine")
+    assert [sweep.name for sweep in SWEEPS.runs()] == ["other"]
+
+
+def test_a_folder_that_vanishes_under_a_sweep_is_an_error_in_words(tmp_path: Path, here: Executor) -> None:
+    sweep = Sweep.create(tmp_path / "gone", tiny(), Store(tmp_path / "points"))
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(ScenarioError, match="cannot be written"):
+        sweep.run(here)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".points", "a b", "x" * 61, "-x", "é"])
-def test_a_name_is_never_a_path(name: str) -> None:
+def test_a_name_is_never_a_path(root: Path, name: str) -> None:
+    with pytest.raises(ScenarioError, match="is not there"):
+        SWEEPS.run(name)
     with pytest.raises(ScenarioError, match="name ="):
-        sweep_jobs.job(name)
+        SWEEPS.create(name, tiny())
 
 
 @pytest.mark.parametrize("cluster", ["http://a:1", "tcp://a", "tcp://a:99999", "tcp://a:1/x", "tcp://a b:1", ""])

@@ -9,6 +9,7 @@ import torch
 
 from iomt_core.policies.base import SHARES, with_shares
 from iomt_core.policies.registry import POLICIES, make_policy
+from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS, ScenarioError
 from tests.wards import steps, totals
 
@@ -73,6 +74,20 @@ def test_price_response_is_within_four_per_cent_on_paper() -> None:
     action = make_policy("price-response", s).decide(snapshot)
     gap = totals(snapshot, action, s) / solve_dual(snapshot, s).bound - 1
     assert float(gap.mean()) <= 0.04
+
+
+def test_price_response_knows_a_given_workload_as_a_whole() -> None:
+    """Bursts of 31 tasks after steps of a single one: prices of the first step alone would send everything away."""
+    sizes = [{"D": 2e5 + 6e3 * n, "C": 1e5 + 3e3 * n, "P": 1 + n % 3} for n in range(31)]
+    tasks = [
+        {"step": t, "user": 1 + n % 8, **size}
+        for t in range(1, 11)
+        for n, size in enumerate(sizes[: 31 if t % 2 == 0 else 1])
+    ]
+    s = PRESETS["paper"].changed(T=10, workload=tasks)
+    record = play_episodes(make_policy("price-response", s), draw_episodes(s, 0))
+    assert record.dual is not None
+    assert float(record.totals.sum() / record.dual.bound.sum()) - 1 <= 0.15
 
 
 def test_the_simple_policies_do_what_their_names_say() -> None:

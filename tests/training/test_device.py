@@ -13,16 +13,16 @@ from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.runs.process import device_named
-from iomt_core.runs.run import Run, last_checkpoint
+from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
-from iomt_core.training.checkpoints import LEARNER, POLICY
+from iomt_core.training.checkpoints import LEARNER, POLICY, last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import CPU
 
 WARD = PRESETS["lecture"].changed(users=2, tasks=2, servers=2, T=5)
 SHORT = {
-    "episodes": 32, "worlds": 4, "updates": 2, "batch": 2, "replay": 16, "warm_up": 8, "evaluate_every": 16,
+    "episodes": 32, "num_envs": 4, "updates": 2, "batch": 2, "replay": 16, "warm_up": 8, "evaluate_every": 16,
     "checkpoint_every": 8,
 }  # fmt: skip
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
@@ -61,14 +61,14 @@ def test_a_gpu_plays_and_learns_what_the_cpu_does(name: str) -> None:
 
 
 @on_a_gpu
-@pytest.mark.parametrize("name", [*ALGORITHMS, "lab"])
+@pytest.mark.parametrize("name", [*ALGORITHMS, "general"])
 def test_a_run_stopped_on_a_gpu_goes_on_bit_by_bit(name: str, tmp_path: Path) -> None:
     gpu = device_named("cuda")
-    told = spec("qmix", wards="lab", recurrent=False) if name == "lab" else spec(name)
-    Run.create(tmp_path / "whole", told, gpu).go()
+    told = spec("qmix", wards="general", recurrent=False) if name == "general" else spec(name)
+    TrainingRun.create(tmp_path / "whole", told, gpu).train()
     asked = iter([False, False, False, True])
-    assert Run.create(tmp_path / "parts", told, gpu).go(stop=lambda: next(asked)) == "stopped"
-    assert Run.resume(tmp_path / "parts", gpu).go() == "finished"
+    assert TrainingRun.create(tmp_path / "parts", told, gpu).train(stop=lambda: next(asked)) == "stopped"
+    assert TrainingRun.resume(tmp_path / "parts", gpu).train() == "finished"
     whole, parts = (last_checkpoint(tmp_path / run) for run in ("whole", "parts"))
     assert whole is not None
     assert parts is not None
@@ -82,12 +82,12 @@ def test_a_run_stopped_on_a_gpu_goes_on_bit_by_bit(name: str, tmp_path: Path) ->
 def test_what_a_gpu_trained_goes_on_and_decides_on_a_cpu(tmp_path: Path) -> None:
     told = spec("sae-mt-qmix")
     asked = iter([False, False, True])
-    run = Run.create(tmp_path / "run", told, device_named("cuda"))
-    assert run.go(stop=lambda: next(asked)) == "stopped"
+    run = TrainingRun.create(tmp_path / "run", told, device_named("cuda"))
+    assert run.train(stop=lambda: next(asked)) == "stopped"
     snapshot = Environment(WARD, world_seeds(0, 0, 3)).snapshot
     last = last_checkpoint(tmp_path / "run")
     assert last is not None
     now, later = TrainedPolicy.of(run.trainer, told).decide(snapshot), TrainedPolicy.load(last).decide(snapshot)
     assert torch.equal(now.choice, later.choice)
     assert torch.equal(now.cpu, later.cpu)
-    assert Run.resume(tmp_path / "run", CPU).go() == "finished"
+    assert TrainingRun.resume(tmp_path / "run", CPU).train() == "finished"

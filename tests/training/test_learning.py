@@ -10,44 +10,44 @@ import torch
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.model.outcome import outcome
 from iomt_core.policies.shares import optimal_shares
+from iomt_core.rollout import EpisodeSet, draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.twin.record import Draw, draw, run
 
 WARD = PRESETS["lecture"].changed(users=2, tasks=2, servers=1, T=5)
 WITHIN = 0.05
-SHORT = {"episodes": 2560, "worlds": 32, "updates": 12, "batch": 8, "replay": 256, "recurrent": False}
+SHORT = {"episodes": 2560, "num_envs": 32, "updates": 12, "batch": 8, "replay": 256, "recurrent": False}
 # Episodes cost little beside updates here: four times as many a batch, and all of them kept.
-MORE = {"episodes": 10240, "worlds": 128, "replay": 10240, "updates": 20, "batch": 16}
+MORE = {"episodes": 10240, "num_envs": 128, "replay": 10240, "updates": 20, "batch": 16}
 DDPG = {
     **MORE,
     "learning_rate": 4e-3,
     "actor_learning_rate": 1e-3,
     "tau": 0.05,
-    "together": 1.0,
+    "parameter_tying": 1.0,
     "decay_from": 0.4,
-    "random": 0.1,
+    "epsilon": 0.1,
     "share_noise": (0.7, 0.3),
-    "blur": 1.0,
-    "saturation": 0.002,
+    "action_smoothing": 1.0,
+    "saturation_penalty": 0.002,
 }
 # What some need beyond `SHORT`; why stands in docs/training.md.
 TOLD = {
-    "sae-mt-qmix-paper": {**MORE, "random": 0.1, "team_weight": 25.0, "hold": 30.0},
-    "mt-pdqn": {**MORE, "updates": 16, "random": 0.1, "team_weight": 10.0, "hold": 10.0},
+    "sae-mt-qmix-paper": {**MORE, "epsilon": 0.1, "team_weight": 25.0, "request_penalty": 30.0},
+    "mt-pdqn": {**MORE, "updates": 16, "epsilon": 0.1, "team_weight": 10.0, "request_penalty": 10.0},
     "pa-ddpg": DDPG,
-    "ma-pa-ddpg": {**DDPG, "batch": 32, "credit": "own"},
+    "ma-pa-ddpg": {**DDPG, "batch": 32, "critic_target": "observed"},
 }
 
 
 @pytest.fixture(scope="module")
-def drawn() -> Draw:
-    return draw(WARD, 2_000_003, 0, 20)
+def drawn() -> EpisodeSet:
+    return draw_episodes(WARD, 2_000_003, 0, 20)
 
 
 @pytest.fixture(scope="module")
-def best(drawn: Draw) -> float:
+def best(drawn: EpisodeSet) -> float:
     """Brute force over all 16 choices of every step, each with its best shares."""
     snapshot = drawn.snapshot
     totals = []
@@ -59,11 +59,11 @@ def best(drawn: Draw) -> float:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_tiny_ward_is_learned(algorithm: str, drawn: Draw, best: float) -> None:
+def test_a_tiny_ward_is_learned(algorithm: str, drawn: EpisodeSet, best: float) -> None:
     spec = RunSpec(algorithm, WARD, default_settings(algorithm, **{**SHORT, **TOLD.get(algorithm, {})}), seed=0)
     trainer = spec.trainer()
     while not trainer.done:
         trainer.advance()
-    record = run(TrainedPolicy.of(trainer, spec), drawn)
+    record = play_episodes(TrainedPolicy.of(trainer, spec), drawn)
     cost = float(record.totals.sum() / record.snapshot.weight.sum())
     assert 1 - 1e-9 <= cost / best <= 1 + WITHIN

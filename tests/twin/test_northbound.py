@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from iomt_core.metrics import TASK
 from iomt_core.model.outcome import outcome
 from iomt_core.policies.registry import POLICIES, make_policy
+from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.twin.northbound import Twin, play, why
-from iomt_core.twin.record import COLUMNS, draw, run
 
 LECTURE = PRESETS["lecture"].changed(T=6)
 
@@ -22,7 +23,7 @@ def numbers(table):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("policy", list(POLICIES))
 def test_stepping_equals_playing_the_whole_episode(policy: str) -> None:
     stepped = Twin(LECTURE, policy, seed=4).run()
-    played = run(make_policy(policy, LECTURE), draw(LECTURE, 4)).table()
+    played = play_episodes(make_policy(policy, LECTURE), draw_episodes(LECTURE, 4)).table()
     np.testing.assert_allclose(numbers(stepped), numbers(played), rtol=1e-6)
 
 
@@ -57,7 +58,7 @@ def test_an_episode_ends_with_the_battery_and_stays_ended() -> None:
 def test_the_table_respects_capacities_and_the_equations(policy: str) -> None:
     s = PRESETS["hospital"]
     t = play(s, policy, 7).table()
-    assert list(t.columns) == list(COLUMNS)
+    assert list(t.columns) == list(TASK)
     sent, own = t[t["choice"] > 0], t[t["choice"] == 0]
     by_server = sent.groupby(["step", "choice"])[["cpu_hz", "bandwidth_hz"]].sum()
     assert (by_server["cpu_hz"] <= s.F_k * (1 + 1e-9)).all()
@@ -119,7 +120,21 @@ def test_questions_about_what_is_not_there_are_refused_in_words() -> None:
         Twin(LECTURE, shares="mine")  # type: ignore[arg-type]
 
 
+def test_arguments_may_be_named() -> None:
+    assert play(LECTURE, policy="greedy", seed=0) is play(LECTURE, "greedy", 0, shares="own")
+    assert play(seed=0, s=LECTURE, policy="greedy", shares="equal") is not play(LECTURE, "greedy", 0)
+
+
+def test_a_fork_with_other_shares_keeps_the_networks_that_decide() -> None:
+    """By name `sae-mt-qmix@general` is SAE-MT-QMIX too, and on this ward that name takes other networks."""
+    twin = Twin(PRESETS["paper"].changed(T=3), "sae-mt-qmix@general", seed=1)
+    twin.step()
+    fork, same = twin.fork(shares="optimal"), twin.fork()
+    fork.run()
+    assert list(fork.table()["choice"]) == list(same.run()["choice"])
+
+
 def test_playing_is_repeatable() -> None:
-    first, second = draw(LECTURE, 9), draw(LECTURE, 9)
+    first, second = draw_episodes(LECTURE, 9), draw_episodes(LECTURE, 9)
     assert torch.equal(first.snapshot.D, second.snapshot.D)
-    assert not torch.equal(first.snapshot.D, draw(LECTURE, 10).snapshot.D)
+    assert not torch.equal(first.snapshot.D, draw_episodes(LECTURE, 10).snapshot.D)

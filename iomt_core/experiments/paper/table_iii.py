@@ -1,4 +1,4 @@
-"""Table III: parameters and FLOPs of the agent networks, counted from the networks themselves."""
+"""Table III: parameters and FLOPs of the agent networks, counted on the networks themselves."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Row:
 
     network: str
     parameters: int
-    flops: int  # multiply-accumulates, as the paper's figures must be: they are near its parameters
+    flops: int  # multiply-accumulates, which the paper's numbers must be too: they are close to its parameters
     paper_parameters: int
     paper_flops: int
 
 
 def table_iii() -> list[Row]:
-    """All rows, in the paper's order. FLOPs are PyTorch's own count of a step's matmuls, halved to multiply-accumulates."""
+    """All rows in the paper's order. FLOPs are PyTorch's count for the matrix products of one step, in multiply-accumulates."""
     sizes = Sizes(users=1, tasks=TASKS, servers=SERVERS, other=3 + 2 * SERVERS, state=2 * SERVERS + 5)
     inputs = Inputs(torch.rand(1, 1, TASKS, 3), torch.rand(1, 1, sizes.other), torch.ones(1, 1, TASKS))
     counts: dict[str, tuple[int, int]] = {}
@@ -56,8 +56,8 @@ def table_iii() -> list[Row]:
         counts["Critic (PA-DDPG)"] = _count(critic, lambda: critic(*seen, seen[2], 1))
         for name, passes, columns in (("MT-PDQN", False, False), ("MT-MP-DQN", True, False), ("MPMT-DQN", True, True)):
             q = TaskQ(sizes, passes, columns, aware=columns)
-            asked = q.read(torch.rand(1, 1, TASKS, 2), torch.zeros(1, 1, TASKS, dtype=torch.int64))
-            counts[f"Q-Network ({name})"] = _count(q, lambda q=q, a=asked: q(q.encode(inputs), a, q.memory.start(1)))  # type: ignore[misc]
+            done = q.encode_actions(torch.rand(1, 1, TASKS, 2), torch.zeros(1, 1, TASKS, dtype=torch.int64))
+            counts[f"Q-Network ({name})"] = _count(q, lambda q=q, a=done: q(q.encode(inputs), a, q.memory.start(1)))  # type: ignore[misc]
     for name in ("PA-DDPG", "MT-PDQN", "MT-MP-DQN", "MPMT-DQN"):
         value = "Critic" if name == "PA-DDPG" else "Q-Network"
         parts = counts[f"Actor ({name})"], counts[f"{value} ({name})"]

@@ -1,9 +1,11 @@
-"""A sweep on disk: a directory that says what is swept, how it goes, and what is known so far.
+"""A sweep on disk: its folder, the loop that fills it, and the queue of sweeps.
 
-sweep.json      the sweep, its state, the code and the libraries: what `--resume` needs
-status.json     state, progress, time left, process: what a page polls
-points.jsonl    a line a point as it is done
-results.csv, results.parquet, report.html, scenario.yaml   when it ends, however it ends
+Besides the files of every run (see `runs.directory`) the folder holds
+
+sweep.json      the sweep, and the code and libraries that it was created with: what resuming needs
+scenario.yaml   its base scenario
+points.jsonl    one line per point as it is done
+results.csv, results.parquet, report.html   when it ends, however it ends
 """
 
 from __future__ import annotations
@@ -13,95 +15,95 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
 
-from iomt_core.charts.sweep_report import report
-from iomt_core.experiments.sweeps.estimate import Speeds
-from iomt_core.experiments.sweeps.points import FIGURES, Store, code_version, compute, jobs, key, parcel
+from iomt_core.experiments.sweeps.executors import checked_address, checked_workers
+from iomt_core.experiments.sweeps.points import Store, code_version, compute, jobs, key, parcel
 from iomt_core.experiments.sweeps.spec import Point, SweepSpec, is_whole, sweep_spec
+from iomt_core.metrics import METRICS
+from iomt_core.runs.directory import append_line, read_lines, write_json, write_lines, write_status
+from iomt_core.runs.queue import RunKind, RunQueue
+from iomt_core.runs.worker import Worker
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.files import dump_scenario, write_text_atomically
 
 FORMAT = 1
-SPEC, STATUS, POINTS, CSV, PARQUET, REPORT = (
-    "sweep.json", "status.json", "points.jsonl", "results.csv", "results.parquet", "report.html",
-)  # fmt: skip
+SPEC, POINTS = "sweep.json", "points.jsonl"
+CSV, PARQUET, REPORT = "results.csv", "results.parquet", "report.html"
 LARGEST_SPEC = 20_000_000  # bytes
-PATIENCE = 0.2  # seconds between two looks at whether somebody asked to stop
+POLL = 0.2  # seconds between two checks whether somebody asked to stop
 # Columns beside the figures, and what a point calls them; "tasks" and "seed" may be an axis.
 COUNTS = {
     "lower_bound": "lower_bound", "tasks_decided": "tasks", "steps": "steps",
     "episodes_ended_by_battery": "episodes_ended_by_battery",
 }  # fmt: skip
-GRACE = 4.0  # seconds that points under way are waited for
+GRACE = 4.0  # seconds to wait for points under way after a request to stop
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pydantic", "plotly")
-ENDS = ("finished", "cancelled", "failed")
-Told = Callable[[Mapping[str, Any]], None]
+ROOT = Path(__file__).parents[3]
+# Makes the report of a sweep, as HTML, from its results so far and the versions that computed them.
+Report = Callable[[SweepSpec, pd.DataFrame, Mapping[str, str]], str]
 
 
 class Sweep:
-    """A sweep's directory, and the loop that fills it."""
+    """A sweep's folder, and the loop that fills it."""
 
-    def __init__(self, place: Path, spec: SweepSpec, store: Store) -> None:
-        self.place, self.spec, self.store = place, spec, store
+    def __init__(self, folder: Path, spec: SweepSpec, store: Store) -> None:
+        self.folder, self.spec, self.store = folder, spec, store
         self.results: dict[tuple[tuple[float, ...], str], dict[str, Any]] = {}
-        self.cached = 0
-
-    @classmethod
-    def create(cls, place: Path, spec: SweepSpec, store: Store) -> Sweep:
-        """A new sweep in a new or empty directory. Raises `ScenarioError`."""
-        if (place / SPEC).exists():
-            raise ScenarioError(f"out = {str(place)!r} holds a sweep already: name another place, or --resume it.")
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ScenarioError(f"out = {str(place)!r} cannot be made a directory: {error.strerror}.") from None
-        made = cls(place, spec, store)
-        write_text_atomically(place / "scenario.yaml", dump_scenario(spec.scenario))
-        made._describe("new")
-        return made
-
-    @classmethod
-    def resume(cls, place: Path, store: Store) -> Sweep:
-        """The sweep of a directory, as far as it came. Raises `ScenarioError`."""
-        return cls(place, read_spec(place), store)
-
-    def go(self, executor: Executor, stop: Callable[[], bool] = lambda: False, tell: Told = lambda status: None) -> str:
-        """Computes what is not known yet, and writes results and report. Returns "finished", "cancelled" or "failed".
-
-        Once `stop()` says so, no more points are begun; those that a process pool finishes within seconds are kept. A point
-        that fails is told and left out; the sweep goes on. `tell` gets the status after every point.
-        """
-        self.begun, self.computed = time.monotonic(), 0
-        self.abandoned = False  # whether points were under way for too long to wait for them
-        self.first: float | None = None  # when the first point came
+        self.cached = self.computed = 0
         self.failures: list[str] = []
-        self.speeds = Speeds.read(self.store.place)
+        self.abandoned = False  # whether points under way took too long to wait for them
+        self.began = time.monotonic()
+        self.first_point: float | None = None  # when it was computed
+
+    @classmethod
+    def create(cls, folder: Path, spec: SweepSpec, store: Store) -> Sweep:
+        """A new sweep in a new or empty folder. Raises `ScenarioError`."""
+        if (folder / SPEC).exists():
+            raise ScenarioError(f"out = {str(folder)!r} holds a sweep already: name another place, or --resume it.")
+        write_sweep_spec(folder, spec)
+        return cls(folder, spec, store)
+
+    @classmethod
+    def resume(cls, folder: Path, store: Store) -> Sweep:
+        """The sweep of a folder; what is known of it comes from the store. Raises `ScenarioError`."""
+        return cls(folder, read_spec(folder), store)
+
+    def run(
+        self,
+        executor: Executor,
+        stop: Callable[[], bool] = lambda: False,
+        on_status: Callable[[Mapping[str, Any]], None] = lambda status: None,
+        report: Report | None = None,
+    ) -> str:
+        """Computes what is not known yet, and writes results and report. Returns "finished", "stopped" or "failed".
+
+        Once `stop()` is true, no more points are begun; those that finish within seconds are kept. A point that fails is
+        reported and left out; the sweep goes on. `on_status` gets the status after every point. Raises `ScenarioError`
+        where the folder cannot be written.
+        """
+        state = "failed"
         try:
-            self._describe("running")
-            waiting = self._known(tell)
-            self._compute(waiting, executor, stop, tell)
+            waiting = self._read_store(on_status)
+            self._compute(waiting, executor, stop, on_status)
             complete = len(self.results) == self.spec.count
-            state = "finished" if complete else "failed" if self.failures else "cancelled"
+            state = "finished" if complete else "failed" if self.failures else "stopped"
         except KeyboardInterrupt:
-            self._end("cancelled", tell)
+            state = "stopped"
             raise
-        except BaseException as error:
-            self.failures.append(f"{type(error).__name__}: {error}")
-            self._end("failed", tell)
-            raise
-        self._end(state, tell)
+        finally:
+            self._write_results(report)
+            self._report(state, on_status)
         return state
 
-    def _known(self, tell: Told) -> list[tuple[Point, dict[str, Any]]]:
-        """Takes from the store what it has; the work that is left."""
+    def _read_store(self, on_status: Callable[[Mapping[str, Any]], None]) -> list[tuple[Point, dict[str, Any]]]:
+        """Takes from the store what it has. Returns the work that is left."""
         waiting, lines = [], []
         for point, job in jobs(self.spec):
             found = self.store.get(key(job))
@@ -111,32 +113,35 @@ class Sweep:
                 self.results[point.values, point.policy] = found
                 lines.append(_line(point, found))
         self.cached = len(lines)
-        write_text_atomically(self.place / POINTS, "".join(lines))
-        self._status("running", tell)
+        write_lines(self.folder / POINTS, lines)
+        self._report("running", on_status)
         return waiting
 
     def _compute(
-        self, waiting: list[tuple[Point, dict[str, Any]]], executor: Executor, stop: Callable[[], bool], tell: Told
+        self,
+        waiting: list[tuple[Point, dict[str, Any]]],
+        executor: Executor,
+        stop: Callable[[], bool],
+        on_status: Callable[[Mapping[str, Any]], None],
     ) -> None:
         pending: dict[Future[dict[str, Any]], tuple[Point, dict[str, Any]]] = {}
         stopping = stop()
         for point, job in waiting if not stopping else []:
             pending[executor.submit(compute, parcel(point, job))] = (point, job)
-        asked = math.inf
-        while pending and time.monotonic() < asked + GRACE:
+        stopped_at = math.inf
+        while pending and time.monotonic() < stopped_at + GRACE:
             if stop() and not stopping:
-                stopping, asked = True, time.monotonic()
+                stopping, stopped_at = True, time.monotonic()
                 for future in list(pending):
                     if future.cancel():
                         del pending[future]
-                self._status("cancelling", tell)
-            done, _ = wait(pending, PATIENCE, FIRST_COMPLETED)
+            done, _ = wait(pending, POLL, FIRST_COMPLETED)
             for future in done:
-                self._take(future, *pending.pop(future))
-                self._status("cancelling" if stopping else "running", tell)
+                self._keep(future, *pending.pop(future))
+                self._report("running", on_status)
         self.abandoned = bool(pending)
 
-    def _take(self, future: Future[dict[str, Any]], point: Point, job: dict[str, Any]) -> None:
+    def _keep(self, future: Future[dict[str, Any]], point: Point, job: dict[str, Any]) -> None:
         try:
             result = future.result()
         except CancelledError:
@@ -146,57 +151,38 @@ class Sweep:
             self.failures.append(f"{point.policy} at {where}: {type(error).__name__}: {error}")
             return
         self.store.put(key(job), job, result)
-        self.speeds.learn(point, self.spec.episodes, result)
         self.results[point.values, point.policy] = result
         self.computed += 1
-        self.first = time.monotonic() if self.first is None else self.first
-        with (self.place / POINTS).open("a", encoding="utf-8") as file:
-            file.write(_line(point, result))
+        self.first_point = time.monotonic() if self.first_point is None else self.first_point
+        append_line(self.folder / POINTS, _line(point, result))
 
-    def _end(self, state: str, tell: Told) -> None:
-        self.speeds.write()
+    def _write_results(self, report: Report | None) -> None:
         table = results_table(self.spec, self.results)
-        _write_whole(self.place / CSV, lambda part: table.to_csv(part, index=False))
-        _write_whole(self.place / PARQUET, lambda part: table.to_parquet(part, index=False))
-        write_text_atomically(self.place / REPORT, report(self.spec, table, versions()))
-        self._describe(state)
-        self._status(state, tell)
+        _write_whole(self.folder / CSV, lambda part: table.to_csv(part, index=False))
+        _write_whole(self.folder / PARQUET, lambda part: table.to_parquet(part, index=False))
+        if report is not None:
+            write_text_atomically(self.folder / REPORT, report(self.spec, table, versions()))
 
-    def _describe(self, state: str) -> None:
-        facts = {
-            "format": FORMAT, "state": state, "points": self.spec.count, "known": len(self.results),
-            "spec": self.spec.model_dump(mode="json"), "code": code_version(), "versions": versions(),
-        }  # fmt: skip
-        write_text_atomically(self.place / SPEC, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-
-    def _status(self, state: str, tell: Told) -> None:
-        here = time.monotonic() - self.begun
-        left = self.spec.count - len(self.results) - len(self.failures)
+    def _report(self, state: str, on_status: Callable[[Mapping[str, Any]], None]) -> None:
         status = {
-            **process(), "state": state, "done": len(self.results), "total": self.spec.count, "cached": self.cached,
-            "unavailable": sum(r["state"] == "unavailable" for r in self.results.values()),
-            "failures": self.failures[:20], "failed": len(self.failures), "seconds": here, "time": time.time(),
-            "seconds_left": self._left(max(0, left)),
+            "state": state, "done": len(self.results), "total": self.spec.count, "cached": self.cached,
+            "failures": self.failures[:20], "failed": len(self.failures), "seconds": time.monotonic() - self.began,
+            "seconds_left": self._seconds_left(), "updated_at": time.time(), **vars(Worker.current()),
         }  # fmt: skip
-        write_text_atomically(self.place / STATUS, json.dumps(status) + "\n")
-        tell(status)
+        write_status(self.folder, status)
+        on_status(status)
 
-    def _left(self, points: int) -> float | None:
-        """Seconds that these many points still take; the workers' start is not counted, it comes once."""
-        if self.first is None or self.computed < 2:
-            return None if points else 0.0
-        return points * (time.monotonic() - self.first) / (self.computed - 1)
-
-
-def process(pid: int | None = None) -> dict[str, Any]:
-    """A process as a status names it: its number, and when it began, for numbers are used again."""
-    number = os.getpid() if pid is None else pid
-    return {"pid": number, "process_began": psutil.Process(number).create_time()}
+    def _seconds_left(self) -> float | None:
+        """Measured from the first point on, which leaves out the start of the worker processes; None before the second."""
+        left = max(0, self.spec.count - len(self.results) - len(self.failures))
+        if self.first_point is None or self.computed < 2:
+            return None if left else 0.0
+        return left * (time.monotonic() - self.first_point) / (self.computed - 1)
 
 
-def read_spec(place: Path) -> SweepSpec:
-    """The sweep that a directory is of. Raises `ScenarioError` where there is none or it cannot be read."""
-    file = place / SPEC
+def read_spec(folder: Path) -> SweepSpec:
+    """The sweep that a folder is of. Raises `ScenarioError` where there is none or it cannot be read."""
+    file = folder / SPEC
     values = None
     try:
         if file.stat().st_size <= LARGEST_SPEC:
@@ -204,7 +190,7 @@ def read_spec(place: Path) -> SweepSpec:
             values = facts["spec"] if facts["format"] == FORMAT else None
     except OSError as error:
         raise ScenarioError(
-            f"resume = {str(place)!r} holds no sweep: {SPEC} cannot be read ({error.strerror})."
+            f"resume = {str(folder)!r} holds no sweep: {SPEC} cannot be read ({error.strerror})."
         ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         values = None
@@ -213,26 +199,23 @@ def read_spec(place: Path) -> SweepSpec:
     return sweep_spec(values, known=False)
 
 
-def read_points(place: Path) -> Iterator[dict[str, Any]]:
-    """The points that are known, as they came; a half-written last line is left out."""
+def write_sweep_spec(folder: Path, spec: SweepSpec) -> None:
+    """Makes a new sweep's folder. Raises `ScenarioError`."""
     try:
-        text = (place / POINTS).read_text(encoding="utf-8")
-    except OSError:
-        return
-    for line in text.splitlines():
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict) and isinstance(found.get("result"), dict):
-            yield found
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ScenarioError(f"out = {str(folder)!r} cannot be made a directory: {error.strerror}.") from None
+    write_text_atomically(folder / "scenario.yaml", dump_scenario(spec.scenario))
+    facts = {"format": FORMAT, "spec": spec.model_dump(mode="json"), "code": code_version(), "versions": versions()}
+    write_json(folder / SPEC, facts, indent=1)
 
 
-def read_results(place: Path, spec: SweepSpec) -> pd.DataFrame:
-    """What is known so far as a table, see `results_table`."""
+def read_results(folder: Path, spec: SweepSpec) -> pd.DataFrame:
+    """What is known so far as a table, see `results_table`. Raises `ScenarioError`."""
     found = {}
-    for one in read_points(place):
-        found[tuple(float(v) for v in one["values"]), str(one["policy"])] = one["result"]
+    for line in read_lines(folder / POINTS):
+        if isinstance(line.get("result"), dict):
+            found[tuple(float(v) for v in line["values"]), str(line["policy"])] = line["result"]
     return results_table(spec, found)
 
 
@@ -247,9 +230,10 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
             axis.parameter: int(value) if is_whole(axis.parameter) else value
             for axis, value in zip(spec.axes, point.values, strict=True)
         }
-        row |= {"policy": point.policy, "state": result["state"], "reason": result.get("reason") or ""}
+        row |= {"policy": point.policy, "network": result.get("network") or ""}
+        row |= {"state": result["state"], "reason": result.get("reason") or ""}
         intervals = result.get("ci95") or {}
-        for name in FIGURES:
+        for name in METRICS:
             low, high = intervals.get(name) or (math.nan, math.nan)
             row |= {name: _number(result.get(name)), f"{name}_low": low, f"{name}_high": high}
         for column, name in COUNTS.items():
@@ -263,14 +247,14 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
 def columns(spec: SweepSpec) -> list[str]:
     """The table's columns."""
     return [
-        *(axis.parameter for axis in spec.axes), "policy", "state", "reason", *figure_columns(), *COUNTS, "episodes",
+        *(axis.parameter for axis in spec.axes), "policy", "network", "state", "reason", *figure_columns(), *COUNTS, "episodes",
         "episode_seed", "shares", "scenario_digest",
     ]  # fmt: skip
 
 
 def figure_columns() -> list[str]:
     """Of them, those of the figures and the ends of their intervals."""
-    return [column for name in FIGURES for column in (name, f"{name}_low", f"{name}_high")]
+    return [column for name in METRICS for column in (name, f"{name}_low", f"{name}_high")]
 
 
 def versions() -> dict[str, str]:
@@ -278,12 +262,36 @@ def versions() -> dict[str, str]:
     return {"Python": platform.python_version(), **{name: version(name) for name in LIBRARIES}, "code": code_version()}
 
 
+def sweeps_root() -> Path:
+    """The folder of all sweeps: IOMT_SWEEPS, or `sweeps/` beside the package."""
+    return Path(os.environ.get("IOMT_SWEEPS") or ROOT / "sweeps")
+
+
+def point_store() -> Store:
+    """The points that were ever computed, shared by all sweeps."""
+    return Store(sweeps_root() / ".points")
+
+
+def _arguments(workers: int | None = None, cluster: str | None = None) -> Sequence[str]:
+    if cluster is not None:
+        return "--cluster", checked_address(cluster)
+    return () if workers is None else ("--workers", str(checked_workers(workers)))
+
+
+SWEEPS = RunQueue(
+    RunKind(
+        "sweep", "IOMT_SWEEPS", sweeps_root, "sweep", lambda: 1, SPEC, read_spec, write_sweep_spec,
+        total=lambda spec: spec.count, arguments=_arguments,
+    )
+)  # fmt: skip
+
+
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def _line(point: Point, result: Mapping[str, Any]) -> str:
-    return json.dumps({"values": point.values, "policy": point.policy, "result": result}) + "\n"
+def _line(point: Point, result: Mapping[str, Any]) -> dict[str, Any]:
+    return {"values": point.values, "policy": point.policy, "result": result}
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

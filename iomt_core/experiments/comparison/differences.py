@@ -1,0 +1,131 @@
+"""The parameters in which two wards differ, and the random draws that their episodes nevertheless share.
+
+Random numbers are a function of (episode seed, stream, step, index). Two wards with the same episode seeds therefore share
+every draw of the same stream and index: the same task with the same sizes, or the same draw scaled to another range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from iomt_core.scenario import Meta, Scenario, metadata
+
+# Parameters of the size and the priority of tasks.
+SIZES = ("D", "C", "P", "kinds")
+NESTED = {"kinds": "Task kinds", "workload": "Own workload", "places": "Own places"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A parameter that differs between two scenarios; values as people read them, with units."""
+
+    name: str
+    label: str
+    symbol: str
+    a: str
+    b: str
+    assumption: bool
+
+
+def differences(a: Scenario, b: Scenario) -> list[Difference]:
+    """The parameters in which the two scenarios differ, in the order of `Scenario`; the name does not count."""
+    return [
+        Difference(
+            name,
+            meta.label or NESTED.get(name, name),
+            meta.symbol,
+            shown(getattr(a, name), meta),
+            shown(getattr(b, name), meta),
+            meta.source == "assumption",
+        )
+        for name, meta in metadata().items()
+        if name != "name" and getattr(a, name) != getattr(b, name)
+    ]
+
+
+def shown(value: Any, meta: Meta) -> str:
+    """A parameter's value as people read it, with its unit; a nested value in a few words."""
+    if value is None or value == ():
+        return "none" if meta.group == "file" else "automatic"
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "users"):
+        return f"own places of {len(value.users)} users and {len(value.servers)} servers"
+    if isinstance(value, tuple) and hasattr(value[0], "step"):
+        return f"own workload of {len(value)} tasks"
+    if isinstance(value, tuple) and hasattr(value[0], "share"):
+        total = sum(kind.share for kind in value)
+        return ", ".join(f"{kind.name} {kind.share / total:.0%}" for kind in value)
+    return " to ".join(meta.show(x) for x in value) if isinstance(value, tuple) else meta.show(value)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What episodes of the same seeds have in common in two wards.
+
+    comparable: task j of user i in step t is the same draw in both, so that decisions can be compared one by one.
+    identical: it also has the same size and priority.
+    notes: both in words, and what the wards do not share.
+    """
+
+    comparable: bool
+    identical: bool
+    notes: tuple[str, ...]
+
+
+def pairing(a: Scenario, b: Scenario) -> Pairing:
+    """What the two wards' episodes of the same seeds have in common."""
+    if a.workload is not None or b.workload is not None:
+        comparable = identical = a.workload == b.workload
+        first = "Tasks are those of the same workload." if comparable else "A and B have workloads of their own."
+    elif a.tasks != b.tasks:
+        comparable = identical = False
+        first = f"A user has {a.tasks} tasks in A and {b.tasks} in B, and with the number all tasks are drawn anew."
+    elif (a.burst > 0) != (b.burst > 0):
+        comparable = identical = False
+        first = "Sizes of bursty tasks come from draws of their own, and only one of the two wards has bursts."
+    else:
+        comparable = True
+        identical = a.burst == b.burst and all(getattr(a, name) == getattr(b, name) for name in SIZES)
+        first = "Every task is the same in A and B: same data, same cycles, same priority."
+        if not identical:
+            first = "Tasks come from the same draws, with other sizes or priorities: task j of user i is the same draw in both."
+    if not comparable:
+        first += (
+            " Only the episode seeds are paired: the intervals stay valid, but tasks have no counterpart, and decisions cannot "
+            "be compared one to one."
+        )
+    return Pairing(comparable, identical, (first, *_notes(a, b, comparable)))
+
+
+def _notes(a: Scenario, b: Scenario, comparable: bool) -> list[str]:
+    notes = []
+    if a.users != b.users and comparable:
+        notes.append(_only("User", "users", a.users, b.users, "has no counterpart; its tasks count on one side only"))
+    if a.T != b.T:
+        notes.append(_only("Step", "steps", a.T, b.T, "has no counterpart; it counts on one side only"))
+    if a.P_tr != b.P_tr:
+        notes.append("Transmission powers are the same draws in another range.")
+    users, servers = _same_places(a, b, "users"), _same_places(a, b, "servers")
+    if not users or not servers:
+        who = "Users" if servers else "Servers" if users else "Users and servers"
+        notes.append(f"{who} of the same number stand in different places in A and B.")
+    return notes
+
+
+def _only(one: str, many: str, a: int, b: int, what: str) -> str:
+    low, high, where = min(a, b), max(a, b), "A" if a > b else "B"
+    who = f"{one} {high}" if high == low + 1 else f"{one}s {low + 1} to {high}"
+    plural = (
+        what if high == low + 1 else what.replace("has", "have").replace("its", "their").replace("it is", "they are")
+    )
+    return f"{who} exist{'s' * (high == low + 1)} in {where} only and {plural}."
+
+
+def _same_places(a: Scenario, b: Scenario, who: str) -> bool:
+    if a.places is not None and b.places is not None:
+        return bool(getattr(a.places, who) == getattr(b.places, who))
+    # Servers stand on a grid that their number lays out; a user's place does not depend on how many there are.
+    number = (a.servers == b.servers) or who == "users"
+    return number and (a.places, a.seed, a.area) == (b.places, b.seed, b.area)

@@ -1,0 +1,214 @@
+"""Compares A with B: two scenarios, two policies or both, on the same episode seeds, with the uncertainty of the difference.
+
+Differences are paired, B - A in each episode, so that what both sides share (the draws of the same seed) cancels. The
+interval is Student's over these differences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+
+import torch
+from cachetools import LRUCache, cached
+from torch import Tensor
+
+from iomt_core.experiments.comparison.paired import Paired
+from iomt_core.experiments.evaluation import Summary
+from iomt_core.metrics import METRICS, Metric
+from iomt_core.model.snapshot import Action
+from iomt_core.policies.base import Policy, Shares
+from iomt_core.record import Record
+from iomt_core.rollout import EpisodeSet, decide_episodes, draw_episodes, play_episodes
+from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of
+from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.twin.northbound import checked_seed, checked_shares
+
+MOST_EPISODES = 50
+# Values of tasks on devices in a chunk of episodes: about a fifth of a second under the slowest policies.
+CHUNK = 40_000
+# Results of so many chunks are cached:
+SUMS = 1000  # figures and choices, some kilobytes each
+RECORDS = 6  # whole records, while they are played
+SHOWN = 4  # whole records, while a person looks at them
+WARDS = 12  # drawn episodes with certificates, 1 to 5 MB each: other policies and shares use them again
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the comparison."""
+
+    scenario: Scenario
+    policy: str
+    shares: Shares = "own"
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """All that the results depend on: sides of the same key have the same results."""
+        return self.scenario.digest, self.policy, self.shares, checkpoint_of(self.policy)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both sides on the same episodes."""
+
+    a: Side
+    b: Side
+    seed: int
+    episodes: int
+    pairs: tuple[Paired, ...]  # one a metric of `metrics.METRICS`
+    compared: int  # tasks that both sides decided in the same place (episode, step, user, task)
+    changed: int  # of these, on different devices
+    moved: int  # of these, from a user's own device to a server or back
+    ended: tuple[int, int]  # episodes that an empty battery ended (C5)
+    steps: tuple[float, float]  # mean number of steps played in an episode
+
+    def pair(self, name: str) -> Paired:
+        """The metric of this name on both sides."""
+        return next(pair for pair in self.pairs if pair.metric.name == name)
+
+
+def chunk_size(s: Scenario) -> int:
+    """Episodes that are played in one batch: 1, 2 or 5, by the size of the ward alone.
+
+    So an episode is always in the same batch, whatever the policy and the number of episodes, and all policies on a ward
+    have the same certificates to the last bit.
+    """
+    values = s.T * s.users * s.tasks * (s.servers + 1)
+    return next((n for n in (5, 2) if n * values <= CHUNK), 1)
+
+
+def checked(side: Side, seed: int, episodes: int) -> None:
+    """Raises `ScenarioError` for an unknown policy, one that cannot take the ward, or a number out of range."""
+    if not 1 <= episodes <= MOST_EPISODES:
+        raise ScenarioError(f"episodes = {episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
+    checked_shares(side.shares)
+    checked_seed(seed)
+    make_policy(side.policy, side.scenario)
+
+
+def finished(a: Side, b: Side, seed: int, episodes: int) -> int:
+    """How many of the first `episodes` both sides have played already."""
+    return min(_finished(side, seed, episodes) for side in (a, b))
+
+
+def _finished(side: Side, seed: int, episodes: int) -> int:
+    size, done = chunk_size(side.scenario), 0
+    while done < episodes and _key(side, seed, done // size) in _SUMS:
+        done += size
+    return min(done, episodes)
+
+
+def advance(a: Side, b: Side, seed: int, episodes: int, on_step: Callable[[], None] = lambda: None) -> Iterator[float]:
+    """Plays the missing episodes chunk by chunk; yields the share done after each. What was played stays if nobody goes on.
+
+    `on_step` is called after every step of a policy with memory; an exception from it ends the chunk, which is lost.
+    Raises `ScenarioError` as `checked` does.
+    """
+    for side in (a, b):
+        checked(side, seed, episodes)
+    missing = [
+        (first / episodes, side, first // chunk_size(side.scenario))
+        for side in dict.fromkeys((a, b))
+        for first in range(_finished(side, seed, episodes), episodes, chunk_size(side.scenario))
+    ]
+    # Both sides advance together: when somebody stops, what is there can be compared.
+    missing.sort(key=lambda piece: piece[0])
+    for n, (_, side, chunk) in enumerate(missing, 1):
+        _sums(side, seed, chunk, on_step)
+        yield n / len(missing)
+
+
+def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
+    """Both sides on episodes 1 to `episodes` of the seed. Raises `ScenarioError` as `checked` does."""
+    for _ in advance(a, b, seed, episodes):
+        pass
+    chunks = [[_sums(side, seed, n) for n in range(-(-episodes // chunk_size(side.scenario)))] for side in (a, b)]
+    sums = [
+        {name: [x for chunk in side for x in chunk.sums[name]][:episodes] for name in side[0].sums} for side in chunks
+    ]
+    compared = changed = moved = 0
+    for left, right in zip(*([x for chunk in side for x in chunk.choice][:episodes] for side in chunks), strict=True):
+        left, right = _common(left, right)
+        both = (left >= 0) & (right >= 0)
+        other = both & (left != right)
+        compared, changed = compared + int(both.sum()), changed + int(other.sum())
+        moved += int((other & ((left == 0) | (right == 0))).sum())
+    ended = int(sum(sums[0]["ended"])), int(sum(sums[1]["ended"]))
+    steps = math.fsum(sums[0]["steps"]) / episodes, math.fsum(sums[1]["steps"]) / episodes
+    pairs = tuple(_paired(metric, *sums) for metric in METRICS.values())
+    return Comparison(a, b, seed, episodes, pairs, compared, changed, moved, ended, steps)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """The results of a chunk of one side's episodes: sums an episode by name, and all choices."""
+
+    sums: dict[str, list[float]]
+    choice: Tensor  # (episodes, T, U, J) int8, -1 where there is no task or the episode was over
+
+
+_SUMS: LRUCache[Hashable, _Sums] = LRUCache(SUMS)
+
+
+def _key(side: Side, seed: int, chunk: int, on_step: object = None) -> Hashable:
+    return side.key, seed, chunk
+
+
+@cached(_SUMS, _key, Lock())
+def _sums(side: Side, seed: int, chunk: int, on_step: Callable[[], None] = lambda: None) -> _Sums:
+    s, first, record = side.scenario, chunk * chunk_size(side.scenario), _play(side, seed, chunk, on_step)
+    summary = Summary(s, side.policy, side.shares, seed)
+    summary.add(record)
+    choice = torch.full((chunk_size(s), s.T, s.users, s.tasks), -1, dtype=torch.int8)
+    rows = record.episode - 1 - first, record.step - 1
+    choice[rows] = torch.where(record.snapshot.active, record.action.choice, -1).to(torch.int8)
+    return _Sums(summary.sums, choice)
+
+
+@cached(LRUCache(RECORDS), _key, Lock())
+def _play(side: Side, seed: int, chunk: int, on_step: Callable[[], None] = lambda: None) -> Record:
+    policy, decided = _decided(side.scenario, side.policy, seed, chunk)
+    return play_episodes(policy, _drawn(side.scenario, seed, chunk), side.shares, decided, on_step)
+
+
+def episode(side: Side, seed: int, number: int) -> Record:
+    """One side's episode `number`, from 1, as `compare` plays it."""
+    checked(side, seed, number)
+    record = _shown(side, seed, (number - 1) // chunk_size(side.scenario))
+    return record.worlds((record.episode == number).nonzero().flatten())
+
+
+@cached(LRUCache(SHOWN), _key, Lock())
+def _shown(side: Side, seed: int, chunk: int) -> Record:
+    """A chunk that a person looks at, cached apart: episodes that are played meanwhile must not displace it."""
+    return _play(side, seed, chunk)
+
+
+@lru_cache(maxsize=WARDS)
+def _drawn(s: Scenario, seed: int, chunk: int) -> EpisodeSet:
+    size = chunk_size(s)
+    return draw_episodes(s, seed, chunk * size, size)
+
+
+@cached_by_checkpoint(maxsize=2 * WARDS)
+def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, Action | None]:
+    """The policy, and its decisions whatever rule makes the shares; see `rollout.decide_episodes`."""
+    decider = make_policy(policy, s)
+    return decider, decide_episodes(decider, _drawn(s, seed, chunk))
+
+
+def _common(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Both cut to the steps, users and tasks that both have."""
+    most = tuple(slice(0, min(n, m)) for n, m in zip(left.shape, right.shape, strict=True))
+    return left[most], right[most]
+
+
+def _paired(metric: Metric, a: dict[str, list[float]], b: dict[str, list[float]]) -> Paired:
+    values = zip(metric.per_episode(a), metric.per_episode(b), strict=True)
+    pairs = [(x, y) for x, y in values if math.isfinite(x) and math.isfinite(y)]
+    return Paired(metric, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))

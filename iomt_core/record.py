@@ -1,0 +1,90 @@
+"""What happened in episodes: snapshots, actions, outcomes and certificates of their steps, and the same as a tidy table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from iomt_core.model.batch import Batch
+from iomt_core.model.outcome import Outcome
+from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.policies.dual import DualSolution, Prices
+from iomt_core.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Record(Batch):
+    """R steps of one or more episodes of a scenario; the first axis of every tensor is the step.
+
+    Only steps that were played are in it: an episode that a battery ended has fewer than T.
+    """
+
+    scenario: Scenario
+    episode: Tensor  # (R,) from 1
+    step: Tensor  # (R,) from 1
+    snapshot: Snapshot
+    action: Action
+    outcome: Outcome
+    dual: DualSolution | None  # the steps' certificates, where they were computed
+    ended: Tensor  # (R,) bool: a user could not pay for this step (C5)
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    @property
+    def totals(self) -> Tensor:
+        """Total cost of each step over its tasks, weighted by p = P / mean P, (R,)."""
+        return (self.outcome.cost * self.snapshot.weight).sum((1, 2))
+
+    @property
+    def prices(self) -> Prices | None:
+        """The shadow prices of each step; None without certificates."""
+        return None if self.dual is None else self.dual.prices
+
+    def table(self) -> pd.DataFrame:
+        """One row for each active task, with the columns of `metrics.TASK`; SI units."""
+        snap, out, act = self.snapshot, self.outcome, self.action
+        _, u, j, _ = snap.shape
+        shape = snap.D.shape
+        local = act.choice == 0
+        distance = snap.distance.gather(2, (act.choice - 1).clamp_min(0)).masked_fill(local, torch.nan)
+
+        def for_each_task(x: Tensor) -> Tensor:
+            return x[:, None, None].expand(shape)
+
+        user = torch.arange(1, u + 1)[None, :, None].expand(shape)
+        task = torch.arange(1, j + 1)[None, None, :].expand(shape)
+        bound = torch.full_like(self.totals, torch.nan) if self.dual is None else self.dual.bound
+        columns = {
+            "episode": for_each_task(self.episode),
+            "step": for_each_task(self.step),
+            "user": user,
+            "task": task,
+            "priority": snap.P.to(torch.int64),
+            "data_bits": snap.D,
+            "cycles": snap.C,
+            "choice": act.choice,
+            "cpu_hz": out.f,
+            "bandwidth_hz": out.b.masked_fill(local, 0.0),
+            "distance_m": distance,
+            "power_w": snap.P_tr[:, :, None].expand(shape),
+            "rate_bps": out.rate.masked_fill(local, torch.nan),
+            "delay_tx_s": out.delay_tx,
+            "delay_exe_s": out.delay_exe,
+            "delay_s": out.delay,
+            "energy_j": out.energy,
+            "cost": out.cost,
+            "deadline_missed": out.missed,
+            "bound": for_each_task(bound),
+            "weight": snap.weight,
+            "cpu_share_asked": act.cpu,
+            "bandwidth_share_asked": act.bandwidth.masked_fill(local, torch.nan),
+        }
+        active = snap.active.flatten()
+        flat = {name: x.reshape(-1)[active].numpy() for name, x in columns.items()}
+        names = self.scenario.kind_names
+        kinds = pd.Categorical([names[n] for n in snap.kind.flatten()[active].tolist()], categories=list(names))
+        return pd.DataFrame(flat).assign(kind=kinds)

@@ -1,0 +1,204 @@
+"""A training run on disk: its folder, and the loop that fills it.
+
+Besides the files of every run (see `directory`) the folder holds
+
+run.json          algorithm, scenario, settings, seed: what resuming needs
+metrics.jsonl     one line per batch of episodes
+evaluations.jsonl one line per evaluation on held-out episodes
+beside.json       what the heuristics and the optimum reach on the held-out episodes
+checkpoints/N     after N episodes; the last two are kept
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iomt_core.nets.backend import backend_name
+from iomt_core.runs.directory import append_line, read_lines, write_json, write_lines, write_status
+from iomt_core.runs.queue import RunKind, RunQueue
+from iomt_core.runs.worker import Worker
+from iomt_core.scenario import ScenarioError
+from iomt_core.scenario.links import whole_number
+from iomt_core.training.checkpoints import (
+    CheckpointError,
+    complete_checkpoints,
+    delete_checkpoint,
+    last_checkpoint,
+    read_facts,
+    runs_root,
+)
+from iomt_core.training.run_spec import RunSpec
+from iomt_core.training.saved_trainer import restore, save
+from iomt_core.training.trainer import CPU, Trainer
+
+log = logging.getLogger(__name__)
+
+SPEC, METRICS, EVALUATIONS = "run.json", "metrics.jsonl", "evaluations.jsonl"
+KEPT_CHECKPOINTS = 2
+LONGEST = 1e10  # seconds
+
+Line = Mapping[str, Any]
+
+
+class TrainingRun:
+    """A training run's folder and its trainer."""
+
+    def __init__(self, folder: Path, spec: RunSpec, trainer: Trainer, seconds: float = 0.0) -> None:
+        """seconds: training time before this process."""
+        self.folder, self.spec, self.trainer = folder, spec, trainer
+        self.seconds_before, self.began, self.episodes_before = seconds, time.monotonic(), trainer.played
+
+    @classmethod
+    def create(cls, folder: Path, spec: RunSpec, device: torch.device = CPU) -> TrainingRun:
+        """A new run. Raises `ScenarioError` where the folder already holds one or cannot be made."""
+        if (folder / SPEC).exists():
+            raise ScenarioError(
+                f"out = {str(folder)!r} already holds a run: take it up with --resume, or choose another place."
+            )
+        trainer = spec.trainer(device)
+        write_run_spec(folder, spec)
+        return cls(folder, spec, trainer)
+
+    @classmethod
+    def resume(cls, folder: Path, device: torch.device = CPU) -> TrainingRun:
+        """A run from its last complete checkpoint, or from its beginning where it has none. Raises `ScenarioError`."""
+        spec = read_run_spec(folder)
+        last = last_checkpoint(folder)
+        if last is None:
+            run = cls(folder, spec, spec.trainer(device))
+        else:
+            facts = read_facts(last)
+            if device == CPU and facts.get("backend") != backend_name():
+                log.warning(
+                    "the run was saved with another backend of its networks: its weights will differ in the last bits"
+                )
+            run = cls(folder, spec, restore(last, device)[0], _seconds(facts))
+        for name in (METRICS, EVALUATIONS):
+            _drop_later_lines(folder / name, run.trainer.played)
+        return run
+
+    def train(
+        self,
+        stop: Callable[[], bool] = lambda: False,
+        evaluate: Callable[[Trainer], Line] | None = None,
+        on_line: Callable[[str, Line], None] | None = None,
+        on_status: Callable[[Line], None] = lambda status: None,
+    ) -> str:
+        """Trains until all episodes are played or `stop()` is true, then saves. Returns the state: finished or stopped.
+
+        evaluate: the figures of an evaluation. on_line: called with each new line and its file's name. on_status: called
+        with each new status. Raises `ScenarioError` where the disk is full or the folder was removed; the last complete
+        checkpoint stays.
+        """
+        trainer, settings = self.trainer, self.spec.settings
+        self._report("running", on_status)
+        while not trainer.done and not stop():
+            before = trainer.played
+            means = trainer.advance()
+            self._append(METRICS, {"updates": trainer.updates, **means}, on_line)
+            if evaluate is not None and _passed(before, trainer.played, settings.evaluate_every, trainer.done):
+                self._append(EVALUATIONS, evaluate(trainer), on_line)
+            if _passed(before, trainer.played, settings.checkpoint_every, trainer.done):
+                self.save()
+            self._report("running", on_status)
+        if not trainer.done:
+            self.save()
+        state = "finished" if trainer.done else "stopped"
+        self._report(state, on_status)
+        return state
+
+    def save(self) -> None:
+        """Writes a checkpoint and removes all but the last two. Raises `CheckpointError`."""
+        if not (self.folder / SPEC).exists():  # writing would create a removed folder again
+            raise CheckpointError(f"run = {str(self.folder)!r} was removed.")
+        seconds = self.seconds_before + self._seconds_here
+        save(self.trainer, self.spec, self.folder / "checkpoints" / f"{self.trainer.played:08d}", seconds)
+        for old in complete_checkpoints(self.folder)[:-KEPT_CHECKPOINTS]:
+            delete_checkpoint(old)
+
+    @property
+    def _seconds_here(self) -> float:
+        return time.monotonic() - self.began
+
+    def _append(self, name: str, line: Line, on_line: Callable[[str, Line], None] | None) -> None:
+        line = {"episodes": self.trainer.played, **line}
+        append_line(self.folder / name, line)
+        if on_line is not None:
+            on_line(name, line)
+
+    def _report(self, state: str, on_status: Callable[[Line], None]) -> None:
+        trainer, total, seconds = self.trainer, self.spec.settings.episodes, self._seconds_here
+        speed = (trainer.played - self.episodes_before) / seconds if seconds > 0 else 0.0
+        status = {
+            "state": state, "done": trainer.played, "total": total, "updates": trainer.updates, "episodes_per_s": speed,
+            "device": str(trainer.device), "seconds": self.seconds_before + seconds,
+            "seconds_left": (total - trainer.played) / speed if speed > 0 else None,
+            "updated_at": time.time(), **vars(Worker.current()),
+        }  # fmt: skip
+        write_status(self.folder, status)
+        on_status(status)
+
+
+def read_run_spec(folder: Path) -> RunSpec:
+    """What the run in this folder is of. Raises `CheckpointError`."""
+    try:
+        facts = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"resume = {str(folder)!r} is not a run: {SPEC} cannot be read ({error.strerror})."
+        ) from None
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"resume = {str(folder)!r}: {SPEC} is not JSON.") from None
+    return RunSpec.from_json(facts, f"{str(folder)!r}: {SPEC}")
+
+
+def write_run_spec(folder: Path, spec: RunSpec) -> None:
+    """Makes a new run's folder. Raises `ScenarioError`."""
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ScenarioError(f"out = {str(folder)!r} cannot be made a directory: {error.strerror}.") from None
+    write_json(folder / SPEC, spec.as_json(), indent=1)
+
+
+def concurrent_runs() -> int:
+    """How many runs train at once: IOMT_WORKERS, or 2. Raises `ScenarioError` where that is not a count."""
+    text = os.environ.get("IOMT_WORKERS", "2")
+    count = whole_number(text, 1, 64)
+    if count is None:
+        raise ScenarioError(f"IOMT_WORKERS = {text[:40]!r} cannot be used: allowed is 1 to 64.")
+    return count
+
+
+TRAINING = RunQueue(
+    RunKind(
+        "run", "IOMT_RUNS", runs_root, "train", concurrent_runs, SPEC, read_run_spec, write_run_spec,
+        total=lambda spec: spec.settings.episodes,
+    )
+)  # fmt: skip
+
+
+def _passed(before: int, now: int, every: int, last: bool) -> bool:
+    return last or before // every != now // every
+
+
+def _drop_later_lines(path: Path, episodes: int) -> None:
+    """Removes lines of later episodes than the checkpoint's, and damaged ones."""
+    if path.exists():
+        kept = (
+            line for line in read_lines(path) if isinstance(line.get("episodes"), int) and line["episodes"] <= episodes
+        )
+        write_lines(path, kept)
+
+
+def _seconds(facts: Mapping[str, Any]) -> float:
+    value = facts.get("seconds")
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < LONGEST else 0.0

@@ -1,0 +1,139 @@
+"""General networks decide for any ward of their range; and the wards that they are trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from iomt_core.algorithms.parameterised_q import ParameterisedQ
+from iomt_core.environment.counter import world_seeds
+from iomt_core.environment.world import World
+from iomt_core.model.outcome import outcome
+from iomt_core.model.snapshot import Snapshot
+from iomt_core.nets.inputs import compress_cost
+from iomt_core.rollout import draw_episodes, play_episodes
+from iomt_core.runs.training_run import TrainingRun
+from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.training.checkpoints import last_checkpoint
+from iomt_core.training.general_wards import draw_ward, problems
+from iomt_core.training.observation_encoder import GeneralObservationEncoder
+from iomt_core.training.run_spec import RunSpec
+from iomt_core.training.settings import Settings
+from iomt_core.training.trained_policy import TrainedPolicy
+
+SHORT = Settings(
+    wards="general",
+    recurrent=False,
+    episodes=48,
+    num_envs=8,
+    updates=2,
+    batch=2,
+    replay=24,
+    warm_up=8,
+    checkpoint_every=16,
+)
+PAPER = PRESETS["paper"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("general") / "run"
+    TrainingRun.create(run, RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)).train()
+    last = last_checkpoint(run)
+    assert last is not None
+    return last
+
+
+def first(s: Scenario, worlds: int = 3) -> Snapshot:
+    world = World(s, world_seeds(0, 0, worlds))
+    return world.snapshot(world.begin(), 0)
+
+
+def test_one_checkpoint_decides_on_any_ward_of_its_range(place: Path) -> None:
+    generator = np.random.default_rng(5)
+    for _ in range(12):
+        s = draw_ward(generator)
+        assert problems(s) == []
+        action = TrainedPolicy.load(place, s).decide(first(s))
+        assert action.choice.shape == (3, s.users, s.tasks)
+        assert 0 <= int(action.choice.min()) <= int(action.choice.max()) <= s.servers
+        assert bool(((action.cpu > 0) & (action.cpu <= 1) & (action.bandwidth > 0) & (action.bandwidth <= 1)).all())
+
+
+@pytest.mark.parametrize("change", [{"users": 13}, {"servers": 7}, {"F_k": 1e12}, {"D": (800.0, 900.0)}])
+def test_outside_its_range_it_says_so(place: Path, change: dict[str, object]) -> None:
+    name = next(iter(change))
+    with pytest.raises(ScenarioError, match=rf"{name} = .* outside the trained range .* to "):
+        TrainedPolicy.load(place, PAPER.changed(**change))
+
+
+def test_an_episode_decided_in_one_batch_is_the_one_decided_step_by_step(place: Path) -> None:
+    """Wards in training have ample batteries: what others have left tells the networks nothing, and they are not asked."""
+    for s in (PAPER.changed(Cap=2e-3), PRESETS["drained"].changed(users=3)):
+        trained, drawn = TrainedPolicy.load(place, s), draw_episodes(s, 3, 0, 2)
+        assert trained.uses_past == "nothing"
+        at_once = play_episodes(trained, drawn)
+        trained.uses_past = "memory"  # type: ignore[misc]
+        stepwise = play_episodes(trained, drawn)
+        assert len(at_once) == len(stepwise)
+        assert torch.equal(at_once.ended, stepwise.ended)
+        assert torch.equal(at_once.action.choice, stepwise.action.choice)
+        torch.testing.assert_close(at_once.totals, stepwise.totals, rtol=1e-6, atol=0)
+        torch.testing.assert_close(at_once.snapshot.battery, stepwise.snapshot.battery, rtol=0, atol=1e-6 * s.Cap)
+
+
+def test_an_agent_of_a_shared_network_decides_from_its_own_observation(place: Path) -> None:
+    s = PAPER.changed(users=4, tasks=5, servers=3)
+    policy, seen, agent = TrainedPolicy.load(place, s), first(s), 2
+    other = first(s.changed(seed=9), 3)
+    mixed = {}
+    for name in ("D", "C", "P", "weight"):
+        values = getattr(other, name).flip(0).clone()
+        values[:, agent] = getattr(seen, name)[:, agent]
+        mixed[name] = values
+    one, two = policy.decide(seen), policy.decide(replace(seen, **mixed))
+    assert torch.equal(one.choice[:, agent], two.choice[:, agent])
+    torch.testing.assert_close(one.cpu[:, agent], two.cpu[:, agent])
+
+
+def test_what_stays_at_home_is_valued_at_what_it_costs(place: Path) -> None:
+    """Networks add to servers alone; a task that stays is worth 1 less its cost by (1) and (2), in the ward's unit."""
+    for s in (PAPER, PAPER.changed(users=3, tasks=5, servers=2)):
+        trained, seen = TrainedPolicy.load(place, s), first(s)
+        action = trained.decide(seen)
+        inputs, agents = trained.encoder.inputs(seen), trained.agents
+        assert isinstance(agents, ParameterisedQ)
+        asked = torch.stack([action.cpu, action.bandwidth], -1).float().transpose(0, 1)
+        done = action.choice.transpose(0, 1)
+        with torch.no_grad():
+            value = agents.q_taken(inputs, asked, done, agents.start(len(seen.D))[1]).transpose(0, 1)
+        cost = outcome(seen, action, s).cost * trained.encoder.unit
+        local = action.choice == 0
+        assert bool(local.any())
+        assert not bool(local.all())
+        expected = 1 - compress_cost(cost)
+        torch.testing.assert_close(value[local].double(), expected[local].double(), rtol=0, atol=2e-5)
+
+
+def test_units_do_not_matter() -> None:
+    """A ward in which everything takes twice as long and as much energy, in twice the unit of each, reads the same."""
+    slow = PAPER.changed(F_i=PAPER.F_i / 2, F_k=PAPER.F_k / 2, T_max=PAPER.T_max * 2, k0=PAPER.k0 * 8, B_k=PAPER.B_k / 2,
+                         N0=PAPER.N0 * 2, E_ref=PAPER.E_ref * 2)  # fmt: skip
+    a, b = (GeneralObservationEncoder(s).inputs(first(s)) for s in (PAPER, slow))
+    for name in ("tasks", "other", "weight", "devices"):
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-4)
+
+
+def test_a_stopped_general_run_resumes_bit_for_bit(place: Path, tmp_path: Path) -> None:
+    asked = iter([False, False, True])
+    spec = RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)
+    assert TrainingRun.create(tmp_path / "parts", spec).train(stop=lambda: next(asked)) == "stopped"
+    assert TrainingRun.resume(tmp_path / "parts").train() == "finished"
+    last = last_checkpoint(tmp_path / "parts")
+    assert last is not None
+    for file in ("policy.safetensors", "learner.safetensors"):
+        assert (last / file).read_bytes() == (place / file).read_bytes()
