@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from iomt_core.training.lab_wards import problems
+from iomt_core.training.reading import LabReading
+from iomt_core.twin.record import Record
 from torch import Tensor
 
+from iomt_core.adapters.pettingzoo_env import WardEnv
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.environment.observation import limited_state, mixer_observation
-from iomt_core.environment.parallel_env import WardEnv
 from iomt_core.environment.world import World
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.model.batch import Batch, concatenate
@@ -31,12 +34,9 @@ from iomt_core.policies.price_response import PriceResponse
 from iomt_core.policies.registry import POLICIES
 from iomt_core.policies.shares import optimal_shares
 from iomt_core.scenario import Scenario
-from iomt_core.training.lab_wards import problems
-from iomt_core.training.reading import LabReading
 from iomt_core.training.settings import Settings
 from iomt_core.training.trainer import Trainer
 from iomt_core.twin.northbound import play
-from iomt_core.twin.record import Record
 
 # Columns of a record that are empty for a local task.
 OF_A_LINK = ("distance_m", "rate_bps", "bandwidth_share_asked")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from iomt_core.environment.parallel_env import WardEnv
+from iomt_core.adapters.pettingzoo_env import WardEnv
 from iomt_core.policies.demand import bandwidth_table, own_frequency
 from iomt_core.policies.dual import Problem, prices_at, solve_dual
 from iomt_core.policies.optimum import optimum
