@@ -28,10 +28,11 @@ run: $(VENV)/.run ## start the dashboard at http://localhost:8501 (PORT=… for 
 test: $(VENV)/.dev ## all tests, in Chromium too
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
-lint: $(VENV)/.dev ## ruff and mypy
+lint: $(VENV)/.dev ## ruff, mypy and the layers of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## let ruff format and sort
 	$(BIN)/ruff check --fix
@@ -39,6 +40,7 @@ format: $(VENV)/.dev ## let ruff format and sort
 
 bench: $(VENV)/.dev ## speed, each figure beside an alternative or a target
 	$(BIN)/python -m benchmarks.world_speed
+	$(BIN)/python -m benchmarks.adapter_speed
 	$(BIN)/python -m benchmarks.optimum
 	$(BIN)/python -m benchmarks.learner_speed
 	$(BIN)/python -m benchmarks.explore_latency
@@ -53,4 +55,4 @@ pictures: $(VENV)/.dev ## take the pictures of README and guide again
 	$(BIN)/python -m docs.take_pictures
 
 clean: ## remove the virtual environment, caches and the API reference
-	rm -rf $(VENV) docs/api .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) docs/api .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

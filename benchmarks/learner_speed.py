@@ -1,7 +1,7 @@
 """A learner update beside the same written literally, and beside the machine's own matmul: `python -m benchmarks.learner_speed`.
 
 Both compute (19), (21), (26) and (27) on one minibatch; first they are shown to give the same losses. The update is timed with
-the compiled kernels and without. With `--device cuda` the update on a GPU beside that on this machine's CPU instead.
+the networks' backend and without. With `--device cuda` the update on a GPU beside that on this machine's CPU instead.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from iomt_core.algorithms.learner import Learner
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
+from iomt_core.nets.backend import accelerated
 from iomt_core.nets.encoder import HEADS
-from iomt_core.nets.kernels.functions import compiled
 from iomt_core.runs.process import device_named, prepare
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.run_spec import RunSpec, default_settings
@@ -43,7 +43,9 @@ def learner_and_episodes(
     trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
     trainer.play()
     generator = torch.Generator().manual_seed(0)
-    return trainer.learner, trainer.replay.draw(batch, generator, strategies=settings.critic_target == "counterfactual")
+    return trainer.learner, trainer.replay.draw(
+        batch, generator, counterfactual=settings.critic_target == "counterfactual"
+    )
 
 
 def work_of(learner: Learner, episodes: Episodes) -> int:
@@ -57,7 +59,7 @@ def work_of(learner: Learner, episodes: Episodes) -> int:
         return 0 if HEADS in (*a[-2:], *b[-2:]) else 2 * a.numel() * b[-1]
 
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mm: counted, torch.ops.aten.bmm: counted})
-    with compiled(False), counter:  # what the kernels do no counter sees
+    with accelerated(False), counter:  # the counter sees tensors' operations only
         learner.update(episodes)
     return int(counter.get_total_flops())
 
@@ -149,14 +151,14 @@ def main() -> None:
     learner, episodes = learner_and_episodes(s)
     work = work_of(learner, episodes)
     times = {}
-    for kernels in (False, True):
-        with compiled(kernels):
+    for on in (False, True):
+        with accelerated(on):
             learner.update(episodes)
-            times[kernels] = best_of(lambda: learner.update(episodes), 5)
+            times[on] = best_of(lambda: learner.update(episodes), 5)
     fast, slow = times[True], best_of(lambda: literal_update(learner, episodes), 1)
     peak, reached = matmul_speed(), work / fast
     print(
-        f"one update: grouped {fast:.2f} s (without kernels {times[False]:.2f} s), literal {slow:.1f} s: {slow / fast:.0f} "
+        f"one update: grouped {fast:.2f} s (without backend {times[False]:.2f} s), literal {slow:.1f} s: {slow / fast:.0f} "
         f"times (wanted: {TARGET_TIMES})"
     )
     print(
@@ -170,11 +172,11 @@ def main() -> None:
         milliseconds = best_of(partial(learner.update, episodes), 3) * 1e3
         print(f"{users:6d} {tasks:6d} {servers:8d} {milliseconds:10.0f}")
     for rounds, name in ((0, "at once"), (4, "in turn, four rounds")):
-        with compiled():
+        with accelerated():
             own = decision_milliseconds(s, rounds)
-        with compiled(False):
+        with accelerated(False):
             without = decision_milliseconds(s, rounds)
-        beside = f", without kernels {without:.1f} ms" if rounds else ""
+        beside = f", without backend {without:.1f} ms" if rounds else ""
         print(f"\na joint decision of 64 tasks {name}: {own:.1f} ms{beside} (wanted: {TARGET_DECISION:g})")
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.algorithms.learner import Learner
-from iomt_core.algorithms.parameterised_q import LEVEL, ParameterisedQ
+from iomt_core.algorithms.parameterised_q import REQUEST_PENALTY, ParameterisedQ
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.encoder import HEADS, Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
@@ -144,7 +144,7 @@ def losses(learner: Learner, episodes: Episodes) -> tuple[Tensor, Tensor]:
                 ways = [target.row(tokens, shares, s) for s in range(agents.q.slots)]
                 judged = gru(targets.q.memory, target.g, torch.stack(ways)[taken, torch.arange(batch)], judged)
         level = torch.cat([(x / FIRST_SHARE).log().mean(1).square().sum(-1) for x in mu])
-        actors = actors + LEVEL * (level * episodes.mask).sum()
+        actors = actors + REQUEST_PENALTY * (level * episodes.mask).sum()
         q_agents.append(torch.cat(q_i))
         q_at_mu.append(torch.cat(q_mu))
     played, n, count = episodes.mask.sum(), episodes.steps, u * j

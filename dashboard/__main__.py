@@ -1,6 +1,6 @@
 """Starts the dashboard: `python -m dashboard [streamlit options]`.
 
-The numerical libraries are imported, every policy runs once and the networks' kernels are compiled before the server opens, in
+The numerical libraries are imported, every policy runs once and the networks' backend is made ready before the server opens, in
 the server's own process, so that the first visitor does not wait for it.
 """
 
@@ -21,7 +21,7 @@ import iomt_core.charts.devices
 import iomt_core.charts.fading
 import iomt_core.charts.tasks
 import iomt_core.charts.ward_map  # noqa: F401
-from iomt_core.nets.kernels.library import library
+from iomt_core.nets.backend import backend_name
 from iomt_core.paths import APP
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS
@@ -32,7 +32,7 @@ def main() -> None:
     """Warms up, then hands over to Streamlit; options are Streamlit's own, `--server.port 8502` for one."""
     # Each tensor operation lets go of the interpreter; a short turn keeps the server's own thread from holding it long.
     sys.setswitchinterval(2e-4)
-    library()  # compiled the first time, which takes some seconds
+    backend_name()  # makes it ready: a compiled one takes some seconds the first time
     for policy in POLICIES:
         play(PRESETS["paper"], policy, 0).table()
     # Streamlit collects garbage in full after every run, and holds back what is not sent yet while it does. What the

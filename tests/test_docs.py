@@ -19,8 +19,9 @@ from dashboard.compare import state as compare_state
 from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
-from iomt_core.cli.app import app
-from iomt_core.experiments.paper.results_table import results_table
+from iomt_core.cli.commands import app
+from iomt_core.experiments.paper.results import claim_table, results_table
+from iomt_core.metrics import column_table, metric_table
 from iomt_core.scenario.reference import assumption_table, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,7 +186,10 @@ def generated(document: str, marker: str) -> str:
     [
         ("docs/parameters.md", "parameters", parameter_table),
         ("docs/system.md", "assumptions", assumption_table),
+        ("docs/system.md", "metrics", metric_table),
+        ("docs/system.md", "columns", column_table),
         ("docs/results.md", "results", results_table),
+        ("docs/results.md", "claims", claim_table),
     ],
 )
 def test_generated_tables_are_up_to_date(document: str, marker: str, table: Callable[[], str]) -> None:

@@ -1,1 +1,1 @@
-"""The paper's algorithms: one short file each that says what it changes, and the losses they share."""
+"""The paper's algorithms: a short file for each, with what it changes, and the agents, losses and learner that they share."""

@@ -1,4 +1,4 @@
-"""What an algorithm's agents are to the learner: networks that decide, and values and losses at the agents' level."""
+"""Agents as the learner sees them: networks that decide, and values and losses at the agents' level."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.model.snapshot import Action
-from iomt_core.nets.grouped import shared
+from iomt_core.nets.grouped import grouped_parameters
 from iomt_core.nets.inputs import LEAST_SHARE, Inputs, Sizes
 
 Memory = tuple[Tensor, ...]
@@ -18,10 +18,10 @@ Memory = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Decision:
-    """What all agents do in one step; agents first."""
+    """What all agents do in one step of N worlds; agents first."""
 
-    choice: Tensor  # (U, N, J) int64
-    requested: Tensor  # (U, N, J, outputs): what the Actor put out, first the CPU's and the bandwidth's share
+    choice: Tensor  # (U, N, J) int64, strategies
+    requested: Tensor  # (U, N, J, outputs) the Actor's outputs; the first two are the shares of CPU and of bandwidth
 
     def action(self, dtype: torch.dtype) -> Action:
         """The same as an environment takes it, worlds first."""
@@ -31,17 +31,20 @@ class Decision:
 
 @dataclass(frozen=True)
 class Noise:
-    """How far a step's decision strays from the greedy one."""
+    """Exploration noise of one step."""
 
-    temperature: float  # of a Boltzmann choice over strategies, in reward; 0 is greedy
-    epsilon: float  # share of strategies drawn evenly
+    temperature: float  # of a Boltzmann choice over strategies, in units of reward; 0 is greedy
+    epsilon: float  # probability of a uniformly drawn strategy
     shares: float  # standard deviation of the logarithm of a requested share
 
 
 class Agents(nn.Module, ABC):
-    """The networks of all agents. Every tensor's first axis is the agent, and no agent's slice meets another's."""
+    """The networks of all agents. The first axis of every tensor is the agent, and agents' slices never mix.
 
-    # How actors are judged; see `training.settings`. The latter two are of actors that give a strategy as a number.
+    `request_penalty`, `action_smoothing` and `saturation_penalty` are the settings of the Actors' loss of the same names;
+    the latter two concern Actors that output a strategy as a number.
+    """
+
     request_penalty: float = 1.0
     action_smoothing: float = 0.0
     saturation_penalty: float = 0.0
@@ -51,34 +54,40 @@ class Agents(nn.Module, ABC):
         self.sizes = sizes
 
     def resized_for(self, sizes: Sizes) -> Agents:
-        """The same networks on a ward of these counts; only shared ones serve another than their own."""
+        """The same networks for a ward of these counts; only shared networks accept other counts than their own."""
         assert sizes == self.sizes
         return self
 
     @abstractmethod
     def start(self, batch: int) -> Memory:
-        """What agents remember before an episode's first step."""
+        """The agents' memory before an episode's first step, for `batch` worlds."""
 
     @abstractmethod
     def decide(
         self, inputs: Inputs, memory: Memory, noise: Noise | None = None, generator: torch.Generator | None = None
     ) -> tuple[Decision, Memory]:
-        """One step of N worlds, greedy or with `noise` thrown by `generator`."""
+        """Decides one step of N worlds, greedily or with exploration `noise` drawn from `generator`.
+
+        Returns the decision and the memory after the step.
+        """
 
     @abstractmethod
     def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
-        """The agents' own loss over θ^Q, (19), and the agent values of what was done, (N, U) (18)."""
+        """The agents' own loss for θ^Q, (19), and the agent values (18) of what was done, (N, U).
+
+        target: the target networks; gamma: the discount factor in the targets (20).
+        """
 
     @abstractmethod
     def actor_loss(self, episodes: Episodes, target: Agents) -> tuple[Tensor, Tensor]:
-        """The agents' own loss over θ^μ, (21), judged by the target's θ^Q', and the agent values (N, U) for (27)."""
+        """The agents' own loss for θ^μ, (21), valued by the target networks, and the agent values (N, U) for (27)."""
 
     @abstractmethod
     def best_next(self, episodes: Episodes) -> Tensor:
-        """The agent values of the best that can be done after each step, (N, U), for (28)."""
+        """The agent values of the best action after each step, (N, U), for (28)."""
 
     def round_robin_choice(self, inputs: Inputs) -> Tensor:
-        """Every task on a server, (U, N, J): task j of agent i on server (i + j) mod K."""
+        """Strategies that spread all tasks over the servers, (U, N, J): task j of agent i on server (i + j) mod K."""
         u, n, j = inputs.weight.shape
         device = inputs.weight.device
         turn = torch.arange(u, device=device)[:, None, None] + torch.arange(j, device=device)
@@ -86,8 +95,8 @@ class Agents(nn.Module, ABC):
 
     @torch.no_grad()
     def begin_equal(self) -> None:
-        """Gives all agents' and tasks' networks the same weights, those of the first."""
-        for parameter, networks in shared(self):
+        """Copies the weights of the first network of every kind to all others."""
+        for parameter, networks in grouped_parameters(self):
             slices = parameter.view(networks, -1)
             slices.copy_(slices[:1].expand_as(slices))
 
@@ -101,10 +110,10 @@ class Agents(nn.Module, ABC):
 
 
 def add_exploration_noise(
-    requested: Tensor, noise: Noise | None, generator: torch.Generator | None, least: float = LEAST_SHARE
+    shares: Tensor, noise: Noise | None, generator: torch.Generator | None, least: float = LEAST_SHARE
 ) -> Tensor:
-    """Requested shares with lognormal noise, kept in their range."""
+    """Requested shares times log-normal noise, clamped to [`least`, 1]; unchanged without noise."""
     if noise is None or noise.shares == 0:
-        return requested
-    thrown = torch.randn(requested.shape, generator=generator).to(requested.device)
-    return (requested * torch.exp(noise.shares * thrown)).clamp(least, 1.0)
+        return shares
+    normal = torch.randn(shares.shape, generator=generator).to(shares.device)
+    return (shares * torch.exp(noise.shares * normal)).clamp(least, 1.0)

@@ -1,4 +1,4 @@
-"""What an algorithm is: which agents, and which mixer over them."""
+"""An algorithm: which agents, and which mixer over them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ Level = Literal["agent", "system"]
 
 
 class Algorithm(ABC):
-    """One of the paper's algorithms. The losses, the replay and the loop are the same for all of them."""
+    """One of the paper's algorithms. Losses, replay buffer and training loop are the same for all of them."""
 
     name: ClassVar[str]
     label: ClassVar[str]
     summary: ClassVar[str]
-    level: ClassVar[Level]  # at which the paper compares it: section VI-B or VI-C
+    level: ClassVar[Level]  # where the paper compares it: section VI-B (agent) or VI-C (system)
 
-    tuned: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # settings that suit it better than the defaults
+    tuned: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # settings that differ from the defaults
 
     @abstractmethod
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> Agents:
-        """Fresh networks of all agents; `rounds` is how often an agent's tasks decide in turn, 0 is all at once."""
+        """New, untrained networks of all agents.
+
+        recurrent: whether they have a memory; rounds: how many times each task of an agent decides, one task after another;
+        0: all tasks at once.
+        """
 
     @abstractmethod
     def mixer(self, sizes: Sizes) -> Mixer:
-        """A fresh mixer."""
+        """A new, untrained mixer."""

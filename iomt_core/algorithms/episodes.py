@@ -1,4 +1,4 @@
-"""A minibatch of whole episodes, as the learner reads it."""
+"""A minibatch of whole episodes, in the form that the learner takes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from iomt_core.nets.inputs import Inputs, Sizes
 
 @dataclass(frozen=True)
 class Episodes:
-    """T steps of B episodes; N = T·B, time first. Observations have one step more, the one that follows the last."""
+    """T steps of B episodes, N = T·B rows with time first. Observations have one more step, the one after the last."""
 
     sizes: Sizes
-    batch: int
+    batch: int  # B
     inputs: Inputs  # (U, N + B, …)
     corrected: Tensor  # (N + B, U, 6) ô
     state: Tensor  # (N + B, ·) ŝ
-    choice: Tensor  # (U, N, J) int64, as taken
-    requested: Tensor  # (U, N, J, outputs), as the Actor and the noise gave it
+    choice: Tensor  # (U, N, J) int64, strategies taken
+    requested: Tensor  # (U, N, J, outputs) the Actor's outputs with their exploration noise
     reward: Tensor  # (U, N, J) of each task
     team_reward: Tensor  # (N,) r_t, the priority-weighted sum
     mask: Tensor  # (N,) 1 where the episode had not ended
-    going_on: Tensor  # (N,) 0 where the step ended it for good: nothing to bootstrap from
+    going_on: Tensor  # (N,) 0 where the step ended the episode: there is no next value to bootstrap from
     imposed: Tensor | None = None  # (U, N) what the agent's tasks cost the other users
-    strategy_noise: Tensor | None = None  # (U, N, J) standard normal, where strategies' numbers are judged blurred
-    strategies: Tensor | None = None  # (U, J, K + 1, N, J) what-if rewards of task j' had task j taken s
+    strategy_noise: Tensor | None = None  # (U, N, J) standard normal, for `action_smoothing`
+    counterfactual: Tensor | None = None  # (U, J, K + 1, N, J) reward of task j' had task j taken strategy s
 
     @property
     def steps(self) -> int:

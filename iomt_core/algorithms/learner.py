@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.episodes import Episodes
-from iomt_core.nets.grouped import make_equal, shared
-from iomt_core.nets.kernels.functions import compiled
+from iomt_core.nets.backend import accelerated
+from iomt_core.nets.grouped import average_over_networks, grouped_parameters
 from iomt_core.nets.mixers import Mixer
 
-LARGEST_WARD = 64  # networks by which gradients of several wards are scaled: the paper's ward has so many
+LARGEST_WARD = 64  # networks of the paper's ward: gradients over several wards are scaled to as many
 
 
 @dataclass(frozen=True)
 class LearnerSettings:
-    """What the learner is told; see `training.settings` for what each is for."""
+    """The settings that the learner needs; `training.settings` describes each."""
 
     learning_rate: float
     actor_learning_rate: float
@@ -33,8 +33,8 @@ class LearnerSettings:
 class Learner:
     """Online and target networks of agents and mixer, and their optimisers.
 
-    The level of the agents is (19) to (21), that of the team (26) to (28). Both are taken on the same minibatch and
-    added up, so that each network is run once for both; the team's loss is per task, times `team_weight`.
+    The agents' level is (19) to (21), the team's (26) to (28). Both losses are computed on the same minibatch and added up,
+    so that each network runs once for both; the team's loss is per task, times `team_weight`.
     """
 
     def __init__(self, agents: Agents, mixer: Mixer, settings: LearnerSettings) -> None:
@@ -45,18 +45,17 @@ class Learner:
         self.actor_parameters = agents.actor_parameters()
         self.critic_optimiser = torch.optim.Adam(self.critic_parameters, settings.learning_rate, fused=True)
         self.actor_optimiser = torch.optim.Adam(self.actor_parameters, settings.actor_learning_rate, fused=True)
-        # Listed once, for every update has them follow: walking through the modules takes longer than moving the weights.
-        self._following: list[Tensor] = [*self.target_agents.parameters(), *self.target_mixer.parameters()]
-        self._followed: list[Tensor] = [*self.agents.parameters(), *self.mixer.parameters()]
-        self.parameter_tying = (
-            False  # whether networks of a kind learn as one, each from the mean of all their gradients
-        )
-        self._shared = dict(shared(agents))
+        # Listed once: walking through the modules in every update takes longer than moving the weights.
+        self._targets: list[Tensor] = [*self.target_agents.parameters(), *self.target_mixer.parameters()]
+        self._online: list[Tensor] = [*self.agents.parameters(), *self.mixer.parameters()]
+        self.parameter_tying = False  # whether all networks of one kind apply the mean of their gradients
+        self._grouped = dict(grouped_parameters(agents))
 
     def update(self, *parts: Episodes, lr_factor: float = 1.0, actors: bool = True) -> dict[str, Tensor]:
-        """One learner update, with or without the `actors`; learning rates are multiplied by `lr_factor`. Returns the losses.
+        """One update of the critics, of the Actors if `actors`, and of the target networks.
 
-        The loss is the mean over `parts`, minibatches that may be of different wards.
+        parts: minibatches, possibly of different wards; the loss is the mean over them. lr_factor: factor on the learning
+        rates. Returns the losses by name, each a mean per network.
         """
         losses = self.update_critics(*parts, lr_factor=lr_factor)
         if actors:
@@ -65,23 +64,23 @@ class Learner:
         return losses
 
     def losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
-        """What the critics and the actors minimise, both levels added up."""
-        with compiled():
-            return sum(self._of_critics(episodes)), sum(self._of_actors(episodes))  # type: ignore[return-value]
+        """The critics' loss and the Actors' loss, both levels added up."""
+        with accelerated():
+            return sum(self._critic_losses(episodes)), sum(self._actor_losses(episodes))  # type: ignore[return-value]
 
     def update_critics(self, *parts: Episodes, lr_factor: float = 1.0) -> dict[str, Tensor]:
-        """θ^Q of all MPTQ networks by (19), and of them, the attention and the mixer by (26)."""
+        """Updates θ^Q of the MPTQ networks by (19) and (26), and attention and mixer by (26)."""
         rate = self.settings.learning_rate * lr_factor
-        own, team = self._step(self.critic_optimiser, self.critic_parameters, self._of_critics, parts, rate)
+        own, team = self._step(self.critic_optimiser, self.critic_parameters, self._critic_losses, parts, rate)
         return {"loss_19": own, "loss_26": team}
 
     def update_actors(self, *parts: Episodes, lr_factor: float = 1.0) -> dict[str, Tensor]:
-        """θ^μ by (21) and (27), both judged by the target networks."""
+        """Updates θ^μ by (21) and (27), both valued by the target networks."""
         rate = self.settings.actor_learning_rate * lr_factor
-        own, team = self._step(self.actor_optimiser, self.actor_parameters, self._of_actors, parts, rate)
+        own, team = self._step(self.actor_optimiser, self.actor_parameters, self._actor_losses, parts, rate)
         return {"loss_21": own, "loss_27": team}
 
-    def _of_critics(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+    def _critic_losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         s, n = self.settings, episodes.steps
         agents, target = self.agents.resized_for(episodes.sizes), self.target_agents.resized_for(episodes.sizes)
         own, q = agents.critic_loss(episodes, target, s.gamma)
@@ -95,7 +94,7 @@ class Learner:
             wanted = wanted + s.gamma * episodes.going_on * later  # (28)
         return own, s.team_weight / episodes.sizes.networks * episodes.mean((q_tot - wanted).square())
 
-    def _of_actors(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+    def _actor_losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         s, n = self.settings, episodes.steps
         agents, target = self.agents.resized_for(episodes.sizes), self.target_agents.resized_for(episodes.sizes)
         own, q = agents.actor_loss(episodes, target)
@@ -104,8 +103,8 @@ class Learner:
 
     @torch.no_grad()
     def update_targets(self) -> None:
-        """Soft update of all targets, lines 11 and 15."""
-        torch._foreach_lerp_(self._following, self._followed, self.settings.tau)
+        """Soft update of all target networks, lines 11 and 15."""
+        torch._foreach_lerp_(self._targets, self._online, self.settings.tau)
 
     def _step(
         self,
@@ -115,22 +114,22 @@ class Learner:
         parts: Sequence[Episodes],
         learning_rate: float,
     ) -> tuple[Tensor, Tensor]:
-        """A step down the mean of the two losses' sum over the parts. Returns both a network, means too."""
+        """One optimiser step on the two losses' sum, a mean over the parts. Returns both losses per network."""
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
         optimiser.zero_grad(set_to_none=True)
         found = []
         for part in parts:
-            with compiled():
+            with accelerated():
                 own, team = losses(part)
-            # Of wards of many sizes each counts alike; of one ward the sum over its networks is what they minimise.
+            # Among wards of different sizes each counts alike; of a single ward the sum over its networks is minimised.
             scale = 1.0 if len(parts) == 1 else LARGEST_WARD / (part.sizes.networks * len(parts))
             ((own + team) * scale).backward()
             found.append(torch.stack([own.detach(), team.detach()]) / part.sizes.networks)
         if self.parameter_tying:
             for parameter in parameters:
-                if parameter in self._shared and parameter.grad is not None:
-                    make_equal(parameter.grad, self._shared[parameter])
+                if parameter in self._grouped and parameter.grad is not None:
+                    average_over_networks(parameter.grad, self._grouped[parameter])
         nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         optimiser.step()
         own, team = torch.stack(found).mean(0)

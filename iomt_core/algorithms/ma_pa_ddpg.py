@@ -1,4 +1,4 @@
-"""MA-PA-DDPG: PA-DDPG actors under one critic of everything all agents see and do (section VI-C, after Lowe et al. 2017)."""
+"""MA-PA-DDPG: PA-DDPG Actors under one central critic of all observations and actions (section VI-C, Lowe et al. 2017)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from iomt_core.nets.inputs import Sizes
 
 
 class CentralCritic(ContinuousActions):
-    """One critic for the team's reward; its members are the agents."""
+    """`ContinuousActions` with a single critic for the team's reward; its members are the agents."""
 
     def make_critic(self, recurrent: bool) -> Critic:
-        """One for all."""
+        """One critic for all agents."""
         return Critic(1, self.sizes.tasks, self.sizes.other, 3, recurrent, self.sizes.users)
 
     def members(self, x: Tensor) -> Tensor:
-        """All agents before the one critic."""
+        """All agents as members of the one critic: (U, N, ·) -> (1, U, N, ·)."""
         return x[None]
 
     def rewards(self, episodes: Episodes) -> Tensor:
-        """The team's, which counts everything that agents cost each other."""
+        """The team's reward, (1, N), which includes everything that agents cost each other."""
         return episodes.team_reward[None]
 
 
@@ -43,5 +43,5 @@ class MAPADDPG(PADDPG):
     )
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> CentralCritic:
-        """Actors of their own, a critic in common."""
+        """An Actor for each agent, one critic for all; `rounds` does not apply."""
         return CentralCritic(sizes, recurrent)

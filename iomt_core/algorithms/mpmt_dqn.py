@@ -1,4 +1,4 @@
-"""MPMT-DQN over VDN: the paper's agents, their values only added up (section VI-B). VDN of section VI-C is the same."""
+"""MPMT-DQN over VDN: the paper's agents, with their values added up (section VI-B); the same as VDN in section VI-C."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class MPMTDQN(Algorithm):
     level: ClassVar[Level] = "agent"
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
-        """All passes, all columns."""
+        """Agents with all passes and all columns."""
         return ParameterisedQ(sizes, rounds=rounds, recurrent=recurrent)
 
     def mixer(self, sizes: Sizes) -> VDN:
-        """The sum."""
+        """The sum of the agents' values."""
         return VDN()

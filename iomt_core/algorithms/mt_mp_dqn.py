@@ -1,4 +1,4 @@
-"""MT-MP-DQN over VDN: an MP-DQN a task (Bester et al. 2019), which values its own task alone (section VI-B)."""
+"""MT-MP-DQN over VDN: an MP-DQN per task (Bester et al. 2019) that values its own task only (section VI-B)."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ class MTMPDQN(MPMTDQN):
     summary = "A multi-pass Q-network a task that looks at its own task's value alone; values added up."
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
-        """All passes, a value a strategy; its tasks know nothing of each other, so always at once."""
+        """One value per strategy. Tasks ignore each other, so they always decide at once and `rounds` does not apply."""
         return ParameterisedQ(sizes, columns=False, recurrent=recurrent)

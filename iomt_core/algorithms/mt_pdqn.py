@@ -1,4 +1,4 @@
-"""MT-PDQN over VDN: a P-DQN a task (Xiong et al. 2018), one pass for all strategies (section VI-B)."""
+"""MT-PDQN over VDN: a P-DQN per task (Xiong et al. 2018), one pass for all strategies (section VI-B)."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ class MTPDQN(MPMTDQN):
     summary = "A P-DQN a task: one pass values every strategy of that task; values added up."
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
-        """One pass, a value a strategy; its tasks know nothing of each other, so always at once."""
+        """One pass. Tasks ignore each other, so they always decide at once and `rounds` does not apply."""
         return ParameterisedQ(sizes, passes=False, columns=False, recurrent=recurrent)

@@ -1,4 +1,4 @@
-"""PA-DDPG over VDN: strategies as a continuous number, one critic an agent (section VI-B, after Lillicrap et al. 2016)."""
+"""PA-DDPG over VDN: strategies as a continuous number, one critic per agent (section VI-B, after Lillicrap et al. 2016)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from iomt_core.nets.critic import Critic
 from iomt_core.nets.inputs import Inputs, Sizes, share_features
 from iomt_core.nets.mixers import VDN
 
-LEVEL = 0.02  # price of a share's logarithm's distance from where it starts, squared, in reward a task
-STRATEGY_NOISE = 3.0  # deviation of the strategy's number, in strategies' widths, where shares have a deviation of 1
+REQUEST_PENALTY = 0.02  # in units of reward a task, at `request_penalty` = 1: of log(share / FIRST_SHARE) squared
+STRATEGY_NOISE = 3.0  # deviation of the strategy number, in widths of one strategy, where shares have a deviation of 1
 
 
 class ContinuousActions(Agents):
-    """Actors with three numbers a task, CPU share, bandwidth share and strategy, and a critic of each agent.
+    """Actors with three numbers per task (CPU share, bandwidth share, strategy), and a critic for each agent.
 
-    The strategy's number x in (0, 1) means ⌊x (K + 1)⌋: 0 to compute locally, n for the n-th server.
+    The strategy number x in (0, 1) stands for strategy ⌊x (K + 1)⌋: 0 is local, n is the n-th server in the agent's order.
     """
 
     def __init__(self, sizes: Sizes, recurrent: bool = True) -> None:
@@ -32,21 +32,21 @@ class ContinuousActions(Agents):
         self.critic = self.make_critic(recurrent)
 
     def make_critic(self, recurrent: bool) -> Critic:
-        """One critic an agent."""
+        """One critic per agent."""
         return Critic(self.sizes.users, self.sizes.tasks, self.sizes.other, 3, recurrent)
 
     def members(self, x: Tensor) -> Tensor:
-        """(U, N, ·) as the critics take it: (G, M, N, ·)."""
+        """Agents' tensors in the critics' layout: (U, N, ·) -> (G, M, N, ·)."""
         return x[:, None]
 
     def start(self, batch: int) -> Memory:
-        """Zeros for the Actor; a critic decides nothing."""
+        """Zeros for the Actor; critics take no part in decisions."""
         return (self.actor.memory.start(batch),)
 
     def decide(
         self, inputs: Inputs, memory: Memory, noise: Noise | None = None, generator: torch.Generator | None = None
     ) -> tuple[Decision, Memory]:
-        """All three numbers by the Actor."""
+        """As `Agents.decide`: the Actor gives all three numbers."""
         out, states = self.actor(inputs, memory[0])
         shares, strategy = add_exploration_noise(out[..., :2], noise, generator), out[..., 2:]
         if noise is not None:
@@ -55,21 +55,22 @@ class ContinuousActions(Agents):
                 0, 1
             )
             even = torch.rand(strategy.shape, generator=generator).to(strategy.device)
-            at_random = torch.rand(strategy.shape, generator=generator).to(strategy.device) < noise.epsilon
-            strategy = torch.where(at_random, even, strategy)
-        return Decision(self._strategy(strategy[..., 0], inputs), torch.cat([shares, strategy], dim=-1)), (
-            states[:, -1],
-        )
+            explore = torch.rand(strategy.shape, generator=generator).to(strategy.device) < noise.epsilon
+            strategy = torch.where(explore, even, strategy)
+        requested = torch.cat([shares, strategy], dim=-1)
+        return Decision(self._strategy(strategy[..., 0], inputs), requested), (states[:, -1],)
 
     def _strategy(self, x: Tensor, inputs: Inputs) -> Tensor:
-        """Strategies from their numbers (U, N, J). Servers count from the one the task was dealt to: agents that cannot
-        see each other would all run to the first."""
+        """Strategies from their numbers x, (U, N, J).
+
+        Servers count from the task's round-robin server: agents that cannot see each other would all choose the first one.
+        """
         k = self.sizes.servers
         number = (x * (k + 1)).long().clamp_max(k)
         return torch.where(number > 0, (self.round_robin_choice(inputs) + number - 2) % k + 1, 0)
 
     def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
-        """(Q_i - y_i)², y_i the agent's reward and γ Q' of what its Actor' does next."""
+        """(Q_i - y_i)², where y_i is the agent's reward plus γ Q' of what its target Actor does next."""
         values = self._values(episodes.now, episodes.requested, episodes.requested, episodes.batch)
         wanted = self.rewards(episodes)
         if gamma:
@@ -78,46 +79,47 @@ class ContinuousActions(Agents):
         return episodes.mean((values - wanted).square()).sum() / self.sizes.tasks, values.transpose(0, 1)
 
     def rewards(self, episodes: Episodes) -> Tensor:
-        """r_i = Σ_j p_j r_ij, less what the agent's tasks cost others where that is known; (G, N)."""
+        """r_i = Σ_j p_j r_ij, minus what the agent's tasks cost others where that is known; (G, N)."""
         rewards = (episodes.reward * episodes.now.weight).sum(-1)
         return rewards if episodes.imposed is None else rewards - episodes.imposed
 
     def actor_loss(self, episodes: Episodes, target: Agents) -> tuple[Tensor, Tensor]:
-        """-Q' of what the Actor does, and a small price on shares far from where they began: at the ends nothing is learned.
+        """-Q' of the Actor's action, plus penalties that keep its outputs away from the ends, where gradients vanish.
 
-        What a strategy's number is worth is a step: flat all over a strategy, and a critic's slope within one says little
-        of the next. With `blur` the number's slope is one over a neighbourhood that reaches the others; shares are still
-        judged at the strategy that is meant, for what is right on a server is wrong at home.
+        The value as a function of the strategy number is a staircase: its slope within a strategy says little about the next
+        one. With `action_smoothing` noise is added to the number, so that its gradient is a mean over a neighbourhood that
+        includes the other strategies. Shares are still valued at the intended strategy: what is right on a server is wrong on
+        the own device.
         """
         now, batch = episodes.now, episodes.batch
         requested = self.actor(now, self.actor.memory.start(batch))[0]
-        worth = cast(ContinuousActions, target)._values
+        value_of = cast(ContinuousActions, target)._values
         if episodes.strategy_noise is None:
-            values = worth(now, requested, episodes.requested, batch)
+            values = value_of(now, requested, episodes.requested, batch)
         else:
             shares, number = requested[..., :2], requested[..., 2:]
-            values = worth(now, torch.cat([shares, number.detach()], dim=-1), episodes.requested, batch)
-            blurred = self._blurred(number, episodes.strategy_noise)
-            around = worth(now, torch.cat([shares.detach(), blurred], dim=-1), episodes.requested, batch)
+            values = value_of(now, torch.cat([shares, number.detach()], dim=-1), episodes.requested, batch)
+            smoothed = self._smoothed(number, episodes.strategy_noise)
+            around = value_of(now, torch.cat([shares.detach(), smoothed], dim=-1), episodes.requested, batch)
             values = values + around - around.detach()
-        price = self.request_penalty * LEVEL * (requested[..., :2] / FIRST_SHARE).log().square().sum(-1)
+        penalty = self.request_penalty * REQUEST_PENALTY * (requested[..., :2] / FIRST_SHARE).log().square().sum(-1)
         if self.saturation_penalty:
-            price = price + self.saturation_penalty * torch.logit(requested[..., 2], 1e-6).square()
-        return episodes.mean(price.sum(-1)).sum() - episodes.mean(values).sum(), values.transpose(0, 1)
+            penalty = penalty + self.saturation_penalty * torch.logit(requested[..., 2], 1e-6).square()
+        return episodes.mean(penalty.sum(-1)).sum() - episodes.mean(values).sum(), values.transpose(0, 1)
 
-    def _blurred(self, number: Tensor, thrown: Tensor) -> Tensor:
-        """Strategies' numbers with noise; gradients go past the noise, and past the ends that hold them."""
+    def _smoothed(self, number: Tensor, noise: Tensor) -> Tensor:
+        """Strategy numbers plus noise, clamped to [0, 1]; the gradient ignores both."""
         width = self.action_smoothing / (self.sizes.servers + 1)
-        there = (number.detach() + width * thrown[..., None].to(number.device)).clamp(0, 1)
+        there = (number.detach() + width * noise[..., None].to(number.device)).clamp(0, 1)
         return number + (there - number.detach())
 
     def best_next(self, episodes: Episodes) -> Tensor:
-        """Q of what the Actor does next, (N, G)."""
+        """As `Agents.best_next`: Q of what the Actor does next, (N, G)."""
         return self.next_values(episodes).transpose(0, 1)
 
     @torch.no_grad()
     def next_values(self, episodes: Episodes) -> Tensor:
-        """The same, (G, N)."""
+        """Q of what the Actor does next, (G, N)."""
         requested = self.actor(episodes.inputs, self.actor.memory.start(episodes.batch))[0]
         done = torch.cat([episodes.requested, requested[:, -episodes.batch :]], dim=1)
         return self._values(episodes.inputs, requested, done, episodes.batch)[:, episodes.batch :]
@@ -139,12 +141,12 @@ class ContinuousActions(Agents):
 
 
 def _features(requested: Tensor) -> Tensor:
-    """Shares by their logarithms and the strategy's number, about -1 to 1; (U, N, 3 J)."""
+    """The logarithms of the shares and the strategy number as inputs, about -1 to 1; (U, N, J, 3) -> (U, N, 3 J)."""
     return torch.cat([share_features(requested[..., :2]), 2 * requested[..., 2:] - 1], dim=-1).flatten(2)
 
 
 class PADDPG(Algorithm):
-    """DDPG on parameterised actions; no multi-pass, no tasks' values."""
+    """DDPG on parameterised actions; no passes, no values of single tasks."""
 
     name = "pa-ddpg"
     label = "PA-DDPG (VDN)"
@@ -163,9 +165,9 @@ class PADDPG(Algorithm):
     )
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ContinuousActions:
-        """Actor and critic; an Actor decides for all tasks at once."""
+        """Actors and critics; `rounds` does not apply, an Actor decides for all tasks at once."""
         return ContinuousActions(sizes, recurrent)
 
     def mixer(self, sizes: Sizes) -> VDN:
-        """The sum."""
+        """The sum of the agents' values."""
         return VDN()

@@ -1,4 +1,4 @@
-"""Agents with parameterised actions: an Actor for the shares and an MPTQ network a task for the strategies."""
+"""Agents with parameterised actions: an Actor for the shares and an MPTQ network per task for the strategies."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
-# Added to what a strategy is worth before the choice: to the server that a task is dealt to, and to every other server; to the
-# own device nothing. Servers are much alike, and agents that cannot see each other would all run to the one that seems a little
-# better; and the server dealt is less crowded than servers are in the mean, which is all that a network knows of them.
+# Added to the worth of a strategy before the choice: to the task's round-robin server, and to every other server; nothing to
+# the own device. Servers are much alike: without it, agents that cannot see each other would all choose the server that
+# seems slightly better. And the round-robin server is less crowded than the average one, which is all a network knows.
 MARGINS = 0.03, -0.02
-MARGINS_OF_ANY = 0.01, 0.0  # the same in any ward of the lab: prices already tell servers apart
-FAR = 0.1  # of an error in reward
-LEVEL = 0.05  # price of an agent's mean logarithm of requests, squared, in reward
+MARGINS_GENERAL = 0.01, 0.0  # the same for general networks: prices already tell servers apart
+HUBER_DELTA = 0.1  # in units of reward
+REQUEST_PENALTY = 0.05  # in units of reward, at `request_penalty` = 1: of an agent's squared mean logarithm of requests
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One look at strategies: the `tasks` that decide in it, what they see, and what comes of it."""
+    """One step of the choice of strategies: `tasks` decide, given the strategies before it."""
 
     tasks: range
-    stood: Tensor  # (U, N, J, K + 1) of 0 and 1, the strategies that stand
+    stood: Tensor  # (U, N, J, K + 1) of 0 and 1, the strategies before
     values: Tensor  # (U, tasks, P, N, outputs) of every pass
     worth: Tensor  # (U, N, tasks, K + 1) the sum in (17)
-    margin: Tensor  # (U, N, tasks, K + 1) what strategies count more than they are worth, see `MARGINS`
-    taken: Tensor  # (U, N, J, K + 1) the strategies then
+    margin: Tensor  # (U, N, tasks, K + 1) added to the worth before the choice, see `MARGINS`
+    taken: Tensor  # (U, N, J, K + 1) of 0 and 1, the strategies after
 
     @property
     def before(self) -> Tensor:
-        """The strategies that stand, (U, N, J)."""
+        """The strategies before, (U, N, J)."""
         return self.stood.argmax(-1)
 
     @property
     def after(self) -> Tensor:
-        """The strategies then, (U, N, J)."""
+        """The strategies after, (U, N, J)."""
         return self.taken.argmax(-1)
 
 
 class ParameterisedQ(Agents):
-    """MPMT-DQN of sections V-A and V-B; without `columns` MT-MP-DQN, without `passes` too MT-PDQN."""
+    """MPMT-DQN of sections V-A and V-B; MT-MP-DQN without `columns`, MT-PDQN also without `passes`."""
 
     def __init__(
         self, sizes: Sizes, passes: bool = True, columns: bool = True, rounds: int = 0, recurrent: bool = True
     ) -> None:
-        """`rounds` is how often an agent's tasks decide in turn, each knowing what the others have decided; 0 is at once."""
+        """`rounds` is how many times each task of an agent decides, given the others' current strategies; 0: all at once."""
         super().__init__(sizes)
         self.rounds = rounds
         if sizes.shared:
@@ -66,15 +66,15 @@ class ParameterisedQ(Agents):
             self.q = TaskQ(sizes, passes, columns, rounds > 0, recurrent)
 
     def resized_for(self, sizes: Sizes) -> ParameterisedQ:
-        """Shared networks on a ward of these counts: the same weights."""
+        """As `Agents.resized_for`; the result uses the same weights."""
         if sizes == self.sizes:
             return self
         assert self.sizes.shared
-        here, q = copy.copy(self), copy.copy(self.q)
-        here.sizes = sizes
+        resized, q = copy.copy(self), copy.copy(self.q)
+        resized.sizes = sizes
         cast(SharedTaskQ, q).resize(sizes)
-        here._modules = {**self._modules, "q": q}
-        return here
+        resized._modules = {**self._modules, "q": q}
+        return resized
 
     # -- acting ------------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class ParameterisedQ(Agents):
     def decide(
         self, inputs: Inputs, memory: Memory, noise: Noise | None = None, generator: torch.Generator | None = None
     ) -> tuple[Decision, Memory]:
-        """Shares by the Actor, then strategies by (17) at those shares; the memory keeps what is really done."""
+        """As `Agents.decide`: shares by the Actor, then strategies by (17) at these shares."""
         of_actor, of_q = memory
         requested, states = self.actor(inputs, of_actor)
         requested = add_exploration_noise(requested, noise, generator, self.sizes.least_share)
@@ -103,10 +103,11 @@ class ParameterisedQ(Agents):
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Strategies by (17) at the shares `requested`; (U, N, J). `tokens` are the inputs as `q.encode` has them.
+        """Strategies by (17), (U, N, J).
 
-        In turn, tasks begin as dealt out over the servers, from each agent's own offset; then each takes what is best
-        for the agent, given where the others are.
+        tokens: `q.encode(inputs)`; requested: shares, (U, N, J, 2); past: the MPTQ networks' memory. With rounds, tasks start
+        from the round-robin assignment; then one task after another takes the strategy that is best for the agent, given the
+        current strategies of its other tasks.
         """
         for turn in self.turns(inputs, tokens, requested, past, noise, generator):
             taken = turn.taken
@@ -121,33 +122,33 @@ class ParameterisedQ(Agents):
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[Turn]:
-        """How `choose` comes to its strategies, look by look: one for all tasks at once, or one a task and round."""
+        """The steps by which `choose` arrives at its strategies: a single one at once, or one per task and round."""
         choice, k = self.round_robin_choice(inputs), self.sizes.servers
         taken = functional.one_hot(choice, k + 1).to(requested.dtype)
-        dealt, other = self.margins
-        margins = requested.new_tensor([0.0] + [other] * k).expand(*choice.shape[:2], 1, -1)
+        favoured_margin, other_margin = self.margins
+        margins = requested.new_tensor([0.0] + [other_margin] * k).expand(*choice.shape[:2], 1, -1)
         if not self.rounds:
             values = self.q(tokens, self.q.encode_actions(requested, choice, inputs), past)
             worth = self.strategy_values(values, inputs.weight)
-            margin = margins.expand_as(worth).scatter(-1, choice[..., None], dealt)
+            margin = margins.expand_as(worth).scatter(-1, choice[..., None], favoured_margin)
             after = functional.one_hot(_boltzmann(worth + margin, noise, generator), k + 1)
             every = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
             yield Turn(range(self.sizes.tasks), taken, every, worth, margin, after)
             return
-        values_of, weights = self.q.sequential(tokens, requested, past, inputs), self._turned(inputs.weight)
+        values_of, weights = self.q.sequential(tokens, requested, past, inputs), self._cyclic_weights(inputs.weight)
         server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
-        rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K): servers from each agent's own offset on
+        rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K): servers from each agent's own first server on
         rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is no server
         count = taken.sum(2)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
             values = values_of(j, taken)
             worth = self._worth_of(j, values, weights)
-            # The task's turn is at the server with the fewest of the agent's others: agents that know nothing of each
-            # other so fill all servers.
+            # The favoured server is the one with the fewest of the agent's other tasks: so agents that know nothing of each
+            # other fill all servers evenly.
             count -= taken[:, :, j]
             favoured = (count + rank).argmin(-1, keepdim=True)
-            margin = margins[:, :, 0].scatter(-1, favoured, dealt)
+            margin = margins[:, :, 0].scatter(-1, favoured, favoured_margin)
             strategy = _boltzmann(worth + margin, noise, generator)
             after = taken.clone()
             count += after[:, :, j].zero_().scatter_(-1, strategy[..., None], 1.0)
@@ -156,121 +157,127 @@ class ParameterisedQ(Agents):
 
     @property
     def margins(self) -> tuple[float, float]:
-        """How much more the server counts that a task is dealt to, and each of the others."""
+        """What is added to the worth of the favoured server, and of every other server."""
         if self.sizes.servers == 1:
-            return 0.0, 0.0  # there is nothing to deal
-        return MARGINS_OF_ANY if self.sizes.shared else MARGINS
+            return 0.0, 0.0  # nothing to spread tasks over
+        return MARGINS_GENERAL if self.sizes.shared else MARGINS
 
     def recall(self, inputs: Inputs, choice: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """What was requested for in a step whose strategies are known, and what is remembered of it: a replay of `decide`."""
+        """Replays `decide` for a step whose strategies `choice` are known: the requested shares, and the memory after it."""
         of_actor, of_q = memory
         requested, states = self.actor(inputs, of_actor)
-        return requested, (states[:, -1], self._remember(inputs, self.q.encode(inputs), requested, choice, of_q))
+        return requested, (
+            states[:, -1],
+            self._remember(inputs, self.q.encode(inputs), requested, choice, of_q),
+        )
 
     def _remember(self, inputs: Inputs, tokens: Tensor, requested: Tensor, choice: Tensor, past: Tensor) -> Tensor:
-        """The MPTQ networks' memory after a step: of what was really done."""
+        """The MPTQ networks' memory after a step in which `requested` and `choice` were done."""
         if not self.q.memory.recurrent:
             return past
-        rows = self.q.rows(
-            tokens, self.q.encode_actions(requested, choice, inputs), flatten_tasks(choice[..., None])[..., 0]
-        )
+        rows = self.q.rows(tokens, self.q.encode_actions(requested, choice, inputs), _by_network(choice))
         return self.q.memory.advance(rows, past)[:, 0]
 
     def offered(self, values: Tensor, tasks: range) -> Tensor:
         """Values of a turn by strategy and task: (U, tasks, P, N, outputs) -> (U, N, tasks, K + 1, J).
 
-        Without columns a network knows nothing of the other tasks: there the result is (U, N, tasks, K + 1, 1).
+        Without columns a network values its own task only; the result is then (U, N, tasks, K + 1, 1).
         """
         if self.q.columns:
-            back = self._order()[list(tasks)].argsort(-1)  # which column holds task j'
-            index = back[None, :, None, None].expand(values.shape[0], -1, values.shape[2], values.shape[3], -1)
+            column = self._order()[list(tasks)].argsort(-1)  # which column holds task j'
+            index = column[None, :, None, None].expand(values.shape[0], -1, values.shape[2], values.shape[3], -1)
             return values.gather(4, index).permute(0, 3, 1, 2, 4)
         return self._own(values)[..., None]
 
     def q_taken(self, inputs: Inputs, requested: Tensor, choice: Tensor, past: Tensor) -> Tensor:
-        """q_j of (18) for what is really done, (U, N, J)."""
+        """q_j of (18) at the action that was taken, (U, N, J)."""
         values = self.q(self.q.encode(inputs), self.q.encode_actions(requested, choice, inputs), past)
-        return self.task_values(self.q.select_pass(values, flatten_tasks(choice[..., None])[..., 0]), choice)[1]
+        return self.task_values(self.q.select_pass(values, _by_network(choice)), choice)[1]
 
     # -- losses ------------------------------------------------------------------------------------------------------
 
     def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
-        """(19) with the targets (20), a mean over an agent's networks, summed over agents.
+        """(19) with the targets (20): a mean over an agent's networks, summed over agents.
 
-        A pass is trained on every column it has: (17) reads them all. With what-if rewards all passes are.
+        A pass learns all of its columns, because (17) uses all of them. With counterfactual rewards all passes learn, else
+        the one of the strategy that was taken.
         """
         assert isinstance(target, ParameterisedQ)
         tokens = self.q.encode(episodes.now)
-        now, network_choice = episodes.now, flatten_tasks(episodes.choice[..., None])[..., 0]
-        requested = self.q.encode_actions(episodes.requested, episodes.choice, now)
-        rows = self.q.rows(tokens, requested, None if episodes.strategies is not None else network_choice)
-        taken = rows if episodes.strategies is None else self.q.select_pass(rows, network_choice)
+        now, network_choice = episodes.now, _by_network(episodes.choice)
+        actions = self.q.encode_actions(episodes.requested, episodes.choice, now)
+        rows = self.q.rows(tokens, actions, None if episodes.counterfactual is not None else network_choice)
+        taken = rows if episodes.counterfactual is None else self.q.select_pass(rows, network_choice)
         states = self.q.unroll_memory(taken, episodes.batch)
         later = target.next_values(episodes) * gamma if gamma else None
-        if episodes.strategies is None:
-            values = self.q.values(tokens, rows, states[:, 1:].flatten(1, 2)[:, None], requested)
+        if episodes.counterfactual is None:
+            values = self.q.values(tokens, rows, states[:, 1:].flatten(1, 2)[:, None], actions)
             regressed, own = self.task_values(values, episodes.choice)
             wanted = episodes.reward[:, :, self._order()] if self.q.columns else episodes.reward
             if later is not None:
                 wanted = wanted + later
             loss = (regressed - wanted).square().flatten(2).mean(2)
         else:
-            values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)), requested)
+            values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)), actions)
             own = self.task_values(self.q.select_pass(values, network_choice), episodes.choice)[1]
-            loss = self._loss_of_all(values, episodes.strategies, later)
+            loss = self._counterfactual_loss(values, episodes.counterfactual, later)
         return episodes.mean(loss).sum() * self.sizes.tasks, self._agent_values(own, episodes.now.weight)
 
-    def _loss_of_all(self, values: Tensor, strategies: Tensor, later: Tensor | None) -> Tensor:
-        """Squared errors of every strategy's values against its what-if reward, a mean; (U, N)."""
+    def _counterfactual_loss(self, values: Tensor, rewards: Tensor, later: Tensor | None) -> Tensor:
+        """Mean error of every strategy's values against its counterfactual reward, (U, N)."""
         u, j = self.sizes.users, self.sizes.tasks
         values = values.unflatten(0, (u, j))  # (U, J, P, N, outputs)
         if self.q.columns:
-            order = self._order()[:, None, None].expand(-1, strategies.shape[2], strategies.shape[3], -1)
-            wanted = strategies.gather(4, order.expand_as(strategies))
+            order = self._order()[:, None, None].expand(-1, rewards.shape[2], rewards.shape[3], -1)
+            wanted = rewards.gather(4, order.expand_as(rewards))
             if later is not None:
                 wanted = wanted + later.transpose(1, 2)[:, :, None]
             return self._error(values - wanted).mean((1, 2, 4))
         offered = self._own(values).permute(0, 2, 3, 1)
-        wanted = strategies.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2)  # (U, J, K + 1, N): a task's own reward
+        wanted = rewards.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2)  # (U, J, K + 1, N): a task's own reward
         if later is not None:
             wanted = wanted + later.transpose(1, 2)[:, :, None]
         return (offered - wanted).square().mean((1, 2))
 
-    def _error(self, off: Tensor) -> Tensor:
-        """The square of an error; of networks for all wards linear from `FAR` on: there the wrong device can cost a
-        hundredfold, and how bad exactly matters less than which of the good ones is best."""
+    def _error(self, difference: Tensor) -> Tensor:
+        """Squared error; for general networks Huber's, linear beyond `HUBER_DELTA`.
+
+        In some wards the wrong device costs a hundred times as much as the right one. How bad exactly it is matters less than
+        which of the good devices is best.
+        """
         if not self.sizes.shared:
-            return off.square()
-        return functional.huber_loss(off, torch.zeros_like(off), reduction="none", delta=FAR) * 2
+            return difference.square()
+        zeros = torch.zeros_like(difference)
+        return functional.huber_loss(difference, zeros, reduction="none", delta=HUBER_DELTA) * 2
 
     def actor_loss(self, episodes: Episodes, target: Agents) -> tuple[Tensor, Tensor]:
         """(21): minus the sum over networks, passes and columns of p Q', a mean over passes; and (18) at μ for (27).
 
-        Network j judges task j's requests, μ(o)[2j-1 : 2j] in (21), by what they do to all tasks; the others' are
-        observation to it, x_-j. Where everybody asks for more than there is, only the ratios of requests count, and
-        nothing holds their level; a small price on straying from where it started does.
+        Network j values task j's requests, μ(o)[2j-1 : 2j] in (21), by their effect on all tasks; the other tasks' requests
+        are observation, x_-j. Where more is requested than there is, only the ratios of requests count and nothing fixes
+        their level; a small penalty on the distance from the initial request does.
         """
         assert isinstance(target, ParameterisedQ)
         now = episodes.now
-        requested = self._ask(now, episodes.batch)
-        read = without_others(target.q.encode_actions(requested, episodes.choice, now))
-        values = target.q(target.q.encode(now), read, target.past(episodes))
+        requested = self._requests(now, episodes.batch)
+        actions = without_others(target.q.encode_actions(requested, episodes.choice, now))
+        values = target.q(target.q.encode(now), actions, target.past(episodes))
         worth = target.strategy_values(values, now.weight)
         _, own = target.best(values, now.weight)
         start = FIRST_SHARE if now.suggested is None else now.suggested
         level = (requested / start).log().mean(2).square().sum(-1)
-        loss = self.request_penalty * LEVEL * level - worth.mean(3).sum(2)
+        loss = self.request_penalty * REQUEST_PENALTY * level - worth.mean(3).sum(2)
         return episodes.mean(loss).sum(), self._agent_values(own, now.weight)
 
     def best_next(self, episodes: Episodes) -> Tensor:
-        """(18) after each step."""
+        """As `Agents.best_next`: (18) after each step, (N, U)."""
         inputs = episodes.later
         return self._agent_values(self._best_later(episodes)[1], inputs.weight)
 
     def next_values(self, episodes: Episodes) -> Tensor:
-        """What (20) adds to a reward, before γ: Q' of the next step at its best strategies, 0 where there is none.
+        """What (20) adds to a reward, before γ: Q' of the next step at its best strategies; 0 after the last step.
 
-        With columns (U, N, J, J), network j's values of all tasks; else (U, N, J).
+        (U, N, J, J) with columns, network j's values of all tasks; else (U, N, J).
         """
         with torch.no_grad():
             regressed, own = self._best_later(episodes)
@@ -280,45 +287,47 @@ class ParameterisedQ(Agents):
     def _best_later(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         inputs = episodes.later
         states = self._states(episodes)[:, 1:].flatten(1, 2)
-        requested = self._ask(episodes.inputs, episodes.batch)[:, episodes.batch :]
+        requested = self._requests(episodes.inputs, episodes.batch)[:, episodes.batch :]
         tokens = self.q.encode(inputs)
         choice = self.choose(inputs, tokens, requested, states)
         values = self.q(tokens, self.q.encode_actions(requested, choice, inputs), states)
-        return self.task_values(self.q.select_pass(values, flatten_tasks(choice[..., None])[..., 0]), choice)
+        return self.task_values(self.q.select_pass(values, _by_network(choice)), choice)
 
     # -- values ------------------------------------------------------------------------------------------------------
 
     def strategy_values(self, values: Tensor, weight: Tensor) -> Tensor:
-        """What each strategy of each task is worth to its agent, the sum in (17); (U, N, J, K + 1).
+        """The worth of each strategy of each task to its agent, the sum in (17); (U, N, J, K + 1).
 
-        `values` (G, P, N, outputs) of all passes; `weight` p (U, N, J). Without columns a task's own value is all there is.
+        values: (G, P, N, outputs) of all passes; weight: p, (U, N, J). Without columns the sum has one term, the own task's.
         """
         values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
         if self.q.columns:
-            return (values * torch.stack(self._turned(weight), 1)).sum(-1).permute(0, 3, 1, 2)
+            return (values * torch.stack(self._cyclic_weights(weight), 1)).sum(-1).permute(0, 3, 1, 2)
         return self._own(values) * weight[..., None]
 
     def _worth_of(self, j: int, values: Tensor, weights: list[Tensor]) -> Tensor:
-        """The same of task j from its (U, P, N, outputs) and `_turned` weights; (U, N, K + 1)."""
+        """`strategy_values` of task j alone, from its values (U, P, N, outputs) and `_cyclic_weights`; (U, N, K + 1)."""
         if self.q.columns:
             return (values * weights[j]).sum(-1).transpose(1, 2).contiguous()
         return self._own(values[:, None])[:, :, 0] * weights[j][:, 0, :, :1]
 
     def _own(self, values: Tensor) -> Tensor:
-        """Each task's own value under each strategy, of networks without columns: (U, tasks, P, N, outputs) -> (U, N, tasks,
-        K + 1). One pass holds them all; of several, pass s is requested for the s-th."""
+        """Each task's own value under each strategy, for networks without columns.
+
+        (U, tasks, P, N, outputs) -> (U, N, tasks, K + 1). A single pass holds all of them; of several, pass s holds the s-th.
+        """
         own = values[:, :, 0] if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4)
         return own.transpose(1, 2)
 
-    def _turned(self, weight: Tensor) -> list[Tensor]:
-        """p of the tasks as network j's columns have them, for each j; (U, 1, N, J) each."""
+    def _cyclic_weights(self, weight: Tensor) -> list[Tensor]:
+        """p of the tasks in the order of network j's columns, for each j; (U, 1, N, J) each."""
         return [x[:, None] for x in weight[:, :, self._order()].unbind(2)]
 
     def task_values(self, values: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
-        """From values (G, 1, N, outputs) of the passes of `choice` (U, N, J): those regressed on rewards, and each task's.
+        """The values that are regressed on rewards, and each task's own value q_j, (U, N, J).
 
-        With columns the former are (U, N, J, J): net j's values of all tasks, cyclically from j on; else they are the
-        latter, q_j, (U, N, J).
+        values: (G, 1, N, outputs), the passes of `choice` (U, N, J). With columns the former are (U, N, J, J), network j's
+        values of all tasks in cyclic order from j; without, they equal the latter.
         """
         u, j = self.sizes.users, self.sizes.tasks
         values = values[:, 0].unflatten(0, (u, j)).transpose(1, 2)  # (U, N, J, outputs)
@@ -328,9 +337,9 @@ class ParameterisedQ(Agents):
         return own, own
 
     def best(self, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The strategies of (17) from the values of every pass, (U, N, J), and each task's value there."""
+        """The strategies of (17), (U, N, J), from the values (G, P, N, outputs) of all passes, and each task's value there."""
         choice = self.strategy_values(values.detach(), weight).argmax(-1)
-        return choice, self.task_values(self.q.select_pass(values, flatten_tasks(choice[..., None])[..., 0]), choice)[1]
+        return choice, self.task_values(self.q.select_pass(values, _by_network(choice)), choice)[1]
 
     def past(self, episodes: Episodes) -> Tensor:
         """The MPTQ networks' memories before each step of the episodes, (G, N, width)."""
@@ -341,17 +350,18 @@ class ParameterisedQ(Agents):
             if not self.q.memory.recurrent:
                 g, t = self.sizes.users * self.sizes.tasks, episodes.steps // episodes.batch
                 return self.q.memory.start(episodes.batch)[:, None].expand(g, t + 1, episodes.batch, -1)
-            now, choice = episodes.now, flatten_tasks(episodes.choice[..., None])[..., 0]
-            requested = self.q.encode_actions(episodes.requested, episodes.choice, now)
-            return self.q.unroll_memory(self.q.rows(self.q.encode(now), requested, choice), episodes.batch)
+            now = episodes.now
+            actions = self.q.encode_actions(episodes.requested, episodes.choice, now)
+            rows = self.q.rows(self.q.encode(now), actions, _by_network(episodes.choice))
+            return self.q.unroll_memory(rows, episodes.batch)
 
-    def _ask(self, inputs: Inputs, batch: int) -> Tensor:
-        """μ of whole episodes, (U, N, J, 2)."""
+    def _requests(self, inputs: Inputs, batch: int) -> Tensor:
+        """μ over whole episodes, (U, N, J, 2)."""
         requested: Tensor = self.actor(inputs, self.actor.memory.start(batch))[0]
         return requested
 
     def _order(self) -> Tensor:
-        """Which task column r of network j values, (J, J)."""
+        """The task in each column of each network, (J, J)."""
         return cyclic_order(self.sizes.tasks, self.q.out.weight.device)
 
     @staticmethod
@@ -368,25 +378,29 @@ class ParameterisedQ(Agents):
         return list(self.actor.parameters())
 
 
-def _boltzmann(worth: Tensor, noise: Noise | None, generator: torch.Generator | None) -> Tensor:
-    """Strategies by their worth (…, K + 1): the best, or drawn with the noise's temperature.
+def _by_network(choice: Tensor) -> Tensor:
+    """Strategies (U, N, J) with tasks in the network axis, (U·J, N)."""
+    return flatten_tasks(choice[..., None])[..., 0]
 
-    First among the servers, then between the best of them as it fell and staying: many servers that are alike do not by
-    their number outweigh the one device at home.
+
+def _boltzmann(worth: Tensor, noise: Noise | None, generator: torch.Generator | None) -> Tensor:
+    """Strategies from their worth (…, K + 1): the best ones, or Boltzmann exploration at the noise's temperature.
+
+    First a server is drawn, then that server or the own device. So many servers that are alike do not outweigh the single
+    own device by their number.
     """
     if noise is None:
         return worth.argmax(-1)
     local, servers = worth[..., 0], worth[..., 1:]
     if noise.temperature > 0:
-        thrown = torch.rand(worth.shape, generator=generator).clamp_(1e-6, 1 - 1e-6).to(worth.device)
-        server = (servers / noise.temperature - torch.log(-torch.log(thrown[..., 1:]))).argmax(-1)
-        away = servers.amax(-1) - local > noise.temperature * torch.logit(thrown[..., 0])
+        uniform = torch.rand(worth.shape, generator=generator).clamp_(1e-6, 1 - 1e-6).to(worth.device)
+        server = (servers / noise.temperature - torch.log(-torch.log(uniform[..., 1:]))).argmax(-1)
+        away = servers.amax(-1) - local > noise.temperature * torch.logit(uniform[..., 0])
     else:
         server, away = servers.argmax(-1), servers.amax(-1) > local
     choice = torch.where(away, server + 1, 0)
     if noise.epsilon > 0:
         even = torch.randint(0, worth.shape[-1], choice.shape, generator=generator).to(worth.device)
-        choice = torch.where(
-            (torch.rand(choice.shape, generator=generator) < noise.epsilon).to(worth.device), even, choice
-        )
+        explore = (torch.rand(choice.shape, generator=generator) < noise.epsilon).to(worth.device)
+        choice = torch.where(explore, even, choice)
     return choice

@@ -11,7 +11,7 @@ from iomt_core.nets.inputs import Sizes
 
 
 class QMIX(Algorithm):
-    """The paper's agents under a monotone mixing network."""
+    """The paper's agents (MPMT-DQN) under a monotone mixing network."""
 
     name = "qmix"
     label = "QMIX"
@@ -21,7 +21,7 @@ class QMIX(Algorithm):
     level: ClassVar[Level] = "system"
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
-        """MPMT-DQN."""
+        """Agents with all passes and all columns."""
         return ParameterisedQ(sizes, rounds=rounds, recurrent=recurrent)
 
     def mixer(self, sizes: Sizes) -> mixers.Mixer:

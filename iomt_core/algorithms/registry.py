@@ -1,4 +1,4 @@
-"""Every algorithm by name."""
+"""All algorithms by name."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ from iomt_core.nets.mixers import SAEQMIX, Mixer
 
 
 class SAEMTQMIX(QMIX):
-    """QMIX with (22) and (23) before (24); attention on ô alone, so that (25) holds."""
+    """QMIX with self-attention (22), (23) before the mixing (24); attention uses ô only, so that (25) holds."""
 
     name = "sae-mt-qmix"
     label = "SAE-MT-QMIX"
     summary = "The paper's algorithm: multi-pass multi-task agents, mixed by a self-attention QMIX."
 
     def mixer(self, sizes: Sizes) -> Mixer:
-        """Attention that does not see the values."""
+        """Attention that depends on ô only."""
         return SAEQMIX(sizes.users, sizes.state, CORRECTED)
 
 
@@ -28,11 +28,11 @@ class SAEMTQMIXPaper(SAEMTQMIX):
     name = "sae-mt-qmix-paper"
     label = "SAE-MT-QMIX as printed"
     summary = (
-        "SAE-MT-QMIX by the letter: attention (22) of observations and values, so that (25) can break; (19) on the reward "
-        "of what was done; an agent's tasks decide all at once; every network begins and learns for itself."
+        "SAE-MT-QMIX exactly as printed: attention (22) on observations and values, so that (25) can break; (19) learns "
+        "the observed reward; an agent's tasks decide all at once; every network starts and learns on its own."
     )
     tuned = MappingProxyType({"critic_target": "observed", "rounds": 0, "parameter_tying": 0.0})
 
     def mixer(self, sizes: Sizes) -> Mixer:
-        """Attention that sees the values."""
+        """Attention that depends on ô and on the values."""
         return SAEQMIX(sizes.users, sizes.state, CORRECTED, "paper")

@@ -1,1 +1,1 @@
-"""Networks of many small agents as stacked weights: grouped layers, encoder, actor, multi-pass Q-network, mixers."""
+"""Networks of many small agents with stacked weights: grouped layers, Encoder, Actor, multi-pass Q-network, critic, mixers."""

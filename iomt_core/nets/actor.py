@@ -1,4 +1,4 @@
-"""The Actor μ_i: from an agent's observation to what it asks for, for all its tasks."""
+"""The Actor μ_i: from an agent's observation to the resource shares that it requests for all its tasks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from iomt_core.nets.inputs import LEAST_SHARE, TASK_FEATURES, Inputs, Sizes
 
 WIDTH, HIDDEN = 48, 80
 HEAD = 64  # Table III: one output more costs 65 parameters
-FIRST_SHARE = 0.3  # what an untrained actor asks for: near an even share of a server
+FIRST_SHARE = 0.3  # share that an untrained Actor requests: near an even share of a server
 
 
 class Actor(nn.Module):
-    """Encoder, GRU, Encoder and `outputs` numbers in (0, 1) a task; for every agent its own weights.
+    """Encoder, GRU and Encoder, with `outputs` numbers in (0, 1) per task; every agent has its own weights (Fig. 3).
 
-    Tokens are the agent's tasks and the rest of its observation. The GRU remembers the latter's; the second Encoder
-    joins that memory with what is seen now. Outputs start at `FIRST_SHARE`.
+    There are two tokens: the agent's tasks, and the rest of its observation. The GRU remembers the latter; the second
+    Encoder joins that memory with the current observation. Outputs start near `FIRST_SHARE`.
     """
 
     def __init__(self, sizes: Sizes, outputs: int = 2, recurrent: bool = True) -> None:
@@ -36,9 +36,11 @@ class Actor(nn.Module):
         self.out = GroupedLinear(g, HEAD, outputs * sizes.tasks, gain=0.1, bias=start)
 
     def forward(self, inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
-        """T steps of B worlds, N = T·B with time first: `state` (U, B, width) -> shares (U, N, J, outputs), states.
+        """The Actor over T steps of B worlds, N = T·B with time first.
 
-        States are (U, T + 1, B, width) as `GroupedGRU.unroll` gives them.
+        inputs: observations of all agents, N rows; state: (U, B, width), the memory before the first step. Returns the
+        requested shares, (U, N, J, outputs), in (`LEAST_SHARE`, 1), and the memory's states, (U, T + 1, B, width), as
+        `GroupedGRU.unroll` gives them.
         """
         tokens = torch.stack([self.of_tasks(inputs.tasks.flatten(2)), self.of_other(inputs.other)], dim=1)
         tokens = self.first(tokens)

@@ -1,4 +1,4 @@
-"""The critic of PA-DDPG: one value for everything an agent, or all agents together, see and do."""
+"""The critic of PA-DDPG: one value for everything that an agent, or all agents, see and do."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ HEAD = 64
 
 
 class Critic(nn.Module):
-    """Three Encoders with a GRU after the second, as in Fig. 3; of `groups` critics each with its own weights.
+    """G critics, each of three Encoders with a GRU after the second (Fig. 3).
 
-    A critic has `tokens` members: one agent's own critic has one, the central critic of all agents has as many as there
-    are agents. Each is what the member sees of its tasks, of the rest, and what it does.
+    groups: G. tasks, other: J and the length of an observation without its tasks. actions: numbers an Actor gives per task.
+    members: M, the agents that one critic values together: 1 for an agent's own critic, U for the central one.
     """
 
     def __init__(
         self, groups: int, tasks: int, other: int, actions: int, recurrent: bool = True, members: int = 1
     ) -> None:
         super().__init__()
-        # Who is who: a member's servers count from its own offset, and its link is its own.
+        # Tells members apart: strategies count from each agent's own first server, and each has its own radio link.
         self.member = nn.Parameter(0.1 * torch.randn(members, 1, WIDTH)) if members > 1 else None
         self.of_tasks = GroupedLinear(groups, TASK_FEATURES * tasks, WIDTH)
         self.of_other = GroupedLinear(groups, other, WIDTH)
@@ -36,10 +36,10 @@ class Critic(nn.Module):
         self.wide = GroupedLinear(groups, WIDTH, HEAD)
         self.out = GroupedLinear(groups, HEAD, 1, gain=0.1)
 
-    def embed(self, tasks: Tensor, other: Tensor, action: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-        """What is seen, and with what is done; (G, 2 M, N, width) and (G, M, N, width), over episodes of `batch` worlds.
+    def embed(self, tasks: Tensor, other: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens of the observations, (G, 2 M, N, width), and of observations with actions, (G, M, N, width).
 
-        `tasks` (G, M, N, 3 J), `other` (G, M, N, ·), `action` (G, M, N, actions · J) of M members.
+        tasks: (G, M, N, 3 J); other: (G, M, N, ·); action: (G, M, N, actions · J).
         """
         m, of_tasks = tasks.shape[1], self.of_tasks(tasks)
         if self.member is not None:
@@ -48,10 +48,13 @@ class Critic(nn.Module):
         return seen, self.second(torch.cat([seen[:, :m] + self.of_action(action), seen[:, m:]], dim=1))[:, :m]
 
     def forward(self, tasks: Tensor, other: Tensor, action: Tensor, done: Tensor, batch: int) -> Tensor:
-        """Values (G, N) of `action` at steps before which `done` was done; all (G, M, N, ·), N = T·B, time first."""
-        seen, joint = self.embed(tasks, other, action, batch)
+        """Values (G, N) of `action` over episodes in which `done` was done; all (G, M, N, ·), N = T·B, time first.
+
+        The memory follows `done`; `action` is what is valued in each step. batch: B.
+        """
+        seen, joint = self.embed(tasks, other, action)
         if self.memory.recurrent:
-            past = self._past(joint if action is done else self.embed(tasks, other, done, batch)[1], batch)
+            past = self._past(joint if action is done else self.embed(tasks, other, done)[1], batch)
             after = self.memory.advance(joint.mean(1, keepdim=True), past)
         else:
             after = self.memory.advance(joint.mean(1, keepdim=True), joint[:, 0])

@@ -1,4 +1,4 @@
-"""The Encoder block of the paper's Fig. 3: multi-head self-attention and a feed-forward net, residual, normalised."""
+"""The Encoder block of the paper's Fig. 3: multi-head self-attention and a feed-forward network, with residual connections."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from iomt_core.model.batch import kept
+from iomt_core.nets.backend import replaceable
 from iomt_core.nets.grouped import GroupedLinear, normalised
-from iomt_core.nets.kernels import functions as kernels
 
 HEADS = 4  # Table III
 
 
 class Encoder(nn.Module):
-    """G Encoder blocks (Vaswani et al. 2017, normalised before each part as in Xiong et al. 2020)."""
+    """G Encoder blocks (Vaswani et al. 2017), normalised before each part (Xiong et al. 2020).
+
+    groups: G; width: features of a token; hidden: width of the feed-forward network. Raises `ValueError` if `width` is no
+    multiple of `HEADS`.
+    """
 
     def __init__(self, groups: int, width: int, hidden: int) -> None:
         super().__init__()
@@ -28,34 +32,32 @@ class Encoder(nn.Module):
         self.wide = GroupedLinear(groups, width, hidden)
         self.narrow = GroupedLinear(groups, hidden, width)
 
+    @replaceable
     def forward(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
-        """Every token attends to every token; (G, n, N, width). Tokens not `present` (G, n, N) are not looked at."""
-        if present is None and (done := kernels.encoder(self._layers, tokens)) is not None:
-            return done
-        q, k, v = self.project(normalised(tokens)).chunk(3, -1)
-        return self._rest(tokens, _attend(q, k.split(1, 1), v.split(1, 1), present))
+        """Self-attention among n tokens.
 
-    def passes(self, rows: Tensor, memory: Tensor, present: Tensor | None = None) -> Tensor:
-        """P alternatives for one token, each beside the same other tokens.
-
-        `rows` (G, P, N, width) are what the token would be, `memory` (G, n, N, width) the others, which no pass
-        changes: their keys and values are made once for all passes. A row attends to itself and to the memory.
+        tokens: (G, n, N, width); present: (G, n, N) bool, tokens that are False are not attended to. Returns tokens' shape.
         """
-        if present is None and (done := kernels.encoder(self._layers, rows, memory)) is not None:
-            return done
+        q, k, v = self.project(normalised(tokens)).chunk(3, -1)
+        return self._feed_forward(tokens, _attend(q, k.split(1, 1), v.split(1, 1), present))
+
+    @replaceable
+    def passes(self, rows: Tensor, memory: Tensor, present: Tensor | None = None) -> Tensor:
+        """P alternatives for one token, each next to the same n other tokens.
+
+        rows: (G, P, N, width), the alternatives; memory: (G, n, N, width), the other tokens; present: (G, n, N) bool, which
+        of these are attended to. A row attends to itself and to the memory, whose keys and values are computed once for all
+        passes. Returns rows' shape.
+        """
         d = self.width
         q, k, v = self.project(normalised(rows)).chunk(3, -1)
         shared_k, shared_v = self.project.part(normalised(memory), slice(d, 3 * d)).chunk(2, -1)
         if present is not None:
             present = torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
-        return self._rest(rows, _attend(q, (k, *shared_k.split(1, 1)), (v, *shared_v.split(1, 1)), present))
+        return self._feed_forward(rows, _attend(q, (k, *shared_k.split(1, 1)), (v, *shared_v.split(1, 1)), present))
 
-    @property
-    def _layers(self) -> tuple[GroupedLinear, ...]:
-        return self.project, self.out, self.wide, self.narrow
-
-    def _rest(self, tokens: Tensor, mixed: Tensor) -> Tensor:
-        tokens = tokens + self.out(mixed)
+    def _feed_forward(self, tokens: Tensor, attended: Tensor) -> Tensor:
+        tokens = tokens + self.out(attended)
         result: Tensor = tokens + self.narrow(self.wide.rectified(normalised(tokens)))
         return result
 
@@ -63,11 +65,11 @@ class Encoder(nn.Module):
 def _attend(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], present: Tensor | None) -> Tensor:
     """Multi-head attention of rows (G, P, N, width) to a few tokens, each (G, 1 or P, N, width).
 
-    With heads this narrow a matmul a head is all overhead; token by token over the whole width, with the heads' sums as
-    a matmul by a constant, is several times as fast as `scaled_dot_product_attention` on a CPU.
+    Heads are so narrow that a matmul per head would be mostly overhead. Token by token over the whole width, with the sums
+    over heads as a matmul by a constant, is several times faster on a CPU than `scaled_dot_product_attention`.
     """
     d = q.shape[-1]
-    heads = heads_of(d, q.dtype, q.device)
+    heads = head_indicator(d, q.dtype, q.device)
     scores = torch.stack([(q * k) @ heads for k in keys]).mul_(math.sqrt(HEADS / d))
     if present is not None:
         scores = scores.masked_fill(~present.transpose(0, 1)[:, :, None, :, None], -math.inf)
@@ -79,6 +81,6 @@ def _attend(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], present
 
 
 @kept
-def heads_of(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Which head each number of a row belongs to, (width, HEADS) of 0 and 1."""
+def head_indicator(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The head of each feature, as a (width, HEADS) matrix of 0 and 1."""
     return torch.eye(HEADS, dtype=dtype, device=device).repeat_interleave(width // HEADS, dim=0)

@@ -1,8 +1,8 @@
-"""Layers of G networks at once: weights stacked along a first axis, one batched matmul for all of them.
+"""Layers of G networks at once: weights are stacked along a first axis, and one batched matmul computes all of them.
 
-Tensors are (G, …, width): G networks, any batch axes, features. No value of one group ever meets another's. Where a
-network has several tokens or passes, their axis stands before the batch's, (G, P, N, width): what all passes share is then
-added to them in long contiguous runs.
+Tensors are (G, …, width): G networks, any batch axes, features. Slices of different networks never mix. Where a network
+has several tokens or passes, their axis stands before the batch's, (G, P, N, width): what all passes share is then added to
+them in long contiguous blocks of memory.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from iomt_core.nets.kernels import functions as kernels
+from iomt_core.nets.backend import replaceable
 
 
 class GroupedLinear(nn.Module):
-    """G affine maps; (G, …, inputs) -> (G, …, outputs). Initialised as `nn.Linear` is, times `gain`.
+    """G affine maps, (G, …, inputs) -> (G, …, outputs), initialised as `nn.Linear` is.
 
-    They may be `maps` a network: G is then networks x maps, a network's maps in a row. A layer of one group serves any
-    number of slices alike, and one that is given fewer inputs than it has takes those that are left out as 0.
+    groups: G, the number of maps; inputs, outputs: their sizes. gain: factor on the initial weights. bias: initial bias;
+    None draws it as `nn.Linear` does. maps: maps a network, so that G is networks times maps, with a network's maps next
+    to each other. A layer of one group serves any number of slices. Fewer inputs than the layer has are allowed: the
+    missing ones count as 0.
     """
 
     def __init__(
@@ -34,20 +36,20 @@ class GroupedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(groups, 1, outputs) + start)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The G maps, each on its own slice."""
+        """Each map applied to its own slice of `x`, (G, …, inputs) -> (G, …, outputs)."""
         return _map(x, self.weight, self.bias)
 
     def rectified(self, x: Tensor) -> Tensor:
-        """The G maps and max(0, ·) of them; in place before the result is a view, where it costs no copies."""
+        """ReLU of `forward`; in place and before the result becomes a view, which saves two copies."""
         return _flat(x, self.weight, self.bias).relu_().view(*x.shape[:-1], -1)
 
     def part(self, x: Tensor, outputs: slice) -> Tensor:
-        """Some of the outputs only."""
+        """`forward` for some of the outputs only."""
         return _map(x, self.weight[..., outputs], self.bias[..., outputs])
 
 
-def shared(module: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
-    """Every parameter that several networks have each a slice of, and how many they are."""
+def grouped_parameters(module: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
+    """All parameters of `module` that several networks each own a slice of, with the number of those networks."""
     for layer in module.modules():
         if isinstance(layer, GroupedLinear) and layer.networks > 1:
             for parameter in layer.parameters():
@@ -55,8 +57,8 @@ def shared(module: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
 
 
 @torch.no_grad()
-def make_equal(values: Tensor, networks: int) -> None:
-    """Gives every network's slice of `values` their mean."""
+def average_over_networks(values: Tensor, networks: int) -> None:
+    """Replaces, in place, the slice of every network in `values` by the mean over all networks."""
     slices = values.view(networks, -1)
     slices.copy_(slices.mean(0, keepdim=True).expand_as(slices))
 
@@ -72,10 +74,7 @@ def _flat(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class GroupedGRU(nn.Module):
-    """G gated recurrent units (Cho et al. 2014); without `recurrent` the state is taken as zero at every step.
-
-    `advance` makes one step for any number of candidate inputs that share a past; `unroll` a whole episode.
-    """
+    """G gated recurrent units (Cho et al. 2014); without `recurrent` the previous state counts as 0 at every step."""
 
     def __init__(self, groups: int, width: int, recurrent: bool = True) -> None:
         super().__init__()
@@ -84,28 +83,28 @@ class GroupedGRU(nn.Module):
         self.from_state = GroupedLinear(groups, width, 3 * width) if recurrent else None
 
     def start(self, batch: int) -> Tensor:
-        """The state at an episode's first step, (G, batch, width)."""
+        """The state before an episode's first step: zeros, (G, batch, width)."""
         weight = self.from_input.weight
         return weight.new_zeros(weight.shape[0], batch, self.width)
 
+    @replaceable
     def advance(self, x: Tensor, state: Tensor) -> Tensor:
-        """One step: `x` (G, P, N, width), the past of all P, `state` (G, N, width) -> new states, (G, P, N, width)."""
+        """One step for P alternative inputs with the same past.
+
+        x: (G, P, N, width); state: (G, N, width), the state before the step. Returns the states after it, (G, P, N, width).
+        """
         if self.from_state is None:
             return self.gated(self.from_input(x), None, None)
-        if (done := kernels.gru_step((self.from_input, self.from_state), x, state)) is not None:
-            return done
         gates = self.from_input(x)
         return self.gated(gates, self.from_state(state)[:, None], state[:, None])
 
+    @replaceable
     def unroll(self, x: Tensor, state: Tensor) -> Tensor:
-        """A whole episode: `x` (G, T, B, width), the state before it (G, B, width) -> (G, T + 1, B, width).
+        """All steps of an episode.
 
-        Entry t of the result is the state before step t, so the last one is the state after the episode.
+        x: (G, T, B, width); state: (G, B, width), the state before the episode. Returns (G, T + 1, B, width): entry t is the
+        state before step t, the last entry the state after the episode.
         """
-        if self.from_state is not None:
-            done = kernels.gru_episode((self.from_input, self.from_state), x, state)
-            if done is not None:
-                return done
         gates = self.from_input(x)
         if self.from_state is None:
             after = self.gated(gates, None, None)
@@ -117,12 +116,16 @@ class GroupedGRU(nn.Module):
         return torch.stack(states, dim=1)
 
     def gated(self, gates: Tensor, past: Tensor | None, state: Tensor | None) -> Tensor:
-        """The state after `state`, from what the maps made of the input, `gates`, and of it, `past`."""
+        """The next state from the two linear maps.
+
+        gates: `from_input` of the input, (…, 3 width); past: `from_state` of the state, same shape; state: (…, width). Both
+        of the latter None stand for a state of 0 without bias. Returns (…, width).
+        """
         d = self.width
         if past is None or state is None:
             update, _, candidate = gates.split(d, -1)
             return (1 - torch.sigmoid(update)) * torch.tanh(candidate)
-        # Split and not sliced: the gradient of slices is a sum of arrays that are mostly zeros.
+        # `split` and not slices: the gradient of slices is a sum of arrays that are mostly zeros.
         both, candidate = gates.split((2 * d, d), -1)
         past_both, past_candidate = past.split((2 * d, d), -1)
         update, reset = torch.sigmoid(both + past_both).split(d, -1)
@@ -130,12 +133,12 @@ class GroupedGRU(nn.Module):
         return torch.lerp(candidate, state.expand_as(candidate), update)
 
 
+@replaceable
 def two_layers(wide: GroupedLinear, out: GroupedLinear, x: Tensor) -> Tensor:
-    """`out` of max(0, `wide`), each network's on its own slice; (G, …, inputs) -> (G, …, outputs)."""
-    done = kernels.two_layers((wide, out), x)
-    return out(wide.rectified(x)) if done is None else done
+    """A two-layer perceptron, out(ReLU(wide(x))); (G, …, inputs) -> (G, …, outputs)."""
+    return out(wide.rectified(x))  # type: ignore[no-any-return]
 
 
 def normalised(x: Tensor) -> Tensor:
-    """Layer normalisation without gain and offset: the linear map behind it has both."""
+    """Layer normalisation over the last axis, without gain and offset: the linear map that follows has both."""
     return torch.layer_norm(x, x.shape[-1:])

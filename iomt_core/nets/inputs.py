@@ -1,4 +1,4 @@
-"""An agent's observation (14) taken apart, as the networks read it."""
+"""An agent's observation (14), split into the parts that the networks take."""
 
 from __future__ import annotations
 
@@ -12,61 +12,65 @@ from iomt_core.scenario import Scenario
 
 TASK_FEATURES = 3  # D, C, P
 OWN_FEATURES = 3  # P_tr, Cap, F_i
-DEAR = 0.5  # of a cost in units in which 0.2 is usual
-LEAST_SHARE = 0.05  # of a device: what an agent asks for at least, so that no task is starved
-LEAST_SHARE_OF_ANY = (
-    0.005  # the same in any ward of the lab: where energy is dear a task runs best on a hundredth of its CPU
-)
+LINEAR_COST = 0.5  # costs up to here enter the networks unchanged, larger ones by their logarithm; 0.2 is usual
+LEAST_SHARE = 0.05  # smallest share of a device that an agent requests, so that no task starves
+LEAST_SHARE_GENERAL = 0.005  # the same for general networks: where energy is expensive, 1 % of the own CPU is best
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many of everything a network is built for."""
+    """The counts that a network is built for."""
 
     users: int
     tasks: int
     servers: int
     other: int  # length of an observation without its tasks
     state: int  # length of ŝ
-    features: int = TASK_FEATURES  # of a task
-    shared: bool = False  # one network for all agents and tasks, and for any ward up to these counts
+    features: int = TASK_FEATURES  # numbers a task
+    shared: bool = False  # one network for all agents and tasks, and for every ward up to these counts
 
     @property
     def least_share(self) -> float:
-        """What an agent asks for at least."""
-        return LEAST_SHARE_OF_ANY if self.shared else LEAST_SHARE
+        """The smallest share of a device that an agent requests."""
+        return LEAST_SHARE_GENERAL if self.shared else LEAST_SHARE
 
     @property
     def networks(self) -> int:
-        """Tasks of all agents, each with a network of its own where none are shared."""
+        """The number of tasks of all agents: each has its own network, unless one is shared."""
         return self.users * self.tasks
 
     @classmethod
     def of(cls, s: Scenario) -> Sizes:
-        """Those of a scenario's observation (14)."""
+        """Network input sizes for this scenario's observation (14)."""
         links = s.servers if s.channel == "log-distance" else 0
         return cls(s.users, s.tasks, s.servers, OWN_FEATURES + 2 * s.servers + links, 2 * s.servers + 5)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Observations, agents first: each agent's own networks see its slice and nothing else."""
+    """Observations of U agents in N rows, agents first: an agent's own networks see its slice only.
+
+    The last three are for general networks (`nets.shared`).
+    """
 
     tasks: Tensor  # (U, N, J, features), about -1 to 1
     other: Tensor  # (U, N, other), o^other of (15)
     weight: Tensor  # (U, N, J) p = P / mean P of each task
-    servers: Tensor | None = None  # (U, N, J, K + 1, ·) what a shared network is told of each task on each device
-    suggested: Tensor | None = None  # (U, N, J, 2) the shares from which a shared Actor starts
-    at_home: Tensor | None = None  # (U, N, J, 2) cost of a task's time and of its energy on all of its own device
+    devices: Tensor | None = None  # (U, N, J, K + 1, DEVICE_FEATURES) each task on each device
+    suggested: Tensor | None = None  # (U, N, J, 2) shares at which the Actor starts
+    local_cost: Tensor | None = None  # (U, N, J, 2) cost of delay and of energy with all of the own CPU
 
     def rows(self, index: slice) -> Inputs:
-        """Some of the N rows."""
-        more = (None if x is None else x[:, index] for x in (self.servers, self.suggested, self.at_home))
+        """The inputs of some of the N rows."""
+        more = (None if x is None else x[:, index] for x in (self.devices, self.suggested, self.local_cost))
         return Inputs(self.tasks[:, index], self.other[:, index], self.weight[:, index], *more)
 
     @classmethod
     def of(cls, observation: Tensor, weight: Tensor, sizes: Sizes) -> Inputs:
-        """From (14) of all agents, (N, U, 3 J + other) in the order of `observation.names`, and p, (N, U, J)."""
+        """Inputs from observations (14).
+
+        observation: (N, U, 3 J + other), in [0, 1], in the order of `environment.observation.names`; weight: p, (N, U, J).
+        """
         centred = observation.transpose(0, 1).mul(2).sub_(1)
         j = sizes.tasks
         tasks = centred[..., : TASK_FEATURES * j].unflatten(-1, (TASK_FEATURES, j)).transpose(2, 3)
@@ -74,30 +78,37 @@ class Inputs:
 
 
 def share_features(shares: Tensor) -> Tensor:
-    """Requested shares as the networks read them: their logarithm, for delays go with 1 / share; -1 to 1."""
+    """Requested shares in (0, 1] as network inputs: their logarithm, because delay goes with 1 / share; about -1 to 1."""
     return shares.log().mul(-2 / math.log(LEAST_SHARE)).add(1.0)
 
 
 def cyclic_order(tasks: int, device: torch.device) -> Tensor:
-    """Row j holds all tasks from j on, cyclically, as (16) has its columns; (J, J)."""
+    """Task indices, (J, J): row j starts at task j and goes on cyclically, as the columns of (16) do."""
     j = torch.arange(tasks, device=device)
     return (j[:, None] + j) % tasks
 
 
 def flatten_tasks(x: Tensor) -> Tensor:
-    """Every network its own task's: (U, N, J, c) -> (U·J, N, c)."""
+    """Moves the task axis into the network axis: (U, N, J, c) -> (U·J, N, c)."""
     return x.transpose(1, 2).flatten(0, 1)
 
 
 def other_tasks(x: Tensor, which: slice = slice(None)) -> Tensor:
-    """Every network of `which` tasks its other tasks': (U, N, J, c) -> (U·J, N, (J - 1)·c); of an only task a zero."""
+    """What the network of each task in `which` sees of the agent's other tasks.
+
+    x: (U, N, J, c). Returns (U·tasks, N, (J - 1)·c), the other tasks in cyclic order; for J = 1 a single 0.
+    """
     u, n, j, _ = x.shape
     if j == 1:
         return x.new_zeros(u, n, 1)
-    turned = x[:, :, cyclic_order(j, x.device)[which, 1:]]  # (U, N, J, J - 1, c)
+    turned = x[:, :, cyclic_order(j, x.device)[which, 1:]]  # (U, N, tasks, J - 1, c)
     return turned.flatten(3).transpose(1, 2).flatten(0, 1)
 
 
-def compressed(cost: Tensor) -> Tensor:
-    """Costs of wards in which the wrong device costs a hundredfold: from `DEAR` on by their logarithm, with its slope."""
-    return torch.where(cost.abs() > DEAR, cost.sign() * DEAR * (1 + (cost.abs() / DEAR).clamp_min(1.0).log()), cost)
+def compress_cost(cost: Tensor) -> Tensor:
+    """Costs, linear up to `LINEAR_COST` and logarithmic beyond, with a continuous slope.
+
+    In some wards the wrong device costs a hundred times as much as the right one; this keeps such costs in range.
+    """
+    knee = LINEAR_COST
+    return torch.where(cost.abs() > knee, cost.sign() * knee * (1 + (cost.abs() / knee).clamp_min(1.0).log()), cost)

@@ -1,4 +1,4 @@
-"""From the agents' values to the team's: VDN, QMIX and the self-attention before it, eqs. (22)-(24)."""
+"""Mixers, from the agents' values to the team's: VDN, QMIX and self-attention before QMIX, eqs. (22)-(24)."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Attention = Literal["observations", "paper"]
 
 
 class Mixer(nn.Module, ABC):
-    """Q_tot of a step from the agents' Q_i."""
+    """Computes the team's value Q_tot of a step from the agents' values Q_i."""
 
     @abstractmethod
     def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
-        """`q` (N, U), ô `corrected` (N, U, 6) and ŝ `state` (N, ·) -> (N,)."""
+        """Q_tot, (N,); q: Q_i, (N, U); corrected: ô, (N, U, 6); state: ŝ, (N, ·)."""
 
 
 class VDN(Mixer):
-    """Their sum (Sunehag et al. 2018)."""
+    """The sum of the agents' values (Sunehag et al. 2018)."""
 
     def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
-        """Knows nothing but the values."""
+        """Σ_i Q_i; observations and state are not used."""
         return q.sum(-1)
 
 
 class _Hyper(nn.Module):
-    """Linear-ReLU-Linear from ŝ to weights that start near `start`."""
+    """Hypernetwork: Linear-ReLU-Linear from ŝ to weights, initially near `start`."""
 
     def __init__(self, state: int, outputs: int, start: float) -> None:
         super().__init__()
@@ -51,13 +51,13 @@ class _Hyper(nn.Module):
 
 
 class QMIX(Mixer):
-    """(24): a two-layer net over the agents' values, monotone, for its weights are made non-negative (Rashid et al. 2018).
+    """(24): a two-layer network over the agents' values, monotone because its weights are non-negative (Rashid et al. 2018).
 
-    It starts as their sum, so that what the agents know is used from the first update on.
+    Untrained, it is close to their sum, so that the agents' values are useful from the first update on.
     """
 
     def __init__(self, users: int, state: int, activation: Callable[[Tensor], Tensor] = functional.relu) -> None:
-        """`activation` of the hidden layer is ReLU in the paper's (24); Rashid et al. have ELU."""
+        """`activation` is the hidden layer's: ReLU in the paper's (24), ELU in Rashid et al."""
         super().__init__()
         self.users, self.activation = users, activation
         self.w_1 = _Hyper(state, users * EMBED, 1.0)
@@ -66,7 +66,7 @@ class QMIX(Mixer):
         self.b_2 = _Hyper(state, 1, 0.0)
 
     def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
-        """W_2 ReLU(W_1 q + b_1) + b_2, all four made from ŝ; of a ward with fewer users the first rows of W_1."""
+        """W_2 ReLU(W_1 q + b_1) + b_2, all four computed from ŝ; with fewer users than built for, the first rows of W_1."""
         w_1 = self.w_1(state).abs().view(-1, self.users, EMBED)[:, : q.shape[1]]
         hidden = self.activation(torch.einsum("nu,nue->ne", q, w_1) + self.b_1(state))
         q_tot: Tensor = (hidden * self.w_2(state).abs()).sum(-1) + self.b_2(state).squeeze(-1)
@@ -76,10 +76,10 @@ class QMIX(Mixer):
 class SAEQMIX(Mixer):
     """Self-attention between the agents' values and QMIX, (22)-(24).
 
-    `attention` "paper" forms queries and keys from (ô_i, Q_i) as (22) prints it. Then the weights move with the values
-    and (25) does not hold. "observations" forms them from ô_i alone: the weights are positive and do not depend on the
-    values, so Q_tot is monotone in each of them by construction. At a start with near even weights each agent's
-    weighted value is near the mean, and their sum in (24) again that of all.
+    attention "paper": queries and keys are computed from (ô_i, Q_i), as (22) is printed. The attention weights then change
+    with the values, and (25) does not hold. attention "observations": queries and keys are computed from ô_i only. The
+    weights are positive and do not depend on the values, so Q_tot is monotone in each of them by construction. Untrained,
+    the weights are nearly even: each weighted value is near the mean, and their sum in (24) near the sum of all values.
     """
 
     def __init__(self, users: int, state: int, corrected: int, attention: Attention = "observations") -> None:
@@ -90,13 +90,13 @@ class SAEQMIX(Mixer):
         self.mix = QMIX(users, state)
 
     def weights(self, q: Tensor, corrected: Tensor) -> Tensor:
-        """Â of (22), (N, U, U); every row adds up to 1."""
+        """The attention weights Â of (22), (N, U, U); every row sums to 1."""
         x = torch.cat([corrected, q[..., None] / q.shape[-1]], -1) if self.attention == "paper" else corrected
         weights: Tensor = (self.query(x) @ self.key(x).transpose(1, 2) / math.sqrt(KEY)).softmax(-1)
         return weights
 
     def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
-        """Q̂ = Â v (23), then (24)."""
+        """Q_tot by Q̂ = Â v (23) and (24), (N,)."""
         weighted = (self.weights(q, corrected) @ q[..., None]).squeeze(-1)
         result: Tensor = self.mix(weighted, corrected, state)
         return result

@@ -1,22 +1,25 @@
-"""One task's networks after another, while choices change: what no choice changes is computed once for all of them.
+"""Q-values of one task after another while strategies change: what no strategy changes is computed once for all.
 
-A joint decision in turn asks every task's networks several times, each time with other tasks' strategies changed. Only the
-token that tells of them is new then; keys, values and scores of everything else stay.
+When an agent's tasks decide one after another, every task's network is evaluated several times, each time with other
+strategies of the other tasks. Only the token of the others' actions is new then; keys, values and scores of everything else
+stay as they are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from iomt_core.nets.encoder import HEADS, heads_of
+from iomt_core.nets.backend import replaceable
+from iomt_core.nets.encoder import HEADS, head_indicator
 from iomt_core.nets.grouped import GroupedLinear, normalised
 from iomt_core.nets.inputs import flatten_tasks, other_tasks, share_features
-from iomt_core.nets.kernels.functions import Turns
 
 if TYPE_CHECKING:
     from iomt_core.nets.task_q import TaskQ
@@ -24,60 +27,79 @@ if TYPE_CHECKING:
 Maps = list[tuple[Tensor, Tensor]]  # weight and bias of a layer, task by task
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What no strategy changes, of G = U·J networks with P passes."""
+
+    shares: Tensor  # (U, N, J, 2) as requested
+    rows: Tensor  # (G, P, N, width) the own token in every pass
+    of_rows: Tensor  # (G, P, N, 3 width) their queries, keys and values in the second Encoder
+    of_rest: Tensor  # (G, 1, N, 2 width) key and value of the last token there
+    of_tokens: Tensor  # (G, 3, N, 2 width) keys and values of the tokens in the third Encoder
+    others: Tensor  # (G, N, width) the token of the other tasks, without their strategies
+    known: int  # how many inputs of `others_asked` are in it
+    past: Tensor  # (G, N, width) the memory's states
+    from_past: Tensor | None  # (G, N, 3 width) what the GRU computes from them
+
+
+def prepare(q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor) -> Prepared:
+    """Computes what no strategy changes; tokens (U·J, 3, N, width), shares (U, N, J, 2), past (U·J, N, width)."""
+    u, n, j, _ = shares.shape
+    d, g, slots = tokens.shape[-1], u * j, q.slots
+    features = share_features(shares)
+    own = flatten_tasks(features)[:, None].expand(g, slots, n, 2)
+    rows = tokens[:, :1] + q.slot(own.reshape(-1, n, 2)).view(g, slots, n, d)
+    known = other_tasks(features)
+    weight = q.others_asked.weight[:, : known.shape[-1]]
+    from_state = q.memory.from_state
+    return Prepared(
+        shares=shares,
+        rows=rows,
+        of_rows=q.second.project(normalised(rows)),
+        of_rest=q.second.project.part(normalised(tokens[:, 2:]), slice(d, 3 * d)),
+        of_tokens=q.third.project.part(normalised(tokens), slice(d, 3 * d)),
+        others=tokens[:, 1] + torch.baddbmm(q.others_asked.bias, known, weight),
+        known=known.shape[-1],
+        past=past,
+        from_past=None if from_state is None else from_state(past),
+    )
+
+
+@replaceable
+def sequential_q(q: TaskQ, prepared: Prepared) -> Callable[[int, Tensor], Tensor]:
+    """The function that `TaskQ.sequential` returns."""
+    return SequentialQ(q, prepared)
+
+
 class SequentialQ:
-    """`TaskQ` at fixed observations, requests and memories; called with a task and the strategies of all."""
+    """`TaskQ` at fixed observations, requests and memories; call it with a task and the strategies of all tasks."""
 
-    def __init__(self, q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor) -> None:
-        """`tokens` (U·J, 3, N, width), `shares` (U, N, J, 2), `past` (U·J, N, width)."""
-        self.q, (self.u, self.n, self.j, _) = q, shares.shape
-        d = tokens.shape[-1]
-        features = share_features(shares)
-        g, slots = self.u * self.j, q.slots
-        own = flatten_tasks(features)[:, None].expand(g, slots, self.n, 2)
-        rows = tokens[:, :1] + q.slot(own.reshape(-1, self.n, 2)).view(g, slots, self.n, d)
-        of_rows = q.second.project(normalised(rows))
-        of_rest = q.second.project.part(normalised(tokens[:, 2:]), slice(d, 3 * d))
-        of_tokens = q.third.project.part(normalised(tokens), slice(d, 3 * d))
-        known = other_tasks(features)
-        self.known = known.shape[-1]
-        weight = q.others_asked.weight
-        others = tokens[:, 1] + torch.baddbmm(q.others_asked.bias, known, weight[:, : self.known])
-        from_state = q.memory.from_state
-        from_past = None if from_state is None else from_state(past)
-        self._turns: Turns | None = None
-        if Turns.fit(layers := _layers(q), tokens, shares, past):
-            self._turns = Turns(layers, shares, rows, of_rows, of_rest, of_tokens, others, past, from_past)
-            return
-        heads = heads_of(d, tokens.dtype, tokens.device)
-        (query, key, value), (rest_key, rest_value) = of_rows.chunk(3, -1), of_rest.chunk(2, -1)
-        keys, values = of_tokens.chunk(2, -1)
+    def __init__(self, q: TaskQ, prepared: Prepared) -> None:
+        self.q, (self.u, _, self.j, _) = q, prepared.shares.shape
+        self.known, self.shares = prepared.known, prepared.shares
+        d, rows = prepared.rows.shape[-1], prepared.rows
+        heads = head_indicator(d, rows.dtype, rows.device)
+        (query, key, value), (rest_key, rest_value) = prepared.of_rows.chunk(3, -1), prepared.of_rest.chunk(2, -1)
+        keys, values = prepared.of_tokens.chunk(2, -1)
         self.scaled, self.spread = heads * math.sqrt(HEADS / d), heads.T.contiguous()
-        self.rows, self.query, self.value = self._tasks(rows), self._tasks(query), self._tasks(value)
-        self.scores = self._tasks((query * key) @ self.scaled), self._tasks((query * rest_key) @ self.scaled)
-        self.rest, self.others = self._tasks(rest_value), self._tasks(others)
-        self.keys, self.values = self._tasks(keys[:, :, None]), self._tasks(values[:, :, None])
-        self.past = self._tasks(past[:, None])
-        self.from_past = None if from_past is None else self._tasks(from_past[:, None])
-        self.shares = shares
+        self.rows, self.query, self.value = self._by_task(rows), self._by_task(query), self._by_task(value)
+        self.scores = self._by_task((query * key) @ self.scaled), self._by_task((query * rest_key) @ self.scaled)
+        self.rest, self.others = self._by_task(rest_value), self._by_task(prepared.others)
+        self.keys, self.values = self._by_task(keys[:, :, None]), self._by_task(values[:, :, None])
+        self.past, from_past = self._by_task(prepared.past[:, None]), prepared.from_past
+        self.from_past = None if from_past is None else self._by_task(from_past[:, None])
         self.maps = _maps_of(q, self.u, self.j)
-
-    @property
-    def compiled(self) -> bool:
-        """Whether a kernel does it."""
-        return self._turns is not None
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
-        if self._turns is not None:
-            return self._turns(j, taken)
         d, (a, b) = self.scaled.shape[0], self.scores
         query, value = self.query[j], self.value[j]
-        others = normalised(self.others[j] + self._of_choices(j, taken))[:, None]
+        others = normalised(self.others[j] + self._of_strategies(j, taken))[:, None]
         weight, bias = self.maps["second.project"][j]
         key, other = torch.baddbmm(bias[..., d:], others[:, 0], weight[..., d:])[:, None].chunk(2, -1)
         weights = torch.stack([a[j], (query * key) @ self.scaled, b[j]]).softmax(0) @ self.spread
         mixed = torch.addcmul(torch.addcmul(weights[0] * value, weights[1], other), weights[2], self.rest[j])
-        rows = self._feed("second", j, self.rows[j], mixed)
+        rows = self._feed_forward("second", j, self.rows[j], mixed)
         rows = rows + self._advance(j, rows)
         query, key, value = self._map("third.project", j, normalised(rows)).chunk(3, -1)
         seen = torch.cat([(query * key)[:, None], query[:, None] * self.keys[j]], dim=1) @ self.scaled
@@ -85,11 +107,11 @@ class SequentialQ:
         mixed = torch.addcmul(weights[:, 0] * value, weights[:, 1], self.values[j][:, 0])
         for n in range(1, self.values[j].shape[1]):
             mixed = torch.addcmul(mixed, weights[:, 1 + n], self.values[j][:, n])
-        rows = self._feed("third", j, rows, mixed)
+        rows = self._feed_forward("third", j, rows, mixed)
         return self._map("out", j, self._map("wide", j, rows).relu_())
 
-    def _of_choices(self, j: int, taken: Tensor) -> Tensor:
-        """What the token of the others says of their strategies; (U, N, width)."""
+    def _of_strategies(self, j: int, taken: Tensor) -> Tensor:
+        """The part of the other tasks' token that depends on their strategies, (U, N, width)."""
         loads = taken.transpose(2, 3) @ self.shares - taken[:, :, j, :, None] * self.shares[:, :, j, None]
         parts = (taken[:, :, j + 1 :], taken[:, :, :j], loads)
         weight = self.maps["others_asked"][j][0][:, self.known :]
@@ -101,8 +123,8 @@ class SequentialQ:
             return self.q.memory.gated(gates, None, None)
         return self.q.memory.gated(gates, self.from_past[j], self.past[j])
 
-    def _feed(self, encoder: str, j: int, rows: Tensor, mixed: Tensor) -> Tensor:
-        """The rest of an Encoder after its attention."""
+    def _feed_forward(self, encoder: str, j: int, rows: Tensor, mixed: Tensor) -> Tensor:
+        """What an Encoder computes after its attention."""
         rows = rows + self._map(f"{encoder}.out", j, mixed)
         return rows + self._map(f"{encoder}.narrow", j, self._map(f"{encoder}.wide", j, normalised(rows)).relu_())
 
@@ -110,26 +132,17 @@ class SequentialQ:
         weight, bias = self.maps[name][j]
         return torch.baddbmm(bias, x.flatten(1, 2), weight).view(*x.shape[:-1], weight.shape[-1])
 
-    def _tasks(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(U·J, …) task by task, (U, …) each."""
+    def _by_task(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(U·J, …) as one (U, …) per task."""
         parts: tuple[Tensor, ...] = x.view(self.u, self.j, *x.shape[1:]).unbind(1)
         return parts
-
-
-def _layers(q: TaskQ) -> tuple[GroupedLinear, ...]:
-    """Those of a turn, in the order in which the kernel has them."""
-    second, third = q.second, q.third
-    return (
-        q.others_asked, second.project, second.out, second.wide, second.narrow, q.memory.from_input,
-        third.project, third.out, third.wide, third.narrow, q.wide, q.out,
-    )  # fmt: skip
 
 
 _MAPS: WeakKeyDictionary[TaskQ, tuple[tuple[int, ...], dict[str, Maps]]] = WeakKeyDictionary()
 
 
 def _maps_of(q: TaskQ, users: int, tasks: int) -> dict[str, Maps]:
-    """Every layer's weights and biases task by task: views, made again only where the weights have moved."""
+    """Views of every layer's weights and biases, task by task; cached until the weights lie elsewhere in memory."""
     layers = {name: layer for name, layer in q.named_modules() if isinstance(layer, GroupedLinear)}
     at = (users, tasks, *(layer.weight.data_ptr() for layer in layers.values()))
     known = _MAPS.get(q)
@@ -139,7 +152,7 @@ def _maps_of(q: TaskQ, users: int, tasks: int) -> dict[str, Maps]:
 
 
 def _views(layer: GroupedLinear, users: int, tasks: int) -> Maps:
-    if len(layer.weight) > users * tasks:  # several maps a network: read above, for all passes at once
+    if len(layer.weight) > users * tasks:  # several maps a network: `prepare` computes all of its passes at once
         return []
     weights, biases = (x.detach().view(users, tasks, *x.shape[1:]).unbind(1) for x in (layer.weight, layer.bias))
     return list(zip(weights, biases, strict=True))

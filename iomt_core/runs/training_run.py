@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from iomt_core.nets.kernels.library import identity
+from iomt_core.nets.backend import backend_name
 from iomt_core.runs.directory import append_line, read_lines, write_json, write_lines, write_status
 from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
 from iomt_core.scenario import ScenarioError
-from iomt_core.scenario.files import whole_number
+from iomt_core.scenario.links import whole_number
 from iomt_core.training.checkpoints import (
     CheckpointError,
     complete_checkpoints,
@@ -76,8 +76,10 @@ class TrainingRun:
             run = cls(folder, spec, spec.trainer(device))
         else:
             facts = read_facts(last)
-            if device == CPU and facts.get("kernels") != identity():
-                log.warning("the run was saved with other kernels: its weights will differ in the last bits")
+            if device == CPU and facts.get("backend") != backend_name():
+                log.warning(
+                    "the run was saved with another backend of its networks: its weights will differ in the last bits"
+                )
             run = cls(folder, spec, restore(last, device)[0], _seconds(facts))
         for name in (METRICS, EVALUATIONS):
             _drop_later_lines(folder / name, run.trainer.played)

@@ -1,8 +1,8 @@
-"""Checkpoints: tensors as safetensors, everything else as JSON, and a file written last that says all is there.
+"""Checkpoints: tensors as safetensors, everything else as JSON, and a last file that marks the checkpoint as complete.
 
-A checkpoint is a directory. `policy.safetensors` holds what deciding needs, `learner.safetensors` what learning on needs
-besides. `checkpoint.json` comes last and names both with their SHA-256: without it there is no checkpoint. Nothing in it
-is ever unpickled.
+A checkpoint is a directory. `policy.safetensors` holds what decisions need, `learner.safetensors` what resuming the training
+needs in addition. `checkpoint.json` is written last and holds the SHA-256 of both: without it the checkpoint is incomplete.
+Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ LARGEST_MARK = 4_000_000
 
 
 def shortened(value: Any, most: int = 60) -> str:
-    """A value that a file gave, as a message shows it."""
+    """A value from a file in a form short enough for an error message, at most about `most` characters."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = most
-    return short.repr(value)  # which does not follow endless nesting either
+    return short.repr(value)  # limits nesting too
 
 
 class CheckpointError(ScenarioError):
-    """A checkpoint that cannot be used; says which file, what is wrong with it and what is expected."""
+    """A checkpoint that cannot be used; the message names the file, what is wrong with it and what is expected."""
 
 
 def runs_root() -> Path:
@@ -79,7 +79,11 @@ def delete_checkpoint(place: Path) -> None:
 
 
 def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
-    """Writes a checkpoint whole or not at all. Raises `CheckpointError` where the place cannot be written."""
+    """Writes a checkpoint completely or not at all.
+
+    place: its directory, replaced if it exists; files: tensors by file name; facts: everything else, as JSON. Raises
+    `CheckpointError` if it cannot be written.
+    """
     part = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -103,7 +107,7 @@ def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], fac
 
 
 def read_facts(place: Path) -> dict[str, Any]:
-    """What a checkpoint's mark says. Raises `CheckpointError` where there is none or it is not one of ours."""
+    """The facts in checkpoint.json, in the format they were written in. Raises `CheckpointError` if it is missing or invalid."""
     path = place / MARK
     try:
         with path.open("rb") as file:
@@ -129,7 +133,10 @@ def read_facts(place: Path) -> dict[str, Any]:
 
 
 def read_tensors(place: Path, name: str, facts: Mapping[str, Any]) -> dict[str, Tensor]:
-    """One of the checkpoint's files. Raises `CheckpointError` where it is missing, damaged or not what the mark says."""
+    """The tensors of one of the checkpoint's files; `facts` from `read_facts`.
+
+    Raises `CheckpointError` if the file is missing, damaged, or has another SHA-256 than the facts.
+    """
     path = place / name
     wanted = facts["sha256"].get(name)
     try:
@@ -148,7 +155,11 @@ def read_tensors(place: Path, name: str, facts: Mapping[str, Any]) -> dict[str, 
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Fills a module's parameters; nothing changes unless all fit. Raises `CheckpointError` naming the first misfit."""
+    """Copies `tensors` into a module's parameters, all of them or none.
+
+    what: how messages name the source. Raises `CheckpointError` with the first tensor that is missing, unknown, of another
+    shape or not finite.
+    """
     own = dict(module.named_parameters())
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or unknown:

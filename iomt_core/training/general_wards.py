@@ -1,4 +1,4 @@
-"""The wards that a lab checkpoint is for: their ranges, and how training and tests draw from them."""
+"""The wards that general networks decide for: the range of every parameter, and how training and tests draw from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError, metadata
 from iomt_core.training.observation_encoder import MOST_SERVERS, MOST_TASKS, MOST_USERS
 
-STEPS = 4  # of an episode in training: steps differ by their tasks only
+STEPS = 4  # of an episode in training: steps differ in their tasks only
 COUNTS = {"users": (2, MOST_USERS), "tasks": (2, MOST_TASKS), "servers": (1, MOST_SERVERS)}
 LOGARITHMIC = {
     "F_i": (2.5e7, 4e8),
@@ -24,13 +24,13 @@ LOGARITHMIC = {
     "E_ref": (25e-6, 400e-6),
 }
 EVEN = {"alpha_T": (0.1, 1.0), "alpha_E": (0.0, 1.0), "PL0": (20.0, 60.0), "eta": (2.0, 4.0)}
-SPANS = {"D": (4e4, 1.6e6), "C": (2.5e4, 8e5), "P_tr": (0.05, 1.6)}  # within which both ends of a range lie
+SPANS = {"D": (4e4, 1.6e6), "C": (2.5e4, 8e5), "P_tr": (0.05, 1.6)}  # both ends of a scenario's range lie within these
 MOST_PRIORITY = 6
 RANGES: dict[str, tuple[float, float]] = {**COUNTS, **LOGARITHMIC, **EVEN, **SPANS, "P": (1, MOST_PRIORITY)}
 
 
 def draw_ward(generator: np.random.Generator) -> Scenario:
-    """A ward of the lab's range: counts evenly, scales evenly in the logarithm, either channel."""
+    """A random ward: counts uniform, scales uniform in the logarithm, either channel."""
     values: dict[str, Any] = {name: int(generator.integers(low, high + 1)) for name, (low, high) in COUNTS.items()}
     values |= {name: _log_uniform(generator, low, high) for name, (low, high) in LOGARITHMIC.items()}
     values |= {name: float(generator.uniform(low, high)) for name, (low, high) in EVEN.items()}
@@ -40,16 +40,16 @@ def draw_ward(generator: np.random.Generator) -> Scenario:
     values["P"] = (1, int(generator.integers(1, MOST_PRIORITY + 1)))
     values["channel"] = ("paper", "log-distance")[int(generator.integers(2))]
     values["seed"] = int(generator.integers(2**31))
-    return PRESETS["paper"].changed(name="a ward of the lab's range", Cap=1000.0, **values)
+    return PRESETS["paper"].changed(name="random ward", Cap=1000.0, **values)
 
 
 def training_ward(seed: int) -> Scenario:
-    """The ward of a seed, with short episodes."""
+    """The random ward of a seed, with short episodes."""
     return draw_ward(np.random.default_rng(seed)).changed(T=STEPS)
 
 
 def problems(s: Scenario) -> list[str]:
-    """What of a scenario lies outside the lab's range; empty where all is within."""
+    """The parameters of a scenario that lie outside the trained range, each as a sentence; empty if there are none."""
     found = []
     for name, (low, high) in RANGES.items():
         value = getattr(s, "data_span" if name == "D" else "cycle_span" if name == "C" else name)
@@ -63,7 +63,7 @@ def problems(s: Scenario) -> list[str]:
 
 
 def check(s: Scenario, who: str) -> None:
-    """Raises `ScenarioError` for a ward outside the lab's range."""
+    """Raises `ScenarioError` for a ward outside the trained range; `who` is the policy's name."""
     found = problems(s)
     if found:
         raise ScenarioError(

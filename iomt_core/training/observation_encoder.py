@@ -1,9 +1,9 @@
-"""How networks read a ward: as eq. (14) has it, or, for networks that serve any ward, without its units.
+"""Network inputs from a ward's state: eq. (14) as it is, or without units for general networks.
 
-The lab's reading is made of the observation (14) and of what is public, the scenario's parameters. A task is what it would
-cost, were it alone on its own device or on a server, part by part, and what it is worth on each device at the ward's mean
-shadow prices, all in units of what a task of this ward costs at best. So objective, computing and channel parameters are
-input in the only combinations in which they matter.
+The encoding for general networks uses the observation (14) and what is public, the scenario's parameters. A task is described
+by the parts of what it would cost alone on its own device or alone on a server, and by its worth on each device at the ward's
+mean shadow prices, all in units of what an optimally placed task of this ward costs. So the parameters of objective, computing
+and channel enter only in the combinations that matter.
 """
 
 from __future__ import annotations
@@ -20,56 +20,58 @@ from iomt_core.environment.observation import EFFICIENCY_SCALE, limited_state, o
 from iomt_core.model.channel import mean_rate, unit_snr_bandwidth
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.actor import FIRST_SHARE
-from iomt_core.nets.inputs import LEAST_SHARE_OF_ANY, OWN_FEATURES, Inputs, Sizes, compressed, share_features
+from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, OWN_FEATURES, Inputs, Sizes, compress_cost, share_features
 from iomt_core.nets.shared import DEVICE_FEATURES
 from iomt_core.policies.dual import Prices, Problem
 from iomt_core.policies.price_response import EAGERNESS, broadcast, price_sample
 from iomt_core.scenario import Scenario
 
-MOST_EAGER = 20.0
-FULL = 1.0  # of a battery: wards that the lab's networks learn from have ample ones, so that others would tell them nothing
-USUAL_COST = 0.2  # to which the lab scales a ward's costs: the paper ward's are about that
+MAX_REQUEST_FACTOR = 20.0
+BATTERY_LEVEL = (
+    1.0  # general networks take every battery for full: those of the wards they were trained on never ran low
+)
+TYPICAL_COST = 0.2  # a ward's costs are scaled to this mean: the paper ward's are about that
 MOST_USERS, MOST_TASKS, MOST_SERVERS = 12, 12, 6
-STATE_COUNTS = 5  # numbers of ŝ that are no server's
+STATE_COUNTS = 5  # numbers in ŝ that do not belong to a server
 TASK_NUMBERS, WARD_NUMBERS = 10, 14
-MOST_LOG = 6.0  # natural logarithm of a cost's ratio to the usual: beyond, it is just cheap or dear
+MAX_LOG_RATIO = 6.0  # of a cost to the typical one (natural logarithm): beyond, it is just cheap or expensive
 
 
 class ObservationEncoder:
-    """Eq. (14) of one scenario, for networks of its own."""
+    """Observations (14) of one scenario as inputs of its own networks."""
 
-    unit = 1.0  # by which costs are multiplied before anybody learns of them
+    unit = 1.0  # factor on costs before networks learn them
 
     def __init__(self, s: Scenario) -> None:
         self.scenario, self.sizes = s, Sizes.of(s)
 
     def inputs(self, snapshot: Snapshot) -> Inputs:
-        """What all agents see, in float32."""
+        """The observations of all agents in B worlds, N = B rows, float32."""
         return Inputs.of(observe(snapshot, self.scenario).float(), snapshot.weight.float(), self.sizes)
 
     def state(self, snapshot: Snapshot) -> Tensor:
-        """ŝ for the mixer, (B, ·)."""
+        """The limited global state ŝ for the mixer, (B, ·)."""
         return limited_state(snapshot, self.scenario)
 
 
 class GeneralObservationEncoder(ObservationEncoder):
-    """Any ward without its units, for networks that all wards share.
+    """Observations of any ward without units, as inputs of general networks.
 
-    Besides (14) and the scenario's parameters an agent is told what the ward's twin broadcasts once: the mean shadow prices
-    of its resources. What a task is worth on each device at these prices, and which shares it would take there, is where
-    the networks start from.
+    In addition to (14) and the scenario's parameters an agent gets what the ward's twin broadcasts once: the mean shadow
+    prices of its resources. The networks start from a task's worth on each device at these prices, and from the shares that
+    it would request there.
     """
 
     def __init__(self, s: Scenario) -> None:
         super().__init__(s)
         most = general_sizes()
         self.sizes = Sizes(s.users, s.tasks, s.servers, most.other, most.state, most.features, shared=True)
-        told = broadcast(s)
-        own = told.prices.own.mean(1, keepdim=True).expand(1, s.users)  # users differ by their draw alone
-        self.prices = Prices(told.prices.cpu, told.prices.bandwidth, own)
-        self.unit = USUAL_COST / max(told.cost, 1e-12)
+        received = broadcast(s)
+        own = received.prices.own.mean(1, keepdim=True).expand(1, s.users)  # users differ by chance only
+        self.prices = Prices(received.prices.cpu, received.prices.bandwidth, own)
+        self.unit = TYPICAL_COST / max(received.cost, 1e-12)
         self._alone = _Alone.of(s)
-        self._eagerness = self._eager()
+        self._request_factor = self._find_request_factor()
         t, spreads = self._alone, [math.log(high / low) for low, high in (s.data_span, s.cycle_span)]
         low, high = s.priority_span
         parts = (t.delay, t.energy, t.execution, t.transmission)
@@ -77,14 +79,14 @@ class GeneralObservationEncoder(ObservationEncoder):
             [
                 *(math.log(n) / 2.5 - 0.5 for n in (s.users, s.tasks, s.servers)),
                 math.log(s.users * s.tasks / s.servers) / 3 - 0.5,
-                *(_scaled(torch.tensor(x * self.unit / USUAL_COST)).item() for x in parts),
+                *(_scaled(torch.tensor(x * self.unit / TYPICAL_COST)).item() for x in parts),
                 *(x / 3 for x in spreads),
                 (high - low) / (high + low),
             ]
         )
 
     def inputs(self, snapshot: Snapshot) -> Inputs:
-        """What all agents see, in units of the ward's usual cost, and what is known of the ward."""
+        """The observations of all agents, costs in units of the ward's typical cost, with the ward's own parameters."""
         s, t, j, k = self.scenario, self._alone, self.scenario.tasks, self.scenario.servers
         seen = observe(snapshot, s).float()
         D, C, _ = seen[..., : 3 * j].unflatten(-1, (3, j)).unbind(-2)
@@ -112,9 +114,9 @@ class GeneralObservationEncoder(ObservationEncoder):
         tasks = torch.stack(
             [
                 weight - 1,
-                *(_scaled(x * self.unit / USUAL_COST) for x in costs),
-                2 * (here - 1 + USUAL_COST),
-                2 * (away - 1 + USUAL_COST),
+                *(_scaled(x * self.unit / TYPICAL_COST) for x in costs),
+                2 * (here - 1 + TYPICAL_COST),
+                2 * (away - 1 + TYPICAL_COST),
                 (5 * (here - away)).clamp(-2, 2),
                 *share_features(suggested).unbind(-1),
             ],
@@ -122,49 +124,51 @@ class GeneralObservationEncoder(ObservationEncoder):
         )
         u = s.users
         rank = (torch.arange(u, device=seen.device) / u - 0.5).expand(len(seen), u)
-        mine = torch.stack([torch.full_like(rank, FULL - 0.5), rank, (power * s.P_tr[1] / (sum(s.P_tr) / 2)).log()], -1)
+        mine = torch.stack(
+            [torch.full_like(rank, BATTERY_LEVEL - 0.5), rank, (power * s.P_tr[1] / (sum(s.P_tr) / 2)).log()], -1
+        )
         other = torch.cat([self._ward.to(seen.device).expand(len(seen), u, -1), mine], -1)
         servers = torch.stack(
             [efficiency.log() - middle, cpu.clamp_min(0.01).log(), bandwidth.clamp_min(0.01).log()], -1
         )
-        at_home = torch.stack([costs[0], costs[1].expand_as(C)], -1) * self.unit
+        local_cost = torch.stack([costs[0], costs[1].expand_as(C)], -1) * self.unit
         offered = pad(servers, (0, 0, 1, 0))[:, :, None].expand(-1, -1, j, -1, -1)
         devices = torch.cat([offered, worth[..., None]], -1)
-        return Inputs(*(x.transpose(0, 1) for x in (tasks, other, weight, devices, suggested, at_home)))
+        return Inputs(*(x.transpose(0, 1) for x in (tasks, other, weight, devices, suggested, local_cost)))
 
     def state(self, snapshot: Snapshot) -> Tensor:
-        """ŝ with room for as many servers as there may be."""
+        """ŝ, padded with zeros to `MOST_SERVERS` servers."""
         state, k = super().state(snapshot), self.scenario.servers
         bandwidth, cpu, counts = state.split((k, k, STATE_COUNTS), dim=1)
         room = state.new_zeros(len(state), MOST_SERVERS - k)
         return torch.cat([counts, bandwidth, room, cpu, room], dim=1)
 
     def _at_prices(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
-        """Each task's worth on each device, (B, U, J, K + 1), and the shares of its best one, (B, U, J, 2), in (0, 1]."""
+        """Each task's worth on each device at the mean prices, (B, U, J, K + 1), and the shares on its best one, (B, U, J, 2)."""
         problem = Problem(snapshot, self.scenario)
         wanted = problem.task_values(self.prices.to(snapshot.D.device))
         price = wanted.value / snapshot.weight.to(torch.float64).clamp_min(1e-6)[..., None]
-        worth = 1 - compressed(price * self.unit)
+        worth = 1 - compress_cost(price * self.unit)
         where = worth[..., 1:].argmax(-1, keepdim=True)
         f, band = (wanted.f / problem.F_k[:, None, None]), (wanted.band / problem.B_k[:, None, None])
-        f, band = (x.gather(3, where)[..., 0] * self._eagerness for x in (f, band))
+        f, band = (x.gather(3, where)[..., 0] * self._request_factor for x in (f, band))
         stays = worth[..., 0] > worth[..., 1:].amax(-1)
         cpu = torch.where(stays, wanted.f_own / problem.F_i[..., None], f)
-        return worth.float(), torch.stack([cpu, band], -1).clamp(LEAST_SHARE_OF_ANY, 1.0).float()
+        return worth.float(), torch.stack([cpu, band], -1).clamp(LEAST_SHARE_GENERAL, 1.0).float()
 
-    def _eager(self) -> float:
-        """How much more than what prices say is asked of servers: what is over-asked is scaled down, ratios count."""
+    def _find_request_factor(self) -> float:
+        """Factor on the shares that prices suggest on servers; requests beyond capacity are scaled down, only ratios count."""
         s = self.scenario
         sample = price_sample(s)
         problem = Problem(sample, s)
         wanted = problem.task_values(self.prices)
         f, band = (wanted.f / problem.F_k[:, None, None]), (wanted.band / problem.B_k[:, None, None])
         usual = math.exp(float(torch.stack([f, band])[:, sample.active].clamp_min(1e-9).log().mean()))
-        return max(EAGERNESS, min(MOST_EAGER, FIRST_SHARE / usual))
+        return max(EAGERNESS, min(MAX_REQUEST_FACTOR, FIRST_SHARE / usual))
 
 
 def general_sizes() -> Sizes:
-    """What networks for all of the lab's wards are built for."""
+    """Network input sizes for general networks: the largest ward of their range."""
     return Sizes(
         MOST_USERS, MOST_TASKS, MOST_SERVERS, WARD_NUMBERS, 2 * MOST_SERVERS + STATE_COUNTS, TASK_NUMBERS, shared=True
     )
@@ -174,13 +178,13 @@ assert DEVICE_FEATURES == 4
 
 
 def _scaled(ratio: Tensor) -> Tensor:
-    """Logarithm of a cost in usual costs, -2 to 2."""
-    return ratio.clamp_min(1e-9).log().clamp(-MOST_LOG, MOST_LOG) / 3
+    """Logarithm of a cost in units of the typical cost, scaled to -2 to 2."""
+    return ratio.clamp_min(1e-9).log().clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO) / 3
 
 
 @dataclass(frozen=True)
 class _Alone:
-    """A mean task of a ward, alone: its cost on its own device, by delay and by energy, and on a server, by part."""
+    """Costs of a mean task that has its device to itself: on its own device by delay and by energy, on a server by part."""
 
     delay: float
     energy: float
@@ -207,8 +211,8 @@ class _Alone:
 
 @lru_cache(maxsize=64)
 def observation_encoder(s: Scenario, shared: bool) -> ObservationEncoder:
-    """How networks of a run read a ward: those of their own, or those that all wards share.
+    """The encoder for a scenario's own networks or, if `shared`, for general networks.
 
-    Kept, for a page asks anew at every rerun, and what a ward costs at its prices takes a sample of its steps.
+    Cached: pages ask at every rerun, and the prices of a ward are computed from a sample of its steps.
     """
     return GeneralObservationEncoder(s) if shared else ObservationEncoder(s)

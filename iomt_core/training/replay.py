@@ -1,7 +1,7 @@
-"""The replay buffer: whole episodes as they happened, and what the environment's twin says of them on replay.
+"""The replay buffer: whole episodes, with counterfactual rewards computed by the environment's twin.
 
-Kept are states and actions; observations, rewards and what-ifs are computed anew from them when a minibatch is drawn,
-by the same functions that the environment uses.
+Stored are states and actions. Observations, rewards and counterfactuals are computed from them when a minibatch is drawn, by
+the functions that the environment uses.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
-from iomt_core.nets.inputs import compressed
+from iomt_core.nets.inputs import compress_cost
 from iomt_core.training.observation_encoder import ObservationEncoder
 
-MOST_COST = 2.0  # of a task in what-ifs: beyond, it is just bad
+MAX_COST = 2.0  # of a task in counterfactuals: beyond, it is just bad
 STATE = ("D", "C", "P", "weight", "active", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
 
 
 class Replay:
-    """A ring of the `capacity` latest episodes of one scenario, as `encoder` reads it."""
+    """The latest `capacity` episodes of one scenario, in a ring buffer; `encoder` computes the networks' inputs."""
 
     def __init__(self, encoder: ObservationEncoder, capacity: int) -> None:
         self.encoder, self.scenario, self.capacity = encoder, encoder.scenario, capacity
@@ -43,7 +43,7 @@ class Replay:
         alive: list[Tensor],
         ended: list[Tensor],
     ) -> None:
-        """T steps of B episodes: T + 1 snapshots, the last as the last action left it, and T of the rest.
+        """Adds T steps of B episodes: T + 1 snapshots, the last one after the last action, and T of everything else.
 
         `choices` (B, U, J), `requested` (B, U, J, outputs), `alive` and `ended` (B,) bool.
         """
@@ -59,23 +59,23 @@ class Replay:
         self.count += batch
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that is in it, by name."""
+        """Its content by name, for a checkpoint."""
         return {name: values[: len(self)] for name, values in self.store.items()}
 
     def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
-        """As it was when `tensors` was requested, `count` episodes having been added."""
+        """Restores the content that `tensors` returned; `count` is the number of episodes added until then."""
         for name, kept in tensors.items():
             store = kept.new_zeros(self.capacity, *kept.shape[1:])
             store[: len(kept)] = kept
             self.store[name] = store
         self.count = count
 
-    def draw(self, batch: int, generator: torch.Generator, strategies: bool) -> Episodes:
-        """A minibatch of episodes; with `strategies` what-if rewards of all of a task's strategies.
+    def draw(self, batch: int, generator: torch.Generator, counterfactual: bool) -> Episodes:
+        """A minibatch of `batch` episodes; with `counterfactual` the rewards of all strategies of each task.
 
-        What-if rewards are cost_max - cost, below 0 too, so that a task that does badly still has something to gain.
-        Task j's own, in network j, bears what its being there costs the other users; of networks for any ward, which learn no
-        other values, also what it costs the user's other tasks on servers.
+        A counterfactual reward is cost_max - cost, without a floor at 0, so that a bad strategy still has a slope. In network
+        j, task j's own reward is reduced by what its presence on the device costs the other users; for general networks, which
+        learn no values of other tasks, also by what it costs the user's other tasks on servers.
         """
         s = self.scenario
         index = torch.randint(0, len(self), (batch,), generator=generator)
@@ -89,17 +89,17 @@ class Replay:
         unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
         offered = imposed = None
-        if strategies:
+        if counterfactual:
             other_ways = what_if(done, action, result, s)
             price = 1 / done.weight.clamp_min(1e-6)
             others, cost = other_ways.others, other_ways.cost
             if unit != 1:
-                others = others + _imposed_at_home(cost, choice, done.weight)
+                others = others + _imposed_on_own_tasks(cost, choice, done.weight)
             charged = others * price[..., None]
             if unit == 1:
-                cost = cost.clamp_max(MOST_COST)
+                cost = cost.clamp_max(MAX_COST)
             else:
-                others, cost, charged = others * unit, compressed(cost * unit), compressed(charged * unit)
+                others, cost, charged = others * unit, compress_cost(cost * unit), compress_cost(charged * unit)
             own = torch.diag_embed(charged.transpose(2, 3)).transpose(2, 3)
             offered = (COST_MAX - cost - own).permute(1, 2, 3, 0, 4)
             taken = others.gather(3, choice[..., None]).squeeze(3)  # (N, U, J)
@@ -117,12 +117,12 @@ class Replay:
             mask=kept["alive"].flatten().to(requested.dtype),
             going_on=(~kept["ended"]).flatten().to(requested.dtype),
             imposed=imposed,
-            strategies=offered,
+            counterfactual=offered,
         )
 
 
 class GeneralReplay:
-    """The episodes of the latest wards, a `Replay` a ward; `ward` says how the ward of a number reads."""
+    """The episodes of the latest `wards` wards, with a `Replay` of `episodes` each; `ward` makes the encoder of ward number n."""
 
     def __init__(self, ward: Callable[[int], ObservationEncoder], wards: int, episodes: int) -> None:
         self._ward, self.capacity, self.episodes = ward, wards, episodes
@@ -133,24 +133,24 @@ class GeneralReplay:
         return len(self.wards)
 
     def next_ward(self) -> Replay:
-        """Room for the next ward's episodes; the oldest ward's go where there is none left."""
+        """The empty buffer of the next ward; drops the oldest ward if the capacity is reached."""
         while len(self.wards) >= self.capacity:
             del self.wards[min(self.wards)]
         replay = self.wards[self.count] = Replay(self._ward(self.count), self.episodes)
         self.count += 1
         return replay
 
-    def draw(self, batch: int, generator: torch.Generator, strategies: bool) -> Episodes:
-        """A minibatch of episodes of one of the wards."""
+    def draw(self, batch: int, generator: torch.Generator, counterfactual: bool) -> Episodes:
+        """A minibatch of episodes of one of the wards, as `Replay.draw`."""
         ward = list(self.wards)[int(torch.randint(0, len(self.wards), (1,), generator=generator))]
-        return self.wards[ward].draw(batch, generator, strategies)
+        return self.wards[ward].draw(batch, generator, counterfactual)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that is in it, by name."""
+        """Its content by name, for a checkpoint."""
         return {f"{n}/{name}": x for n, replay in self.wards.items() for name, x in replay.tensors().items()}
 
     def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
-        """As it was when `tensors` was requested, `count` wards having been added."""
+        """Restores the content that `tensors` returned; `count` is the number of wards added until then."""
         parts: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             ward, _, name = key.partition("/")
@@ -161,10 +161,10 @@ class GeneralReplay:
         self.count = count
 
 
-def _imposed_at_home(cost: Tensor, choice: Tensor, weight: Tensor) -> Tensor:
-    """What the user's own other tasks on servers pay for task j's being on each device and not at home, (N, U, J, K + 1).
+def _imposed_on_own_tasks(cost: Tensor, choice: Tensor, weight: Tensor) -> Tensor:
+    """What task j on each device costs the user's other tasks on servers, relative to task j on the own device.
 
-    `cost` (N, U, J, K + 1, J') is that of task j' with task j on each device.
+    cost: (N, U, J, K + 1, J'), of task j' with task j on each device. Returns (N, U, J, K + 1).
     """
     apart = 1 - torch.eye(choice.shape[2], dtype=weight.dtype, device=weight.device)
     touched = (choice > 0) * weight
@@ -172,7 +172,7 @@ def _imposed_at_home(cost: Tensor, choice: Tensor, weight: Tensor) -> Tensor:
 
 
 def _snapshot(fields: dict[str, Tensor]) -> Snapshot:
-    """A snapshot of what agents, prices and rewards need; places are not kept."""
+    """A snapshot with what agents, prices and rewards need; positions are not stored."""
     D, beta = fields["D"], fields["beta"]
     nothing = D.new_zeros(len(D), 0)
     return Snapshot(

@@ -1,4 +1,4 @@
-"""What a training run is of: algorithm, scenario, settings and seed."""
+"""What defines a training run: algorithm, scenario, settings and seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_SEED = 2**31 - 1
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run is of; with the same code, machine and device it fixes every bit of its result."""
+    """The definition of a run. With the same code, machine and device it determines every bit of the result."""
 
     algorithm: str
     scenario: Scenario
@@ -30,11 +30,11 @@ class RunSpec:
     seed: int
 
     def trainer(self, device: torch.device = CPU) -> Trainer:
-        """A trainer at the run's beginning."""
+        """A new trainer at the start of the run."""
         return Trainer(algorithm(self.algorithm), self.scenario, self.settings, self.seed, device)
 
     def as_json(self) -> dict[str, Any]:
-        """For `run.json` and for checkpoints."""
+        """As JSON for run.json and for checkpoints."""
         return {
             "format": FORMAT,
             "algorithm": self.algorithm,
@@ -46,7 +46,11 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any], where: str) -> RunSpec:
-        """The run that `as_json` told of. Raises `CheckpointError` where something is missing or out of range."""
+        """The inverse of `as_json`; it also reads the facts of format 1.
+
+        where: how messages name the source. Raises `CheckpointError` if something is missing or of the wrong type, and
+        `ScenarioError` if a value is out of range.
+        """
         if not isinstance(facts, Mapping):
             raise CheckpointError(f"{where} is a {type(facts).__name__}: allowed is a mapping of names to values.")
         if facts.get("format", 1) not in KNOWN:
@@ -68,7 +72,7 @@ class RunSpec:
 
 
 def checked_settings(values: Mapping[str, Any]) -> Settings:
-    """Settings from a mapping. Raises `ScenarioError` naming field, value and allowed range."""
+    """Settings from values by name. Raises `ScenarioError` with field, value and allowed range of every problem."""
     try:
         return Settings.model_validate(dict(values))
     except pydantic.ValidationError as error:
@@ -77,19 +81,21 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
             field = ".".join(str(part) for part in one["loc"])
             reach = allowed(str(one["loc"][0])) if one["loc"] else ""
             reason = f"{one['msg'][0].lower()}{one['msg'][1:]}"
-            if reach and one["type"].startswith(("greater_", "less_", "literal_")):  # the range says as much
+            if reach and one["type"].startswith(
+                ("greater_", "less_", "literal_")
+            ):  # the allowed range explains it better
                 reason = f"allowed is {reach}"
             problems.append(f"{field[:60]} = {shortened(one.get('input'))} cannot be used: {reason}.")
         raise ScenarioError(problems) from None
 
 
 def default_settings(name: str, **changes: Any) -> Settings:
-    """The settings that suit an algorithm, changed. Raises `ScenarioError`."""
+    """The tuned settings of the algorithm `name`, with `changes`. Raises `ScenarioError`."""
     return checked_settings({**algorithm(name).tuned, **changes})
 
 
 def settings_from_words(words: Sequence[str]) -> dict[str, Any]:
-    """Changes of settings from words like `gamma=0.9`, values as JSON. Raises `ScenarioError`."""
+    """Changes of settings from command-line words like `gamma=0.9`, with values as JSON. Raises `ScenarioError`."""
     values: dict[str, Any] = {}
     for word in words:
         name, separator, text = word.partition("=")

@@ -1,4 +1,4 @@
-"""A trainer as a checkpoint: everything that the rest of its run depends on."""
+"""Saves a trainer as a checkpoint and restores it, so that the run continues bit for bit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iomt_core.nets.kernels.library import identity
+from iomt_core.nets.backend import backend_name
 from iomt_core.training.checkpoints import (
     LEARNER,
     POLICY,
@@ -27,7 +27,10 @@ LARGEST_COUNT = 2**62
 
 
 def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> None:
-    """A checkpoint of everything that the rest of the run depends on, and how many `seconds` it took so far."""
+    """Writes a checkpoint with everything that the rest of the run depends on.
+
+    place: the checkpoint's directory; seconds: training time so far. Raises `CheckpointError` if it cannot be written.
+    """
     learner = trainer.learner
     own = _named("agents", learner.target_agents) | _named("mixer", learner.target_mixer)
     rest = _named("agents", learner.agents) | _named("mixer", learner.mixer)
@@ -38,13 +41,13 @@ def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> 
     rest |= {f"replay/{name}": value for name, value in trainer.replay.tensors().items()}
     facts = {
         **spec.as_json(), "played": trainer.played, "updates": trainer.updates, "replayed": trainer.replay.count,
-        "seconds": seconds, "torch": torch.__version__, "kernels": identity() if trainer.device == CPU else None,
+        "seconds": seconds, "torch": torch.__version__, "backend": backend_name() if trainer.device == CPU else None,
     }  # fmt: skip
     write_checkpoint(place, {POLICY: own, LEARNER: rest}, facts)
 
 
 def restore(place: Path, device: torch.device = CPU) -> tuple[Trainer, RunSpec]:
-    """The trainer as it was when the checkpoint was written, on whichever device. Raises `CheckpointError`."""
+    """The trainer as it was when the checkpoint was written, on any `device`, and its run. Raises `CheckpointError`."""
     facts = read_facts(place)
     spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
     trainer = spec.trainer(device)

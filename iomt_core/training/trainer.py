@@ -20,7 +20,7 @@ from iomt_core.algorithms.learner import Learner, LearnerSettings
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.nets.kernels.functions import compiled
+from iomt_core.nets.backend import accelerated
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
@@ -119,7 +119,7 @@ class Trainer:
         rollout = Rollout(policy, Environment(replay.scenario, seeds))
         steps: list[Step] = []
         for _ in range(replay.scenario.T):  # line 4
-            with torch.no_grad(), compiled():
+            with torch.no_grad(), accelerated():
                 steps.append(rollout.step())  # lines 5 and 6
             after_step()
         # Line 7: the replay update, once for all steps; the observations and rewards are made from it when it is sampled.

@@ -9,6 +9,7 @@ from dashboard.queue_keeper import keep_queues_moving
 from dashboard.session import current, keep_link
 from dashboard.sweep import views as views
 from dashboard.sweep.form import new_sweep
+from dashboard.text import plain, show_errors
 from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.scenario import ScenarioError
 
@@ -25,8 +26,7 @@ def begin() -> None:
     if started is not None:
         view.shown = started
         st.rerun()
-    for problem in view.problems:
-        st.error(problem, icon=":material/error:")
+    show_errors(view.problems)
 
 
 def watch() -> None:
@@ -43,7 +43,7 @@ def watch() -> None:
             st.write("This address restores the scenario, the form above and the sweep shown:")
             st.code(link, language=None, wrap_lines=True)
         except ScenarioError as error:
-            st.info(str(error))
+            st.info(plain(str(error)))
     if shown is None:
         return
     views.progress(shown, view)
@@ -55,8 +55,7 @@ def watch() -> None:
 
 
 st.subheader("Sweep a parameter", anchor=False)
-for problem in lab.problems:
-    st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+show_errors(lab.problems, "The lab still shows the last good scenario.")
 with st.container(border=True):
     begin()
 pace = views.pace(SWEEPS.runs())

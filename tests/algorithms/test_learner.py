@@ -31,7 +31,7 @@ def test_losses_are_the_literal_ones() -> None:
     with torch.no_grad():
         for parameter in learner.target_agents.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(1), strategies=False)
+    episodes = trainer.replay.draw(3, torch.Generator().manual_seed(1), counterfactual=False)
     wanted, found = literal_losses(learner, episodes), learner.losses(episodes)
     for parameters, a, b in zip((learner.critic_parameters, learner.actor_parameters), found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)

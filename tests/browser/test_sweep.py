@@ -54,14 +54,14 @@ def test_a_sweep_is_started_watched_and_downloaded(page: Page, own_lab: str, tmp
         assert table[(table["servers"] == n) & (table["policy"] == "greedy")]["cost"].item() == cost
 
 
-def test_a_long_sweep_shows_curves_while_it_runs_and_is_cancelled_and_resumed(page: Page, own_lab: str) -> None:
+def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page: Page, own_lab: str) -> None:
     open_sweep(
         page,
         f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40",
     )
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.locator("[data-testid=stVegaLiteChart]")).to_be_visible(timeout=90_000)
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
     resume = page.get_by_role("button", name="Resume")
     expect(resume).to_be_visible(timeout=30_000)
     words = page.get_by_text(re.compile(r"^\d+ of 100 points"))
@@ -72,7 +72,7 @@ def test_a_long_sweep_shows_curves_while_it_runs_and_is_cancelled_and_resumed(pa
     expect(page.get_by_text(re.compile(r"\d+ known before"))).to_be_visible(timeout=60_000)
     known = int(re.search(r"(\d+) known before", words.inner_text())[1])  # type: ignore[index]
     assert known == kept
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
     expect(resume).to_be_visible(timeout=30_000)
 
 
@@ -82,7 +82,7 @@ def test_a_link_that_cannot_be_is_said_and_the_page_works(page: Page, own_lab: s
         "users = 99 is out of range: allowed is 1 to 16",
         "policy = 'best'",
         "episodes = '0'",
-        "name = '../x'",
+        "sweep = '../x' is not there",
     ):
         expect(page.get_by_text(re.compile(re.escape(words)))).to_be_visible()
     page.locator(".st-key-sweep_two label").click()

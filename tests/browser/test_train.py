@@ -8,16 +8,15 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Download, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from iomt_core.runs.directory import read_json
 from iomt_core.runs.training_run import TRAINING
 from iomt_core.runs.worker import WORKER, Worker
-from tests.browser.lab_server import settle
+from tests.browser.lab_server import downloaded, settle
 
 pytestmark = pytest.mark.browser
 
@@ -70,10 +69,6 @@ def chart(page: Page, name: str) -> Locator:
     return page.locator(f".st-key-train_{name} svg.marks")
 
 
-def content(download: Download) -> bytes:
-    return Path(download.path()).read_bytes()
-
-
 def test_a_run_learns_finishes_and_is_a_policy(page: Page, lab: str) -> None:
     open_train(page, lab)
     fill(page, "Episodes", 0)
@@ -92,9 +87,7 @@ def test_a_run_learns_finishes_and_is_a_policy(page: Page, lab: str) -> None:
     page.get_by_role("tab", name="Configuration and files").click()
     got = {}
     for label in ("Configuration (JSON)", "Metrics (CSV)", "Checkpoint (zip)"):
-        with page.expect_download() as waiting:
-            page.get_by_role("button", name=label).click()
-        got[label] = content(waiting.value)
+        got[label] = downloaded(page, page.get_by_role("button", name=label)).read_bytes()
     told = json.loads(got["Configuration (JSON)"])
     assert (told["algorithm"], told["settings"]["episodes"], told["scenario"]["users"]) == ("mt-pdqn", 64, 2)
     assert got["Metrics (CSV)"].count(b"\n") == 1 + 2

@@ -12,16 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.nets.backend import accelerated
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
-from iomt_core.nets.kernels import functions
-from iomt_core.nets.kernels import library as library_module
-from iomt_core.nets.kernels.functions import compiled
-from iomt_core.nets.kernels.library import library, ready
+from iomt_core.nets.inputs import Sizes
+from iomt_core.nets.task_q import TaskQ
 from iomt_core.scenario import PRESETS
 from iomt_core.training.settings import Settings
 from iomt_core.training.trainer import Trainer
 from tests.compiler import needs_compiler
+
+functions = pytest.importorskip("iomt_core.nets.kernels.functions", reason="the kernels' folder was deleted")
+library_module = pytest.importorskip("iomt_core.nets.kernels.library")
+library, ready = library_module.library, library_module.ready
 
 ROWS = [1, 15, 16, 40, 65, 130]  # less than a vector, some, and several chunks with and without a rest
 
@@ -37,7 +40,7 @@ class Block(nn.Module):
         """What comes out, and the slopes of all inputs and weights."""
         self.to(dtype)
         inputs = [x.detach().to(dtype, copy=True).requires_grad_() for x in self.inputs]
-        with compiled(kernels):
+        with accelerated(kernels):
             out = self.call(*inputs)
         wanted = torch.randn(out.shape, generator=torch.Generator().manual_seed(5)).to(dtype)
         slopes = torch.autograd.grad((out * wanted).sum(), [*inputs, *self.parameters()])
@@ -104,7 +107,7 @@ def test_slopes_and_inputs_that_are_no_plain_arrays(kind: str) -> None:
     for spread in (False, True):
         found = []
         for kernels in (True, False):
-            with compiled(kernels):
+            with accelerated(kernels):
                 out = call(*(x.detach().requires_grad_() for x in one.inputs))
             turned = out.transpose(1, -1)
             weights = (
@@ -119,7 +122,7 @@ def test_slopes_and_inputs_that_are_no_plain_arrays(kind: str) -> None:
 def test_one_state_for_many_slices_is_left_to_the_modules() -> None:
     gru = GroupedGRU(1, 24)
     rows, start = torch.randn(4, 5, 7, 24), torch.randn(1, 7, 24)
-    with compiled():
+    with accelerated():
         assert functions.gru_step((gru.from_input, gru.from_state), rows, start) is None
         assert functions.gru_step((gru.from_input, gru.from_state), rows, start.expand(4, 7, 24)) is not None
         assert functions.gru_step((gru.from_input, gru.from_state), rows.double(), start.expand(4, 7, 24)) is None
@@ -152,7 +155,7 @@ def test_frozen_weights_get_no_slope(kind: str) -> None:
     every = one.results(kernels=True)
     one.requires_grad_(False)
     inputs = [x.detach().clone().requires_grad_() for x in one.inputs]
-    with compiled():
+    with accelerated():
         out = one.call(*inputs)
     wanted = torch.randn(out.shape, generator=torch.Generator().manual_seed(5))
     (out * wanted).sum().backward()
@@ -202,7 +205,7 @@ def test_an_update_is_the_same_with_and_without(algorithm: str, settings: dict[s
     parameters = learner.critic_parameters + learner.actor_parameters
     found = []
     for kernels in (True, False):
-        with compiled(kernels):
+        with accelerated(kernels):
             losses = learner.losses(episodes)
         slopes = torch.autograd.grad(sum(losses), parameters, allow_unused=True)
         found.append(([float(x.detach()) for x in losses], [x for x in slopes if x is not None]))
@@ -211,6 +214,17 @@ def test_an_update_is_the_same_with_and_without(algorithm: str, settings: dict[s
     largest = max(float(x.abs().max()) for x in others)
     for a, b in zip(slopes, others, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * largest)
+
+
+@needs_compiler
+def test_one_task_at_a_time_has_a_kernel() -> None:
+    q = TaskQ(Sizes.of(PRESETS["lecture"]), aware=True)
+    shares, past = torch.rand(q.sizes.users, 5, q.sizes.tasks, 2), q.memory.start(5)
+    tokens = torch.randn(q.sizes.networks, 3, 5, 24)
+    with torch.no_grad(), accelerated():
+        assert isinstance(q.sequential(tokens, shares, past), functions.Turns)
+    with torch.no_grad(), accelerated(False):
+        assert not isinstance(q.sequential(tokens, shares, past), functions.Turns)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What one task's networks say in its turn is what all networks at once say of it."""
+"""Evaluating one task's networks at a time gives what evaluating all networks at once gives."""
 
 from __future__ import annotations
 
@@ -7,29 +7,21 @@ import torch
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
+from iomt_core.nets.backend import accelerated
 from iomt_core.nets.inputs import Sizes
-from iomt_core.nets.kernels.functions import compiled
-from iomt_core.nets.sequential_q import SequentialQ
 from iomt_core.nets.shared import SharedTaskQ
 from iomt_core.nets.task_q import TaskQ
 from iomt_core.scenario import PRESETS
 from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
-from tests.compiler import needs_compiler
 
 
 @pytest.mark.parametrize("worlds", [1, 6, 40])
 @pytest.mark.parametrize("tasks", [1, 2, 5])
 @pytest.mark.parametrize(
-    ("kind", "kernel"),
-    [
-        ("own", False),
-        pytest.param("own", True, marks=needs_compiler),
-        ("without memory", False),
-        pytest.param("without memory", True, marks=needs_compiler),
-        ("shared", False),
-    ],
+    ("kind", "on"),
+    [("own", False), ("own", True), ("without memory", False), ("without memory", True), ("shared", False)],
 )
-def test_a_turn_is_a_part_of_the_whole(kind: str, kernel: bool, tasks: int, worlds: int) -> None:
+def test_one_task_at_a_time_equals_all_at_once(kind: str, on: bool, tasks: int, worlds: int) -> None:
     torch.manual_seed(1)
     s = PRESETS["paper"].changed(users=3, tasks=tasks, servers=2)
     encoder = GeneralObservationEncoder(s) if kind == "shared" else ObservationEncoder(s)
@@ -44,15 +36,13 @@ def test_a_turn_is_a_part_of_the_whole(kind: str, kernel: bool, tasks: int, worl
     inputs = encoder.inputs(world.snapshot(world.begin(), 0))
     shares = torch.rand(3, worlds, tasks, 2).clamp_min(0.05)
     past = torch.randn_like(q.memory.start(worlds)) if kind == "own" else q.memory.start(worlds)
-    with torch.no_grad(), compiled(kernel):
+    with torch.no_grad(), accelerated(on):
         tokens = q.encode(inputs)
-        turns = q.sequential(tokens, shares, past, inputs)
-        if isinstance(turns, SequentialQ):
-            assert turns.compiled == kernel
+        one_task = q.sequential(tokens, shares, past, inputs)
         for _ in range(2):
             choice = torch.randint(0, 3, (3, worlds, tasks))
-            with compiled(False):
+            with accelerated(False):
                 whole = q(tokens, q.encode_actions(shares, choice, inputs), past).unflatten(0, (3, tasks))
             taken = torch.nn.functional.one_hot(choice, 3).float()
             for j in range(tasks):
-                torch.testing.assert_close(turns(j, taken), whole[:, j], rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(one_task(j, taken), whole[:, j], rtol=1e-4, atol=1e-5)

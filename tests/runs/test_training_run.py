@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.runs.training_run import TrainingRun
+from iomt_core.runs.directory import read_lines, read_status
+from iomt_core.runs.training_run import METRICS, TRAINING, TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, CheckpointError, last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
@@ -59,38 +62,63 @@ def test_seeds_make_runs(tmp_path: Path) -> None:
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
-def _train(place: Path) -> None:
+def _train(folder: Path) -> None:
+    from iomt_core.runs.tensorboard import TensorBoardLog
+
     torch.set_num_threads(1)
-    run = TrainingRun.resume(place) if (place / "run.json").exists() else TrainingRun.create(place, spec())
-    run.train()
+    run = TrainingRun.resume(folder) if (folder / "run.json").exists() else TrainingRun.create(folder, spec())
+    run.train(on_line=TensorBoardLog(folder, run.trainer.played).write)
 
 
-@pytest.mark.parametrize("kills", [4])
-def test_a_killed_run_goes_on_bit_by_bit(kills: int, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_bit_by_bit_and_tensorboard_has_every_step_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["iomt_core.runs.training_run"])
+    context.set_forkserver_preload(["iomt_core.runs.tensorboard"])
+    began = time.time()
 
-    def start(place: Path) -> multiprocessing.process.BaseProcess:
-        process = context.Process(target=_train, args=(place,))
+    def start(folder: Path) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=_train, args=(folder,))
         process.start()
         return process
 
     whole = start(tmp_path / "whole")
-    whole.join()
-    dice = random.Random(0)
-    for _ in range(kills):
-        process = start(tmp_path / "killed")
-        time.sleep(dice.uniform(0.05, 1.0))
-        assert process.pid is not None
+    killed, rng = tmp_path / "killed", random.Random(0)
+    for lines in (1, 5, 8):  # of 12, a checkpoint every second: before the first one, and twice after
+        process = start(killed)
+        while process.is_alive() and len(list(read_lines(killed / METRICS))) < lines:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.02))  # at any instant of a batch
         process.kill()
         process.join()
-        assert process.exitcode in (-signal.SIGKILL, 0)
-    last = start(tmp_path / "killed")
-    last.join()
-    assert (whole.exitcode, last.exitcode) == (0, 0)
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
-    status = json.loads((tmp_path / "killed" / "status.json").read_text())
-    assert (status["state"], status["episodes"]) == ("finished", SHORT.episodes)
+        assert process.exitcode == -signal.SIGKILL
+    assert last_checkpoint(killed) is not None
+    last = start(killed)
+    for process in (whole, last):
+        process.join()
+        assert process.exitcode == 0
+    assert same(weights(tmp_path / "whole"), weights(killed))
+    status = read_status(killed)
+    assert (status["state"], status["done"]) == ("finished", SHORT.episodes)
+
+    events = EventAccumulator(str(killed / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    expected = [line["episodes"] for line in read_lines(tmp_path / "whole" / METRICS)]
+    for tag in ("metrics/cost", "metrics/updates"):
+        found = events.Scalars(tag)
+        assert [event.step for event in found] == expected
+        assert all(began <= event.wall_time <= time.time() for event in found)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = TrainingRun.create(tmp_path / "gone", spec("pa-ddpg"))
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(ScenarioError, match="cannot be written: No such file"):
+        run.train()
+    (tmp_path / "file").touch()
+    with pytest.raises(ScenarioError, match="cannot be made a directory"):
+        TrainingRun.create(tmp_path / "file" / "run", spec("pa-ddpg"))
+    monkeypatch.setenv("IOMT_RUNS", str(tmp_path / "file"))
+    assert TRAINING.runs() == []
+    with pytest.raises(ScenarioError, match="cannot be used"):
+        TRAINING.create("run", spec("pa-ddpg"))
 
 
 @pytest.fixture

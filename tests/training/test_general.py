@@ -14,7 +14,7 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Snapshot
-from iomt_core.nets.inputs import compressed
+from iomt_core.nets.inputs import compress_cost
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
@@ -115,7 +115,7 @@ def test_what_stays_at_home_is_valued_at_what_it_costs(place: Path) -> None:
         local = action.choice == 0
         assert bool(local.any())
         assert not bool(local.all())
-        expected = 1 - compressed(cost)
+        expected = 1 - compress_cost(cost)
         torch.testing.assert_close(value[local].double(), expected[local].double(), rtol=0, atol=2e-5)
 
 
@@ -124,7 +124,7 @@ def test_units_do_not_matter() -> None:
     slow = PAPER.changed(F_i=PAPER.F_i / 2, F_k=PAPER.F_k / 2, T_max=PAPER.T_max * 2, k0=PAPER.k0 * 8, B_k=PAPER.B_k / 2,
                          N0=PAPER.N0 * 2, E_ref=PAPER.E_ref * 2)  # fmt: skip
     a, b = (GeneralObservationEncoder(s).inputs(first(s)) for s in (PAPER, slow))
-    for name in ("tasks", "other", "weight", "servers"):
+    for name in ("tasks", "other", "weight", "devices"):
         torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-4)
 
 

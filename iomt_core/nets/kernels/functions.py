@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from iomt_core.nets.backend import setting
 from iomt_core.nets.kernels.library import library, ready
 
 if TYPE_CHECKING:
     from iomt_core.nets.grouped import GroupedLinear
 
 MOST_TOKENS = 64  # that the kernel's attention has room for
-
-_wanted: ContextVar[bool | None] = ContextVar("compiled kernels", default=None)
-
-
-@contextmanager
-def compiled(wanted: bool = True) -> Iterator[None]:
-    """Inside, blocks and turns use the kernels wherever they can, and have them compiled; or, not `wanted`, never.
-
-    Elsewhere blocks do not, and turns, of which decisions are made, do if the kernels are there already. Where something
-    around it wants none, there are none.
-    """
-    before = _wanted.set(wanted and _wanted.get() is not False)
-    try:
-        yield
-    finally:
-        _wanted.reset(before)
 
 
 def encoder(layers: Sequence[GroupedLinear], rows: Tensor, others: Tensor | None = None) -> Tensor | None:
@@ -67,7 +50,7 @@ def two_layers(layers: Sequence[GroupedLinear], rows: Tensor) -> Tensor | None:
 
 
 class Turns:
-    """What one task's networks say in its turn; see `nets.sequential_q`, where the parts of a step are named."""
+    """Q-values of one task after another, as `nets.sequential_q` computes them with tensors."""
 
     def __init__(self, layers: Sequence[GroupedLinear], shares: Tensor, rows: Tensor, *parts: Tensor | None) -> None:
         """`layers`, and `rows` with `parts`, in the order of `TurnMaps` and `TurnInputs` of blocks.cpp, which end with
@@ -80,13 +63,15 @@ class Turns:
         self._hidden, self._head = layers[3].weight.shape[-1], layers[-1].weight.shape[1]
 
     @staticmethod
-    def fit(layers: Sequence[GroupedLinear], tokens: Tensor, *parts: Tensor) -> bool:
-        """Whether the kernel can do it for networks each of which has a slice of `tokens`; it has no gradient."""
-        wanted = _wanted.get()
-        if wanted is False or torch.is_grad_enabled() or len(layers[0].weight) != len(tokens):
+    def fit(layers: Sequence[GroupedLinear], rows: Tensor, *parts: Tensor) -> bool:
+        """Whether the kernel can compute it: every network has a slice of `rows`, and no gradient is needed.
+
+        Outside of `accelerated` only if the library is compiled already: a first decision must not wait for a compiler.
+        """
+        if setting() is False or torch.is_grad_enabled() or len(layers[0].weight) != len(rows):
             return False
         # The first layer reads the others' strategies, and no rows.
-        return _known(layers[1:], tokens, *parts, layers[0].weight) and (library() if wanted else ready()) is not None
+        return _known(layers[1:], rows, *parts, layers[0].weight) and (library() if setting() else ready()) is not None
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
@@ -170,7 +155,7 @@ def _applied(function: type[torch.autograd.Function], *told: Any) -> Tensor:
 
 
 def _wanted_for(layers: Sequence[GroupedLinear], rows: Tensor, *more: Tensor | None) -> bool:
-    return bool(_wanted.get()) and _known(layers, rows, *more) and library() is not None
+    return bool(setting()) and _known(layers, rows, *more) and library() is not None
 
 
 def _known(layers: Sequence[GroupedLinear], rows: Tensor, *more: Tensor | None) -> bool:
