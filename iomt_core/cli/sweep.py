@@ -1,4 +1,4 @@
-"""`python -m iomt_core sweep`."""
+"""`iomt sweep`: vary one or two parameters."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def sweep(
     notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet")
     code = {"finished": 0, "failed": 1}.get(state, 130)
     if state != "finished":
-        notes.print(f"Go on with: python -m iomt_core sweep --resume {folder}")
+        notes.print(f"Continue with: iomt sweep --resume {folder}")
     if run.abandoned:  # an ordinary exit would wait for points under way
         os._exit(code)
     sys.exit(code)

@@ -97,7 +97,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
         table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))
     notes.print(table)
     if state == "stopped":
-        notes.print(f"Go on with: python -m iomt_core train --resume {run.folder}")
+        notes.print(f"Continue with: iomt train --resume {run.folder}")
 
 
 def _tensorboard(run: TrainingRun) -> Callable[[str, Mapping[str, Any]], None]:
