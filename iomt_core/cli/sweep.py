@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from iomt_core.charts.sweep_report import report, title
+from iomt_core.cli import INTERRUPTED
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
 from iomt_core.experiments.sweeps.points import Store
@@ -79,14 +80,14 @@ def sweep(
             run = Sweep.resume(folder, store)
             state = _run(run, workers, cluster)
     except KeyboardInterrupt:  # the second Ctrl-C
-        os._exit(130)
+        os._exit(INTERRUPTED)
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", highlight=False)
     for line in _networks(run):
         notes.print(line)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
     notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet")
-    code = {"finished": 0, "failed": 1}.get(state, 130)
+    code = {"finished": 0, "failed": 1}.get(state, INTERRUPTED)
     if state != "finished":
         notes.print(f"Continue with: python -m iomt_core sweep --resume {folder}")
     if run.abandoned:  # an ordinary exit would wait for points under way
