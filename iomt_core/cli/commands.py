@@ -21,3 +21,4 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)
+app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)
