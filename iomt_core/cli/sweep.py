@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""`iomt sweep`: vary one or two parameters."""
-=======
 """`iomt sweep`: evaluate policies over one or two parameters."""
->>>>>>> input
 
 from __future__ import annotations
 
@@ -93,11 +89,7 @@ def sweep(
     notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet")
     code = {"finished": 0, "failed": 1}.get(state, INTERRUPTED)
     if state != "finished":
-<<<<<<< HEAD
         notes.print(f"Continue with: iomt sweep --resume {folder}")
-=======
-        notes.print(f"Continue with: python -m iomt_core sweep --resume {folder}")
->>>>>>> input
     if run.abandoned:  # an ordinary exit would wait for points under way
         os._exit(code)
     sys.exit(code)

@@ -97,11 +97,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
         table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))
     notes.print(table)
     if state == "stopped":
-<<<<<<< HEAD
         notes.print(f"Continue with: iomt train --resume {run.folder}")
-=======
-        notes.print(f"Continue with: python -m iomt_core train --resume {run.folder}")
->>>>>>> input
 
 
 def _tensorboard(run: TrainingRun) -> Callable[[str, Mapping[str, Any]], None]:
