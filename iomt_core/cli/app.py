@@ -12,7 +12,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+from iomt_core.cli import INTERRUPTED
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from iomt_core.cli.app import INTERRUPTED
+from iomt_core.cli import INTERRUPTED
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, scenario_from
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
 from iomt_core.metrics import CONTEXT, METRICS
