@@ -78,6 +78,9 @@ def anywhere(seed: int) -> Scenario:
 
 LARGE = 0.01  # of the drawn groups may be as large as there are: they take the most time
 WORKLOAD, KINDS = 0.06, 0.15  # of the drawn scenarios bring their own tasks, or a mix of task kinds
+# Corners that make links weak. Chance would not bring them together, so some of the drawn scenarios have them all.
+WEAK = 0.05
+WEAK_LOW, WEAK_HIGH = ("d0", "sigma2", "P_tr"), ("N0", "PL0", "eta", "area", "D")
 # What the scenarios of a group have in common, so that their steps can be decided and priced as one batch.
 SIZES, OBJECTIVE = ("users", "tasks", "servers", "T"), ("T_max", "E_ref", "alpha_T", "alpha_E", "k0")
 
@@ -133,6 +136,12 @@ class _Draw:
                 ranged = isinstance(getattr(PRESETS["paper"], name), tuple)
                 values[name] = self.pair(name) if ranged else self.number(name)
         values["seed"] = int(values["seed"])
+        if self.rng.random() < WEAK:
+            values["channel"] = "log-distance"
+            for names, end in ((WEAK_LOW, "low"), (WEAK_HIGH, "high")):
+                for name in names:
+                    extreme = getattr(metadata()[name], end)
+                    values[name] = (extreme, extreme) if isinstance(values[name], tuple) else extreme
         for name in ("gamma_t", "gamma_e", "speed", "burst", "background"):  # None, or off
             if self.rng.random() < 0.5:
                 del values[name]
