@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from iomt_core.charts.sweep_report import title
+from iomt_core.cli.common import notes
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
 from iomt_core.experiments.sweeps.points import Store
 from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store
@@ -22,8 +22,6 @@ from iomt_core.runs.process import StopRequest
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import read_scenario
 from iomt_core.training.catalogue import catalogue
-
-notes = Console(stderr=True)
 
 
 def sweep(
@@ -80,12 +78,12 @@ def sweep(
     except KeyboardInterrupt:  # the second Ctrl-C
         os._exit(130)
     for failure in run.failures[:5]:
-        notes.print(f"failed: {failure}", style="red", markup=False, highlight=False)
+        notes.print(f"failed: {failure}", style="red", highlight=False)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
-    notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet", markup=False)
+    notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet")
     code = {"finished": 0, "failed": 1}.get(state, 130)
     if state != "finished":
-        notes.print(f"Go on with: python -m iomt_core sweep --resume {folder}", markup=False)
+        notes.print(f"Go on with: python -m iomt_core sweep --resume {folder}")
     if run.abandoned:  # an ordinary exit would wait for points under way
         os._exit(code)
     sys.exit(code)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.controls import sidebar
-from dashboard.queue_keeper import keep_queues_moving
+from dashboard.runs import keep_queues_moving
 from dashboard.session import current, keep_link
 from dashboard.sweep import views as views
 from dashboard.sweep.form import new_sweep
+from dashboard.text import plain
 from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.scenario import ScenarioError
 
@@ -26,7 +27,7 @@ def begin() -> None:
         view.shown = started
         st.rerun()
     for problem in view.problems:
-        st.error(problem, icon=":material/error:")
+        st.error(plain(problem), icon=":material/error:")
 
 
 def watch() -> None:
@@ -43,7 +44,7 @@ def watch() -> None:
             st.write("This address restores the scenario, the form above and the sweep shown:")
             st.code(link, language=None, wrap_lines=True)
         except ScenarioError as error:
-            st.info(str(error))
+            st.info(plain(str(error)))
     if shown is None:
         return
     views.progress(shown, view)
@@ -56,7 +57,7 @@ def watch() -> None:
 
 st.subheader("Sweep a parameter", anchor=False)
 for problem in lab.problems:
-    st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+    st.error(f"{plain(problem)} The lab still shows the last good scenario.", icon=":material/error:")
 with st.container(border=True):
     begin()
 pace = views.pace(SWEEPS.runs())
