@@ -27,10 +27,11 @@ run: $(VENV)/.run ## start the dashboard at http://localhost:8501 (PORT=… for 
 test: $(VENV)/.dev ## all tests, in Chromium too
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
-lint: $(VENV)/.dev ## ruff and mypy
+lint: $(VENV)/.dev ## ruff, mypy and the layers of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## let ruff format and sort
 	$(BIN)/ruff check --fix
@@ -38,6 +39,7 @@ format: $(VENV)/.dev ## let ruff format and sort
 
 bench: $(VENV)/.dev ## speed, each beside a named alternative or target
 	$(BIN)/python -m benchmarks.world_speed
+	$(BIN)/python -m benchmarks.adapter_speed
 	$(BIN)/python -m benchmarks.optimum
 	$(BIN)/python -m benchmarks.learner_speed
 	$(BIN)/python -m benchmarks.explore_latency
@@ -49,4 +51,4 @@ pictures: $(VENV)/.dev ## take the pictures of README and guide anew
 	$(BIN)/python -m docs.take_pictures
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -16,7 +16,7 @@ from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.training.catalogue import PRETRAINED
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.twin.inspection import inside, memories
+from iomt_core.twin.inspection import inspect_step, memories
 
 TOLERANCE = 1e-6  # slopes by rounding below zero are no violation
 
@@ -28,7 +28,7 @@ def slopes(policy: TrainedPolicy, episodes: int) -> torch.Tensor:
         record = play_episodes(policy, draw_episodes(policy.scenario, HELD_OUT, number, 1))
         remembered = memories(policy, record)
         for row in range(len(record)):
-            seen = inside(policy, record, row, remembered[row])
+            seen = inspect_step(policy, record, row, remembered[row])
             if seen is not None and seen.mixing is not None:
                 found.append(seen.mixing.slopes)
     return torch.stack(found)

@@ -14,7 +14,7 @@ from dashboard.session import Lab
 from dashboard.text import plain
 from dashboard.touched import index_of, put, touched, within
 from iomt_core.policies.base import SHARES
-from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, metadata, set_elsewhere
+from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, collect_notes, metadata, set_elsewhere
 from iomt_core.scenario.files import dump_scenario, parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
 from iomt_core.training.catalogue import catalogue
@@ -196,7 +196,8 @@ def _files(lab: Lab) -> None:
     def uploaded(key: str, read: Callable[[bytes, str], Scenario]) -> None:
         file = st.session_state[key]
         if file is not None:
-            lab.try_change(lambda: read(file.getvalue(), file.name))
+            with collect_notes() as lab.notes:
+                lab.try_change(lambda: read(file.getvalue(), file.name))
 
     def tasks(content: bytes, name: str) -> Scenario:
         return with_workload(lab.scenario, read_workload_csv(content, name))
@@ -217,6 +218,8 @@ def _files(lab: Lab) -> None:
         "Own places (CSV)", ["csv"], key="up_places", on_change=uploaded, args=("up_places", places), max_upload_size=2,
         help="Columns: kind (user or server), x_m, y_m.",
     )  # fmt: skip
+    for note in lab.notes:
+        st.caption(plain(note))
     for field, what in (("workload", "own workload"), ("places", "own places"), ("kinds", "task kinds")):
         if getattr(lab.scenario, field):
             st.button(f"Remove {what}", on_click=_remove, args=(lab, field), width="stretch")

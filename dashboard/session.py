@@ -11,7 +11,7 @@ import streamlit as st
 
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
-from iomt_core.scenario.files import LONGEST_LINK, from_query, to_query, whole_number
+from iomt_core.scenario.links import LONGEST_LINK, from_query, to_query, whole_number
 from iomt_core.training.catalogue import catalogue, entry
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.twin.northbound import checked_seed
@@ -44,6 +44,7 @@ class Lab:
     picked: Point | None = None
     pinned: Pinned | None = None
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # how an upload was read
     wanted_page: str | None = None  # of the link that began the session, until it is opened
     view: dict[str, str] = field(default_factory=dict)  # what pages added to the link; each page checks its own
 

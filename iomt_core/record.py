@@ -14,33 +14,6 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.dual import DualSolution, Prices
 from iomt_core.scenario import Scenario
 
-COLUMNS = {
-    "episode": "episode, from 1",
-    "step": "step, from 1",
-    "user": "user, from 1",
-    "task": "task of the user, from 1",
-    "priority": "P",
-    "data_bits": "D, bit",
-    "cycles": "C, cycle",
-    "choice": "0 local, k server k",
-    "cpu_hz": "f granted, cycle/s",
-    "bandwidth_hz": "b granted, Hz; 0 for a local task",
-    "distance_m": "to the chosen server, m; empty for a local task",
-    "power_w": "P_tr of the user, W",
-    "rate_bps": "mean transmission rate (6), bit/s; empty for a local task",
-    "delay_tx_s": "transmission delay (7), s",
-    "delay_exe_s": "execution delay (1), s",
-    "delay_s": "delay (9), s",
-    "energy_j": "energy (10), J",
-    "cost": "α_T T/T_max + α_E E/E_ref",
-    "deadline_missed": "later than T_max",
-    "bound": "certified lower bound of the step's total weighted cost",
-    "weight": "p = P / mean P of the ward; a step's total is the sum of weight x cost",
-    "cpu_share_asked": "share of the device's CPU asked for",
-    "bandwidth_share_asked": "share of the server's bandwidth asked for",
-    "kind": "task kind",
-}
-
 
 @dataclass(frozen=True)
 class Record(Batch):
@@ -72,7 +45,7 @@ class Record(Batch):
         return None if self.dual is None else self.dual.prices
 
     def table(self) -> pd.DataFrame:
-        """One row for each active task, with the columns of `COLUMNS`; SI units."""
+        """One row for each active task, with the columns of `metrics.TASK`; SI units."""
         snap, out, act = self.snapshot, self.outcome, self.action
         _, u, j, _ = snap.shape
         shape = snap.D.shape

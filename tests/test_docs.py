@@ -17,8 +17,9 @@ from dashboard.compare import state as compare_state
 from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
-from iomt_core.cli.app import app
-from iomt_core.experiments.paper.results_table import results_table
+from iomt_core.cli.commands import app
+from iomt_core.experiments.paper.results import results_table
+from iomt_core.metrics import column_table, metric_table
 from iomt_core.scenario.reference import assumption_table, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,13 +161,18 @@ def test_every_make_target_is_there(document: Path) -> None:
 
 @pytest.mark.parametrize(
     ("document", "marker", "table"),
-    [("README.md", "parameters", parameter_table), ("docs/system.md", "assumptions", assumption_table)],
+    [
+        ("README.md", "parameters", parameter_table),
+        ("docs/system.md", "assumptions", assumption_table),
+        ("docs/system.md", "metrics", metric_table),
+        ("docs/system.md", "columns", column_table),
+    ],
 )
-def test_tables_of_parameters_are_the_scenarios(document: str, marker: str, table: object) -> None:
+def test_tables_are_generated_from_the_code(document: str, marker: str, table: object) -> None:
     found = re.search(rf"<!-- {marker} -->\n(.*)\n<!-- /{marker} -->", text(ROOT / document), re.DOTALL)
     assert found is not None
     assert callable(table)
-    assert found[1] == table(), f"paste what iomt_core.scenario.reference.{table.__name__}() gives"
+    assert found[1] == table(), f"paste what {table.__module__}.{table.__name__}() gives"
 
 
 def test_every_page_has_a_guide() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
+import numpy as np
 import torch
 
 from iomt_core.environment.counter import world_seeds
@@ -12,7 +14,7 @@ from iomt_core.environment.world import World
 from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.scenario import Scenario, scenario
+from iomt_core.scenario import PRESETS, Scenario, metadata, scenario
 
 
 def steps(s: Scenario, count: int, seed: int = 0) -> Snapshot:
@@ -72,3 +74,83 @@ def anywhere(seed: int) -> Scenario:
             "Cap": 1000.0,
         }
     )
+
+
+LARGE = 0.01  # of the drawn groups may be as large as there are: they take the most time
+WORKLOAD, KINDS = 0.06, 0.15  # of the drawn scenarios bring their own tasks, or a mix of task kinds
+# What the scenarios of a group have in common, so that their steps can be decided and priced as one batch.
+SIZES, OBJECTIVE = ("users", "tasks", "servers", "T"), ("T_max", "E_ref", "alpha_T", "alpha_E", "k0")
+
+
+def whole_range(seed: int, count: int = 1) -> list[Scenario]:
+    """A group of scenarios drawn from the whole allowed range of every parameter, with more weight on corners and presets.
+
+    The scenarios of a group have sizes and objective in common. Most have few users, tasks and servers and one or two
+    steps, so that thousands can be checked; a few are as large as there are.
+    """
+    group = _Draw([seed])
+    large = group.rng.random() < LARGE
+    most = {"users": 16, "tasks": 16, "servers": 8} if large else {"users": 3, "tasks": 3, "servers": 3, "T": 2}
+    common = {name: 1 + int(group.rng.integers(high)) for name, high in most.items()} | ({"T": 1} if large else {})
+    common |= {name: group.number(name) for name in OBJECTIVE}
+    return [scenario(_Draw([seed, n]).values(common)) for n in range(count)]
+
+
+class _Draw:
+    """Values of parameters by their metadata: a corner, a preset's value, or anything in between."""
+
+    def __init__(self, seed: list[int]) -> None:
+        self.rng = np.random.default_rng(seed)
+        # How often a value is the lowest, the highest and a preset's: all corners, near a preset, or a mixture.
+        self.odds = ((0.35, 0.35, 0.15), (0.08, 0.08, 0.7), (0.15, 0.15, 0.2))[self.rng.integers(3)]
+
+    def number(self, name: str) -> float:
+        """A value of a parameter; one of the two ends of a range."""
+        meta = metadata()[name]
+        assert meta.low is not None
+        assert meta.high is not None
+        presets = [getattr(s, name) for s in PRESETS.values()]
+        preset = presets[self.rng.integers(len(presets))]
+        if isinstance(preset, tuple):
+            preset = preset[self.rng.integers(2)]
+        between = self.rng.uniform(meta.low, meta.high)
+        if meta.log:
+            between = math.exp(self.rng.uniform(math.log(meta.low), math.log(meta.high)))
+        low, high, same = self.odds
+        options = [meta.low, meta.high, meta.low if preset is None else preset, between]
+        return float(options[self.rng.choice(4, p=[low, high, same, 1 - low - high - same])])
+
+    def pair(self, name: str) -> tuple[float, ...]:
+        """Both ends of a range."""
+        ends = sorted((self.number(name), self.number(name)))
+        return tuple(map(round, ends)) if name == "P" else tuple(ends)
+
+    def values(self, common: dict[str, Any]) -> dict[str, Any]:
+        """All values of a scenario, these among them."""
+        values = {**common, "channel": str(self.rng.choice(["paper", "log-distance"]))}
+        for name, meta in metadata().items():
+            if name not in values and meta.low is not None:
+                ranged = isinstance(getattr(PRESETS["paper"], name), tuple)
+                values[name] = self.pair(name) if ranged else self.number(name)
+        values["seed"] = int(values["seed"])
+        for name in ("gamma_t", "gamma_e", "speed", "burst", "background"):  # None, or off
+            if self.rng.random() < 0.5:
+                del values[name]
+        own = self.rng.random()
+        if own < KINDS:
+            values["kinds"] = [
+                {"name": f"kind {n}", "share": 10.0 ** self.rng.uniform(-3, 3), **self._task_ranges()}
+                for n in range(self.rng.integers(1, 4))
+            ]
+        elif own < KINDS + WORKLOAD:  # ragged: some users have no task
+            values["workload"] = [self._task(values) for _ in range(self.rng.integers(1, values["tasks"] + 1))]
+        return values
+
+    def _task_ranges(self) -> dict[str, Any]:
+        return {name: self.pair(name) for name in ("D", "C", "P")}
+
+    def _task(self, values: dict[str, Any]) -> dict[str, Any]:
+        step, user = (1 + int(self.rng.integers(values[name])) for name in ("T", "users"))
+        return {
+            "step": step, "user": user, "D": self.number("D"), "C": self.number("C"), "P": round(self.number("P"))
+        }  # fmt: skip

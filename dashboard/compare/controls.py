@@ -12,7 +12,7 @@ from dashboard.controls import SHARE_LABELS
 from dashboard.session import Lab
 from dashboard.text import plain
 from dashboard.touched import index_of, put, touched
-from iomt_core.experiments.comparison import MOST_EPISODES
+from iomt_core.experiments.comparison.sides import MOST_EPISODES
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario
 from iomt_core.training.catalogue import catalogue

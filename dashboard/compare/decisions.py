@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.compare.state import Compare
@@ -15,10 +14,12 @@ from dashboard.text import plain
 from dashboard.touched import put
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.forest import flow_map
+from iomt_core.charts.tables import alternatives_table, changes_table
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.comparison import Side
-from iomt_core.experiments.decisions import COLUMNS, changed_decisions, flows, marks
-from iomt_core.experiments.differences import Pairing
+from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
+from iomt_core.experiments.comparison.differences import Pairing
+from iomt_core.experiments.comparison.sides import Side
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
@@ -101,8 +102,8 @@ def picked_words(lab: Lab, records: tuple[Record, Record]) -> None:
             continue
         costs.append(found["cost"])
         parts.append(
-            f"**{name}**: {device_name(int(found['choice']))}, {1e3 * found['delay']:.4g} ms, {1e6 * found['energy']:.4g} µJ, "
-            f"cost {found['cost']:.4f}"
+            f"**{name}**: {device_name(int(found['choice']))}, {TASK['delay_s'].show(found['delay'])}, "
+            f"{TASK['energy_j'].show(found['energy'])}, cost {TASK['cost'].show(found['cost'])}"
         )
     step, user, task = lab.picked
     change = f" Cost changes by {costs[1] - costs[0]:+.4f}." if len(costs) == 2 else ""
@@ -153,10 +154,13 @@ def changed_table(lab: Lab, number: int, records: tuple[Record, Record]) -> None
         if rows and rows[0] < len(shown):
             pick(lab, shown.loc[rows[0], ["step", "user", "task"]].tolist())
 
+    numbers = changes_table(shown)
+    columns: dict[str, Any] = {
+        str(name): st.column_config.NumberColumn(format="%.4g") for name in numbers if numbers[name].dtype == float
+    }
     st.dataframe(
-        shown.head(MOST_ROWS), hide_index=True, key="compare_changed", on_select=chosen, selection_mode="single-row",
-        column_config={name: _column(name, text) for name, text in COLUMNS.items()}, column_order=list(COLUMNS),
-        alt="Tasks that B decides otherwise than A", height=min(400, 38 + 35 * len(shown)),
+        numbers.head(MOST_ROWS), hide_index=True, key="compare_changed", on_select=chosen, selection_mode="single-row",
+        column_config=columns, alt="Tasks that B decides otherwise than A", height=min(400, 38 + 35 * len(shown)),
     )  # fmt: skip
     more = f" The {MOST_ROWS} largest of {len(shown)} are shown; the file has all." if len(shown) > MOST_ROWS else ""
     st.caption(f"Episode {number}; the largest change of weighted cost first, click a column's head to sort.{more}")
@@ -164,15 +168,6 @@ def changed_table(lab: Lab, number: int, records: tuple[Record, Record]) -> None
         "Download these (CSV)", lambda: shown.to_csv(index=False), f"changed-decisions-episode-{number}.csv", "text/csv",
         on_click="ignore",
     )  # fmt: skip
-
-
-def _column(name: str, text: str) -> Any:
-    number = name.endswith(("_a", "_b", "_change")) and not name.startswith(("device", "missed"))
-    label = name.replace("_change", " B - A").replace("_uj", " (µJ)").replace("_ms", " (ms)").replace("_kb", " (KB)")
-    label = label.replace("_a", " A").replace("_b", " B").replace("_", " ")
-    if number or name == "weight":
-        return st.column_config.NumberColumn(label, help=text, format="%.4g")
-    return st.column_config.Column(label, help=text)
 
 
 def flow(records: tuple[Record, Record], number: int) -> None:
@@ -212,16 +207,7 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
     cost = float(frame["cost"].iloc[answer.chosen])
     st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {words}.")
     bar_panels(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
-    table = pd.DataFrame(
-        {
-            "device": frame["device"],
-            "chosen": frame["chosen"],
-            "delay (ms)": (frame["delay_s"] * 1e3).round(4),
-            "energy (µJ)": (frame["energy_j"] * 1e6).round(4),
-            "cost": frame["cost"].round(4),
-            "ward's total changes by": frame["ward_change"].round(4),
-        }
-    )
+    table = alternatives_table(frame)
     st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")
     st.download_button(
         f"Download {name} (CSV)",

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.compare.state import Compare
-from iomt_core.experiments.comparison import Side, advance, finished
+from iomt_core.experiments.comparison.sides import Side, advance, finished
 from iomt_core.scenario import ScenarioError
 
 LEAST = 2  # episodes: one gives no interval

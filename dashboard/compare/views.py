@@ -10,15 +10,16 @@ import streamlit as st
 from dashboard.drawings import episode_pairs, forest
 from dashboard.text import plain
 from iomt_core.charts import forest as forest_charts
-from iomt_core.experiments.comparison import Comparison, Side
-from iomt_core.experiments.differences import Pairing, differences
-from iomt_core.experiments.paired import Paired
+from iomt_core.experiments.comparison.differences import Pairing, differences
+from iomt_core.experiments.comparison.paired import Paired
+from iomt_core.experiments.comparison.sides import Comparison, Side
+from iomt_core.metrics import METRICS
 from iomt_core.training.catalogue import entry
 
 
 def answer(found: Comparison, pairing: Pairing) -> None:
     """The comparison in two sentences."""
-    cost = found.figure("cost")
+    cost = found.pair("cost")
     if cost.same:
         words = "**A and B cost the same** in every episode"
     elif cost.relative is None:
@@ -84,25 +85,25 @@ def parameters(a: Side, b: Side, pairing: Pairing) -> None:
 def figures(found: Comparison) -> None:
     """The forest plot."""
     st.markdown("**Change from A to B**")
-    forest(forest_charts.forest(found.figures))
+    forest(forest_charts.forest(found.pairs))
     if found.episodes == 1:
         st.caption("One episode gives no interval: take two or more.")
 
 
 def numbers(found: Comparison) -> None:
-    """The same in numbers."""
-    box = st.expander("All figures in numbers", key="compare_numbers", on_change="rerun")
+    """The metrics in numbers."""
+    box = st.expander("All metrics in numbers", key="compare_numbers", on_change="rerun")
     if box.open:
         with box:
             _numbers(found)
 
 
 def _numbers(found: Comparison) -> None:
-    table = figure_table(found.figures)
+    table = metric_table(found.pairs)
     columns: dict[str, Any] = {
         name: st.column_config.NumberColumn(format="%.5g") for name in table.columns if table[name].dtype == float
     }
-    st.dataframe(table, hide_index=True, column_config=columns, alt="Figures of A and B with paired intervals")
+    st.dataframe(table, hide_index=True, column_config=columns, alt="Metrics of A and B with paired intervals")
     st.caption(
         "Means over episodes; B - A with its 95 % interval (Student) over the paired differences, episode by episode; the "
         "change in % is of A's mean, taken as fixed. pp: percentage points. Each interval is 95 % by itself, not all at once."
@@ -110,26 +111,26 @@ def _numbers(found: Comparison) -> None:
     _download("Download (CSV)", table, "comparison-figures.csv")
 
 
-def figure_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
-    """One row a figure, in the units people read."""
+def metric_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
+    """One row a metric, in the units people read."""
     rows = []
     for pair in pairs:
-        factor, interval, share = pair.figure.factor, pair.interval, pair.relative_interval
+        factor, interval, share = pair.metric.factor, pair.interval, pair.relative_interval
         rows.append(
             {
-                "figure": pair.figure.label,
-                "unit": pair.figure.unit,
+                "metric": pair.metric.label,
+                "unit": pair.metric.unit,
                 "A": pair.mean_a * factor,
                 "B": pair.mean_b * factor,
                 "B - A": pair.difference * factor,
                 "from": interval[0] * factor if interval else float("nan"),
                 "to": interval[1] * factor if interval else float("nan"),
-                "unit of B - A": forest_charts.points(pair),
+                "unit of B - A": pair.metric.difference_unit,
                 "change (%)": float("nan") if pair.relative is None else 100 * pair.relative,
                 "from (%)": 100 * share[0] if share else float("nan"),
                 "to (%)": 100 * share[1] if share else float("nan"),
                 "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair)],
-                "meaning": pair.figure.meaning,
+                "meaning": pair.metric.help,
             }
         )
     return pd.DataFrame(rows)
@@ -140,13 +141,12 @@ def _download(label: str, table: pd.DataFrame, file: str) -> None:
 
 
 def episodes(found: Comparison) -> None:
-    """Every episode's pair of one figure."""
-    names = {f.figure.name: f.figure.label for f in found.figures}
+    """Every episode's pair of values of one metric."""
     name = st.selectbox(
-        "Figure", list(names), index=2, key="compare_figure", format_func=lambda n: names[n], width=300,
-        help="Which figure to show episode by episode.",
+        "Metric", list(METRICS), key="compare_figure", format_func=lambda n: METRICS[n].label, width=300,
+        help="Which metric to show episode by episode.",
     )  # fmt: skip
-    pair = found.figure(name)
+    pair = found.pair(name)
     episode_pairs(forest_charts.episode_pairs(pair))
     if pair.narrowing is not None:
         st.caption(
@@ -154,11 +154,10 @@ def episodes(found: Comparison) -> None:
             "episodes on each side."
         )
     columns = {"episode": range(1, found.episodes + 1)}
-    for each in found.figures:
-        unit = f" ({each.figure.unit})" if each.figure.unit else ""
-        for side, values in zip("AB", (each.a, each.b), strict=True):
+    for pair in found.pairs:
+        for side, values in zip("AB", (pair.a, pair.b), strict=True):
             if len(values) == found.episodes:
-                columns[f"{each.figure.label} {side}{unit}"] = [x * each.figure.factor for x in values]  # type: ignore[assignment]
+                columns[f"{side}: {pair.metric.axis_title}"] = [x * pair.metric.factor for x in values]  # type: ignore[assignment]
     table = pd.DataFrame(columns)
-    st.dataframe(table, hide_index=True, alt="All figures of every episode", height=min(360, 38 + 35 * len(table)))
+    st.dataframe(table, hide_index=True, alt="All metrics of every episode", height=min(360, 38 + 35 * len(table)))
     _download("Download all episodes (CSV)", table, "comparison-episodes.csv")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.drawings import bar_panels, delay_bars, density, policy_bars, ward_player
@@ -16,16 +15,17 @@ from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.devices import price_bars, utilisation
 from iomt_core.charts.fading import fading
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.differences import differences
-from iomt_core.experiments.evaluation import Summary
+from iomt_core.experiments.comparison.differences import differences
+from iomt_core.experiments.evaluation import evaluate_episode
+from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
-from iomt_core.policies.base import Shares
 from iomt_core.policies.registry import POLICIES
-from iomt_core.record import COLUMNS, Record
-from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.record import Record
+from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import Why, play, why
 
+HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
 COLLAPSED = 0.98
 GAP_HELP = (
     "No policy whatever can cost less than the certified bound, so this policy is **at most** so far from the best "
@@ -46,17 +46,11 @@ def record(lab: Lab) -> Record:
     return play(lab.scenario, lab.shown_policy, lab.seed, lab.shares)
 
 
-def _figures(s: Scenario, policy: str, seed: int, shares: Shares) -> dict[str, Any]:
-    summary = Summary(s, policy, shares, seed)
-    summary.add(play(s, policy, seed, shares))
-    return summary.values()
-
-
 def results(lab: Lab) -> dict[str, dict[str, Any]]:
     """The figures of all heuristics and of the shown policy on this ward and seed, by name; its own with the lab's shares."""
     shown = lab.shown_policy
     return {
-        n: _figures(lab.scenario, n, lab.seed, lab.shares if n == shown else "own")
+        n: evaluate_episode(lab.scenario, n, lab.seed, lab.shares if n == shown else "own")
         for n in dict.fromkeys((*POLICIES, shown))
     }
 
@@ -64,23 +58,14 @@ def results(lab: Lab) -> dict[str, dict[str, Any]]:
 def headline(lab: Lab, now: dict[str, Any]) -> None:
     """Five figures of the episode, each with its change against what is pinned."""
     p = lab.pinned
-    then = _figures(p.scenario, p.policy, p.seed, p.shares) if p else None
-    entries = (
-        ("Mean delay", "mean_delay_s", 1e3, "ms", "Mean task delay, eq. (9)."),
-        ("Mean energy", "mean_energy_j", 1e6, "µJ", "Mean energy a task costs its user, eq. (10)."),
-        ("Cost", "cost", 1.0, "", "Priority-weighted mean task cost: α_T T/T_max + α_E E/E_ref."),
-        ("Deadline misses", "deadline_miss_share", 100.0, "%", "Share of tasks later than T_max (C6)."),
-        ("Gap to the bound", "gap", 100.0, "%", GAP_HELP),
-    )
-    for column, (label, key, factor, unit, text) in zip(st.columns(5), entries, strict=True):
-        delta = None
-        if then is not None:
-            difference = (now[key] - then[key]) * factor
-            delta = f"{difference:+.3g} {unit}" if abs(difference) >= 1e-9 else f"±0 {unit}"
+    then = evaluate_episode(p.scenario, p.policy, p.seed, p.shares) if p else None
+    for column, name in zip(st.columns(len(HEADLINE)), HEADLINE, strict=True):
+        metric = METRICS[name]
+        delta = None if then is None else metric.show_difference(now[name] - then[name])
+        changed = delta is not None and not delta.startswith(("±", "about"))
         column.metric(
-            label, f"{_figure(now[key] * factor)} {unit}".strip(), delta, border=True, help=text,
-            delta_color="inverse" if delta and not delta.startswith("±") else "off",
-            delta_arrow="off" if delta and delta.startswith("±") else "auto",
+            metric.label, metric.show(now[name]), delta, border=True, help=GAP_HELP if name == "gap" else metric.sentence,
+            delta_color="inverse" if changed else "off", delta_arrow="auto" if changed else "off",
         )  # fmt: skip
     if p is not None:
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, lab.scenario)]
@@ -89,10 +74,6 @@ def headline(lab: Lab, now: dict[str, Any]) -> None:
         if p.seed != lab.seed:
             changes.append(f"episode seed {p.seed} → {lab.seed}")
         st.caption("Against the pinned scenario: " + ("; ".join(changes) if changes else "nothing differs yet") + ".")
-
-
-def _figure(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
 def warnings(lab: Lab, shown: Record) -> None:
@@ -156,7 +137,7 @@ def policies(lab: Lab, now: dict[str, dict[str, Any]]) -> None:
     if lab.pinned is not None:
         p = lab.pinned
         pinned = {
-            entry(n).label: _figures(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
+            entry(n).label: evaluate_episode(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
             for n in now
             if n in POLICIES or n == p.policy
         }
@@ -196,7 +177,7 @@ def selected_task(lab: Lab, shown: Record) -> Why | None:
 
 def alternatives_table(answer: Why) -> None:
     """The alternatives in full, and what was kept fixed."""
-    table = _alternatives_table(answer.alternatives)
+    table = tables.alternatives_table(answer.alternatives, everything=True)
     st.dataframe(table, hide_index=True, key="alternatives_table", alt="The task's alternatives")
     rule = {
         "equal": "Every device's shares are even, dealt anew for each alternative.",
@@ -204,27 +185,6 @@ def alternatives_table(answer: Why) -> None:
         "requests": "Everyone's requests stay as they are and are scaled down pro rata where a device is over-asked.",
     }[answer.rule]
     st.caption(f"All other tasks stay where they are; each row is a full recomputation of the step. {rule}")
-
-
-def _alternatives_table(frame: pd.DataFrame) -> pd.DataFrame:
-    per_ghz = 1e9
-    return pd.DataFrame(
-        {
-            "here": ["➜" if c else "" for c in frame["chosen"]],
-            "device": frame["device"],
-            "delay (ms)": (frame["delay_s"] * 1e3).round(4),
-            "energy (µJ)": (frame["energy_j"] * 1e6).round(4),
-            "cost": frame["cost"].round(4),
-            "ward's total changes by": frame["ward_change"].round(4),
-            "CPU asked (%)": (frame["cpu_share_asked"] * 100).round(1),
-            "CPU got (MHz)": (frame["cpu_hz"] / 1e6).round(2),
-            "bandwidth asked (%)": (frame["bandwidth_share_asked"] * 100).round(1),
-            "bandwidth got (MHz)": (frame["bandwidth_hz"] / 1e6).round(2),
-            "distance (m)": frame["distance_m"].round(1),
-            "CPU price (per GHz)": (frame["cpu_price"] * per_ghz).round(4),
-            "bandwidth price (per GHz)": (frame["bandwidth_price"] * per_ghz).round(4),
-        }
-    )
 
 
 def details(lab: Lab, shown: Record) -> None:
@@ -283,10 +243,10 @@ def _tasks(lab: Lab, shown: Record) -> None:
         if rows:
             _pick(lab, table.loc[rows[0], ["step", "user", "task"]].tolist())
 
-    units = {name: st.column_config.Column(help=text) for name, text in COLUMNS.items()}
+    units = {metric.heading: st.column_config.Column(help=metric.help) for metric in TASK.values()}
     st.dataframe(
-        table, hide_index=True, key="tasks_table", on_select=chosen, selection_mode="single-row", column_config=units,
-        column_order=[name for name in COLUMNS if name not in ("episode", "bound")], alt="All tasks", height=360,
+        tables.task_table(table.drop(columns=["episode", "bound"])), hide_index=True, key="tasks_table", on_select=chosen,
+        selection_mode="single-row", column_config=units, alt="All tasks", height=360,
     )  # fmt: skip
     file = f"{lab.scenario.name}-{lab.shown_policy}-decisions.csv"
     st.download_button(
@@ -304,7 +264,8 @@ def _fading(lab: Lab, shown: Record) -> None:
     band = float(shown.snapshot.B_k[row, server]) / sent
     link = float(shown.snapshot.beta[row, user, server])
     distance = float(shown.snapshot.distance[row, user, server])
-    label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {band / 1e6:.4g} MHz (an even share of {sent})"
+    share = f"{TASK['bandwidth_hz'].show(band)} (an even share of {sent})"
+    label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {share}"
     density(fading(band, link, label), "fading")
     table_twin("fading", lambda: tables.fading_table(band, link), "Quantiles of the rate on this link")
     st.caption(

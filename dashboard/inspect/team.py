@@ -11,6 +11,7 @@ from dashboard.drawings import bar_panels
 from dashboard.inspect.state import RANKS, InspectState
 from dashboard.inspect.views import REGRET, formula_block, inside, where
 from dashboard.session import Lab, Point
+from dashboard.text import plain
 from dashboard.touched import put
 from dashboard.twins import download, table_twin
 from iomt_core.charts import formulas
@@ -36,7 +37,7 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
     """From the agents' values to the team's, in this step."""
     found = inside(lab, point)
     if found is None or found.mixing is None:
-        label = entry(lab.shown_policy).label
+        label = plain(entry(lab.shown_policy).label)
         if found is None:
             words = (
                 f"{label} has no mixer: it is not learned. What ties its users together are the servers' shadow prices."
@@ -202,11 +203,11 @@ def numbers(lab: Lab, shown: Record, point: Point) -> None:
         st.markdown("**How it was decided, and what the team makes of it**")
         found = inside(lab, point)
         if found is None or not found.turns:
-            label = entry(lab.shown_policy).label
+            label = plain(entry(lab.shown_policy).label)
             st.info(f"{label} has no (17), (18), (22)–(24): there are no Q-values.", icon=":material/info:")
             return
         weight = shown.snapshot.weight[step - 1]
-        look = found.looks(user, task, weight)[-1]
+        look = found.task_turns(user, task, weight)[-1]
         block = [formulas.look_formula(look, k) for k in range(len(look.worth))]
         if found.task_values is not None:
             block.append(formulas.agent_formula(weight[user - 1].tolist(), found.task_values[user - 1].tolist(), user))

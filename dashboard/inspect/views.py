@@ -11,18 +11,21 @@ import torch
 from dashboard.drawings import bar_panels
 from dashboard.inspect.state import InspectState
 from dashboard.session import Lab, Point
+from dashboard.text import plain, show_errors
 from dashboard.touched import put
 from dashboard.twins import download
 from iomt_core.charts import inspection as charts
+from iomt_core.charts import tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.formulas import Formula
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 from iomt_core.twin import northbound_inspect as north
 from iomt_core.twin.northbound import why
-from iomt_core.twin.northbound_inspect import Inside, Look
+from iomt_core.twin.northbound_inspect import Inspection, TaskTurn
 
 SHARE_WORDS = {
     "equal": "Shares are even here: each task gets the same part of its device, whatever an Actor would ask for.",
@@ -46,9 +49,9 @@ def formula_block(formulas: list[Formula]) -> None:
     st.markdown("\n\n".join(f"**{f.number}** {f.what}\n\n$${f.latex}$$" for f in formulas))
 
 
-def inside(lab: Lab, point: Point) -> Inside | None:
+def inside(lab: Lab, point: Point) -> Inspection | None:
     """What the policy's networks made of the step; nothing where it has none."""
-    found = north.inside(*where(lab), point[0])
+    found = north.inspect_step(*where(lab), point[0])
     if found is not None and not found.agrees:
         st.warning(
             "These networks would choose otherwise now than in the episode shown: the checkpoint was replaced while the "
@@ -65,15 +68,13 @@ def decision(lab: Lab, shown: Record, point: Point) -> None:
     chosen, out = int(shown.action.choice[at]), shown.outcome
     mine = north.regrets(*where(lab), step).query("user == @user and task == @task").iloc[0]
     st.markdown(
-        f"**Step {step}, user {user}, task {task}: {entry(lab.shown_policy).label} chose {device_name(chosen)}.** "
+        f"**Step {step}, user {user}, task {task}: {plain(entry(lab.shown_policy).label)} chose {device_name(chosen)}.** "
         f"The optimum's device for it is {device_name(int(mine['optimum']))}; with all else fixed the best one is "
         f"{device_name(int(mine['best']))}."
     )
+    of_task = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost, "weight": shown.snapshot.weight}
     cells = (
-        ("Delay", f"{float(out.delay[at]) * 1e3:.4g} ms", "Eq. (9)."),
-        ("Energy", f"{float(out.energy[at]) * 1e6:.4g} µJ", "Eq. (10), paid by the user."),
-        ("Cost", f"{float(out.cost[at]):.4f}", "α_T T/T_max + α_E E/E_ref."),
-        ("Weight p", f"{float(shown.snapshot.weight[at]):.3g}", "P over the ward's mean priority."),
+        *((TASK[name].label, TASK[name].show(float(values[at])), TASK[name].help) for name, values in of_task.items()),
         ("Regret", f"{mine['regret_best']:.4f}", REGRET["best"]),
         ("Against the optimum", f"{mine['regret_optimum']:+.4f}", REGRET["optimum"]),
     )
@@ -87,7 +88,7 @@ def _tasks(lab: Lab, shown: Record, point: Point) -> None:
     """The user's tasks in this step; a row is a selection."""
     step, user, _ = point
     mine = north.regrets(*where(lab), step).query("user == @user").reset_index(drop=True)
-    own = north.seen_tasks(shown, step - 1, user)
+    own = north.observed_tasks(shown, step - 1, user)
 
     def chosen() -> None:
         rows = st.session_state["inspect_tasks"].selection.rows
@@ -98,9 +99,10 @@ def _tasks(lab: Lab, shown: Record, point: Point) -> None:
         {
             "": ["➜" if t == point[2] else "" for t in mine["task"]],
             "task": mine["task"],
-            "D (KB)": own["D (KB)"].round(2),
-            "C (Mcycles)": own["C (Mcycles)"].round(4),
-            "P": own["P"],
+            **{
+                TASK[name].symbol_heading: own[TASK[name].symbol_heading].round(2)
+                for name in ("data_bits", "cycles", "priority")
+            },
             "chosen": [device_name(k) for k in mine["choice"]],
             "optimum's": [device_name(k) for k in mine["optimum"]],
             "cost": mine["cost"].round(4),
@@ -131,7 +133,7 @@ def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
         _no_values(lab, shown, point, found)
         return
     step, user, task = point
-    looks = found.looks(user, task, shown.snapshot.weight[step - 1])
+    looks = found.task_turns(user, task, shown.snapshot.weight[step - 1])
     look = _look(view, looks)
     names = _task_names(shown, point, look.values.shape[1])
     true = north.alternatives(*where(lab), step, user, task)
@@ -142,8 +144,8 @@ def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
         shown_values = (
             look.values[:, [n - 1 for n in _there(shown, point)]] if look.values.shape[1] > 1 else look.values
         )
-        what = f"Q-values of task {task}'s network by strategy and task; {device_name(look.taken)} is taken"
-        st.html(charts.by_strategy(shown_values.tolist(), names, look.taken, what))
+        what = f"Q-values of task {task}'s network by strategy and task; {device_name(look.choice)} is taken"
+        st.html(charts.by_strategy(shown_values.tolist(), names, look.choice, what))
         st.caption(
             "In reward, about 1 − cost: dark is good, against the rest of its column. Outlined: taken in this round."
         )
@@ -158,7 +160,7 @@ def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
     _choice(lab, shown, point, look, true)
 
 
-def _look(view: InspectState, looks: list[Look]) -> Look:
+def _look(view: InspectState, looks: list[TaskTurn]) -> TaskTurn:
     if len(looks) == 1:
         return looks[0]
 
@@ -192,7 +194,7 @@ def _task_names(shown: Record, point: Point, columns: int) -> list[str]:
     return [f"{'▶ ' if n == task else ''}{n} (p {float(weight[n - 1]):.2g})" for n in _there(shown, point)]
 
 
-def _choice(lab: Lab, shown: Record, point: Point, look: Look, true: torch.Tensor) -> None:
+def _choice(lab: Lab, shown: Record, point: Point, look: TaskTurn, true: torch.Tensor) -> None:
     step, user, task = point
     weight = shown.snapshot.weight[step - 1]
     totals = (true * weight).sum((1, 2))
@@ -200,7 +202,7 @@ def _choice(lab: Lab, shown: Record, point: Point, look: Look, true: torch.Tenso
     chosen = int(shown.action.choice[_at(point)])
     frame = pd.DataFrame(
         {
-            "": ["➜" if k == look.taken else "" for k in range(len(counted))],
+            "": ["➜" if k == look.choice else "" for k in range(len(counted))],
             "strategy": [device_name(k) for k in range(len(counted))],
             "Σ p Q (17)": look.worth.double().numpy(),
             "margin": look.margin.double().numpy(),
@@ -228,7 +230,7 @@ def _choice(lab: Lab, shown: Record, point: Point, look: Look, true: torch.Tenso
     download(frame, "strategies", "Strategies of the task")
 
 
-def _less(look: Look) -> str:
+def _less(look: TaskTurn) -> str:
     least = float(look.margin.min())
     return f", any other {-least:g} less" if least < 0 else ""
 
@@ -240,9 +242,9 @@ def _scale(lab: Lab) -> str:
     )
 
 
-def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> None:
+def _no_values(lab: Lab, shown: Record, point: Point, found: Inspection | None) -> None:
     step, user, task = point
-    label = entry(lab.shown_policy).label
+    label = plain(entry(lab.shown_policy).label)
     if found is not None and found.numbers is not None and found.first_server is not None:
         x, dealt, k = (
             float(found.numbers[user - 1, task - 1]),
@@ -262,15 +264,16 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> N
             icon=":material/info:",
         )
     else:
+        decides = DECIDES.get(lab.shown_policy, plain(entry(lab.shown_policy).summary))
         st.info(
-            f"{label} has no Q-values: it is not learned. {DECIDES.get(lab.shown_policy, entry(lab.shown_policy).summary)} "
+            f"{label} has no Q-values: it is not learned. {decides} "
             "Below is what there is to compare: the true cost of every alternative, and the shadow prices.",
             icon=":material/info:",
         )
     try:
         frame = why(shown, lab.shown_policy, lab.shares, step, user, task).alternatives
     except ScenarioError as error:
-        st.error(str(error))
+        show_errors(error.problems)
         return
     left, right = st.columns([2, 3])
     with left:
@@ -280,12 +283,7 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inside | None) -> N
         weight = float(shown.snapshot.weight[_at(point)])
         out = pd.DataFrame(
             {
-                "": ["➜" if c else "" for c in frame["chosen"]],
-                "device": frame["device"],
-                "delay (ms)": frame["delay_s"] * 1e3,
-                "energy (µJ)": frame["energy_j"] * 1e6,
-                "cost": frame["cost"],
-                "ward's total changes by": frame["ward_change"],
+                **tables.alternatives_table(frame),
                 "weight × cost": frame["cost"] * weight,
                 "price of what it holds": price,
                 "both": frame["cost"] * weight + price,
@@ -342,7 +340,7 @@ def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
             f"{name} asked (%)": (frame[f"{kind}_asked"] * 100).round(2),
             f"{name} asked by all (%)": (frame[f"{kind}_asked_by_all"] * 100).round(1),
             f"{name} granted (%)": (frame[f"{kind}_granted"] * 100).round(2),
-            f"{name} granted (MHz)": (frame[f"{kind}_hz"] / 1e6).round(3),
+            TASK[f"{kind}_hz"].heading: (frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor).round(3),
         }
     return pd.DataFrame(columns)
 
@@ -369,12 +367,12 @@ def seen(lab: Lab, shown: Record, point: Point) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown(f"**What agent {user} saw, eq. (14)**")
-        own, rest = north.seen_tasks(shown, step - 1, user), north.seen_rest(shown, step - 1, user)
+        own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
         st.dataframe(own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks")
         st.dataframe(rest.style.format(precision=3), hide_index=True, key="seen_rest", alt="Itself and the servers")
         download(pd.concat([own, rest]), "seen", "What the agent saw")
     with right:
-        hidden = north.unseen_tasks(shown, step - 1, user)
+        hidden = north.hidden_tasks(shown, step - 1, user)
         hidden.insert(2, "device", [device_name(k) for k in hidden.pop("choice")])
         st.markdown(f"**What it could not see: {len(hidden)} tasks of other users, their choices and requests**")
         if hidden.empty:

@@ -8,7 +8,7 @@ from typing import cast
 import streamlit as st
 
 from dashboard.session import Lab, Pinned
-from iomt_core.experiments.tour import QUESTIONS, Question, Setup
+from dashboard.start.questions import QUESTIONS, Question, Setup
 
 KEY = "tour"
 

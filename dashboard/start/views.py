@@ -9,12 +9,13 @@ from dashboard.drawings import ward_player
 from dashboard.explore import views as explore_views
 from dashboard.navigation import TITLES, pages
 from dashboard.session import Lab
+from dashboard.start.questions import QUESTIONS, Setup
 from dashboard.start.tour import begin, give_back, state
 from dashboard.text import plain
 from dashboard.twins import table_twin
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.paper.reproduction import comparison_table, findings, read_manifest
-from iomt_core.experiments.tour import QUESTIONS, Setup
+from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
+from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.scenario import PRESETS, metadata
 
 ABOUT = {
@@ -75,19 +76,15 @@ def figures(lab: Lab) -> None:
     """A few figures of the episode on the map."""
     now = Setup(lab.scenario, lab.shown_policy, lab.shares, lab.seed).figures
     local = Setup(lab.scenario, "all-local", seed=lab.seed).figures
-    entries = (
-        ("Tasks decided", f"{now['tasks']:,}".replace(",", " "), f"in {now['steps']} steps of this episode."),
-        ("Mean delay", f"{now['mean_delay_s'] * 1e3:.4g} ms", "Mean task delay, eq. (9)."),
-        ("Kept local", f"{now['local_share']:.0%}", "Share of the tasks that stay on the wearable."),
-        ("Gap, at most", f"{now['gap']:.2%}", explore_views.GAP_HELP),
-    )
+    shown = (CONTEXT["tasks"], METRICS["mean_delay_s"], METRICS["local_share"], METRICS["gap"])
     for start in (0, 2):
-        for column, (label, value, text) in zip(st.columns(2), entries[start : start + 2], strict=True):
-            column.metric(label, value, border=True, help=text)
-    change = now["cost"] / local["cost"] - 1
+        for column, metric in zip(st.columns(2), shown[start : start + 2], strict=True):
+            text = explore_views.GAP_HELP if metric.name == "gap" else metric.sentence
+            column.metric(metric.label, metric.show(now[metric.name]), border=True, help=text)
+    change, cost = now["cost"] / local["cost"] - 1, METRICS["cost"]
     st.caption(
-        f"Cost a task: {now['cost']:.4f}, {abs(change):.0%} {'less' if change < 0 else 'more'} than with everything on the "
-        f"wearables ({local['cost']:.4f}). Cost is α_T T/T_max + α_E E/E_ref, weighted by priority."
+        f"Cost: {cost.show(now['cost'])}, {abs(change):.0%} {'less' if change < 0 else 'more'} than with everything on the "
+        f"wearables ({cost.show(local['cost'])}). It is the {cost.help}."
     )
 
 
@@ -165,12 +162,13 @@ def _found() -> None:
     if manifest is None:
         st.info("No trained policies are shipped here: `make pretrained` makes them.", icon=":material/info:")
         return
-    sentences = findings(manifest)
-    if sentences:
+    table = verdict_table(manifest)
+    if len(table):
         steps = manifest["held_out"]["steps"]
         st.markdown(f"**What was found here**, on {steps} held-out steps of the paper's ward:")
-        st.markdown("\n".join(f"* {sentence}" for sentence in sentences))
-    table_twin("found", lambda: comparison_table(manifest), "All policies on the paper's ward")
+        st.table(table, border="horizontal", hide_index=True, alt="The paper's claim, metric by metric")
+        st.caption("Means over training seeds; differences to the best other learned policy, Welch's interval.")
+    table_twin("found", lambda: results(manifest), "All policies on the paper's ward")
 
 
 def _shown(value: object, show: object) -> str:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard.controls import SHARE_LABELS
 from dashboard.session import Lab
+from dashboard.text import show_errors
 from dashboard.touched import index_of, put, within
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, checked_address, checked_workers, default_workers
 from iomt_core.experiments.sweeps.run import SWEEPS
@@ -187,8 +188,7 @@ def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis
     try:
         axis = mine.axis()
     except ScenarioError as error:
-        for problem in error.problems:
-            st.error(problem, icon=":material/error:")
+        show_errors(error.problems)
         return None
     st.caption(f"{axis.title}: {', '.join(f'{axis.shown(v):g}' for v in axis.values)}")
     return axis
@@ -251,8 +251,7 @@ def _spec(lab: Lab, form: Form, axes: list[Axis]) -> SweepSpec | None:
     try:
         return form.spec(lab, axes)
     except ScenarioError as error:
-        for problem in error.problems:
-            st.error(problem, icon=":material/error:")
+        show_errors(error.problems)
         return None
 
 

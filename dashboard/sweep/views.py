@@ -15,15 +15,15 @@ import streamlit as st
 from dashboard.runs import clock
 from dashboard.session import Lab
 from dashboard.sweep.form import AxisForm, Form, new_form
-from dashboard.text import plain
+from dashboard.text import plain, show_errors
 from dashboard.touched import index_of, put
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_live import live_curves, live_map
 from iomt_core.charts.sweep_report import command, labels, report
 from iomt_core.charts.sweep_report import title as sweep_title
-from iomt_core.experiments.sweeps.points import FIGURES
 from iomt_core.experiments.sweeps.run import POINTS, SWEEPS, read_results, versions
 from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
+from iomt_core.metrics import METRICS
 from iomt_core.runs.directory import log_tail
 from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import ScenarioError
@@ -190,8 +190,7 @@ def _trouble(sweep: RunRecord) -> None:
         if words := log_tail(sweep.folder):
             with st.expander("The end of its log"):
                 st.code(words, language=None)
-    for failure in sweep.status.get("failures") or ():
-        st.error(plain(str(failure)), icon=":material/error:")
+    show_errors(map(str, sweep.status.get("failures") or ()))
 
 
 def results(sweep: RunRecord, view: View) -> None:
@@ -224,10 +223,10 @@ def _which(view: View, spec: SweepSpec) -> str:
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.pills(
-            "Figure", list(FIGURES), default=put("sweep_figure", view.figure),
-            key="sweep_figure", on_change=take, format_func=lambda n: FIGURES[n].label,
+            "Figure", list(METRICS), default=put("sweep_figure", view.figure),
+            key="sweep_figure", on_change=take, format_func=lambda n: METRICS[n].label,
             label_visibility="collapsed", required=True,
-            help="\n\n".join(f"**{f.label}**: {f.meaning}." for f in FIGURES.values()),
+            help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
         )  # fmt: skip
         if len(spec.axes) == 1:
             st.toggle(
@@ -238,7 +237,7 @@ def _which(view: View, spec: SweepSpec) -> str:
 
 
 def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, sweep: RunRecord, view: View) -> None:
-    text = f"{FIGURES[name].title} over {axis.title}, a line a policy with its 95 % interval; the numbers are in the table below."
+    text = f"{METRICS[name].axis_title} over {axis.title}, a line a policy with its 95 % interval; numbers in the table below."
     if sweep.active:
         rows, drawing = live_curves(table, axis, name, labels(spec), view.log_y)
         st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}", alt=text, width="stretch")
@@ -276,7 +275,7 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, sweep: RunRecord, vie
             icon=":material/info:",
         )
         return
-    text = f"{FIGURES[name].title} of {named[kept]} over {spec.axes[0].title} and {spec.axes[1].title}."
+    text = f"{METRICS[name].axis_title} of {named[kept]} over {spec.axes[0].title} and {spec.axes[1].title}."
     if sweep.active:
         rows, drawing = live_map(table, spec.axes, name, kept)
         st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}_{kept}", alt=text, width="stretch")

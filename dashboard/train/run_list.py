@@ -13,6 +13,7 @@ from dashboard.runs import clock
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.charts.learning import DASHES
 from iomt_core.charts.style import SERVER_COLOURS
+from iomt_core.metrics import METRICS
 from iomt_core.runs.curves import curves
 from iomt_core.runs.queue import RunRecord
 
@@ -44,7 +45,7 @@ def row(run: RunRecord, shown: Sequence[str], focus: str | None, colours: Mappin
     return {
         "name": run.name, "about": _about(run), "state": run.state, "word": run.condition, "note": _note(run),
         "part": min(1.0, run.done / run.total) if run.total else 0.0, "count": f"{run.done:,} of {run.total:,} episodes",
-        "gap": "" if gap is None else f"{gap * 100:.1f} %",
+        "gap": "" if gap is None else METRICS["gap"].show(gap),
         "speed": f"{speed:.3g} episodes/s" if speed > 0 and run.state != "queued" else "",
         "time": _time(run), "shown": run.name in shown, "focus": run.name == focus, "actions": actions(run),
         "colour": None if number is None else SERVER_COLOURS[number % len(SERVER_COLOURS)],

@@ -190,7 +190,7 @@ def _losses(chosen: Sequence[RunRecord], view: View) -> None:
 
 
 def _charts(
-    quantities: Sequence[learning.Quantity], chosen: Sequence[RunRecord], view: View, lines: Sequence[str], width: int
+    drawn: Sequence[learning.Curve], chosen: Sequence[RunRecord], view: View, lines: Sequence[str], width: int
 ) -> None:
     found = {run.name: curves(run.folder) for run in chosen}
     episodes = max(run.total for run in chosen) or 1
@@ -202,17 +202,18 @@ def _charts(
             icon=":material/hourglass_top:",
         )
     cells = st.container(horizontal=True)  # as many in a row as fit
-    for q in quantities:
-        beside = learning.beside_lines(q, found[chosen[0].name], lines, LABELS)
+    for curve in drawn:
+        beside = learning.beside_lines(curve, found[chosen[0].name], lines, LABELS)
         with cells.container(width=width):
-            st.markdown(f"**{q.title}**", help=q.meaning)
-            _chart(q, found, learning.spec(q, list(found), beside, episodes, numbers(view)))
+            st.markdown(f"**{curve.metric.label}**", help=curve.metric.sentence)
+            _chart(curve, found, learning.spec(curve, list(found), beside, episodes, numbers(view)))
 
 
-def _chart(q: learning.Quantity, found: Mapping[str, Curves], spec: dict[str, Any]) -> None:
+def _chart(curve: learning.Curve, found: Mapping[str, Curves], spec: dict[str, Any]) -> None:
     # on_select only makes Streamlit keep a zoom when new points arrive.
     st.vega_lite_chart(
-        learning.points(q, found), spec, key=f"train_{q.name}", width="stretch", alt=learning.words(q, list(found)),
+        learning.points(curve, found), spec, key=f"train_{curve.metric.name}", width="stretch",
+        alt=learning.words(curve, list(found)),
         on_select=_zoomed, selection_mode=[learning.ZOOM],
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ import math
 
 
 def ticks(end: float) -> list[float]:
-    """Round numbers from 0 to at most `end`, about five."""
+    """About five round numbers from 0 to at most `end`."""
     if not 0 < end < math.inf:
         return [0]
     power = 10.0 ** math.floor(math.log10(end / 4))
@@ -15,7 +15,7 @@ def ticks(end: float) -> list[float]:
 
 
 def marks(low: float, high: float) -> list[float]:
-    """Round numbers from `low` to `high`, 0 among them where it is between; about five."""
+    """About five round numbers from `low` to `high`, including 0 if it lies between."""
     positive = ticks(high - low)
     if len(positive) < 2:
         return positive

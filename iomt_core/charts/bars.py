@@ -1,4 +1,4 @@
-"""Grouped bars in panels beside one another: what the drawing shows, as plain JSON-ready values."""
+"""Grouped bars in panels: the data of the drawing as JSON-ready values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from iomt_core.charts.axes import marks
 
-ROOM = 1.05  # of the longest bar: where an axis ends that is not told
+ROOM = 1.05  # an axis without a given end is so many times as long as its longest bar
 
 
 @dataclass(frozen=True)
 class Bars:
-    """One bar a group. `values`, `colours` and `marked` (outlined) go by group; `shown` is written at the bar's end."""
+    """Bars with one entry a group: value, colour, whether it is outlined (`marked`), and the text at its end (`shown`)."""
 
     name: str
     values: Sequence[float]
@@ -27,9 +27,10 @@ class Bars:
 def panel(
     groups: Sequence[str], series: Sequence[Bars], axis: str, below: str, unit: str = "", end: float | None = None
 ) -> dict[str, Any]:
-    """Axis title with its unit, what stands below, and the bars; each says group, series and value to who points at it.
+    """One panel: bars by group and series, each with a tooltip of group, series and value.
 
-    A value that is not finite has no bar. Without `end` the axis reaches from 0, or the lowest value, to the highest.
+    axis: title with unit; below: text under the panel; unit: of the tooltips. A value that is not finite has no bar. Without
+    `end` the axis reaches from 0, or the lowest value, to the highest.
     """
     finite = [v for bars in series for v in bars.values if math.isfinite(v)]
     low = ROOM * min(0.0, min(finite, default=0.0))
@@ -61,5 +62,5 @@ def panel(
 
 
 def panels(*parts: dict[str, Any], about: str = "") -> dict[str, Any]:
-    """A drawing of these panels; what it is `about` is read out before them."""
+    """A drawing of these panels; a screen reader reads `about` before them."""
     return {"panels": list(parts), "about": about}

@@ -1,4 +1,4 @@
-"""Policies side by side, with the certified bound as a line: what the drawing shows, as plain JSON-ready values."""
+"""Policies side by side, with the certified bound as a line: the data of the drawing as JSON-ready values."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 
 from iomt_core.charts.axes import ticks
 
-# Bars end at this multiple of the bound, so that one absurd policy does not flatten the others; their text says the value.
+# Bars are cut off at this multiple of the bound, so that one bad policy does not flatten the others; the label has the value.
 LONGEST = 3.2
 
 
 def policy_bars(
     results: Mapping[str, Mapping[str, Any]], best: str, selected: str, pinned: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """Priority-weighted mean cost a policy, by label; `results` are the summaries of `experiments.evaluation`.
+    """Priority-weighted mean cost of every policy, by label.
 
-    The line is the bound over the steps that `best` played. A policy whose battery ran empty played fewer: its gap is to
-    the bound of its own steps, and its text says how many they were. `pinned` are the costs of the pinned scenario.
+    results: summaries of `experiments.evaluation` by label; pinned: costs of the pinned scenario by label. The line is the bound
+    over the steps that `best` played. Where a battery ran empty a policy played fewer steps: its gap refers to the bound of
+    its own steps, and its label says how many they were.
     """
     bound = results[best]["lower_bound"]
     most = max(result["steps"] for result in results.values())
@@ -44,6 +45,6 @@ def policy_bars(
         "bound_text": f"bound {bound:.4f}",
         "end": end,
         "ticks": ticks(end),
-        "axis": "priority-weighted mean task cost",
+        "axis": "cost (priority-weighted mean)",
         "text": f"Cost of every policy: {words}; certified lower bound {bound:.4g}.",
     }

@@ -1,4 +1,4 @@
-"""Devices: how busy they are, and what one more unit of them would be worth."""
+"""Utilisation of devices, and the shadow prices of their resources."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from iomt_core.charts.style import device_colour
 from iomt_core.model.allocation import device_index, per_device
 from iomt_core.record import Record
 
-FULL = 105  # %, where the axis of what is in use ends
+FULL = 105  # %, end of the axis of utilisation
 
 
 def used_shares(record: Record) -> tuple[Tensor, Tensor, Tensor]:
-    """Shares in use of server CPUs (R, K), server bandwidths (R, K) and users' own CPUs (R, U); 0 to 1."""
+    """Utilisation of server CPUs (R, K), server bandwidths (R, K) and users' own CPUs (R, U), from 0 to 1."""
     k, snap = record.scenario.servers, record.snapshot
     device = device_index(record.action.choice, k)
     cpu, band = per_device(record.outcome.f, device, k), per_device(record.outcome.b, device, k)
@@ -23,9 +23,12 @@ def used_shares(record: Record) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def utilisation(record: Record, row: int) -> dict[str, Any]:
-    """Used share (%) of every device in one step; what background load takes is not on offer and not counted."""
+    """Utilisation (%) of every device in one step, relative to the capacity that background load leaves."""
     cpu, band, own = ([100 * v for v in x[0].tolist()] for x in used_shares(record.worlds(slice(row, row + 1))))
-    at_servers, at_users = _pairs(record, "server CPU", cpu, "server bandwidth", band), [_own(record, "own CPU", own)]
+    at_servers, at_users = (
+        _server_bars(record, "server CPU", cpu, "server bandwidth", band),
+        [_user_bars(record, "own CPU", own)],
+    )
     return panels(
         panel(_servers(record), at_servers, "in use (%)", "servers: CPU, bandwidth (hatched)", " %", FULL),
         panel(_users(record), at_users, "in use (%)", "users' own CPUs", " %", FULL),
@@ -35,7 +38,7 @@ def utilisation(record: Record, row: int) -> dict[str, Any]:
 def saved_per_ghz(record: Record, row: int) -> tuple[Tensor, Tensor, Tensor] | None:
     """Weighted cost saved in one step by one more GHz of server CPU (K,), server bandwidth (K,) and users' own CPU (U,).
 
-    `None` where there are no shadow prices, or nothing to save as in a step without tasks.
+    `None` where there are no shadow prices or, as in a step without tasks, no cost to save.
     """
     prices, k, u = record.prices, record.scenario.servers, record.scenario.users
     if prices is None or float(record.totals[row]) == 0:
@@ -44,14 +47,14 @@ def saved_per_ghz(record: Record, row: int) -> tuple[Tensor, Tensor, Tensor] | N
 
 
 def price_bars(record: Record, row: int) -> dict[str, Any]:
-    """Shadow prices of one step as shares of its total (%): what one more GHz of a server saves, and 10 MHz of a user's own."""
+    """Shadow prices of one step in % of its total cost: savings by 1 GHz more of a server, and by 10 MHz more of an own CPU."""
     saved = saved_per_ghz(record, row)
     if saved is None:
         return panels()
     percent = 100 / float(record.totals[row])
     cpu, band, own = ((x * percent * size).tolist() for x, size in zip(saved, (1, 1, 0.01), strict=True))
-    at_servers = _pairs(record, "one more GHz of CPU saves", cpu, "one more GHz of bandwidth saves", band)
-    at_users = [_own(record, "10 MHz more of own CPU save", own)]
+    at_servers = _server_bars(record, "one more GHz of CPU saves", cpu, "one more GHz of bandwidth saves", band)
+    at_users = [_user_bars(record, "10 MHz more of own CPU save", own)]
     axis, unit = "cost saved (% of the step's)", " % of the step's cost"
     return panels(
         panel(_servers(record), at_servers, axis, "one more GHz of CPU, of bandwidth (hatched)", unit),
@@ -67,10 +70,10 @@ def _users(record: Record) -> list[str]:
     return [f"user {n}" for n in range(1, record.scenario.users + 1)]
 
 
-def _pairs(record: Record, cpu: str, cpus: list[float], band: str, bands: list[float]) -> list[Bars]:
+def _server_bars(record: Record, cpu: str, cpus: list[float], band: str, bands: list[float]) -> list[Bars]:
     colours = [device_colour(n) for n in range(1, record.scenario.servers + 1)]
     return [Bars(cpu, cpus, colours), Bars(band, bands, colours, hatched=True)]
 
 
-def _own(record: Record, name: str, values: list[float]) -> Bars:
+def _user_bars(record: Record, name: str, values: list[float]) -> Bars:
     return Bars(name, values, [device_colour(0)] * record.scenario.users)

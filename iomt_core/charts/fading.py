@@ -1,4 +1,4 @@
-"""The fading view: the instantaneous rate of a link as a distribution, beside its expectation (6)."""
+"""The distribution of a link's instantaneous rate under fading, with its expectation (6)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from iomt_core.model.channel import mean_rate, rate_quantile
 
 
 def fading(bandwidth: float, beta: float, label: str) -> dict[str, Any]:
-    """Distribution of the rate (3) under Rayleigh fading, Gbit/s, for `bandwidth` Hz on a link of unit-SNR bandwidth `beta`."""
+    """Distribution of the rate (3) under Rayleigh fading, Gbit/s.
+
+    bandwidth: Hz; beta: bandwidth at which the link's mean SNR is 1, Hz; label: of the link.
+    """
     q = torch.linspace(0.001, 0.999, 400, dtype=torch.float64)
     b, link = torch.tensor(bandwidth, dtype=torch.float64), torch.tensor(beta, dtype=torch.float64)
     rate = rate_quantile(q, b, link) / 1e9

@@ -1,4 +1,4 @@
-"""Differences of A and B: a forest plot for the drawing, every episode's pair, and where tasks went."""
+"""Differences between A and B: a forest plot, the pair of values of every episode, and where tasks moved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from iomt_core.charts.axes import marks, ticks
 from iomt_core.charts.heat_table import heat_table
 from iomt_core.charts.style import SERVER_COLOURS
-from iomt_core.experiments.paired import Paired
+from iomt_core.experiments.comparison.paired import Paired
 
 # An axis ends at this multiple of the middle change, so that one huge change does not flatten the others; its text says it.
 LONGEST = 6.0
@@ -28,21 +28,21 @@ def verdict(pair: Paired) -> str:
     """A key of `VERDICTS`."""
     if not pair.excludes_zero:
         return "open"
-    if not pair.figure.better:
+    if pair.metric.better == "none":
         return "other"
-    return "better" if (pair.difference < 0) == (pair.figure.better == "lower") else "worse"
+    return "better" if (pair.difference < 0) == (pair.metric.better == "lower") else "worse"
 
 
 def forest(pairs: Sequence[Paired]) -> dict[str, Any]:
-    """One row a figure: mean relative change of B against A in % of A's mean, with its 95 % interval; for the drawing.
+    """Data of a forest plot, one row a metric: mean change from A to B in % of A's mean, with its 95 % interval.
 
-    A figure that is 0 in A has no relative change; its row says so.
+    A metric that is 0 in A has no relative change; its row says so.
     """
     rows: list[dict[str, Any]] = []
     for pair in pairs:
         at = None if pair.relative is None else _percent(pair.relative)
         ends = None if pair.relative_interval is None else [_percent(x) for x in pair.relative_interval]
-        rows.append({"label": pair.figure.label, "at": at, "ends": ends, "kind": verdict(pair), "text": _text(pair)})
+        rows.append({"label": pair.metric.label, "at": at, "ends": ends, "kind": verdict(pair), "text": _text(pair)})
     reach = [max(abs(x) for x in (row["at"], *(row["ends"] or ()))) for row in rows if row["at"]]
     limit = min(max(reach), LONGEST * statistics.median(reach)) if reach else 1.0
     known = [x for row in rows if row["at"] is not None for x in (row["at"], *(row["ends"] or ()))]
@@ -60,7 +60,7 @@ def forest(pairs: Sequence[Paired]) -> dict[str, Any]:
         "verdicts": {kind: VERDICTS[kind] for kind in VERDICTS if any(row["kind"] == kind for row in rows)},
         "axis": "change from A to B (% of A's mean), with 95 % interval",
         "axis_short": "change (% of A's mean)",
-        "text": f"Relative change of every figure from A to B: {words}.",
+        "text": f"Relative change of every metric from A to B: {words}.",
     }
 
 
@@ -72,7 +72,7 @@ def _text(pair: Paired) -> str:
     if pair.same:
         return "±0"
     if pair.relative is None:
-        return f"A is 0; B - A = {pair.difference * pair.figure.factor:+.3g} {points(pair)}".rstrip()
+        return f"A is 0; B - A = {pair.metric.show_difference(pair.difference)}"
     text = f"{100 * pair.relative:+.3g} %"
     if pair.relative_interval is None:
         return text
@@ -80,18 +80,12 @@ def _text(pair: Paired) -> str:
     return f"{text} ({100 * low:+.3g} to {100 * high:+.3g})"
 
 
-def points(pair: Paired) -> str:
-    """The unit of a difference: of two shares in per cent, percentage points."""
-    return "pp" if pair.figure.unit == "%" else pair.figure.unit
-
-
 def episode_pairs(pair: Paired) -> dict[str, Any]:
-    """A figure of every episode on both sides, joined where they are one episode; for the drawing."""
-    sides = [[float(f"{x * pair.figure.factor:.6g}") for x in side] for side in (pair.a, pair.b)]
+    """A metric of every episode on both sides, joined where they are one episode; for the drawing."""
+    sides = [[float(f"{x * pair.metric.factor:.6g}") for x in side] for side in (pair.a, pair.b)]
     values = [value for side in sides for value in side] or [0.0]
     pad = 0.08 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 1.0
     low, high = min(values) - pad, max(values) + pad
-    axis = pair.figure.label + (f" ({pair.figure.unit})" if pair.figure.unit else "")
     return {
         "episodes": max(map(len, sides)),
         "sides": [
@@ -101,9 +95,9 @@ def episode_pairs(pair: Paired) -> dict[str, Any]:
         "low": low,
         "high": high,
         "ticks": marks(low, high),
-        "axis": axis,
-        "unit": pair.figure.unit,
-        "text": f"{axis} of every episode in A and in B; the numbers are in the table below.",
+        "axis": pair.metric.axis_title,
+        "unit": pair.metric.unit,
+        "text": f"{pair.metric.axis_title} of every episode in A and in B; the numbers are in the table below.",
     }
 
 

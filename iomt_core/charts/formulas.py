@@ -1,7 +1,7 @@
-"""The paper's formulas with one task's numbers put in, as LaTeX with the equation's number beside it.
+"""The paper's formulas with one task's numbers, as LaTeX with the number of the equation.
 
-Every formula also has its right-hand side as plain arithmetic of the very numbers that are printed, so that a test, or a
-student with a pocket calculator, gets the value shown.
+Every formula also has its right-hand side as plain arithmetic of the printed numbers, so that a test, or a student with a
+pocket calculator, gets the value shown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from iomt_core.model.channel import path_loss_db
 from iomt_core.model.special import scaled_exp1
 from iomt_core.record import Record
-from iomt_core.twin.inspection import Look
+from iomt_core.twin.inspection import TaskTurn
 from iomt_core.twin.mixing import Mixing
 
 DIGITS = 6
@@ -45,7 +45,7 @@ def tex(x: float, unit: str = "") -> str:
 
 
 def task_formulas(record: Record, row: int, user: int, task: int) -> list[Formula]:
-    """(1) to (10) and the cost of one task where it went, from what was asked for to what it costs."""
+    """(1) to (10) and the cost of one task on its chosen device, from the requested shares to the cost."""
     s, snap, out = record.scenario, record.snapshot, record.outcome
     i, j = user - 1, task - 1
     at = (row, i, j)
@@ -175,8 +175,8 @@ def _transmission(
     ]  # fmt: skip
 
 
-def look_formula(look: Look, strategy: int) -> Formula:
-    """(17) for one strategy of one task, with its margin where it has one."""
+def look_formula(look: TaskTurn, strategy: int) -> Formula:
+    """(17) for one strategy of one task, with the server's margin if there is one."""
     pairs = list(zip(look.weight.tolist(), look.values[strategy].tolist(), strict=True))
     margin = float(look.margin[strategy])
     total = float(look.worth[strategy]) + margin
@@ -202,7 +202,7 @@ def agent_formula(weight: Sequence[float], values: Sequence[float], user: int) -
 
 
 def mixing_formulas(mixing: Mixing, user: int) -> list[Formula]:
-    """(22) to (24) as they concern one agent; of a mixer that only adds, the sum."""
+    """(22) to (24) for one agent; for VDN the sum."""
     q, i = mixing.agent_values.tolist(), user - 1
     if mixing.kind == "sum":
         return [

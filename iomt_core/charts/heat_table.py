@@ -1,6 +1,6 @@
-"""A heat map that is a table: numbers in coloured cells, as plain HTML.
+"""A heat map as an HTML table of numbers in coloured cells.
 
-Read aloud it is the table that it looks like, and a page draws several in the time that one Plotly figure takes.
+Screen readers read it as a table, and a page draws several in the time of one Plotly figure.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 
 from iomt_core.charts.style import BOUND_COLOUR
 
-# From the background of a page to what stands out.
+# From pale to deep.
 BLUES = ((234, 242, 250), (33, 113, 181))
 ORANGES = ((253, 240, 230), (194, 80, 10))
-BLACK, WHITE = "#000000", "#ffffff"  # of these one stands out from any colour by 4.5 to 1
+BLACK, WHITE = "#000000", "#ffffff"  # one of them has a contrast of at least 4.5 to 1 on any colour
 FRAME = "border-collapse:separate;border-spacing:1px;width:100%;font-size:12px;text-align:center;border:none"
 HEAD = "border:none;font-weight:400;padding:1px 4px"
 
@@ -30,9 +30,10 @@ def heat_table(
     good: bool = True,
     by_column: bool = False,
 ) -> str:
-    """The larger the darker, blue if that is `good`, else orange; `marked` outlines a row. `what` the numbers are is read out.
+    """Larger values are darker: blue if `good`, else orange.
 
-    With `by_column` colours compare within a column only. Where there is no number (NaN) the cell is empty.
+    cells: (rows, columns); NaN leaves a cell empty. what: meaning of the numbers, for screen readers. marked: row to outline.
+    digits: after the point. by_column: scale colours within each column. Returns HTML.
     """
     values = np.array(cells, dtype=float).reshape(len(rows), len(columns))
     shade = _scaled(values, axis=0 if by_column else None)
@@ -50,7 +51,7 @@ def heat_table(
 
 
 def _scaled(values: np.ndarray, axis: int | None) -> np.ndarray:
-    """0 at the smallest, 1 at the largest; 0 where all are equal or there is no number."""
+    """Values scaled to 0 (smallest) to 1 (largest); 0 where all are equal or NaN."""
     there = ~np.isnan(values)
     low = np.where(there, values, np.inf).min(axis=axis, keepdims=True, initial=np.inf)
     high = np.where(there, values, -np.inf).max(axis=axis, keepdims=True, initial=-np.inf)
@@ -72,6 +73,6 @@ def _cell(value: float, shade: float, digits: int, good: bool) -> str:
 
 
 def _luminance(colour: Sequence[float]) -> float:
-    """Relative luminance of sRGB, as contrast is defined by (WCAG 2)."""
+    """Relative luminance of an sRGB colour (WCAG 2)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (x / 255 for x in colour)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

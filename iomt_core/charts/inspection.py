@@ -1,4 +1,4 @@
-"""Inside a decision: values by strategy and task, attention, slopes, shares before and after scaling, regret."""
+"""One decision in detail: Q-values by strategy and task, attention, derivatives, requested and granted shares, regret."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from iomt_core.twin.mixing import Mixing
 def by_strategy(
     cells: Sequence[Sequence[float]], tasks: Sequence[str], taken: int, what: str, good: bool = True
 ) -> str:
-    """One row a strategy, one column a task of the user; the strategy taken is outlined."""
+    """A table with one row a strategy and one column a task of the user; the chosen strategy is outlined."""
     devices = [device_name(k) for k in range(len(cells))]
     return heat_table(cells, tasks, devices, what, taken, good=good, by_column=True)
 
 
 def attention(mixing: Mixing) -> str:
-    """Â of (22): row i, how much agent i's weighted value takes from each agent."""
+    """Attention weights Â of (22): row i holds the weights that agent i gives to every agent."""
     assert mixing.attention is not None
     agents = [f"agent {n}" for n in range(1, len(mixing.agent_values) + 1)]
     return heat_table(
@@ -41,7 +41,7 @@ def slopes(mixing: Mixing, user: int) -> dict[str, Any]:
 
 
 def share_bars(mine: pd.DataFrame, picked: int) -> dict[str, Any]:
-    """Asked (hatched) and granted shares (%) of each of one user's tasks, CPU on the left, bandwidth on the right."""
+    """Requested (hatched) and granted shares (%) of one user's tasks, CPU on the left, bandwidth on the right."""
     names = [f"task {t}{' ◀' if t == picked else ''}" for t in mine["task"]]
     colours = [device_colour(k) for k in mine["choice"]]
 

@@ -1,7 +1,6 @@
-"""Curves of training runs, as Vega-Lite: its view takes new points in without being drawn anew, so that a live curve never
-flickers and keeps the zoom.
+"""Learning curves as Vega-Lite, which adds new points without redrawing, so that a live curve never flickers or loses its zoom.
 
-What changes while a run goes on is the table alone; the specification depends on which runs and lines are shown.
+While a run goes on only the table changes; the specification depends on the runs and lines shown.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from iomt_core.charts.style import BOUND_COLOUR, SERVER_COLOURS
+from iomt_core.metrics import METRICS, TRAINING, Metric
 from iomt_core.runs.curves import Curves, thinned
 
 DASHES = ((1, 0), (7, 3), (2, 2), (8, 3, 2, 3))
@@ -21,80 +21,46 @@ BESIDE_DASHES = MappingProxyType(
     {"optimum": (5, 2), "price-response": (2, 3), "greedy": (9, 3), "random": (1, 5), "bound": (1, 0)}
 )
 HEIGHT = 230
-CLOSE = 0.12  # of the lines' span: nearer labels would overlap
-LETTER = 5.6  # pixels of a label's letter
+CLOSE = 0.12  # of the lines' span: labels that are closer would overlap
+LETTER = 5.6  # pixels a letter of a label
 EXPLORING, EVALUATED = "while exploring", "evaluated"
 ZOOM = "zoom"  # the selection that holds a chart's zoom
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """Something that a run's lines tell: how it is drawn, and where it stands in them."""
+class Curve:
+    """One chart of learning: a metric while exploring, on held-out episodes, or both.
 
-    name: str
-    title: str  # of the chart
-    axis: str  # with the unit
-    meaning: str
-    metric: str | None = None  # in metrics.jsonl
-    evaluation: str | None = None  # in evaluations.jsonl and beside.json
-    factor: float = 1.0  # from SI to the axis
+    `training` is its column in metrics.jsonl; where it is `evaluated`, evaluations.jsonl and beside.json have it by its name.
+    """
+
+    metric: Metric
+    training: str | None = None
+    evaluated: bool = False
 
     @property
     def columns(self) -> tuple[tuple[str, str, str], ...]:
-        """Kind, where it stands (`metrics` or `evaluations`) and its name there."""
-        both = ((EXPLORING, "metrics", self.metric), (EVALUATED, "evaluations", self.evaluation))
-        return tuple((kind, source, name) for kind, source, name in both if name is not None)
+        """Kind, where it is (`metrics` or `evaluations`) and its name there."""
+        both = ((EXPLORING, "metrics", self.training), (EVALUATED, "evaluations", self.metric.name))
+        return tuple((kind, source, name) for kind, source, name in both[: 1 + self.evaluated] if name is not None)
 
 
 LEARNING = (
-    Quantity("return", "Return", "return of an episode", "Sum of the team's reward over an episode.", "return"),
-    Quantity(
-        "cost", "Cost", "mean task cost", "Priority-weighted mean task cost, α_T T/T_max + α_E E/E_ref.", "cost", "cost"
-    ),
-    Quantity(
-        "gap",
-        "Gap to the bound",
-        "gap (%)",
-        "How far the cost is above the certified bound: at most so far from the best possible.",
-        None,
-        "gap",
-        100,
-    ),
-    Quantity("delay", "Delay", "mean task delay (ms)", "Mean task delay, eq. (9).", "delay_s", "mean_delay_s", 1e3),
-    Quantity(
-        "energy",
-        "Energy",
-        "mean task energy (µJ)",
-        "Mean energy a task costs its user, eq. (10).",
-        "energy_j",
-        "mean_energy_j",
-        1e6,
-    ),
-    Quantity(
-        "exploration",
-        "Exploration",
-        "temperature",
-        "Temperature of the Boltzmann choice over strategies.",
-        "temperature",
-    ),
+    Curve(TRAINING["return"], "return"),
+    Curve(METRICS["cost"], "cost", evaluated=True),
+    Curve(METRICS["gap"], evaluated=True),
+    Curve(METRICS["mean_delay_s"], "delay_s", evaluated=True),
+    Curve(METRICS["mean_energy_j"], "energy_j", evaluated=True),
+    Curve(TRAINING["temperature"], "temperature"),
 )
-LOSSES = (
-    Quantity("loss_19", "Critics, own: (19)", "loss", "What each task's Q-network is off by.", "loss_19"),
-    Quantity("loss_26", "Critics, team: (26)", "loss", "What the mixed value is off by, times team_weight.", "loss_26"),
-    Quantity(
-        "loss_21", "Actors, own: (21)", "loss", "Minus the values that the actors reach; falling is good.", "loss_21"
-    ),
-    Quantity(
-        "loss_27", "Actors, team: (27)", "loss", "Minus the mixed value, times team_weight; falling is good.", "loss_27"
-    ),
-)
+LOSSES = tuple(Curve(TRAINING[name], name) for name in ("loss_19", "loss_26", "loss_21", "loss_27"))
 
 
-def points(q: Quantity, runs: Mapping[str, Curves]) -> pd.DataFrame:
+def points(curve: Curve, runs: Mapping[str, Curves]) -> pd.DataFrame:
     """Columns episodes, value, run, kind; at most `curves.MOST_POINTS` rows a run and kind."""
     parts = []
     for run, found in runs.items():
-        for kind, source, name in q.columns:
+        for kind, source, name in curve.columns:
             x, y = thinned(getattr(found, source), name)
             if x:
                 parts.append(pd.DataFrame({"episodes": x, "value": y, "run": run, "kind": kind}))
@@ -102,27 +68,28 @@ def points(q: Quantity, runs: Mapping[str, Curves]) -> pd.DataFrame:
         empty = {"episodes": [0.0], "value": [0.0], "run": "", "kind": ""}
         return pd.DataFrame(empty).iloc[:0]
     table = pd.concat(parts, ignore_index=True)
-    return table.assign(value=table["value"] * q.factor)
+    return table.assign(value=table["value"] * curve.metric.factor)
 
 
-def beside_lines(q: Quantity, found: Curves, shown: Sequence[str], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The lines of others in a chart: what the heuristics and the optimum reach, and the bound of the cost."""
-    if q.evaluation is None:
+def beside_lines(curve: Curve, found: Curves, shown: Sequence[str], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Reference lines of a chart: results of the heuristics and the optimum, and in the chart of the cost the bound."""
+    metric = curve.metric
+    if not curve.evaluated:
         return []
     lines = [
-        {"name": name, "label": labels.get(name, name), "value": found.beside[name][q.evaluation] * q.factor}
+        {"name": name, "label": labels.get(name, name), "value": found.beside[name][metric.name] * metric.factor}
         for name in shown
-        if q.evaluation in found.beside.get(name, {})
+        if metric.name in found.beside.get(name, {})
     ]
-    if q.name == "cost" and found.bound is not None and lines:
+    if metric.name == "cost" and found.bound is not None and lines:
         lines.append({"name": "bound", "label": "bound", "value": found.bound})
     return lines
 
 
 def spec(
-    q: Quantity, runs: Sequence[str], lines: Sequence[Mapping[str, Any]], episodes: int, colours: Mapping[str, int]
+    curve: Curve, runs: Sequence[str], lines: Sequence[Mapping[str, Any]], episodes: int, colours: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The chart of one quantity. `episodes` is where the axis ends, `colours` each run's number among all that are shown."""
+    """The Vega-Lite specification of one chart. `episodes` is where the axis ends, `colours` the number of each run."""
     palette = [SERVER_COLOURS[colours[run] % len(SERVER_COLOURS)] for run in runs]
     dashes = [list(DASHES[colours[run] % len(DASHES)]) for run in runs]
     x = {
@@ -134,7 +101,7 @@ def spec(
     y = {
         "field": "value",
         "type": "quantitative",
-        "title": q.axis,
+        "title": curve.metric.axis_title,
         "scale": {"zero": False, "padding": 14, "nice": False},
         "axis": {"tickCount": 5},
     }
@@ -144,7 +111,7 @@ def spec(
         {"field": "run", "title": "run"},
         {"field": "kind", "title": "episodes played"},
         {"field": "episodes", "type": "quantitative", "format": ",.0f"},
-        {"field": "value", "type": "quantitative", "title": q.axis, "format": ".4~g"},
+        {"field": "value", "type": "quantitative", "title": curve.metric.axis_title, "format": ".4~g"},
     ]
     encoding = {"x": x, "y": y, "color": colour, "strokeDash": dash, "tooltip": tooltip}
     zoom = {
@@ -152,10 +119,10 @@ def spec(
         "select": {"type": "interval", "zoom": "wheel![event.ctrlKey]"},
         "bind": "scales",
     }
-    only_one = len(q.columns) == 1
+    only_one = len(curve.columns) == 1
     faint = 1.0 if only_one else 0.45
     layers: list[dict[str, Any]] = []
-    for kind, _, _ in q.columns:
+    for kind, _, _ in curve.columns:
         mark: dict[str, Any] = {"type": "line", "clip": True, "strokeWidth": 2, "opacity": faint}
         if kind == EVALUATED:
             mark |= {"point": {"size": 36, "filled": True}, "opacity": 1.0, "strokeWidth": 2.2}
@@ -166,7 +133,7 @@ def spec(
 
 
 def _side_by_side(lines: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], float]]:
-    """The lines with how far from the right, in pixels, their labels end: where lines are close, beside one another."""
+    """The lines with their labels' distance from the right in pixels; labels of close lines are put side by side."""
     ordered = sorted(lines, key=lambda line: float(line["value"]))
     span = float(ordered[-1]["value"]) - float(ordered[0]["value"]) if ordered else 0.0
     placed: list[tuple[Mapping[str, Any], float]] = []
@@ -213,9 +180,9 @@ def _line(line: Mapping[str, Any], y: Mapping[str, Any], inset: float) -> dict[s
     }
 
 
-def words(q: Quantity, runs: Sequence[str]) -> str:
-    """What the chart shows, for those who cannot see it; its values stand in the table.
+def words(curve: Curve, runs: Sequence[str]) -> str:
+    """Alternative text of a chart; the values are in the table.
 
-    It must not change with every point: Streamlit takes it into the specification and would draw the chart anew.
+    It must not change with every point: Streamlit makes it part of the specification and would redraw the chart.
     """
-    return f"{q.title}: {q.axis} over the episodes of {', '.join(runs)}."
+    return f"{curve.metric.axis_title} over the episodes of {', '.join(runs)}."

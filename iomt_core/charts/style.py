@@ -1,8 +1,8 @@
-"""What all figures share: colours, dashes and symbols."""
+"""Colours, dashes and symbols of all charts."""
 
 from __future__ import annotations
 
-# Okabe and Ito (2008), told apart by most colour-blind readers, and two more of their kind.
+# The colours of Okabe and Ito (2008), distinguishable for most colour-blind readers, and two more.
 LOCAL_COLOUR = "#8a8f98"
 SERVER_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7a5195", "#8c6d31")
 KIND_COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#edc948", "#76b7b2")

@@ -1,9 +1,10 @@
-"""A sweep's results: curves with error bands over one parameter, heat maps over two."""
+"""Results of a sweep: curves with 95 % bands over one parameter, heat maps over two."""
 
 from __future__ import annotations
 
 import html
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from iomt_core.charts.style import BOUND_COLOUR, DASHES, SERVER_COLOURS, SYMBOLS
-from iomt_core.experiments.sweeps.points import FIGURES
 from iomt_core.experiments.sweeps.spec import Axis, is_whole
+from iomt_core.metrics import METRICS
 
-MOST_NUMBERS = 120  # cells of a heat map that still hold their number
+MOST_NUMBERS = 120  # cells of a heat map up to which the numbers are printed
 MOST_TICKS = 12
 HEIGHT = 380
 BOUND = "certified lower bound"
@@ -28,32 +29,36 @@ def look(number: int) -> tuple[str, str, str]:
 def curves(
     table: pd.DataFrame, axis: Axis, name: str, labels: Mapping[str, str], log_y: bool = False, title: str = ""
 ) -> go.Figure:
-    """A figure of `FIGURES` over an axis, a line a policy with its 95 % interval as a band.
+    """A metric over an axis, a line a policy with its 95 % interval as a band.
 
-    `table` is `sweep_run.results_table` of one axis, or one value's rows of the other; `labels` names the policies, in the
-    order of their colours. Where a policy could not decide its line is broken. Cost and gap show the certified bound too.
+    `table` is `sweeps.run.results_table` of one axis, or one value's rows of the other; `labels` names the policies, in the
+    order of their colours. Where a policy could not decide its line is broken. Markers are open where another network of the
+    policy decided than at most points. Cost and gap show the certified bound too.
     """
-    shown = FIGURES[name]
+    shown = METRICS[name]
     data: list[dict[str, Any]] = []
     for number, (policy, label) in enumerate(labels.items()):
         rows = table[table["policy"] == policy].sort_values(axis.parameter)
         colour, dash, symbol = look(number)
         x = [axis.shown(v) for v in rows[axis.parameter]]
         text = html.escape(label, quote=False)
-        middle, low, high = (_plain(rows[name + end], shown.factor) for end in ("", "_low", "_high"))
+        middle, low, high = (_in_unit(rows[name + end], shown.factor) for end in ("", "_low", "_high"))
         for part in _bands(x, low, high):
             data.append(
                 {
-                    "type": "scatter", **part, "fill": "toself", "fillcolor": _faint(colour), "mode": "lines",
+                    "type": "scatter", **part, "fill": "toself", "fillcolor": _translucent(colour), "mode": "lines",
                     "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": policy,
                 }
             )  # fmt: skip
-        words = [_interval(a, b, shown.unit) for a, b in zip(low, high, strict=True)]
+        networks = [f", {network}" if network else "" for network in rows["network"]]
+        words = [_interval(a, b, shown.unit) + n for a, b, n in zip(low, high, networks, strict=True)]
+        usual = usual_network(rows)
+        symbols = [symbol if network in (usual, "") else f"{symbol}-open" for network in rows["network"]]
         data.append(
             {
                 "type": "scatter", "x": x, "y": middle, "customdata": words, "name": text, "legendgroup": policy,
                 "mode": "lines+markers", "line": {"color": colour, "dash": dash, "width": 2},
-                "marker": {"color": colour, "symbol": symbol, "size": 8},
+                "marker": {"color": colour, "symbol": symbols, "size": 8},
                 "hovertemplate": f"{text}: %{{y:.4g}} {shown.unit}%{{customdata}}<extra></extra>",
             }
         )  # fmt: skip
@@ -61,9 +66,9 @@ def curves(
     layout = {
         "height": HEIGHT,
         "hovermode": "x unified",
-        "xaxis": {"title": {"text": axis.title}, **_reach(axis)},
+        "xaxis": {"title": {"text": axis.title}, **_axis_range(axis)},
         "yaxis": {
-            "title": {"text": shown.title}, "type": "log" if log_y else "linear",
+            "title": {"text": shown.axis_title}, "type": "log" if log_y else "linear",
             "rangemode": "normal" if "utility" in name else "nonnegative",
         },
         "margin": {"l": 64, "r": 12, "t": 64 if title else 40, "b": 48},
@@ -74,16 +79,20 @@ def curves(
 def heat_map(
     table: pd.DataFrame, axes: Sequence[Axis], name: str, policy: str, span: tuple[float, float], title: str = ""
 ) -> go.Figure:
-    """One policy's figure over two axes, the first to the right; colours run over `span`, see `colour_span`.
+    """One policy's metric over two axes, the first to the right; colours run over `span`, see `colour_span`.
 
-    Numbers stand in the cells while they are few; where the policy could not decide stands "n/a".
+    Cells show their numbers while they are few, "n/a" where the policy could not decide, and "*" where another of its
+    networks decided than at most points.
     """
-    shown, (right, up) = FIGURES[name], axes
+    shown, (right, up) = METRICS[name], axes
     xs, ys = ([f"{a.shown(v):g}" for v in a.values] for a in (right, up))
     rows = table[table["policy"] == policy]
+    usual = usual_network(rows)
     known = {
-        (a, b): (v, s)
-        for a, b, v, s in zip(rows[right.parameter], rows[up.parameter], rows[name], rows["state"], strict=True)
+        (a, b): (v, s, "" if n in (usual, "") else "*")
+        for a, b, v, s, n in zip(
+            rows[right.parameter], rows[up.parameter], rows[name], rows["state"], rows["network"], strict=True
+        )
     }
     z: list[list[float | None]] = []
     words: list[list[str]] = []
@@ -91,11 +100,11 @@ def heat_map(
         line = [known.get((a, b)) for a in right.values]
         z.append([None if p is None or math.isnan(p[0]) else p[0] * shown.factor for p in line])
         words.append(
-            ["" if p is None else "n/a" if p[1] == "unavailable" else f"{p[0] * shown.factor:.3g}" for p in line]
+            ["" if p is None else "n/a" if p[1] == "unavailable" else f"{p[0] * shown.factor:.3g}{p[2]}" for p in line]
         )
     data: dict[str, Any] = {
         "type": "heatmap", "x": xs, "y": ys, "z": z, "text": words, "zmin": span[0], "zmax": span[1], "xgap": 1, "ygap": 1,
-        "colorscale": "Viridis", "colorbar": {"title": {"text": shown.title, "side": "right"}}, "hoverongaps": False,
+        "colorscale": "Viridis", "colorbar": {"title": {"text": shown.axis_title, "side": "right"}}, "hoverongaps": False,
         "hovertemplate": f"{right.title} %{{x}}<br>{up.title} %{{y}}<br>{shown.label} %{{z:.4g}} {shown.unit}<extra></extra>",
     }  # fmt: skip
     if len(xs) * len(ys) <= MOST_NUMBERS:
@@ -109,21 +118,27 @@ def heat_map(
     return _figure([data], {**layout, **_title(title)})
 
 
+def usual_network(rows: pd.DataFrame) -> str:
+    """Return the network that decided at most points of one policy's rows; "" for a policy without networks."""
+    known = [network for network in rows["network"] if network]
+    return Counter(known).most_common(1)[0][0] if known else ""
+
+
 def colour_span(table: pd.DataFrame, name: str) -> tuple[float, float]:
-    """From the smallest to the largest value of any policy, so that maps of several policies can be compared."""
-    values = table[name].dropna() * FIGURES[name].factor
+    """Smallest and largest value of any policy, so that the maps of several policies can be compared."""
+    values = table[name].dropna() * METRICS[name].factor
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
 
 
 def bound_line(table: pd.DataFrame, axis: Axis) -> tuple[list[float], list[float]]:
-    """The certified lower bound of the cost over an axis: of whoever played most steps, for a bound is of steps played."""
+    """The certified lower bound of the cost over an axis, of the policy that played most steps: a bound covers steps played."""
     known = table.dropna(subset=["lower_bound"]).sort_values("steps")
     rows = known.groupby(axis.parameter, sort=True).last()
     return [axis.shown(float(v)) for v in rows.index], [float(v) for v in rows["lower_bound"]]
 
 
 def bound_of(table: pd.DataFrame, axis: Axis, name: str) -> tuple[list[float], list[float]]:
-    """The bound in the figure `name`: of the cost its line, of the gap zero, of any other figure nothing."""
+    """The bound in the chart of a metric: the bound of the cost, zero for the gap, nothing for other metrics."""
     if name not in ("cost", "gap"):
         return [], []
     x, y = bound_line(table, axis)
@@ -131,14 +146,14 @@ def bound_of(table: pd.DataFrame, axis: Axis, name: str) -> tuple[list[float], l
 
 
 def whole_ticks(axis: Axis) -> list[float]:
-    """Where an axis of whole numbers has its ticks, so that there are no half servers; empty where it may have them anywhere."""
+    """Ticks of an axis of whole numbers, so that there are no half servers; empty where ticks may be anywhere."""
     if not is_whole(axis.parameter) or len(axis.values) > MOST_TICKS:
         return []
     return [axis.shown(value) for value in axis.values]
 
 
-def _reach(axis: Axis) -> dict[str, Any]:
-    """All of the axis's values from the beginning, also while only some are known."""
+def _axis_range(axis: Axis) -> dict[str, Any]:
+    """Range and ticks of the whole axis, also while only some points are known."""
     ends = [axis.shown(axis.values[0]), axis.shown(axis.values[-1])]
     log = axis.spacing == "logarithmic"
     if log:
@@ -163,7 +178,7 @@ def _bound(table: pd.DataFrame, axis: Axis, name: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _plain(column: pd.Series[float], factor: float) -> list[float | None]:
+def _in_unit(column: pd.Series[float], factor: float) -> list[float | None]:
     return [None if math.isnan(v) else float(v) * factor for v in column]
 
 
@@ -186,7 +201,7 @@ def _interval(low: float | None, high: float | None, unit: str) -> str:
     return "" if low is None or high is None else f" ({low:.4g} to {high:.4g} {unit})".replace(" )", ")")
 
 
-def _faint(colour: str) -> str:
+def _translucent(colour: str) -> str:
     red, green, blue = (int(colour[n : n + 2], 16) for n in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"
 
@@ -196,7 +211,7 @@ def _title(text: str) -> dict[str, Any]:
 
 
 def _figure(data: list[dict[str, Any]], layout: dict[str, Any]) -> go.Figure:
-    """A figure from plain dictionaries, not validated property by property: that would cost more than the drawing."""
+    """A figure from plain dictionaries; Plotly's validation of each property would take longer than the drawing."""
     base = {
         "margin": {"l": 56, "r": 12, "t": 36, "b": 44},
         "paper_bgcolor": "rgba(0,0,0,0)",

@@ -1,4 +1,4 @@
-"""A sweep while it runs, as Vega-Lite: such a drawing takes new points without a flicker, which Plotly's cannot."""
+"""A running sweep as Vega-Lite, which adds new points without flicker, unlike Plotly."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pandas as pd
 
 from iomt_core.charts.style import BOUND_COLOUR
 from iomt_core.charts.sweep import BOUND, bound_of, colour_span, look, whole_ticks
-from iomt_core.experiments.sweeps.points import FIGURES
 from iomt_core.experiments.sweeps.spec import Axis
+from iomt_core.metrics import METRICS
 
 DASHES = {"solid": [1, 0], "dash": [7, 4], "dot": [2, 3], "dashdot": [7, 3, 2, 3]}
-SHAPES = {"pentagon": "cross", "hexagon": "triangle-left", "star": "triangle-right"}  # what Vega calls otherwise
+SHAPES = {"pentagon": "cross", "hexagon": "triangle-left", "star": "triangle-right"}  # Vega has no such shapes
 HEIGHT = 340
 
 
 def live_curves(
     table: pd.DataFrame, axis: Axis, name: str, labels: Mapping[str, str], log_y: bool = False
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The rows and the drawing of `charts.sweep.curves` so far; the axis spans all values from the beginning."""
-    shown = FIGURES[name]
+    """Rows and specification of `charts.sweep.curves` for the points known so far; the axis spans all values."""
+    shown = METRICS[name]
     rows = pd.DataFrame(
         {
             "x": [axis.shown(float(v)) for v in table[axis.parameter]],
@@ -55,7 +55,7 @@ def live_curves(
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": shown.title,
+        "title": shown.axis_title,
         "scale": {"zero": False, "type": "log" if log_y else "linear"},
     }
     spec = {
@@ -71,8 +71,8 @@ def live_curves(
 
 
 def live_map(table: pd.DataFrame, axes: Sequence[Axis], name: str, policy: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The rows and the drawing of `charts.sweep.heat_map` so far; the grid is whole from the beginning."""
-    shown, (right, up) = FIGURES[name], axes
+    """Rows and specification of `charts.sweep.heat_map` for the points known so far; the grid is complete."""
+    shown, (right, up) = METRICS[name], axes
     mine = table[table["policy"] == policy]
     rows = pd.DataFrame(
         {
@@ -96,7 +96,7 @@ def live_map(table: pd.DataFrame, axes: Sequence[Axis], name: str, policy: str) 
             "x": {**side(right, "x"), "axis": {"labelAngle": 0}},
             "y": up_side,
             "color": {
-                "field": "z", "type": "quantitative", "title": shown.title,
+                "field": "z", "type": "quantitative", "title": shown.axis_title,
                 "scale": {"scheme": "viridis", "domain": [low, high]},
             },
         },

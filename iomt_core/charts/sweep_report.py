@@ -1,4 +1,4 @@
-"""A sweep as one HTML file that needs nothing else: figures, settings, how to repeat it, and all numbers."""
+"""The report of a sweep as one self-contained HTML file: charts, settings, how to repeat it, and all numbers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from iomt_core.charts.sweep import colour_span, curves, heat_map
-from iomt_core.experiments.sweeps.points import FIGURES
+from iomt_core.charts.sweep import colour_span, curves, heat_map, usual_network
 from iomt_core.experiments.sweeps.spec import SweepSpec
+from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS, ScenarioError, metadata
 from iomt_core.scenario.files import dump_scenario
 from iomt_core.training.catalogue import entry
 
-MAPPED = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share")  # of a heat map a policy
-# The page may load nothing at all: whatever a name holds, and whatever the drawing library would like to fetch.
+MAPPED = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share")  # metrics with a heat map a policy
+# The page may load nothing, whatever a name contains or the charting library would fetch.
 GUARD = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -40,7 +40,7 @@ def labels(spec: SweepSpec) -> dict[str, str]:
 
 
 def command(spec: SweepSpec, out: str = "out") -> str:
-    """The command line that repeats a sweep; of a ward that is no preset, `scenario.yaml` is the file beside it."""
+    """The command line that repeats a sweep; a ward that is no preset is read from `scenario.yaml`."""
     match = next((name for name, preset in PRESETS.items() if preset.digest == spec.scenario.digest), "scenario.yaml")
     words = ["python", "-m", "iomt_core", "sweep", "--scenario", match]
     for axis in spec.axes:
@@ -54,12 +54,12 @@ def command(spec: SweepSpec, out: str = "out") -> str:
 
 
 def title(spec: SweepSpec) -> str:
-    """What is swept, in words."""
+    """Title of a sweep: its parameters and its ward."""
     return f"{' × '.join(axis.meta.label or axis.parameter for axis in spec.axes)} on {spec.scenario.name}"
 
 
 def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) -> str:
-    """The HTML; `table` is `sweep_run.results_table`, and may lack points that are not known yet."""
+    """The report as HTML; `table` is `sweeps.run.results_table` and may lack points that are not known yet."""
     e = html.escape
     head = e(title(spec))
     missing = spec.count - len(table)
@@ -72,15 +72,16 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
         f"<p><b>Not complete:</b> {missing} points are missing.</p>" if missing else "",
     ]
     scripted = False
-    for name, figure in FIGURES.items():
-        drawn = list(_figures(spec, table, name)) if len(table) else []
+    for name, metric in METRICS.items():
+        drawn = list(_charts(spec, table, name)) if len(table) else []
         if drawn:
-            parts.append(f"<h2>{e(figure.label)}</h2><p class='small'>{e(figure.meaning)}</p>")
+            parts.append(f"<h2>{e(metric.label)}</h2><p class='small'>{e(metric.sentence)}</p>")
         for one in drawn:
-            # The drawing library is written into the page once, with the first figure.
+            # The charting library is written into the page once, with the first chart.
             one.update_layout(paper_bgcolor="white", plot_bgcolor="white", autosize=True)
             parts.append(one.to_html(full_html=False, include_plotlyjs=not scripted, config={"displaylogo": False}))
             scripted = True
+    parts += _networks(spec, table)
     reasons = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if reasons:
         rows = "".join(f"<tr><td>{e(p)}</td><td>{e(r)}</td></tr>" for p, r in reasons)
@@ -90,14 +91,14 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
         "<p class='small'>scenario.yaml is the file at the end of this page.</p>" if "scenario.yaml" in command(spec) else "",
         "<p class='small'>The same code and libraries on the same kind of machine give the same numbers; on another kind "
         "the last digits may differ. A trained policy also needs the same checkpoint.</p>",
-        _settings(spec), _pairs("Versions", versions), "<h2>All numbers</h2>", "<div class='wide'>",
+        _settings(spec), _two_columns("Versions", versions), "<h2>All numbers</h2>", "<div class='wide'>",
         table.dropna(axis=1, how="all").to_html(index=False, border=0, na_rep="", float_format="{:.6g}".format),
         f"</div><h2>The scenario as a file</h2><pre>{e(_scenario_text(spec))}</pre></body></html>\n",
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
 
-def _figures(spec: SweepSpec, table: pd.DataFrame, name: str) -> Iterator[go.Figure]:
+def _charts(spec: SweepSpec, table: pd.DataFrame, name: str) -> Iterator[go.Figure]:
     named = labels(spec)
     if len(spec.axes) == 1:
         yield curves(table, spec.axes[0], name, named)
@@ -105,6 +106,26 @@ def _figures(spec: SweepSpec, table: pd.DataFrame, name: str) -> Iterator[go.Fig
         for policy, label in named.items():
             if bool((table["policy"] == policy).any()):
                 yield heat_map(table, spec.axes, name, policy, colour_span(table, name), label)
+
+
+def _networks(spec: SweepSpec, table: pd.DataFrame) -> list[str]:
+    """Which network of each trained policy decided at which points; those of another than the usual one are marked."""
+    rows = []
+    for (policy, network), found in table[table["network"] != ""].groupby(["policy", "network"], sort=False):
+        where = " · ".join(
+            f"{axis.parameter} = {', '.join(f'{axis.shown(v):g}' for v in sorted(set(found[axis.parameter])))}"
+            for axis in spec.axes
+        )
+        marked = "" if network == usual_network(table[table["policy"] == policy]) else "marked"
+        rows.append("".join(f"<td>{html.escape(str(x))}</td>" for x in (policy, network, len(found), where, marked)))
+    if not rows:
+        return []
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return [
+        "<h2>Which network decided</h2><p class='small'>A trained policy has several networks; the one that knows the ward "
+        "decides. In the figures, points of another network than the policy's usual one have open markers or a *.</p>"
+        f"<table><tr><th>policy</th><th>network</th><th>points</th><th>at</th><th></th></tr>{body}</table>"
+    ]
 
 
 def _settings(spec: SweepSpec) -> str:
@@ -129,10 +150,10 @@ def _settings(spec: SweepSpec) -> str:
             rows[name] = " to ".join(meta.show(v) for v in value)
         else:
             rows[name] = value if isinstance(value, str) else meta.show(value)
-    return _pairs("Settings", rows)
+    return _two_columns("Settings", rows)
 
 
-def _pairs(heading: str, rows: Mapping[str, Any]) -> str:
+def _two_columns(heading: str, rows: Mapping[str, Any]) -> str:
     body = "".join(f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
     return f"<h2>{html.escape(heading)}</h2><table>{body}</table>"
 

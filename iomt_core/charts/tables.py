@@ -1,4 +1,4 @@
-"""The charts' table twins: the numbers that a chart shows, one row a mark, units in the headings."""
+"""Tables with the numbers that a chart shows, one row a mark, units in the headings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from iomt_core.charts.devices import saved_per_ghz, used_shares
+from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.channel import mean_rate, rate_quantile
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
@@ -17,7 +18,7 @@ QUANTILES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99)
 
 
 def ward_table(record: Record, row: int) -> pd.DataFrame:
-    """Where users and servers stand in one step, and how many tasks each computes."""
+    """Positions of users and servers in one step, and the number of tasks each computes."""
     one = record.worlds(slice(row, row + 1))
     users, servers = one.snapshot.users_xy[0].tolist(), one.snapshot.servers_xy[0].tolist()
     choice, active = one.action.choice[0], one.snapshot.active[0]
@@ -36,13 +37,13 @@ def ward_table(record: Record, row: int) -> pd.DataFrame:
 
 
 def policy_table(results: Mapping[str, Mapping[str, Any]], pinned: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Cost and certified gap of every policy, by label; `results` and `pinned` as `comparison.policy_bars` takes them."""
+    """Cost and certified gap of every policy, by label; arguments as for `comparison.policy_bars`."""
     rows = [
         {
             "policy": label,
             "cost": round(result["cost"], 6),
             "bound of its steps": round(result["lower_bound"], 6),
-            "gap (%)": round(100 * result["gap"], 3),
+            METRICS["gap"].heading: round(result["gap"] * METRICS["gap"].factor, 3),
             "steps": result["steps"],
             **({} if pinned is None else {"pinned cost": pinned.get(label)}),
         }
@@ -52,20 +53,61 @@ def policy_table(results: Mapping[str, Mapping[str, Any]], pinned: Mapping[str, 
 
 
 def delay_table(drawn: Mapping[str, Any]) -> pd.DataFrame:
-    """What `tasks.delay_bars` made."""
+    """The table of `tasks.delay_bars`."""
     rows = [
         {
             "user": task["id"][1],
             "task": task["id"][2],
             "device": task["device"],
-            "execution (ms)": task["exe"],
-            "transmission (ms)": task["tx"],
-            "delay (ms)": round(task["exe"] + task["tx"], 4),
+            TASK["delay_exe_s"].heading: task["exe"],
+            TASK["delay_tx_s"].heading: task["tx"],
+            TASK["delay_s"].heading: round(task["exe"] + task["tx"], 4),
             "late": task["missed"],
         }
         for task in drawn["tasks"]
     ]
     return pd.DataFrame(rows)
+
+
+def task_table(table: pd.DataFrame) -> pd.DataFrame:
+    """`Record.table` in the units people read, with headings that say them."""
+    shown = {}
+    for name, values in table.items():
+        metric = TASK[str(name)]
+        shown[metric.heading] = values if metric.factor == 1.0 else values * metric.factor
+    return pd.DataFrame(shown)
+
+
+def alternatives_table(frame: pd.DataFrame, everything: bool = False) -> pd.DataFrame:
+    """The alternatives of one task, `Why.alternatives`, in the units people read; with `everything` also its resources."""
+    held = ("cpu_share_asked", "cpu_hz", "bandwidth_share_asked", "bandwidth_hz", "distance_m") if everything else ()
+    table = pd.DataFrame({"": ["➜" if chosen else "" for chosen in frame["chosen"]], "device": frame["device"]})
+    for name in ("delay_s", "energy_j", "cost", "ward_change", *held):
+        heading, factor = ("ward's total changes by", 1.0) if name == "ward_change" else _shown(name)
+        table[heading] = (frame[name] * factor).round(4)
+    if everything:
+        for name in ("CPU", "bandwidth"):
+            table[f"{name} price (per GHz)"] = (frame[f"{name.lower()}_price"] * 1e9).round(4)
+    return table
+
+
+def _shown(name: str) -> tuple[str, float]:
+    return TASK[name].heading, TASK[name].factor
+
+
+def changes_table(table: pd.DataFrame) -> pd.DataFrame:
+    """`comparison.decisions.changed_decisions` in the units people read: a metric's A, B and B - A next to each other."""
+    shown = table[["step", "user", "task", "priority"]].copy()
+    shown["A: device"], shown["B: device"] = table["device_a"], table["device_b"]
+    for name in ("delay_s", "energy_j", "cost", "data_bits", "cycles"):
+        heading, factor = _shown(name)
+        for column, end in ((f"A: {heading}", "a"), (f"B: {heading}", "b"), (f"B - A: {heading}", "change")):
+            if f"{name}_{end}" in table:
+                shown[column] = table[f"{name}_{end}"] * factor
+        if name == "cost":
+            shown["weight in B"], shown["B - A: weight × cost"] = table["weight"], table["weighted_change"]
+    shown["A: late"], shown["B: late"] = table["deadline_missed_a"], table["deadline_missed_b"]
+    return shown
 
 
 def kind_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +117,7 @@ def kind_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def utilisation_table(record: Record, row: int) -> pd.DataFrame:
-    """Used share of every device's CPU and bandwidth in one step."""
+    """Utilisation of every device's CPU and bandwidth in one step."""
     cpu, band, own = (x[0].tolist() for x in used_shares(record.worlds(slice(row, row + 1))))
     rows = [
         {"device": device_name(n), "CPU in use (%)": round(100 * c, 2), "bandwidth in use (%)": round(100 * b, 2)}
@@ -109,7 +151,7 @@ def price_table(record: Record, row: int) -> pd.DataFrame:
 
 
 def fading_table(bandwidth: float, beta: float) -> pd.DataFrame:
-    """Quantiles of the rate (3) under Rayleigh fading and its expectation (6); arguments as `fading.fading` takes them."""
+    """Quantiles of the rate (3) under Rayleigh fading and its expectation (6); arguments as for `fading.fading`."""
     b, link = torch.tensor(bandwidth, dtype=torch.float64), torch.tensor(beta, dtype=torch.float64)
     rates = (rate_quantile(torch.tensor(QUANTILES, dtype=torch.float64), b, link) / 1e9).tolist()
     rows = [

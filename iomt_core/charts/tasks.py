@@ -1,4 +1,4 @@
-"""One step's tasks: where their time goes, and one task's alternatives."""
+"""The tasks of one step: execution and transmission delay, and the alternatives of one task."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import pandas as pd
 from iomt_core.charts.axes import ticks
 from iomt_core.charts.bars import Bars, panel, panels
 from iomt_core.charts.style import KIND_COLOURS, device_colour
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 
 
 def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = None) -> dict[str, Any]:
-    """Delay of each task of one step, ms, slowest first, split into execution and transmission; for the drawing."""
+    """Data of the drawing of one step's delays, ms, slowest task first, split into execution and transmission."""
     one = record.worlds(slice(row, row + 1))
     active = one.snapshot.active.flatten()
     step = int(one.step[0])
     tasks = []
     columns = (one.outcome.delay_exe, one.outcome.delay_tx, one.action.choice, one.outcome.missed)
-    j = record.scenario.tasks
+    j, unit = record.scenario.tasks, TASK["delay_s"].factor
     for n, (exe, tx, choice, missed) in enumerate(zip(*(x.flatten().tolist() for x in columns), strict=True)):
         if active[n]:
             place = (step, n // j + 1, n % j + 1)
             tasks.append(
                 {
                     "id": place,
-                    "exe": round(exe * 1e3, 4),
-                    "tx": round(tx * 1e3, 4),
+                    "exe": round(exe * unit, 4),
+                    "tx": round(tx * unit, 4),
                     "colour": device_colour(choice),
                     "device": device_name(choice),
                     "missed": missed,
@@ -37,7 +38,7 @@ def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = N
             )
     tasks.sort(key=lambda task: -task["exe"] - task["tx"])
     longest = max((task["exe"] + task["tx"] for task in tasks), default=1.0)
-    deadline = float(f"{record.scenario.T_max * 1e3:.6g}")
+    deadline = float(f"{record.scenario.T_max * unit:.6g}")
     end = max(longest, deadline) * 1.05 if longest > 0.45 * deadline else longest * 1.05
     return {
         "tasks": tasks,
@@ -51,20 +52,19 @@ def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = N
 def kind_costs(table: pd.DataFrame) -> dict[str, Any]:
     """Mean cost of each task kind, with its number of tasks."""
     groups = table.groupby("kind", observed=True).agg(cost=("cost", "mean"), tasks=("cost", "size"))
-    known = list(table["kind"].cat.categories)  # all of the ward's, so that a kind keeps its colour
+    known = list(table["kind"].cat.categories)  # all kinds of the ward, so that each keeps its colour
     colours = [KIND_COLOURS[known.index(name) % len(KIND_COLOURS)] for name in groups.index]
     bars = Bars("mean cost", groups["cost"].tolist(), colours, shown=[f"{n} tasks" for n in groups["tasks"]])
     return panels(panel([str(name) for name in groups.index], [bars], "mean task cost", "task kind"))
 
 
 def alternatives(frame: pd.DataFrame, about: str = "") -> dict[str, Any]:
-    """Delay (ms) and energy (µJ) of one task under each of its K + 1 alternatives; the chosen one is outlined."""
+    """Delay and energy of one task under each of its K + 1 alternatives; the chosen one is outlined."""
     devices, chosen = frame["device"].tolist(), [bool(c) for c in frame["chosen"]]
     colours = [device_colour(c) for c in frame["choice"]]
-    delay = Bars("delay", (frame["delay_s"] * 1e3).tolist(), colours, marked=chosen)
-    energy = Bars("energy", (frame["energy_j"] * 1e6).tolist(), colours, hatched=True, marked=chosen)
-    return panels(
-        panel(devices, [delay], "delay (ms)", "chosen: outlined", " ms"),
-        panel(devices, [energy], "energy (µJ)", "chosen: outlined", " µJ"),
-        about=about,
-    )
+    parts = []
+    for name, hatched in (("delay_s", False), ("energy_j", True)):
+        metric = TASK[name]
+        bars = Bars(metric.label.lower(), (frame[name] * metric.factor).tolist(), colours, hatched, chosen)
+        parts.append(panel(devices, [bars], metric.heading, "chosen: outlined", f" {metric.unit}"))
+    return panels(*parts, about=about)

@@ -1,7 +1,7 @@
-"""The ward as a map: what the player draws, as plain JSON-ready values.
+"""The map of the ward: the data of the player as JSON-ready values.
 
-Plotly would take a tenth of a second to build and as long to draw an episode's frames; the map is instead drawn by a small
-player in the browser (dashboard/ward_player.js) from what stands here, so that a slider's answer stays fast.
+Plotly takes a tenth of a second to build an episode's frames and as long to draw them. A small player in the browser
+(dashboard/ward_player.js) draws the map from these values instead, so that sliders stay fast.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 
 from iomt_core.charts.devices import used_shares
 from iomt_core.charts.style import DASHES, KIND_COLOURS, device_colour
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 
@@ -19,9 +20,9 @@ DASH_ARRAYS = {"solid": "", "dash": "9 6", "dot": "2 5", "dashdot": "10 4 2 4"}
 
 
 def ward_frames(record: Record) -> dict[str, Any]:
-    """All steps of one episode: places in metres, a choice a task (-1 where none is), delay in ms, cost, server load.
+    """All steps of one episode: positions in metres, the choice for each task (-1: no task), delay in ms, cost, server load.
 
-    `users_xy` holds one entry a step where users move, else one in all.
+    `users_xy` has one entry a step if users move, else a single entry.
     """
     s, snap, out = record.scenario, record.snapshot, record.outcome
     active = snap.active
@@ -38,7 +39,7 @@ def ward_frames(record: Record) -> dict[str, Any]:
         "kind": snap.kind.tolist() if len(s.kind_names) > 1 else None,
         "kinds": list(s.kind_names),
         "kind_colours": list(KIND_COLOURS),
-        "delay_ms": _rounded(out.delay * 1e3, 3),
+        "delay_ms": _rounded(out.delay * TASK["delay_s"].factor, 3),
         "cost": _rounded(out.cost, 3),
         "cpu": _rounded(cpu, 3),
         "bandwidth": _rounded(band, 3),
@@ -50,7 +51,7 @@ def ward_frames(record: Record) -> dict[str, Any]:
 
 
 def ward_text(record: Record, row: int) -> str:
-    """The map of one step in words."""
+    """Alternative text of the map of one step."""
     counts = torch.bincount(
         record.action.choice[row][record.snapshot.active[row]], minlength=record.scenario.servers + 1
     )

@@ -1,28 +1,48 @@
-"""The command line: `iomt --help`, or `python -m iomt_core --help`."""
+"""The entry point of the command line: `iomt --help`, or `python -m iomt_core --help`.
+
+Imports take seconds, so they happen inside `main`, where Ctrl-C is already handled.
+"""
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
-import typer
-
-from iomt_core.cli import evaluate, pretrained, reference, sweep, train
-from iomt_core.cli.common import notes
-from iomt_core.scenario import ScenarioError
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-for command in (
-    sweep.sweep, reference.scenario, reference.parameters, reference.presets, reference.policies, evaluate.evaluate,
-    train.train, pretrained.pretrained, reference.results, reference.table3,
-):  # fmt: skip
-    app.command()(command)
+from iomt_core.cli import INTERRUPTED
 
 
 def main() -> None:
-    """Runs the command line; a bad scenario, file or value is a message and exit code 2, not a traceback."""
+    """Run the command line. A bad scenario, file or value gives a message and exit status 2, Ctrl-C status 130."""
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where SIGINT is to be ignored
+    if handled:
+        signal.signal(signal.SIGINT, _exit_at_once)
+    for stream in (sys.stdout, sys.stderr):
+        # Where the code page of a terminal or file has no letter like α, it shows "?".
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    from iomt_core.cli.commands import app, notes
+    from iomt_core.scenario import ScenarioError
+
     try:
+        if handled:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         app()
     except ScenarioError as error:
         for problem in error.problems:
             notes.print(f"error: {problem}", style="red", highlight=False)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    finally:
+        if handled:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends the process without a traceback while Python shuts down
+
+
+def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """End the process while it still imports, when an exception could end up inside any module; nothing has begun yet."""
+    os.write(2, b"Interrupted: nothing was begun.\n")
+    os._exit(INTERRUPTED)

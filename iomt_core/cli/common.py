@@ -1,4 +1,4 @@
-"""What the commands share: the console for notes, and how a scenario is named."""
+"""What the commands share: the console for notes, and the options that name a scenario."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from iomt_core.scenario import PRESETS, Scenario
+from iomt_core.scenario import PRESETS, Scenario, collect_notes
 from iomt_core.scenario.files import read_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
 
-notes = Console(stderr=True, markup=False)  # names and paths are a person's: "[/b]" in one is no markup
+notes = Console(stderr=True, markup=False)  # names and paths come from people: "[/b]" in one is not markup
 
-ScenarioOption = Annotated[
-    str, typer.Option(help=f"A preset ({', '.join(PRESETS)}) or a YAML or JSON file.", metavar="PRESET|FILE")
-]
+SCENARIO_HELP = f"A preset ({', '.join(PRESETS)}) or a YAML or JSON file."
+ScenarioOption = Annotated[str, typer.Option(help=SCENARIO_HELP, metavar="PRESET|FILE")]
 WorkloadOption = Annotated[
     Path | None, typer.Option(help="CSV of tasks: step, user, data_kb, cycles, priority.", metavar="CSV")
 ]
@@ -24,8 +23,18 @@ PlacesOption = Annotated[Path | None, typer.Option(help="CSV of places: kind (us
 
 
 def scenario_from(source: str, workload: Path | None = None, places: Path | None = None) -> Scenario:
-    """The scenario of a preset or file, with a workload and places of one's own. Raises `ScenarioError`."""
-    s = read_scenario(source)
-    if places is not None:
-        s = with_places(s, read_places_csv(places))
-    return s if workload is None else with_workload(s, read_workload_csv(workload))
+    """Read a preset or file, with an own workload and places, and print how they were read. Raises `ScenarioError`."""
+    with collect_notes() as found:
+        s = read_scenario(source)
+        if places is not None:
+            s = with_places(s, read_places_csv(places))
+        if workload is not None:
+            s = with_workload(s, read_workload_csv(workload))
+    print_notes(found)
+    return s
+
+
+def print_notes(found: list[str]) -> None:
+    """Print notes about how an input was read, on stderr."""
+    for text in found:
+        notes.print(f"note: {text}", style="yellow", highlight=False, soft_wrap=True)

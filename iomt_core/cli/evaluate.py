@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from iomt_core.cli import INTERRUPTED
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, scenario_from
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
-from iomt_core.policies.base import SHARES
+from iomt_core.metrics import CONTEXT, METRICS
+from iomt_core.policies.base import SHARES, Shares
 from iomt_core.training.catalogue import catalogue
 
 
@@ -19,14 +22,18 @@ def evaluate(
     scenario: ScenarioOption,
     policy: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")],
     out: Annotated[Path, typer.Option(help="Directory for summary.json and decisions.parquet.", metavar="DIR")],
-    episodes: Annotated[int, typer.Option(help="How many episodes.")] = 10,
-    seed: Annotated[int, typer.Option(help="Seed of the tasks; the layout's stands in the scenario.")] = 0,
-    shares: Annotated[str, typer.Option(help=f"Whose shares: {', '.join(SHARES)}.")] = "own",
+    episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the tasks; the seed of the places is the scenario's.")] = 0,
+    shares: Annotated[str, typer.Option(help=f"Who decides on shares: {', '.join(SHARES)}.")] = "own",
     csv: Annotated[bool, typer.Option("--csv", help="Write decisions.csv instead of decisions.parquet.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an evaluation in the directory.")] = False,
     workload: WorkloadOption = None,
     places: PlacesOption = None,
 ) -> None:
-    """Run episodes of a scenario under a policy; write every decision and a summary beside the certified bound."""
+    """Play episodes of a scenario under a policy; write every decision and a summary with the certified bound.
+
+    A directory holds one evaluation. Ctrl-C writes nothing.
+    """
     s = scenario_from(scenario, workload, places)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -35,22 +42,33 @@ def evaluate(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=notes) as progress:
-        bar = progress.add_task(f"{policy} on {s.name}", total=max(1, episodes))
-        values = run_evaluation(
-            s, policy, episodes, seed, out, shares, csv, progress=lambda done: progress.advance(bar, done)  # type: ignore[arg-type]
-        )  # fmt: skip
-    table = Table("figure", "value", title=f"{policy} on {s.name}, {values['episodes']} episodes, seed {seed}")
-    rows = {
-        "mean delay": f"{values['mean_delay_s'] * 1e3:.4g} ms",
-        "mean energy": f"{values['mean_energy_j'] * 1e6:.4g} µJ",
-        "priority-weighted mean cost": f"{values['cost']:.4f}",
-        "certified lower bound": f"{values['lower_bound']:.4f}",
-        "gap to the bound": f"{values['gap'] * 100:.2f} %",
-        "deadline misses": f"{values['deadline_miss_share'] * 100:.2f} %",
-        "episodes ended by an empty battery": str(values["episodes_ended_by_battery"]),
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
+    finished = 0
+
+    def on_progress(count: int) -> None:
+        nonlocal finished
+        finished += count
+        progress.update(bar, completed=finished)
+
+    try:
+        with Progress(*columns, console=notes) as progress:
+            bar = progress.add_task(f"{policy} on {s.name}", total=max(1, episodes))
+            values = run_evaluation(
+                s, policy, episodes, seed, out, cast(Shares, shares), csv, overwrite, progress=on_progress
+            )
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the message
+        notes.print(
+            f"Interrupted after {finished} of {episodes} episodes. Nothing was written to {out}: an evaluation is kept as a "
+            "whole or not at all.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    title = f"{policy} on {s.name}, {values['episodes']} episodes, seed {seed}"
+    table = Table("metric", "value", title=title)
+    if values["network"]:
+        table.add_row("decided by", values["network"])
+    for metric in (*METRICS.values(), *CONTEXT.values()):
+        if metric.name in values:
+            table.add_row(metric.label, metric.show(values[metric.name]))
     notes.print(table)
     notes.print(f"Written: {out / 'summary.json'} and {out / ('decisions.csv' if csv else 'decisions.parquet')}")

@@ -1,4 +1,4 @@
-"""`iomt pretrained`: train every shipped policy, and ship it."""
+"""`iomt pretrained`: train all shipped policies."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from iomt_core.training.catalogue import PRETRAINED
 
 
 def pretrained(
-    runs: Annotated[Path, typer.Option(help="Where the runs stand, and are taken up.", metavar="DIR")] = Path(
-        "runs/pretrained"
-    ),
+    runs: Annotated[
+        Path, typer.Option(help="Directory of the training runs; unfinished ones are continued.", metavar="DIR")
+    ] = Path("runs/pretrained"),
     out: Annotated[
-        Path, typer.Option(help="Where the shipped policies and their manifest go.", metavar="DIR")
+        Path, typer.Option(help="Directory for the shipped policies and their manifest.", metavar="DIR")
     ] = PRETRAINED,
-    only: Annotated[list[str] | None, typer.Option(help="One of the plan's policies; may be repeated.")] = None,
-    jobs: Annotated[int, typer.Option(help="How many to train at once, a core each.", min=1, max=64)] = 2,
-    train: Annotated[bool, typer.Option(help="Without: ship the runs that are finished.")] = True,
+    only: Annotated[list[str] | None, typer.Option(help="Only this policy of the plan; may be repeated.")] = None,
+    jobs: Annotated[int, typer.Option(help="Number of runs at the same time, one core each.", min=1, max=64)] = 2,
+    train: Annotated[bool, typer.Option(help="With --no-train, only publish the runs that are finished.")] = True,
 ) -> None:
-    """Train every shipped policy from all its seeds, going on where it was left, and ship the median seed of each."""
+    """Train every shipped policy with all its seeds, continuing unfinished runs, and publish the median seed of each."""
     chosen = pretraining_jobs(only or ())
     if train:
         _train_all(chosen, runs, jobs)

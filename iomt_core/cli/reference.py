@@ -1,8 +1,8 @@
-"""Commands that print what there is: scenarios, parameters, presets, policies, results."""
+"""Commands that print a scenario, or the tables of parameters, presets, policies and results."""
 
 from __future__ import annotations
 
-import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,19 +10,30 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from iomt_core.experiments.paper.results_table import results_table
+from iomt_core.cli.common import SCENARIO_HELP, PlacesOption, WorkloadOption, scenario_from
+from iomt_core.experiments.paper.results import claim_table, results_table
 from iomt_core.experiments.paper.table_iii import table_iii
 from iomt_core.scenario import PRESET_NOTES, PRESETS
-from iomt_core.scenario.files import read_scenario
+from iomt_core.scenario.files import dump_scenario
 from iomt_core.scenario.reference import parameter_table
-from iomt_core.training.catalogue import PRETRAINED, catalogue
+from iomt_core.training.catalogue import PRETRAINED, catalogue, networks
+
+
+class FileFormat(StrEnum):
+    """Formats of scenario files."""
+
+    JSON = "json"
+    YAML = "yaml"
 
 
 def scenario(
-    source: Annotated[str, typer.Argument(metavar="PRESET|FILE", help="A preset's name, or a YAML or JSON file.")],
+    source: Annotated[str, typer.Argument(metavar="PRESET|FILE", help=SCENARIO_HELP)],
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
+    format_: Annotated[FileFormat, typer.Option("--format", help="Format of the output.")] = FileFormat.JSON,
 ) -> None:
-    """Print the full scenario as JSON in SI units."""
-    print(json.dumps(read_scenario(source).resolved(), indent=2, ensure_ascii=False))
+    """Print the whole scenario in SI units, as a file that reads back as the same scenario; null is automatic."""
+    print(dump_scenario(scenario_from(source, workload, places), format_.value), end="")
 
 
 def parameters() -> None:
@@ -39,23 +50,23 @@ def presets() -> None:
 
 
 def policies() -> None:
-    """List the policies."""
-    table = Table("policy", "decentralised", "trained", "what it does")
+    """List the policies, and the networks that decide in the trained ones: the first of them that knows the ward."""
+    table = Table("policy", "decentralised", "trained", "network", "what it does")
     for policy in catalogue().values():
         words = ("yes" if yes else "no" for yes in (policy.decentralised, policy.trained))
-        table.add_row(policy.name, *words, policy.summary)
+        table.add_row(policy.name, *words, ", else ".join(networks(policy.name)), policy.summary)
     Console(markup=False).print(table)
 
 
 def results(
-    place: Annotated[Path, typer.Option(help="Where the shipped policies stand.", metavar="DIR")] = PRETRAINED,
+    place: Annotated[Path, typer.Option(help="Directory of the shipped policies.", metavar="DIR")] = PRETRAINED,
 ) -> None:
-    """Print the results of the shipped policies as Markdown, from their manifest."""
-    print(results_table(place))
+    """Print the results of the shipped policies, and whether the paper's claim holds in them, as Markdown."""
+    print(f"{results_table(place)}\n\n{claim_table(place)}")
 
 
 def table3() -> None:
-    """Count parameters and FLOPs of every agent network as the paper's Table III does, beside its figures."""
+    """Count parameters and FLOPs of every agent network as the paper's Table III does, and compare with its figures."""
     table = Table(
         "network", "parameters", "paper", "", "FLOPs", "paper", title="Table III: 10 tasks, 4 servers, one step"
     )

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from iomt_core.charts.sweep_report import title
-from iomt_core.cli.common import notes
+from iomt_core.charts.sweep_report import report, title
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
 from iomt_core.experiments.sweeps.points import Store
 from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store
 from iomt_core.experiments.sweeps.spec import PAPER_AXES, SweepSpec, axis_from_words, sweep_spec, sweepable
 from iomt_core.policies.base import SHARES
 from iomt_core.runs.process import StopRequest
-from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.scenario.files import read_scenario
+from iomt_core.scenario import Scenario, ScenarioError, collect_notes
 from iomt_core.training.catalogue import catalogue
 
 
 def sweep(
-    scenario: Annotated[
-        str, typer.Option(help=f"A preset ({', '.join(PRESETS)}) or a YAML or JSON file.", metavar="PRESET|FILE")
-    ] = "paper",
+    scenario: ScenarioOption = "paper",
     over: Annotated[
         list[str] | None,
         typer.Option(
-            help="What to vary: NAME=LOW:HIGH:COUNT or NAME=V1,V2,…, SI units, :log at the end for logarithmic spacing; "
-            f"may stand twice. Whole numbers come each once. One of {', '.join(sweepable())}.",
+            help="What to vary: NAME=LOW:HIGH:COUNT or NAME=V1,V2,…, in SI units or with a unit (T_max=10ms:40ms:4); :log at "
+            f"the end for logarithmic spacing; may be given twice. NAME is one of {', '.join(sweepable())}.",
             metavar="NAME=VALUES",
         ),
     ] = None,
@@ -52,6 +50,8 @@ def sweep(
         str | None, typer.Option(help="A dask.distributed scheduler that you trust.", metavar="tcp://HOST:PORT")
     ] = None,
     points: Annotated[Path | None, typer.Option(help="Where computed points are kept.", metavar="DIR")] = None,
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
 ) -> None:
     """Vary one or two parameters; write results.csv, results.parquet and report.html, one row a point.
 
@@ -61,7 +61,7 @@ def sweep(
         raise ScenarioError(f"workers = {workers} has no meaning beside cluster = {cluster!r}: give one of them.")
     store = Store(points) if points is not None else point_store()
     if resume is not None:
-        if out is not None or over or paper_axis or policy:
+        if out is not None or over or paper_axis or policy or workload is not None or places is not None:
             raise ScenarioError(
                 "resume: a sweep is taken up as it was begun; allowed beside it are workers and cluster."
             )
@@ -69,7 +69,8 @@ def sweep(
     else:
         if out is None:
             raise ScenarioError("out is missing: allowed is a directory for the results.")
-        spec = _spec(scenario, over or [], paper_axis, policy or [], episodes, seed, shares)
+        s = scenario_from(scenario, workload, places)
+        spec = _spec(s, over or [], paper_axis, policy or [], episodes, seed, shares)
         folder = Sweep.create(out, spec, store).folder
     try:
         with SWEEPS.working(folder):
@@ -79,6 +80,8 @@ def sweep(
         os._exit(130)
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", highlight=False)
+    for line in _networks(run):
+        notes.print(line)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
     notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet")
     code = {"finished": 0, "failed": 1}.get(state, 130)
@@ -103,13 +106,21 @@ def _run(run: Sweep, workers: int | None, cluster: str | None) -> str:
             progress.update(bar, completed=status["done"], latest=latest)
 
         with executor(workers, cluster) as pool:
-            return run.run(pool, stop, on_status)
+            return run.run(pool, stop, on_status, report)
 
 
 def _spec(
-    scenario: str, over: list[str], paper_axis: str | None, policies: list[str], episodes: int, seed: int, shares: str
+    scenario: Scenario,
+    over: list[str],
+    paper_axis: str | None,
+    policies: list[str],
+    episodes: int,
+    seed: int,
+    shares: str,
 ) -> SweepSpec:
-    axes = [axis_from_words(words) for words in over]
+    with collect_notes() as found:
+        axes = [axis_from_words(words) for words in over]
+    print_notes(found)
     if paper_axis is not None:
         if paper_axis not in PAPER_AXES:
             raise ScenarioError(f"paper-axis = {paper_axis!r} is not known: allowed is {', '.join(PAPER_AXES)}.")
@@ -118,7 +129,16 @@ def _spec(
         raise ScenarioError("over is missing: allowed is NAME=VALUES once or twice, or --paper-axis.")
     return sweep_spec(
         {
-            "scenario": read_scenario(scenario), "axes": axes, "policies": policies or ["optimum", "price-response"],
+            "scenario": scenario, "axes": axes, "policies": policies or ["optimum", "price-response"],
             "episodes": episodes, "seed": seed, "shares": shares,
         }
     )  # fmt: skip
+
+
+def _networks(run: Sweep) -> Iterator[str]:
+    """Yield, for every policy that several networks decided for, how many points each of them has."""
+    for policy in run.spec.policies:
+        found = Counter(r["network"] for (_, name), r in run.results.items() if name == policy and r.get("network"))
+        if len(found) > 1:
+            parts = ", ".join(f"{network} at {count} points" for network, count in found.most_common())
+            yield f"{policy} was decided by {parts}: compare points of one network only."

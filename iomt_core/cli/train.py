@@ -11,12 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.cli.common import ScenarioOption, notes
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, scenario_from
 from iomt_core.experiments.training_check import Evaluator, references_of_run
+from iomt_core.metrics import METRICS
 from iomt_core.runs.process import StopRequest, device_named, prepare
 from iomt_core.runs.training_run import TRAINING, TrainingRun
 from iomt_core.scenario import ScenarioError
-from iomt_core.scenario.files import read_scenario
 from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
@@ -42,6 +42,8 @@ def train(
         str, typer.Option(help="Where it is computed: cpu, cuda, or cuda:N of several GPUs.", metavar="DEVICE")
     ] = "cpu",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard event files into the run too.")] = False,
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
 ) -> None:
     """Train an algorithm; Ctrl-C and SIGTERM stop it after the batch and save.
 
@@ -50,7 +52,7 @@ def train(
     prepare(threads)
     torch_device = device_named(device)
     if resume is not None:
-        if algorithm is not None or out is not None or set_:
+        if algorithm is not None or out is not None or set_ or workload is not None or places is not None:
             raise ScenarioError(
                 "resume: a run is taken up as it was begun; allowed beside it are threads, device and tensorboard only."
             )
@@ -60,9 +62,8 @@ def train(
     if algorithm is None or out is None:
         raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
     settings = default_settings(algorithm, **settings_from_words(set_ or []))
-    run = TrainingRun.create(
-        out, RunSpec(algorithm, read_scenario(scenario), settings, checked_seed(seed)), torch_device
-    )
+    spec = RunSpec(algorithm, scenario_from(scenario, workload, places), settings, checked_seed(seed))
+    run = TrainingRun.create(out, spec, torch_device)
     with TRAINING.working(out):
         _train(run, tensorboard)
 
@@ -82,7 +83,8 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
 
         def evaluate(trainer: Trainer) -> Mapping[str, Any]:
             found = evaluator.evaluate(TrainedPolicy.of(trainer, run.spec))
-            progress.update(bar, latest=f"gap {found['gap'] * 100:.1f} %, cost {found['cost']:.4f}")
+            latest = ", ".join(f"{name} {METRICS[name].show(found[name])}" for name in ("gap", "cost"))
+            progress.update(bar, latest=latest)
             return found
 
         def on_status(status: Mapping[str, Any]) -> None:
@@ -92,7 +94,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
     found = evaluator.evaluate(TrainedPolicy.of(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **beside}.items():
-        table.add_row(label, f"{values['cost']:.4f}", f"{values['gap'] * 100:.2f} %")
+        table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))
     notes.print(table)
     if state == "stopped":
         notes.print(f"Go on with: python -m iomt_core train --resume {run.folder}")

@@ -1,6 +1,6 @@
-"""Random numbers by counter: a number is a function of (world seed, stream, step, index) and of nothing else.
+"""Counter-based random numbers: each is a function of (world seed, stream, step, index) only.
 
-So a world is the same in a batch of any size, a fork needs no generator state, and any step can be drawn alone.
+Therefore a world is the same in a batch of any size, a fork needs no generator state, and any step can be drawn alone.
 The mixing function is SplitMix64's finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
 generators"), applied to the key and to each counter.
 """
@@ -22,7 +22,7 @@ PART_BITS = 21
 
 
 class Stream(IntEnum):
-    """Independent sequences of one world; a new use takes a new number, so that old worlds stay what they were."""
+    """Independent random sequences of one world; a new use takes a new number, so that existing worlds do not change."""
 
     TASKS = 1
     KINDS = 2
@@ -36,12 +36,12 @@ class Stream(IntEnum):
 
 
 def _wrapped(value: int) -> int:
-    """An int as two's complement of 64 bits."""
+    """Wraps an int to a signed 64-bit value, as int64 arithmetic would."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _mix_(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser, in place; int64 arithmetic wraps, and the masks make the shifts logical."""
+    """Applies SplitMix64's finaliser in place; int64 arithmetic wraps, and the masks make the shifts logical."""
     shifted = torch.empty_like(z)
     z.bitwise_xor_(torch.bitwise_right_shift(z, 30, out=shifted).bitwise_and_((1 << 34) - 1)).mul_(MIX_1)
     z.bitwise_xor_(torch.bitwise_right_shift(z, 27, out=shifted).bitwise_and_((1 << 37) - 1)).mul_(MIX_2)
@@ -54,50 +54,56 @@ def _counters(count: int, device: torch.device) -> Tensor:
 
 
 def keys(seeds: Tensor, stream: Stream, steps: range) -> Tensor:
-    """The key of every world in each of the `steps` of a stream, (len(steps), B) int64."""
+    """Keys of all worlds at several steps of a stream; `seeds` (B,) int64 -> (len(steps), B) int64."""
     key = _mix_(seeds + _wrapped(GOLDEN * (int(stream) + 1)))
     offsets = torch.tensor([_wrapped(step * MIX_1) for step in steps], device=seeds.device)
     return _mix_(key + offsets[:, None])
 
 
+def keys_at(seeds: Tensor, stream: Stream, step: int | Tensor) -> Tensor:
+    """Keys of all worlds at one step of a stream, (B,) int64; `step` is one number, or (B,) int64 with a step per world."""
+    offset = step * MIX_1 if isinstance(step, Tensor) else _wrapped(step * MIX_1)
+    return _mix_(_mix_(seeds + _wrapped(GOLDEN * (int(stream) + 1))) + offset)
+
+
 def keyed_bits(key: Tensor, count: int) -> Tensor:
-    """64 random bits for each of `count` counters of every key; (B,) int64 -> (B, count) int64."""
+    """64 random bits for each of `count` counters of every key, (B,) int64 -> (B, count) int64."""
     return _mix_(key[:, None] + _counters(count, key.device))
 
 
-def bits(seeds: Tensor, stream: Stream, step: int, count: int) -> Tensor:
+def bits(seeds: Tensor, stream: Stream, step: int | Tensor, count: int) -> Tensor:
     """64 random bits for each of `count` counters of every world; `seeds` (B,) int64 -> (B, count) int64."""
-    return keyed_bits(keys(seeds, stream, range(step, step + 1))[0], count)
+    return keyed_bits(keys_at(seeds, stream, step), count)
 
 
 def step_keys(seeds: Tensor, steps: range) -> Tensor:
-    """A seed for every world and step, (len(steps), B) int64."""
+    """A seed for every world and step, (len(steps), B) int64, for policies that draw at random."""
     offsets = torch.tensor([_wrapped((step + 1) * MIX_2) for step in steps], device=seeds.device)
     return _mix_(seeds + offsets[:, None])
 
 
 def parts(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Three uniforms in (0, 1) of 21 bits each a counter, from one mixing; each (B, count)."""
+    """Three uniform numbers in (0, 1) per counter, 21 bits each, from one mixing; each (B, count)."""
     unit = Span.of(0.0, 1.0, dtype, seeds.device)
-    return keyed_parts(keys(seeds, stream, range(step, step + 1))[0], (unit, unit, unit), count)
+    return keyed_parts(keys_at(seeds, stream, step), (unit, unit, unit), count)
 
 
 @dataclass(frozen=True)
 class Span:
-    """The range of a uniform number of 21 bits: number n stands for `start` + n · `unit`."""
+    """The range of a uniform number of 21 bits: the integer n stands for `start` + n · `unit`."""
 
-    start: Tensor  # of no dimension: it lends the result its dtype, so that one pass converts and scales
+    start: Tensor  # 0-dimensional; gives the result its dtype, so that one pass converts and scales
     unit: float
 
     @classmethod
     def of(cls, low: float, high: float, dtype: torch.dtype, device: torch.device) -> Span:
-        """`low` to `high`, both excluded."""
+        """The range from `low` to `high`, both excluded."""
         unit = (high - low) * 2.0**-PART_BITS
         return cls(torch.tensor(low + unit / 2, dtype=dtype, device=device), unit)
 
 
 def keyed_parts(key: Tensor, spans: tuple[Span, Span, Span], count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Uniforms over three spans a counter, from one mixing of a key of `keys`; each (B, count)."""
+    """Uniform numbers in three spans per counter, from one mixing of the keys (B,); each (B, count)."""
     z = keyed_bits(key, count)
     part, mask = torch.empty_like(z), (1 << PART_BITS) - 1
     first, second, third = spans
@@ -110,20 +116,24 @@ def keyed_parts(key: Tensor, spans: tuple[Span, Span, Span], count: int) -> tupl
     )
 
 
-def uniform(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> Tensor:
-    """Uniforms in (0, 1), (B, count); 23 bits, so that float32 and float64 worlds agree to rounding."""
+def uniform(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """Uniform numbers in (0, 1), (B, count); 23 bits, so that float32 and float64 worlds agree to rounding."""
     z = (bits(seeds, stream, step, count) >> 41) & ((1 << 23) - 1)
     return z.to(dtype).add_(0.5).mul_(2.0**-23)
 
 
-def normal(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> Tensor:
-    """Standard normals, (B, count), by the inverse distribution function."""
+def normal(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """Standard normal numbers, (B, count), by the inverse distribution function."""
     z = (bits(seeds, stream, step, count) >> 11) & ((1 << 52) - 1)
     score: Tensor = torch.special.ndtri(z.to(torch.float64).add_(0.5).mul_(2.0**-52))
     return score.to(dtype)
 
 
 def world_seeds(seed: int, first: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """Seeds of worlds first … first + count - 1 of a run; (count,) int64."""
-    index = torch.arange(first, first + count, device=device)
+    """Seeds of the worlds number first … first + count - 1 of a run, (count,) int64."""
+    return seeds_at(seed, torch.arange(first, first + count, device=device))
+
+
+def seeds_at(seed: int, index: Tensor) -> Tensor:
+    """Seeds of the worlds of a run with the given numbers, (B,) int64 -> (B,) int64."""
     return _mix_(_mix_(torch.full_like(index, seed)) + index * GOLDEN)

@@ -1,4 +1,4 @@
-"""The Dec-POMDP of section IV-B: B worlds in step, with batteries, rewards and termination."""
+"""The Dec-POMDP of section IV-B: B worlds stepped together, with batteries, rewards and termination."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from iomt_core.scenario import Scenario
 
 @dataclass(frozen=True)
 class Transition:
-    """What one step did. Worlds that had ended before it are not `alive`; their numbers mean nothing."""
+    """Result of one step. In worlds that are not `alive`, which ended before it, only the rewards (0) have a meaning."""
 
     outcome: Outcome
     reward: Tensor  # (B,) priority-weighted sum of task rewards, 0 where not alive
@@ -27,12 +27,20 @@ class Transition:
     truncated: Tensor  # (B,) bool: the episode's last step, and nobody ran empty
 
 
-class Environment:
-    """B worlds of one scenario in lockstep.
+def priced_step(now: Snapshot, action: Action, s: Scenario) -> tuple[Outcome, Tensor, Tensor]:
+    """Outcome of a joint action, the batteries after it (B, U) in J, negative where unpaid, and agents' rewards (B, U)."""
+    result = outcome(now, action, s)
+    return result, now.battery - result.energy.sum(-1), (result.reward * now.weight).sum(-1)
 
-    `reset` draws them, `step` prices a joint action. A world ends, terminally, in the step in which any user cannot pay
-    for its tasks. State is immutable tensors under one object: `fork` is a shallow copy. `fuse` compiles the step,
-    which pays for thousands of steps of hundreds of worlds; what cannot be compiled is done as without.
+
+class Environment:
+    """B worlds of one scenario, all at the same step of an episode.
+
+    `reset` draws the worlds, `step` evaluates a joint action. A world terminates in the step in which any user cannot pay
+    for its tasks (C5). The state consists of immutable tensors, so `fork` is a shallow copy. `fuse` compiles the step,
+    which is worth it for thousands of steps of hundreds of worlds; a step that cannot be compiled runs eagerly.
+
+    seeds: (B,) int64, one per world.
     """
 
     def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float32, fuse: bool = False) -> None:
@@ -41,7 +49,7 @@ class Environment:
         self.reset(seeds)
 
     def reset(self, seeds: Tensor | None = None) -> Snapshot:
-        """Back to the first step, of new worlds if `seeds` are given."""
+        """Returns to the first step, in new worlds if `seeds` (B,) int64 are given."""
         if seeds is not None:
             s, dtype = self.scenario, self._dtype
             self._world = World(s, seeds, dtype)
@@ -55,7 +63,7 @@ class Environment:
 
     @property
     def observation(self) -> Tensor:
-        """What every agent sees now, (B, U, n), eq. (14)."""
+        """The current observations of all agents, (B, U, n), eq. (14)."""
         if self._seen is None:
             self._seen = observe(self.snapshot, self.scenario)
         return self._seen
@@ -67,24 +75,22 @@ class Environment:
 
     @property
     def done(self) -> bool:
-        """Whether no world goes on."""
+        """Whether all worlds have ended."""
         return self.t >= self.scenario.T or not bool(self.alive.any())
 
     def step(self, action: Action) -> Transition:
-        """One step of every world. Raises `RuntimeError` after the episode's end."""
+        """Plays one step in every world. Raises `RuntimeError` after the last step of the episode."""
         s = self.scenario
         if self.t >= s.T:
             raise RuntimeError(f"the episode ended after T = {s.T} steps: reset first")
         now, world = self.snapshot, self._world
         last = self.t + 1 >= s.T
         if self._kernel is not None:
-            # Nothing but tasks is drawn: the last step draws the first's again, and nobody looks at them.
+            # The kernel always draws tasks; after the last step they are not used.
             stepped = self._kernel(now, action, world.task_keys[0 if last else self.t + 1])
             result, left, agent_reward = stepped.outcome, stepped.left, stepped.agent_reward
         else:
-            result = outcome(now, action, s)
-            left = now.battery - result.energy.sum(-1)
-            agent_reward = (result.reward * now.weight).sum(-1)
+            result, left, agent_reward = priced_step(now, action, s)
         terminated = (left < 0).any(-1).logical_and_(self.alive)
         going_on = self.alive & ~terminated
         agent_reward.mul_(self.alive[:, None])
@@ -103,7 +109,7 @@ class Environment:
         return done
 
     def fork(self) -> Environment:
-        """An independent continuation from here; the original is not touched by it."""
+        """Returns an independent copy that continues from here; stepping it does not change the original."""
         twin = object.__new__(Environment)
         twin.__dict__.update(self.__dict__)
         return twin

@@ -1,7 +1,7 @@
-"""One step of many worlds as a single compiled kernel: the functions of model/ and this folder, fused by torch.compile.
+"""One step of many worlds as a single kernel, compiled by torch.compile from the functions of model/ and this folder.
 
-Step by step, eager tensors pass through memory once an operation; fused they pass once. It takes a C++ compiler, some
-seconds the first time, and a ward whose tasks are drawn plainly. Everything else goes the eager way.
+Eager operations each read and write memory; the fused kernel does so once per step. It needs a C++ compiler, some
+seconds to compile, and a scenario without dynamics, task kinds or own workload. Otherwise steps run eagerly.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 
 STATE = ("D", "C", "P", "weight", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
 DRAWN = ("D", "C", "P", "weight", "battery")
-# Without what is no float: one bool among its outputs and the compiler gives the whole kernel up to scalar code.
+# Floats only: with one bool among the outputs the compiler generates scalar code for the whole kernel.
 RESULT = tuple(field.name for field in fields(Outcome) if field.name != "missed")
 
 
 @dataclass(frozen=True)
 class Stepped:
-    """What one step of the kernel leaves."""
+    """Result of one fused step."""
 
     outcome: Outcome
     left: Tensor  # (B, U) J in the batteries, negative where a user could not pay
@@ -44,25 +44,30 @@ class Stepped:
 
 
 class Kernel:
-    """The fused step of one scenario. Raises what the compiler raises, a `RuntimeError`, when it is made."""
+    """The fused step of one scenario. Creating it compiles; raises `RuntimeError` if that fails."""
 
     def __init__(self, world: World) -> None:
         s = self.scenario = world.scenario
         self._spans = world.spans
-        _ = s.data_span, s.cycle_span, s.priority_span, s.mean_P  # a compiler cannot see through what caches them
-        # Isolated, or all kernels together had the room that one has. torch's stubs do not know the option yet.
+        _ = (
+            s.data_span,
+            s.cycle_span,
+            s.priority_span,
+            s.mean_P,
+        )  # cached properties: the compiler cannot trace their first access
+        # Without isolation all kernels would share one recompilation limit. torch's stubs lack the option.
         self._step = torch.compile(_step, fullgraph=True, dynamic=False, isolate_recompiles=True)  # type: ignore[call-overload]
         first = world.snapshot(world.begin(), 0)
         nothing = torch.zeros_like(first.D)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*lru_cache")  # of constants: nothing goes stale
+            warnings.filterwarnings("ignore", message=".*lru_cache")  # it caches constants only
             self(first, Action(nothing.long(), nothing, nothing), world.task_keys[0])
 
     def __call__(self, snapshot: Snapshot, action: Action, key: Tensor) -> Stepped:
-        """Prices the action and draws the tasks of `key`."""
+        """Evaluates the action and draws the next tasks from `key`, (B,) int64."""
         s = self.scenario
         state = tuple(getattr(snapshot, name).contiguous() for name in STATE)  # one layout, one kernel
-        # Its exact value would be part of the kernel, which then were compiled anew for every layout.
+        # The exact value would be compiled into the kernel, which would then be recompiled for every layout.
         most = 0.0 if short_series(snapshot.most, snapshot.D.dtype) else math.inf
         *priced, left, rewards, D, C, P, weight, battery, seen = self._step(s, key, self._spans, state, action, most)
         result = dict(zip(RESULT, priced, strict=True))
@@ -71,19 +76,19 @@ class Kernel:
 
 
 def fits(s: Scenario) -> bool:
-    """Whether the scenario's steps can be fused: fresh uniform tasks, nothing that moves."""
+    """Whether the scenario's steps can be fused: uniform tasks, no dynamics, no own workload."""
     return s.workload is None and not (s.kinds or s.burst or s.speed or s.background)
 
 
 @lru_cache(maxsize=8)
-def kernel(s: Scenario, worlds: int, dtype: torch.dtype, device: torch.device) -> Kernel | None:
-    """The kernel for so many worlds of a scenario; `None`, with a word in the log, where there is none."""
+def kernel(s: Scenario, num_envs: int, dtype: torch.dtype, device: torch.device) -> Kernel | None:
+    """The kernel for `num_envs` worlds of a scenario; `None`, with a log message, if the step cannot be fused."""
     if not fits(s):
         log.warning("steps are not fused: moving users, bursts, task kinds, background load or an own workload")
         return None
     try:
-        return Kernel(World(s, counter.world_seeds(0, 0, worlds, device), dtype))
-    except RuntimeError as error:  # what every error of the compiler is, a missing one included
+        return Kernel(World(s, counter.world_seeds(0, 0, num_envs, device), dtype))
+    except RuntimeError as error:  # raised by torch.compile, also without a compiler
         log.warning("steps are not fused, torch.compile failed: %s", str(error).partition("\n")[0])
         return None
 
@@ -96,7 +101,7 @@ def _step(
     action: Action,
     most: float,
 ) -> tuple[Tensor, ...]:
-    """`RESULT` of the action, batteries after it, rewards of agents, then `DRAWN` and observations of the next step."""
+    """`RESULT` of the action, batteries after it, agents' rewards, then `DRAWN` and observations of the next step."""
     now = _snapshot(state, most)
     done = outcome(now, action, s)
     left = now.battery - done.energy.sum(-1)
@@ -110,7 +115,7 @@ def _step(
 
 
 def _snapshot(state: tuple[Tensor, ...], most: float) -> Snapshot:
-    """What prices and observations need of a snapshot, in the order of `STATE`; the rest stands in for nothing."""
+    """A snapshot from the tensors of `STATE`; the fields that the kernel does not use are placeholders."""
     D, C, P, weight, P_tr, battery, F_i, F_k, B_k, beta = state
     return Snapshot(
         D=D, C=C, P=P, weight=weight, P_tr=P_tr, battery=battery, F_i=F_i, F_k=F_k, B_k=B_k, beta=beta,

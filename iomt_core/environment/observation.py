@@ -1,4 +1,4 @@
-"""What an agent sees, eq. (14), and what the mixer may see; all scaled to about [0, 1]."""
+"""Observations of the agents, eq. (14), and of the mixer; all scaled to about [0, 1]."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ EFFICIENCY_SCALE = 30.0  # bit/s/Hz; the paper's channel gives 28 to 29
 
 
 def size(s: Scenario) -> int:
-    """Length of one agent's observation."""
+    """Length n of one agent's observation."""
     return 3 * s.tasks + 3 + 2 * s.servers + (s.servers if s.channel == "log-distance" else 0)
 
 
 def names(s: Scenario) -> list[str]:
-    """What each number of an observation is."""
+    """Names of an observation's n values, in order."""
     tasks = [f"{x}[{j}]" for x in ("D", "C", "P") for j in range(1, s.tasks + 1)]
     links = [f"efficiency[{k}]" for k in range(1, s.servers + 1)] if s.channel == "log-distance" else []
     servers = [f"{x}[{k}]" for x in ("B_k", "F_k") for k in range(1, s.servers + 1)]
@@ -29,10 +29,10 @@ def names(s: Scenario) -> list[str]:
 
 
 def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
-    """Observations of all agents, (B, U, size). No agent's row holds anything of another's tasks.
+    """Observations of all agents, (B, U, n), eq. (14). An agent's row holds nothing of other users' tasks.
 
-    Task sizes count from 0 at nothing to 1 at the largest that can occur; an absent task is all 0. With
-    channel "log-distance" an agent also sees its mean spectral efficiency to each server, which it can measure.
+    Task sizes are scaled by the largest that can occur; an absent task is all 0. With channel "log-distance" an agent
+    also observes its mean spectral efficiency to each server, which it can measure.
     """
     b, u, _, _ = snapshot.shape
     P = snapshot.P if snapshot.complete else snapshot.P * snapshot.active
@@ -48,7 +48,7 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
     rest = [servers, efficiency(snapshot, s)] if s.channel == "log-distance" else [servers]
     if torch.compiler.is_compiling():
         return torch.cat([*(x * (1 / largest) for x, largest in parts), *rest], dim=-1)
-    # Written in place: a product and a copy in one pass.
+    # Written in place, so that scaling and copying are one pass.
     seen, start = snapshot.D.new_empty(b, u, size(s)), 0
     for x, largest in parts:
         torch.mul(x, 1 / largest, out=seen[..., start : start + x.shape[-1]])
@@ -66,7 +66,7 @@ def efficiency(snapshot: Snapshot, s: Scenario) -> Tensor:
 
 
 def limited_state(snapshot: Snapshot, s: Scenario) -> Tensor:
-    """ŝ: the servers' resources, the counts and the summed demand, (B, 2K + 5); nothing of one user's tasks."""
+    """The limited global state ŝ, (B, 2K + 5): servers' resources, counts and summed demand; no single user's tasks."""
     most = s.users * s.tasks
     active = snapshot.active.sum((1, 2))
     counts = torch.stack(
@@ -83,7 +83,7 @@ def limited_state(snapshot: Snapshot, s: Scenario) -> Tensor:
 
 
 def mixer_observation(snapshot: Snapshot, s: Scenario) -> Tensor:
-    """ô_i: what leaves an agent for the mixer, (B, U, 6): sums over its tasks, P_tr, F and the battery's fill level."""
+    """Corrected observations ô_i for the mixer, (B, U, 6): sums over a user's tasks, P_tr, F_i and the battery level."""
     j = s.tasks
     return torch.stack(
         [

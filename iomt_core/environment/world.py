@@ -1,11 +1,12 @@
-"""The moving part of the ward: tasks, places and background load of B worlds, step by step.
+"""The part of the ward that policies do not influence: tasks, positions and background load of B worlds.
 
-Nothing here depends on what a policy does; only the battery does, and `environment.py` keeps that. So an episode's
-steps can be drawn ahead and decided in one batch.
+Only the batteries depend on a policy, and those are in `environment.py`. Therefore all steps of an episode can be drawn
+in advance and decided in one batch.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ MOST_BACKGROUND = 0.95
 
 @dataclass(frozen=True)
 class Moving:
-    """What dynamics carry from step to step; with all dynamics off it never changes."""
+    """State of the dynamics between steps; constant if all dynamics are off."""
 
     users_xy: Tensor  # (B, U, 2) m
     waypoint: Tensor  # (B, U, 2) m
@@ -34,22 +35,35 @@ class Moving:
 class World:
     """Draws the snapshots of B worlds of one scenario.
 
-    The same seed gives the same world in any batch and, to rounding, in float32 and float64.
+    The same seed gives the same world in any batch and, to rounding, in float32 and float64. A `step` is one number for
+    all worlds, or (B,) int64, a step a world. Step T, after the last, exists too: it is what a truncated episode would
+    have continued with. An own workload starts again there.
     """
 
     def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float64) -> None:
         self.scenario = s
-        self.seeds = seeds
         self.dtype = dtype
         self._kinds = _KindTable(s, dtype, seeds.device)
         self._workload = _workload(s, dtype, seeds.device) if s.workload is not None else None
-        users, servers = layout(s, dtype, seeds.device)
+        self._layout = layout(s, dtype, seeds.device)
+        self._draw(seeds)
+
+    def reseeded(self, seeds: Tensor) -> World:
+        """Worlds of the same scenario from other seeds, (B,) int64; the scenario's tables are shared."""
+        other = copy.copy(self)
+        other._draw(seeds)
+        return other
+
+    def _draw(self, seeds: Tensor) -> None:
+        s = self.scenario
+        self.seeds = seeds
+        users, servers = self._layout
         batch = len(seeds)
         self._servers_xy = servers.expand(batch, -1, -1)
         low, high = s.P_tr
         self._power = low + (high - low) * self._uniform(Stream.POWER, 0, s.users)
         self._own = users.new_full((1, 1), s.F_i).expand(batch, s.users)
-        self._full = users.new_full((1, 1), s.Cap).expand(batch, s.users)
+        self.full_battery = users.new_full((1, 1), s.Cap).expand(batch, s.users)
         self._servers = (
             users.new_full((1, 1), s.F_k).expand(batch, s.servers),
             users.new_full((1, 1), s.B_k).expand(batch, s.servers),
@@ -60,17 +74,17 @@ class World:
         if s.speed == 0:
             self._links = self._distances(self._start)
             self._most = float(s.B_k / self._links[1].amin()) if len(seeds) else math.inf
-        # Of all steps at once, for on tensors this small it is the number of operations that takes the time.
-        self.step_keys = counter.step_keys(seeds, range(s.T))
-        self.task_keys = counter.keys(seeds, Stream.TASKS, range(s.T))
+        # For all steps at once: on tensors this small, the number of operations decides the time.
+        self.step_keys = counter.step_keys(seeds, range(s.T + 1))
+        self.task_keys = counter.keys(seeds, Stream.TASKS, range(s.T + 1))
 
     @property
     def spans(self) -> tuple[Span, Span, Span]:
-        """Ranges of D, C and P in which a ward of one kind is drawn."""
+        """Ranges from which D, C and P are drawn in a ward with one kind of task."""
         return self._kinds.spans
 
     def begin(self) -> Moving:
-        """Where the dynamics stand before the first step: stationary draws."""
+        """State of the dynamics at the first step, drawn from their stationary distribution."""
         s, batch = self.scenario, len(self.seeds)
         nothing = self._power.new_zeros(())
         return Moving(
@@ -80,8 +94,8 @@ class World:
             load=self._normal(Stream.BACKGROUND, 0, 2 * s.servers).view(batch, -1, 2) if s.background else nothing,
         )
 
-    def advance(self, moving: Moving, step: int) -> Moving:
-        """From step `step` - 1 to `step`, both counted from 0."""
+    def advance(self, moving: Moving, step: int | Tensor) -> Moving:
+        """Advances the dynamics from step `step` - 1 to `step`, both counted from 0."""
         s = self.scenario
         if s.speed:
             moving = self._walk(moving, step)
@@ -94,8 +108,8 @@ class World:
             moving = replace(moving, load=keep * moving.load + renew * shock)
         return moving
 
-    def snapshot(self, moving: Moving, step: int, battery: Tensor | None = None) -> Snapshot:
-        """What stands before the policies in `step`; full batteries unless told."""
+    def snapshot(self, moving: Moving, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
+        """The ward at `step` as policies receive it; batteries (B, U) in J are full unless given."""
         s = self.scenario
         D, C, P, kind, active = self._tasks(moving, step)
         weight = P / s.mean_P
@@ -109,38 +123,38 @@ class World:
             F_k, B_k = F_k * (1 - taken[..., 0]), B_k * (1 - taken[..., 1])
         return Snapshot(
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
-            battery=self._full if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
+            battery=self.full_battery if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
             users_xy=moving.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
-            key=self.step_keys[step], most=self._most, complete=self._workload is None,
+            key=_at(self.step_keys, step), most=self._most, complete=self._workload is None,
         )  # fmt: skip
 
     def episode(self) -> list[Snapshot]:
-        """All steps of an episode as drawn, batteries full: for whoever decides them in one batch."""
+        """All T steps of an episode with full batteries, to be decided in one batch."""
         moving, steps = self.begin(), []
         for step in range(self.scenario.T):
             moving = self.advance(moving, step) if step else moving
             steps.append(self.snapshot(moving, step))
         return steps
 
-    def _uniform(self, stream: Stream, step: int, count: int) -> Tensor:
+    def _uniform(self, stream: Stream, step: int | Tensor, count: int) -> Tensor:
         return counter.uniform(self.seeds, stream, step, count, self.dtype)
 
-    def _normal(self, stream: Stream, step: int, count: int) -> Tensor:
+    def _normal(self, stream: Stream, step: int | Tensor, count: int) -> Tensor:
         return counter.normal(self.seeds, stream, step, count, self.dtype)
 
     def _distances(self, users_xy: Tensor) -> tuple[Tensor, Tensor]:
         distance = (users_xy[:, :, None] - self._servers_xy[:, None]).norm(dim=-1)
         return distance, unit_snr_bandwidth(distance, self._power[:, :, None], self.scenario)
 
-    def _tasks(self, moving: Moving, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _tasks(self, moving: Moving, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         s = self.scenario
         shape = (len(self.seeds), s.users, s.tasks)
         if self._workload is not None:
-            D, C, P, active = (x[step].expand(shape) for x in self._workload)
+            D, C, P, active = (x[step % s.T].expand(shape) for x in self._workload)
             return D, C, P, self._kinds.zero.expand(shape), active
         k = self._kinds
         kind, active = k.zero.expand(shape), k.yes.expand(shape)
-        draws = (x.view(shape) for x in counter.keyed_parts(self.task_keys[step], k.spans, s.users * s.tasks))
+        draws = (x.view(shape) for x in counter.keyed_parts(_at(self.task_keys, step), k.spans, s.users * s.tasks))
         if not k.mixed:
             D, C, P = draws
             return D, C, P.floor_(), kind, active
@@ -152,19 +166,19 @@ class World:
         D, C, P = (low[kind] + span[kind] * u for low, span, u in zip(k.low, k.span, (u_D, u_C, u_P), strict=True))
         return D, C, P.floor_(), kind, active
 
-    def _burst_shock(self, step: int) -> Tensor:
-        """Standard normal shocks that a user's tasks share in part, so that a burst is a user's and not a slot's."""
+    def _burst_shock(self, step: int | Tensor) -> Tensor:
+        """Standard normal shocks (B, U, J, 2), partly shared by a user's tasks, so that a burst affects the whole user."""
         s, batch = self.scenario, len(self.seeds)
         own = self._normal(Stream.BURST, step, s.users * s.tasks * 2).view(batch, s.users, s.tasks, 2)
         shared = self._normal(Stream.BURST_SHARED, step, s.users * 2).view(batch, s.users, 1, 2)
         return math.sqrt(s.burst) * shared + math.sqrt(1 - s.burst) * own
 
-    def _waypoints(self, step: int) -> Tensor:
+    def _waypoints(self, step: int | Tensor) -> Tensor:
         s = self.scenario
         return self._uniform(Stream.WAYPOINTS, step, s.users * 2).view(-1, s.users, 2) * s.area
 
-    def _walk(self, moving: Moving, step: int) -> Moving:
-        """Random waypoint: straight on, and a new goal where the old one is reached."""
+    def _walk(self, moving: Moving, step: int | Tensor) -> Moving:
+        """Random waypoint mobility: moves towards the waypoint and draws a new one where it is reached."""
         s = self.scenario
         way = moving.waypoint - moving.users_xy
         left = way.norm(dim=-1, keepdim=True)
@@ -174,10 +188,15 @@ class World:
         return replace(moving, users_xy=there, waypoint=torch.where(arrived, self._waypoints(step), moving.waypoint))
 
 
-class _KindTable:
-    """The kinds' ranges as tensors to index; a priority range of whole numbers lo … hi is floor(U(lo, hi + 1)).
+def _at(table: Tensor, step: int | Tensor) -> Tensor:
+    """Row `step` of a (T + 1, B) table, or each world's own row; (B,)."""
+    return table.gather(0, step[None])[0] if isinstance(step, Tensor) else table[step]
 
-    A ward of one kind without bursts is drawn in its ranges at once (`spans`), any other from uniforms in (0, 1).
+
+class _KindTable:
+    """Ranges of the task kinds as tensors; a priority from lo … hi is floor(U(lo, hi + 1)).
+
+    A ward of one kind without bursts is drawn from its ranges directly (`spans`), others from uniforms in (0, 1).
     """
 
     def __init__(self, s: Scenario, dtype: torch.dtype, device: torch.device) -> None:
@@ -199,7 +218,7 @@ class _KindTable:
 
 
 def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Places of users (U, 2) and servers (K, 2) in m: the scenario's own, or drawn from its layout seed."""
+    """Positions of users (U, 2) and servers (K, 2) in m: given by the scenario, or drawn from its layout seed."""
     if s.places is not None:
         return (
             torch.tensor(s.places.users, dtype=dtype, device=device),
@@ -218,7 +237,7 @@ def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") 
 
 
 def _workload(s: Scenario, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The scenario's own tasks as (T, U, J) tensors D, C, P and active."""
+    """The scenario's own workload as (T, U, J) tensors D in bit, C in cycles, P, and active."""
     assert s.workload is not None
     D = torch.zeros(s.T, s.users, s.tasks, dtype=dtype)
     C, P, active = torch.zeros_like(D), torch.ones_like(D), torch.zeros_like(D, dtype=torch.bool)

@@ -21,7 +21,7 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
 TUNING = 3_000_017  # the same for choosing hyper-parameters: what they are chosen by must not be what is reported
-FIGURES = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
+CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
 REFERENCES = ("optimum", "price-response", "greedy", "random")
 
 
@@ -32,7 +32,7 @@ class Evaluator:
         self.episodes = draw_episodes(s, seed, 0, episodes)
 
     def evaluate(self, policy: Policy) -> dict[str, float]:
-        """The figures of `FIGURES` that the policy reaches, SI units."""
+        """The metrics `CHECKED` of the policy, SI units."""
         return self.figures(play_episodes(policy, self.episodes))
 
     def figures(self, record: Record) -> dict[str, float]:
@@ -40,15 +40,15 @@ class Evaluator:
         summary = Summary(record.scenario, "", "own", self.episodes.seed)
         summary.add(record)
         values = summary.values()
-        return {name: float(values[name]) for name in FIGURES}
+        return {name: float(values[name]) for name in CHECKED}
 
     def references(self, names: Sequence[str] = REFERENCES) -> dict[str, dict[str, float]]:
-        """The figures of the policies that a trained one is compared with, by name."""
+        """The metrics of the policies that a trained one is compared with, by name."""
         return {name: self.evaluate(make_policy(name, self.episodes.scenario)) for name in names}
 
 
 def references_of_run(place: Path, evaluator: Evaluator) -> Mapping[str, Any]:
-    """The reference policies' figures; kept in the run's directory as `beside.json`. Raises `ScenarioError`."""
+    """The reference policies' metrics; kept in the run's directory as `beside.json`. Raises `ScenarioError`."""
     path = place / "beside.json"
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -16,6 +16,9 @@ from iomt_core.model.special import scaled_exp1
 from iomt_core.scenario import Scenario
 
 LN2 = math.log(2)
+# Hz. A weaker link counts as this weak: the smallest task takes 17 years on it, later than any deadline. Weaker links would
+# have delays that single precision cannot express.
+WEAKEST_LINK = 1e-6
 
 
 def path_loss_db(distance: Tensor, s: Scenario) -> Tensor:
@@ -30,8 +33,11 @@ def power_gain(distance: Tensor, s: Scenario) -> Tensor:
 
 
 def unit_snr_bandwidth(distance: Tensor, power: Tensor, s: Scenario) -> Tensor:
-    """β = P_tr g σ² / N0 in Hz, eq. (5) at mean fading; `power` in W broadcasts against `distance` in m."""
-    return power * power_gain(distance, s) * (s.sigma2 / s.N0)
+    """β = P_tr g σ² / N0 in Hz, eq. (5) at mean fading; `power` in W broadcasts against `distance` in m.
+
+    Never below `WEAKEST_LINK`.
+    """
+    return (power * power_gain(distance, s) * (s.sigma2 / s.N0)).clamp_min_(WEAKEST_LINK)
 
 
 def mean_rate(bandwidth: Tensor, beta: Tensor, most: float = math.inf) -> Tensor:

@@ -15,7 +15,9 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import task_cost, task_reward
 from iomt_core.scenario import Scenario
 
-LEAST = 1e-6  # Hz and cycle/s: a request for nothing gets next to nothing, and its delay stays finite in float32
+# Hz and cycle/s: a request for nothing gets next to nothing, so that its delay is finite. Together with `WEAKEST_LINK` and
+# the ranges of the parameters it keeps every delay under 2e14 s and every cost of a step under 1e26, in float32 too.
+LEAST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Outcome(Batch):
 
 
 def outcome(snapshot: Snapshot, action: Action, s: Scenario) -> Outcome:
-    """Prices a joint action in every world of the batch; differentiable in nothing, exact in everything."""
+    """Evaluates a joint action exactly in every world of the batch; not differentiable. All numbers are finite."""
     f, b = granted(snapshot, action)
     return priced(snapshot, action.choice, f, b, s)
 
@@ -44,11 +46,12 @@ def priced(snapshot: Snapshot, choice: Tensor, f: Tensor, b: Tensor, s: Scenario
     """The same from granted CPU `f` in cycle/s and bandwidth `b` in Hz."""
     offloaded = choice.to(f.dtype).clamp_max_(1.0)
     link = _link(snapshot.beta, choice)
-    delay_exe = execution_delay(snapshot.C, f.clamp_min(LEAST))
+    speed = f.clamp_min(LEAST)
+    delay_exe = execution_delay(snapshot.C, speed)
     rate = mean_rate(b.clamp_min(LEAST), link, snapshot.most)
     delay_tx = (snapshot.D / rate).mul_(offloaded)
     delay = delay_tx + delay_exe
-    energy = execution_energy(snapshot.C, f, s.k0).mul_(1 - offloaded).addcmul_(snapshot.P_tr[:, :, None], delay_tx)
+    energy = execution_energy(snapshot.C, speed, s.k0).mul_(1 - offloaded).addcmul_(snapshot.P_tr[:, :, None], delay_tx)
     cost = task_cost(delay, energy, s)
     late = torch.gt(delay, s.T_max, out=torch.empty_like(delay))
     reward = task_reward(cost, late)

@@ -91,13 +91,13 @@ def _alternatives(
     """Each task's own cost on each device; (B, U, J, K + 1)."""
     away = 1 - at
     capacity = torch.cat([snapshot.F_i[:, :, None], snapshot.F_k[:, None].expand(-1, totals.shape[1], -1)], dim=2)
-    f = x[..., None] * capacity[:, :, None] / (totals + away * x[..., None]).clamp_min(1.0)
+    f = (x[..., None] * capacity[:, :, None] / (totals + away * x[..., None]).clamp_min(1.0)).clamp_min_(LEAST)
     band = (
         y[..., None]
         * snapshot.B_k[:, None, None]
         / (asked_b[:, None, None] + away[..., 1:] * y[..., None]).clamp_min(1.0)
     )
-    run = snapshot.C[..., None] / f.clamp_min(LEAST)
+    run = snapshot.C[..., None] / f
     link = snapshot.beta[:, :, None].expand_as(band)
     carry = pad(snapshot.D[..., None] / mean_rate(band.clamp_min(LEAST), link), (1, 0))
     spend = snapshot.P_tr[..., None, None] * carry
@@ -112,7 +112,11 @@ def _of_others(on: Tensor, values: Tensor) -> Tensor:
 
 
 def _elasticity(snapshot: Snapshot, choice: Tensor, done: Outcome) -> Tensor:
-    """ε = d ln E[rate] / d ln b of (6) for each task's link, (B, U, J): 1 + x - 1 / (e^x E1(x)) at x = b / β."""
+    """ε = d ln E[rate] / d ln b of (6) for each task's link, (B, U, J): 1 + x - 1 / (e^x E1(x)) at x = b / β.
+
+    Where the difference would cancel, the first terms of its continued fraction.
+    """
     link = snapshot.beta.gather(2, (choice - 1).clamp_min(0))
     x = done.b.clamp_min(LEAST) / link
-    return (1 + x - 1 / scaled_exp1(x)).clamp(0.0, 1.0)
+    far = 1 / (x + 3 - 4 / (x + 5 - 9 / (x + 7)))
+    return torch.where(x > 30, far, 1 + x - 1 / scaled_exp1(x)).clamp(0.0, 1.0)

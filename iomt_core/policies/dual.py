@@ -6,8 +6,10 @@ With prices λ_k (server CPU), μ_k (server bandwidth) and ν_i (own CPU) the ta
                      - Σ λ_k F_k - Σ μ_k B_k - Σ ν_i F_i
 
 It holds for any prices ≥ 0 and is concave in them. It is maximised by Newton's method in the logarithms of the prices on
-a smoothed dual, in which a softmin at temperature τ stands for the min over s and τ falls; the bound reported is the
-hard one, the best seen.
+a smoothed dual, in which a softmin at temperature τ stands for the min over s and τ falls. How well that search goes
+decides how high the bound is, not whether it holds: the bound reported is evaluated anew at the best prices seen, each
+task's minimum from below, less a margin for rounding (`Problem.bound`). It is never below the bound at prices of 0, which
+is a sum of costs; so 0 <= bound.
 """
 
 from __future__ import annotations
@@ -18,19 +20,22 @@ import torch
 from torch import Tensor
 
 from iomt_core.model.batch import Batch, never_differentiated
+from iomt_core.model.outcome import LEAST
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.model.special import scaled_exp1
 from iomt_core.policies.demand import LN2, bandwidth_table, delay_price, energy_price, own_curvature, own_frequency
 from iomt_core.scenario import Scenario
 
-# A bound may not be too high by rounding: the task values are exact to 1e-11 (see BandwidthTable).
-SAFETY = 1e-9
+# What rounding may do to a bound, relative to all that is added up in it. In float64 the minima of tasks are exact to 1e-11
+# (see BandwidthTable), all else to 1e-14. A float32 snapshot's costs, which the bound must not exceed, are summed in float32.
+MARGIN = {torch.float64: 3e-10, torch.float32: 3e-5}
 # Near the presets this many steps do; far from them prices start orders of magnitude off and more are taken, as long
 # as some world's bound still rises by more than ENOUGH of itself, or it is refused steps on a slope that is STEEP.
 ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
+CERTAIN = 4  # iterations of `own_frequency` for values that a certificate is made of
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,12 @@ class Problem:
         self.s = s
         self.shape = snapshot.shape
         self.active = snapshot.active
-        self.F_k, self.B_k, self.F_i = (x.to(torch.float64) for x in (snapshot.F_k, snapshot.B_k, snapshot.F_i))
+        self.margin = MARGIN[snapshot.D.dtype]
+        # A request for nothing is granted LEAST, so that a device may give that much more than it has for each task.
+        _, u, j, _ = self.shape
+        self.F_k, self.B_k = (x.to(torch.float64) + u * j * LEAST for x in (snapshot.F_k, snapshot.B_k))
+        self.F_i = snapshot.F_i.to(torch.float64) + j * LEAST
+        self.capacity = torch.cat([self.F_k, self.B_k, self.F_i], dim=1)
         weight = snapshot.weight.to(torch.float64)
         energy = energy_price(s) * snapshot.P_tr.to(torch.float64)
         # Tasks that are not there get harmless sizes here and are masked out of every sum.
@@ -96,10 +106,13 @@ class Problem:
         self.x_cap = cap[:, :, None]
         self.v_cap = (1 / (cap * scaled_exp1(cap)))[:, :, None]
 
-    def task_values(self, p: Prices) -> TaskValues:
-        """What every task costs at these prices wherever it goes, and what it would use there."""
+    def task_values(self, p: Prices, iterations: int = 2) -> TaskValues:
+        """What every task costs at these prices wherever it goes, and what it would use there.
+
+        `iterations` is that of `own_frequency`: two are enough to search with.
+        """
         s = self.s
-        f_own = torch.minimum(own_frequency(p.own[:, :, None] / self.q, s), self.F_i[:, :, None])
+        f_own = torch.minimum(own_frequency(p.own[:, :, None] / self.q, s, iterations), self.F_i[:, :, None])
         value_own = (
             self.q * (delay_price(s) / f_own + energy_price(s) * s.k0 * f_own * f_own) + p.own[:, :, None] * f_own
         )
@@ -114,6 +127,15 @@ class Problem:
         return TaskValues(
             torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x * self.beta[:, :, None]
         )
+
+    def bound(self, theta: Tensor, tasks: TaskValues) -> Tensor:
+        """The bound at log prices `theta`, (B, 2K + U), less the margin for rounding; (B,).
+
+        The margin is of the summands, not of their difference: where prices are far off it is that which cancels.
+        """
+        costs = (tasks.value.amin(-1) * self.active).sum((1, 2))
+        paid = (theta.exp() * self.capacity).sum(1)
+        return costs * (1 - self.margin) - paid * (1 + self.margin)
 
     def first_prices(self) -> Prices:
         """A guess: a little over half of all tasks go to the servers, spread evenly."""
@@ -139,22 +161,20 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     """
     problem = Problem(snapshot, s)
     b, _, _, k = problem.shape
-    capacity = torch.cat([problem.F_k, problem.B_k, problem.F_i], dim=1)
+    capacity = problem.capacity
     first = problem.first_prices()
     theta = torch.cat([first.cpu, first.bandwidth, first.own], dim=1).log()
     lowest = theta - FARTHEST
-
-    def hard_bound(at: Tensor, tasks: TaskValues) -> Tensor:
-        return (tasks.value.amin(-1) * problem.active).sum((1, 2)) - (at.exp() * capacity).sum(1)
 
     def smooth_bound(at: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
         soft, pi = _softmin(tasks.value, tau)
         return (soft * problem.active).sum((1, 2)) - (at.exp() * capacity).sum(1), pi
 
     # Free resources are a bound too, and the better one where nobody has to share.
-    best_theta = lowest
-    best_bound = hard_bound(lowest, problem.task_values(_split(lowest, k)))
-    tasks = problem.task_values(_split(theta, k))
+    free = best_theta = torch.full_like(theta, -torch.inf)
+    free_tasks = problem.task_values(prices_at(free, k), CERTAIN)
+    free_bound = best_bound = problem.bound(free, free_tasks)
+    tasks = problem.task_values(prices_at(theta, k))
     scale = 2 * tasks.value.amin(-1, keepdim=True)
     damping = theta.new_full((b, 1), 1e-2)
     temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
@@ -169,30 +189,34 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
             if not bool(moving.any()):
                 break
             settled = now
-        gradient, hessian = _ascent(problem, _split(theta, k), tasks, pi, tau)
+        gradient, hessian = _ascent(problem, prices_at(theta, k), tasks, pi, tau)
         gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         diagonal += damping * (diagonal + gradient.abs()) + 1e-12 * best_bound.abs()[:, None] + 1e-300
-        step = torch.linalg.solve(hessian, gradient).clamp_(-LONGEST_STEP, LONGEST_STEP)
+        step = torch.linalg.solve_ex(hessian, gradient)[0].clamp_(-LONGEST_STEP, LONGEST_STEP)
         trial = torch.maximum(theta + step, lowest)
-        found = problem.task_values(_split(trial, k))
+        found = problem.task_values(prices_at(trial, k))
         rises = moving & (smooth_bound(trial, found, tau)[0] >= now - 1e-10 * now.abs())
         theta = torch.where(rises[:, None], trial, theta)
         tasks = tasks.updated(found, rises)
         damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
-        bound = hard_bound(trial, found)
+        bound = problem.bound(trial, found)
         better = moving & (bound > best_bound)
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
         temperature = max(temperature * cooling, COLDEST)
-    prices = _split(best_theta, k)
-    values = problem.task_values(prices).value
+    tasks = problem.task_values(prices_at(best_theta, k), CERTAIN)
+    best_bound = problem.bound(best_theta, tasks)
+    worse = best_bound < free_bound
+    best_theta, best_bound = torch.where(worse[:, None], free, best_theta), torch.maximum(best_bound, free_bound)
+    values = tasks.updated(free_tasks, worse).value if bool(worse.any()) else tasks.value
     _, inclination = _softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
-    return DualSolution(best_bound - SAFETY * best_bound.abs(), prices, values, inclination)
+    return DualSolution(best_bound, prices_at(best_theta, k), values, inclination)
 
 
-def _split(theta: Tensor, k: int) -> Prices:
+def prices_at(theta: Tensor, k: int) -> Prices:
+    """The prices of K servers at log prices `theta`, (B, 2K + U)."""
     price = theta.exp()
     return Prices(price[:, :k], price[:, k : 2 * k], price[:, 2 * k :])
 

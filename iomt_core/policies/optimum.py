@@ -23,7 +23,7 @@ from iomt_core.policies.shares import optimal_shares, own_cost
 from iomt_core.scenario import Scenario
 
 # A ward with no more joint choices than this is solved by trying them all.
-FEW_CHOICES = 1024
+FEW_CHOICES, TRIED_AT_ONCE = 1024, 8192
 MOST_MOVES = 160
 SMALLEST_GAIN = 1e-9
 
@@ -69,11 +69,11 @@ def _exhaustive(snapshot: Snapshot, s: Scenario) -> Action:
     _, u, j, k = snapshot.shape
     every = torch.cartesian_prod(*[torch.arange(k + 1, device=snapshot.D.device)] * (u * j)).view(-1, u, j)
     best: list[Action] = []
-    for world in range(len(snapshot.D)):
-        tiled = snapshot.worlds(torch.full((len(every),), world, device=snapshot.D.device))
-        action = optimal_shares(tiled, every, s)
-        total = (outcome(tiled, action, s).cost * tiled.weight).sum((1, 2))
-        best.append(action.worlds(total.argmin()[None]))
+    for worlds in torch.arange(len(snapshot.D), device=snapshot.D.device).split(TRIED_AT_ONCE // len(every)):
+        tiled = snapshot.worlds(worlds.repeat_interleave(len(every)))
+        action = optimal_shares(tiled, every.repeat(len(worlds), 1, 1), s)
+        total = (outcome(tiled, action, s).cost * tiled.weight).sum((1, 2)).view(len(worlds), -1)
+        best.append(action.worlds(total.argmin(1) + torch.arange(len(worlds), device=total.device) * len(every)))
     return concatenate(best)
 
 

@@ -19,7 +19,7 @@ from iomt_core.environment.world import World
 from iomt_core.model.batch import concatenate, never_differentiated
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
-from iomt_core.policies.dual import DualSolution, Prices, Problem, solve_dual
+from iomt_core.policies.dual import DualSolution, Prices, Problem, TaskValues, solve_dual
 from iomt_core.policies.shares import own_allocation, own_cost
 from iomt_core.scenario import Scenario
 
@@ -106,12 +106,20 @@ class PriceResponse(Policy):
     @never_differentiated
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Every row of the result depends on that user's row of the snapshot, the servers' F_k and B_k, and the prices."""
-        s = self.scenario
-        problem = Problem(snapshot, s)
+        problem = Problem(snapshot, self.scenario)
         tasks = problem.task_values(self.prices)
-        values, f, band = tasks.value, tasks.f, tasks.band
+        values = tasks.value
         local = self._keep(problem, values[..., 0], values[..., 1:].amin(-1))
-        choice = self._spread(values[..., 1:], local & problem.active)
+        return self._request(snapshot, self._spread(values[..., 1:], local & problem.active), problem, tasks)
+
+    @never_differentiated
+    def request(self, snapshot: Snapshot, choice: Tensor) -> Action:
+        """The shares that the prices say for given choices, (B, U, J); a user's depend on its own tasks and choices only."""
+        problem = Problem(snapshot, self.scenario)
+        return self._request(snapshot, choice, problem, problem.task_values(self.prices))
+
+    def _request(self, snapshot: Snapshot, choice: Tensor, problem: Problem, tasks: TaskValues) -> Action:
+        s, f, band = self.scenario, tasks.f, tasks.band
         place = (choice - 1).clamp_min(0)[..., None]
         asked_f = (EAGERNESS * f / problem.F_k[:, None, None]).gather(3, place).squeeze(3)
         asked_b = (EAGERNESS * band / problem.B_k[:, None, None]).gather(3, place).squeeze(3)

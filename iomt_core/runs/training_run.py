@@ -25,7 +25,7 @@ from iomt_core.runs.directory import append_line, read_json, read_lines, write_j
 from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
 from iomt_core.scenario import ScenarioError
-from iomt_core.scenario.files import whole_number
+from iomt_core.scenario.links import whole_number
 from iomt_core.training.checkpoints import (
     CheckpointError,
     complete_checkpoints,

@@ -1,5 +1,6 @@
 """Every parameter of a ward once; scenario files, share links and CSV tables."""
 
+from iomt_core.scenario.notes import ScenarioWarning, collect_notes
 from iomt_core.scenario.parameters import (
     ASSUMED,
     GROUPS,
@@ -30,8 +31,10 @@ __all__ = [
     "Places",
     "Scenario",
     "ScenarioError",
+    "ScenarioWarning",
     "WorkloadTask",
     "beyond_bounds",
+    "collect_notes",
     "metadata",
     "scenario",
     "set_elsewhere",

@@ -1,36 +1,33 @@
-"""Scenarios in files and in links: YAML and JSON, and the query string of a share link.
+"""Scenarios in YAML and JSON files.
 
-Everything read here comes from a person or a stranger: sizes are limited, nothing is unpickled, and what cannot be used
-raises `ScenarioError` naming the file, the field, the value and what is allowed.
+A file may come from anybody: its size is limited, nothing is unpickled, and what cannot be used raises `ScenarioError`
+naming the file, the field, the value and what is allowed.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
+import re
 import tempfile
 import time
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from iomt_core.scenario import PRESETS, SCHEMA_VERSION, Scenario, ScenarioError, metadata, scenario
+from iomt_core.scenario.notes import note
+from iomt_core.scenario.parameters import SCHEMA_VERSION, Scenario, ScenarioError, metadata, scenario
+from iomt_core.scenario.presets import PRESETS
+from iomt_core.scenario.units import NUMBER, read_number
 
 LARGEST_FILE = 2_000_000  # bytes
-LONGEST_LINK = 6_000  # characters
-LARGEST_PACKED = 4_000_000  # bytes after unpacking
-DEEPEST = 12  # lists and mappings in one another
-LONGEST_NUMBER = 60  # characters
-NESTED = ("kinds", "workload", "places")
+DEEPEST = 12  # levels of lists and mappings
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content. Raises `ScenarioError` where it cannot be read or is too large."""
+    """Read a file. Raises `ScenarioError` if it cannot be read or is too large."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -40,14 +37,14 @@ def read_bytes(path: Path) -> bytes:
 
 
 def checked_size(content: bytes, name: str) -> bytes:
-    """The content. Raises `ScenarioError` where it is larger than a scenario may be."""
+    """Return the content. Raises `ScenarioError` if it is larger than a scenario file may be."""
     if len(content) > LARGEST_FILE:
         raise ScenarioError(f"file {name!r} is too large: allowed is {LARGEST_FILE / 1e6:g} MB.")
     return content
 
 
 def as_text(content: bytes | str, name: str) -> str:
-    """UTF-8 text, without a byte order mark. Raises `ScenarioError` for anything else."""
+    """Decode UTF-8 text, without a byte order mark. Raises `ScenarioError` for anything else."""
     if isinstance(content, str):
         return content
     try:
@@ -60,7 +57,7 @@ def as_text(content: bytes | str, name: str) -> str:
 
 
 def read_scenario(source: str | Path) -> Scenario:
-    """A preset by name, or a YAML or JSON file. Raises `ScenarioError`."""
+    """Return a preset by its name, or read a YAML or JSON file. Raises `ScenarioError`."""
     if str(source) in PRESETS:
         return PRESETS[str(source)]
     path = Path(str(source).replace("\x00", ""))
@@ -72,9 +69,11 @@ def read_scenario(source: str | Path) -> Scenario:
 
 
 def parse_scenario(content: bytes | str, name: str = "scenario") -> Scenario:
-    """A scenario from the text of a file; JSON is read as JSON, all else as YAML.
+    """Read a scenario from the text of a file; text that begins with a brace is JSON, all else YAML.
 
-    Fields that are not there take the value of `preset` (a preset's name), or their default. Raises `ScenarioError`.
+    Fields that are missing take the value of `preset` (a preset's name), or their default. A number may have a unit
+    ("20 ms"); a bare one is SI, and one that looks as if another unit was meant gets a note (`collect_notes`, or a
+    `ScenarioWarning`). Raises `ScenarioError`.
     """
     text = as_text(content, name)
     if len(text) > LARGEST_FILE:
@@ -87,19 +86,55 @@ def parse_scenario(content: bytes | str, name: str = "scenario") -> Scenario:
     if unnamed:
         raise ScenarioError(f"file {name!r}: the key {unnamed[0]!r} is not a parameter's name.")
     values.setdefault("schema_version", SCHEMA_VERSION)
-    if "preset" not in values:
-        return scenario(values)
-    base = _preset(values.pop("preset"))
-    return scenario({**_plain(base), **values})
+    base = plain_values(preset_named(values.pop("preset"))) if "preset" in values else {}
+    s = scenario({**base, **values})
+    for text in _doubtful_values(values):
+        note(text)
+    return s
 
 
-def _preset(name: Any) -> Scenario:
+def misread(name: str, value: float, where: str = "") -> str | None:
+    """Return a note if a bare number of a parameter, read as SI, was probably meant in the unit that people see.
+
+    The rule: read in that unit, the number would be nearer to the default, as a ratio. `T_max: 20` is 20 s, 1000 times the
+    usual 20 ms, but as 20 ms just the usual value. `where` names the place of the number if that is not the parameter.
+    """
+    meta, default = metadata()[name], getattr(PRESETS["paper"], name)
+    if meta.shown_factor == 1 or value <= 0:
+        return None
+    usual = sum(default) / 2 if isinstance(default, tuple) else default
+    ratio = value / usual
+    as_shown = ratio / meta.shown_factor
+    if max(ratio, 1 / ratio) <= max(as_shown, 1 / as_shown):
+        return None
+    return (
+        f"{where or name} = {value:g} was read as {value:g} {meta.unit} ({meta.show(value)}); a usual value is "
+        f"{meta.show(usual)}. Write '{value:g} {meta.shown_unit}' if that is meant."
+    )
+
+
+def _doubtful_values(values: Mapping[str, Any], inside: str = "") -> Iterator[str]:
+    """Yield a note for every parameter, also of a task kind, whose bare number was probably meant in another unit."""
+    for name, value in values.items():
+        if name == "kinds":
+            for number, kind in enumerate(value, 1):
+                yield from _doubtful_values(kind, f" of kind {number}")
+        elif name in metadata():
+            ends = [
+                end for end in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(end, (int, float))
+            ]
+            yield from list(filter(None, (misread(name, end, name + inside) for end in ends)))[:1]
+
+
+def preset_named(name: Any) -> Scenario:
+    """Return the preset of this name. Raises `ScenarioError` for an unknown one."""
     if not isinstance(name, str) or name not in PRESETS:
         raise ScenarioError(f"preset = {str(name)[:60]!r} is not known: allowed is {', '.join(PRESETS)}.")
     return PRESETS[name]
 
 
-def _plain(s: Scenario) -> dict[str, Any]:
+def plain_values(s: Scenario) -> dict[str, Any]:
+    """Return all values as JSON has them, in SI units; an automatic value is None."""
     return s.model_dump(mode="json")
 
 
@@ -127,13 +162,13 @@ def _json(text: str, name: str) -> Any:
         if isinstance(error, ScenarioError):
             raise
         raise ScenarioError(f"file {name!r}: a number is longer than a scenario's can be.") from None
-    if _too_deep(value):
+    if is_too_deep(value):
         raise ScenarioError(f"file {name!r} is nested too deeply: allowed are {DEEPEST} levels.")
     return value
 
 
-def _too_deep(value: Any) -> bool:
-    """Whether lists and mappings lie in one another further than in any scenario, so far that even `repr` might fail."""
+def is_too_deep(value: Any) -> bool:
+    """Return whether lists and mappings are nested deeper than in any scenario, where even `repr` might fail."""
     level = [value]
     for _ in range(DEEPEST):
         level = [x for v in level if isinstance(v, (list, dict)) for x in (v.values() if isinstance(v, dict) else v)]
@@ -141,7 +176,10 @@ def _too_deep(value: Any) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without anchors (a few bytes of them can unfold to gigabytes), keys that stand twice, or endless numbers."""
+    """Safe YAML with the words of YAML 1.2's core schema: `yes` is a text, and `010` or `1:30` is no number.
+
+    It refuses aliases (a few bytes of them can unfold to gigabytes), repeated keys and endless numbers.
+    """
 
     depth = 0
 
@@ -166,13 +204,26 @@ class _Loader(yaml.SafeLoader):
             seen.add(name)
         return super().construct_mapping(node, deep)
 
-    def construct_yaml_int(self, node: Any) -> int:
-        if len(str(node.value)) > LONGEST_NUMBER:
-            raise _refused(f"a number of more than {LONGEST_NUMBER} characters", node.start_mark)
-        return super().construct_yaml_int(node)
+    def construct_number(self, node: Any) -> int | float:
+        text = str(self.construct_scalar(node))
+        if text.lstrip("+-").lower() in (".inf", ".nan"):
+            return float(text.replace(".", "", 1))
+        try:
+            return read_number(text, "")
+        except ValueError as error:
+            raise _refused(str(error), node.start_mark) from None
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_NUMBER_TAG = "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    (_NUMBER_TAG, rf"{NUMBER}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), _first)
+for _tag in (_NUMBER_TAG, "tag:yaml.org,2002:int"):
+    _Loader.add_constructor(_tag, _Loader.construct_number)
 
 
 def _refused(why: str, mark: Any) -> yaml.constructor.ConstructorError:
@@ -189,27 +240,43 @@ def _yaml(text: str, name: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ScenarioError(f"file {name!r} is not YAML: {str(error).partition(chr(10))[0]}.") from None
     except (LookupError, TypeError, AttributeError, OverflowError):
-        # What PyYAML raises where a tag is put on a value that is none of its kind: `!!bool maybe`, `!!int ""`.
+        # What PyYAML raises for a tag on a value of another kind: `!!bool maybe`.
         raise ScenarioError(f"file {name!r} is not YAML: a value is not what its tag (!!…) says.") from None
 
 
 def dump_scenario(s: Scenario, form: str = "yaml") -> str:
-    """The whole scenario as text that `parse_scenario` reads back exactly; YAML has a comment a field."""
-    values = _plain(s)
+    """Write the whole scenario as text that `parse_scenario` reads back as an equal scenario.
+
+    form: "yaml", with a comment for every field, or "json". An automatic value (γ^t, γ^e) is null. Numbers are SI; in
+    YAML those that `misread` would doubt have their unit.
+    """
+    values = plain_values(s)
     if form == "json":
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    lines = ["# A scenario of the IoMT Twin Lab. SI units; ranges are [low, high]."]
+    lines = [
+        "# A scenario of the IoMT Twin Lab. Numbers are SI, or text with a unit such as '20 ms'; ranges are [low, high]."
+    ]
     for name, value in values.items():
         meta = metadata()[name]
         unit = f" [{meta.unit}]" if meta.unit else ""
         allowed = f" Allowed: {meta.low:g} to {meta.high:g}." if meta.low is not None else ""
         lines.append(f"# {meta.meaning}{unit}.{allowed}".replace("..", "."))
-        lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
+        lines.append(f"{name}: {json.dumps(_without_doubt(name, value), ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
 
 
+def _without_doubt(name: str, value: Any) -> Any:
+    """Add the SI unit to numbers that `misread` would doubt, so that reading them back raises no note."""
+    if name == "kinds":
+        return [{key: _without_doubt(key, part) for key, part in kind.items()} for kind in value]
+    if not any(_doubtful_values({name: value})):
+        return value
+    unit = metadata()[name].unit
+    return [f"{end!r} {unit}" for end in value] if isinstance(value, list) else f"{value!r} {unit}"
+
+
 def write_text_atomically(path: Path, text: str) -> None:
-    """Writes the file whole or not at all. Raises `ScenarioError` where the place cannot be written."""
+    """Write a file as a whole or not at all. Raises `ScenarioError` if it cannot be written."""
     try:
         handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:
@@ -235,77 +302,3 @@ def replace_file(part: str | Path, path: Path) -> None:
         except PermissionError:  # on Windows while another process reads the file
             time.sleep(pause)
     os.replace(part, path)
-
-
-def whole_number(text: str, low: int, high: int) -> int | None:
-    """The number that a stranger's text is, or nothing where it is not a plain whole number from `low` to `high`."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(high))):
-        return None  # by length first: Python refuses to read very long numbers
-    value = int(text)
-    return value if low <= value <= high else None
-
-
-def to_query(s: Scenario) -> dict[str, str]:
-    """A scenario as the entries of a link: the closest preset, and what differs from it, in SI units.
-
-    Raises `ScenarioError` where it does not fit into a link.
-    """
-    values = _plain(s)
-    differing = {
-        name: [key for key, value in values.items() if _plain(preset)[key] != value] for name, preset in PRESETS.items()
-    }
-    base = min(PRESETS, key=lambda name: len(differing[name]))
-    query = {"preset": base}
-    for key in differing[base]:
-        value = values[key]
-        if key in NESTED:
-            query[key] = _pack(value)
-        elif isinstance(value, list):
-            query[key] = "..".join(repr(x) for x in value)
-        else:
-            query[key] = value if isinstance(value, str) else json.dumps(value)
-    if sum(len(k) + len(v) + 2 for k, v in query.items()) > LONGEST_LINK:
-        raise ScenarioError(
-            f"this scenario does not fit into a link of {LONGEST_LINK} characters: download the scenario file instead."
-        )
-    return query
-
-
-def from_query(query: Mapping[str, str], ignore: Collection[str] = ()) -> Scenario:
-    """The scenario of a link. Raises `ScenarioError` for an entry that is not a parameter or has a bad value."""
-    entries = {key: value for key, value in query.items() if key not in ignore}
-    base = _preset(entries.pop("preset", "paper"))
-    values: dict[str, Any] = {}
-    for key, text in entries.items():
-        if key not in metadata():
-            scenario({key: text[:60]})  # raises, with a suggestion
-        default = getattr(base, key)
-        if key in NESTED:
-            values[key] = _unpack(key, text)
-        elif isinstance(default, tuple):
-            values[key] = text.split("..")
-        elif text == "null":
-            values[key] = None
-        else:
-            values[key] = text
-    return scenario({**_plain(base), **values})
-
-
-def _pack(value: Any) -> str:
-    raw = zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 9)
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _unpack(key: str, text: str) -> Any:
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        unpacker = zlib.decompressobj()
-        content = unpacker.decompress(raw, LARGEST_PACKED)
-        value = json.loads(content) if unpacker.eof else None
-        if unpacker.eof and not _too_deep(value):
-            return value
-    except (binascii.Error, zlib.error, ValueError, RecursionError):
-        raise ScenarioError(f"{key} = {text[:40]!r} in the link cannot be read: the link is damaged.") from None
-    raise ScenarioError(
-        f"{key} in the link is cut off, larger than {LARGEST_PACKED / 1e6:g} MB or nested deeper than {DEEPEST} levels."
-    )

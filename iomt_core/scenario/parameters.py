@@ -1,8 +1,8 @@
 """The scenario: every parameter of the ward, once.
 
-A `Scenario` is frozen and validated. What a person sees of a parameter anywhere (the slider, its help, the file
-format, the error, the README's table) is generated from the metadata given here beside its default. Values are SI;
-`shown_unit` and `shown_factor` say how a person reads them.
+A `Scenario` is frozen and validated. Whatever shows a parameter (slider, help, file format, error message, reference
+table) is generated from the metadata next to its default. Values are SI; `shown_unit` and `shown_factor` say in which
+unit people see them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from iomt_core.scenario.units import read_number
 
 SCHEMA_VERSION = 1
 KILOBYTE = 8000.0  # bit
@@ -26,26 +29,28 @@ GROUPS = ("ward", "tasks", "computing", "channel", "objective", "advanced")
 TABLE_II = "Table II"
 PAPER = "paper, section VI"
 ASSUMED = "assumption"
-MOST_PROBLEMS = 10  # told at once
+MOST_PROBLEMS = 10  # in one message
 LONGEST_WHERE = 80  # characters of a field's name in a message
 
 
 class ScenarioError(ValueError):
-    """A scenario, a file or a table that cannot be used; each problem names field, value and allowed range."""
+    """A scenario, file or table that cannot be used; each of its `problems` names field, value and allowed range."""
 
     def __init__(self, problems: str | list[str]) -> None:
         self.problems = [problems] if isinstance(problems, str) else problems
         more = len(self.problems) - MOST_PROBLEMS
-        if more > 1:  # a list that was shortened before stays as it is
+        if more > 1:  # a list that was shortened before is not shortened again
             self.problems = [*self.problems[:MOST_PROBLEMS], f"… and {more} more."]
         super().__init__("\n".join(self.problems))
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What is known of a parameter besides its default.
+    """What is known about a parameter besides its default.
 
-    `low` and `high` are inclusive and SI; for a range parameter they bound both of its ends.
+    symbol: the paper's; unit: SI; source: where the default comes from. `low` and `high` are inclusive and SI; for a
+    range parameter they limit both ends. `shown_unit` and `shown_factor` (shown value = SI value x factor) are for
+    people; `step` and `log` describe the slider.
     """
 
     symbol: str
@@ -62,7 +67,7 @@ class Meta:
     label: str | None = None
 
     def show(self, value: float) -> str:
-        """The value as a person reads it, with its unit."""
+        """Format an SI value in the unit that people see, for example "20 ms"."""
         unit = self.unit if self.shown_unit is None else self.shown_unit
         try:
             number = value * self.shown_factor
@@ -71,7 +76,7 @@ class Meta:
         return f"{number:.6g} {unit}".strip()
 
     def allowed(self) -> str:
-        """The allowed range as a person reads it, and in SI where that differs."""
+        """Format the allowed range in the unit that people see, and in SI if that differs; "" if there is none."""
         if self.low is None or self.high is None:
             return ""
         text = f"{self.show(self.low)} to {self.show(self.high)}"
@@ -80,12 +85,42 @@ class Meta:
         return text
 
 
+def _read_value(value: Any, unit: str) -> Any:
+    """Turn text into a number of `unit`; anything but text is left to pydantic, except truth values."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "a truth value (true, false) is not a number")
+    if not isinstance(value, str):
+        return value
+    try:
+        return read_number(value, unit)
+    except ValueError as error:
+        raise PydanticCustomError("number", "{reason}", {"reason": str(error)}) from None
+
+
+def _read_field(value: Any, info: ValidationInfo) -> Any:
+    meta = _METADATA.get(info.field_name or "")
+    return _read_value(value, meta.unit if meta else "")
+
+
+def _split_range(value: Any) -> Any:
+    """Split the text of a range, "20 KB to 50 KB" or "20 KB..50 KB", into its two ends."""
+    if isinstance(value, str):
+        return next((value.split(mark) for mark in ("..", " to ") if mark in value), value)
+    return value
+
+
+# Numbers as files, links and command lines hold them: text may carry a unit, truth values are refused. A whole number
+# may be written as 8.0, because programs that know only floats (JavaScript, spreadsheets) write it so.
+Number = Annotated[float, BeforeValidator(_read_field)]
+Whole = Annotated[int, BeforeValidator(_read_field)]
+Metres = Annotated[float, BeforeValidator(lambda value: _read_value(value, "m"))]
 Range = tuple[float, float]
-IntRange = tuple[int, int]
+NumberRange = Annotated[tuple[Number, Number], BeforeValidator(_split_range)]
+WholeRange = Annotated[tuple[Whole, Whole], BeforeValidator(_split_range)]
 
 
 class Frozen(BaseModel):
-    """Values that cannot change and hold nothing unknown, infinite or undefined."""
+    """Base of immutable models that refuse unknown fields, infinity and NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -94,27 +129,27 @@ class TaskKind(Frozen):
     """A medical task kind with ranges of its own; `share` is its relative frequency in the mix."""
 
     name: str = Field(min_length=1, max_length=40)
-    share: float = Field(gt=0, le=1000)
-    D: Range
-    C: Range
-    P: IntRange
+    share: Number = Field(gt=0, le=1000)
+    D: NumberRange
+    C: NumberRange
+    P: WholeRange
 
 
 class WorkloadTask(Frozen):
-    """One task of a workload of one's own; step and user count from 1."""
+    """One task of an own workload: data size D in bit, computing size C in cycles, priority P; step and user from 1."""
 
-    step: int = Field(ge=1, le=100)
-    user: int = Field(ge=1, le=16)
-    D: float
-    C: float
-    P: int
+    step: Whole = Field(ge=1, le=100)
+    user: Whole = Field(ge=1, le=16)
+    D: Number
+    C: Number
+    P: Whole
 
 
 class Places(Frozen):
-    """Where users and servers stand, in metres."""
+    """Positions (x, y) of users and servers, in metres."""
 
-    users: tuple[tuple[float, float], ...]
-    servers: tuple[tuple[float, float], ...]
+    users: tuple[tuple[Metres, Metres], ...]
+    servers: tuple[tuple[Metres, Metres], ...]
 
 
 KB = {"shown_unit": "KB", "shown_factor": 1 / KILOBYTE}
@@ -123,44 +158,44 @@ KCYCLES = {"shown_unit": "kcycles", "shown_factor": 1e-3}
 
 
 class Scenario(Frozen):
-    """A ward: who is in it, what they have to compute, on what, over which channel, and what counts as good.
+    """A ward: its users, their tasks, devices and channel, and the objective. Symbols are the paper's, values SI.
 
-    Raises `ScenarioError` (through `scenario`, `changed` and the readers of `iomt_core.scenario.files`) where a value
-    is out of range. Symbols are the paper's.
+    Text may be given for a number, with or without a unit: "20 ms" or "0.02". `scenario`, `changed` and the readers in
+    `iomt_core.scenario.files` raise `ScenarioError` if a value is out of range.
     """
 
-    schema_version: Annotated[int, Meta("", "", "version of the file format", "", "file")] = SCHEMA_VERSION
+    schema_version: Annotated[Whole, Meta("", "", "version of the file format", "", "file")] = SCHEMA_VERSION
     name: Annotated[str, Meta("", "", "a name for the ward", "", "file")] = Field("my ward", max_length=80)
 
     users: Annotated[
-        int, Meta("N^u", "", "users, each with a wearable: the agents", PAPER, "ward", 1, 16, step=1, label="Users")
+        Whole, Meta("N^u", "", "users, each with a wearable: the agents", PAPER, "ward", 1, 16, step=1, label="Users")
     ] = 8
     tasks: Annotated[
-        int, Meta("N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 16, step=1, label="Tasks a user")
+        Whole, Meta("N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 16, step=1, label="Tasks a user")
     ] = 8
-    servers: Annotated[int, Meta("N^m", "", "edge servers", PAPER, "ward", 1, 8, step=1, label="Edge servers")] = 4
+    servers: Annotated[Whole, Meta("N^m", "", "edge servers", PAPER, "ward", 1, 8, step=1, label="Edge servers")] = 4
     T: Annotated[
-        int, Meta("T", "", "steps of an episode", ASSUMED, "ward", 1, 100, step=1, label="Steps of an episode")
+        Whole, Meta("T", "", "steps of an episode", ASSUMED, "ward", 1, 100, step=1, label="Steps of an episode")
     ] = 20
     area: Annotated[
-        float, Meta("", "m", "side of the square ward", ASSUMED, "ward", 5, 2000, step=5, label="Side of the ward")
+        Number, Meta("", "m", "side of the square ward", ASSUMED, "ward", 5, 2000, step=5, label="Side of the ward")
     ] = 100.0
     seed: Annotated[
-        int,
+        Whole,
         Meta(
             "", "", "draws the places: users uniform, servers on a jittered grid", ASSUMED, "ward", 0, 2**31 - 1,
             step=1, label="Layout seed",
         ),
     ] = 0  # fmt: skip
     speed: Annotated[
-        float,
+        Number,
         Meta(
             "", "m/s", "mobility: speed of a user's random waypoint walk; 0 keeps everyone in place", ASSUMED, "ward",
             0, 20, step=0.1, label="User speed",
         ),
     ] = 0.0  # fmt: skip
     step_time: Annotated[
-        float,
+        Number,
         Meta(
             "", "s", "time between two steps; matters only where users move", ASSUMED, "ward", 0.1, 60, step=0.1,
             label="Time between steps",
@@ -168,27 +203,27 @@ class Scenario(Frozen):
     ] = 1.0  # fmt: skip
 
     D: Annotated[
-        Range,
+        NumberRange,
         Meta(
             "D", "bit", "data size of a task, uniform", TABLE_II, "tasks", 800, 8e7, log=True, label="Data size", **KB
         ),
     ] = (20 * KILOBYTE, 50 * KILOBYTE)
     C: Annotated[
-        Range,
+        NumberRange,
         Meta(
             "C", "cycle", "computing size of a task, uniform", TABLE_II, "tasks", 1e3, 1e9, log=True,
             label="Computing size", **KCYCLES,
         ),
     ] = (1e5, 2e5)  # fmt: skip
     P: Annotated[
-        IntRange,
+        WholeRange,
         Meta(
             "P", "", "priority of a task: whole numbers of this range, equally likely", ASSUMED, "tasks", 1, 10, step=1,
             label="Priority",
         ),
     ] = (1, 3)  # fmt: skip
     burst: Annotated[
-        float,
+        Number,
         Meta(
             "", "", "bursty workloads: correlation of a task's size with the size before (AR(1) in the quantile) and "
             "between the tasks of one user; 0 draws every task afresh", ASSUMED, "tasks", 0, 0.99, step=0.01,
@@ -207,34 +242,34 @@ class Scenario(Frozen):
     ] = Field(None, max_length=25600)
 
     F_i: Annotated[
-        float,
+        Number,
         Meta(
             "F_i", "cycle/s", "CPU of a user's own device", TABLE_II, "computing", 1e6, 1e10, log=True, label="Own CPU",
             **GHZ,
         ),
     ] = 1e8  # fmt: skip
     F_k: Annotated[
-        float,
+        Number,
         Meta(
             "F_k", "cycle/s", "CPU of a server", TABLE_II, "computing", 1e7, 1e12, log=True, label="Server CPU", **GHZ
         ),
     ] = 1e9
     k0: Annotated[
-        float,
+        Number,
         Meta(
             "k_0", "J·s²/cycle³", "energy constant of a user's CPU: 1e-25 makes 0.1 GHz draw 100 mW", ASSUMED,
             "computing", 1e-30, 1e-22, log=True, label="CPU energy constant",
         ),
     ] = 1e-25  # fmt: skip
     background: Annotated[
-        float,
+        Number,
         Meta(
             "", "", "background load: mean share of each server's CPU and bandwidth that others take", ASSUMED,
             "computing", 0, 0.9, step=0.01, label="Background load",
         ),
     ] = 0.0  # fmt: skip
     background_correlation: Annotated[
-        float,
+        Number,
         Meta(
             "", "", "correlation of the background load from step to step (AR(1) in the quantile)", ASSUMED, "computing",
             0, 0.99, step=0.01, label="Background correlation",
@@ -249,41 +284,41 @@ class Scenario(Frozen):
         ),
     ] = "paper"  # fmt: skip
     B_k: Annotated[
-        float,
+        Number,
         Meta(
             "B_k", "Hz", "bandwidth of a server", TABLE_II, "channel", 1e5, 1e11, log=True, label="Server bandwidth",
             **GHZ,
         ),
     ] = 1e9  # fmt: skip
     P_tr: Annotated[
-        Range,
+        NumberRange,
         Meta(
             "P^{tr}", "W", "transmission power, one uniform draw a user and episode", TABLE_II, "channel", 1e-3, 10,
             log=True, label="Transmission power",
         ),
     ] = (0.2, 0.4)  # fmt: skip
     N0: Annotated[
-        float,
+        Number,
         Meta(
             "N_0", "W/Hz", "noise spectral density; Table II prints 4^-21 W, thermal noise is meant",
             "Table II, corrected", "channel", 1e-22, 1e-12, log=True, label="Noise density",
         ),
     ] = 4e-21  # fmt: skip
     PL0: Annotated[
-        float, Meta("PL_0", "dB", "path loss at d_0", ASSUMED, "channel", 1, 120, step=1, label="Path loss at d0")
+        Number, Meta("PL_0", "dB", "path loss at d_0", ASSUMED, "channel", 1, 120, step=1, label="Path loss at d0")
     ] = 40.0
     d0: Annotated[
-        float,
+        Number,
         Meta(
             "d_0", "m", "reference distance; smaller distances count as d_0", ASSUMED, "advanced", 0.1, 100, step=0.1,
             label="Reference distance",
         ),
     ] = 1.0  # fmt: skip
     eta: Annotated[
-        float, Meta("η", "", "path loss exponent", ASSUMED, "channel", 1, 6, step=0.1, label="Path loss exponent")
+        Number, Meta("η", "", "path loss exponent", ASSUMED, "channel", 1, 6, step=0.1, label="Path loss exponent")
     ] = 3.0
     sigma2: Annotated[
-        float,
+        Number,
         Meta(
             "σ²", "", "mean of the Rayleigh fading power |h|²", ASSUMED, "channel", 0.01, 10, log=True,
             label="Fading power",
@@ -294,21 +329,21 @@ class Scenario(Frozen):
     )
 
     T_max: Annotated[
-        float,
+        Number,
         Meta(
             "T^{max}", "s", "a task later than this is a deadline miss; also the scale of delay in the cost", ASSUMED,
             "objective", 1e-4, 60, log=True, shown_unit="ms", shown_factor=1e3, label="Deadline",
         ),
     ] = 20e-3  # fmt: skip
     E_ref: Annotated[
-        float,
+        Number,
         Meta(
             "E_ref", "J", "scale of energy in the cost", ASSUMED, "objective", 1e-7, 10, log=True, shown_unit="µJ",
             shown_factor=1e6, label="Energy scale",
         ),
     ] = 100e-6  # fmt: skip
     alpha_T: Annotated[
-        float,
+        Number,
         Meta(
             "α^T",
             "",
@@ -322,11 +357,11 @@ class Scenario(Frozen):
         ),
     ] = 0.5
     alpha_E: Annotated[
-        float,
+        Number,
         Meta("α^E", "", "weight of energy in the cost", ASSUMED, "objective", 0, 1, step=0.01, label="Energy weight"),
     ] = 0.5
     Cap: Annotated[
-        float,
+        Number,
         Meta(
             "Cap", "J", "battery: energy a user may spend in an episode (C5)", ASSUMED, "objective", 1e-6, 1000,
             log=True, shown_unit="mJ", shown_factor=1e3, label="Battery",
@@ -334,33 +369,33 @@ class Scenario(Frozen):
     ] = 10e-3  # fmt: skip
 
     c: Annotated[
-        float,
+        Number,
         Meta("c", "", "scale of the utilities (12) (13)", ASSUMED, "advanced", 0.01, 100, log=True, label="Utility scale c"),
     ] = 1.0  # fmt: skip
     alpha: Annotated[
-        float,
+        Number,
         Meta("α", "", "how steeply priority counts in (12) (13)", ASSUMED, "advanced", 0, 3, step=0.1, label="Utility slope α"),
     ] = 0.5  # fmt: skip
     mu: Annotated[
-        float,
+        Number,
         Meta("μ", "", "priority that counts once in (12) (13)", ASSUMED, "advanced", 0, 10, step=0.5, label="Utility baseline μ"),
     ] = 2.0  # fmt: skip
     gamma_t: Annotated[
-        float | None,
+        Number | None,
         Meta(
             "γ^t", "1/s", "decay of (12) with delay; empty: 1/T_max", ASSUMED, "advanced", 1e-3, 1e5, log=True,
             label="Delay decay γ^t",
         ),
     ] = None  # fmt: skip
     gamma_e: Annotated[
-        float | None,
+        Number | None,
         Meta(
             "γ^e", "1/J", "decay of (13) with energy; empty: 1/E_ref", ASSUMED, "advanced", 1e-3, 1e8, log=True,
             label="Energy decay γ^e",
         ),
     ] = None  # fmt: skip
     gamma: Annotated[
-        float,
+        Number,
         Meta(
             "γ", "", "discount of training; only the battery and the dynamics couple steps", ASSUMED, "advanced", 0,
             0.999, step=0.01, label="Discount",
@@ -376,13 +411,13 @@ class Scenario(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all values: equal scenarios have equal digests, across processes and machines."""
+        """SHA-256 of all values but the name: equal scenarios have equal digests, on every machine."""
         text = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
     def mean_P(self) -> float:
-        """Mean priority of a task of this ward: p = P / mean_P is a task's weight wherever tasks are added up."""
+        """Mean priority of a task; p = P / mean_P weighs a task in every sum over tasks."""
         if self.workload is not None:
             return sum(task.P for task in self.workload) / len(self.workload)
         if self.kinds:
@@ -401,7 +436,7 @@ class Scenario(Frozen):
 
     @property
     def kind_names(self) -> tuple[str, ...]:
-        """The name of every task kind; a ward without a mix has one kind, called 'task'."""
+        """Names of the task kinds; without a mix there is one kind, "task"."""
         return tuple(k.name for k in self.kinds) if self.kinds and self.workload is None else ("task",)
 
     @cached_property
@@ -427,16 +462,12 @@ class Scenario(Frozen):
         return min(r[0] for r in ranges), max(r[1] for r in ranges)
 
     def changed(self, **values: Any) -> Scenario:
-        """A copy with these values, validated again. Raises `ScenarioError`."""
+        """Return a validated copy with these values. Raises `ScenarioError`."""
         return scenario({**{name: getattr(self, name) for name in type(self).model_fields}, **values})
-
-    def resolved(self) -> dict[str, Any]:
-        """All values as JSON-ready SI, with those that default to another parameter filled in."""
-        return {**self.model_dump(mode="json"), "gamma_t": self.delay_decay, "gamma_e": self.energy_decay}
 
 
 def metadata() -> Mapping[str, Meta]:
-    """Every parameter's `Meta` by field name, in the order of the class."""
+    """Return every parameter's `Meta` by field name, in the order of the class."""
     return _METADATA
 
 
@@ -446,7 +477,7 @@ _METADATA: Mapping[str, Meta] = MappingProxyType(
 
 
 def set_elsewhere(s: Scenario) -> Mapping[str, str]:
-    """Parameters that a workload, places or task kinds decide in this scenario, and why."""
+    """Return the parameters that an own workload, places or task kinds decide in this scenario, each with the reason."""
     found: dict[str, str] = {}
     if s.kinds:
         found |= dict.fromkeys(("D", "C", "P"), "set by the task kinds of this scenario")
@@ -458,7 +489,7 @@ def set_elsewhere(s: Scenario) -> Mapping[str, str]:
 
 
 def scenario(values: Mapping[str, Any]) -> Scenario:
-    """A validated scenario from plain values. Raises `ScenarioError` naming field, value and allowed range."""
+    """Make a scenario from plain values. Raises `ScenarioError` naming field, value and allowed range."""
     try:
         return Scenario.model_validate(dict(values))
     except ScenarioError:
@@ -468,10 +499,10 @@ def scenario(values: Mapping[str, Any]) -> Scenario:
 
 
 def beyond_bounds(name: str, value: float, meta: Meta) -> Iterator[str]:
-    """What is wrong with a number's size, or nothing; a whole number is to come as an int."""
+    """Yield what is wrong if an SI value is out of range; pass a whole number as an int, it is compared exactly."""
     if meta.low is None or meta.high is None:
         return
-    # Relative: what changing units back and forth may cost. Whole numbers have no such units.
+    # Converting units back and forth may cost the last digits; whole numbers have no such units.
     rounding = 0.0 if isinstance(value, int) else 1e-9
     if not meta.low * (1 - rounding) <= value <= meta.high * (1 + rounding):
         yield f"{name} = {meta.show(value)} is out of range: allowed is {meta.allowed()}."
@@ -510,7 +541,7 @@ def _problems(s: Scenario) -> Iterator[str]:
 
 
 def _name_problems(s: Scenario) -> Iterator[str]:
-    """Names travel into tables that spreadsheets open, and onto screens: neither may take them for more than text."""
+    """Names appear in tables that spreadsheets open and on screens; neither may read them as more than text."""
     for where, name in (("name", s.name), *((f"kinds[{n}].name", kind.name) for n, kind in enumerate(s.kinds, 1))):
         if not name.isprintable():
             yield f"{where} = {name!r} holds a character that cannot be seen: allowed are letters, digits and signs."
@@ -557,7 +588,7 @@ def _places_problems(s: Scenario) -> Iterator[str]:
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
-    """Pydantic's findings in this project's words: field, value, what is allowed."""
+    """Translate pydantic's findings into messages with field, value and what is allowed."""
     for number, finding in enumerate(error.errors()):
         cause = finding.get("ctx", {}).get("error")
         if isinstance(cause, ScenarioError):
@@ -567,7 +598,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
         where = (where if where.isprintable() else repr(where))[:LONGEST_WHERE]
         field = str(finding["loc"][0]) if finding["loc"] else ""
         if finding["type"] == "extra_forbidden":
-            searched = number < MOST_PROBLEMS and len(field) <= LONGEST_WHERE  # it takes a millisecond each
+            searched = number < MOST_PROBLEMS and len(field) <= LONGEST_WHERE  # a search takes a millisecond
             near = difflib.get_close_matches(field, _METADATA, n=1, cutoff=0.5) if searched else []
             hint = f" Did you mean {near[0]!r}?" if near and len(finding["loc"]) == 1 else ""
             yield f"{where} is not a parameter of a scenario.{hint}"
@@ -576,4 +607,5 @@ def _explain(error: ValidationError) -> Iterator[str]:
         value = value if len(value) <= 60 else value[:57] + "..."
         meta = _METADATA.get(field)
         allowed = f"; allowed is {meta.allowed()}" if meta and meta.allowed() else ""
-        yield f"{where} = {value}: {finding['msg'].lower()}{allowed}."
+        reason = finding["msg"] if finding["type"] == "number" else finding["msg"].lower()
+        yield f"{where} = {value}: {reason}{allowed}."

@@ -1,60 +1,78 @@
-"""A ward's own data as CSV: a workload of tasks, and places of users and servers."""
+"""A ward's own data as CSV: a workload of tasks, and places of users and servers.
+
+Spreadsheets write numbers in several dialects: 1500.5, "1500,5", "1.500,5", "1 500,5". A file's dialect is decided once from
+all of its cells, said in a note, and cells that do not fit it are refused: a "1.500" that may be 1500 or 1.5 is never guessed.
+"""
 
 from __future__ import annotations
 
 import csv
 import math
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from iomt_core.scenario import KILOBYTE, Meta, Places, Scenario, ScenarioError, WorkloadTask, metadata
 from iomt_core.scenario.files import as_text, read_bytes
+from iomt_core.scenario.notes import note
+from iomt_core.scenario.parameters import (
+    KILOBYTE,
+    Meta,
+    Places,
+    Scenario,
+    ScenarioError,
+    WorkloadTask,
+    metadata,
+)
 
 MOST_ROWS = 25_600  # as many tasks as a scenario can have
 MOST_NAMED = 5  # columns in a message
 WORKLOAD_COLUMNS = ("step", "user", "data_kb", "cycles", "priority")
 PLACES_COLUMNS = ("kind", "x_m", "y_m")
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+MARKS = {".": "point", ",": "comma"}
+SPACES = " '’\u00a0\u202f"  # separate thousands too, and are never a decimal mark
+# A number in groups of three: the separator of its thousands, and its decimal mark if it has one. "1.500" matches too.
+GROUPED = re.compile(rf"[+-]?[0-9]{{1,3}}([.,{SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*(?:(?!\1)([.,])[0-9]*)?")
+WITH_MARK = re.compile(r"[+-]?(?=[^eE]*[0-9])[0-9]*([.,])[0-9]*(?:[eE][+-]?[0-9]{1,4})?")
 
 
 def read_workload_csv(source: bytes | Path, name: str | None = None) -> tuple[WorkloadTask, ...]:
-    """Tasks from a CSV with the columns step, user, data_kb, cycles, priority; step and user count from 1.
+    """Read tasks from a CSV with the columns step, user, data_kb, cycles, priority; step and user count from 1.
 
-    Raises `ScenarioError` naming line and column of each bad cell.
+    source: the file's content or path; name: how messages call it. The dialect that was found is a note, see
+    `collect_notes`. Raises `ScenarioError` naming line and column of every bad cell.
     """
     meta = metadata()
-    whole: dict[str, tuple[float, float]] = {
-        "step": _limits(meta["T"], low=1), "user": _limits(meta["users"]), "priority": _limits(meta["P"])
-    }  # fmt: skip
+    whole = {"step": _limits(meta["T"], low=1), "user": _limits(meta["users"]), "priority": _limits(meta["P"])}
     data, cycles = _limits(meta["D"], 1 / KILOBYTE), _limits(meta["C"])
-    tasks = []
     table = _Table(source, name, WORKLOAD_COLUMNS)
-    for row in table:
+    tasks = []
+    for row in table.rows:
         step, user, priority = (
-            row.number(column, *whole[column], integer=True) for column in ("step", "user", "priority")
+            int(table.number(row, column, *whole[column], whole=True)) for column in ("step", "user", "priority")
         )
-        kilobytes, size = row.number("data_kb", *data), row.number("cycles", *cycles)
+        kilobytes, size = table.number(row, "data_kb", *data), table.number(row, "cycles", *cycles)
         if not table.problems:
-            tasks.append(WorkloadTask(step=int(step), user=int(user), D=kilobytes * KILOBYTE, C=size, P=int(priority)))
+            tasks.append(WorkloadTask(step=step, user=user, D=kilobytes * KILOBYTE, C=size, P=priority))
     table.finish()
     return tuple(tasks)
 
 
 def read_places_csv(source: bytes | Path, name: str | None = None) -> Places:
-    """Places from a CSV with the columns kind (user or server), x_m, y_m.
+    """Read places from a CSV with the columns kind (user or server), x_m, y_m.
 
-    Raises `ScenarioError` naming line and column of each bad cell.
+    Arguments, note and errors as for `read_workload_csv`.
     """
     side = metadata()["area"].high or math.inf
     found: dict[str, list[tuple[float, float]]] = {"user": [], "server": []}
     table = _Table(source, name, PLACES_COLUMNS)
-    for row in table:
-        kind = row.text("kind").lower()
+    for row in table.rows:
+        kind = row.cells["kind"].lower()
         if kind not in found:
-            row.wrong("kind", "allowed is user or server")
-        x, y = row.number("x_m", 0, side), row.number("y_m", 0, side)
-        found.setdefault(kind, []).append((x, y))
+            table.refuse(row, "kind", "allowed is user or server")
+        found.setdefault(kind, []).append((table.number(row, "x_m", 0, side), table.number(row, "y_m", 0, side)))
     table.finish()
     for kind, field in (("user", "users"), ("server", "servers")):
         low, high = _limits(metadata()[field])
@@ -66,19 +84,17 @@ def read_places_csv(source: bytes | Path, name: str | None = None) -> Places:
 
 
 def with_workload(s: Scenario, tasks: tuple[WorkloadTask, ...]) -> Scenario:
-    """The scenario with these tasks in place of the random draw; users, tasks and T become what they need.
+    """Return the scenario with these tasks in place of the random draw; users, tasks and T become what they need.
 
-    Raises `ScenarioError` where a user has more tasks in a step than a ward can have, or places fix fewer users.
+    Raises `ScenarioError` if a user has more tasks in a step than a ward can have, or places fix fewer users.
     """
-    counts: dict[tuple[int, int], int] = {}
-    for task in tasks:
-        counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1
+    counts = Counter((task.step, task.user) for task in tasks)
     users = max(task.user for task in tasks) if s.places is None else s.users
     return s.changed(workload=tasks, users=users, tasks=max(counts.values()), T=max(t.step for t in tasks), kinds=())
 
 
 def with_places(s: Scenario, places: Places) -> Scenario:
-    """The scenario with these places; users and servers become their counts, and the ward large enough to hold them."""
+    """Return the scenario with these places; users and servers become their counts, and the ward grows to hold them."""
     farthest = max(x for place in (*places.users, *places.servers) for x in place)
     area = s.area if farthest <= s.area else math.ceil(farthest / 5) * 5.0
     return s.changed(places=places, users=len(places.users), servers=len(places.servers), area=area)
@@ -90,86 +106,152 @@ def _limits(meta: Meta, factor: float = 1.0, low: float | None = None) -> tuple[
     return (meta.low if low is None else low) * factor, meta.high * factor
 
 
-class _Table:
-    """Rows of a CSV with known columns; collects what is wrong and raises it together at the end."""
+@dataclass(frozen=True)
+class _Row:
+    line: int  # in the file, from 1
+    cells: Mapping[str, str]  # by column, stripped
 
-    def __init__(self, source: bytes | Path, name: str | None, columns: tuple[str, ...]) -> None:
+
+class _Dialect:
+    """How a file writes numbers: its decimal mark, and what separates thousands ("" where nothing does)."""
+
+    def __init__(self, decimal: str, thousands: str) -> None:
+        self.decimal, self.thousands = decimal, thousands
+        whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]*)" if thousands else "[0-9]*"
+        self._pattern = re.compile(rf"[+-]?{whole}(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]{{1,4}})?")
+
+    def __str__(self) -> str:
+        separator = {".": "points", ",": "commas"}.get(self.thousands, "spaces or apostrophes")
+        return f"a decimal {MARKS[self.decimal]}" + (f" and {separator} between thousands" if self.thousands else "")
+
+    def number(self, text: str) -> float:
+        """Convert a cell. Raises `ValueError` if it is not a number in this dialect."""
+        if self._pattern.fullmatch(text) is None:
+            raise ValueError(text)
+        return float((text.replace(self.thousands, "") if self.thousands else text).replace(self.decimal, "."))
+
+
+def _evidence(text: str) -> tuple[str, str]:
+    """Return the decimal mark and the separator of thousands that a cell proves, "" for what it leaves open.
+
+    "1.5" and "0.500" prove a decimal point, "1.500.000" and "1.500,5" points between thousands, "1.500" neither.
+    """
+    if grouped := GROUPED.fullmatch(text):
+        separator, decimal = grouped.groups(default="")
+        if decimal or separator in SPACES or text.count(separator) > 1:
+            return decimal, separator
+        return (separator, "") if text.lstrip("+-").startswith("0") else ("", "")
+    plain = WITH_MARK.fullmatch(text)
+    return (plain[1], "") if plain else ("", "")
+
+
+class _Table:
+    """The rows of a CSV with known columns, and the dialect of its numbers.
+
+    Collects the problems of cells; `finish` raises them together.
+    """
+
+    def __init__(self, source: bytes | Path, name: str | None, columns: Sequence[str]) -> None:
         self.name = name or (source.name if isinstance(source, Path) else "CSV")
-        content = read_bytes(source) if isinstance(source, Path) else source
         self.problems: list[str] = []
+        self.rows: list[_Row] = []
+        content = read_bytes(source) if isinstance(source, Path) else source
         lines = as_text(content, self.name).splitlines()
         if not any(line.strip() for line in lines):
             raise ScenarioError(f"{self.name} is empty: expected the columns {', '.join(columns)}.")
-        head = lines[0]
-        delimiter = max(",;\t", key=head.count)
-        self._rows = csv.reader(lines, delimiter=delimiter)
+        self.delimiter = max(DELIMITERS, key=lines[0].count)
+        reader = csv.reader(lines, delimiter=self.delimiter)
         try:
-            header = [cell.strip().lower() for cell in next(self._rows)]
+            header = [cell.strip().lower() for cell in next(reader)]
         except csv.Error as error:
             raise ScenarioError(f"{self.name}, line 1: {error}; expected {', '.join(columns)}.") from None
+        self._check_header(header, columns)
+        count = 0
+        try:
+            for cells in reader:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                count += 1
+                if count > MOST_ROWS:
+                    self._problem(
+                        f"line {reader.line_num}: more rows than a scenario can have; allowed are {MOST_ROWS}"
+                    )
+                    break
+                if len(cells) != len(header):
+                    self._problem(f"line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}")
+                    continue
+                stripped = (cell.strip() for cell in cells)
+                self.rows.append(_Row(reader.line_num, dict(zip(header, stripped, strict=True))))
+        except csv.Error as error:
+            self._problem(f"line {reader.line_num}: {error}")
+        if not count:
+            self._problem("no rows below the header")
+        self.dialect = self._find_dialect()
+
+    def number(self, row: _Row, column: str, low: float, high: float, whole: bool = False) -> float:
+        """Return a cell's number; a bad one is added to the problems, and `low` stands in for it."""
+        text = row.cells[column]
+        allowed = f"allowed is {'whole numbers ' if whole else ''}{low:g} to {high:g}"
+        try:
+            value = self.dialect.number(text)
+        except ValueError:
+            value = math.nan
+            if grouped := GROUPED.fullmatch(text):
+                allowed = (
+                    f"it may mean {re.sub(r'[^0-9+-]', '', text)} or {text.replace(grouped[1], '.')}, and other cells "
+                    f"only show that the file has {self.dialect}"
+                )
+        if not low <= value <= high or (whole and value != int(value)):
+            self.refuse(row, column, allowed)
+            return low
+        return value
+
+    def refuse(self, row: _Row, column: str, reason: str) -> None:
+        """Add a cell that cannot be used to the problems."""
+        self._problem(f"line {row.line}, column {column}: {row.cells[column][:40]!r} cannot be used; {reason}")
+
+    def finish(self) -> None:
+        """Raise `ScenarioError` if there were problems; else note the dialect."""
+        if self.problems:
+            raise ScenarioError(self.problems)
+        usual = (self.dialect.decimal, self.dialect.thousands) == (".", "")
+        columns = f"columns separated by {DELIMITERS[self.delimiter]}"
+        note(f"{self.name}: {columns}; numbers read with {self.dialect}.", doubtful=not usual)
+
+    def _find_dialect(self) -> _Dialect:
+        """Decide from the first cells that prove something. Raises `ScenarioError` where two cells contradict each other."""
+        proofs: dict[str, tuple[str, str]] = {}  # by kind: the mark, and where it was proven
+        for row in self.rows:
+            for column, text in row.cells.items():
+                if text.isdigit():
+                    continue
+                decimal, thousands = _evidence(text)
+                for kind, mark, other in (("decimal", decimal, "thousands"), ("thousands", thousands, "decimal")):
+                    if not mark:
+                        continue
+                    where = f"line {row.line}, column {column}: {text[:40]!r}"
+                    known, first = proofs.setdefault(kind, (mark, where))
+                    if known == mark:
+                        known, first = proofs.get(other, ("", ""))
+                        if known != mark:
+                            continue
+                    raise ScenarioError(
+                        f"{self.name}, {where} does not fit {first}: write all numbers of a file in the same way, with a "
+                        "decimal point or comma, and with one separator of thousands or none."
+                    )
+        thousands = proofs.get("thousands", ("", ""))[0]
+        return _Dialect(proofs.get("decimal", ("," if thousands == "." else ".", ""))[0], thousands)
+
+    def _check_header(self, header: Sequence[str], columns: Sequence[str]) -> None:
         counts = Counter(header)
         missing = [c for c in columns if c not in counts]
         unknown = [c for c in counts if c not in columns]
         twice = sorted(c for c, count in counts.items() if count > 1)
         for what, names in (("lacks the column", missing), ("has an unknown column", unknown), ("has twice", twice)):
             if names:
-                raise ScenarioError(
-                    f"{self.name}, line 1: the header {what} {_listed(names)}; expected {', '.join(columns)}."
-                )
-        self.header = header
+                listed = ", ".join(name[:40] or "(empty)" for name in names[:MOST_NAMED])
+                listed += ", …" if len(names) > MOST_NAMED else ""
+                raise ScenarioError(f"{self.name}, line 1: the header {what} {listed}; expected {', '.join(columns)}.")
 
-    def __iter__(self) -> Iterator[_Row]:
-        count = 0
-        try:
-            for cells in self._rows:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                count += 1
-                line = self._rows.line_num
-                if count > MOST_ROWS:
-                    self.problem(f"line {line}: more rows than a scenario can have; allowed are {MOST_ROWS}")
-                    break
-                if len(cells) != len(self.header):
-                    self.problem(f"line {line}: {len(cells)} cells, but the header has {len(self.header)}")
-                    continue
-                yield _Row(line, dict(zip(self.header, cells, strict=True)), self.problem)
-        except csv.Error as error:
-            self.problem(f"line {self._rows.line_num}: {error}")
-        if not count:
-            self.problem("no rows below the header")
-
-    def problem(self, text: str) -> None:
+    def _problem(self, text: str) -> None:
         self.problems.append(f"{self.name}, {text}.")
-
-    def finish(self) -> None:
-        if self.problems:
-            raise ScenarioError(self.problems)
-
-
-def _listed(names: list[str]) -> str:
-    more = ", …" if len(names) > MOST_NAMED else ""
-    return ", ".join(name[:40] or "(empty)" for name in names[:MOST_NAMED]) + more
-
-
-class _Row:
-    def __init__(self, line: int, cells: dict[str, str], problem: Callable[[str], Any]) -> None:
-        self.line, self.cells, self._problem = line, cells, problem
-
-    def text(self, column: str) -> str:
-        return self.cells[column].strip()
-
-    def wrong(self, column: str, allowed: str) -> None:
-        self._problem(f"line {self.line}, column {column}: {self.text(column)[:40]!r} cannot be used; {allowed}")
-
-    def number(self, column: str, low: float, high: float, integer: bool = False) -> float:
-        """The cell's number; a bad one is noted, and `low` stands in for it."""
-        whole = "whole numbers " if integer else ""
-        text = self.text(column)
-        try:
-            value = float(text) if text.isascii() and "_" not in text else math.nan  # float reads 3_0 as 30
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high or (integer and value != int(value)):
-            self.wrong(column, f"allowed is {whole}{low:g} to {high:g}")
-            return low
-        return value

@@ -1,8 +1,8 @@
 """Every policy that a person can name: the heuristics, the optimum, what `pretrained/` holds, and finished runs.
 
-A trained name like `sae-mt-qmix` takes the checkpoint that knows the ward: the one trained on exactly this ward if there
-is one, otherwise the general one, which decides for any ward of its range. `sae-mt-qmix@paper` and `sae-mt-qmix@general` name
-one of them.
+A trained name like `sae-mt-qmix` takes the network that knows the ward: the paper network if it was trained on exactly this
+ward, else the general network, which takes any ward of its range. `sae-mt-qmix@paper` and `sae-mt-qmix@general` ask for one
+of them. `network_of` and `describe_policy` say which one decides.
 `run:NAME` is the run of one's own in `runs/NAME`, once it is finished.
 """
 
@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 from cachetools import LRUCache, cached
+from cachetools.keys import hashkey
 
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.policies.base import Policy, Sharing
@@ -32,6 +33,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 RUN = "run:"
+# The networks that an algorithm may be shipped with, the most special first: the suffix of a policy's name, and the prefix
+# of their folders in pretrained/.
+NETWORKS = ("paper", "general")
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,12 @@ def catalogue(place: Path = PRETRAINED) -> Mapping[str, Entry]:
     found = {
         p.name: Entry(p.name, p.label, p.summary, p.decentralised, p.sharing, trained=False) for p in POLICIES.values()
     }
-    shipped = _shipped(place)
     for a in ALGORITHMS.values():
-        for name in (a.name, *(f"{a.name}@{kind}" for kind in _kinds(a.name, shipped))):
-            if _kinds(a.name, shipped):
-                label = f"{a.label}, trained" if name == a.name else f"{a.label}, {name.partition('@')[2]} checkpoint"
-                found[name] = Entry(name, label, a.summary, decentralised=True, sharing="requests", trained=True)
+        kinds = _kinds(a.name, place)
+        suffixes = {a.name: "trained", **{f"{a.name}@{kind}": f"{kind} network" for kind in kinds}} if kinds else {}
+        for name, suffix in suffixes.items():
+            label = f"{a.label}, {suffix}"
+            found[name] = Entry(name, label, a.summary, decentralised=True, sharing="requests", trained=True)
     for name, algorithm, ward in _finished_runs():
         a = ALGORITHMS[algorithm]
         label, summary = f"{name} ({a.label})", f"Your run {name!r}: {a.label} trained on {ward!r}. {a.summary}"
@@ -84,15 +88,41 @@ def policy(name: str, s: Scenario, place: Path = PRETRAINED) -> Policy:
         if last is None:
             raise ScenarioError(f"policy = {name!r} has no checkpoint any more.")
         return _named(_for_ward(_loaded(last), s, exact=False), entry(name, place))
+    return _shipped_policy(name, s, place)[1]
+
+
+def network_of(name: str, s: Scenario, place: Path = PRETRAINED) -> str | None:
+    """Return which network decides in a scenario under a policy's name; None for a policy without networks.
+
+    That is "paper network", "general network" or "run NAME". Raises `ScenarioError` for an unknown name, or a scenario that
+    no shipped network of this policy can decide in.
+    """
+    if not entry(name, place).trained:
+        return None
+    if name.startswith(RUN):
+        return f"run {name.removeprefix(RUN)}"
+    return f"{_shipped_policy(name, s, place)[0]} network"
+
+
+def describe_policy(name: str, s: Scenario, place: Path = PRETRAINED) -> str:
+    """Return a policy's label with the network that decides, for example "SAE-MT-QMIX, general network".
+
+    Raises `ScenarioError` as `network_of` does.
+    """
+    network = network_of(name, s, place)
+    if network is None or name.startswith(RUN):  # a run's label is its name
+        return entry(name, place).label
+    return f"{ALGORITHMS[name.partition('@')[0]].label}, {network}"
+
+
+def networks(name: str, place: Path = PRETRAINED) -> tuple[str, ...]:
+    """Return the networks that may decide under a policy's name, the most special first; empty for one without networks."""
+    if not entry(name, place).trained:
+        return ()
+    if name.startswith(RUN):
+        return (f"run {name.removeprefix(RUN)}",)
     algorithm, _, kind = name.partition("@")
-    kinds = [kind] if kind else _kinds(algorithm, _shipped(place))
-    reasons: list[str] = []
-    for each in kinds:
-        try:
-            return _for_ward(_loaded(place / f"{each}-{algorithm}"), s, exact=not kind and each != kinds[-1])
-        except ScenarioError as error:
-            reasons = error.problems
-    raise ScenarioError(reasons)
+    return tuple(f"{one} network" for one in ([kind] if kind else _kinds(algorithm, place)))
 
 
 def fingerprint(name: str, place: Path = PRETRAINED) -> str:
@@ -109,8 +139,7 @@ def fingerprint(name: str, place: Path = PRETRAINED) -> str:
         places = [last]
     else:
         algorithm, _, kind = name.partition("@")
-        kinds = [kind] if kind else _kinds(algorithm, _shipped(place))
-        places = [place / f"{each}-{algorithm}" for each in kinds]
+        places = [_folder(one, algorithm, place) for one in ([kind] if kind else _kinds(algorithm, place))]
     return "+".join(str(read_facts(each)["sha256"].get(POLICY)) for each in places)
 
 
@@ -137,11 +166,25 @@ def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P,
         def key(*args: Any, **kwargs: Any) -> Hashable:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            return checkpoint_of(bound.arguments["policy"]), *bound.arguments.values()
+            return hashkey(checkpoint_of(bound.arguments["policy"]), *bound.arguments.values())
 
         return wraps(compute)(cached(LRUCache(maxsize), key, Lock())(compute))
 
     return decorate
+
+
+def _shipped_policy(name: str, s: Scenario, place: Path) -> tuple[str, TrainedPolicy]:
+    """Return the kind of the network that decides, and the policy. Raises `ScenarioError` if no network fits the ward."""
+    algorithm, _, kind = name.partition("@")
+    kinds = [kind] if kind else _kinds(algorithm, place)
+    reasons: list[str] = []
+    for one in kinds:
+        try:
+            loaded = _loaded(_folder(one, algorithm, place))
+            return one, _for_ward(loaded, s, exact=not kind and one != kinds[-1])
+        except ScenarioError as error:
+            reasons = error.problems
+    raise ScenarioError(reasons)
 
 
 def _for_ward(trained: TrainedPolicy, s: Scenario, exact: bool) -> TrainedPolicy:
@@ -189,9 +232,14 @@ def _ward(s: Scenario) -> dict[str, Any]:
     return s.model_dump(exclude={"name", "T", "gamma", "seed"})
 
 
-def _kinds(algorithm: str, shipped: tuple[str, ...]) -> list[str]:
-    """Kinds of checkpoints of an algorithm, the most special first."""
-    return [kind for kind in ("paper", "general") if f"{kind}-{algorithm}" in shipped]
+def _kinds(algorithm: str, place: Path) -> list[str]:
+    """Return the kinds of networks that an algorithm is shipped with, the most special first."""
+    shipped = _shipped(place)
+    return [kind for kind in NETWORKS if _folder(kind, algorithm, place).name in shipped]
+
+
+def _folder(kind: str, algorithm: str, place: Path) -> Path:
+    return place / f"{kind}-{algorithm}"
 
 
 def _shipped(place: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What the mixer makes of the agents' values in one step, (22)-(24), and how much each of them counts, (25)."""
+"""The mixer in one step: from the agents' values to Q_tot, (22)-(24), and the derivative by each of them, (25)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from iomt_core.nets.mixers import KEY, QMIX, SAEQMIX, Mixer
 
 @dataclass(frozen=True)
 class Mixing:
-    """One step of U agents; what a mixer does not have is None."""
+    """The mixer's intermediate results for U agents in one step; None where the mixer has no such part."""
 
     kind: str  # "sum", "QMIX", "attention" or "attention as printed"
     agent_values: Tensor  # (U,) Q_i (18)
@@ -27,7 +27,7 @@ class Mixing:
 
 
 def mixing(mixer: Mixer, q: Tensor, corrected: Tensor, state: Tensor) -> Mixing:
-    """Everything between the agents' values `q` (U,) and Q_tot; `corrected` (U, 6) ô, `state` ŝ."""
+    """All results between the agents' values `q` (U,) and Q_tot; `corrected` is ô (U, 6), `state` is ŝ."""
     q = q.detach().clone().requires_grad_()
     with torch.enable_grad():
         total = mixer(q[None], corrected[None], state[None])

@@ -15,22 +15,22 @@ from iomt_core.training.catalogue import cached_by_checkpoint, entry
 from iomt_core.training.catalogue import policy as make_policy
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin import inspection, regret
-from iomt_core.twin.inspection import Inside, Look
+from iomt_core.twin.inspection import Inspection, TaskTurn
 from iomt_core.twin.northbound import decisions, play, share_rule
-from iomt_core.twin.perception import grants, seen_rest, seen_tasks, unseen_tasks
+from iomt_core.twin.perception import grants, hidden_tasks, observed_rest, observed_tasks
 
 __all__ = [
-    "Inside",
-    "Look",
+    "Inspection",
+    "TaskTurn",
     "alternatives",
     "cost_unit",
     "grants",
-    "inside",
+    "hidden_tasks",
+    "inspect_step",
+    "observed_rest",
+    "observed_tasks",
     "optimum_choices",
     "regrets",
-    "seen_rest",
-    "seen_tasks",
-    "unseen_tasks",
 ]
 
 
@@ -50,13 +50,13 @@ def _memories(s: Scenario, policy: str, seed: int, shares: Shares) -> tuple[Trai
 
 
 @cached_by_checkpoint(maxsize=64)
-def inside(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> Inside | None:
+def inspect_step(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> Inspection | None:
     """The values and requests of a trained policy's networks in a step; None for a policy without. Raises `ScenarioError`."""
     row = _row_of(s, policy, seed, shares, step)
     if not entry(policy).trained:
         return None
     trained, memories = _memories(s, policy, seed, shares)
-    return inspection.inside(trained, play(s, policy, seed, shares), row, memories[row])
+    return inspection.inspect_step(trained, play(s, policy, seed, shares), row, memories[row])
 
 
 def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an agent saw in a step, eq. (14), in units; what it could not see; what was asked for and what was granted."""
+"""What an agent observes in a step, eq. (14), in units; what it cannot observe; requested and granted shares."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import pandas as pd
 import torch
 
 from iomt_core.environment.observation import EFFICIENCY_SCALE, observe
+from iomt_core.metrics import TASK
 from iomt_core.model.allocation import device_index, per_device
 from iomt_core.record import Record
-from iomt_core.scenario import KILOBYTE
+
+DATA, CYCLES = TASK["data_bits"], TASK["cycles"]
 
 
-def seen_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
-    """The agent's own tasks, in units and as the numbers of (14)."""
+def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
+    """The agent's own tasks, in units and as its observation (14) has them, one row a task; `user` from 1."""
     s, snap, i = record.scenario, record.snapshot, user - 1
     active = snap.active[row, i]
     numbers = observe(snap.worlds(slice(row, row + 1)), s)[0, i, : 3 * s.tasks].view(3, s.tasks)
     columns = {
         "task": torch.arange(1, s.tasks + 1),
-        "D (KB)": snap.D[row, i] / KILOBYTE,
-        "C (Mcycles)": snap.C[row, i] / 1e6,
+        DATA.symbol_heading: snap.D[row, i] * DATA.factor,
+        CYCLES.symbol_heading: snap.C[row, i] * CYCLES.factor,
         "P": snap.P[row, i].long(),
         "D as seen": numbers[0],
         "C as seen": numbers[1],
@@ -28,8 +30,8 @@ def seen_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
     return pd.DataFrame({name: x[active].numpy() for name, x in columns.items()})
 
 
-def seen_rest(record: Record, row: int, user: int) -> pd.DataFrame:
-    """The rest of (14): itself, and every server."""
+def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
+    """The rest of the observation (14): the user's device, and all servers; `user` from 1."""
     s, snap, i = record.scenario, record.snapshot, user - 1
     numbers = observe(snap.worlds(slice(row, row + 1)), s)[0, i, 3 * s.tasks :].tolist()
     rows: list[tuple[str, str, float, str]] = [
@@ -48,16 +50,16 @@ def seen_rest(record: Record, row: int, user: int) -> pd.DataFrame:
     return frame.assign(**{"as seen": numbers})
 
 
-def unseen_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
-    """The other users' tasks, where they went and what they asked for: nothing of it is in (14)."""
+def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
+    """The other users' tasks, their choices and requests, which are not in the observation (14); `user` from 1."""
     table = record.worlds(slice(row, row + 1)).table()
     other = table[table["user"] != user]
     return pd.DataFrame(
         {
             "user": other["user"],
             "task": other["task"],
-            "D (KB)": other["data_bits"] / KILOBYTE,
-            "C (Mcycles)": other["cycles"] / 1e6,
+            DATA.symbol_heading: other["data_bits"] * DATA.factor,
+            CYCLES.symbol_heading: other["cycles"] * CYCLES.factor,
             "P": other["priority"],
             "choice": other["choice"],
             "CPU asked (%)": other["cpu_share_asked"] * 100,
@@ -67,7 +69,7 @@ def unseen_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
 
 
 def grants(record: Record, row: int) -> pd.DataFrame:
-    """One row a task of the step: its share asked, all that was asked of its device, and what was granted (C2-C4).
+    """One row a task of the step: its requests, all requests on its device, and what was granted (C2-C4).
 
     Shares are parts of the device's CPU and bandwidth, 0 to 1; bandwidth is NaN for a local task.
     """

@@ -1,8 +1,8 @@
-"""Regret, task by task: what moving one task alone would save the ward.
+"""Regret, task by task: by how much moving one task alone would lower the step's total weighted cost.
 
-Of one decision, everything else as it was: the step's total weighted cost with the task where it went, less that with the
-task elsewhere. Against the best device for that one task it is never negative. Against the device that the optimum gives
-the task it may be: the optimum moves the others too. Shares follow the policy's rule, as in `northbound.why`.
+All other tasks keep their devices; shares follow the policy's rule, as in `northbound.why`. Compared with the best device
+for the one task, regret is never negative. Compared with the device that the optimum chooses for it, it can be: the optimum
+moves the other tasks too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from iomt_core.model.snapshot import Action
 from iomt_core.policies.base import Sharing, with_shares
 from iomt_core.record import Record
 
-AT_ONCE = 400_000  # tasks priced in one batch
+BATCH = 400_000  # tasks priced at a time: bounds the memory
 
 
 def alternatives(record: Record, row: int, rule: Sharing, user: int, task: int) -> Tensor:
@@ -26,16 +26,17 @@ def alternatives(record: Record, row: int, rule: Sharing, user: int, task: int) 
 
 
 def changes(record: Record, row: int, rule: Sharing) -> Tensor:
-    """By how much the step's total weighted cost changes with each task alone on each device; (U, J, K + 1).
+    """Change of the step's total weighted cost if each task alone moved to each device, (U, J, K + 1).
 
-    Exact: each entry prices the whole ward again. 0 at the device that was taken; NaN where no task is.
+    Exact: each entry prices the whole ward again. 0 at the device that was chosen; NaN where there is no task.
     """
     s = record.scenario
     _, u, j, k = record.snapshot.shape
-    few = max(1, AT_ONCE // (u * j * (k + 1)))
+    chunk = max(1, BATCH // (u * j * (k + 1)))
     weight = record.snapshot.weight[row]
     totals = [
-        (_costs(record, row, rule, part) * weight).sum((-2, -1)) for part in torch.arange(s.users * s.tasks).split(few)
+        (_costs(record, row, rule, part) * weight).sum((-2, -1))
+        for part in torch.arange(s.users * s.tasks).split(chunk)
     ]
     total = torch.cat(totals).view(u, j, k + 1)
     chosen = record.action.choice[row][..., None]
@@ -58,10 +59,10 @@ def _costs(record: Record, row: int, rule: Sharing, tasks: Tensor) -> Tensor:
 
 
 def regrets(record: Record, row: int, rule: Sharing, optimum: Tensor) -> pd.DataFrame:
-    """One row a task of the step; `optimum` (U, J) are the optimum's devices.
+    """One row a task of the step; `optimum` (U, J) are the optimum's devices for the same step.
 
-    `regret_best` is against the best device for the task alone, `regret_optimum` against the optimum's for it, both in
-    weighted cost; a step's total is the sum of weight x cost.
+    `regret_best` compares with the best device for the task alone, `regret_optimum` with the optimum's device for it, both
+    in weighted cost.
     """
     moved = changes(record, row, rule)
     active = record.snapshot.active[row]

@@ -11,17 +11,16 @@ from dashboard.compare.play import play
 from dashboard.compare.state import linkable, side_b, state, usable
 from dashboard.controls import sidebar
 from dashboard.session import current, keep_link
-from dashboard.text import plain
-from iomt_core.experiments.comparison import compare, episode
-from iomt_core.experiments.differences import pairing
+from dashboard.text import plain, show_errors
+from iomt_core.experiments.comparison.differences import pairing
+from iomt_core.experiments.comparison.sides import compare, episode
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 
 lab = current()
 here = state(lab)
 sidebar(lab)
-for problem in lab.problems:
-    st.error(f"{plain(problem)} The page goes on with the last good values.", icon=":material/error:")
+show_errors(lab.problems, "The page goes on with the last good values.")
 controls.head(lab, here)
 controls.sides(lab, here)
 (a, unable_a), (b, unable_b) = usable(here.side_a(lab)), usable(side_b(lab))

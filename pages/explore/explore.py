@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard.controls import sidebar
 from dashboard.explore import views as views
 from dashboard.session import Pinned, current, keep_link
-from dashboard.text import plain
+from dashboard.text import plain, show_errors
 from iomt_core.scenario import ScenarioError
 
 lab = current()
@@ -29,8 +29,7 @@ def main() -> None:
     """Everything right of the sidebar; a click in here reruns only this."""
     # All that takes time comes before the first element: the browser then draws once instead of piece by piece.
     record, results = views.record(lab), views.results(lab)
-    for problem in lab.problems:
-        st.error(f"{plain(problem)} The lab still shows the last good scenario.", icon=":material/error:")
+    show_errors(lab.problems, "The lab still shows the last good scenario.")
     head, actions = st.columns([5, 3], vertical_alignment="bottom")
     head.subheader(views.title(lab), anchor=False)
     with actions.container(horizontal=True, horizontal_alignment="right"):

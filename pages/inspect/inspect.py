@@ -10,6 +10,7 @@ from dashboard.inspect import team as inspect_team
 from dashboard.inspect import views as inspect_views
 from dashboard.inspect.state import TABS, select, state, stepping
 from dashboard.session import current, keep_link
+from dashboard.text import plain, show_errors
 from iomt_core.scenario import ScenarioError
 
 lab = current()
@@ -23,8 +24,7 @@ def main() -> None:
     with st.spinner("Playing the episode…"):
         record = explore_views.record(lab)
     point = select(lab, record)
-    for problem in lab.problems:
-        st.error(f"{problem} The lab still shows the last good scenario.", icon=":material/error:")
+    show_errors(lab.problems, "The lab still shows the last good scenario.")
     head, actions = st.columns([5, 3], vertical_alignment="bottom")
     head.subheader(explore_views.title(lab), anchor=False)
     with actions.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
@@ -32,7 +32,7 @@ def main() -> None:
             st.write("This address restores scenario, policy, seed, step, selection and tab:")
             st.code(keep_link(lab, "inspect", view.link()), language=None, wrap_lines=True)
         except ScenarioError as error:
-            st.info(str(error))
+            st.info(plain(str(error)))
     explore_views.warnings(lab, record)
     stepping(lab, record, point)
     if point is None:

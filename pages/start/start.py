@@ -6,12 +6,11 @@ import streamlit as st
 
 from dashboard.session import current, keep_link
 from dashboard.start import views as views
-from dashboard.text import plain
+from dashboard.text import plain, show_errors
 from iomt_core.scenario import ScenarioError
 
 lab = current()
-for problem in lab.problems:
-    st.error(f"{plain(problem)} The lab still shows the last good scenario.", icon=":material/error:")
+show_errors(lab.problems, "The lab still shows the last good scenario.")
 head, share = st.columns([5, 1], vertical_alignment="bottom")
 head.title("IoMT Twin Lab", anchor=False)
 with share.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):

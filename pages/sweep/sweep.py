@@ -9,7 +9,7 @@ from dashboard.runs import keep_queues_moving
 from dashboard.session import current, keep_link
 from dashboard.sweep import views as views
 from dashboard.sweep.form import new_sweep
-from dashboard.text import plain
+from dashboard.text import plain, show_errors
 from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.scenario import ScenarioError
 
@@ -26,8 +26,7 @@ def begin() -> None:
     if started is not None:
         view.shown = started
         st.rerun()
-    for problem in view.problems:
-        st.error(plain(problem), icon=":material/error:")
+    show_errors(view.problems)
 
 
 def watch() -> None:
@@ -56,8 +55,7 @@ def watch() -> None:
 
 
 st.subheader("Sweep a parameter", anchor=False)
-for problem in lab.problems:
-    st.error(f"{plain(problem)} The lab still shows the last good scenario.", icon=":material/error:")
+show_errors(lab.problems, "The lab still shows the last good scenario.")
 with st.container(border=True):
     begin()
 pace = views.pace(SWEEPS.runs())

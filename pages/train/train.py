@@ -8,7 +8,7 @@ from dashboard.controls import sidebar
 from dashboard.navigation import pages
 from dashboard.runs import keep_queues_moving
 from dashboard.session import current, keep_link
-from dashboard.text import plain
+from dashboard.text import plain, show_errors
 from dashboard.train import views as views
 from dashboard.train.form import new_run
 from iomt_core.runs.training_run import TRAINING
@@ -52,8 +52,7 @@ def watch() -> None:
 
 
 st.subheader("Train a policy", anchor=False)
-for problem in lab.problems:
-    st.error(f"{plain(problem)} The lab still shows the last good scenario.", icon=":material/error:")
+show_errors(lab.problems, "The lab still shows the last good scenario.")
 with st.container(border=True):
     begin()
 pace = views.pace(TRAINING.runs())

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from iomt_core.experiments.comparison import Side, compare, episode
-from iomt_core.experiments.decisions import changed_decisions
+from iomt_core.experiments.comparison.decisions import changed_decisions
+from iomt_core.experiments.comparison.sides import Side, compare, episode
 from iomt_core.scenario import PRESETS
 from tests.browser.lab_server import downloaded, settle, slider
 from tests.browser.test_explore import choose
@@ -53,11 +53,11 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
     assert differs.locator("tbody tr").inner_text().split() == ["Edge", "servers", "N^m", "4", "3"]
     a, b = Side(PAPER, "optimum"), Side(FEWER, "optimum")
     found = compare(a, b, 0, 10)
-    cost = found.figure("cost")
+    cost = found.pair("cost")
     assert cost.relative is not None
     expect(answer(page)).to_contain_text(f"B costs {100 * cost.relative:.3g} % more than A")
     expect(page.get_by_text(f"({found.changed} of {found.compared})")).to_be_visible()
-    expect(page.locator(".drawing text.value").nth(2)).to_contain_text(f"{100 * cost.relative:+.3g} %")
+    expect(page.locator(".drawing text.value").nth(0)).to_contain_text(f"{100 * cost.relative:+.3g} %")
     records = episode(a, 0, 1), episode(b, 0, 1)
     table = changed_decisions(*records)
     first = table[table["step"] == 1]
@@ -221,7 +221,7 @@ def test_what_is_added_to_the_first_episodes_makes_the_whole_comparison(page: Pa
     assert number_in(rest(page, 12)) >= 5
     expect(page.get_by_text("12 episodes)")).to_be_visible(timeout=60_000)
     expect(rest(page, 12)).to_have_count(0)
-    cost = compare(a, Side(a.scenario, "greedy"), 3, 12).figure("cost")
+    cost = compare(a, Side(a.scenario, "greedy"), 3, 12).pair("cost")
     assert cost.relative is not None
     expect(answer(page)).to_contain_text(f"B costs {100 * abs(cost.relative):.3g} %")
     expect(page.get_by_role("spinbutton", name="Episode shown")).to_have_value("5")

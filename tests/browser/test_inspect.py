@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from iomt_core.scenario import PRESETS, WorkloadTask
-from iomt_core.scenario.files import to_query
+from iomt_core.scenario.links import to_query
 from iomt_core.scenario.tables import with_workload
 from iomt_core.twin.northbound import play
 from tests.browser.lab_server import settle

@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from dashboard.navigation import TITLES
-from iomt_core.experiments.tour import QUESTIONS
+from dashboard.start.questions import QUESTIONS
+from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import play
 from tests.browser.lab_server import open_page, settle
@@ -46,8 +47,8 @@ def test_start_shows_what_the_ward_computes_and_leads_to_every_page(page: Page, 
     open_start(page, lab)
     table = play(PRESETS["paper"], "optimum", 0).table()
     text = page.locator("[data-testid=stMain]").inner_text()
-    assert f"{table['delay_s'].mean() * 1e3:.4g} ms" in text
-    assert f"{(table['choice'] == 0).mean():.0%}" in text
+    assert METRICS["mean_delay_s"].show(table["delay_s"].mean()) in text
+    assert METRICS["local_share"].show((table["choice"] == 0).mean()) in text
     links = page.locator("[data-testid=stMain] [data-testid=stPageLink]")
     assert links.count() == len(TITLES) - 1
     page.locator(".ward .task[data-task]").first.focus()

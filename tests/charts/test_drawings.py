@@ -13,7 +13,7 @@ from iomt_core.charts.forest import episode_pairs, flow_map
 from iomt_core.charts.inspection import share_bars
 from iomt_core.charts.tables import price_table
 from iomt_core.charts.tasks import alternatives, kind_costs
-from iomt_core.experiments.comparison import Side, compare
+from iomt_core.experiments.comparison.sides import Side, compare
 from iomt_core.scenario import PRESETS, Scenario, WorkloadTask
 from iomt_core.scenario.tables import with_workload
 from iomt_core.twin.northbound import play, why
@@ -106,7 +106,7 @@ def test_the_fading_view_is_a_density_around_its_expectation(bandwidth: float, b
 
 def test_episode_pairs_stand_between_the_ends_of_their_axis_with_different_ticks() -> None:
     found = compare(Side(PRESETS["lecture"], "optimum"), Side(PRESETS["lecture"], "optimum", "optimal"), 0, 2)
-    for pair in found.figures:
+    for pair in found.pairs:
         drawn = episode_pairs(pair)
         every = [value for side in drawn["sides"] for value in side["values"]]
         assert drawn["low"] < min(every, default=0) <= max(every, default=0) < drawn["high"]

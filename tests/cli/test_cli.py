@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from iomt_core.cli.commands import app
 from iomt_core.experiments.evaluation import evaluate
-from iomt_core.scenario import PRESETS
+from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.scenario.files import parse_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,25 +71,75 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert list(left.columns) == list(right.columns)
 
 
-def test_scenario_prints_every_parameter_in_si_units() -> None:
-    values = json.loads(command("scenario", "paper").stdout)
-    assert values["users"] == 8
-    assert values["D"] == [160000, 400000]
-    assert values["F_k"] == 1e9
-    assert values["T_max"] == 0.02
-    assert values["gamma_t"] == pytest.approx(50)
+def test_a_printed_scenario_reads_back_as_the_same_scenario(tmp_path: Path) -> None:
+    printed = CliRunner().invoke(app, ["scenario", "paper"]).stdout
+    assert json.loads(printed)["D"] == [160000, 400000]
+    assert parse_scenario(printed).digest == PRESETS["paper"].digest
+    own_data(tmp_path)
+    own = CliRunner().invoke(
+        app,
+        [
+            "scenario",
+            "paper",
+            "--format",
+            "yaml",
+            "--workload",
+            f"{tmp_path / 'w.csv'}",
+            "--places",
+            f"{tmp_path / 'p.csv'}",
+        ],
+    )
+    s = parse_scenario(own.stdout)
+    assert (len(s.workload or ()), s.users, s.servers) == (3, 2, 1)
+    assert "w.csv: columns separated by commas; numbers read with a decimal point" in own.stderr
+
+
+def own_data(place: Path) -> None:
+    (place / "w.csv").write_text(
+        "step,user,data_kb,cycles,priority\n1,1,30,150000,2\n1,2,40,120000,3\n2,1,20,110000,1\n"
+    )
+    (place / "p.csv").write_text("kind,x_m,y_m\nuser,1,1\nuser,50,60\nserver,40,40\n")
+
+
+def test_training_and_sweeps_take_own_data(tmp_path: Path) -> None:
+    own_data(tmp_path)
+    # A parameter that the places decide cannot be swept: the places were read.
+    words = ["sweep", "--places", f"{tmp_path / 'p.csv'}", "--over", "servers=1,2", "--out", f"{tmp_path / 'sweep'}"]
+    assert "set by your own places" in str(CliRunner().invoke(app, words).exception)
+    words = ["train", "--algorithm", "qmix", "--workload", f"{tmp_path / 'w.csv'}", "--out", f"{tmp_path / 'run'}"]
+    done = CliRunner().invoke(app, [*words, "--set", "episodes=1"])
+    assert done.exit_code == 0, done.stderr
+    assert len(json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["scenario"]["workload"]) == 3
+
+
+def test_units_are_read_and_doubtful_numbers_are_named(tmp_path: Path) -> None:
+    ward = tmp_path / "ward.yaml"
+    ward.write_text("preset: paper\nT_max: 20\n")
+    done = CliRunner().invoke(app, ["scenario", str(ward)])
+    assert "T_max = 20 was read as 20 s (20000 ms)" in done.stderr
+    assert json.loads(done.stdout)["T_max"] == 20
+    ward.write_text("preset: paper\nT_max: 20 ms\n")
+    done = CliRunner().invoke(app, ["scenario", str(ward)])
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["T_max"] == 0.02
 
 
 def test_own_workload_and_places_are_used(tmp_path: Path) -> None:
-    (tmp_path / "w.csv").write_text(
-        "step,user,data_kb,cycles,priority\n1,1,30,150000,2\n1,2,40,120000,3\n2,1,20,110000,1\n"
-    )
-    (tmp_path / "p.csv").write_text("kind,x_m,y_m\nuser,1,1\nuser,50,60\nserver,40,40\n")
-    done = command(
-        "evaluate", "--scenario", "paper", "--policy", "nearest", "--episodes", 2, "--out", tmp_path / "out",
-        "--workload", tmp_path / "w.csv", "--places", tmp_path / "p.csv",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    own_data(tmp_path)
+    words = [
+        "evaluate",
+        "--scenario",
+        "paper",
+        "--policy",
+        "nearest",
+        "--episodes",
+        "2",
+        "--out",
+        f"{tmp_path / 'out'}",
+    ]
+    words += ["--workload", f"{tmp_path / 'w.csv'}", "--places", f"{tmp_path / 'p.csv'}"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
     t = pd.read_parquet(tmp_path / "out" / "decisions.parquet")
     assert len(t) == 6
     assert t["data_bits"].tolist() == [240000, 320000, 160000] * 2
@@ -103,9 +160,96 @@ def test_own_workload_and_places_are_used(tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
     words: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    done = command("evaluate", *words, "--out", out)
+    done = CliRunner().invoke(app, ["evaluate", *words, "--out", f"{tmp_path / 'out'}"])
+    assert isinstance(done.exception, ScenarioError)
+    assert expected in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_is_a_message_and_no_traceback(tmp_path: Path) -> None:
+    done = command("evaluate", "--scenario", "nowhere", "--policy", "optimum", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert expected in " ".join(done.stderr.split())
+    assert "error: scenario = 'nowhere'" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
-    assert not out.exists() or not list(out.iterdir())
+
+
+def test_the_network_that_decided_is_named() -> None:
+    decided = {name: evaluate(PRESETS[name], "sae-mt-qmix", 1, 0)["network"] for name in ("paper", "lecture")}
+    assert decided == {"paper": "paper network", "lecture": "general network"}
+    assert evaluate(PRESETS["lecture"], "greedy", 1, 0)["network"] is None
+    listed = CliRunner().invoke(app, ["policies"], env={"COLUMNS": "200"}).stdout
+    assert "paper network, else general network" in listed
+
+
+def test_a_directory_holds_one_evaluation(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    evaluate(PRESETS["lecture"], "greedy", 1, 0, out)
+    with pytest.raises(ScenarioError, match=r"another evaluation \(summary.json, decisions.parquet\).*--overwrite"):
+        evaluate(PRESETS["lecture"], "all-local", 1, 0, out, csv=True)
+    assert json.loads((out / "summary.json").read_text())["policy"] == "greedy"
+    evaluate(PRESETS["lecture"], "all-local", 1, 0, out, csv=True, overwrite=True)
+    assert json.loads((out / "summary.json").read_text())["policy"] == "all-local"
+    assert {file.name for file in out.iterdir()} == {"summary.json", "decisions.csv"}
+
+
+OLD_CODE_PAGE = """
+import sys
+from iomt_core.cli.app import main
+for words in (["parameters"], ["train", "--help"]):
+    sys.argv = ["iomt", *words]
+    try:
+        main()
+    except SystemExit as exit:
+        assert not exit.code
+"""
+
+
+def test_an_old_code_page_shows_what_it_can() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OLD_CODE_PAGE], cwd=ROOT, capture_output=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode("cp1252")
+    shown = done.stdout.decode("cp1252")
+    assert "| `eta` | ? | 3 |" in shown
+    assert "100 µJ" in shown
+    assert "--algorithm" in shown
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["iomt", "presets"]
+from iomt_core.cli.app import main
+main()
+"""
+
+
+def test_ctrl_c_while_importing_leaves_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted: nothing was begun.\n")
+
+
+def test_ctrl_c_in_an_evaluation_says_what_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    words = ["evaluate", "--scenario", "paper", "--policy", "optimum", "--episodes", "100000", "--out", str(out)]
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "iomt_core", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 60
+    while not out.exists() and time.monotonic() < until and begun.poll() is None:
+        time.sleep(0.02)
+    begun.send_signal(signal.SIGINT)
+    _, said = begun.communicate(timeout=60)
+    assert begun.returncode == 130, said
+    assert re.search(r"Interrupted after \d+ of 100000 episodes. Nothing was written", said)
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from iomt_core.experiments.comparison import (
-    FIGURES,
+from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
+from iomt_core.experiments.comparison.differences import differences, pairing
+from iomt_core.experiments.comparison.paired import Paired
+from iomt_core.experiments.comparison.sides import (
     MOST_EPISODES,
     Side,
     advance,
@@ -16,10 +18,8 @@ from iomt_core.experiments.comparison import (
     episode,
     finished,
 )
-from iomt_core.experiments.decisions import changed_decisions, flows, marks
-from iomt_core.experiments.differences import differences, pairing
 from iomt_core.experiments.evaluation import evaluate
-from iomt_core.experiments.paired import Figure, Paired
+from iomt_core.metrics import Metric
 from iomt_core.scenario import PRESETS, ScenarioError, WorkloadTask
 
 LECTURE = PRESETS["lecture"].changed(T=6)
@@ -33,7 +33,7 @@ WORKLOAD = LECTURE.changed(
 def test_a_thing_beside_itself_differs_in_nothing(policy: str) -> None:
     side = Side(LECTURE, policy)
     found = compare(side, Side(LECTURE.changed(name="twin"), policy), 3, 6)
-    assert all(f.difference == 0 and f.interval == (0, 0) and f.excludes_zero is False for f in found.figures)
+    assert all(f.difference == 0 and f.interval == [0, 0] and f.excludes_zero is False for f in found.pairs)
     assert (found.changed, found.compared) == (0, 6 * 6 * 3 * 4)
     assert changed_decisions(episode(side, 3, 2), episode(side, 3, 2)).empty
     assert differences(LECTURE, LECTURE.changed(name="twin")) == []
@@ -42,13 +42,13 @@ def test_a_thing_beside_itself_differs_in_nothing(policy: str) -> None:
 def test_a_parameter_without_effect_on_play_is_not_a_difference_in_results() -> None:
     found = compare(Side(LECTURE, "greedy"), Side(LECTURE.changed(gamma=0.5), "greedy"), 0, 4)
     assert found.changed == 0
-    assert not any(f.excludes_zero for f in found.figures)
+    assert not any(f.excludes_zero for f in found.pairs)
 
 
 def test_swapping_the_sides_turns_every_sign() -> None:
     a, b = Side(LECTURE, "optimum"), Side(FEWER, "greedy", "equal")
     there, back = compare(a, b, 0, 5), compare(b, a, 0, 5)
-    for one, other in zip(there.figures, back.figures, strict=True):
+    for one, other in zip(there.pairs, back.pairs, strict=True):
         assert one.difference == -other.difference
         assert one.interval is not None
         assert other.interval is not None
@@ -57,41 +57,41 @@ def test_swapping_the_sides_turns_every_sign() -> None:
     assert (there.compared, there.changed, there.moved) == (back.compared, back.changed, back.moved)
 
 
-def test_figures_are_those_of_the_evaluation_and_intervals_those_of_the_paired_t_test() -> None:
+def test_metrics_are_those_of_the_evaluation_and_intervals_those_of_the_paired_t_test() -> None:
     a, b = Side(LECTURE, "price-response"), Side(LECTURE.changed(F_k=5e8), "optimum")
     found = compare(a, b, 7, 10)
     alone = [evaluate(side.scenario, side.policy, 1, 7, shares=side.shares) for side in (a, b)]
     whole = [evaluate(side.scenario, side.policy, 10, 7, shares=side.shares) for side in (a, b)]
-    for pair in found.figures:
+    for pair in found.pairs:
         assert [pair.a[0], pair.b[0]] == pytest.approx(
-            [values[pair.figure.name] for values in alone], rel=1e-3, abs=1e-9
+            [values[pair.metric.name] for values in alone], rel=1e-3, abs=1e-9
         )
-        if pair.figure.name in ("mean_delay_s", "mean_energy_j", "local_share", "delay_utility_12"):
-            assert [pair.mean_a, pair.mean_b] == pytest.approx([v[pair.figure.name] for v in whole], rel=1e-3)
+        if pair.metric.name in ("mean_delay_s", "mean_energy_j", "local_share", "delay_utility_12"):
+            assert [pair.mean_a, pair.mean_b] == pytest.approx([v[pair.metric.name] for v in whole], rel=1e-3)
         if pair.same:
             continue
         expected = stats.ttest_rel(pair.b, pair.a).confidence_interval(0.95)
         np.testing.assert_allclose(pair.interval, (expected.low, expected.high), rtol=1e-9)
         assert pair.excludes_zero == (stats.ttest_rel(pair.b, pair.a).pvalue < 0.05)
-    assert found.figure("cost").excludes_zero
+    assert found.pair("cost").excludes_zero
 
 
 def test_one_episode_gives_no_interval() -> None:
     found = compare(Side(LECTURE, "optimum"), Side(LECTURE, "all-local"), 0, 1)
-    assert all(f.interval is None and f.relative_interval is None and f.excludes_zero is None for f in found.figures)
-    assert found.figure("cost").difference > 0
+    assert all(f.interval is None and f.relative_interval is None and f.excludes_zero is None for f in found.pairs)
+    assert found.pair("cost").difference > 0
 
 
 def test_an_interval_around_zero_is_said_to_contain_it() -> None:
-    figure = Figure("x", "x", "", 1.0, "x", "y", "", "lower")
-    noise = Paired(figure, (1.0, 2.0, 3.0, 4.0), (1.5, 1.5, 3.5, 3.6))
+    metric = Metric("x", "X", "x of y", better="lower")
+    noise = Paired(metric, (1.0, 2.0, 3.0, 4.0), (1.5, 1.5, 3.5, 3.6))
     assert noise.excludes_zero is False
-    assert Paired(figure, (1.0, 2.0, 3.0), (2.0, 3.0, 4.0)).excludes_zero is True
-    assert Paired(figure, (0.0, 0.0), (1.0, 1.0)).relative is None
+    assert Paired(metric, (1.0, 2.0, 3.0), (2.0, 3.0, 4.0)).excludes_zero is True
+    assert Paired(metric, (0.0, 0.0), (1.0, 1.0)).relative is None
 
 
 def test_pairing_narrows_the_interval_where_the_draws_are_shared() -> None:
-    cost = compare(Side(LECTURE, "optimum"), Side(LECTURE, "greedy"), 0, 10).figure("cost")
+    cost = compare(Side(LECTURE, "optimum"), Side(LECTURE, "greedy"), 0, 10).pair("cost")
     assert cost.narrowing is not None
     assert cost.narrowing > 1.5
 
@@ -192,7 +192,7 @@ def test_what_was_played_stays_when_somebody_stops() -> None:
     assert shares == sorted(shares)
     assert 0 < finished(a, b, 0, 20) < 20
     done = finished(a, b, 0, 20)
-    assert compare(a, b, 0, done).figure("cost").a == compare(a, b, 0, 20).figure("cost").a[:done]
+    assert compare(a, b, 0, done).pair("cost").a == compare(a, b, 0, 20).pair("cost").a[:done]
     assert finished(a, b, 0, 20) == 20
     assert list(advance(a, b, 0, 20)) == []
 
@@ -211,10 +211,10 @@ def test_who_breaks_off_a_piece_loses_that_piece_only() -> None:
     with pytest.raises(InterruptedError):
         list(advance(a, b, 0, 10, impatient))
     assert finished(a, b, 0, 10) == 5
-    first = compare(a, b, 0, 5).figure("cost").b
+    first = compare(a, b, 0, 5).pair("cost").b
     list(advance(a, b, 0, 10))
     assert finished(a, b, 0, 10) == 10
-    assert compare(a, b, 0, 10).figure("cost").b[:5] == first
+    assert compare(a, b, 0, 10).pair("cost").b[:5] == first
 
 
 def test_two_policies_on_one_ward_have_the_same_bound_to_the_last_bit() -> None:
@@ -238,8 +238,3 @@ def test_two_policies_on_one_ward_have_the_same_bound_to_the_last_bit() -> None:
 def test_bad_input_is_named(side: Side, seed: int, episodes: int, words: str) -> None:
     with pytest.raises(ScenarioError, match=words):
         compare(Side(LECTURE, "optimum"), side, seed, episodes)
-
-
-def test_every_figure_has_a_unit_a_meaning_and_a_name_of_the_evaluation() -> None:
-    known = evaluate(LECTURE, "all-local", 1, 0)
-    assert all(f.name in known and f.meaning for f in FIGURES)

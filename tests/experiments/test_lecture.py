@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iomt_core.experiments.tour import Setup
+from dashboard.start.questions import Setup
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import why
 

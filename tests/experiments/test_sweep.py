@@ -20,14 +20,14 @@ import psutil
 import pytest
 
 from iomt_core.charts.sweep import curves
-from iomt_core.charts.sweep_report import command
+from iomt_core.charts.sweep_report import command, report
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.sweeps.points import Store
 from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, read_results
 from iomt_core.experiments.sweeps.spec import Axis, SweepSpec, axis_from_words, spaced, sweep_spec
 from iomt_core.runs.queue import RunRecord
-from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.scenario import PRESETS, ScenarioError, ScenarioWarning
 
 ROOT = Path(__file__).resolve().parents[2]
 WARD = PRESETS["lecture"].changed(T=2)
@@ -70,7 +70,8 @@ def test_a_stopped_sweep_resumed_ends_with_the_numbers_of_one_that_was_not(tmp_p
     whole = swept(tmp_path / "whole", tiny(), here)
     stop, on_status = after(2)
     place, store = tmp_path / "cut", Store(tmp_path / "cut-points")
-    assert Sweep.create(place, tiny(), store).run(here, stop, on_status) == "stopped"
+    assert Sweep.create(place, tiny(), store).run(here, stop, on_status, report) == "stopped"
+    assert "points are missing" in (place / "report.html").read_text(encoding="utf-8")
     part = pd.read_csv(place / "results.csv")
     assert 2 <= len(part) < 6
     resumed = Sweep.resume(place, store)
@@ -180,7 +181,7 @@ class Loads(html.parser.HTMLParser):
 
 def test_the_report_loads_nothing_and_escapes_what_people_name_things(tmp_path: Path, here: Executor) -> None:
     name = "<img src=http://evil.example/x onerror=alert(1)></script><script>alert(2)</script>"
-    swept(tmp_path, tiny(scenario=WARD.changed(name=name[:80])), here)
+    swept(tmp_path, tiny(scenario=WARD.changed(name=name[:80])), here, report=report)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     seen = Loads(page)
     assert seen.fetched == []
@@ -199,6 +200,7 @@ def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Execu
     words += ["--workers", "1", "--points", str(tmp_path / "others")]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "b" / "report.html").exists()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "b" / "results.parquet"), expected, check_exact=True)
 
 
@@ -206,7 +208,7 @@ def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Execu
     ("change", "expected"),
     [
         ({"axes": []}, "allowed is 1 or 2"),
-        ({"axes": [spaced("users", 1, 2, 2)] * 2}, "stands twice"),
+        ({"axes": [spaced("users", 1, 2, 2)] * 2}, "is given twice"),
         ({"policies": ()}, "policies: 0"),
         ({"policies": ("best",)}, "policy = 'best' is not known"),
         ({"episodes": 0}, "episodes = 0 is out of range: allowed is 1 to"),
@@ -275,6 +277,40 @@ def test_a_policy_that_cannot_decide_there_leaves_a_gap_and_says_why(
     assert mine["cost"].notna().tolist() == [False, True, False]
     line = curves(table, spec.axes[0], "cost", {"run:mine": "mine"}).data[-2]
     assert [y is None for y in line["y"]] == [True, False, True]
+
+
+def test_points_of_another_network_are_named_and_marked(tmp_path: Path, here: Executor) -> None:
+    spec = tiny(
+        scenario=PRESETS["paper"].changed(T=2), axes=[spaced("servers", 3, 5, 3)], policies=("sae-mt-qmix", "greedy"),
+        episodes=1,
+    )  # fmt: skip
+    table = swept(tmp_path, spec, here)
+    networks = table[table["policy"] == "sae-mt-qmix"]["network"].tolist()
+    assert networks == ["general network", "paper network", "general network"]
+    assert set(table[table["policy"] == "greedy"]["network"]) == {""}
+    drawn = curves(table, spec.axes[0], "cost", {"sae-mt-qmix": "x", "greedy": "y"}).data
+    lines = [line for line in drawn if line["mode"] == "lines+markers"]
+    is_open = [[symbol.endswith("-open") for symbol in line["marker"]["symbol"]] for line in lines]
+    assert is_open == [[False, True, False], [False] * 3]
+    assert "paper network" in lines[0]["customdata"][1]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<td>paper network</td><td>1</td><td>servers = 4</td><td>marked</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("T_max=10ms:40 ms:4", (0.01, 0.02, 0.03, 0.04)),
+        ("F_k=1 GHz,2e9", (1e9, 2e9)),
+        ("D=20 KB:40 KB:2", (160000, 320000)),
+    ],
+)
+def test_an_axis_may_have_units(words: str, values: tuple[float, ...]) -> None:
+    assert axis_from_words(words).values == values
+    with pytest.raises(ScenarioError, match="'J' is not a unit"):
+        axis_from_words("T_max=10 J,20 J")
+    with pytest.warns(ScenarioWarning, match="'10 ms'"):
+        axis_from_words("T_max=10,20")
 
 
 @pytest.fixture

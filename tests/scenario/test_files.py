@@ -8,31 +8,141 @@ import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from iomt_core.scenario import PRESETS, Places, ScenarioError, WorkloadTask
-from iomt_core.scenario.files import (
-    dump_scenario,
-    from_query,
-    parse_scenario,
-    read_scenario,
-    to_query,
-    write_text_atomically,
+from iomt_core.scenario import (
+    PRESETS,
+    Places,
+    Scenario,
+    ScenarioError,
+    ScenarioWarning,
+    WorkloadTask,
+    collect_notes,
+    metadata,
+    scenario,
 )
-from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
-from tests.wards import anywhere
-
-OWN = with_workload(
-    with_places(PRESETS["paper"], Places(users=((1.5, 2), (130, 7)), servers=((3, 4),))),
-    (WorkloadTask(step=1, user=2, D=2e5, C=1.5e5, P=3), WorkloadTask(step=3, user=1, D=2.5e5, C=1.1e5, P=1)),
+from iomt_core.scenario.files import dump_scenario, parse_scenario, read_scenario, write_text_atomically
+from iomt_core.scenario.links import from_query, to_query
+from iomt_core.scenario.tables import (
+    WORKLOAD_COLUMNS,
+    read_places_csv,
+    read_workload_csv,
+    with_places,
+    with_workload,
 )
-SCENARIOS = [*PRESETS.values(), OWN, *(anywhere(seed) for seed in range(12))]
 
 
-@pytest.mark.parametrize("s", SCENARIOS, ids=lambda s: s.digest[:8])
-def test_files_and_links_give_back_exactly_the_scenario(s) -> None:  # type: ignore[no-untyped-def]
-    assert parse_scenario(dump_scenario(s, "yaml")) == s
-    assert parse_scenario(dump_scenario(s, "json")) == s
-    assert from_query(to_query(s)) == s
+@st.composite
+def any_scenario(draw: st.DrawFn) -> Scenario:
+    """A scenario from the whole allowed range, its ends included, with or without kinds, a workload and places."""
+
+    def number(name: str) -> float:
+        meta = metadata()[name]
+        assert meta.low is not None
+        assert meta.high is not None
+        if isinstance(getattr(PRESETS["paper"], name), int) or name == "P":
+            return draw(st.integers(int(meta.low), int(meta.high)))
+        return draw(st.floats(meta.low, meta.high) | st.sampled_from([meta.low, meta.high]))
+
+    def pair(name: str) -> list[float]:
+        return sorted((number(name), number(name)))
+
+    def place() -> tuple[float, float]:
+        return draw(st.floats(0, values["area"])), draw(st.floats(0, values["area"]))  # type: ignore[arg-type]
+
+    values: dict[str, object] = {
+        "name": draw(st.sampled_from(["my ward", "null", "1e3", "yes", "Ärzte: 'a' #1 \U0001f3e5"]))
+    }
+    for name, meta in metadata().items():
+        if meta.low is not None and draw(st.booleans()):
+            values[name] = pair(name) if isinstance(getattr(PRESETS["paper"], name), tuple) else number(name)
+    values |= {"users": draw(st.integers(1, 4)), "servers": draw(st.integers(1, 3)), "area": number("area")}
+    values["channel"] = draw(st.sampled_from(["paper", "log-distance"]))
+    if draw(st.booleans()):
+        values["kinds"] = [
+            {"name": name, "share": draw(st.floats(0.001, 1000)), "D": pair("D"), "C": pair("C"), "P": pair("P")}
+            for name in draw(st.sampled_from([["ECG"], ["a: b", "off"], ["null", "~", "{x}"]]))
+        ]
+    s = scenario(values)
+    if draw(st.booleans()):
+        places = Places(users=tuple(place() for _ in range(s.users)), servers=tuple(place() for _ in range(s.servers)))
+        s = with_places(s, places)
+    if draw(st.booleans()):
+        tasks = [
+            WorkloadTask(
+                step=draw(st.integers(1, 100)), user=user + 1, D=number("D"), C=number("C"), P=int(number("P"))
+            )
+            for user in range(s.users)
+        ]
+        s = with_workload(s, tuple(tasks))
+    return s
+
+
+@settings(max_examples=100, deadline=None)
+@given(any_scenario())
+@pytest.mark.filterwarnings("ignore::iomt_core.scenario.ScenarioWarning")
+def test_files_and_links_give_back_exactly_the_scenario(s: Scenario) -> None:
+    for again in (
+        parse_scenario(dump_scenario(s, "yaml")), parse_scenario(dump_scenario(s, "json")), from_query(to_query(s))
+    ):  # fmt: skip
+        assert again == s
+        assert again.digest == s.digest
+
+
+@pytest.mark.parametrize("s", PRESETS.values(), ids=PRESETS)
+def test_a_printed_preset_is_that_preset_and_automatic_values_stay_automatic(s: Scenario) -> None:
+    values = json.loads(dump_scenario(s, "json"))
+    assert values["gamma_t"] is None
+    assert parse_scenario(json.dumps(values)).digest == s.digest
+    # A changed deadline changes what is derived from it, however the file came about.
+    changed = parse_scenario(json.dumps({**values, "T_max": 0.04}))
+    assert changed == parse_scenario(f"preset: {s.name}\nT_max: 0.04")
+    assert changed.delay_decay == 25
+
+
+UNITS = {
+    "T_max": "20 ms", "Cap": "10 mJ", "E_ref": "100 µJ", "F_i": "0.1 Gcycle/s", "F_k": "1 GHz", "B_k": "1000 MHz",
+    "D": ["20 KB", "400 kbit"], "C": "100 kcycles to 200 kcycles", "P_tr": ["200 mW", "0.4"], "area": "0.1 km",
+    "N0": "-174 dBm/Hz", "PL0": "40 dB", "speed": "0 km/h", "step_time": "1000 ms",
+}  # fmt: skip
+
+
+def test_numbers_may_have_units_in_files_and_links() -> None:
+    expected = PRESETS["paper"].changed(N0=10**-17.4 * 1e-3)
+    from_yaml = parse_scenario("preset: paper\n" + "".join(f"{k}: {json.dumps(v)}\n" for k, v in UNITS.items()))
+    from_json = parse_scenario(json.dumps({"preset": "paper", **UNITS}))
+    link = {k: "..".join(v) if isinstance(v, list) else v for k, v in UNITS.items()}
+    for s in (from_yaml, from_json, from_query(link)):
+        assert s.changed(N0=expected.N0) == expected
+        assert pytest.approx(expected.N0, rel=1e-12) == s.N0
+    assert parse_scenario(
+        "places: {users: [[0.01 km, 2 m]], servers: [[1, 1]]}\nusers: 1\nservers: 1"
+    ).places == Places(users=((10, 2),), servers=((1, 1),))
+
+
+def test_a_bare_number_that_looks_like_another_unit_is_accepted_with_a_warning() -> None:
+    with pytest.warns(ScenarioWarning) as found:
+        s = parse_scenario("preset: paper\nT_max: 20\nCap: 10\nC: [1000, 2000]\nF_k: 2e9")
+    assert (s.T_max, s.Cap) == (20, 10)
+    assert [str(w.message) for w in found] == [
+        "T_max = 20 was read as 20 s (20000 ms); a usual value is 20 ms. Write '20 ms' if that is meant.",
+        "Cap = 10 was read as 10 J (10000 mJ); a usual value is 10 mJ. Write '10 mJ' if that is meant.",
+        "C = 1000 was read as 1000 cycle (1 kcycles); a usual value is 150 kcycles. Write '1000 kcycles' if that is meant.",
+    ]
+
+
+def test_nothing_is_noted_where_the_unit_is_written_or_the_value_is_usual() -> None:
+    with collect_notes() as notes:
+        s = parse_scenario("preset: paper\nT_max: 20 s\nCap: 10 J\nE_ref: 1e-3\nF_k: 1e12")
+        parse_scenario(dump_scenario(s, "yaml"))
+        for preset in PRESETS.values():
+            parse_scenario(dump_scenario(preset, "json"))
+    assert notes == []
+    with collect_notes() as notes:
+        parse_scenario("kinds: [{name: a, share: 1, D: [1000, 1e5], C: [1e5, 1e5], P: [1, 1]}]")
+    assert len(notes) == 1
+    assert "D of kind 1 = 1000" in notes[0]
 
 
 def test_a_link_names_only_what_differs() -> None:
@@ -66,6 +176,24 @@ BAD_FILES = [
     ("users: 3.5", "users = 3.5", "1 to 16"),
     ("users: many", "users = 'many'", "1 to 16"),
     ("users: true\nusers: 2", "users", "twice"),
+    ("users: yes", "users = 'yes'", "1 to 16"),
+    ("users: true", "users = True: a truth value", "1 to 16"),
+    ('{"users": true}', "users = True: a truth value", "1 to 16"),
+    ("area: off", "area = 'off'", "5 m to 2000 m"),
+    ("users: 010", "users = '010'", "1 to 16"),
+    ("users: 0o10", "users = '0o10'", "1 to 16"),
+    ("users: 0x8", "users = '0x8'", "1 to 16"),
+    ("users: 1_0", "users = '1_0'", "1 to 16"),
+    ("T_max: 1:30", "T_max = '1:30'", "0.1 ms"),
+    ("users: !!int 010", "not YAML", "line 1"),
+    ("users: 8 m", "users = '8 m'", "no unit"),
+    ("T_max: 20 J", "T_max = '20 J': 'J' is not a unit", "0.1 ms"),
+    ("T_max: 20 furlongs", "'furlongs' is not a unit", "0.1 ms"),
+    ("D: [20 KB, 5 s]", "D.1 = '5 s'", "0.1 KB"),
+    ("T_max: 90 min", "T_max = 5.4e+06 ms", "0.1 ms"),
+    ("P_tr: [1 W, 1e9999 dBm]", "P_tr (high end)", "10 W"),
+    ("places: {users: [[1 s, 2]], servers: [[1, 1]]}", "places.users.0.0 = '1 s'", "not a unit"),
+    ("workload: [{step: true, user: 1, D: 2e5, C: 1e5, P: 1}]", "workload.0.step = True", ""),
     ("usres: 3", "usres", "Did you mean 'users'"),
     ("D: 5", "D = 5", "KB"),
     ("D: [1e5]", "D", "KB"),
@@ -201,13 +329,48 @@ def test_tables_from_spreadsheets_are_read_as_they_come() -> None:
     )
 
 
+DIALECTS = [
+    (";", ("20,5", "1500", "12,125"), (20.5, 1500, 12.125), "semicolons; numbers read with a decimal comma."),
+    (";", ("1.500,5", "1.500", "2,5"), (1500.5, 1500, 2.5), "a decimal comma and points between thousands."),
+    ("\t", ("1 500,5", "1\u00a0500", "2,5"), None, "does not fit line 2"),
+    ("\t", ("1 500", "2.5", "12.125"), (1500, 2.5, 12.125), "tabs; numbers read with a decimal point and spaces"),
+    (",", ("1.500", "2.5", "3"), (1.5, 2.5, 3), "commas; numbers read with a decimal point."),
+    (",", ("1.500", "20", "3"), (1.5, 20, 3), "commas; numbers read with a decimal point."),
+    (",", ('"1,500.5"', '"1,500"', "2.5"), (1500.5, 1500, 2.5), "a decimal point and commas between thousands."),
+    (";", ("1.000.000", "1.500", "2"), None, "line 2, column data_kb: '1.000.000' cannot be used; allowed is 0.1 to"),
+    (";", ("20,5", "1.500", "3"), None, "line 3, column data_kb: '1.500' cannot be used; it may mean 1500 or 1.500"),
+    (";", ("20,5", "7.5", "3"), None, "line 3, column data_kb: '7.5' does not fit line 2, column data_kb: '20,5'"),
+    (";", ("1.500,5", "7.5", "3"), None, "line 3, column data_kb: '7.5' does not fit line 2, column data_kb: '1.500,5'"),
+    (";", ("1,500", "20", "3"), None, "line 2, column data_kb: '1,500' cannot be used; it may mean 1500 or 1.500"),
+    (";", ("12.34.56", "1", "3"), None, "'12.34.56' cannot be used; allowed is 0.1 to 10000"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("delimiter", "cells", "values", "said"), DIALECTS, ids=range(len(DIALECTS)))
+def test_a_file_has_one_dialect_and_says_which(
+    delimiter: str, cells: tuple[str, ...], values: tuple[float, ...] | None, said: str
+) -> None:
+    lines = [WORKLOAD_COLUMNS, *(("1", "1", cell, "150000", "2") for cell in cells)]
+    content = "\n".join(delimiter.join(line) for line in lines).encode()
+    with collect_notes() as notes:
+        if values is None:
+            with pytest.raises(ScenarioError) as refusal:
+                read_workload_csv(content, "x.csv")
+            assert said in str(refusal.value)
+        else:
+            assert [task.D / 8000 for task in read_workload_csv(content, "x.csv")] == list(values)
+            assert said in notes[0]
+
+
+def test_an_ordinary_table_is_noted_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    content = (HEAD + "1,1,30.5,1e5,1\n").encode()
+    read_workload_csv(content)
+    assert not recwarn.list
+    with pytest.warns(ScenarioWarning, match="decimal comma"):
+        read_places_csv(b"kind;x_m;y_m\nuser;1,5;2\nserver;3;4\n")
+
+
 @pytest.mark.parametrize("source", ["nowhere", "missing.yaml", "/", "a\x00b.yaml"])
 def test_a_source_that_is_not_there_is_named(source: str) -> None:
     with pytest.raises(ScenarioError, match=r"scenario =|cannot be read"):
         read_scenario(source)
-
-
-def test_what_the_command_line_prints_can_be_read_back() -> None:
-    for s in PRESETS.values():
-        again = parse_scenario(json.dumps(s.resolved()))
-        assert again.changed(gamma_t=None, gamma_e=None) == s

@@ -13,7 +13,7 @@ import torch
 
 from iomt_core.charts import formulas
 from iomt_core.charts.formulas import Formula
-from iomt_core.experiments.comparison import Side, advance, episode
+from iomt_core.experiments.comparison.sides import Side, advance, episode
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action
 from iomt_core.nets.mixers import QMIX, SAEQMIX, VDN, Mixer
@@ -64,18 +64,18 @@ def test_the_strategy_shown_as_taken_is_what_was_done_and_follows_from_the_numbe
     s, policy = ward(name), f"run:{name}"
     record = play(s, policy, 5)
     for step in (1, 3, 4):
-        found = north.inside(s, policy, 5, "own", step)
+        found = north.inspect_step(s, policy, 5, "own", step)
         assert found is not None
         assert found.agrees
         weight = record.snapshot.weight[step - 1]
         for user in range(1, s.users + 1):
             for task in range(1, s.tasks + 1):
-                looks = found.looks(user, task, weight)
+                looks = found.task_turns(user, task, weight)
                 assert len(looks) == max(1, found.rounds)
                 last = looks[-1]
-                assert last.taken == int(record.action.choice[step - 1, user - 1, task - 1])
+                assert last.choice == int(record.action.choice[step - 1, user - 1, task - 1])
                 for look in looks:
-                    assert int((look.worth + look.margin).argmax()) == look.taken
+                    assert int((look.worth + look.margin).argmax()) == look.choice
                     torch.testing.assert_close((look.values * look.weight.float()).sum(-1), look.worth)
         asked = torch.stack([record.action.cpu[step - 1], record.action.bandwidth[step - 1]], -1)
         torch.testing.assert_close(found.requested.double(), asked, rtol=1e-5, atol=1e-6)
@@ -86,13 +86,13 @@ def test_a_column_is_the_value_of_the_task_it_names(name: str) -> None:
     """Network j's column of task j, at the strategies that were kept, is q_j of (18) if nobody moved after j's last turn."""
     s, policy = ward(name), f"run:{name}"
     record = play(s, policy, 5)
-    found = north.inside(s, policy, 5, "own", 2)
+    found = north.inspect_step(s, policy, 5, "own", 2)
     assert found is not None
     assert found.task_values is not None
     last = s.tasks  # nobody decides after the last task
     for user in range(1, s.users + 1):
-        look = found.looks(user, last, record.snapshot.weight[1])[-1]
-        assert float(look.values[look.taken, last - 1]) == pytest.approx(
+        look = found.task_turns(user, last, record.snapshot.weight[1])[-1]
+        assert float(look.values[look.choice, last - 1]) == pytest.approx(
             float(found.task_values[user - 1, last - 1]), abs=1e-5
         )
 
@@ -100,7 +100,7 @@ def test_a_column_is_the_value_of_the_task_it_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["number", "central"])
 def test_an_actor_that_gives_devices_as_numbers_is_shown_to(name: str) -> None:
     record = play(WARD, f"run:{name}", 1)
-    found = north.inside(WARD, f"run:{name}", 1, "own", 2)
+    found = north.inspect_step(WARD, f"run:{name}", 1, "own", 2)
     assert found is not None
     assert found.agrees
     assert found.turns == ()
@@ -129,7 +129,7 @@ def test_a_name_that_another_run_took_over_plays_that_run(runs: Path) -> None:
     side = Side(WARD, "run:again")
 
     def seen() -> tuple[torch.Tensor, torch.Tensor, float]:
-        inside = north.inside(WARD, "run:again", 0, "own", 1)
+        inside = north.inspect_step(WARD, "run:again", 0, "own", 1)
         assert inside is not None
         list(advance(side, side, 0, 1))
         return play(WARD, "run:again", 0).action.cpu, inside.requested, float(episode(side, 0, 1).totals.sum())
@@ -145,9 +145,9 @@ def test_a_name_that_another_run_took_over_plays_that_run(runs: Path) -> None:
 
 
 def test_heuristics_have_nothing_inside() -> None:
-    assert north.inside(WARD, "greedy", 0, "own", 1) is None
+    assert north.inspect_step(WARD, "greedy", 0, "own", 1) is None
     with pytest.raises(ScenarioError, match="step = 9 was not played: allowed is 1 to 4"):
-        north.inside(WARD, "greedy", 0, "own", 9)
+        north.inspect_step(WARD, "greedy", 0, "own", 9)
 
 
 # -- mixers --------------------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_slopes_are_finite_differences_and_attention_adds_up(kind: str, seed: in
 @pytest.mark.parametrize("name", ["in-turn", "at-once", "qmix", "own-column", "general"])
 def test_the_team_value_is_that_of_the_checkpoints_mixer(name: str) -> None:
     s, policy = ward(name), f"run:{name}"
-    found = north.inside(s, policy, 5, "own", 1)
+    found = north.inspect_step(s, policy, 5, "own", 1)
     assert found is not None
     assert found.mixing is not None
     assert found.task_values is not None
@@ -262,10 +262,10 @@ def test_what_is_seen_is_ones_own_and_what_is_unseen_is_the_rest(preset: str) ->
     s = PRESETS[preset].changed(T=2)
     record = play(s, "random", 1)
     table = record.table().query("step == 2")
-    own, rest, hidden = (part(record, 1, 2) for part in (north.seen_tasks, north.seen_rest, north.unseen_tasks))
+    own, rest, hidden = (part(record, 1, 2) for part in (north.observed_tasks, north.observed_rest, north.hidden_tasks))
     mine = table[table["user"] == 2]
     np.testing.assert_allclose(own["D (KB)"] * 8000, mine["data_bits"])
-    np.testing.assert_allclose(own["C (Mcycles)"] * 1e6, mine["cycles"])
+    np.testing.assert_allclose(own["C (kcycles)"] * 1e3, mine["cycles"])
     assert len(hidden) == len(table) - len(mine)
     assert set(hidden["user"]) == set(range(1, s.users + 1)) - {2}
     value = rest.set_index("symbol")["value"]
@@ -310,13 +310,13 @@ def test_printed_numbers_give_the_value_shown(preset: str, policy: str) -> None:
 @pytest.mark.parametrize("name", ["in-turn", "at-once", "qmix", "own-column", "general"])
 def test_the_networks_formulas_too(name: str) -> None:
     s, policy = ward(name), f"run:{name}"
-    found, weight = north.inside(s, policy, 5, "own", 2), play(s, policy, 5).snapshot.weight[1]
+    found, weight = north.inspect_step(s, policy, 5, "own", 2), play(s, policy, 5).snapshot.weight[1]
     assert found is not None
     assert found.mixing is not None
     assert found.task_values is not None
-    look = found.looks(1, 2, weight)[-1]
+    look = found.task_turns(1, 2, weight)[-1]
     block = [formulas.look_formula(look, k) for k in range(s.servers + 1)]
-    assert max(range(s.servers + 1), key=lambda k: block[k].value) == look.taken
+    assert max(range(s.servers + 1), key=lambda k: block[k].value) == look.choice
     block.append(formulas.agent_formula(weight[0].tolist(), found.task_values[0].tolist(), 1))
     block += formulas.mixing_formulas(found.mixing, 1)
     for formula in block:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from iomt_core.metrics import TASK
 from iomt_core.model.outcome import outcome
 from iomt_core.policies.registry import POLICIES, make_policy
-from iomt_core.record import COLUMNS
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.twin.northbound import Twin, play, why
@@ -58,7 +58,7 @@ def test_an_episode_ends_with_the_battery_and_stays_ended() -> None:
 def test_the_table_respects_capacities_and_the_equations(policy: str) -> None:
     s = PRESETS["hospital"]
     t = play(s, policy, 7).table()
-    assert list(t.columns) == list(COLUMNS)
+    assert list(t.columns) == list(TASK)
     sent, own = t[t["choice"] > 0], t[t["choice"] == 0]
     by_server = sent.groupby(["step", "choice"])[["cpu_hz", "bandwidth_hz"]].sum()
     assert (by_server["cpu_hz"] <= s.F_k * (1 + 1e-9)).all()
@@ -126,8 +126,8 @@ def test_arguments_may_be_named() -> None:
 
 
 def test_a_fork_with_other_shares_keeps_the_networks_that_decide() -> None:
-    """By name `sae-mt-qmix@lab` is SAE-MT-QMIX too, and on this ward that name takes other networks."""
-    twin = Twin(PRESETS["paper"].changed(T=3), "sae-mt-qmix@lab", seed=1)
+    """By name `sae-mt-qmix@general` is SAE-MT-QMIX too, and on this ward that name takes other networks."""
+    twin = Twin(PRESETS["paper"].changed(T=3), "sae-mt-qmix@general", seed=1)
     twin.step()
     fork, same = twin.fork(shares="optimal"), twin.fork()
     fork.run()

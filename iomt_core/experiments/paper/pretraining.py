@@ -1,6 +1,6 @@
 """`make pretrained`: trains every shipped policy from several seeds, ships each algorithm's median seed, writes the manifest.
 
-A run stands in its own directory and is taken up where it was left, so that the whole may be stopped and started at will.
+Each run has its own directory and is resumed where it was stopped, so that the whole can be interrupted at any time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from scipy import stats
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.experiments.training_check import FIGURES, HELD_OUT, Evaluator, RangeEvaluator, for_any_ward
+from iomt_core.experiments.statistics import mean, mean_interval
+from iomt_core.experiments.training_check import CHECKED, HELD_OUT, Evaluator, RangeEvaluator, for_any_ward
+from iomt_core.metrics import METRICS
 from iomt_core.policies.registry import make_policy
 from iomt_core.runs.directory import read_status
 from iomt_core.runs.process import prepare
@@ -34,8 +35,8 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 CHECKED_EPISODES = 4  # held-out, on which tests check that each shipped policy still decides as when it was shipped
 CHECKED_WARDS = {"paper": ("paper",), "general": ("paper", "lecture")}  # presets, by kind of policy
-EPISODES = 20  # held-out, for the figures of the manifest; a curve's points take fewer
-HALVED_WITHIN = 1e-3  # of the gap: by so much half precision on disk may change it
+EPISODES = 20  # held-out episodes for the manifest; the points of a learning curve use fewer
+HALVED_WITHIN = 1e-3  # largest change of the gap for which half precision is shipped
 BESIDE = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
 
 
@@ -50,11 +51,11 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its directory in `pretrained/`."""
+        """Name of its directory in `pretrained/`."""
         return f"{self.kind}-{self.algorithm}"
 
     def spec(self, seed: int) -> RunSpec:
-        """The run from one of its seeds."""
+        """The run of one seed."""
         return RunSpec(self.algorithm, PRESETS["paper"], default_settings(self.algorithm, **self.changes), seed)
 
 
@@ -87,7 +88,7 @@ PLAN = (
 
 
 def jobs(names: Sequence[str] = ()) -> tuple[Job, ...]:
-    """Those of the plan with these names, or all. Raises `ScenarioError` for an unknown one."""
+    """The jobs with these names, or all. Raises `ScenarioError` for an unknown name."""
     known = {job.name: job for job in PLAN}
     for name in names:
         if name not in known:
@@ -98,7 +99,7 @@ def jobs(names: Sequence[str] = ()) -> tuple[Job, ...]:
 def train_all(
     chosen: Sequence[Job], runs: Path, executor: Executor, tell: Callable[[str], None] = lambda line: None
 ) -> None:
-    """Trains what is not trained yet, seed by seed, so that a stop leaves as many algorithms as can be comparable."""
+    """Trains what is not trained yet, seed by seed, so that after a stop as many algorithms as possible are comparable."""
     waiting = {}
     for number in range(max(len(job.seeds) for job in chosen)):
         for job in chosen:
@@ -113,22 +114,22 @@ def train_all(
 
 
 def finished(job: Job, runs: Path) -> list[int]:
-    """Its seeds whose runs are at their end."""
+    """The seeds of a job whose runs are finished."""
     return [seed for seed in job.seeds if is_finished(run_place(runs, job, seed))]
 
 
 def is_finished(place: Path) -> bool:
-    """Whether a run is at its end."""
+    """Whether a run is finished."""
     return read_status(place).get("state") == "finished"
 
 
 def run_place(runs: Path, job: Job, seed: int) -> Path:
-    """Where a run stands."""
+    """Directory of a run."""
     return runs / f"{job.name}-{seed}"
 
 
 def train_one(spec: RunSpec, place: Path) -> float:
-    """Trains a run to its end, in this process, from where it is. Returns its seconds of training in all."""
+    """Trains a run to its end in this process, from its last checkpoint. Returns its total training time in seconds."""
     prepare(1)
     run = TrainingRun.resume(place) if (place / "run.json").exists() else TrainingRun.create(place, spec)
     if run.spec != spec:
@@ -140,14 +141,14 @@ def train_one(spec: RunSpec, place: Path) -> float:
 
 
 def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
-    """Evaluates finished seeds on held-out episodes, ships each job's median, of two the worse, and writes the manifest last.
+    """Evaluates finished seeds on held-out episodes, ships each job's median seed (the worse of two), writes the manifest last.
 
-    The manifest also says what each shipped policy reaches on a few fixed episodes (`check_figures`), those of no run at
-    hand too: after a wanted change of decisions, `iomt pretrained --no-train` writes these figures anew.
+    The manifest also has the metrics of each shipped policy on a few fixed episodes (`check_figures`), also where its run is
+    gone: after a wanted change of decisions, `iomt pretrained --no-train` writes these anew.
 
-    A seed that is planned and not finished is missing from the manifest's figures, and its plan says so. One whose run is
-    there no more keeps the figures that the manifest has of it, where it was trained and judged by the same settings; should
-    it be the median, what is shipped is the nearest to it.
+    A planned seed that is not finished is missing from the manifest's metrics but listed in `seeds_planned`. A seed whose run
+    was deleted keeps its entry in the manifest if it was trained and evaluated with the same settings; if it is the median,
+    the available seed closest to it is shipped.
     """
     torch.set_num_threads(1)
     path = place / "manifest.json"
@@ -161,8 +162,8 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     chosen = [job for job in chosen if finished(job, runs)]
     for job in chosen:
         same = manifest.get("held_out") == held_out and shipped.get(job.name)
-        shipped[job.name] = _publish_one(job, runs, place, evaluator, same or {})
-        tell(f"{job.name}: gap {_words(shipped[job.name]['mean']['gap'])}")
+        shipped[job.name] = _ship_median(job, runs, place, evaluator, same or {})
+        tell(f"{job.name}: mean gap {METRICS['gap'].show(shipped[job.name]['mean']['gap']['mean'])}")
     for job in chosen:
         if job.kind == "general":
             wards = wards or RangeEvaluator()
@@ -199,8 +200,8 @@ def check_figures(place: Path, kind: str) -> dict[str, dict[str, float]]:
 PER_SEED = ("seeds", "training_seconds", "curves", "commits")
 
 
-def _publish_one(job: Job, runs: Path, place: Path, evaluator: Evaluator, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest's entry of a job, and its median seed shipped; `known` is the entry that there is."""
+def _ship_median(job: Job, runs: Path, place: Path, evaluator: Evaluator, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Ships the median seed of a job and returns its entry in the manifest; `known` is the present entry."""
     now = finished(job, runs)
     spec = job.spec(now[0])
     facts = {
@@ -234,7 +235,7 @@ def _publish_one(job: Job, runs: Path, place: Path, evaluator: Evaluator, known:
         **facts,
         "seeds_planned": list(job.seeds),
         "seeds": of_seed["seeds"],
-        "mean": {figure: mean_of_seeds([one[figure] for one in of_seed["seeds"].values()]) for figure in FIGURES},
+        "mean": {figure: mean_of_seeds([one[figure] for one in of_seed["seeds"].values()]) for figure in CHECKED},
         "median_seed": median,
         "shipped_seed": shipped,
         "precision": precision,
@@ -254,7 +255,7 @@ def _last(job: Job, runs: Path, seed: int) -> Path:
 
 
 def _over_range(job: Job, place: Path, wards: RangeEvaluator) -> dict[str, Any]:
-    """How the shipped seed does on any ward, beside what it was before training: prices alone already say much."""
+    """Gap of the shipped seed over the range of wards, trained and untrained: prices alone already decide much."""
     trained = TrainedPolicy.load(place / job.name)
     spec = job.spec(job.seeds[0])
     untrained = TrainedPolicy.of(spec.trainer(), spec)
@@ -262,7 +263,7 @@ def _over_range(job: Job, place: Path, wards: RangeEvaluator) -> dict[str, Any]:
 
 
 def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool:
-    """Copies what deciding needs of a checkpoint, in half precision where the gap stays the same. Returns whether it did."""
+    """Copies the policy of a checkpoint, in half precision if the gap stays the same. Returns whether it does."""
     facts = read_facts(last)
     tensors = read_tensors(last, POLICY, facts)
     kept = {name: value for name, value in migrate(facts).items() if name not in ("sha256", "format", "replayed")}
@@ -277,14 +278,7 @@ def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool
 
 def mean_of_seeds(values: Sequence[float]) -> dict[str, Any]:
     """Mean over seeds with its 95 % interval (Student)."""
-    middle = sum(values) / len(values)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)) if len(values) > 1 else None
-    return {"mean": middle, "ci95": None if half is None else [middle - half, middle + half]}
-
-
-def _words(figure: Mapping[str, Any]) -> str:
-    low, high = figure["ci95"] or (figure["mean"],) * 2
-    return f"{figure['mean'] * 100:.2f} % ({low * 100:.2f} to {high * 100:.2f})"
+    return {"mean": mean(values), "ci95": mean_interval(values)}
 
 
 def _seconds(place: Path) -> float:
@@ -292,7 +286,7 @@ def _seconds(place: Path) -> float:
 
 
 def _curve(place: Path) -> list[list[float]]:
-    """Episodes and the gap there."""
+    """The learning curve: pairs of episodes and gap."""
     lines = (place / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
     return [[one["episodes"], round(one["gap"], 5)] for one in map(json.loads, lines)]
 

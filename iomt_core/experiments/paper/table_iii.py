@@ -1,4 +1,4 @@
-"""Table III: parameters and FLOPs of the agent networks, counted from the networks themselves."""
+"""Table III: parameters and FLOPs of the agent networks, counted on the networks themselves."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Row:
 
     network: str
     parameters: int
-    flops: int  # multiply-accumulates, as the paper's figures must be: they are near its parameters
+    flops: int  # multiply-accumulates, which the paper's numbers must be too: they are close to its parameters
     paper_parameters: int
     paper_flops: int
 
 
 def table_iii() -> list[Row]:
-    """All rows, in the paper's order. FLOPs are PyTorch's own count of a step's matmuls, halved to multiply-accumulates."""
+    """All rows in the paper's order. FLOPs are PyTorch's count for the matrix products of one step, in multiply-accumulates."""
     sizes = Sizes(users=1, tasks=TASKS, servers=SERVERS, other=3 + 2 * SERVERS, state=2 * SERVERS + 5)
     inputs = Inputs(torch.rand(1, 1, TASKS, 3), torch.rand(1, 1, sizes.other), torch.ones(1, 1, TASKS))
     counts: dict[str, tuple[int, int]] = {}

@@ -40,10 +40,10 @@ def checked_address(cluster: str) -> str:
 
 @contextmanager
 def executor(workers: int | None = None, cluster: str | None = None) -> Iterator[Executor]:
-    """A pool of `workers` fresh processes, a thread each; with `cluster`, the cluster whose scheduler listens there.
+    """A pool of `workers` new processes of one thread each, or the cluster whose scheduler listens at `cluster`.
 
     A cluster's members unpickle what they send each other, here too: name only a scheduler that you trust, on a network
-    that you trust. Its workers need this package at the same state. A task whose worker dies is done again by another one.
+    that you trust. Its workers need the same version of this package. A task whose worker dies is repeated on another worker.
     Does not wait for tasks under way at its end.
 
     Raises `ScenarioError` for a bad number or address, and where no scheduler answers.
@@ -53,7 +53,7 @@ def executor(workers: int | None = None, cluster: str | None = None) -> Iterator
             yield found
         return
     count = checked_workers(default_workers() if workers is None else workers)
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_begin)
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_prepare_worker)
     try:
         yield pool
     finally:
@@ -79,14 +79,14 @@ def _cluster(address: str) -> Iterator[Executor]:
         client.close()
 
 
-def _begin() -> None:
-    """In each process of the pool: Ctrl-C is the parent's to handle, and without a parent there is nothing to live for."""
+def _prepare_worker() -> None:
+    """Runs in each process of the pool: ignores Ctrl-C, which the parent handles, and exits when the parent has died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+def _exit_with(parent: multiprocessing.process.BaseProcess) -> None:
     parent.join()
     os._exit(1)

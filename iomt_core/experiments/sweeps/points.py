@@ -1,8 +1,8 @@
-"""What a point of a sweep is worth, and the store that keeps it.
+"""The results of a sweep's points, and the store that keeps them.
 
-A point's figures are a pure function of its key: scenario, policy with its networks, shares, seed, episodes, and the code.
-The store is a directory of JSON files named by the key's SHA-256, each written whole or not at all: a sweep that was
-stopped goes on where it was, and one that is repeated costs nothing.
+The result of a point is a pure function of its key: scenario, policy with its networks, shares, seed, episodes and code. The
+store is a directory of JSON files named by the SHA-256 of the key and written atomically: a stopped sweep goes on where it
+was, and a repeated one computes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -21,52 +20,26 @@ import torch
 
 from iomt_core.experiments.evaluation import Summary, records
 from iomt_core.experiments.sweeps.spec import Point, SweepSpec
+from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import ScenarioError, scenario
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.catalogue import fingerprint
+from iomt_core.training.catalogue import fingerprint, network_of
 from iomt_core.training.catalogue import policy as make_policy
 
 FORMAT = 1
 PACKAGE = Path(__file__).parents[2]
-# What a point's figures depend on; drawings, the command line and the rest of the experiments are not among them.
+# The sources that a point's result depends on; charts, the command line and the other experiments are not among them.
 DEPENDS_ON = ("algorithms", "environment", "model", "nets", "policies", "scenario", "training", "twin")
-FILES = ("record.py", "rollout.py", "experiments/evaluation.py", "experiments/sweeps/points.py")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of a point, and how a person reads it."""
-
-    label: str
-    unit: str = ""
-    factor: float = 1.0
-    meaning: str = ""
-
-    @property
-    def title(self) -> str:
-        """As an axis says it."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
-
-FIGURES: Mapping[str, Figure] = {
-    "cost": Figure("Cost", meaning="priority-weighted mean task cost, α_T T/T_max + α_E E/E_ref"),
-    "gap": Figure(
-        "Gap to the bound", "%", 100.0, "how far at most above the certified lower bound of any policy's cost"
-    ),
-    "mean_delay_s": Figure("Mean delay", "ms", 1e3, "mean task delay, eq. (9)"),
-    "mean_energy_j": Figure("Mean energy", "µJ", 1e6, "mean energy a task costs its user, eq. (10)"),
-    "deadline_miss_share": Figure("Deadline misses", "%", 100.0, "share of tasks later than T_max (C6)"),
-    "delay_utility_12": Figure("Utility of delay (12)", meaning="T_all of eq. (12), mean over steps; more is better"),
-    "energy_utility_13": Figure("Utility of energy (13)", meaning="E_all of eq. (13), mean over steps; more is better"),
-    "local_share": Figure("Computed locally", "%", 100.0, "share of tasks that stay on their user's device"),
-}
-BESIDE = ("lower_bound", "tasks", "steps", "episodes_ended_by_battery", "mean_steps")
+FILES = (
+    "metrics.py", "record.py", "rollout.py", "experiments/evaluation.py", "experiments/statistics.py",
+    "experiments/sweeps/points.py",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """SHA-256 over the sources that a point's figures depend on, and the libraries that compute them."""
+    """SHA-256 over the sources that a point's result depends on, and the versions of the libraries that compute it."""
     files = [PACKAGE / name for name in FILES]
     for folder in DEPENDS_ON:
         files += (PACKAGE / folder).rglob("*.py")
@@ -77,9 +50,9 @@ def code_version() -> str:
 
 
 def jobs(spec: SweepSpec) -> Iterator[tuple[Point, dict[str, Any]]]:
-    """Every point with what its figures depend on, as plain JSON values.
+    """Every point with all that its result depends on, as plain JSON values.
 
-    Raises `ScenarioError` where a policy is not there any more.
+    Raises `ScenarioError` where a policy does not exist any more.
     """
     networks = {policy: fingerprint(policy) for policy in spec.policies}
     for point in spec.points():
@@ -92,20 +65,20 @@ def jobs(spec: SweepSpec) -> Iterator[tuple[Point, dict[str, Any]]]:
 
 
 def parcel(point: Point, job: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with the scenario itself, for a worker."""
+    """The work of a point for a worker: the key and the scenario itself."""
     return {**job, "scenario": point.scenario.model_dump(mode="json", exclude={"name"})}
 
 
 def key(job: Mapping[str, Any]) -> str:
-    """SHA-256 of a point's work: its name in the store."""
+    """SHA-256 of a point's key: its name in the store."""
     return hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()
 
 
 def compute(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a point, SI, with 95 % intervals over episodes; runs on any worker, on one thread.
+    """The metrics of a point, SI, with 95 % intervals over episodes; runs on any worker, on one thread.
 
-    A policy that cannot decide on this ward makes the point "unavailable", with the reason. Raises `RuntimeError` on a
-    worker whose code or networks are not those that the sweep was begun with: its numbers would be others.
+    Where the policy cannot decide on this ward the point is "unavailable", with the reason. Raises `RuntimeError` on a worker
+    whose code or networks differ from those that the sweep was started with, because its numbers would differ too.
     """
     begun = time.perf_counter()
     torch.set_num_threads(1)
@@ -119,22 +92,28 @@ def compute(job: Mapping[str, Any]) -> dict[str, Any]:
     except ScenarioError as error:
         return {"state": "unavailable", "reason": " ".join(error.problems), "seconds": time.perf_counter() - begun}
     shares = cast(Shares, job["shares"])
-    summary = Summary(s, job["policy"], shares, job["seed"])
+    summary = Summary(s, job["policy"], shares, job["seed"], network_of(job["policy"], s))
     for record in records(s, job["policy"], job["episodes"], job["seed"], shares):
         summary.add(record)
     values = summary.values()
-    figures = {name: values.get(name) for name in (*FIGURES, *BESIDE)}
-    return {"state": "done", **figures, "ci95": values["ci95"], "seconds": time.perf_counter() - begun}
+    metrics = {name: values.get(name) for name in (*METRICS, *CONTEXT)}
+    return {
+        "state": "done",
+        "network": values["network"],
+        **metrics,
+        "ci95": values["ci95"],
+        "seconds": time.perf_counter() - begun,
+    }
 
 
 class Store:
-    """Points on disk by key; damaged or foreign files count as absent."""
+    """Results of points on disk, by key; damaged or foreign files count as absent."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """The point of this key, or nothing."""
+        """The result of the point with this key; `None` where there is none."""
         try:
             found = json.loads(self._file(name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -145,7 +124,7 @@ class Store:
         return result if result.get("state") in ("done", "unavailable") else None
 
     def put(self, name: str, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Keeps a point. Raises `ScenarioError` where the place cannot be written."""
+        """Stores a result. Raises `ScenarioError` where the directory cannot be written."""
         file = self._file(name)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -22,10 +22,10 @@ from typing import Any
 
 import pandas as pd
 
-from iomt_core.charts.sweep_report import report
 from iomt_core.experiments.sweeps.executors import checked_address, checked_workers
-from iomt_core.experiments.sweeps.points import FIGURES, Store, code_version, compute, jobs, key, parcel
+from iomt_core.experiments.sweeps.points import Store, code_version, compute, jobs, key, parcel
 from iomt_core.experiments.sweeps.spec import Point, SweepSpec, is_whole, sweep_spec
+from iomt_core.metrics import METRICS
 from iomt_core.runs.directory import append_line, read_json, read_lines, write_json, write_lines, write_status
 from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
@@ -44,6 +44,8 @@ COUNTS = {
 GRACE = 4.0  # seconds to wait for points under way after a request to stop
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pydantic", "plotly")
 ROOT = Path(__file__).parents[3]
+# Makes the report of a sweep, as HTML, from its results so far and the versions that computed them.
+Report = Callable[[SweepSpec, pd.DataFrame, Mapping[str, str]], str]
 
 
 class Sweep:
@@ -76,6 +78,7 @@ class Sweep:
         executor: Executor,
         stop: Callable[[], bool] = lambda: False,
         on_status: Callable[[Mapping[str, Any]], None] = lambda status: None,
+        report: Report | None = None,
     ) -> str:
         """Computes what is not known yet, and writes results and report. Returns "finished", "stopped" or "failed".
 
@@ -93,7 +96,7 @@ class Sweep:
             state = "stopped"
             raise
         finally:
-            self._write_results()
+            self._write_results(report)
             self._report(state, on_status)
         return state
 
@@ -151,11 +154,12 @@ class Sweep:
         self.first_point = time.monotonic() if self.first_point is None else self.first_point
         append_line(self.folder / POINTS, _line(point, result))
 
-    def _write_results(self) -> None:
+    def _write_results(self, report: Report | None) -> None:
         table = results_table(self.spec, self.results)
         _write_whole(self.folder / CSV, lambda part: table.to_csv(part, index=False))
         _write_whole(self.folder / PARQUET, lambda part: table.to_parquet(part, index=False))
-        write_text_atomically(self.folder / REPORT, report(self.spec, table, versions()))
+        if report is not None:
+            write_text_atomically(self.folder / REPORT, report(self.spec, table, versions()))
 
     def _report(self, state: str, on_status: Callable[[Mapping[str, Any]], None]) -> None:
         status = {
@@ -215,9 +219,10 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
             axis.parameter: int(value) if is_whole(axis.parameter) else value
             for axis, value in zip(spec.axes, point.values, strict=True)
         }
-        row |= {"policy": point.policy, "state": result["state"], "reason": result.get("reason") or ""}
+        row |= {"policy": point.policy, "network": result.get("network") or ""}
+        row |= {"state": result["state"], "reason": result.get("reason") or ""}
         intervals = result.get("ci95") or {}
-        for name in FIGURES:
+        for name in METRICS:
             low, high = intervals.get(name) or (math.nan, math.nan)
             row |= {name: _number(result.get(name)), f"{name}_low": low, f"{name}_high": high}
         for column, name in COUNTS.items():
@@ -231,14 +236,14 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
 def columns(spec: SweepSpec) -> list[str]:
     """The table's columns."""
     return [
-        *(axis.parameter for axis in spec.axes), "policy", "state", "reason", *figure_columns(), *COUNTS, "episodes",
+        *(axis.parameter for axis in spec.axes), "policy", "network", "state", "reason", *figure_columns(), *COUNTS, "episodes",
         "episode_seed", "shares", "scenario_digest",
     ]  # fmt: skip
 
 
 def figure_columns() -> list[str]:
     """Of them, those of the figures and the ends of their intervals."""
-    return [column for name in FIGURES for column in (name, f"{name}_low", f"{name}_high")]
+    return [column for name in METRICS for column in (name, f"{name}_low", f"{name}_high")]
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""What a sweep is: a base scenario, one or two parameters over a range, policies, and how many episodes a point has.
+"""The definition of a sweep: a base scenario, one or two parameters over a range, policies and episodes a point.
 
-A sweep's points are its grid times its policies. `sweep_points` says what a point is worth, `sweep_run` fills a directory.
+A sweep has one point for every value on its grid and every policy. `points.compute` evaluates a point, `run.Sweep` a sweep.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import Frozen, Meta, Scenario, ScenarioError, beyond_bounds, metadata, set_elsewhere
+from iomt_core.scenario.files import misread
+from iomt_core.scenario.notes import note
+from iomt_core.scenario.units import read_number
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import checked_seed
 
@@ -28,15 +31,15 @@ MOST_VALUES = 50  # an axis
 MOST_POINTS = 5_000
 MOST_EPISODES = 10_000
 MOST_POLICIES = 16
-RAISED = dict(zip("aemrtuxTE", "ᵃᵉᵐʳᵗᵘˣᵀᴱ", strict=True))
-LOWERED = dict(zip("ik0", "ᵢₖ₀", strict=True))
-DIGITS = 6  # significant, of a value between two ends
+SUPERSCRIPTS = dict(zip("aemrtuxTE", "ᵃᵉᵐʳᵗᵘˣᵀᴱ", strict=True))
+SUBSCRIPTS = dict(zip("ik0", "ᵢₖ₀", strict=True))
+DIGITS = 6  # significant digits of a value between the two ends
 
 
 def sweepable(s: Scenario | None = None) -> Mapping[str, Meta]:
-    """The parameters that an axis may have, by name: those with a range and one number, or a pair of ends that scale.
+    """The parameters that can be swept, by name: numbers with an allowed range, and ranges whose two ends scale together.
 
-    With `s`, without those that its workload, places or task kinds decide.
+    With `s`, without those that its workload, places or task kinds set.
     """
     known = {
         name: meta
@@ -48,9 +51,9 @@ def sweepable(s: Scenario | None = None) -> Mapping[str, Meta]:
 
 
 class Axis(Frozen):
-    """A parameter and the values it takes, SI, ascending.
+    """A parameter and its values, SI, ascending.
 
-    Of a parameter that is a range (D, C, P_tr) a value is the middle of the range: both ends scale with it.
+    For a parameter that is a range (D, C, P_tr) a value is the middle of the range, and both ends scale with it.
     """
 
     parameter: str
@@ -58,7 +61,7 @@ class Axis(Frozen):
     spacing: Spacing = "linear"
 
     @model_validator(mode="after")
-    def _sound(self) -> Axis:
+    def _validate(self) -> Axis:
         meta = _known(self.parameter)
         name, values = self.parameter, self.values
         if len(values) > MOST_VALUES:
@@ -79,12 +82,12 @@ class Axis(Frozen):
 
     @property
     def meta(self) -> Meta:
-        """What is known of the parameter."""
+        """Unit, range and meaning of the parameter."""
         return metadata()[self.parameter]
 
     @property
     def title(self) -> str:
-        """The parameter as an axis says it: label, symbol, unit."""
+        """Axis title: label, symbol, unit."""
         meta = self.meta
         unit = meta.unit if meta.shown_unit is None else meta.shown_unit
         symbol = f" {written(meta.symbol)}" if meta.symbol else ""
@@ -92,11 +95,11 @@ class Axis(Frozen):
         return f"{meta.label}{symbol}{middle}{f' ({unit})' if unit else ''}"
 
     def shown(self, value: float) -> float:
-        """A value in the unit that a person reads."""
+        """An SI value in the unit that people read."""
         return float(f"{value * self.meta.shown_factor:.10g}")
 
     def change(self, s: Scenario, value: float) -> dict[str, Any]:
-        """What this value changes in the scenario."""
+        """The fields of the scenario that this value sets, for `Scenario.changed`."""
         now = getattr(s, self.parameter)
         if isinstance(now, tuple):
             factor = value / ((now[0] + now[1]) / 2)
@@ -136,29 +139,41 @@ def spaced(parameter: str, low: float, high: float, count: int, spacing: Spacing
 
 
 def axis_from_words(words: str) -> Axis:
-    """An axis from `NAME=LOW:HIGH:COUNT[:log]` or `NAME=V1,V2,…[:log]`, SI values. Raises `ScenarioError`."""
+    """Read an axis from `NAME=LOW:HIGH:COUNT[:log]` or `NAME=V1,V2,…[:log]`; values are SI or have a unit ("20 ms").
+
+    A bare number that was probably meant in another unit gets a note, see `collect_notes`. Raises `ScenarioError`.
+    """
     name, separator, rest = words.partition("=")
     parts = rest.split(":")
     spacing: Spacing = "linear"
     if parts[-1] in ("log", "linear"):
         spacing = "logarithmic" if parts.pop() == "log" else "linear"
-    try:
-        if separator and len(parts) == 3:
-            return spaced(name, float(parts[0]), float(parts[1]), int(parts[2]), spacing)
-        if separator and len(parts) == 1:
-            return _axis(parameter=name, values=tuple(float(v) for v in parts[0].split(",")), spacing=spacing)
-    except ScenarioError:
-        raise
-    except ValueError:
-        pass
+    reason = "allowed is NAME=LOW:HIGH:COUNT or NAME=V1,V2,…"
+    if separator and len(parts) in (1, 3):
+        texts = parts[0].split(",") if len(parts) == 1 else parts[:2]
+        unit = _known(name).unit
+        try:
+            values = [float(read_number(text, unit)) for text in texts]
+            count = int(parts[2]) if len(parts) == 3 else None
+        except ValueError as error:
+            reason = f"{error}; {reason}"
+        else:
+            if count is None:
+                axis = _axis(parameter=name, values=tuple(values), spacing=spacing)
+            else:
+                axis = spaced(name, values[0], values[1], count, spacing)
+            bare = (value for text, value in zip(texts, values, strict=True) if text.strip()[-1].isdigit())
+            if doubt := next(filter(None, (misread(name, value) for value in bare)), None):
+                note(doubt)
+            return axis
     raise ScenarioError(
-        f"over = {words[:60]!r} cannot be read: allowed is NAME=LOW:HIGH:COUNT or NAME=V1,V2,… in SI units, with :log at "
-        "the end for logarithmic spacing."
+        f"over = {words[:60]!r} cannot be read: {reason} in SI units or with a unit (20 ms), with :log at the end for "
+        "logarithmic spacing."
     )
 
 
 class SweepSpec(Frozen):
-    """A sweep, whole: with the same code it fixes every number of the result."""
+    """A complete sweep: together with the code it determines every number of the result."""
 
     scenario: Scenario
     axes: tuple[Axis, ...]
@@ -168,19 +183,19 @@ class SweepSpec(Frozen):
     episodes: int = 5
 
     @model_validator(mode="after")
-    def _sound(self) -> SweepSpec:
+    def _validate(self) -> SweepSpec:
         problems: list[str] = []
         names = [axis.parameter for axis in self.axes]
         if not 1 <= len(names) <= 2:
             problems.append(f"over = {len(names)} parameters cannot be swept: allowed is 1 or 2.")
         if len(set(names)) < len(names):
-            problems.append(f"over = {names[0]!r} stands twice: allowed are two different parameters.")
+            problems.append(f"over = {names[0]!r} is given twice: allowed are two different parameters.")
         decided = set_elsewhere(self.scenario)
         problems += [f"over = {n!r} cannot be swept: it is {decided[n]}." for n in names if n in decided]
         if not 1 <= len(self.policies) <= MOST_POLICIES:
             problems.append(f"policies: {len(self.policies)} of them; allowed is 1 to {MOST_POLICIES}.")
         if len(set(self.policies)) < len(self.policies):
-            problems.append("policies: one stands twice; each may stand once.")
+            problems.append("policies: one is given twice; allowed is each once.")
         if not 1 <= self.episodes <= MOST_EPISODES:
             problems.append(f"episodes = {self.episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
         problems += _problems(lambda: checked_seed(self.seed))
@@ -189,7 +204,7 @@ class SweepSpec(Frozen):
             problems.append(f"points = {count} (values times policies) are too many: allowed is 1 to {MOST_POINTS}.")
         if problems:
             raise ScenarioError(problems)
-        for _ in self.cells:  # each of these wards must exist
+        for _ in self.cells:  # raises where a value and the rest of the scenario do not fit together
             pass
         return self
 
@@ -205,14 +220,14 @@ class SweepSpec(Frozen):
         return MappingProxyType(found)
 
     def points(self) -> Iterator[Point]:
-        """All points; the policies of a ward one after another."""
+        """All points, ward by ward."""
         for values, s in self.cells.items():
             for policy in self.policies:
                 yield Point(values, policy, s)
 
     @property
     def count(self) -> int:
-        """How many points."""
+        """Number of points."""
         return len(self.cells) * len(self.policies)
 
 
@@ -228,24 +243,24 @@ class Point:
 def sweep_spec(values: Mapping[str, Any], known: bool = True) -> SweepSpec:
     """A validated sweep from plain values. Raises `ScenarioError` naming field, value and what is allowed.
 
-    With `known` false its policies need not be there any more: to read what was swept once.
+    With `known` false its policies need not exist any more, as in an old sweep.
     """
     try:
         spec = SweepSpec.model_validate(dict(values))
     except ValidationError as error:
         raise ScenarioError(_explain(error)) from None
-    strange = [problem for name in spec.policies if known for problem in _problems(lambda: entry(name))]  # noqa: B023
-    if strange:
-        raise ScenarioError(strange)
+    unknown = [problem for name in spec.policies if known for problem in _problems(lambda: entry(name))]  # noqa: B023
+    if unknown:
+        raise ScenarioError(unknown)
     return spec
 
 
 def written(symbol: str) -> str:
-    """A symbol like N_i^t as plain text with raised and lowered letters; as it is where there are none of a kind."""
+    """A symbol like N_i^t in Unicode super- and subscripts; unchanged where a letter has none."""
     found = symbol
     for part in re.findall(r"[_^](?:\{\w+\}|\w(?!\w))", symbol):
         letters = part[1:].strip("{}")
-        kind = RAISED if part[0] == "^" else LOWERED
+        kind = SUPERSCRIPTS if part[0] == "^" else SUBSCRIPTS
         if all(letter in kind for letter in letters):
             found = found.replace(part, "".join(kind[letter] for letter in letters), 1)
     return found
@@ -300,7 +315,7 @@ def _explain(error: ValidationError) -> list[str]:
     return found
 
 
-# Figs. 6 to 13 vary these; the values are this lab's, for the paper's figures cannot be read off exactly.
+# Varied in Figs. 6 to 13; the values are this lab's, because the paper's figures cannot be read off exactly.
 PAPER_AXES: Mapping[str, Axis] = MappingProxyType(
     {
         "tasks": spaced("tasks", 4, 12, 5),

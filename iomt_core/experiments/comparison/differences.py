@@ -1,7 +1,7 @@
-"""What differs between two wards, and what their episodes share all the same.
+"""The parameters in which two wards differ, and the random draws that their episodes nevertheless share.
 
-Random numbers are a function of (episode seed, stream, step, index), so two wards that play the same episode seeds share
-every draw whose stream and index they share: the same task with the same sizes, or the same draw in another range.
+Random numbers are a function of (episode seed, stream, step, index). Two wards with the same episode seeds therefore share
+every draw of the same stream and index: the same task with the same sizes, or the same draw scaled to another range.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 
 from iomt_core.scenario import Meta, Scenario, metadata
 
-# Parameters that say how large tasks are, and how much they weigh.
+# Parameters of the size and the priority of tasks.
 SIZES = ("D", "C", "P", "kinds")
 NESTED = {"kinds": "Task kinds", "workload": "Own workload", "places": "Own places"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A parameter that is not the same in two scenarios; values as a person reads them, with units."""
+    """A parameter that differs between two scenarios; values as people read them, with units."""
 
     name: str
     label: str
@@ -29,7 +29,7 @@ class Difference:
 
 
 def differences(a: Scenario, b: Scenario) -> list[Difference]:
-    """The parameters in which the two scenarios differ, in the order of the class; their names do not count."""
+    """The parameters in which the two scenarios differ, in the order of `Scenario`; the name does not count."""
     return [
         Difference(
             name,
@@ -45,7 +45,7 @@ def differences(a: Scenario, b: Scenario) -> list[Difference]:
 
 
 def shown(value: Any, meta: Meta) -> str:
-    """A parameter's value as a person reads it, with its unit; nested ones in a few words."""
+    """A parameter's value as people read it, with its unit; a nested value in a few words."""
     if value is None or value == ():
         return "none" if meta.group == "file" else "automatic"
     if isinstance(value, str):
@@ -62,10 +62,11 @@ def shown(value: Any, meta: Meta) -> str:
 
 @dataclass(frozen=True)
 class Pairing:
-    """What episodes of the same seeds share in two wards.
+    """What episodes of the same seeds have in common in two wards.
 
-    `comparable`: task j of user i in step t is one and the same draw in both, so that decisions can be compared one by one.
-    `identical`: it has the same size and priority, too. `notes` say so in words, and what is not shared.
+    comparable: task j of user i in step t is the same draw in both, so that decisions can be compared one by one.
+    identical: it also has the same size and priority.
+    notes: both in words, and what the wards do not share.
     """
 
     comparable: bool
@@ -101,11 +102,9 @@ def pairing(a: Scenario, b: Scenario) -> Pairing:
 def _notes(a: Scenario, b: Scenario, comparable: bool) -> list[str]:
     notes = []
     if a.users != b.users and comparable:
-        notes.append(
-            _only("User", "users", a.users, b.users, "has no counterpart; its tasks are in the figures of one side")
-        )
+        notes.append(_only("User", "users", a.users, b.users, "has no counterpart; its tasks count on one side only"))
     if a.T != b.T:
-        notes.append(_only("Step", "steps", a.T, b.T, "has no counterpart; it is in the figures of one side"))
+        notes.append(_only("Step", "steps", a.T, b.T, "has no counterpart; it counts on one side only"))
     if a.P_tr != b.P_tr:
         notes.append("Transmission powers are the same draws in another range.")
     users, servers = _same_places(a, b, "users"), _same_places(a, b, "servers")

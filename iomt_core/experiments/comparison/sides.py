@@ -1,7 +1,7 @@
-"""A beside B: two scenarios, two policies or both on the same episode seeds, and how sure their difference is.
+"""Compares A with B: two scenarios, two policies or both, on the same episode seeds, with the uncertainty of the difference.
 
-Differences are taken episode by episode, B - A, so that what both sides share (the draws of the same seed) cancels; the
-interval is Student's over these paired differences.
+Differences are paired, B - A in each episode, so that what both sides share (the draws of the same seed) cancels. The
+interval is Student's over these differences.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from cachetools import LRUCache, cached
 from torch import Tensor
 
+from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.evaluation import Summary
-from iomt_core.experiments.paired import Figure, Paired
+from iomt_core.metrics import METRICS, Metric
 from iomt_core.model.snapshot import Action
 from iomt_core.policies.base import Policy, Shares
 from iomt_core.record import Record
@@ -34,14 +35,12 @@ CHUNK = 40_000
 SUMS = 1000  # figures and choices, some kilobytes each
 RECORDS = 6  # whole records, while they are played
 SHOWN = 4  # whole records, while a person looks at them
-WARDS = (
-    12  # drawn episodes, 1 to 5 MB each: the usual ten episodes of a ward of any size, for other policies and shares
-)
+WARDS = 12  # drawn episodes with certificates, 1 to 5 MB each: other policies and shares use them again
 
 
 @dataclass(frozen=True)
 class Side:
-    """What stands on one side of the comparison."""
+    """One side of the comparison."""
 
     scenario: Scenario
     policy: str
@@ -53,18 +52,6 @@ class Side:
         return self.scenario.digest, self.policy, self.shares, checkpoint_of(self.policy)
 
 
-FIGURES = (
-    Figure("mean_delay_s", "Mean delay", "ms", 1e3, "delay", "tasks", "mean task delay, eq. (9)", "lower"),
-    Figure("mean_energy_j", "Mean energy", "µJ", 1e6, "energy", "tasks", "mean energy a task costs its user, eq. (10)", "lower"),
-    Figure("cost", "Weighted cost", "", 1.0, "cost", "weight", "priority-weighted mean of α_T T/T_max + α_E E/E_ref", "lower"),
-    Figure("gap", "Gap to the bound", "%", 100.0, "cost", "bound", "cost above the certified lower bound", "lower", 1.0),
-    Figure("deadline_miss_share", "Deadline misses", "%", 100.0, "missed", "tasks", "tasks later than T_max (C6)", "lower"),
-    Figure("local_share", "Local tasks", "%", 100.0, "local", "tasks", "tasks computed on the user's own device", ""),
-    Figure("delay_utility_12", "Delay utility (12)", "", 1.0, "T_all", "steps", "T_all of eq. (12), mean over steps", "higher"),
-    Figure("energy_utility_13", "Energy utility (13)", "", 1.0, "E_all", "steps", "E_all of eq. (13), mean over steps", "higher"),
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Comparison:
     """Both sides on the same episodes."""
@@ -73,23 +60,23 @@ class Comparison:
     b: Side
     seed: int
     episodes: int
-    figures: tuple[Paired, ...]
+    pairs: tuple[Paired, ...]  # one a metric of `metrics.METRICS`
     compared: int  # tasks that both sides decided in the same place (episode, step, user, task)
-    changed: int  # of these, decided otherwise
+    changed: int  # of these, on different devices
     moved: int  # of these, from a user's own device to a server or back
     ended: tuple[int, int]  # episodes that an empty battery ended (C5)
     steps: tuple[float, float]  # mean number of steps played in an episode
 
-    def figure(self, name: str) -> Paired:
-        """The figure of this name."""
-        return next(f for f in self.figures if f.figure.name == name)
+    def pair(self, name: str) -> Paired:
+        """The metric of this name on both sides."""
+        return next(pair for pair in self.pairs if pair.metric.name == name)
 
 
 def chunk_size(s: Scenario) -> int:
-    """Episodes that are played in one batch: 1, 2 or 5, a matter of the ward alone.
+    """Episodes that are played in one batch: 1, 2 or 5, by the size of the ward alone.
 
-    So an episode is always played in the same batch, whoever decides and however many are asked for, and two policies on
-    one ward share its certificates to the last bit.
+    So an episode is always in the same batch, whatever the policy and the number of episodes, and all policies on a ward
+    have the same certificates to the last bit.
     """
     values = s.T * s.users * s.tasks * (s.servers + 1)
     return next((n for n in (5, 2) if n * values <= CHUNK), 1)
@@ -153,8 +140,8 @@ def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
         moved += int((other & ((left == 0) | (right == 0))).sum())
     ended = int(sum(sums[0]["ended"])), int(sum(sums[1]["ended"]))
     steps = math.fsum(sums[0]["steps"]) / episodes, math.fsum(sums[1]["steps"]) / episodes
-    figures = tuple(_paired(f, *sums) for f in FIGURES)
-    return Comparison(a, b, seed, episodes, figures, compared, changed, moved, ended, steps)
+    pairs = tuple(_paired(metric, *sums) for metric in METRICS.values())
+    return Comparison(a, b, seed, episodes, pairs, compared, changed, moved, ended, steps)
 
 
 @dataclass(frozen=True)
@@ -216,15 +203,12 @@ def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, A
 
 
 def _common(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The steps, users and tasks that both have."""
+    """Both cut to the steps, users and tasks that both have."""
     most = tuple(slice(0, min(n, m)) for n, m in zip(left.shape, right.shape, strict=True))
     return left[most], right[most]
 
 
-def _paired(figure: Figure, a: dict[str, list[float]], b: dict[str, list[float]]) -> Paired:
-    values = [
-        [x / y - figure.less if y > 0 else math.nan for x, y in zip(s[figure.above], s[figure.below], strict=True)]
-        for s in (a, b)
-    ]
-    pairs = [(x, y) for x, y in zip(*values, strict=True) if math.isfinite(x) and math.isfinite(y)]
-    return Paired(figure, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
+def _paired(metric: Metric, a: dict[str, list[float]], b: dict[str, list[float]]) -> Paired:
+    values = zip(metric.per_episode(a), metric.per_episode(b), strict=True)
+    pairs = [(x, y) for x, y in values if math.isfinite(x) and math.isfinite(y)]
+    return Paired(metric, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from iomt_core.experiments.tour import QUESTIONS, Question, Setup
+from dashboard.start.questions import QUESTIONS, Question, Setup
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import play, why
 

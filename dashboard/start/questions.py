@@ -1,4 +1,4 @@
-"""The guided tour: five questions to the ward, each a before and an after, with an answer computed when it is asked."""
+"""The questions of the guided tour: each changes a ward or its policy, and its answer is computed when it is shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from iomt_core.experiments.evaluation import Summary
+from iomt_core.experiments.evaluation import evaluate_episode
+from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
@@ -36,10 +37,8 @@ class Setup:
 
     @cached_property
     def figures(self) -> dict[str, Any]:
-        """The episode's figures, as `experiments.evaluation` sums them up."""
-        summary = Summary(self.scenario, self.policy, self.shares, self.seed)
-        summary.add(self.record)
-        return summary.values()
+        """The episode's metrics by name, SI."""
+        return evaluate_episode(self.scenario, self.policy, self.seed, self.shares)
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,11 @@ def _rise(old: float, new: float) -> str:
 
 
 def _delay(setup: Setup) -> str:
-    return f"{setup.figures['mean_delay_s'] * 1e3:.2f} ms"
+    return METRICS["mean_delay_s"].show(setup.figures["mean_delay_s"])
 
 
 def _local(setup: Setup) -> str:
-    return f"{100 * setup.figures['local_share']:.0f} %"
+    return METRICS["local_share"].show(setup.figures["local_share"])
 
 
 def _fewer_servers(a: Setup, b: Setup) -> str:
@@ -98,12 +97,12 @@ def _stayed(a: Record, b: Record) -> tuple[int, int]:
 
 
 def _more_tasks(a: Setup, b: Setup) -> str:
-    late = 100 * b.figures["deadline_miss_share"]
+    late = METRICS["deadline_miss_share"].show(b.figures["deadline_miss_share"])
     shared = b.figures["mean_delay_s"] / a.figures["mean_delay_s"]
     return (
         f"The cost a task {_rise(a.figures['cost'], b.figures['cost'])}, and everyone pays it: with {b.scenario.tasks} tasks a "
         f"user instead of {a.scenario.tasks} the mean delay is {shared:.2f} times as long ({_delay(a)} → {_delay(b)}). "
-        f"{_local(b)} of the tasks stay local ({_local(a)} before); {late:.1f} % are later than the deadline."
+        f"{_local(b)} of the tasks stay local ({_local(a)} before); {late} are later than the deadline."
     )
 
 
@@ -151,10 +150,11 @@ def _why_local(a: Setup, b: Setup) -> str:
     best = servers.iloc[int(servers["cost"].to_numpy().argmin())]
     least = servers.iloc[int(servers["ward_change"].to_numpy().argmin())]
     total = float(b.record.totals[0])
+    delay, energy = TASK["delay_s"].show, TASK["energy_j"].show
     return (
-        f"Task {found.task} of user {found.user} costs {here['cost']:.3f} on the wearable, in {here['delay_s'] * 1e3:.2f} ms and "
-        f"with {here['energy_j'] * 1e6:.1f} µJ. On {device_name(int(best['choice']))}, the cheapest server for it, it would cost "
-        f"{best['cost']:.3f}: {best['delay_s'] * 1e3:.2f} ms, but {best['energy_j'] * 1e6:.1f} µJ, for sending costs energy. And "
+        f"Task {found.task} of user {found.user} costs {here['cost']:.3f} on the wearable, in {delay(here['delay_s'])} and "
+        f"with {energy(here['energy_j'])}. On {device_name(int(best['choice']))}, the cheapest server for it, it would cost "
+        f"{best['cost']:.3f}: {delay(best['delay_s'])}, but {energy(best['energy_j'])}, for sending costs energy. And "
         f"everyone else would have to make room: even on {device_name(int(least['choice']))}, where that matters least, the "
         f"ward's total would rise by {least['ward_change']:.3f}, {100 * least['ward_change'] / total:.1f} % of the step's."
     )
@@ -165,11 +165,12 @@ def _alone(a: Setup, b: Setup) -> str:
     differ = a.record.action.choice != b.record.action.choice
     active = a.record.snapshot.active
     share = float(differ[active].double().mean())
+    gap = METRICS["gap"].show
     return (
         f"When each user answers alone to the servers' mean prices, the cost {_rise(a.figures['cost'], b.figures['cost'])}, "
         "although "
         f"{100 * share:.0f} % of the decisions differ: many decisions are about equally good. The certified gap grows from "
-        f"{100 * a.figures['gap']:.2f} % to {100 * b.figures['gap']:.2f} %. Without prices it is another matter: greedy, where "
+        f"{gap(a.figures['gap'])} to {gap(b.figures['gap'])}. Without prices it is another matter: greedy, where "
         f"each task takes what is cheapest for itself, costs {greedy.figures['cost'] / a.figures['cost']:.2f} times as much as "
         "the optimum."
     )

@@ -1,0 +1,65 @@
+"""Decisions that differ between two records of the same episode: which tasks moved, where to, and at what cost."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+
+from iomt_core.model.snapshot import device_name
+from iomt_core.record import Record
+
+PLACE = ["episode", "step", "user", "task"]
+CHANGES = ("delay_s", "energy_j", "cost")  # with their difference, B - A
+SIDES = ("data_bits", "cycles", "deadline_missed")
+
+
+def changed_decisions(a: Record, b: Record) -> pd.DataFrame:
+    """The tasks that are in both records (same episode, step, user, task) and run on another device in B than in A.
+
+    One row a task, SI units: step, user, task; priority and weight of B; of the columns of `metrics.TASK` the values in A and B
+    (`_a`, `_b`), of delay, energy and cost also B - A (`_change`); `device_a`, `device_b` by name; `weighted_change`, the
+    task's part of the change of the step's total. The largest change of weighted cost comes first. Servers are compared by
+    number: server 4 of A is another device than server 3 of B, wherever they are.
+    """
+    columns = [*PLACE, "priority", "weight", "choice", *CHANGES, *SIDES]
+    both = a.table()[columns].merge(b.table()[columns], on=PLACE, suffixes=("_a", "_b"))
+    other = both[both["choice_a"] != both["choice_b"]]
+    table = other[["step", "user", "task"]].assign(
+        priority=other["priority_b"],
+        device_a=[device_name(n) for n in other["choice_a"]],
+        device_b=[device_name(n) for n in other["choice_b"]],
+    )
+    for name in CHANGES:
+        before, after = other[f"{name}_a"], other[f"{name}_b"]
+        table = table.assign(**{f"{name}_a": before, f"{name}_b": after, f"{name}_change": after - before})
+    table = table.assign(
+        weight=other["weight_b"],
+        weighted_change=other["weight_b"] * other["cost_b"] - other["weight_a"] * other["cost_a"],
+        **{f"{name}_{side}": other[f"{name}_{side}"] for name in (*SIDES, "choice") for side in "ab"},
+    )
+    order = table["weighted_change"].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
+def flows(a: Record, b: Record) -> pd.DataFrame:
+    """Number of tasks in both records by their device in A (rows) and in B (columns)."""
+    keep = [*PLACE, "choice"]
+    both = a.table()[keep].merge(b.table()[keep], on=PLACE, suffixes=("_a", "_b"))
+    rows, columns = range(a.scenario.servers + 1), range(b.scenario.servers + 1)
+    counts = pd.crosstab(both["choice_a"], both["choice_b"]).reindex(index=rows, columns=columns, fill_value=0)
+    counts.index, counts.columns = (pd.Index([device_name(k) for k in x]) for x in (rows, columns))
+    return counts
+
+
+def marks(shown: Record, other: Record) -> list[list[list[int]]]:
+    """For the map: the choice of `other` where it differs, by [step][user][task] of `shown`; -1 elsewhere.
+
+    Each record is of one episode.
+    """
+    s, o = shown.scenario, other.scenario
+    theirs = torch.full((max(s.T, o.T), max(s.users, o.users), max(s.tasks, o.tasks)), -1)
+    theirs[other.step - 1, : o.users, : o.tasks] = torch.where(other.snapshot.active, other.action.choice, -1)
+    theirs = theirs[shown.step - 1, : s.users, : s.tasks]
+    mine = torch.where(shown.snapshot.active, shown.action.choice, -1)
+    found: list[list[list[int]]] = torch.where((mine >= 0) & (theirs != mine), theirs, -1).tolist()
+    return found

@@ -1,0 +1,86 @@
+"""A metric of the same episodes on two sides: the mean difference, and how sure it is (Student, paired)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from scipy import stats
+
+from iomt_core.experiments.statistics import Interval, mean, mean_interval
+from iomt_core.metrics import Metric
+
+# A relative difference below this is rounding: the order of a sum depends on the tensors' shape.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One metric on both sides, one SI value an episode; episodes in which it is undefined on a side are left out."""
+
+    metric: Metric
+    a: tuple[float, ...]
+    b: tuple[float, ...]
+
+    @cached_property
+    def mean_a(self) -> float:
+        """Mean over episodes of A."""
+        return mean(self.a)
+
+    @cached_property
+    def mean_b(self) -> float:
+        """Mean over episodes of B."""
+        return mean(self.b)
+
+    @cached_property
+    def differences(self) -> list[float]:
+        """B - A of each episode."""
+        return [y - x for x, y in zip(self.a, self.b, strict=True)]
+
+    @cached_property
+    def difference(self) -> float:
+        """Mean of B - A."""
+        return mean(self.differences)
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """95 % interval of the mean difference (Student, paired); `None` for fewer than two episodes."""
+        return mean_interval(self.differences)
+
+    @cached_property
+    def relative(self) -> float | None:
+        """Mean difference relative to A's mean; `None` where that is 0."""
+        return None if self._is_rounding(self.mean_a) else self.difference / abs(self.mean_a)
+
+    @cached_property
+    def relative_interval(self) -> Interval | None:
+        """The interval relative to A's mean, which is taken as fixed."""
+        if self.interval is None or self._is_rounding(self.mean_a):
+            return None
+        return [end / abs(self.mean_a) for end in self.interval]
+
+    @cached_property
+    def narrowing(self) -> float | None:
+        """How many times as wide the interval would be if the two sides' episodes were independent; `None` if undefined."""
+        if len(self.a) < 2 or self.same or not (width := stats.sem(self.differences)):
+            return None
+        return math.hypot(float(stats.sem(self.a)), float(stats.sem(self.b))) / float(width)
+
+    @cached_property
+    def same(self) -> bool:
+        """Whether A and B are equal in every episode up to rounding."""
+        return all(self._is_rounding(x) for x in self.differences)
+
+    @cached_property
+    def excludes_zero(self) -> bool | None:
+        """Whether the interval excludes 0; `None` where there is none."""
+        if self.interval is None:
+            return None
+        low, high = self.interval
+        return not self.same and (low > 0 or high < 0)
+
+    def _is_rounding(self, value: float) -> bool:
+        scale = max((abs(x) for x in (*self.a, *self.b)), default=0.0)
+        # A gap is a ratio minus 1 and has the ratio's precision.
+        return abs(value) <= ROUNDING * max(scale, -self.metric.offset)

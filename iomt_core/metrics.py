@@ -1,0 +1,222 @@
+"""Every metric once: its name, label, unit, direction, meaning, aggregation and number format.
+
+Values are SI everywhere inside. What a person sees is made by `Metric.show`, `Metric.axis_title` and `Metric.heading`, so that
+the command line, charts, tables, reports and pages agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from iomt_core.scenario import KILOBYTE
+
+Direction = Literal["lower", "higher", "none"]
+FOUR_DIGITS = "#.4g"  # four significant digits, zeros at the end included
+LARGE = 1e5  # from here on a number is written with three significant digits
+ROUNDING = 1e-9  # a smaller difference, in the unit people see, is rounding
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity that the lab reports.
+
+    name: its key in summaries, results, manifests and tables.
+    label: what a person reads; `symbol` is the paper's.
+    help: what it means, with the equation's number.
+    unit, factor: the unit people see, and what an SI value is multiplied by to be in it; `si` is the SI unit.
+    better: which direction is better, "none" where neither is.
+    number_format: of the number people see.
+    numerator, denominator, offset: how it is aggregated, see `aggregate`; empty where it is not (of one task or update).
+    """
+
+    name: str
+    label: str
+    help: str
+    unit: str = ""
+    factor: float = 1.0
+    si: str = ""
+    symbol: str = ""
+    better: Direction = "none"
+    number_format: str = ".4g"
+    numerator: str = ""
+    denominator: str = ""
+    offset: float = 0.0
+
+    @property
+    def axis_title(self) -> str:
+        """Label and unit: `Mean delay (ms)`."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def heading(self) -> str:
+        """The same as the heading of a table's column: `delay (ms)`."""
+        title = self.axis_title
+        return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+
+    @property
+    def symbol_heading(self) -> str:
+        """The paper's symbol and the unit: `D (KB)`."""
+        return f"{self.symbol} ({self.unit})" if self.unit else self.symbol
+
+    @property
+    def sentence(self) -> str:
+        """The meaning as a sentence, for a tooltip."""
+        return f"{self.help[:1].upper()}{self.help[1:]}."
+
+    @property
+    def difference_unit(self) -> str:
+        """The unit of a difference: between two percentages, percentage points."""
+        return "pp" if self.unit == "%" else self.unit
+
+    def number(self, value: float, sign: Literal["", "+"] = "") -> str:
+        """An SI value in `unit`, without the unit: `4.156`."""
+        shown = value * self.factor
+        return f"{shown:{sign}{self.number_format if abs(shown) < LARGE else '.3g'}}"
+
+    def show(self, value: float) -> str:
+        """An SI value as a person reads it: `4.156 ms`."""
+        return "n/a" if math.isnan(value) else f"{self.number(value)} {self.unit}".strip()
+
+    def show_difference(self, difference: float) -> str:
+        """A difference of two SI values: `+1.118 ms`, `-1.30 pp`; `±0` for mere rounding, `about 0` if no digit shows it."""
+        if math.isnan(difference):
+            return "n/a"
+        number = self.number(difference, "+")
+        if abs(difference * self.factor) < ROUNDING:
+            number = "±0"
+        elif float(number.replace(",", "")) == 0:
+            number = "about 0"
+        return f"{number} {self.difference_unit}".strip()
+
+    def aggregate(self, sums: Mapping[str, float]) -> float:
+        """Σ numerator / Σ denominator + offset, of sums by name over any number of tasks, steps and episodes.
+
+        Without a denominator it is the sum itself. NaN where the denominator is 0.
+        """
+        total = sums[self.numerator]
+        if self.denominator:
+            total = total / sums[self.denominator] if sums[self.denominator] else math.nan
+        return total + self.offset
+
+    def per_episode(self, sums: Mapping[str, Sequence[float]]) -> list[float]:
+        """`aggregate` of each episode by itself; `sums` hold one value an episode."""
+        names = [self.numerator, self.denominator] if self.denominator else [self.numerator]
+        rows = zip(*(sums[name] for name in names), strict=True)
+        return [self.aggregate(dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _by_name(*metrics: Metric) -> Mapping[str, Metric]:
+    return MappingProxyType({metric.name: metric for metric in metrics})
+
+
+# What policies are judged by. The numerators and denominators are the sums of `experiments.evaluation.Summary`.
+METRICS = _by_name(
+    Metric(
+        "cost", "Cost", "priority-weighted mean task cost, α_T T/T_max + α_E E/E_ref",
+        better="lower", number_format=".4f", numerator="cost", denominator="weight",
+    ),
+    Metric(
+        "gap", "Gap to the bound", "how far at most the cost is above the lowest possible: cost over the certified bound, less 1",
+        "%", 100.0, better="lower", number_format=".2f", numerator="cost", denominator="bound", offset=-1.0,
+    ),
+    Metric(
+        "mean_delay_s", "Mean delay", "mean task delay, eq. (9)",
+        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="delay", denominator="tasks",
+    ),
+    Metric(
+        "mean_energy_j", "Mean energy", "mean energy a task costs its user, eq. (10)",
+        "µJ", 1e6, "J", better="lower", number_format=FOUR_DIGITS, numerator="energy", denominator="tasks",
+    ),
+    Metric(
+        "deadline_miss_share", "Deadline misses", "share of tasks later than T_max (C6)",
+        "%", 100.0, better="lower", number_format=".2f", numerator="missed", denominator="tasks",
+    ),
+    Metric(
+        "delay_utility_12", "Delay utility (12)", "T_all of eq. (12), mean over steps",
+        better="higher", numerator="T_all", denominator="steps",
+    ),
+    Metric(
+        "energy_utility_13", "Energy utility (13)", "E_all of eq. (13), mean over steps",
+        better="higher", numerator="E_all", denominator="steps",
+    ),
+    Metric(
+        "local_share", "Local tasks", "share of tasks computed on their user's own device",
+        "%", 100.0, number_format=".1f", numerator="local", denominator="tasks",
+    ),
+)  # fmt: skip
+
+# What else a summary says, to read the metrics by.
+CONTEXT = _by_name(
+    Metric(
+        "lower_bound", "Certified lower bound", "no policy's cost can be lower in these steps",
+        number_format=".4f", numerator="bound", denominator="weight",
+    ),
+    Metric("tasks", "Tasks decided", "number of tasks in all steps played", number_format=",.0f", numerator="tasks"),
+    Metric("steps", "Steps played", "number of steps in all episodes", number_format=",.0f", numerator="steps"),
+    Metric(
+        "episodes_ended_by_battery", "Episodes ended by a battery", "episodes that an empty battery ended early (C5)",
+        number_format=".0f", numerator="ended",
+    ),
+    Metric("mean_steps", "Mean episode length", "mean steps an episode", numerator="steps", denominator="episodes"),
+)  # fmt: skip
+
+# What a training run says of a batch of episodes besides cost, delay and energy.
+TRAINING = _by_name(
+    Metric("return", "Return", "sum of the team's reward over an episode", better="higher"),
+    Metric("temperature", "Temperature", "temperature of the Boltzmann choice over strategies"),
+    Metric("loss_19", "Critics, own: (19)", "what each task's Q-network is off by", better="lower"),
+    Metric("loss_26", "Critics, team: (26)", "what the mixed value is off by, times team_weight", better="lower"),
+    Metric("loss_21", "Actors, own: (21)", "minus the values that the actors reach", better="lower"),
+    Metric("loss_27", "Actors, team: (27)", "minus the mixed value, times team_weight", better="lower"),
+)
+
+# The columns of the table of decisions, one row a task.
+TASK = _by_name(
+    Metric("episode", "Episode", "episode, from 1"),
+    Metric("step", "Step", "step, from 1"),
+    Metric("user", "User", "user, from 1"),
+    Metric("task", "Task", "task of the user, from 1"),
+    Metric("priority", "Priority", "P", symbol="P"),
+    Metric("data_bits", "Data", "D", "KB", 1 / KILOBYTE, "bit", "D"),
+    Metric("cycles", "Cycles", "C", "kcycles", 1e-3, "cycle", "C"),
+    Metric("choice", "Device", "0 local, k server k"),
+    Metric("cpu_hz", "CPU granted", "f granted", "MHz", 1e-6, "cycle/s", "f"),
+    Metric("bandwidth_hz", "Bandwidth granted", "b granted, 0 for a local task", "MHz", 1e-6, "Hz", "b"),
+    Metric("distance_m", "Distance", "to the chosen server, empty for a local task", "m", 1.0, "m", "d"),
+    Metric("power_w", "Transmission power", "P_tr of the user", "W", 1.0, "W", "P_tr"),
+    Metric("rate_bps", "Rate", "mean transmission rate (6), empty for a local task", "Gbit/s", 1e-9, "bit/s"),
+    Metric("delay_tx_s", "Transmission", "transmission delay (7)", "ms", 1e3, "s", better="lower"),
+    Metric("delay_exe_s", "Execution", "execution delay (1)", "ms", 1e3, "s", better="lower"),
+    Metric("delay_s", "Delay", "delay (9)", "ms", 1e3, "s", "T", "lower", FOUR_DIGITS),
+    Metric("energy_j", "Energy", "energy (10), paid by the user", "µJ", 1e6, "J", "E", "lower", FOUR_DIGITS),
+    Metric("cost", "Cost", "α_T T/T_max + α_E E/E_ref", better="lower", number_format=".4f"),
+    Metric("deadline_missed", "Late", "later than T_max (C6)"),
+    Metric("bound", "Bound of the step", "certified lower bound of the step's total weighted cost", number_format=".4f"),
+    Metric(
+        "weight", "Weight", "p = P / mean P of the ward; a step's total is the sum of weight x cost",
+        symbol="p", number_format=".3g",
+    ),
+    Metric("cpu_share_asked", "CPU asked", "share of the device's CPU asked for", "%", 100.0),
+    Metric("bandwidth_share_asked", "Bandwidth asked", "share of the server's bandwidth asked for", "%", 100.0),
+    Metric("kind", "Kind", "task kind"),
+)  # fmt: skip
+
+
+def metric_table() -> str:
+    """`METRICS` as a Markdown table: name, label, unit, which direction is better, meaning, aggregation."""
+    lines = ["| name | label | unit | better | meaning | over all episodes |", "|---|---|---|---|---|---|"]
+    for metric in METRICS.values():
+        sums = f"Σ {metric.numerator} / Σ {metric.denominator}" + f" - {-metric.offset:g}" * bool(metric.offset)
+        cells = (f"`{metric.name}`", metric.label, metric.unit, metric.better, metric.help, sums)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def column_table() -> str:
+    """`TASK` as a Markdown table: the columns of the table of decisions, their SI units and their meaning."""
+    rows = (f"| `{metric.name}` | {metric.si} | {metric.help} |" for metric in TASK.values())
+    return "\n".join(["| column | unit | meaning |", "|---|---|---|", *rows])
