@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench pretrained pictures clean
+.PHONY: help run test lint format bench docs pretrained pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -13,16 +13,17 @@ help: ## list the targets
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: requirements.txt | $(BIN)/python
+$(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt | $(BIN)/python
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(BIN)/pip install --quiet -r requirements-dev.txt
-	@touch $@ $(VENV)/.run
+	@touch $@
 
 run: $(VENV)/.run ## start the dashboard at http://localhost:8501 (PORT=… for another)
-	$(BIN)/python -m dashboard --server.port $(PORT)
+	$(BIN)/iomt dashboard --server.port $(PORT)
 
 test: $(VENV)/.dev ## all tests, in Chromium too
 	$(BIN)/python -m pytest -n 2 --dist loadscope
@@ -37,18 +38,21 @@ format: $(VENV)/.dev ## let ruff format and sort
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev ## speed, each beside a named alternative or target
+bench: $(VENV)/.dev ## speed, each figure beside an alternative or a target
 	$(BIN)/python -m benchmarks.world_speed
 	$(BIN)/python -m benchmarks.adapter_speed
 	$(BIN)/python -m benchmarks.optimum
 	$(BIN)/python -m benchmarks.learner_speed
 	$(BIN)/python -m benchmarks.explore_latency
 
-pretrained: $(VENV)/.run ## train all shipped policies anew, about an hour on two cores; goes on where it was left
-	$(BIN)/python -m iomt_core pretrained
+docs: $(VENV)/.dev ## the API reference from the docstrings, in docs/api
+	OMP_NUM_THREADS=1 $(BIN)/pdoc --math --no-show-source --output-directory docs/api iomt_core
 
-pictures: $(VENV)/.dev ## take the pictures of README and guide anew
+pretrained: $(VENV)/.run ## train all shipped policies again, about an hour on two cores; continues an interrupted run
+	$(BIN)/iomt pretrained
+
+pictures: $(VENV)/.dev ## take the pictures of README and guide again
 	$(BIN)/python -m docs.take_pictures
 
-clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+clean: ## remove the virtual environment, caches and the API reference
+	rm -rf $(VENV) docs/api .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from pathlib import Path
 
 # Every rerun is a thread of its own, and each would raise its own team of OpenMP workers for arrays far too small to
 # share; read when torch loads, so it stands before the imports.
@@ -23,6 +22,7 @@ import iomt_core.charts.fading
 import iomt_core.charts.tasks
 import iomt_core.charts.ward_map  # noqa: F401
 from iomt_core.nets.backend import backend_name
+from iomt_core.paths import APP
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import play
@@ -39,7 +39,7 @@ def main() -> None:
     # imports left behind is here to stay; looking through it again each time took 120 ms a run.
     gc.collect()
     gc.freeze()
-    sys.argv = ["streamlit", "run", str(Path(__file__).parent.parent / "app.py"), *sys.argv[1:]]
+    sys.argv = ["streamlit", "run", str(APP / "app.py"), *sys.argv[1:]]
     streamlit()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import MappingProxyType
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.session import current
+from iomt_core.paths import APP
 
 # Name, title and icon; the file is pages/NAME/NAME.py. One folder deeper than Streamlit looks, for it would serve a file in
 # pages/ itself without app.py.
@@ -22,14 +22,13 @@ TITLES = MappingProxyType(
         "sweep": ("Sweep", ":material/ssid_chart:"),
     }
 )
-ROOT = Path(__file__).parents[1]
 
 
 def pages() -> dict[str, StreamlitPage]:
     """Every page that there is, by name."""
     found = {}
     for name, (title, icon) in TITLES.items():
-        file = ROOT / "pages" / name / f"{name}.py"
+        file = APP / "pages" / name / f"{name}.py"
         if file.exists():
             found[name] = st.Page(file, title=title, icon=icon, url_path=name, default=name == "start")
     return found

@@ -103,13 +103,14 @@ class Lab:
 def current() -> Lab:
     """This session's lab; at the session's first run, the one its link describes."""
     if "lab" not in st.session_state:
-        st.session_state["lab"] = _from_link(dict(st.query_params))
+        st.session_state["lab"] = from_link(dict(st.query_params))
     lab = cast(Lab, st.session_state["lab"])
     lab.forget_what_is_gone()
     return lab
 
 
-def _from_link(query: Mapping[str, str]) -> Lab:
+def from_link(query: Mapping[str, str]) -> Lab:
+    """A session that begins with what a link says; an entry that cannot be used is a problem of the lab."""
     lab = Lab()
     if not query:
         return lab

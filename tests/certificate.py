@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from iomt_core.training.lab_wards import problems
-from iomt_core.training.reading import LabReading
-from iomt_core.twin.record import Record
 from torch import Tensor
 
+from iomt_core.adapters.agents import AgentOptions
 from iomt_core.adapters.pettingzoo_env import WardEnv
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.environment.counter import world_seeds
@@ -28,12 +26,15 @@ from iomt_core.model.batch import Batch, concatenate
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.what_if import what_if
+from iomt_core.policies.base import Policy
 from iomt_core.policies.dual import DualSolution, solve_dual
-from iomt_core.policies.optimum import Optimum
-from iomt_core.policies.price_response import PriceResponse
 from iomt_core.policies.registry import POLICIES
 from iomt_core.policies.shares import optimal_shares
+from iomt_core.record import Record
+from iomt_core.rollout import Rollout
 from iomt_core.scenario import Scenario
+from iomt_core.training.general_wards import problems
+from iomt_core.training.observation_encoder import GeneralObservationEncoder
 from iomt_core.training.settings import Settings
 from iomt_core.training.trainer import Trainer
 from iomt_core.twin.northbound import play
@@ -42,8 +43,21 @@ from iomt_core.twin.northbound import play
 OF_A_LINK = ("distance_m", "rate_bps", "bandwidth_share_asked")
 EXTREME_SHARES = (0.0, 1e-30, 1e-12, 1e-3, 1.0)
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-TINY = Settings(episodes=2, worlds=2, updates=1, warm_up=1, replay=2, batch=1, rounds=1)
+TINY = Settings(episodes=2, num_envs=2, updates=1, warm_up=1, replay=2, batch=1, rounds=1)
 Finding = tuple[int, str]  # number of the scenario in its group, and what does not hold there
+
+
+class ExtremeRequests(Policy):
+    """Random devices, and shares of nothing, next to nothing or all."""
+
+    name = "extreme requests"
+
+    def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
+        rng = np.random.default_rng(snapshot.key.abs().numpy())
+        shape = tuple(snapshot.D.shape)
+        choice = torch.from_numpy(rng.integers(0, snapshot.shape[3] + 1, shape))
+        cpu, bandwidth = (torch.from_numpy(rng.choice(EXTREME_SHARES, shape)).to(snapshot.D.dtype) for _ in range(2))
+        return Action(choice, cpu, bandwidth)
 
 
 def certificate_violations(group: Sequence[Scenario], seed: int) -> Iterator[Finding]:
@@ -56,13 +70,16 @@ def certificate_violations(group: Sequence[Scenario], seed: int) -> Iterator[Fin
         dual = solve_dual(snapshot, s)
         yield from _not_finite(f"{name} certificate", dual, rows)
         yield from _where(dual.bound < 0, rows, f"{name}: the bound is below 0", dual.bound)
-        for policy, action in _actions(snapshot, dual, s, seed):
+        policies = [kind(s) for kind in (*POLICIES.values(), ExtremeRequests)]
+        actions = {policy.name: policy.decide(snapshot, dual) for policy in policies}
+        actions["best shares"] = optimal_shares(snapshot, actions[ExtremeRequests.name].choice, s)
+        for policy, action in actions.items():
             result = outcome(snapshot, action, s)
             yield from _not_finite(f"{name} {policy}: outcome", result, rows)
             total = (result.cost * snapshot.weight).sum((1, 2))
             excess = dual.bound - total
             yield from _where(~(excess <= 0), rows, f"{name} {policy}: costs less than the bound, by", excess)
-            if policy == "extreme shares":
+            if policy == ExtremeRequests.name:
                 yield from _not_finite(f"{name} what-if", what_if(snapshot, action, result, s), rows)
 
 
@@ -70,61 +87,36 @@ def number_violations(s: Scenario, seed: int) -> Iterator[str]:
     """Every number of a record, its summary, the environments and their observations, under extreme requests."""
     for name, dtype in DTYPES.items():
         environment = Environment(s, world_seeds(seed, 0, 1), dtype)
-        parts: list[Record] = []
-        for step in range(1, s.T + 1):
-            now = environment.snapshot
-            dual = solve_dual(now, s) if dtype == torch.float64 else None
-            action = _extreme(now, seed + step)
-            done = environment.step(action)
-            ids = (torch.ones(1, dtype=torch.int64), torch.full((1,), step))
-            parts.append(Record(s, *ids, now, action, done.outcome, dual, done.terminated))
+        rollout = Rollout(ExtremeRequests(s), environment)
+        records: list[Record] = []
+        while not rollout.done:
+            step = rollout.step(solve_dual(environment.snapshot, s) if dtype == torch.float64 else None)
+            records.append(step.record(s, torch.ones(1, dtype=torch.int64)))
             later = environment.snapshot
-            yield from (what for _, what in _not_finite(f"{name} transition", done))
+            yield from (what for _, what in _not_finite(f"{name} transition", step.transition))
             yield from (what for _, what in _not_finite(f"{name} snapshot", later))
             for seen in (environment.observation, limited_state(later, s), mixer_observation(later, s)):
                 if not bool(torch.isfinite(seen).all()):
                     yield f"{name}: an observation or state is not finite"
         if dtype == torch.float64:
-            yield from _of_record(concatenate(parts))
+            yield from _of_record(concatenate(records))
     yield from _of_ward_env(s, seed)
 
 
 def training_violations(s: Scenario, seed: int) -> Iterator[str]:
     """One batch of episodes and one update of every algorithm, and an episode as the northbound interface plays it."""
-    yield from _of_record(play(s, PriceResponse.name, seed % 2**31))
+    yield from _of_record(play(s, "price-response", seed % 2**31))
     if not problems(s):
         snapshot = concatenate(World(s, world_seeds(seed, 0, 1)).episode())
-        for value in vars(LabReading(s).inputs(snapshot)).values():
+        for value in vars(GeneralObservationEncoder(s).inputs(snapshot)).values():
             if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
-                yield "an input of the lab's networks is not finite"
+                yield "an input of the general networks is not finite"
     for name, algorithm in ALGORITHMS.items():
         trainer = Trainer(algorithm, s, TINY, seed)
         yield from (f"training {name}: {what} = {x}" for what, x in trainer.advance().items() if not math.isfinite(x))
         weights = [*trainer.learner.agents.parameters(), *trainer.learner.mixer.parameters()]
         if not all(bool(torch.isfinite(w).all()) for w in weights):
             yield f"training {name}: a weight is not finite"
-
-
-def _actions(snapshot: Snapshot, dual: DualSolution, s: Scenario, seed: int) -> Iterator[tuple[str, Action]]:
-    """What every policy decides, and decisions at random with extreme and with best shares."""
-    for name, kind in POLICIES.items():
-        if kind is Optimum:
-            yield name, Optimum(s).decide(snapshot, dual)
-        elif kind is PriceResponse:  # at these steps' own prices: those of a sample would take as long again
-            yield name, PriceResponse(s, dual.prices).decide(snapshot)
-        else:
-            yield name, kind(s).decide(snapshot)
-    extreme = _extreme(snapshot, seed)
-    yield "extreme shares", extreme
-    yield "best shares", optimal_shares(snapshot, extreme.choice, s)
-
-
-def _extreme(snapshot: Snapshot, seed: int) -> Action:
-    rng = np.random.default_rng(seed)
-    shape = tuple(snapshot.D.shape)
-    choice = torch.from_numpy(rng.integers(0, snapshot.shape[3] + 1, shape))
-    cpu, bandwidth = (torch.from_numpy(rng.choice(EXTREME_SHARES, shape)).to(snapshot.D.dtype) for _ in range(2))
-    return Action(choice, cpu, bandwidth)
 
 
 def _of_record(record: Record) -> Iterator[str]:
@@ -143,7 +135,7 @@ def _of_record(record: Record) -> Iterator[str]:
 
 def _of_ward_env(s: Scenario, seed: int) -> Iterator[str]:
     """An episode of the PettingZoo environment with everything local, and one with random actions of its spaces."""
-    env = WardEnv(s)
+    env = WardEnv(s, AgentOptions(certificate=True))
     for number, agent in enumerate(env.possible_agents):
         env.action_space(agent).seed((seed + number) % 2**31)
     for local in (True, False):
@@ -157,6 +149,8 @@ def _of_ward_env(s: Scenario, seed: int) -> Iterator[str]:
             numbers += [x for info in infos.values() for x in info.values()]
             if not all(np.isfinite(x).all() for x in numbers):
                 yield "PettingZoo: an observation, reward, state or info is not finite"
+            if any(info["step_bound"] > info["step_cost"] for info in infos.values()):
+                yield "PettingZoo: a step costs less than its bound"
             if not all(env.observation_space(agent).contains(x) for agent, x in observations.items()):
                 yield "PettingZoo: an observation lies outside its space"
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 import typer
+from streamlit.config import get_config_options
 
 from dashboard import session as lab
 from dashboard.compare import state as compare_state
@@ -18,12 +20,13 @@ from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
 from iomt_core.cli.commands import app
-from iomt_core.experiments.paper.results import results_table
+from iomt_core.experiments.paper.results import claim_table, results_table
 from iomt_core.metrics import column_table, metric_table
 from iomt_core.scenario.reference import assumption_table, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
+COMMAND = r"(?:iomt|python -m iomt_core)"
 # What each page adds to a link; a name that no page reads would be dropped without a word.
 ENTRIES = {
     "start": set(),
@@ -88,6 +91,16 @@ def test_every_file_that_is_named_is_there(document: Path) -> None:
     assert not missing
 
 
+def test_every_file_of_a_diagram_is_there() -> None:
+    diagrams = re.findall(r"^```mermaid\n(.*?)^```", text(ROOT / "CONTRIBUTING.md"), re.DOTALL | re.MULTILINE)
+    files = []
+    for names in re.findall(r'"([\w/]+\.py[\w/., ]*)<br>', "".join(diagrams)):
+        first, *others = names.split(", ")
+        files += [Path(first), *(Path(first).with_name(name) for name in others)]
+    assert len(diagrams) == 2
+    assert [path for path in files if not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_what_a_module_is_said_to_define_it_defines(document: Path) -> None:
     for path, names in re.findall(r"`([\w/]+\.py)`:((?:\s`\w+`,?)+)", prose(document)):
@@ -107,35 +120,36 @@ def links() -> list[object]:
 @pytest.mark.parametrize("link", links())
 def test_every_share_link_opens_without_problems(link: str) -> None:
     query = dict(parse_qsl(link, keep_blank_values=True, strict_parsing=True))
-    found = lab._from_link(query)
+    found = lab.from_link(query)
     page = found.wanted_page
     assert page in TITLES
     assert set(found.view) <= ENTRIES[page]
     if page == "compare":
         compare_state.from_link(found)
     elif page == "inspect":
-        inspect_state._from_view(found, found.view)
+        inspect_state.from_view(found, found.view)
     elif page == "sweep":
         from dashboard.sweep import views as sweep_views
 
         view = sweep_views.View(sweep_views.new_form(found))
-        for read in (sweep_views._read_over, sweep_views._read_policies, sweep_views._read_episodes):
-            read(view, found)
+        sweep_views.read_form(view, found)
+        assert view.problems == []
     assert found.problems == []
 
 
 def command_lines() -> list[object]:
     found = []
     for document in DOCUMENTS:
-        lines = re.findall(r"^python -m iomt_core [^\n]*", text(document), re.MULTILINE)
-        lines += re.findall(r"`(python -m iomt_core [^`]*)`", prose(document))
+        fenced = "\n".join(re.findall(r"^```\n(.*?)^```", text(document), re.DOTALL | re.MULTILINE))
+        lines = re.findall(rf"^{COMMAND} [^\n]*", fenced, re.MULTILINE)
+        lines += re.findall(rf"`({COMMAND} [^`]*)`", prose(document))
         found += [pytest.param(line, id=f"{name_of(document)}: {line}") for line in dict.fromkeys(lines)]
     return found
 
 
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_line_names_what_there_is(line: str) -> None:
-    words = shlex.split(line, comments=True)[3:]
+    words = shlex.split(re.sub(rf"^{COMMAND} ", "", line), comments=True)
     known = getattr(typer.main.get_command(app), "commands")  # noqa: B009
     assert words[0] in known or words[0] == "--help"
     if words[0] in known:
@@ -143,6 +157,8 @@ def test_every_command_line_names_what_there_is(line: str) -> None:
             option for parameter in known[words[0]].params for option in (*parameter.opts, *parameter.secondary_opts)
         }
         given = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
+        if words[0] == "dashboard":  # its options are Streamlit's
+            given = {option for option in given if option[2:] not in get_config_options()}
         assert given <= options | {"--help"}
 
 
@@ -159,29 +175,39 @@ def test_every_make_target_is_there(document: Path) -> None:
     assert set(re.findall(r"`make ([a-z]+)`", prose(document))) <= targets
 
 
+def generated(document: str, marker: str) -> str:
+    found = re.search(rf"<!-- {marker} -->\n(.*)\n<!-- /{marker} -->", text(ROOT / document), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
 @pytest.mark.parametrize(
     ("document", "marker", "table"),
     [
-        ("README.md", "parameters", parameter_table),
+        ("docs/parameters.md", "parameters", parameter_table),
         ("docs/system.md", "assumptions", assumption_table),
         ("docs/system.md", "metrics", metric_table),
         ("docs/system.md", "columns", column_table),
+        ("docs/results.md", "results", results_table),
+        ("docs/results.md", "claims", claim_table),
     ],
 )
-def test_tables_are_generated_from_the_code(document: str, marker: str, table: object) -> None:
-    found = re.search(rf"<!-- {marker} -->\n(.*)\n<!-- /{marker} -->", text(ROOT / document), re.DOTALL)
-    assert found is not None
-    assert callable(table)
-    assert found[1] == table(), f"paste what {table.__module__}.{table.__name__}() gives"
+def test_generated_tables_are_up_to_date(document: str, marker: str, table: Callable[[], str]) -> None:
+    assert generated(document, marker) == table(), f"paste what {table.__module__}.{table.__name__}() returns"
+
+
+def test_the_gaps_in_the_readme_are_the_results() -> None:
+    def gaps(table: str, column: int) -> set[tuple[str, str]]:
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+        return {(cells[0], cells[column]) for cells in rows}
+
+    (shown,) = re.findall(r"\| policy \| what it is \|.*?\n\n", text(ROOT / "README.md"), re.DOTALL)
+    assert gaps(shown, 2) <= gaps(generated("docs/results.md", "results"), 2)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text(ROOT / "README.md").splitlines()) <= 120
 
 
 def test_every_page_has_a_guide() -> None:
     assert {path.stem for path in (ROOT / "docs/guide").glob("*.md")} == set(TITLES)
-
-
-def test_the_results_are_the_manifests() -> None:
-    found = re.search(
-        r"<!-- results -->\n(.*)\n<!-- /results -->", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert found is not None
-    assert found[1] == results_table(), "run `python -m iomt_core results` and paste it"

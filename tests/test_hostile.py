@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import pickle
@@ -13,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import streamlit as st
 import torch
 from markdown_it import MarkdownIt
 from safetensors.torch import save_file
@@ -22,7 +24,7 @@ from typer.testing import CliRunner
 from dashboard.compare import state as compare_state
 from dashboard.explore import views as explore_views
 from dashboard.navigation import TITLES
-from dashboard.session import Lab, _from_link
+from dashboard.session import Lab, from_link
 from dashboard.text import plain
 from dashboard.train import views as train_views
 from iomt_core.cli.commands import app
@@ -36,7 +38,6 @@ from iomt_core.training.checkpoints import (
     MARK,
     POLICY,
     CheckpointError,
-    _sha256,
     last_checkpoint,
     read_facts,
     read_tensors,
@@ -60,6 +61,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("IOMT_RUNS", str(place))
     yield place
     assert (tmp_path / "beside").read_text() == "untouched"
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def packed(value: str) -> str:
@@ -120,7 +125,7 @@ LINKS = [
 
 @pytest.mark.parametrize(("query", "said"), LINKS, ids=range(len(LINKS)))
 def test_a_hostile_link_changes_nothing_and_says_what_is_allowed(query: dict[str, str], said: str) -> None:
-    lab, fresh = _from_link(query), Lab()
+    lab, fresh = from_link(query), Lab()
     told = "\n".join(lab.problems)
     assert said in told
     assert len(told) <= READABLE
@@ -129,7 +134,7 @@ def test_a_hostile_link_changes_nothing_and_says_what_is_allowed(query: dict[str
 
 
 def test_one_bad_entry_does_not_take_the_good_ones_with_it() -> None:
-    lab = _from_link(
+    lab = from_link(
         {"preset": "lecture", "policy": "run:../x", "episode_seed": "7", "step": "3", "page": "../../etc/passwd"}
     )
     assert (lab.scenario, lab.policy, lab.seed, lab.step) == (PRESETS["lecture"], Lab().policy, 7, 3)
@@ -155,7 +160,7 @@ COMPARE = [
 
 @pytest.mark.parametrize(("view", "said"), COMPARE, ids=range(len(COMPARE)))
 def test_side_a_of_a_hostile_link_is_the_usual_one(view: dict[str, str], said: str) -> None:
-    lab = _from_link({f"v_{name}": value for name, value in view.items()})
+    lab = from_link({f"v_{name}": value for name, value in view.items()})
     found = compare_state.from_link(lab)
     assert said in "\n".join(lab.problems)
     assert len("\n".join(lab.problems)) <= READABLE
@@ -163,9 +168,9 @@ def test_side_a_of_a_hostile_link_is_the_usual_one(view: dict[str, str], said: s
 
 
 @pytest.mark.parametrize("text", ["../../etc/passwd", "<script>,a", ",".join("xyz" * 900), "a\x00", "‮gpj.exe"])
-def test_runs_of_a_hostile_link_are_not_looked_for_on_disk(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_views.st, "session_state", {})
-    view = train_views.current_view(_from_link({"v_runs": text}))
+def test_runs_of_a_hostile_link_are_not_looked_for_on_disk(text: str) -> None:
+    st.session_state.clear()
+    view = train_views.current_view(from_link({"v_runs": text}))
     assert view.shown == []
     assert "in the link is not a run of this lab" in view.problems[0]
     assert len("\n".join(view.problems)) <= READABLE
@@ -269,7 +274,7 @@ def checkpoint(place: Path, content: bytes, **facts: object) -> Path:
     """A checkpoint whose mark vouches for these bytes."""
     place.mkdir()
     (place / POLICY).write_bytes(content)
-    own = {"sha256": {POLICY: _sha256(place / POLICY)}, **SPEC.as_json()}
+    own = {"sha256": {POLICY: sha256(place / POLICY)}, **SPEC.as_json()}
     (place / MARK).write_text(json.dumps({**own, **facts}))
     return place
 
@@ -340,7 +345,7 @@ def test_hostile_facts_of_a_checkpoint_are_named(facts: dict[str, object], said:
 
 def test_a_checkpoint_reads_no_file_but_its_own(tmp_path: Path) -> None:
     save_file({"secret": torch.zeros(1)}, tmp_path / "outside.safetensors")
-    digest = _sha256(tmp_path / "outside.safetensors")
+    digest = sha256(tmp_path / "outside.safetensors")
     place = checkpoint(tmp_path / "c", b"", sha256={"../outside.safetensors": digest, POLICY: digest})
     with pytest.raises(CheckpointError, match="damaged or was exchanged"):
         read_tensors(place, POLICY, read_facts(place))

@@ -33,7 +33,7 @@ def answer(found: Comparison, pairing: Pairing) -> None:
         else:
             low, high = cost.relative_interval
             words += f" (95 % interval {100 * low:+.3g} to {100 * high:+.3g} %, {len(cost.a)} episodes)"
-            words += "" if cost.excludes_zero else ": **not told apart from 0**"
+            words += "" if cost.excludes_zero else ": **not distinguishable from 0**"
     st.markdown(f"{words}. {_decisions(found, pairing)}")
 
 

@@ -41,11 +41,12 @@ class InspectState:
 def state(lab: Lab) -> InspectState:
     """This session's; at first, what the link says, each entry checked, a bad one told in `lab.problems`."""
     if "inspect" not in st.session_state:
-        st.session_state["inspect"] = _from_view(lab, lab.view)
+        st.session_state["inspect"] = from_view(lab, lab.view)
     return cast(InspectState, st.session_state["inspect"])
 
 
-def _from_view(lab: Lab, view: Mapping[str, str]) -> InspectState:
+def from_view(lab: Lab, view: Mapping[str, str]) -> InspectState:
+    """The state that the page's entries of a link describe; an entry that cannot be used is a problem of the lab."""
     fresh = InspectState()
     for name, allowed in (("tab", TABS), ("rank", RANKS)):
         value = view.get(name, getattr(fresh, name))

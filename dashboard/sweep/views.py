@@ -53,13 +53,18 @@ def current_view(lab: Lab) -> View:
     """This session's view; at first, what its link says."""
     if "sweep_view" not in st.session_state:
         view = View(new_form(lab))
-        for read in (_read_sweep, _read_over, _read_policies, _read_episodes):
-            try:
-                read(view, lab)
-            except ScenarioError as error:
-                view.problems += error.problems
+        read_form(view, lab)
         st.session_state["sweep_view"] = view
     return cast(View, st.session_state["sweep_view"])
+
+
+def read_form(view: View, lab: Lab) -> None:
+    """Fills the view from the page's entries of a link; an entry that cannot be used is a problem of the view."""
+    for read in (_read_sweep, _read_over, _read_policies, _read_episodes):
+        try:
+            read(view, lab)
+        except ScenarioError as error:
+            view.problems += error.problems
 
 
 def link_view(view: View) -> dict[str, str]:

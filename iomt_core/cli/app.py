@@ -35,7 +35,7 @@ def main() -> None:
         for problem in error.problems:
             notes.print(f"error: {problem}", style="red", highlight=False)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # outside of a command; inside, Typer makes an exit status of it
         sys.exit(INTERRUPTED)
     finally:
         if handled:

@@ -10,7 +10,6 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from iomt_core.cli import INTERRUPTED
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, scenario_from
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
 from iomt_core.metrics import CONTEXT, METRICS
@@ -62,9 +61,8 @@ def evaluate(
             "whole or not at all.",
             soft_wrap=True,
         )
-        raise typer.Exit(INTERRUPTED) from None
-    title = f"{policy} on {s.name}, {values['episodes']} episodes, seed {seed}"
-    table = Table("metric", "value", title=title)
+        raise
+    table = Table("metric", "value", title=f"{policy} on {s.name}, {values['episodes']} episodes, seed {seed}")
     if values["network"]:
         table.add_row("decided by", values["network"])
     for metric in (*METRICS.values(), *CONTEXT.values()):

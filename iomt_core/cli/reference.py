@@ -37,7 +37,7 @@ def scenario(
 
 
 def parameters() -> None:
-    """Print the table of all parameters as Markdown."""
+    """Print the table of all parameters as Markdown; docs/parameters.md holds it."""
     print(parameter_table())
 
 

@@ -1,4 +1,4 @@
-"""`python -m iomt_core sweep`."""
+"""`iomt sweep`: evaluate policies over one or two parameters."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from iomt_core.charts.sweep_report import report, title
+from iomt_core.cli import INTERRUPTED
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
 from iomt_core.experiments.sweeps.points import Store
@@ -38,18 +39,20 @@ def sweep(
         str | None, typer.Option(help=f"An axis of the paper's figures: {', '.join(PAPER_AXES)}.")
     ] = None,
     policy: Annotated[list[str] | None, typer.Option(help=f"May be repeated. One of {', '.join(catalogue())}.")] = None,
-    episodes: Annotated[int, typer.Option(help="Episodes of a point; bands are over them.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the episodes; the layout's stands in the scenario.")] = 0,
-    shares: Annotated[str, typer.Option(help=f"Whose shares: {', '.join(SHARES)}.")] = "own",
-    out: Annotated[Path | None, typer.Option(help="Directory of the sweep; a new one.", metavar="DIR")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the sweep in this directory.", metavar="DIR")] = None,
+    episodes: Annotated[int, typer.Option(help="Number of episodes of a point; intervals are over episodes.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the tasks; the seed of the places is the scenario's.")] = 0,
+    shares: Annotated[str, typer.Option(help=f"Who decides on shares: {', '.join(SHARES)}.")] = "own",
+    out: Annotated[Path | None, typer.Option(help="A new directory for the sweep.", metavar="DIR")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the sweep in this directory.", metavar="DIR")] = None,
     workers: Annotated[
-        int | None, typer.Option(help=f"Processes on this machine, 1 to {MOST_WORKERS}; 2 unless told.")
+        int | None, typer.Option(help=f"Processes on this machine, 1 to {MOST_WORKERS}; without it 2.")
     ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="A dask.distributed scheduler that you trust.", metavar="tcp://HOST:PORT")
     ] = None,
-    points: Annotated[Path | None, typer.Option(help="Where computed points are kept.", metavar="DIR")] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="Directory of the points that were ever computed.", metavar="DIR")
+    ] = None,
     workload: WorkloadOption = None,
     places: PlacesOption = None,
 ) -> None:
@@ -58,12 +61,12 @@ def sweep(
     Ctrl-C and SIGTERM stop and keep what is done, --resume goes on. A point that was ever computed is not computed again.
     """
     if cluster is not None and workers is not None:
-        raise ScenarioError(f"workers = {workers} has no meaning beside cluster = {cluster!r}: give one of them.")
+        raise ScenarioError(f"workers = {workers} has no meaning with cluster = {cluster!r}: give one of them.")
     store = Store(points) if points is not None else point_store()
     if resume is not None:
         if out is not None or over or paper_axis or policy or workload is not None or places is not None:
             raise ScenarioError(
-                "resume: a sweep is taken up as it was begun; allowed beside it are workers and cluster."
+                "resume: a sweep continues with its own settings; allowed with it are workers and cluster."
             )
         folder = resume
     else:
@@ -77,23 +80,23 @@ def sweep(
             run = Sweep.resume(folder, store)
             state = _run(run, workers, cluster)
     except KeyboardInterrupt:  # the second Ctrl-C
-        os._exit(130)
+        os._exit(INTERRUPTED)
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", highlight=False)
     for line in _networks(run):
         notes.print(line)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
     notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet")
-    code = {"finished": 0, "failed": 1}.get(state, 130)
+    code = {"finished": 0, "failed": 1}.get(state, INTERRUPTED)
     if state != "finished":
-        notes.print(f"Go on with: python -m iomt_core sweep --resume {folder}")
+        notes.print(f"Continue with: iomt sweep --resume {folder}")
     if run.abandoned:  # an ordinary exit would wait for points under way
         os._exit(code)
     sys.exit(code)
 
 
 def _run(run: Sweep, workers: int | None, cluster: str | None) -> str:
-    """Computes the sweep with a progress bar. Returns its state."""
+    """Compute the sweep with a progress bar. Returns its final state."""
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), TextColumn("{task.fields[latest]}"),

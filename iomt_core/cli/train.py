@@ -31,13 +31,13 @@ SETTINGS_HELP = "; ".join(
 def train(
     algorithm: Annotated[str | None, typer.Option(help=f"One of {', '.join(ALGORITHMS)}.")] = None,
     scenario: ScenarioOption = "paper",
-    seed: Annotated[int, typer.Option(help="Seed of everything that the run draws.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Directory of the run; a new one.", metavar="DIR")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this directory.", metavar="DIR")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws of the run.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="A new directory for the run.", metavar="DIR")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this directory.", metavar="DIR")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help=f"A setting, NAME=VALUE; may be repeated. {SETTINGS_HELP}.")
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of this process.", min=1)] = 1,
+    threads: Annotated[int, typer.Option(help="Number of threads.", min=1)] = 1,
     device: Annotated[
         str, typer.Option(help="Where it is computed: cpu, cuda, or cuda:N of several GPUs.", metavar="DEVICE")
     ] = "cpu",
@@ -54,7 +54,7 @@ def train(
     if resume is not None:
         if algorithm is not None or out is not None or set_ or workload is not None or places is not None:
             raise ScenarioError(
-                "resume: a run is taken up as it was begun; allowed beside it are threads, device and tensorboard only."
+                "resume: a run continues with its own settings; allowed with it are threads, device and tensorboard only."
             )
         with TRAINING.working(resume):
             _train(TrainingRun.resume(resume, torch_device), tensorboard)
@@ -97,7 +97,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
         table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))
     notes.print(table)
     if state == "stopped":
-        notes.print(f"Go on with: python -m iomt_core train --resume {run.folder}")
+        notes.print(f"Continue with: iomt train --resume {run.folder}")
 
 
 def _tensorboard(run: TrainingRun) -> Callable[[str, Mapping[str, Any]], None]:

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from iomt_core.paths import ROOT, user_folder_variables
 from iomt_core.runs.directory import LOG, read_status, write_status
 from iomt_core.runs.process import lower_priority
 from iomt_core.scenario import ScenarioError
@@ -83,10 +84,10 @@ def launch(folder: Path, command: Sequence[str], environment: Mapping[str, str])
     try:
         with (folder / LOG).open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "iomt_core", *command], cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "iomt_core", *command], cwd=ROOT, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows has no sessions
-                env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **environment},
+                env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **user_folder_variables(), **environment},
             )  # fmt: skip
         _children.append(child)
         process = psutil.Process(child.pid)

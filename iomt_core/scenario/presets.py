@@ -1,4 +1,4 @@
-"""Wards to start from, by name."""
+"""Scenarios to start from, by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from iomt_core.scenario.parameters import KILOBYTE, Scenario, TaskKind
 
 
 def _hospital_mix() -> tuple[TaskKind, ...]:
-    """Assumed magnitudes: a few seconds of one signal, a short window of several, a compressed photograph."""
+    """Medical task kinds of assumed size: seconds of one signal, a short window of several, a compressed photograph."""
     kb = KILOBYTE
     return (
         TaskKind(name="ECG arrhythmia", share=0.30, D=(20 * kb, 40 * kb), C=(1.2e5, 2.0e5), P=(2, 3)),

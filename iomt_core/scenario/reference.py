@@ -1,4 +1,4 @@
-"""The table of all parameters for README and docs, generated from the scenario's metadata."""
+"""Tables of parameters for README and docs, generated from the scenario's metadata."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from iomt_core.scenario import ASSUMED, PRESETS, Meta, metadata
 
 
 def parameter_table() -> str:
-    """A Markdown table, one row a parameter: field, symbol, default, allowed range, meaning, source."""
+    """Write all parameters as a Markdown table: field, symbol, default, allowed range, meaning, source."""
     lines = ["| field | symbol | default | allowed | meaning | source |", "|---|---|---|---|---|---|"]
     paper = PRESETS["paper"]
     for name, meta in metadata().items():
@@ -23,7 +23,7 @@ def parameter_table() -> str:
 
 
 def assumption_table() -> str:
-    """A Markdown table of the parameters whose value is this lab's assumption: field, symbol, default, meaning."""
+    """Write the parameters that the paper leaves open as a Markdown table: field, symbol, assumed value, meaning."""
     lines = ["| field | symbol | value | meaning |", "|---|---|---|---|"]
     paper = PRESETS["paper"]
     for name, meta in metadata().items():

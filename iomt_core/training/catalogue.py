@@ -23,6 +23,7 @@ from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 
 from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.paths import PRETRAINED as PRETRAINED
 from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES, make_policy
 from iomt_core.scenario import Scenario, ScenarioError
@@ -31,7 +32,6 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 P = ParamSpec("P")
 T = TypeVar("T")
-PRETRAINED = Path(__file__).parents[2] / "pretrained"
 RUN = "run:"
 # The networks that an algorithm may be shipped with, the most special first: the suffix of a policy's name, and the prefix
 # of their folders in pretrained/.

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from iomt_core.paths import user_folder
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.formats import FORMAT, KNOWN, migrate_tensors
 
@@ -42,8 +43,8 @@ class CheckpointError(ScenarioError):
 
 
 def runs_root() -> Path:
-    """The folder of all training runs: IOMT_RUNS, or `runs/` beside the package."""
-    return Path(os.environ.get("IOMT_RUNS") or Path(__file__).parents[2] / "runs")
+    """The folder of a user's own training runs: IOMT_RUNS, or `runs/`."""
+    return user_folder("IOMT_RUNS")
 
 
 def is_displayable(name: str) -> bool:

@@ -44,17 +44,27 @@ def test_losses_are_the_literal_ones() -> None:
                 torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-4 * float(other.abs().max()) + 1e-6)
 
 
-@pytest.mark.parametrize("critic_target", ["observed", "counterfactual"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_parameter_learns(algorithm: str, critic_target: str) -> None:
-    trainer = played(algorithm, gamma=0.5, critic_target=critic_target, actor_every=1)
+GENERAL = {"wards": "general", "recurrent": False, "num_envs": 8, "replay": 8}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "changes"),
+    [
+        *((name, {"critic_target": target}) for target in ("observed", "counterfactual") for name in ALGORITHMS),
+        ("sae-mt-qmix", GENERAL),
+    ],
+)
+def test_every_parameter_learns(algorithm: str, changes: dict[str, object]) -> None:
+    trainer = played(algorithm, gamma=0.5, actor_every=1, **changes)
     learner: Learner = trainer.learner
     everything = {**dict(learner.agents.named_parameters()), **dict(learner.mixer.named_parameters(prefix="mixer"))}
     optimised = {id(p) for p in [*learner.critic_parameters, *learner.actor_parameters]}
     assert optimised == {id(p) for p in everything.values()}
     before = {name: p.detach().clone() for name, p in everything.items()}
     for number in range(3):
-        learner.update(trainer.replay.draw(3, torch.Generator().manual_seed(number), critic_target == "counterfactual"))
+        learner.update(
+            trainer.replay.draw(3, torch.Generator().manual_seed(number), changes.get("critic_target") != "observed")
+        )
     still = [name for name, p in everything.items() if torch.equal(before[name], p)]
     assert not still
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from urllib.parse import urlencode
 
 import pandas as pd
@@ -112,13 +111,14 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
 
 
 def test_a_page_that_runs_again_before_the_browser_has_its_controls_keeps_their_values(page: Page, lab: str) -> None:
-    def late(route: Route) -> None:
-        time.sleep(2)
-        route.continue_()
-
-    page.route(re.compile(r"/(Slider|NumberInput)[^/]*\.js"), late)
+    held: list[Route] = []
+    page.route(re.compile(r"/(Slider|NumberInput)[^/]*\.js"), lambda route: held.append(route))
     open_compare(page, lab, preset="lecture", v_episodes="50")
     expect(page.get_by_text("playing the others")).not_to_be_visible(timeout=30_000)
+    assert held, "the controls' scripts have other names now"
+    for route in held:
+        route.continue_()
+    page.unroute_all()
     expect(page.get_by_label("Users").first).to_be_visible(timeout=30_000)
     settle(page)
     choose(page, "A: policy", "All local")

@@ -67,9 +67,9 @@ def test_the_episode_plays_pauses_and_steps(page: Page, lab: str) -> None:
     ward.get_by_label("play or pause").click()
     expect(now).to_have_text(re.compile(r"step ([5-9]|1\d) of 20"))
     ward.get_by_label("play or pause").click()
-    settle(page)
+    expect(ward.get_by_label("play or pause")).to_have_text("▶ play")
     stopped = now.inner_text()
-    page.wait_for_timeout(700)
+    settle(page)
     assert now.inner_text() == stopped
     assert [t.get_attribute("fill") for t in page.locator(".ward .task").all()] != before
     ward.get_by_label("one step back").click()

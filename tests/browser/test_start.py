@@ -28,9 +28,9 @@ def test_the_ward_moves_by_itself_and_can_be_stopped(page: Page, lab: str) -> No
     now = page.locator(".ward .now")
     expect(now).to_have_text(re.compile("step [3-9] of 20"))
     page.locator(".ward").get_by_label("play or pause").click()
-    settle(page)
+    expect(page.locator(".ward").get_by_label("play or pause")).to_have_text("▶ play")
     stopped = now.inner_text()
-    page.wait_for_timeout(900)
+    settle(page)
     assert now.inner_text() == stopped
 
 
@@ -38,7 +38,7 @@ def test_the_ward_stands_still_for_who_asks_for_less_motion(chromium: Browser, l
     context = chromium.new_context(reduced_motion="reduce")
     page = context.new_page()
     open_start(page, lab)
-    page.wait_for_timeout(1000)
+    expect(page.locator(".ward").get_by_label("play or pause")).to_have_text("▶ play")
     expect(page.locator(".ward .now")).to_have_text("step 1 of 20")
     context.close()
 

@@ -284,7 +284,7 @@ def test_points_of_another_network_are_named_and_marked(tmp_path: Path, here: Ex
         scenario=PRESETS["paper"].changed(T=2), axes=[spaced("servers", 3, 5, 3)], policies=("sae-mt-qmix", "greedy"),
         episodes=1,
     )  # fmt: skip
-    table = swept(tmp_path, spec, here)
+    table = swept(tmp_path, spec, here, report=report)
     networks = table[table["policy"] == "sae-mt-qmix"]["network"].tolist()
     assert networks == ["general network", "paper network", "general network"]
     assert set(table[table["policy"] == "greedy"]["network"]) == {""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, _sha256, last_checkpoint
+from iomt_core.training.checkpoints import LEARNER, MARK, POLICY, last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings
 
 # The settings of pretrained/lab-qmix as format 1 had them.
@@ -80,7 +81,10 @@ def _age(run: Path) -> None:
         settings = {names.get(name, name): value for name, value in told["settings"].items()}
         told |= {"settings": {**settings, "credit": "what-if"}}
         if path.name == MARK:
-            told |= {"format": 1, "sha256": {**told["sha256"], LEARNER: _sha256(last / LEARNER)}}
+            told |= {
+                "format": 1,
+                "sha256": {**told["sha256"], LEARNER: hashlib.sha256((last / LEARNER).read_bytes()).hexdigest()},
+            }
         else:
             del told["format"]
         path.write_text(json.dumps(told))

@@ -22,6 +22,7 @@ from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.experiments.statistics import mean, mean_interval
 from iomt_core.experiments.training_check import CHECKED, HELD_OUT, Evaluator, RangeEvaluator, for_any_ward
 from iomt_core.metrics import METRICS
+from iomt_core.paths import PACKAGE
 from iomt_core.policies.registry import make_policy
 from iomt_core.runs.directory import read_status
 from iomt_core.runs.process import prepare
@@ -293,7 +294,7 @@ def _curve(place: Path) -> list[list[float]]:
 
 def _commit() -> str:
     try:
-        command = ["git", "-C", os.fspath(Path(__file__).parent), "rev-parse", "HEAD"]
+        command = ["git", "-C", os.fspath(PACKAGE), "rev-parse", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -97,7 +97,7 @@ def results(manifest: Mapping[str, Any]) -> pd.DataFrame:
     """
     rows: list[tuple[float, dict[str, str]]] = []
     for entry in manifest["policies"].values():
-        label = entry["label"] if entry["kind"] == "paper" else f"{entry['label']}, one network for any ward"
+        label = entry["label"] if entry["kind"] == "paper" else f"{entry['label']}, general network"
         cells = {METRICS[name].label: seeds_text(METRICS[name], _of_seeds(entry, METRICS[name])) for name in SHOWN}
         gap = mean(_of_seeds(entry, METRICS["gap"]))
         rows.append((gap, {"policy": label, "seeds": str(len(entry["seeds"])), **cells}))

@@ -21,6 +21,7 @@ import torch
 from iomt_core.experiments.evaluation import Summary, records
 from iomt_core.experiments.sweeps.spec import Point, SweepSpec
 from iomt_core.metrics import CONTEXT, METRICS
+from iomt_core.paths import PACKAGE
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import ScenarioError, scenario
 from iomt_core.scenario.files import write_text_atomically
@@ -28,7 +29,6 @@ from iomt_core.training.catalogue import fingerprint, network_of
 from iomt_core.training.catalogue import policy as make_policy
 
 FORMAT = 1
-PACKAGE = Path(__file__).parents[2]
 # The sources that a point's result depends on; charts, the command line and the other experiments are not among them.
 DEPENDS_ON = ("algorithms", "environment", "model", "nets", "policies", "scenario", "training", "twin")
 FILES = (

@@ -26,6 +26,7 @@ from iomt_core.experiments.sweeps.executors import checked_address, checked_work
 from iomt_core.experiments.sweeps.points import Store, code_version, compute, jobs, key, parcel
 from iomt_core.experiments.sweeps.spec import Point, SweepSpec, is_whole, sweep_spec
 from iomt_core.metrics import METRICS
+from iomt_core.paths import user_folder
 from iomt_core.runs.directory import append_line, read_json, read_lines, write_json, write_lines, write_status
 from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
@@ -43,7 +44,6 @@ COUNTS = {
 }  # fmt: skip
 GRACE = 4.0  # seconds to wait for points under way after a request to stop
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pydantic", "plotly")
-ROOT = Path(__file__).parents[3]
 # Makes the report of a sweep, as HTML, from its results so far and the versions that computed them.
 Report = Callable[[SweepSpec, pd.DataFrame, Mapping[str, str]], str]
 
@@ -252,8 +252,8 @@ def versions() -> dict[str, str]:
 
 
 def sweeps_root() -> Path:
-    """The folder of all sweeps: IOMT_SWEEPS, or `sweeps/` beside the package."""
-    return Path(os.environ.get("IOMT_SWEEPS") or ROOT / "sweeps")
+    """The folder of a user's own sweeps: IOMT_SWEEPS, or `sweeps/`."""
+    return user_folder("IOMT_SWEEPS")
 
 
 def point_store() -> Store:

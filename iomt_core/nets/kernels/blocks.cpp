@@ -1,11 +1,11 @@
-// The blocks of G networks, forward and backward, each network's rows while they are in cache; see __init__.py beside it.
+// Building blocks of G networks, forward and backward, a few rows at a time so that they stay in cache; see __init__.py.
 //
-// A chunk is a few rows of one network, a number of theirs to a lane: an array of vectors, feature by feature, so that sums over
-// features, softmax and normalisation need no shuffles. Nothing here depends on how many threads there are: a network's sums
-// are taken by one thread, chunk after chunk.
+// A chunk is a few rows of one network, one row per SIMD lane: an array of vectors, feature by feature, so that sums over
+// features, softmax and normalisation need no shuffles. Results do not depend on the number of threads: all sums of a network
+// are computed by one thread, chunk after chunk.
 //
-// All tensors are contiguous float32, weights (G, inputs, outputs) and biases (G, outputs). A network serves as many
-// consecutive slices of a tensor's first axis as `slices` says; that axis is called G below.
+// All tensors are contiguous float32, weights (G, inputs, outputs) and biases (G, outputs). Each network serves `slices`
+// consecutive slices of a tensor's first axis; that axis is called G below.
 
 #include <algorithm>
 #include <cmath>
@@ -25,8 +25,8 @@ constexpr int REGISTERS = 16;
 constexpr int LANES = 4;
 constexpr int REGISTERS = 32;
 #endif
-constexpr int MOST = 4;   // vectors of a chunk
-constexpr int SIDE = 4;   // of a square of weights whose gradients are summed at a time
+constexpr int MOST = 4;   // vectors per feature in a chunk, at most
+constexpr int SIDE = 4;   // of the squares in which gradients of weights are summed
 constexpr int HEADS = 4;  // Table III
 constexpr int MOST_TOKENS = 64;
 constexpr float EPSILON = 1e-5f;
@@ -39,11 +39,11 @@ inline vec all(float x) { return vec{} + x; }
 
 // -- functions of a vector -------------------------------------------------------------------------------------------
 
-// e^x by x = n ln 2 + r and Taylor's sum to r^7 / 7!; x is held between -87 and 88.
+// e^x by x = n ln 2 + r and the Taylor series up to r^7 / 7!; x is clamped to [-87, 88].
 inline vec exponential(vec x) {
     x = x < -87.0f ? all(-87.0f) : x;
     x = x > 88.0f ? all(88.0f) : x;
-    const vec shifted = x * 1.44269504f + 12582912.0f;  // 1.5 · 2^23: the sum's last bits are n
+    const vec shifted = x * 1.44269504f + 12582912.0f;  // adding 1.5 · 2^23 leaves n in the last bits
     const ivec n = (ivec)shifted - 0x4B400000;
     const vec whole = shifted - 12582912.0f;
     const vec r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
@@ -60,7 +60,7 @@ inline vec exponential(vec x) {
 
 inline vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
 
-// The hyperbolic tangent, to 1e-7.
+// Hyperbolic tangent, exact to 1e-7.
 inline vec hyperbolic(vec x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
 
 template <int S, int AT, std::size_t... I>
@@ -68,7 +68,7 @@ inline vec picked(vec a, vec b, std::index_sequence<I...>) {
     return __builtin_shufflevector(a, b, (int(I) / (S / 2) * S + int(I) % (S / 2) + AT)...);
 }
 
-// Sums of the lanes of LANES vectors, a vector of them. S lanes belong to one sum at the beginning.
+// The sum over the lanes of each of LANES vectors, as one vector. S: lanes that still belong to one sum.
 template <int S>
 inline vec lane_sums(vec* x) {
     constexpr auto lanes = std::make_index_sequence<LANES>{};
@@ -98,7 +98,7 @@ inline void transpose(vec* x) {  // LANES x LANES numbers
 
 // -- chunks ------------------------------------------------------------------------------------------------------------
 
-// Rows of d numbers into lanes, the i-th of `count` from where `row(i)` points; lanes without a row are 0.
+// Loads `count` rows of d numbers into lanes; row(i) points to the i-th. Lanes without a row are 0.
 template <int V, typename Row>
 void load_rows(vec* x, int d, int count, Row row) {
     for (int v = 0; v < V; ++v) {
@@ -167,7 +167,7 @@ template <int V>
 void product(
     vec* y, int outputs, const float* a, long to_next, long to_deeper, int depth, const vec* x, const float* bias, bool add
 ) {
-    constexpr int room = (REGISTERS - 4) / V;  // sums at a time, beside a weight and the V vectors that it multiplies
+    constexpr int room = (REGISTERS - 4) / V;  // sums at a time; the other registers hold a weight and the V vectors that it multiplies
     constexpr int R = room >= 8 ? 8 : room >= 4 ? 4 : 2;
     int i = 0;
     for (; i + R <= outputs; i += R) product_of<V, R>(y, i, a, to_next, to_deeper, depth, x, bias, add);
@@ -175,7 +175,7 @@ void product(
     for (; i < outputs; ++i) product_of<V, 1>(y, i, a, to_next, to_deeper, depth, x, bias, add);
 }
 
-// An affine map of one network, and where its gradients are summed up: of weights in squares, of biases lane by lane.
+// An affine map of one network and the sums of its gradients: of weights in squares, of biases lane by lane.
 struct Map {
     const float* weight = nullptr;
     const float* bias = nullptr;
@@ -208,13 +208,13 @@ struct Map {
         for (int i = 0; i < outputs * V; ++i) y[i] = y[i] < 0.0f ? vec{} : y[i];
     }
 
-    // x's slope from y's, of outputs from `first` on
+    // Gradient of x from that of y, for outputs from `first` on.
     template <int V>
     void backward(vec* dx, const vec* dy, int first = 0, bool add = false) const {
         product<V>(dx, inputs, weight + first, outputs, 1, outputs - first, dy, nullptr, add);
     }
 
-    // Slopes of the weights from outputs `first` on, over `times` chunks that are `x_apart` and `y_apart` vectors from each other.
+    // Gradients of the weights of outputs from `first` on, summed over `times` chunks, `x_apart` and `y_apart` vectors apart.
     template <int V>
     void learn(const vec* x, long x_apart, const vec* dy, long y_apart, int times, int first = 0) const {
         const int across = up(outputs) / SIDE;
@@ -247,7 +247,7 @@ struct Map {
                     for (int j = 0; j < (WHOLE ? SIDE : wide); ++j) sum[i * SIDE + j] += x[i * V + v] * dy[j * V + v];
     }
 
-    // Writes the sums out, network g's part of (G, inputs, outputs) and (G, outputs).
+    // Writes the sums to network g's part of (G, inputs, outputs) and (G, outputs).
     void hand_over(float* dweight, float* dbias, int g) const {
         dweight += long(g) * inputs * outputs;
         dbias += long(g) * outputs;
@@ -284,7 +284,7 @@ void normalise(vec* y, vec* inverse, const vec* x, int d) {
     }
 }
 
-// dx += the slope of x from that of its normalised form y.
+// Adds to dx the gradient of x from that of its normalised form y.
 template <int V>
 void normalise_back(vec* dx, const vec* dy, const vec* y, const vec* inverse, int d) {
     for (int v = 0; v < V; ++v) {
@@ -301,7 +301,7 @@ void normalise_back(vec* dx, const vec* dy, const vec* y, const vec* inverse, in
 
 // -- threads -----------------------------------------------------------------------------------------------------------
 
-vec* scratch(std::size_t vectors) {  // of this thread, kept
+vec* scratch(std::size_t vectors) {  // owned by this thread and reused
     struct Kept {
         vec* at = nullptr;
         std::size_t size = 0;
@@ -317,8 +317,8 @@ vec* scratch(std::size_t vectors) {  // of this thread, kept
     return kept.at;
 }
 
-// Calls `work` for every network, by OpenMP's threads where there are any. They are torch's own: threads besides would have to
-// share the cores with those, which spin for a while when they are done.
+// Calls `work` for every network, on OpenMP's threads if there are any. They are torch's own: another team would compete for
+// the cores with torch's, whose threads spin for a while after their work.
 template <typename Work>
 void shared_out(int networks, [[maybe_unused]] int threads, Work work) {
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
@@ -329,17 +329,17 @@ int vectors_of(int rows) { return (rows + LANES - 1) / LANES; }
 
 struct Sizes {
     int networks;  // G
-    int slices;    // that each network serves
-    int passes;    // P of an Encoder or a GRU's steps; 1 of two layers
-    int others;    // tokens beside a row; of two layers its outputs
+    int slices;    // per network
+    int passes;    // P of an Encoder, steps of a GRU; 1 for two layers
+    int others;    // other tokens that a row attends to; for two layers the outputs
     int rows;      // N
     int width;     // d
-    int hidden;    // numbers between two layers
-    int together;  // an Encoder's rows attend to each other; a GRU's passes are steps in a row
+    int hidden;    // width of the hidden layer
+    int together;  // an Encoder's rows attend to each other; a GRU's passes are consecutive steps
     int threads;
 };
 
-// Rows chunk by chunk: `work` is called with the chunk's vectors as a constant, its first row and how many it has.
+// Calls `work` for every chunk of rows, with its vectors per feature (a compile-time constant), first row and number of rows.
 template <typename Work>
 void chunks(int rows, Work work) {
     for (int at = 0; at < rows; at += MOST * LANES) {
@@ -353,21 +353,21 @@ void chunks(int rows, Work work) {
     }
 }
 
-// The same of all slices that network g serves, with the slice before the chunk's first row.
+// The same for all slices of network g; the slice comes before the chunk's first row.
 template <typename Work>
 void slices(const Sizes& s, int g, Work work) {
     for (long i = long(g) * s.slices; i < long(g + 1) * s.slices; ++i)
         chunks(s.rows, [&](auto v, int at, int count) { work(v, i, at, count); });
 }
 
-// Where the chunk from row `at` on of slice i keeps what backward wants, `size` a vector of rows.
+// Where the chunk from row `at` of slice i stores what the backward pass needs; `size` numbers per row.
 vec* kept_at(const float* keep, const Sizes& s, long i, long size, int at) {
     return (vec*)keep + (i * vectors_of(s.rows) + at / LANES) * size;
 }
 
 // -- Encoder -----------------------------------------------------------------------------------------------------------
 
-// What a chunk keeps between forward and backward, in vectors of V.
+// What a chunk stores for the backward pass; offsets in units of V vectors.
 struct Kept {
     int p, n, d, h, tokens;
     explicit Kept(const Sizes& s)
@@ -385,7 +385,7 @@ struct Kept {
     int size() const { return other_scales() + n; }
 };
 
-// Keys and values of the tokens that a row sees, wherever they are.
+// Pointers to the keys and values of the tokens that a row attends to.
 template <typename T>
 struct Seen {
     T* key[MOST_TOKENS];
@@ -434,7 +434,7 @@ void attend(const Seen<const vec>& seen, const vec* query, vec* weights, vec* mi
     }
 }
 
-// Adds to the slopes of the query and of the keys and values that `d_seen` points to, as `seen` does to themselves.
+// Adds to the gradients of the query, and of the keys and values that `d_seen` points to.
 template <int V>
 void attend_back(
     const Seen<const vec>& seen, const Seen<vec>& d_seen, const vec* query, vec* d_query, const vec* weights,
@@ -475,7 +475,7 @@ void attend_back(
     }
 }
 
-// What row p of a chunk sees: itself and the others, or all rows.
+// The tokens that row p of a chunk attends to: itself and the others, or all rows.
 template <typename T>
 Seen<T> seen_by(const Sizes& s, int p, T* qkv, T* kv, int v) {
     Seen<T> seen;
@@ -489,7 +489,7 @@ Seen<T> seen_by(const Sizes& s, int p, T* qkv, T* kv, int v) {
     return seen;
 }
 
-// What follows attention in an Encoder: x += out(mixed), then x += narrow(max(0, wide(normalised x))). `y` is for use.
+// After an Encoder's attention: x += out(mixed), then x += narrow(max(0, wide(normalised x))). `y` is scratch memory.
 template <int V>
 void feed(
     const Map& out, const Map& wide, const Map& narrow, vec* x, const vec* mixed, vec* between, vec* scale, vec* hidden, vec* y
@@ -612,7 +612,7 @@ void encode_back(
 
 // -- GRU ---------------------------------------------------------------------------------------------------------------
 
-// Gates of the i-th numbers, of n, from what the two maps made of the input and of the state before.
+// Gates of the i-th of n features, from the linear maps of the input and of the previous state.
 struct Gates {
     vec update, reset, candidate;
     Gates(const vec* of_input, const vec* of_state, int i, int n)
@@ -622,8 +622,8 @@ struct Gates {
     vec after(vec before) const { return candidate + update * (before - candidate); }
 };
 
-// What a chunk keeps, in vectors of V: inputs and gates of P passes, states before them and their candidates' part, of one
-// past that all share or, `together`, of each.
+// What a chunk stores for the backward pass, in units of V vectors: inputs and gates of P passes; previous states and the part
+// of the candidates that comes from them, once if all passes share the past, else (`together`) per pass.
 struct GruKept {
     int p, q, d;
     explicit GruKept(const Sizes& s) : p(s.passes), q(s.together ? s.passes : 1), d(s.width) {}
@@ -681,7 +681,7 @@ void remember_back(
     const int d = s.width;
     const long apart = long(s.rows) * d;
     vec* const dy = work;                         // (d)
-    vec* const carried = dy + d * V;              // (d) slope of the state before
+    vec* const carried = dy + d * V;              // (d) gradient of the previous state
     vec* const d_gates = carried + d * V;         // (P, 3 d)
     vec* const d_past = d_gates + s.passes * 3 * d * V;  // (Q, 3 d)
     std::fill(carried, carried + d * V, vec{});
@@ -757,7 +757,7 @@ void rectify_back(
     }
 }
 
-// -- one task's turn ---------------------------------------------------------------------------------------------------
+// -- one task after another ---------------------------------------------------------------------------------------------------
 
 struct Turn {
     int users, tasks, task, passes, rows, width, hidden, head, outputs, devices, known, threads;
@@ -781,18 +781,18 @@ struct TurnMaps {
     static int inputs(const Turn& s) { return (s.tasks - 1 + 2) * s.devices; }
 };
 
-// Of one step: (G, …) what no choice changes, see nets/in_turn.py, and (U, N, J, ·) the strategies and shares of all tasks.
+// One step's inputs: `Prepared` of nets/sequential_q.py, (G, …), then strategies and shares of all tasks, (U, N, J, ·).
 struct TurnInputs {
     const float *rows, *qkv, *rest, *third, *others, *past, *from_past, *taken, *shares;
 };
 
-// What a task's network is told of the others' strategies in world n of an agent: theirs, cyclically from its own on, and what
-// they put on each device.
+// Features of the other tasks' strategies in world n of an agent: the strategies in cyclic order from the own task on, and the
+// shares that they request on each device.
 template <int V>
-void tell(const Turn& s, const float* taken, const float* shares, vec* told, int v, int lane) {
+void load_strategies(const Turn& s, const float* taken, const float* shares, vec* features, int v, int lane) {
     const int k = s.devices;
-    float* const at = (float*)(told + v) + lane;
-    const long next = long(V) * LANES;  // floats from a feature to the next
+    float* const at = (float*)(features + v) + lane;
+    const long next = long(V) * LANES;  // floats from one feature to the next
     long f = 0;
     for (int other = 1; other < s.tasks; ++other)
         for (int device = 0; device < k; ++device) at[next * f++] = taken[(s.task + other) % s.tasks * k + device];
@@ -809,11 +809,11 @@ template <int V>
 void take_turn(
     const Turn& s, const TurnMaps& maps, const TurnInputs& in, vec* work, float* result, int user, int at, int count
 ) {
-    const int d = s.width, told_of = TurnMaps::inputs(s), n = s.rows;
+    const int d = s.width, feature_count = TurnMaps::inputs(s), n = s.rows;
     const long g = long(user) * s.tasks + s.task;
     vec* next = work;
     const auto room = [&](int features) { return std::exchange(next, next + long(features) * V); };
-    // A lane is a pass of a world, all worlds of a pass in a row.
+    // A lane is one pass of one world; all worlds of a pass are consecutive.
     const auto own = [&](vec* to, const float* from, int width) {
         load<V>(to, from + (g * s.passes * n + at) * width, width, count);
     };
@@ -826,7 +826,7 @@ void take_turn(
     vec* const others_kv = room(2 * d);
     vec* const rest = room(2 * d);
     vec* const third = room(3 * 2 * d);
-    vec* const told = room(told_of);
+    vec* const features = room(feature_count);
     vec* const between = room(d);
     vec* const mixed = room(d);
     vec* const y = room(d);
@@ -841,12 +841,12 @@ void take_turn(
     of_world(others, in.others, d);
     of_world(rest, in.rest, 2 * d);
     for (int t = 0; t < 3; ++t) of_world(third + t * 2 * d * V, in.third, 2 * d, t, 3);
-    std::fill(told, told + told_of * V, vec{});
+    std::fill(features, features + feature_count * V, vec{});
     for (int i = 0; i < count; ++i) {
         const long world = long(user) * n + (at + i) % n;
-        tell<V>(s, in.taken + world * s.tasks * s.devices, in.shares + world * s.tasks * 2, told, i / LANES, i % LANES);
+        load_strategies<V>(s, in.taken + world * s.tasks * s.devices, in.shares + world * s.tasks * 2, features, i / LANES, i % LANES);
     }
-    product<V>(others, d, maps.choices.weight + long(s.known) * d, 1, d, told_of, told, nullptr, true);
+    product<V>(others, d, maps.choices.weight + long(s.known) * d, 1, d, feature_count, features, nullptr, true);
     normalise<V>(between, scale, others, d);
     maps.project.forward<V>(others_kv, between, d);
     Seen<const vec> seen;
@@ -881,7 +881,7 @@ void take_turn(
 
 extern "C" {
 
-// Floats that a forward pass keeps for the backward one.
+// Number of floats that a forward pass stores for the backward pass.
 long encoder_keeps(const Sizes* s) { return long(Kept(*s).size()) * vectors_of(s->rows) * LANES * s->networks * s->slices; }
 
 // rows (G, P, N, d), others (G, n, N, d) -> result (G, P, N, d). weights: project, out, wide, narrow, each with its bias.
@@ -901,10 +901,10 @@ void encoder_forward(
     });
 }
 
-// Slopes of rows, others and, unless `slopes` is null, of the eight weights and biases.
+// Gradients of rows, others and, unless `gradients` is null, of the eight weights and biases.
 void encoder_backward(
     const Sizes* sizes, const float* const* weights, float* keep, const float* d_result, float* d_rows, float* d_others,
-    float* const* slopes
+    float* const* gradients
 ) {
     const Sizes s = *sizes;
     const long size = Kept(s).size(), apart = long(s.rows) * s.width;
@@ -913,23 +913,23 @@ void encoder_backward(
         EncoderMaps maps(s, weights, g);
         vec* const work = scratch(chunk + EncoderMaps::room(s));
         Map* const all_maps[] = {&maps.project, &maps.out, &maps.wide, &maps.narrow};
-        if (slopes) {
+        if (gradients) {
             vec* at = work + chunk;
             for (Map* map : all_maps) at = map->gather(at);
         }
         slices(s, g, [&](auto v, long i, int at, int count) {
             encode_back<v>(s, maps, kept_at(keep, s, i, size, at), work, d_result + i * s.passes * apart,
-                           d_rows + i * s.passes * apart, d_others + i * s.others * apart, slopes != nullptr, at, count);
+                           d_rows + i * s.passes * apart, d_others + i * s.others * apart, gradients != nullptr, at, count);
         });
-        if (slopes)
-            for (int i = 0; i < 4; ++i) all_maps[i]->hand_over(slopes[2 * i], slopes[2 * i + 1], g);
+        if (gradients)
+            for (int i = 0; i < 4; ++i) all_maps[i]->hand_over(gradients[2 * i], gradients[2 * i + 1], g);
     });
 }
 
 long gru_keeps(const Sizes* s) { return long(GruKept(*s).size()) * vectors_of(s->rows) * LANES * s->networks * s->slices; }
 
-// rows (G, P, N, d), state (G, N, d) -> states (G, P, N, d); `together`, P steps in a row, (G, P + 1, N, d) with the first.
-// weights: from_input, from_state, each with its bias.
+// rows (G, P, N, d), state (G, N, d) -> states (G, P, N, d); `together`: P consecutive steps, (G, P + 1, N, d) with `state`.
+// weights: from_input and from_state, each with its bias.
 void gru_forward(
     const Sizes* sizes, const float* const* weights, const float* rows, const float* state, float* result, float* keep
 ) {
@@ -949,7 +949,7 @@ void gru_forward(
 
 void gru_backward(
     const Sizes* sizes, const float* const* weights, const float* keep, const float* d_result, float* d_rows, float* d_state,
-    float* const* slopes
+    float* const* gradients
 ) {
     const Sizes s = *sizes;
     const long size = GruKept(s).size(), apart = long(s.rows) * s.width;
@@ -958,15 +958,15 @@ void gru_backward(
         Map from_input(weights[0], weights[1], g, s.width, 3 * s.width);
         Map from_state(weights[2], weights[3], g, s.width, 3 * s.width);
         vec* const work = scratch(chunk + 2 * Map::room(s.width, 3 * s.width));
-        if (slopes) from_state.gather(from_input.gather(work + chunk));
+        if (gradients) from_state.gather(from_input.gather(work + chunk));
         slices(s, g, [&](auto v, long i, int at, int count) {
             remember_back<v>(s, from_input, from_state, kept_at(keep, s, i, size, at), work,
                              d_result + i * (s.passes + (s.together ? 1 : 0)) * apart, d_rows + i * s.passes * apart,
-                             d_state + i * apart, slopes != nullptr, at, count);
+                             d_state + i * apart, gradients != nullptr, at, count);
         });
-        if (slopes) {
-            from_input.hand_over(slopes[0], slopes[1], g);
-            from_state.hand_over(slopes[2], slopes[3], g);
+        if (gradients) {
+            from_input.hand_over(gradients[0], gradients[1], g);
+            from_state.hand_over(gradients[2], gradients[3], g);
         }
     });
 }
@@ -990,26 +990,26 @@ void layers_forward(const Sizes* sizes, const float* const* weights, const float
 
 void layers_backward(
     const Sizes* sizes, const float* const* weights, const float* keep, const float* d_result, float* d_rows,
-    float* const* slopes
+    float* const* gradients
 ) {
     const Sizes s = *sizes;
     const long size = s.width + s.hidden, chunk = (size + s.others) * MOST;
     shared_out(s.networks, s.threads, [=](int g) {
         Map wide(weights[0], weights[1], g, s.width, s.hidden), out(weights[2], weights[3], g, s.hidden, s.others);
         vec* const work = scratch(chunk + Map::room(s.width, s.hidden) + Map::room(s.hidden, s.others));
-        if (slopes) out.gather(wide.gather(work + chunk));
+        if (gradients) out.gather(wide.gather(work + chunk));
         slices(s, g, [&](auto v, long i, int at, int count) {
             rectify_back<v>(s, wide, out, kept_at(keep, s, i, size, at), work, d_result + i * s.rows * s.others,
-                            d_rows + i * s.rows * s.width, slopes != nullptr, at, count);
+                            d_rows + i * s.rows * s.width, gradients != nullptr, at, count);
         });
-        if (slopes) {
-            wide.hand_over(slopes[0], slopes[1], g);
-            out.hand_over(slopes[2], slopes[3], g);
+        if (gradients) {
+            wide.hand_over(gradients[0], gradients[1], g);
+            out.hand_over(gradients[2], gradients[3], g);
         }
     });
 }
 
-// Values of every pass of the networks of one task of all users, (U, P, N, outputs). weights: those of `TurnMaps`, each with its
+// Q-values of every pass of one task's networks of all users, (U, P, N, outputs). weights: those of `TurnMaps`, each with its
 // bias; inputs: those of `TurnInputs`.
 void turn(const Turn* sizes, const float* const* weights, const float* const* inputs, float* result) {
     const Turn s = *sizes;

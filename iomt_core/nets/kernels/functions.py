@@ -1,4 +1,4 @@
-"""The kernels as functions of tensors that torch can differentiate; each gives `None` where the modules are to do the work."""
+"""The kernels as differentiable functions of tensors; each returns None where it cannot compute and the module has to."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from iomt_core.nets.kernels.library import library, ready
 if TYPE_CHECKING:
     from iomt_core.nets.grouped import GroupedLinear
 
-MOST_TOKENS = 64  # that the kernel's attention has room for
+MOST_TOKENS = 64  # of the kernel's attention, as in blocks.cpp
 
 
 def encoder(layers: Sequence[GroupedLinear], rows: Tensor, others: Tensor | None = None) -> Tensor | None:
-    """An Encoder block of `layers` project, out, wide, narrow; rows (G, P, N, d) -> (G, P, N, d).
+    """An Encoder block; layers: project, out, wide, narrow. rows (G, P, N, d) -> (G, P, N, d).
 
-    A row attends to itself and to the `others` (G, n, N, d), or without those to all rows.
+    Each row attends to itself and to the `others` (G, n, N, d); without others all rows attend to each other.
     """
     g, tokens, *rest = rows.shape
     if others is not None:
         if [len(others), *others.shape[2:]] != [g, *rest]:
             return None
         tokens = 1 + others.shape[1]
-    if tokens > MOST_TOKENS or not _wanted_for(layers, rows, others):
+    if tokens > MOST_TOKENS or not _computes(layers, rows, others):
         return None
     return _applied(_Encoder, rows, others, *_weights(layers))
 
 
 def gru_step(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor) -> Tensor | None:
-    """The states of a GRU of `layers` from_input, from_state after each of P inputs: (G, P, N, d), (G, N, d) -> (G, P, N, d)."""
+    """`GroupedGRU.advance`; layers: from_input, from_state. (G, P, N, d), (G, N, d) -> (G, P, N, d)."""
     return _gru(layers, rows, state, episode=False)
 
 
 def gru_episode(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor) -> Tensor | None:
-    """Its states before and after each of T steps: (G, T, B, d), (G, B, d) -> (G, T + 1, B, d)."""
+    """`GroupedGRU.unroll`; (G, T, B, d), (G, B, d) -> (G, T + 1, B, d)."""
     return _gru(layers, rows, state, episode=True)
 
 
 def two_layers(layers: Sequence[GroupedLinear], rows: Tensor) -> Tensor | None:
-    """The second of `layers` of what the first leaves above zero: (G, …, d) -> (G, …, outputs)."""
-    return _applied(_Layers, rows, *_weights(layers)) if _wanted_for(layers, rows) else None
+    """A two-layer perceptron with ReLU between the `layers`: (G, …, d) -> (G, …, outputs)."""
+    return _applied(_Layers, rows, *_weights(layers)) if _computes(layers, rows) else None
 
 
 class Turns:
     """Q-values of one task after another, as `nets.sequential_q` computes them with tensors."""
 
     def __init__(self, layers: Sequence[GroupedLinear], shares: Tensor, rows: Tensor, *parts: Tensor | None) -> None:
-        """`layers`, and `rows` with `parts`, in the order of `TurnMaps` and `TurnInputs` of blocks.cpp, which end with
-        strategies and shares."""
-        self._kept = _weights(layers)  # the kernel knows addresses only
-        self._weights = _all(self._kept)
+        """layers, rows and parts stand in the order of `TurnMaps` and `TurnInputs` in blocks.cpp, which end with strategies
+        and shares."""
+        self._kept = _weights(layers)  # keeps them alive: the kernel has their addresses only
+        self._weights = _addresses(self._kept)
         self._parts = [None if x is None else x.contiguous() for x in (rows, *parts)]
         self._shares = shares.contiguous()
         self._shape = (len(shares), *rows.shape[1:3], layers[-1].weight.shape[-1])  # of a result, (U, P, N, outputs)
@@ -70,8 +70,10 @@ class Turns:
         """
         if setting() is False or torch.is_grad_enabled() or len(layers[0].weight) != len(rows):
             return False
-        # The first layer reads the others' strategies, and no rows.
-        return _known(layers[1:], rows, *parts, layers[0].weight) and (library() if setting() else ready()) is not None
+        # The first layer's input are the others' strategies, not rows.
+        return (
+            _supported(layers[1:], rows, *parts, layers[0].weight) and (library() if setting() else ready()) is not None
+        )
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
@@ -81,85 +83,95 @@ class Turns:
         sizes = u, tasks, j, p, n, d, self._hidden, self._head, self._shape[3], devices, known, torch.get_num_threads()
         result = taken.new_empty(self._shape)
         inputs = [*self._parts, taken, self._shares]
-        at = (ctypes.c_void_p * len(inputs))(*(_at(x) for x in inputs))
-        _call("turn", (ctypes.c_int * len(sizes))(*sizes), self._weights, at, _at(result))
+        at = (ctypes.c_void_p * len(inputs))(*(_address(x) for x in inputs))
+        _call("turn", (ctypes.c_int * len(sizes))(*sizes), self._weights, at, _address(result))
         return result
 
 
 class _Encoder(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, learning: bool, rows: Tensor, others: Tensor | None, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, training: bool, rows: Tensor, others: Tensor | None, *weights: Tensor) -> Tensor:
         rows = rows.contiguous()
         others = None if others is None else others.contiguous()
         n = 0 if others is None else others.shape[1]
         sizes = _sizes(weights[0], rows, rows.shape[1], n, weights[4].shape[-1], others is None)
-        keep, result = _room(learning, "encoder_keeps", sizes, rows), torch.empty_like(rows)
-        _call("encoder_forward", sizes, _all(weights), _at(rows), _at(others), _at(result), _at(keep))
+        keep, result = _workspace(training, "encoder_keeps", sizes, rows), torch.empty_like(rows)
+        _call(
+            "encoder_forward",
+            sizes,
+            _addresses(weights),
+            _address(rows),
+            _address(others),
+            _address(result),
+            _address(keep),
+        )
         _remember(ctx, sizes, keep, weights, rows, others)
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        given, slopes = _back(ctx, "encoder_backward", slope, weights_from=3)
-        return None, *given, *slopes
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_inputs, of_weights = _back(ctx, "encoder_backward", gradient, weights_from=3)
+        return None, *of_inputs, *of_weights
 
 
 class _GRU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, learning: bool, rows: Tensor, state: Tensor, episode: bool, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, training: bool, rows: Tensor, state: Tensor, episode: bool, *weights: Tensor) -> Tensor:
         rows, state = rows.contiguous(), state.contiguous()
         g, p, n, d = rows.shape
         sizes = _sizes(weights[0], rows, p, 0, 0, episode)
-        keep, result = _room(learning, "gru_keeps", sizes, rows), rows.new_empty(g, p + episode, n, d)
-        _call("gru_forward", sizes, _all(weights), _at(rows), _at(state), _at(result), _at(keep))
+        keep, result = _workspace(training, "gru_keeps", sizes, rows), rows.new_empty(g, p + episode, n, d)
+        _call(
+            "gru_forward", sizes, _addresses(weights), _address(rows), _address(state), _address(result), _address(keep)
+        )
         _remember(ctx, sizes, keep, weights, rows, state)
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        given, slopes = _back(ctx, "gru_backward", slope, weights_from=4)
-        return None, *given, None, *slopes
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_inputs, of_weights = _back(ctx, "gru_backward", gradient, weights_from=4)
+        return None, *of_inputs, None, *of_weights
 
 
 class _Layers(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, learning: bool, rows: Tensor, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, training: bool, rows: Tensor, *weights: Tensor) -> Tensor:
         rows = rows.contiguous()
         outputs = weights[2].shape[-1]
         sizes = _sizes(weights[0], rows.flatten(1, -2), 1, outputs, weights[0].shape[-1], False)
-        keep, result = _room(learning, "layers_keep", sizes, rows), rows.new_empty(*rows.shape[:-1], outputs)
-        _call("layers_forward", sizes, _all(weights), _at(rows), _at(result), _at(keep))
+        keep, result = _workspace(training, "layers_keep", sizes, rows), rows.new_empty(*rows.shape[:-1], outputs)
+        _call("layers_forward", sizes, _addresses(weights), _address(rows), _address(result), _address(keep))
         _remember(ctx, sizes, keep, weights, rows)
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        given, slopes = _back(ctx, "layers_backward", slope, weights_from=2)
-        return None, *given, *slopes
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_inputs, of_weights = _back(ctx, "layers_backward", gradient, weights_from=2)
+        return None, *of_inputs, *of_weights
 
 
 def _gru(layers: Sequence[GroupedLinear], rows: Tensor, state: Tensor, episode: bool) -> Tensor | None:
-    # A state that stands for several slices is the modules' to spread out.
-    if state.shape != (len(rows), *rows.shape[2:]) or not _wanted_for(layers, rows, state):
+    # A state that several slices share is left to the module, which broadcasts it.
+    if state.shape != (len(rows), *rows.shape[2:]) or not _computes(layers, rows, state):
         return None
     return _applied(_GRU, rows, state, episode, *_weights(layers))
 
 
-def _applied(function: type[torch.autograd.Function], *told: Any) -> Tensor:
-    # Inside a function gradients are always off, so it is told whether there will be a backward pass.
-    result: Tensor = function.apply(torch.is_grad_enabled(), *told)
+def _applied(function: type[torch.autograd.Function], *args: Any) -> Tensor:
+    # Inside a function gradients are always off, so whether there will be a backward pass is an argument.
+    result: Tensor = function.apply(torch.is_grad_enabled(), *args)
     return result
 
 
-def _wanted_for(layers: Sequence[GroupedLinear], rows: Tensor, *more: Tensor | None) -> bool:
-    return bool(setting()) and _known(layers, rows, *more) and library() is not None
+def _computes(layers: Sequence[GroupedLinear], rows: Tensor, *more: Tensor | None) -> bool:
+    return bool(setting()) and _supported(layers, rows, *more) and library() is not None
 
 
-def _known(layers: Sequence[GroupedLinear], rows: Tensor, *more: Tensor | None) -> bool:
-    """Whether the kernels know such tensors: plain float32 on the CPU, an equal number of slices for each network."""
+def _supported(layers: Sequence[GroupedLinear], rows: Tensor, *more: Tensor | None) -> bool:
+    """Whether kernels exist for these tensors: float32 on the CPU, contiguous weights, equally many slices per network."""
     tensors = [rows, *(x for x in more if x is not None), *_weights(layers)]
     weight = layers[0].weight
     return (
@@ -178,15 +190,15 @@ def _weights(layers: Sequence[GroupedLinear]) -> list[Tensor]:
 def _sizes(
     weight: Tensor, rows: Tensor, passes: int, others: int, hidden: int, together: bool
 ) -> ctypes.Array[ctypes.c_int]:
-    """`Sizes` of blocks.cpp."""
+    """The `Sizes` of blocks.cpp; `together`: rows attend to each other, or are steps of an episode."""
     networks, (n, d) = len(weight), rows.shape[-2:]
     fields = (networks, len(rows) // networks, passes, others, n, d, hidden, together, torch.get_num_threads())
     return (ctypes.c_int * len(fields))(*fields)
 
 
-def _room(learning: bool, count: str, sizes: ctypes.Array[ctypes.c_int], like: Tensor) -> Tensor | None:
-    """What the backward pass will want to know, where there is to be one."""
-    return like.new_empty(getattr(library(), count)(sizes)) if learning else None
+def _workspace(training: bool, count: str, sizes: ctypes.Array[ctypes.c_int], like: Tensor) -> Tensor | None:
+    """Memory for what the backward pass needs, if there will be one."""
+    return like.new_empty(getattr(library(), count)(sizes)) if training else None
 
 
 def _remember(
@@ -198,29 +210,37 @@ def _remember(
 
 
 def _back(
-    ctx: Any, kernel: str, slope: Tensor, weights_from: int
+    ctx: Any, kernel: str, gradient: Tensor, weights_from: int
 ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
-    """Slopes of what a block was given, and of its weights if those of any are wanted: a target's are not."""
-    (keep, *weights), slope = ctx.saved_tensors, slope.contiguous()
-    given = [None if shape is None else slope.new_empty(shape) for shape in ctx.shapes]
-    learn = any(ctx.needs_input_grad[weights_from:])
-    slopes = [torch.empty_like(x) if learn else None for x in weights]
-    _call(kernel, ctx.sizes, _all(weights), _at(keep), _at(slope), *(_at(x) for x in given), _all(slopes))
-    return given, slopes
+    """Gradients of a block's inputs, and of its weights if any is needed: a target network's are not."""
+    (keep, *weights), gradient = ctx.saved_tensors, gradient.contiguous()
+    of_inputs = [None if shape is None else gradient.new_empty(shape) for shape in ctx.shapes]
+    needed = any(ctx.needs_input_grad[weights_from:])
+    of_weights = [torch.empty_like(x) if needed else None for x in weights]
+    _call(
+        kernel,
+        ctx.sizes,
+        _addresses(weights),
+        _address(keep),
+        _address(gradient),
+        *(_address(x) for x in of_inputs),
+        _addresses(of_weights),
+    )
+    return of_inputs, of_weights
 
 
-def _call(name: str, *told: Any) -> None:
+def _call(name: str, *args: Any) -> None:
     kernel: Callable[..., None] = getattr(library(), name)
-    kernel(*told)
+    kernel(*args)
 
 
-def _at(x: Tensor | None) -> ctypes.c_void_p:
-    """Its address; whoever calls a kernel holds the tensor until it is back."""
+def _address(x: Tensor | None) -> ctypes.c_void_p:
+    """The address of its data; the caller keeps the tensor alive while the kernel runs."""
     return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
-def _all(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p] | None:
-    """Where all of them are; nothing where there are none."""
+def _addresses(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p] | None:
+    """Their addresses; None if any is None."""
     if any(x is None for x in tensors):
         return None
-    return (ctypes.c_void_p * len(tensors))(*(_at(x) for x in tensors))
+    return (ctypes.c_void_p * len(tensors))(*(_address(x) for x in tensors))

@@ -1,4 +1,4 @@
-"""`blocks.cpp` compiled for this machine when it is first wanted, and kept beside Python's own compiled files."""
+"""Compiles `blocks.cpp` for this machine when it is first needed, and stores the library in `__pycache__`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("blocks.cpp")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-Wno-psabi", "-Wno-ignored-attributes", "-shared", "-fPIC")
-# What torch says of a CPU, in the compiler's words. Named one by one, and not -march=native: the file may be found by another
-# machine that shares the folder.
+# Compiler flags for what torch says about the CPU. Not -march=native: another machine may share the folder.
 OF_CPU = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"),
     "AVX2": ("-mavx2", "-mfma"),
@@ -33,27 +32,27 @@ PROBLEMS = (OSError, ValueError, subprocess.SubprocessError, Timeout)
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The kernels, compiled if they are not there; `None`, with a word in the log, where they cannot be had."""
+    """The kernels, compiled if necessary; None, with a warning in the log, if that is impossible."""
     try:
         source, place = _source_and_place()
         if place.exists():
             try:
                 return _loaded(place)
-            except OSError:  # cut short, or made where other libraries are
+            except OSError:  # truncated, or built against other libraries
                 place.unlink(missing_ok=True)
         _compile(source, place)
         return _loaded(place)
     except PROBLEMS as error:
-        told = getattr(error, "stderr", None) or str(error)
-        if isinstance(told, bytes):
-            told = told.decode(errors="replace")
-        log.warning("networks go on without compiled kernels: %s", told.strip().partition("\n")[0])
+        message = getattr(error, "stderr", None) or str(error)
+        if isinstance(message, bytes):
+            message = message.decode(errors="replace")
+        log.warning("networks run without compiled kernels: %s", message.strip().partition("\n")[0])
         return None
 
 
 @cache
 def ready() -> ctypes.CDLL | None:
-    """The kernels if they were there when this process first asked; they are the same from then on."""
+    """The kernels if they were compiled when this process first asked; the answer stays the same from then on."""
     try:
         there = library.cache_info().currsize or _source_and_place()[1].exists()
     except PROBLEMS:
@@ -62,7 +61,7 @@ def ready() -> ctypes.CDLL | None:
 
 
 def identity() -> str | None:
-    """What names these kernels: their source, and the kind of CPU they are for."""
+    """A name for these kernels, from their source and the kind of CPU; None if they cannot be compiled. May take seconds."""
     return None if library() is None else _source_and_place()[1].stem
 
 
@@ -75,10 +74,10 @@ def _loaded(place: Path) -> ctypes.CDLL:
 
 @cache
 def _source_and_place() -> tuple[bytes, Path]:
-    """The source, and where its library is; the compiler does not matter to whoever finds it."""
+    """The source and the path of its library, which depends on source, flags and kind of machine, not on the compiler."""
     source = SOURCE.read_bytes()
-    told = [source, *(word.encode() for word in (*FLAGS, *_of_cpu(), platform.machine(), platform.system()))]
-    name = f"blocks-{hashlib.blake2b(b' '.join(told), digest_size=8).hexdigest()}.so"
+    parts = [source, *(word.encode() for word in (*FLAGS, *_of_cpu(), platform.machine(), platform.system()))]
+    name = f"blocks-{hashlib.blake2b(b' '.join(parts), digest_size=8).hexdigest()}.so"
     return source, Path(importlib.util.cache_from_source(__file__)).with_name(name)
 
 
@@ -87,9 +86,9 @@ def _of_cpu() -> tuple[str, ...]:
 
 
 def _compile(source: bytes, place: Path) -> None:
-    """Raises `OSError` or what `shlex`, `subprocess` and the lock raise."""
+    """Compiles `source` to `place`. Raises one of `PROBLEMS`."""
     compiler = shlex.split(os.environ.get("CXX", "")) or [next(filter(shutil.which, ("g++", "clang++")), "c++")]
-    # With g++ on Linux its OpenMP is torch's, whose threads then do the work; another would stand beside torch's.
+    # g++ on Linux links torch's own OpenMP, so that its threads do the work; another OpenMP would add a second team.
     threads = ["-fopenmp"] if platform.system() == "Linux" and "clang" not in compiler[0] else []
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_name("blocks.lock"), timeout=MOST_SECONDS):
