@@ -22,4 +22,3 @@ for command in (
     app.command()(command)
 app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)
 app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)
-app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)
