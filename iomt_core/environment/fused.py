@@ -48,7 +48,7 @@ class Kernel:
 
     def __init__(self, world: World) -> None:
         s = self.scenario = world.scenario
-        self._spans = world.spans
+        self._ranges = world.ranges
         _ = (
             s.data_span,
             s.cycle_span,
@@ -70,7 +70,7 @@ class Kernel:
         # The exact value would be compiled into the kernel, which would then be recompiled for every layout.
         max_ratio = 0.0 if short_series(snapshot.max_ratio, snapshot.D.dtype) else math.inf
         *priced, left, rewards, D, C, P, weight, battery, seen = self._step(
-            s, key, self._spans, state, action, max_ratio
+            s, key, self._ranges, state, action, max_ratio
         )
         result = dict(zip(RESULT, priced, strict=True))
         later = replace(snapshot, **dict(zip(DRAWN, (D, C, P, weight, battery), strict=True)))
@@ -98,7 +98,7 @@ def kernel(s: Scenario, num_envs: int, dtype: torch.dtype, device: torch.device)
 def _step(
     s: Scenario,
     key: Tensor,
-    spans: tuple[counter.Span, counter.Span, counter.Span],
+    ranges: tuple[counter.Range, counter.Range, counter.Range],
     state: tuple[Tensor, ...],
     action: Action,
     max_ratio: float,
@@ -108,7 +108,7 @@ def _step(
     done = outcome(now, action, s)
     left = now.battery - done.energy.sum(-1)
     rewards = (done.reward * now.weight).sum(-1)
-    D, C, P = (x.view(now.D.shape) for x in counter.keyed_parts(key, spans, s.users * s.tasks))
+    D, C, P = (x.view(now.D.shape) for x in counter.uniform_triples(key, ranges, s.users * s.tasks))
     P = P.floor()
     drawn = (D, C, P, P / s.mean_P, now.P_tr, left.clamp_min(0.0), *state[6:])
     later = _snapshot(drawn, max_ratio)

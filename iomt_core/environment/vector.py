@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from iomt_core.environment.counter import episode_seeds
 from iomt_core.environment.environment import Transition, priced_step
 from iomt_core.environment.observation import observe
-from iomt_core.environment.world import DynamicsState, World
+from iomt_core.environment.world import World
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.scenario import Scenario
 
@@ -57,7 +56,7 @@ class VectorEnvironment:
         else:
             self.t = self.t.masked_fill(where, 0)
             self.terminated, self.truncated = self.terminated & ~where, self.truncated & ~where
-            self._moving = _selected(where, first, self._moving)
+            self._moving = self._moving.replace_where(where, first)
             battery = torch.where(where[:, None], self._world.full_battery, self.snapshot.battery)
         self.snapshot = self._world.snapshot(self._moving, self.t, battery)
         self._observation: Tensor | None = None
@@ -90,12 +89,3 @@ class VectorEnvironment:
         self.snapshot = self._world.snapshot(self._moving, self.t, left.clamp_min(0.0))
         self._observation = None
         return Transition(outcome, agent_reward.sum(-1), agent_reward, alive, terminated, truncated)
-
-
-def _selected(where: Tensor, new: DynamicsState, old: DynamicsState) -> DynamicsState:
-    """`new` in the worlds of `where`, `old` elsewhere; fields of no dimension belong to dynamics that are off."""
-    chosen = {}
-    for field in fields(DynamicsState):
-        this, other = getattr(new, field.name), getattr(old, field.name)
-        chosen[field.name] = torch.where(where.view(-1, *[1] * (this.dim() - 1)), this, other) if this.dim() else this
-    return DynamicsState(**chosen)

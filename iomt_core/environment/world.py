@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from iomt_core.environment import counter
-from iomt_core.environment.counter import Span, Stream
+from iomt_core.environment.counter import Range, Stream
+from iomt_core.model.batch import Batch
 from iomt_core.model.channel import unit_snr_bandwidth
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.scenario import Scenario
@@ -23,7 +24,7 @@ MOST_BACKGROUND = 0.95
 
 
 @dataclass(frozen=True)
-class DynamicsState:
+class DynamicsState(Batch):
     """State of the dynamics between steps; constant if all dynamics are off."""
 
     users_xy: Tensor  # (B, U, 2) m
@@ -75,23 +76,24 @@ class World:
             self._links = self._distances(self._start)
             self._max_ratio = float(s.B_k / self._links[1].amin()) if len(seeds) else math.inf
         # For all steps at once: on tensors this small, the number of operations decides the time.
-        self.step_keys = counter.step_keys(seeds, range(s.T + 1))
-        self.task_keys = counter.keys(seeds, Stream.TASKS, range(s.T + 1))
+        self.step_keys = counter.step_keys(seeds, s.T + 1)
+        steps = torch.arange(s.T + 1, device=seeds.device)[:, None]
+        self.task_keys = counter.keys_at(seeds, Stream.TASKS, steps)
 
     @property
-    def spans(self) -> tuple[Span, Span, Span]:
+    def ranges(self) -> tuple[Range, Range, Range]:
         """Ranges from which D, C and P are drawn in a ward with one kind of task."""
-        return self._kinds.spans
+        return self._kinds.ranges
 
     def initial_state(self) -> DynamicsState:
         """State of the dynamics at the first step, drawn from their stationary distribution."""
         s, batch = self.scenario, len(self.seeds)
-        nothing = self._power.new_zeros(())
+        unused = self._power[:, :0]
         return DynamicsState(
             users_xy=self._start,
             waypoint=self._waypoints(0) if s.speed else self._start,
-            size=self._burst_shock(0) if s.burst else nothing,
-            load=self._normal(Stream.BACKGROUND, 0, 2 * s.servers).view(batch, -1, 2) if s.background else nothing,
+            size=self._burst_shock(0) if s.burst else unused,
+            load=self._normal(Stream.BACKGROUND, 0, 2 * s.servers).view(batch, -1, 2) if s.background else unused,
         )
 
     def advance(self, moving: DynamicsState, step: int | Tensor) -> DynamicsState:
@@ -154,7 +156,7 @@ class World:
             return D, C, P, self._kinds.zero.expand(shape), active
         k = self._kinds
         kind, active = k.zero.expand(shape), k.yes.expand(shape)
-        draws = (x.view(shape) for x in counter.keyed_parts(_at(self.task_keys, step), k.spans, s.users * s.tasks))
+        draws = (x.view(shape) for x in counter.uniform_triples(_at(self.task_keys, step), k.ranges, s.users * s.tasks))
         if not k.mixed:
             D, C, P = draws
             return D, C, P.floor_(), kind, active
@@ -196,7 +198,7 @@ def _at(table: Tensor, step: int | Tensor) -> Tensor:
 class _KindTable:
     """Ranges of the task kinds as tensors; a priority from lo … hi is floor(U(lo, hi + 1)).
 
-    A ward of one kind without bursts is drawn from its ranges directly (`spans`), others from uniforms in (0, 1).
+    A ward of one kind without bursts is drawn from its ranges directly (`ranges`), others from uniforms in (0, 1).
     """
 
     def __init__(self, s: Scenario, dtype: torch.dtype, device: torch.device) -> None:
@@ -210,10 +212,10 @@ class _KindTable:
         self.low = ranges[:, :, 0].T
         self.span = (ranges[:, :, 1] - ranges[:, :, 0]).T
         D, C, P = ((0, 1), (0, 1), (0, 1)) if self.mixed else kinds[0]
-        self.spans = (
-            Span.of(D[0], D[1], dtype, device),
-            Span.of(C[0], C[1], dtype, device),
-            Span.of(P[0], P[1], dtype, device),
+        self.ranges = (
+            Range.of(D[0], D[1], dtype, device),
+            Range.of(C[0], C[1], dtype, device),
+            Range.of(P[0], P[1], dtype, device),
         )
 
 

@@ -66,18 +66,6 @@ class TaskValues(Batch):
     f: Tensor  # (B, U, J, K) cycle/s of each server's CPU
     band: Tensor  # (B, U, J, K) Hz of each server's bandwidth
 
-    def updated(self, other: TaskValues, where: Tensor) -> TaskValues:
-        """The other's in the worlds of `where`, (B,) bool."""
-        if bool(where.all()):
-            return other
-        wide = where[:, None, None]
-        return TaskValues(
-            torch.where(wide[..., None], other.value, self.value),
-            torch.where(wide, other.f_own, self.f_own),
-            torch.where(wide[..., None], other.f, self.f),
-            torch.where(wide[..., None], other.band, self.band),
-        )
-
 
 class DualProblem:
     """The step's decoupled task problems as a function of prices; float64."""
@@ -199,7 +187,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         found = problem.task_values(prices_at(trial, k))
         rises = moving & (smooth_bound(trial, found, tau)[0] >= now - 1e-10 * now.abs())
         theta = torch.where(rises[:, None], trial, theta)
-        tasks = tasks.updated(found, rises)
+        tasks = tasks.replace_where(rises, found)
         damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
         bound = problem.bound(trial, found)
         better = moving & (bound > best_bound)
@@ -210,7 +198,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     best_bound = problem.bound(best_theta, tasks)
     worse = best_bound < free_bound
     best_theta, best_bound = torch.where(worse[:, None], free, best_theta), torch.maximum(best_bound, free_bound)
-    values = tasks.updated(free_tasks, worse).value if bool(worse.any()) else tasks.value
+    values = tasks.replace_where(worse, free_tasks).value
     _, choice_weights = _softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
     return DualSolution(best_bound, prices_at(best_theta, k), values, choice_weights)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from iomt_core.environment import counter
-from iomt_core.environment.counter import Stream
+from iomt_core.environment.counter import Range, Stream
 from iomt_core.model.batch import without_autograd
 from iomt_core.model.channel import mean_rate
 from iomt_core.model.snapshot import Action, Snapshot
@@ -52,7 +52,9 @@ class RandomChoice(Policy):
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Uniform over devices and over shares of 0.1 to 1, by the world's and step's key."""
         b, u, j, k = snapshot.shape
-        draws = counter.parts(snapshot.key, Stream.POLICY, 0, u * j, snapshot.D.dtype)
+        unit = Range.of(0.0, 1.0, snapshot.D.dtype, snapshot.D.device)
+        key = counter.keys_at(snapshot.key, Stream.POLICY, 0)
+        draws = counter.uniform_triples(key, (unit, unit, unit), u * j)
         choice, cpu, bandwidth = (x.view(b, u, j) for x in draws)
         return Action((choice * (k + 1)).to(torch.int64), 0.1 + 0.9 * cpu, 0.1 + 0.9 * bandwidth)
 
