@@ -17,7 +17,7 @@ from iomt_core.experiments.training_check import TUNING, Evaluator
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.dual import solve_dual
-from iomt_core.policies.optimum import optimum
+from iomt_core.policies.optimum import Optimum
 from iomt_core.policies.shares import optimal_shares
 from iomt_core.rollout import play_episodes
 from iomt_core.runs.process import prepare
@@ -55,7 +55,7 @@ def main() -> None:
             snapshot, choice = record.snapshot, record.action.choice
             bound = float(solve_dual(snapshot, s).bound.sum())
             best = cost(snapshot, optimal_shares(snapshot, choice, s), s) / bound - 1
-            kept, kept_best = choice == 0, optimum(snapshot, s).action.choice == 0
+            kept, kept_best = choice == 0, Optimum(s).decide(snapshot).choice == 0
             print(
                 f"| {name} | {rounds} | {100 * evaluator.figures(record)['gap']:.2f} | {100 * best:.2f} "
                 f"| {100 * torch.eq(kept, kept_best).double().mean():.1f} | {100 * kept.double().mean():.1f} |",

@@ -48,12 +48,6 @@ def mean_rate(bandwidth: Tensor, beta: Tensor, max_ratio: float = math.inf) -> T
     return scaled_exp1(bandwidth / beta, max_ratio).mul_(bandwidth).mul_(1 / LN2)
 
 
-def fading_rates(bandwidth: Tensor, beta: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-    """`samples` instantaneous rates, eq. (3) under Rayleigh fading, bit/s; shape (samples, …). Their mean is eq. (6)."""
-    power = torch.empty((samples, *beta.shape), dtype=beta.dtype).exponential_(generator=generator)
-    return bandwidth * torch.log1p(power * beta / bandwidth) / LN2
-
-
 def rate_quantile(quantile: Tensor, bandwidth: Tensor, beta: Tensor) -> Tensor:
     """The instantaneous rate that is not exceeded with this probability, bit/s: eq. (3) at |h|² = -σ² ln(1-q)."""
     return bandwidth * torch.log1p(-torch.log1p(-quantile) * beta / bandwidth) / LN2

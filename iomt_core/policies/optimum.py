@@ -8,12 +8,10 @@ reported come from the full model, so the approximation can only cost quality, n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import Batch, concatenate, without_autograd
+from iomt_core.model.batch import concatenate, without_autograd
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
@@ -28,30 +26,8 @@ MOST_MOVES = 160
 SMALLEST_GAIN = 1e-9
 
 
-@dataclass(frozen=True)
-class Solution(Batch):
-    """An action for every world and the certificate beside it."""
-
-    action: Action
-    dual: DualSolution
-
-
-@without_autograd
-def optimum(snapshot: Snapshot, s: Scenario, dual: DualSolution | None = None) -> Solution:
-    """The best joint action we can find, with its certified bound; every world of the batch at once."""
-    dual = solve_dual(snapshot, s) if dual is None else dual
-    _, u, j, k = snapshot.shape
-    if (k + 1) ** (u * j) <= FEW_CHOICES:
-        return Solution(_exhaustive(snapshot, s), dual)
-    search = _Search(snapshot, s, dual)
-    search.start()
-    search.improve()
-    choice = search.choice.view(snapshot.D.shape)
-    return Solution(optimal_shares(snapshot, choice, s), dual)
-
-
 class Optimum(Policy):
-    """The near-optimal joint decision, with everything known and everyone obeying."""
+    """The near-optimal joint decision of a central solver that knows all tasks and whom all users obey."""
 
     name = "optimum"
     label = "Optimum"
@@ -59,9 +35,20 @@ class Optimum(Policy):
     decentralised = False
     sharing = "optimal"
 
+    @without_autograd
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
-        """The solver's action; starts from `dual`, which is solved for where it is not given."""
-        return optimum(snapshot, self.scenario, dual).action
+        """The best joint action that the solver finds, for every world of the batch; see `Policy.decide`.
+
+        The search starts from `dual`, which is solved for if it is not given.
+        """
+        s = self.scenario
+        _, u, j, k = snapshot.shape
+        if (k + 1) ** (u * j) <= FEW_CHOICES:
+            return _exhaustive(snapshot, s)
+        search = _Search(snapshot, s, solve_dual(snapshot, s) if dual is None else dual)
+        search.start()
+        search.improve()
+        return optimal_shares(snapshot, search.choice.view(snapshot.D.shape), s)
 
 
 def _exhaustive(snapshot: Snapshot, s: Scenario) -> Action:

@@ -2,7 +2,7 @@
 
 A trained name like `sae-mt-qmix` takes the network that knows the ward: the paper network if it was trained on exactly this
 ward, else the general network, which takes any ward of its range. `sae-mt-qmix@paper` and `sae-mt-qmix@general` ask for one
-of them. `network_of` and `describe_policy` say which one decides.
+of them. `network_of` says which one decides.
 `run:NAME` is the run of one's own in `runs/NAME`, once it is finished.
 """
 
@@ -102,17 +102,6 @@ def network_of(name: str, s: Scenario, place: Path = PRETRAINED) -> str | None:
     if name.startswith(RUN):
         return f"run {name.removeprefix(RUN)}"
     return f"{_shipped_policy(name, s, place)[0]} network"
-
-
-def describe_policy(name: str, s: Scenario, place: Path = PRETRAINED) -> str:
-    """Return a policy's label with the network that decides, for example "SAE-MT-QMIX, general network".
-
-    Raises `ScenarioError` as `network_of` does.
-    """
-    network = network_of(name, s, place)
-    if network is None or name.startswith(RUN):  # a run's label is its name
-        return entry(name, place).label
-    return f"{ALGORITHMS[name.partition('@')[0]].label}, {network}"
 
 
 def networks(name: str, place: Path = PRETRAINED) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Give it a scenario, a policy and a seed, get a twin; step it, fork it, ask it wh
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -15,15 +16,15 @@ import torch
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.batch import concatenate
-from iomt_core.model.outcome import outcome
-from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import SHARES, Policy, Shares, Sharing, with_shares
+from iomt_core.model.snapshot import Action, device_name
+from iomt_core.policies.base import SHARES, Policy, Shares, Sharing
 from iomt_core.policies.dual import solve_dual
 from iomt_core.policies.price_response import solve_with_mean_prices
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
+from iomt_core.twin.regret import move_tasks
 
 LARGEST_SEED = 2**31 - 1
 
@@ -66,11 +67,6 @@ class Twin:
     def done(self) -> bool:
         """Whether the episode is over, by its length or by an empty battery."""
         return self._rollout.done
-
-    @property
-    def next_step(self) -> int:
-        """Number of the step that `step` would decide, from 1."""
-        return self._rollout.environment.t + 1
 
     def step(self) -> pd.DataFrame:
         """Decides and prices one step; its table, one row a task. Raises `RuntimeError` after the end."""
@@ -148,57 +144,41 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
     for name, value, most in (("user", user, s.users), ("task", task, s.tasks)):
         if not 1 <= value <= most:
             raise ScenarioError(f"{name} = {value} is not there: allowed is 1 to {most}.")
-    snapshot, action = record.snapshot.select(found), record.action.select(found)
-    i, j, k = user - 1, task - 1, s.servers
-    if not bool(snapshot.active[0, i, j]):
+    row, i, j = int(found[0]), user - 1, task - 1
+    if not bool(record.snapshot.active[row, i, j]):
         raise ScenarioError(f"task = {task}: user {user} has no such task in step {step}.")
-    tiled = snapshot.select(torch.zeros(k + 1, dtype=torch.int64))
     rule = share_rule(policy, shares)
-    moved = _moved(tiled, action, i, j, rule, s)
-    result = outcome(tiled, moved, s)
-    chosen = int(action.choice[0, i, j])
-    total = (result.cost * tiled.weight).sum((1, 2))
-    nan = float("nan")
-    prices = record.prices
-    lam, mu, nu = (nan,), (nan,), nan
-    if prices is not None:
-        row = int(found[0])
-        lam, mu = tuple(prices.cpu[row].tolist()), tuple(prices.bandwidth[row].tolist())
-        nu = float(prices.own[row, i])
-    link = snapshot.distance[0, i].tolist()
-    at = (slice(None), i, j)
+    moved, result = move_tasks(record, row, rule, torch.tensor([i * s.tasks + j]))
+    chosen = int(record.action.choice[row, i, j])
+    total = (result.cost * record.snapshot.weight[row]).sum((1, 2))
+    nan = [math.nan]
+    cpu_prices = bandwidth_prices = nan * (s.servers + 1)
+    if record.prices is not None:
+        cpu_prices = [float(record.prices.own[row, i]), *record.prices.cpu[row].tolist()]
+        bandwidth_prices = nan + record.prices.bandwidth[row].tolist()
     frame = pd.DataFrame(
         {
-            "choice": range(k + 1),
-            "device": ["own device", *(f"server {n}" for n in range(1, k + 1))],
-            "chosen": [n == chosen for n in range(k + 1)],
-            "delay_s": result.delay[at],
-            "delay_tx_s": result.delay_tx[at],
-            "delay_exe_s": result.delay_exe[at],
-            "energy_j": result.energy[at],
-            "cost": result.cost[at],
-            "deadline_missed": result.missed[at],
+            "choice": range(s.servers + 1),
+            "device": [device_name(k) for k in range(s.servers + 1)],
+            "chosen": [k == chosen for k in range(s.servers + 1)],
+            "delay_s": result.delay[:, i, j],
+            "delay_tx_s": result.delay_tx[:, i, j],
+            "delay_exe_s": result.delay_exe[:, i, j],
+            "energy_j": result.energy[:, i, j],
+            "cost": result.cost[:, i, j],
+            "deadline_missed": result.missed[:, i, j],
             "ward_change": total - total[chosen],
-            "cpu_share_requested": moved.cpu[at],
-            "cpu_hz": result.f[at],
-            "bandwidth_share_requested": moved.bandwidth[at].clone().index_fill_(0, torch.tensor([0]), nan),
-            "bandwidth_hz": result.b[at],
-            "rate_bps": result.rate[at].clone().index_fill_(0, torch.tensor([0]), nan),
-            "distance_m": [nan, *link],
-            "cpu_price": [nu, *(lam * (k if len(lam) == 1 else 1))],
-            "bandwidth_price": [nan, *(mu * (k if len(mu) == 1 else 1))],
+            "cpu_share_requested": moved.cpu[:, i, j],
+            "cpu_hz": result.f[:, i, j],
+            "bandwidth_share_requested": nan + moved.bandwidth[1:, i, j].tolist(),
+            "bandwidth_hz": result.b[:, i, j],
+            "rate_bps": nan + result.rate[1:, i, j].tolist(),
+            "distance_m": nan + record.snapshot.distance[row, i].tolist(),
+            "cpu_price": cpu_prices,
+            "bandwidth_price": bandwidth_prices,
         }
     )
     return Why(step, user, task, chosen, rule, frame)
-
-
-def _moved(tiled: Snapshot, action: Action, i: int, j: int, rule: Sharing, s: Scenario) -> Action:
-    """The step's action K + 1 times, with task (i, j) on device 0 … K."""
-    count = s.servers + 1
-    choice = action.choice.repeat(count, 1, 1)
-    choice[:, i, j] = torch.arange(count)
-    moved = Action(choice, action.cpu.repeat(count, 1, 1), action.bandwidth.repeat(count, 1, 1))
-    return with_shares(moved, tiled, s, rule)
 
 
 @lru_cache(maxsize=8)
