@@ -211,7 +211,7 @@ def _time(lab: Lab, shown: Record) -> None:
         "delays", lambda: tables.delay_table(drawn), "Delay of each task of the step, execution and transmission"
     )
     if len(lab.scenario.kind_names) > 1:
-        table = shown.worlds(slice(row, row + 1)).table()
+        table = shown.select(slice(row, row + 1)).table()
         bar_panels(task_charts.kind_costs(table), "kinds")
         table_twin("kinds", lambda: tables.kind_table(table), "Mean cost of each task kind")
 
@@ -236,7 +236,7 @@ def _prices(lab: Lab, shown: Record) -> None:
 def _tasks(lab: Lab, shown: Record) -> None:
     row = _row(lab, shown)
     whole = st.toggle("Whole episode", key="whole_episode", help="Off: only the step on the map.")
-    table = (shown if whole else shown.worlds(slice(row, row + 1))).table()
+    table = (shown if whole else shown.select(slice(row, row + 1))).table()
 
     def chosen() -> None:
         rows = st.session_state["tasks_table"].selection.rows
