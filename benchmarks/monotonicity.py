@@ -36,7 +36,7 @@ def slopes(policy: TrainedPolicy, episodes: int) -> torch.Tensor:
 
 def untrained(spec: RunSpec) -> TrainedPolicy:
     """The same algorithm before its first update."""
-    return TrainedPolicy.of(spec.trainer(), spec)
+    return TrainedPolicy.from_trainer(spec.trainer(), spec)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def trial(algorithm: str, changes: Mapping[str, Any], episodes: int, evaluator: 
     trainer = spec.trainer()
     while not trainer.done:
         trainer.advance()
-    return evaluator.evaluate(TrainedPolicy.of(trainer, spec)) | {"seconds": time.perf_counter() - start}
+    return evaluator.evaluate(TrainedPolicy.from_trainer(trainer, spec)) | {"seconds": time.perf_counter() - start}
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ import streamlit as st
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.scenario.links import LONGEST_LINK, from_query, to_query, whole_number
-from iomt_core.training.catalogue import catalogue, entry
-from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.training.catalogue import catalogue, entry, make_policy
 from iomt_core.twin.northbound import checked_seed
 
 VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")

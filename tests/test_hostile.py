@@ -33,7 +33,7 @@ from iomt_core.runs.training_run import TRAINING, TrainingRun, concurrent_runs
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_workload
-from iomt_core.training.catalogue import catalogue, entry, policy
+from iomt_core.training.catalogue import catalogue, entry, make_policy
 from iomt_core.training.checkpoints import (
     MARK,
     POLICY,
@@ -387,7 +387,7 @@ def test_a_run_of_any_name_is_shown_as_it_is_called_or_not_at_all(runs: Path) ->
         assert shown(title) == title.replace("\\", "")
         assert shown(plain(entry(f"run:{name}").label)).startswith(name)
         with pytest.raises(ScenarioError, match="has no checkpoint any more"):
-            policy(f"run:{name}", PRESETS["lecture"])
+            make_policy(f"run:{name}", PRESETS["lecture"])
 
 
 def test_files_of_a_run_that_are_not_what_they_should_be_hide_no_other_run(runs: Path) -> None:

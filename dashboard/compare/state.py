@@ -13,8 +13,7 @@ from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.links import from_query, to_query, whole_number
-from iomt_core.training.catalogue import entry
-from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.training.catalogue import entry, make_policy
 
 SAME, PINNED = "same", "pinned"
 KEY = "compare"

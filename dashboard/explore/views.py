@@ -213,7 +213,7 @@ def _time(session: Session, shown: Record) -> None:
         "delays", lambda: tables.delay_table(drawn), "Delay of each task of the step, execution and transmission"
     )
     if len(session.scenario.kind_names) > 1:
-        table = shown.worlds(slice(row, row + 1)).table()
+        table = shown.select(slice(row, row + 1)).table()
         bar_panels(task_charts.kind_costs(table), "kinds")
         chart_table("kinds", lambda: tables.kind_table(table), "Mean cost of each task kind")
 
@@ -238,7 +238,7 @@ def _prices(session: Session, shown: Record) -> None:
 def _tasks(session: Session, shown: Record) -> None:
     row = _row(session, shown)
     whole = st.toggle("Whole episode", key="whole_episode", help="Off: only the step on the map.")
-    table = (shown if whole else shown.worlds(slice(row, row + 1))).table()
+    table = (shown if whole else shown.select(slice(row, row + 1))).table()
 
     def chosen() -> None:
         rows = st.session_state["tasks_table"].selection.rows

@@ -1,4 +1,4 @@
-"""The parts of the Inspect page that show a decision: its summary, its values, its shares, what was seen."""
+"""The parts of the Inspect page that show a decision: its summary, its values, its shares, what was observed."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
     }
     for kind, name in (("cpu", "CPU"), ("bandwidth", "bandwidth")):
         columns |= {
-            f"{name} asked (%)": (frame[f"{kind}_asked"] * 100).round(2),
+            f"{name} requested (%)": (frame[f"{kind}_requested"] * 100).round(2),
             f"{name} asked by all (%)": (frame[f"{kind}_asked_by_all"] * 100).round(1),
             f"{name} granted (%)": (frame[f"{kind}_granted"] * 100).round(2),
             TASK[f"{kind}_hz"].heading: (frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor).round(3),
