@@ -66,7 +66,7 @@ def slider_to_figure() -> dict[str, list[str]]:
 
 def train_to_checkpoint() -> dict[str, list[str]]:
     """A short run of the default algorithm, with its checkpoint; evaluations on held-out episodes are a part of it."""
-    from iomt_core.cli.app import app
+    from iomt_core.cli.commands import app
 
     words = ["train", "--algorithm", "sae-mt-qmix", "--scenario", "lecture"]
     for setting in ("episodes=64", "num_envs=32", "warm_up=32"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -270,13 +269,6 @@ def _begin(lab: Lab, form: Form, problems: list[str]) -> None:
 
 def _free_name(form: Form) -> str:
     return SWEEPS.free_name("-".join(one.parameter for one in form.axes[: 1 + form.two]))
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it."""
-    if seconds < 90:
-        return f"{max(1, math.ceil(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _kept(

@@ -12,8 +12,9 @@ from typing import Any, cast
 import pandas as pd
 import streamlit as st
 
+from dashboard.runs import clock
 from dashboard.session import Lab
-from dashboard.sweep.form import AxisForm, Form, duration, new_form
+from dashboard.sweep.form import AxisForm, Form, new_form
 from dashboard.text import plain, show_errors
 from dashboard.touched import index_of, put
 from iomt_core.charts import sweep as charts
@@ -149,11 +150,11 @@ def progress(sweep: RunRecord, view: View) -> None:
         if sweep.stopping:
             words += ": what is done within seconds is kept"
         elif sweep.seconds_left is not None:
-            words += f", {duration(sweep.seconds_left)} left" if done < total else ", writing the results"
+            words += f", {clock(sweep.seconds_left)} left" if done < total else ", writing the results"
         elif sweep.state == "queued":
             words += f", {sweep.ahead} before it" if sweep.ahead else ", next"
         elif sweep.state == "finished":
-            words += f", {duration(sweep.number('seconds'))}"
+            words += f", {clock(sweep.number('seconds'))}"
         st.write(words)
     with right.container(horizontal=True, horizontal_alignment="right"):
         _actions(sweep, view)

@@ -110,9 +110,6 @@ def _spec(algorithm: str, ward: Scenario, changes: Mapping[str, Any], seed: Any)
         return None, problems
     try:
         settings = default_settings(algorithm, **changes)
-    except ScenarioError as error:
-        return None, error.problems
-    try:
         return RunSpec(algorithm, ward, settings, checked_seed(-1 if seed is None else int(seed))), []
     except ScenarioError as error:
         return None, error.problems

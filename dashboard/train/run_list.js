@@ -1,5 +1,5 @@
-// The table of runs; `data` comes from dashboard/train_rows.py. Rows are kept and only what differs is written, so that a
-// table that is told anew each second neither flickers nor loses the keyboard's place.
+// The table of runs; `data` comes from run_list.py. Rows stay and only what differs is written, so that a table that is
+// updated each second neither flickers nor loses the keyboard's focus.
 const HEADS = ["", "run", "state", "progress", "gap", "speed", "time", ""];
 
 export default function (component) {

@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.runs import clock
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.charts.learning import DASHES
 from iomt_core.charts.style import SERVER_COLOURS
@@ -30,9 +31,9 @@ def run_list(rows: Sequence[Mapping[str, Any]], act: Callable[[str, str], None])
     """Shows the rows; `act` is called with an action and a run's name before the rerun."""
 
     def did() -> None:
-        asked = st.session_state[KEY].did
-        if asked:
-            act(str(asked[0]), str(asked[1]))
+        action = st.session_state[KEY].did
+        if action:
+            act(str(action[0]), str(action[1]))
 
     _table(key=KEY, data={"rows": list(rows)}, on_did_change=did)
 
@@ -85,13 +86,3 @@ def _time(run: RunRecord) -> str:
     if left is None:
         return words
     return f"{words}, {clock(max(0.0, left - max(0.0, time.time() - run.number('updated_at'))))} left"
-
-
-def clock(seconds: float) -> str:
-    """A duration in words."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -36,17 +36,17 @@ LABELS = {name: POLICIES[name].label.lower() for name in REFERENCES}
 class View:
     """What this session looks at."""
 
-    shown: list[str] = field(default_factory=list)  # runs on the charts; the first is the one told in full
+    shown: list[str] = field(default_factory=list)  # runs on the charts; the first is shown in full
     problems: list[str] = field(default_factory=list)
     used: RunRecord | None = None  # a finished run that is wanted as the lab's policy
 
     @property
     def focus(self) -> str | None:
-        """The run that is told in full."""
+        """The run that is shown in full."""
         return self.shown[0] if self.shown else None
 
     def show_only(self, name: str) -> None:
-        """Takes one run in place of all."""
+        """Shows one run instead of all."""
         self.shown = [name]
 
     def show(self, name: str) -> None:
@@ -194,14 +194,14 @@ def _charts(
 ) -> None:
     found = {run.name: curves(run.folder) for run in chosen}
     episodes = max(run.total for run in chosen) or 1
-    waiting = st.empty()  # keeps its place: the charts below would else be made anew, their zoom lost, when it goes
+    waiting = st.empty()  # keeps its place, so that the charts below keep their zoom when it goes
     if not any(c.metrics or c.evaluations for c in found.values()):
         waits = chosen[0].state == "queued"
         waiting.info(
             "It waits in the queue." if waits else "The first batch of episodes is being played.",
             icon=":material/hourglass_top:",
         )
-    cells = st.container(horizontal=True)  # as many beside one another as there is room for
+    cells = st.container(horizontal=True)  # as many in a row as fit
     for curve in drawn:
         beside = learning.beside_lines(curve, found[chosen[0].name], lines, LABELS)
         with cells.container(width=width):
@@ -210,7 +210,7 @@ def _charts(
 
 
 def _chart(curve: learning.Curve, found: Mapping[str, Curves], spec: dict[str, Any]) -> None:
-    # Streamlit forgets a zoom at every new point unless it is told of it, which is all that on_select is for.
+    # on_select only makes Streamlit keep a zoom when new points arrive.
     st.vega_lite_chart(
         learning.points(curve, found), spec, key=f"train_{curve.metric.name}", width="stretch",
         alt=learning.words(curve, list(found)),
@@ -224,22 +224,13 @@ def _zoomed() -> None:
 
 def _table(chosen: Sequence[RunRecord], view: View) -> None:
     frames = [curves(run.folder).table().assign(run=run.name) for run in chosen]
-    frame = (
-        pd.concat([f for f in frames if not f.empty], ignore_index=True)
-        if any(not f.empty for f in frames)
-        else frames[0]
-    )
+    frame = pd.concat(frames, ignore_index=True)
     if frame.empty:
         st.info("Nothing yet.", icon=":material/hourglass_top:")
         return
     frame = frame[["run", *(name for name in frame if name != "run")]]
-    st.dataframe(
-        frame.iloc[::-1],
-        hide_index=True,
-        key="train_table",
-        height=380,
-        alt="All lines of the chosen runs, the latest first",
-    )
+    words = "All lines of the chosen runs, the latest first"
+    st.dataframe(frame.iloc[::-1], hide_index=True, key="train_table", height=380, alt=words)
     name = "-".join(run.name for run in chosen)[:80]
     st.download_button(
         "Download (CSV)", lambda: frame.to_csv(index=False), f"{name}.csv", "text/csv", on_click="ignore", key="train_csv"

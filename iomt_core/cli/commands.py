@@ -21,4 +21,3 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)
-app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)

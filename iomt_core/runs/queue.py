@@ -163,7 +163,7 @@ class RunQueue:
         reported = worker is not None and worker.is_same(Worker.parse(status))
         last = next((state for state in ENDED if state == status.get("state")), None)
         state: State
-        reason = str(status.get("reason") or "") if last == "failed" else ""
+        reason = problem or (str(status.get("reason") or "") if last == "failed" else "")
         if worker is not None and not (reported and last):
             state = "running"
         elif folder.name in waiting:
@@ -171,7 +171,7 @@ class RunQueue:
         elif last:
             state = last
         elif spec is None:
-            state, reason = "failed", problem
+            state = "failed"
         else:
             state, reason = (
                 "interrupted",

@@ -11,7 +11,6 @@ checkpoints/N     after N episodes; the last two are kept
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 
 from iomt_core.nets.backend import backend_name
-from iomt_core.runs.directory import append_line, read_lines, write_json, write_lines, write_status
+from iomt_core.runs.directory import append_line, read_json, read_lines, write_json, write_lines, write_status
 from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
 from iomt_core.scenario import ScenarioError
@@ -149,14 +148,9 @@ class TrainingRun:
 
 def read_run_spec(folder: Path) -> RunSpec:
     """What the run in this folder is of. Raises `CheckpointError`."""
-    try:
-        facts = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            f"resume = {str(folder)!r} is not a run: {SPEC} cannot be read ({error.strerror})."
-        ) from None
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"resume = {str(folder)!r}: {SPEC} is not JSON.") from None
+    facts = read_json(folder / SPEC)
+    if facts is None:
+        raise CheckpointError(f"resume = {str(folder)!r} is not a run: {SPEC} cannot be read.")
     return RunSpec.from_json(facts, f"{str(folder)!r}: {SPEC}")
 
 

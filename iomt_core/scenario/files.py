@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -285,8 +286,19 @@ def write_text_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        replace_file(part, path)
     except OSError as error:
         raise ScenarioError(f"file {str(path)!r} cannot be written: {error.strerror}.") from None
     finally:
         Path(part).unlink(missing_ok=True)
+
+
+def replace_file(part: str | Path, path: Path) -> None:
+    """Moves a finished file to its place. Raises `OSError`."""
+    for pause in (0.01, 0.05, 0.2, 0.5):
+        try:
+            os.replace(part, path)
+            return
+        except PermissionError:  # on Windows while another process reads the file
+            time.sleep(pause)
+    os.replace(part, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.controls import sidebar
-from dashboard.queue_keeper import keep_queues_moving
+from dashboard.runs import keep_queues_moving
 from dashboard.session import current, keep_link
 from dashboard.sweep import views as views
 from dashboard.sweep.form import new_sweep

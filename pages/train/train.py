@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.controls import sidebar
 from dashboard.navigation import pages
-from dashboard.queue_keeper import keep_queues_moving
+from dashboard.runs import keep_queues_moving
 from dashboard.session import current, keep_link
 from dashboard.text import plain, show_errors
 from dashboard.train import views as views

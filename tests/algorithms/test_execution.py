@@ -33,7 +33,7 @@ def observations(seed: int) -> list[Inputs]:
 
 
 def scrambled(inputs: Inputs, agent: int) -> Inputs:
-    """The same for one agent, something else for the others."""
+    """The same inputs for one agent, other inputs for all others."""
     other = observations(99)[0]
     mixed = {}
     for name in ("tasks", "other", "weight"):

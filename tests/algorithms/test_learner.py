@@ -1,4 +1,4 @@
-"""The learner computes the paper's losses, and moves everything it should and nothing else."""
+"""The learner computes the paper's losses and updates all parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WARD = PRESETS["lecture"].changed(T=4)
 
 
 def played(algorithm: str, **settings: object) -> Trainer:
-    """A trainer whose replay holds a few episodes."""
+    """A trainer with a few episodes in its replay buffer."""
     given = {"num_envs": 4, "batch": 3, "replay": 4, "warm_up": 0, "episodes": 64, **settings}
     trainer = Trainer(ALGORITHMS[algorithm], WARD, Settings.model_validate(given), seed=0)
     trainer.play()
@@ -27,7 +27,7 @@ def test_losses_are_the_literal_ones() -> None:
     """(19), (21), (26) and (27) against loops over agents, task networks, passes and steps; and their gradients."""
     trainer = played("sae-mt-qmix", rounds=0, critic_target="observed", team_weight=1.0)
     learner = trainer.learner
-    # Targets as they are in the middle of a run, not copies.
+    # Target networks that differ from the online ones, as in the middle of a run.
     with torch.no_grad():
         for parameter in learner.target_agents.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -69,7 +69,7 @@ def test_every_parameter_learns(algorithm: str, changes: dict[str, object]) -> N
     assert not still
 
 
-def test_targets_follow_slowly() -> None:
+def test_targets_are_updated_softly() -> None:
     trainer = played("qmix")
     learner = trainer.learner
     before = [p.clone() for p in learner.target_agents.parameters()]
@@ -79,8 +79,8 @@ def test_targets_follow_slowly() -> None:
         torch.testing.assert_close(now, was + tau * (online - was))
 
 
-def test_ended_steps_teach_nothing() -> None:
-    """Whatever stands in the replay after an episode's end leaves losses and gradients as they are."""
+def test_steps_after_the_end_do_not_matter() -> None:
+    """Losses do not depend on what the replay buffer holds after an episode's end."""
     trainer = played("sae-mt-qmix", gamma=0.9)
     store = trainer.replay.store
     store["alive"][:, 2:] = False

@@ -1,4 +1,4 @@
-"""Stacked networks compute what the same networks would one by one."""
+"""Stacked networks compute the same as the single networks one by one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_gru_is_torchs() -> None:
 
 
 def literal_attention(encoder: Encoder, g: int, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """One group's attention by torch's own, (N, rows, D) attending to (N, tokens, D)."""
+    """One group's attention computed by torch's own function: (N, rows, D) attends to (N, tokens, D)."""
     weight, bias = encoder.project.weight[g], encoder.project.bias[g, 0]
     norm = nn.LayerNorm(D, elementwise_affine=False)
     own = nn.MultiheadAttention(D, HEADS, batch_first=True)

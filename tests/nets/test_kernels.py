@@ -1,4 +1,4 @@
-"""The compiled kernels compute what the modules do, and their gradients."""
+"""The compiled kernels compute the modules' results and gradients."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ functions = pytest.importorskip("iomt_core.nets.kernels.functions", reason="the 
 library_module = pytest.importorskip("iomt_core.nets.kernels.library")
 library, ready = library_module.library, library_module.ready
 
-ROWS = [1, 15, 16, 40, 65, 130]  # less than a vector, some, and several chunks with and without a rest
+ROWS = [1, 15, 16, 40, 65, 130]  # less than one SIMD vector, one, and several chunks with and without a remainder
 
 
 class Block(nn.Module):
-    """One block, its inputs and what is done with them."""
+    """A building block with its inputs."""
 
     def __init__(self, modules: list[nn.Module], call: Callable[..., Tensor], *inputs: Tensor) -> None:
         super().__init__()
         self.parts, self.call, self.inputs = nn.ModuleList(modules), call, inputs
 
     def results(self, kernels: bool, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        """What comes out, and the slopes of all inputs and weights."""
+        """The output, and the gradients of all inputs and weights."""
         self.to(dtype)
         inputs = [x.detach().to(dtype, copy=True).requires_grad_() for x in self.inputs]
         with accelerated(kernels):
@@ -63,7 +63,7 @@ def block(kind: str, n: int, width: int = 24, networks: int = 3, slices: int = 1
 
 
 def close(found: list[Tensor], wanted: list[Tensor], tolerance: float = 1e-5) -> None:
-    """Each to a part of its largest number."""
+    """Checks each tensor to a tolerance relative to its largest entry."""
     for a, b in zip(found, wanted, strict=True):
         assert a.shape == b.shape
         assert float((a.double() - b).abs().max()) <= tolerance * max(1e-3, float(b.abs().max()))
@@ -72,14 +72,12 @@ def close(found: list[Tensor], wanted: list[Tensor], tolerance: float = 1e-5) ->
 @needs_compiler
 @pytest.mark.parametrize("kind", ["self", "passes", "step", "episode", "two layers"])
 @pytest.mark.parametrize("n", ROWS)
-def test_kernels_are_the_modules(kind: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_are_the_modules(kind: str, n: int) -> None:
     """Against the modules in double precision."""
     one = block(kind, n)
-    calls: list[str] = []
-    before = functions._call
-    monkeypatch.setattr(functions, "_call", lambda name, *told: (calls.append(name), before(name, *told)))
     close(one.results(kernels=True), one.results(kernels=False, dtype=torch.float64))
-    assert len(calls) == 2, "a kernel forward and one back"
+    with accelerated():
+        assert type(one.call(*one.inputs).grad_fn).__name__ in {"_EncoderBackward", "_GRUBackward", "_LayersBackward"}
 
 
 @needs_compiler
@@ -100,7 +98,7 @@ def test_one_network_for_many(kind: str) -> None:
 @needs_compiler
 @pytest.mark.parametrize("kind", ["self", "passes", "step", "episode", "two layers"])
 def test_slopes_and_inputs_that_are_no_plain_arrays(kind: str) -> None:
-    """What comes back may be a view with another order of axes, or one number spread out."""
+    """Gradients may be views with another order of axes, or one expanded number."""
     one = block(kind, 40)
     plain, call = one.results(kernels=True), one.call
     one.inputs = tuple(x.transpose(0, -1).contiguous().transpose(0, -1) for x in one.inputs)
@@ -131,7 +129,7 @@ def test_one_state_for_many_slices_is_left_to_the_modules() -> None:
 @needs_compiler
 @pytest.mark.parametrize("kind", ["passes", "step", "episode"])
 def test_far_inputs(kind: str) -> None:
-    """Where softmax and gates are flat, or jump, kernels are about as exact as the modules are in single precision."""
+    """Where softmax and gates saturate or jump, kernels are about as exact as the modules in single precision."""
     one = block(kind, 33)
     one.inputs = tuple(300 * x for x in one.inputs)
     with torch.no_grad():
@@ -150,7 +148,7 @@ def test_far_inputs(kind: str) -> None:
 @needs_compiler
 @pytest.mark.parametrize("kind", ["passes", "step", "episode", "two layers"])
 def test_frozen_weights_get_no_slope(kind: str) -> None:
-    """Judged by targets, only inputs learn; what they get is what they got."""
+    """With frozen weights, as in target networks, only inputs get gradients, and the same ones."""
     one = block(kind, 40)
     every = one.results(kernels=True)
     one.requires_grad_(False)
@@ -229,8 +227,8 @@ def test_one_task_at_a_time_has_a_kernel() -> None:
 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
-    """The library as a process has it that has not asked for it yet."""
-    every = (library, ready, library_module._source_and_place)
+    """The state of a process that has not asked for the library yet."""
+    every = (library, ready, library_module.source_and_path)
     for one in every:
         one.cache_clear()
     yield
@@ -240,7 +238,7 @@ def forgotten() -> Iterator[None]:
 
 @pytest.fixture
 def elsewhere(forgotten: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder without any kernels yet."""
+    """An empty folder for the compiled library."""
     monkeypatch.setattr(importlib.util, "cache_from_source", lambda path: str(tmp_path / "cache" / "library.pyc"))
     return tmp_path / "cache"
 
@@ -263,7 +261,7 @@ def test_without_a_compiler_networks_go_on(
 
 @needs_compiler
 def test_a_library_cut_short_is_made_again(elsewhere: Path) -> None:
-    place = library_module._source_and_place()[1]
+    place = library_module.source_and_path()[1]
     place.parent.mkdir()
     place.write_bytes(b"\x7fELF")
     assert library() is not None

@@ -1,4 +1,4 @@
-"""Q_tot rises with every agent's value, (25), where it is said to."""
+"""Q_tot never decreases with an agent's value, (25), for the mixers that promise it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ USERS, STATE, CORRECTED = 5, 7, 6
 
 
 def shaken(mixer: Mixer, seed: int, scale: float = 1.0) -> Mixer:
-    """Weights anywhere: monotonicity must not hang on how a mixer starts."""
+    """A mixer with random weights: monotonicity must not depend on the initialisation."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in mixer.parameters():
@@ -38,7 +38,7 @@ def test_monotone(kind: str, seed: int, scale: float) -> None:
 
 
 def test_the_attention_as_printed_is_not_monotone() -> None:
-    """(25) does not follow where queries and keys hold the values; how often it breaks is measured in the docs."""
+    """(25) can fail if queries and keys contain the values; docs/training.md measures how often it does."""
     broken = [
         (slopes(shaken(SAEQMIX(USERS, STATE, CORRECTED, "paper"), seed), seed) < -1e-9).any() for seed in range(20)
     ]

@@ -1,4 +1,4 @@
-"""Our networks beside others' of the same weights; `oracles/` holds their outputs and the scripts that made them."""
+"""Our networks against other implementations with the same weights; `oracles/` has their outputs and how they were made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train and sweep where there are no POSIX job signals and folders cannot be opened, as on Windows."""
+"""Train and sweep without job signals, with folders that cannot be opened and files that readers lock, as on Windows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ def open_files_only(path, flags, *more, **options):
         raise PermissionError(13, "Permission denied", path)
     return posix_open(path, flags, *more, **options)
 
-os.open = open_files_only
+posix_replace, calls = os.replace, []
+
+def replace_unless_read(source, target):
+    calls.append(source)
+    if os.path.isfile(source) and len(calls) % 3 == 0:
+        raise PermissionError(13, "Permission denied", target)
+    posix_replace(source, target)
+
+os.open, os.replace = open_files_only, replace_unless_read
 """
 SERVER = """
 import time

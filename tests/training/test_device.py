@@ -1,4 +1,4 @@
-"""Where a run is computed: the CPU, or a GPU where there is one; the tests of the latter are skipped where there is none."""
+"""Runs on the CPU and on a GPU; tests that need a GPU are skipped without one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees 
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """What `device_named` sets for a GPU is not for the tests that follow."""
+    """Resets what `device_named` sets for a GPU."""
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -48,7 +48,7 @@ def test_a_device_that_is_not_here_is_named(name: str) -> None:
 @on_a_gpu
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_gpu_plays_and_learns_what_the_cpu_does(name: str) -> None:
-    """The same worlds, draws and first updates, but for rounding."""
+    """The same worlds, random numbers and first updates, except for rounding."""
     told = spec(name)
     here, there = told.trainer(CPU), told.trainer(device_named("cuda"))
     for _ in range(2):

@@ -72,7 +72,7 @@ def test_outside_its_range_it_says_so(place: Path, change: dict[str, object]) ->
 
 
 def test_an_episode_decided_in_one_batch_is_the_one_decided_step_by_step(place: Path) -> None:
-    """Wards in training have ample batteries: what others have left tells the networks nothing, and they are not asked."""
+    """General networks do not observe batteries, so deciding all steps at once changes nothing."""
     for s in (PAPER.changed(Cap=2e-3), PRESETS["drained"].changed(users=3)):
         trained, drawn = TrainedPolicy.load(place, s), draw_episodes(s, 3, 0, 2)
         assert trained.uses_past == "nothing"
@@ -101,7 +101,7 @@ def test_an_agent_of_a_shared_network_decides_from_its_own_observation(place: Pa
 
 
 def test_what_stays_at_home_is_valued_at_what_it_costs(place: Path) -> None:
-    """Networks add to servers alone; a task that stays is worth 1 less its cost by (1) and (2), in the ward's unit."""
+    """Networks correct values on servers only: a local task is worth 1 minus its cost by (1) and (2), in the ward's unit."""
     for s in (PAPER, PAPER.changed(users=3, tasks=5, servers=2)):
         trained, seen = TrainedPolicy.load(place, s), first(s)
         action = trained.decide(seen)
@@ -120,7 +120,7 @@ def test_what_stays_at_home_is_valued_at_what_it_costs(place: Path) -> None:
 
 
 def test_units_do_not_matter() -> None:
-    """A ward in which everything takes twice as long and as much energy, in twice the unit of each, reads the same."""
+    """A ward where everything takes twice the time and energy, with units twice as large, has the same inputs."""
     slow = PAPER.changed(F_i=PAPER.F_i / 2, F_k=PAPER.F_k / 2, T_max=PAPER.T_max * 2, k0=PAPER.k0 * 8, B_k=PAPER.B_k / 2,
                          N0=PAPER.N0 * 2, E_ref=PAPER.E_ref * 2)  # fmt: skip
     a, b = (GeneralObservationEncoder(s).inputs(first(s)) for s in (PAPER, slow))

@@ -24,6 +24,7 @@ from iomt_core.experiments.training_check import CHECKED, HELD_OUT, Evaluator, R
 from iomt_core.metrics import METRICS
 from iomt_core.paths import PACKAGE
 from iomt_core.policies.registry import make_policy
+from iomt_core.runs.directory import read_status
 from iomt_core.runs.process import prepare
 from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError
@@ -120,8 +121,7 @@ def finished(job: Job, runs: Path) -> list[int]:
 
 def is_finished(place: Path) -> bool:
     """Whether a run is finished."""
-    status = place / "status.json"
-    return status.exists() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished"
+    return read_status(place).get("state") == "finished"
 
 
 def run_place(runs: Path, job: Job, seed: int) -> Path:

@@ -10,7 +10,6 @@ results.csv, results.parquet, report.html   when it ends, however it ends
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -28,16 +27,15 @@ from iomt_core.experiments.sweeps.points import Store, code_version, compute, jo
 from iomt_core.experiments.sweeps.spec import Point, SweepSpec, is_whole, sweep_spec
 from iomt_core.metrics import METRICS
 from iomt_core.paths import user_folder
-from iomt_core.runs.directory import append_line, read_lines, write_json, write_lines, write_status
+from iomt_core.runs.directory import append_line, read_json, read_lines, write_json, write_lines, write_status
 from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
 from iomt_core.scenario import ScenarioError
-from iomt_core.scenario.files import dump_scenario, write_text_atomically
+from iomt_core.scenario.files import dump_scenario, replace_file, write_text_atomically
 
 FORMAT = 1
 SPEC, POINTS = "sweep.json", "points.jsonl"
 CSV, PARQUET, REPORT = "results.csv", "results.parquet", "report.html"
-LARGEST_SPEC = 20_000_000  # bytes
 POLL = 0.2  # seconds between two checks whether somebody asked to stop
 # Columns beside the figures, and what a point calls them; "tasks" and "seed" may be an axis.
 COUNTS = {
@@ -182,21 +180,12 @@ class Sweep:
 
 def read_spec(folder: Path) -> SweepSpec:
     """The sweep that a folder is of. Raises `ScenarioError` where there is none or it cannot be read."""
-    file = folder / SPEC
-    values = None
-    try:
-        if file.stat().st_size <= LARGEST_SPEC:
-            facts = json.loads(file.read_text(encoding="utf-8"))
-            values = facts["spec"] if facts["format"] == FORMAT else None
-    except OSError as error:
+    facts = read_json(folder / SPEC)
+    if facts is None or facts.get("format") != FORMAT or not isinstance(facts.get("spec"), dict):
         raise ScenarioError(
-            f"resume = {str(folder)!r} holds no sweep: {SPEC} cannot be read ({error.strerror})."
-        ) from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise ScenarioError(f"file {str(file)!r} is not a sweep's: allowed is what `sweep` wrote, format {FORMAT}.")
-    return sweep_spec(values, known=False)
+            f"{str(folder)!r} holds no sweep: allowed is a {SPEC} as `sweep` writes it, format {FORMAT}."
+        )
+    return sweep_spec(facts["spec"], known=False)
 
 
 def write_sweep_spec(folder: Path, spec: SweepSpec) -> None:
@@ -298,7 +287,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(part)
-        os.replace(part, path)
+        replace_file(part, path)
     except OSError as error:
         raise ScenarioError(f"file {str(path)!r} cannot be written: {error.strerror}.") from None
     finally:

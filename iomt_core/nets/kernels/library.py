@@ -34,7 +34,7 @@ PROBLEMS = (OSError, ValueError, subprocess.SubprocessError, Timeout)
 def library() -> ctypes.CDLL | None:
     """The kernels, compiled if necessary; None, with a warning in the log, if that is impossible."""
     try:
-        source, place = _source_and_place()
+        source, place = source_and_path()
         if place.exists():
             try:
                 return _loaded(place)
@@ -54,7 +54,7 @@ def library() -> ctypes.CDLL | None:
 def ready() -> ctypes.CDLL | None:
     """The kernels if they were compiled when this process first asked; the answer stays the same from then on."""
     try:
-        there = library.cache_info().currsize or _source_and_place()[1].exists()
+        there = library.cache_info().currsize or source_and_path()[1].exists()
     except PROBLEMS:
         return None
     return library() if there else None
@@ -62,7 +62,7 @@ def ready() -> ctypes.CDLL | None:
 
 def identity() -> str | None:
     """A name for these kernels, from their source and the kind of CPU; None if they cannot be compiled. May take seconds."""
-    return None if library() is None else _source_and_place()[1].stem
+    return None if library() is None else source_and_path()[1].stem
 
 
 def _loaded(place: Path) -> ctypes.CDLL:
@@ -73,7 +73,7 @@ def _loaded(place: Path) -> ctypes.CDLL:
 
 
 @cache
-def _source_and_place() -> tuple[bytes, Path]:
+def source_and_path() -> tuple[bytes, Path]:
     """The source and the path of its library, which depends on source, flags and kind of machine, not on the compiler."""
     source = SOURCE.read_bytes()
     parts = [source, *(word.encode() for word in (*FLAGS, *_of_cpu(), platform.machine(), platform.system()))]

@@ -1,4 +1,4 @@
-"""Keeps the queues moving without a visitor: after a restart of the server, and where a worker was killed."""
+"""What the Train and Sweep pages share: durations in words, and a thread that starts waiting runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,19 @@ from iomt_core.scenario import ScenarioError
 EVERY = 3.0  # seconds
 
 
+def clock(seconds: float) -> str:
+    """A duration in words."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
 @cache
 def keep_queues_moving() -> None:
-    """Starts the thread that does so, once per server."""
+    """Starts a thread, once per server, that starts waiting runs after a restart and where a worker was killed."""
     threading.Thread(target=_keep, name="queue-keeper", daemon=True).start()
 
 
