@@ -35,7 +35,7 @@ ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
-CERTAIN = 4  # iterations of `own_frequency` for values that a certificate is made of
+CERTIFYING = 4  # iterations of `own_frequency` for the values that a certificate is made of
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
 
     # Free resources are a bound too, and the better one where nobody has to share.
     free = best_theta = torch.full_like(theta, -torch.inf)
-    free_tasks = problem.task_values(prices_at(free, k), CERTAIN)
+    free_tasks = problem.task_values(prices_at(free, k), CERTIFYING)
     free_bound = best_bound = problem.bound(free, free_tasks)
     tasks = problem.task_values(prices_at(theta, k))
     scale = 2 * tasks.value.amin(-1, keepdim=True)
@@ -194,7 +194,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
         temperature = max(temperature * cooling, COLDEST)
-    tasks = problem.task_values(prices_at(best_theta, k), CERTAIN)
+    tasks = problem.task_values(prices_at(best_theta, k), CERTIFYING)
     best_bound = problem.bound(best_theta, tasks)
     worse = best_bound < free_bound
     best_theta, best_bound = torch.where(worse[:, None], free, best_theta), torch.maximum(best_bound, free_bound)
