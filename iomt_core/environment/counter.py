@@ -1,6 +1,6 @@
-"""Counter-based random numbers: each is a function of (world seed, stream, step, index) only.
+"""Counter-based random numbers: each is a function of world seed, stream, step and index only.
 
-Therefore a world is the same in a batch of any size, a fork needs no generator state, and any step can be drawn alone.
+A world is therefore the same in a batch of any size, a fork needs no generator state, and any step can be drawn alone.
 The mixing function is SplitMix64's finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
 generators"), applied to the key and to each counter.
 """
@@ -22,7 +22,7 @@ PART_BITS = 21
 
 
 class Stream(IntEnum):
-    """Independent random sequences of one world; a new use takes a new number, so that existing worlds do not change."""
+    """Independent random sequences of a world. A new use gets a new number, so that existing worlds do not change."""
 
     TASKS = 1
     KINDS = 2
@@ -36,12 +36,12 @@ class Stream(IntEnum):
 
 
 def _wrapped(value: int) -> int:
-    """Wraps an int to a signed 64-bit value, as int64 arithmetic would."""
+    """Converts an int to a signed 64-bit value by wrapping around, like int64 arithmetic."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _mix_(z: Tensor) -> Tensor:
-    """Applies SplitMix64's finaliser in place; int64 arithmetic wraps, and the masks make the shifts logical."""
+    """Applies SplitMix64's finaliser in place. int64 arithmetic wraps around; the masks make the shifts logical."""
     shifted = torch.empty_like(z)
     z.bitwise_xor_(torch.bitwise_right_shift(z, 30, out=shifted).bitwise_and_((1 << 34) - 1)).mul_(MIX_1)
     z.bitwise_xor_(torch.bitwise_right_shift(z, 27, out=shifted).bitwise_and_((1 << 37) - 1)).mul_(MIX_2)
@@ -81,7 +81,7 @@ def step_keys(seeds: Tensor, count: int) -> Tensor:
 class Range:
     """The range of a uniform number of 21 bits, of which the integer n means `start` + n · `unit`."""
 
-    start: Tensor  # 0-dimensional; gives the result its dtype, so that one pass converts and scales
+    start: Tensor  # 0-dimensional; its dtype is that of the numbers, so that one operation converts and scales
     unit: float
 
     @classmethod
@@ -107,7 +107,7 @@ def uniform_triples(key: Tensor, ranges: tuple[Range, Range, Range], count: int)
 
 
 def uniform(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Uniform numbers in (0, 1), (B, count); 23 bits, so that float32 and float64 worlds agree to rounding."""
+    """Uniform numbers in (0, 1), (B, count), of 23 bits, so that float32 and float64 worlds agree except for rounding."""
     z = (bits(seeds, stream, step, count) >> 41) & ((1 << 23) - 1)
     return z.to(dtype).add_(0.5).mul_(2.0**-23)
 
@@ -120,10 +120,10 @@ def normal(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype:
 
 
 def world_seeds(seed: int, first: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """Seeds of the worlds number first … first + count - 1 of a run, (count,) int64."""
+    """Seeds of the worlds `first` to `first` + `count` - 1 of a run, (count,) int64."""
     return episode_seeds(seed, torch.arange(first, first + count, device=device))
 
 
 def episode_seeds(seed: int, index: Tensor) -> Tensor:
-    """Seeds of the worlds of a run with the given numbers, (B,) int64 -> (B,) int64."""
+    """Seeds of the worlds of a run with the numbers `index`, (B,) int64 -> (B,) int64."""
     return _mix_(_mix_(torch.full_like(index, seed)) + index * GOLDEN)
