@@ -1,9 +1,8 @@
-"""Every policy that a person can name: the heuristics, the optimum, what `pretrained/` holds, and finished runs.
+"""All policies by name: heuristics, the optimum, the trained policies in `pretrained/`, and finished runs.
 
-A trained name like `sae-mt-qmix` takes the network that knows the ward: the paper network if it was trained on exactly this
-ward, else the general network, which takes any ward of its range. `sae-mt-qmix@paper` and `sae-mt-qmix@general` ask for one
-of them. `network_of` says which one decides.
-`run:NAME` is the run of one's own in `runs/NAME`, once it is finished.
+For an algorithm's name like `sae-mt-qmix` the scenario decides which network is used: the paper network if it was trained on
+exactly this ward, otherwise the general network, which works for any ward in its range. `sae-mt-qmix@paper` and
+`sae-mt-qmix@general` select one. `network_of` says which one decides. `run:NAME` is the user's finished run in `runs/NAME`.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from iomt_core.training.trained_policy import TrainedPolicy
 P = ParamSpec("P")
 T = TypeVar("T")
 RUN = "run:"
-# The networks that an algorithm may be shipped with, the most special first: the suffix of a policy's name, and the prefix
-# of their folders in pretrained/.
+# The kinds of networks of an algorithm, the most special first. A kind is a suffix of the policy's name and a prefix of the
+# folder in pretrained/.
 NETWORKS = ("paper", "general")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What there is to say of a policy before it is made."""
+    """Facts about a policy that are known without making it; see `policies.base.Policy`."""
 
     name: str
     label: str
@@ -51,7 +50,7 @@ class Entry:
 
 
 def catalogue(place: Path = PRETRAINED) -> Mapping[str, Entry]:
-    """All policies by name, in the order in which people want to see them."""
+    """All policies by name, in the order of lists; `place` is the folder of the trained ones."""
     found = {
         p.name: Entry(p.name, p.label, p.summary, p.decentralised, p.sharing, trained=False) for p in POLICIES.values()
     }
@@ -69,7 +68,7 @@ def catalogue(place: Path = PRETRAINED) -> Mapping[str, Entry]:
 
 
 def entry(name: str, place: Path = PRETRAINED) -> Entry:
-    """What there is to say of the policy of this name. Raises `ScenarioError` for an unknown one."""
+    """Facts about the policy of this name. Raises `ScenarioError` for an unknown one."""
     known = catalogue(place)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -80,7 +79,7 @@ def entry(name: str, place: Path = PRETRAINED) -> Entry:
 
 
 def make_policy(name: str, s: Scenario, place: Path = PRETRAINED) -> Policy:
-    """The policy of this name for this scenario. Raises `ScenarioError` for an unknown name or a ward it cannot take."""
+    """The policy of this name for this scenario. Raises `ScenarioError` for an unknown name or an unsuitable ward."""
     if not entry(name, place).trained:
         return POLICIES[name](s)
     if name.startswith(RUN):
@@ -92,10 +91,9 @@ def make_policy(name: str, s: Scenario, place: Path = PRETRAINED) -> Policy:
 
 
 def network_of(name: str, s: Scenario, place: Path = PRETRAINED) -> str | None:
-    """Return which network decides in a scenario under a policy's name; None for a policy without networks.
+    """Which network decides in this scenario: "paper network", "general network" or "run NAME"; None for other policies.
 
-    That is "paper network", "general network" or "run NAME". Raises `ScenarioError` for an unknown name, or a scenario that
-    no shipped network of this policy can decide in.
+    Raises `ScenarioError` as `make_policy` does.
     """
     if not entry(name, place).trained:
         return None
@@ -105,7 +103,7 @@ def network_of(name: str, s: Scenario, place: Path = PRETRAINED) -> str | None:
 
 
 def networks(name: str, place: Path = PRETRAINED) -> tuple[str, ...]:
-    """Return the networks that may decide under a policy's name, the most special first; empty for one without networks."""
+    """The networks that may decide under this name, the most special first; empty for policies without networks."""
     if not entry(name, place).trained:
         return ()
     if name.startswith(RUN):
@@ -115,7 +113,7 @@ def networks(name: str, place: Path = PRETRAINED) -> tuple[str, ...]:
 
 
 def fingerprint(name: str, place: Path = PRETRAINED) -> str:
-    """What besides the code fixes a policy's decisions: the SHA-256 of its networks; empty where there are none.
+    """The SHA-256 of a policy's networks, which with the code determine its decisions; empty for policies without networks.
 
     Raises `ScenarioError` for an unknown policy or one without a checkpoint.
     """
@@ -129,13 +127,13 @@ def fingerprint(name: str, place: Path = PRETRAINED) -> str:
     else:
         algorithm, _, kind = name.partition("@")
         places = [_folder(one, algorithm, place) for one in ([kind] if kind else _kinds(algorithm, place))]
-    return "+".join(str(read_facts(each)["sha256"].get(POLICY)) for each in places)
+    return "+".join(str(read_facts(one)["sha256"].get(POLICY)) for one in places)
 
 
 def checkpoint_of(name: str) -> tuple[str, int]:
-    """The checkpoint that decides under a policy's name now, as path and time of change in ns; empty where there is none.
+    """Path and modification time (ns) of the checkpoint that a policy's name now refers to; "" and 0 if there is none.
 
-    A name may be given to another run later. Cheap: reads no file.
+    A name may later refer to another run. Fast, because no file is read.
     """
     if name in POLICIES:
         return "", 0
@@ -147,7 +145,7 @@ def checkpoint_of(name: str) -> tuple[str, int]:
 
 
 def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Caches a function that has an argument `policy`, a policy's name; another checkpoint of that name counts as another."""
+    """Decorator: caches a function with an argument `policy`, a name, by its arguments and the checkpoint of that name."""
 
     def decorate(compute: Callable[P, T]) -> Callable[P, T]:
         signature = inspect.signature(compute)
@@ -163,7 +161,7 @@ def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P,
 
 
 def _shipped_policy(name: str, s: Scenario, place: Path) -> tuple[str, TrainedPolicy]:
-    """Return the kind of the network that decides, and the policy. Raises `ScenarioError` if no network fits the ward."""
+    """The kind of the network that decides, and the policy. Raises `ScenarioError` if no network suits the ward."""
     algorithm, _, kind = name.partition("@")
     kinds = [kind] if kind else _kinds(algorithm, place)
     reasons: list[str] = []
@@ -177,10 +175,10 @@ def _shipped_policy(name: str, s: Scenario, place: Path) -> tuple[str, TrainedPo
 
 
 def _for_ward(trained: TrainedPolicy, s: Scenario, exact: bool) -> TrainedPolicy:
-    """The same networks deciding for `s`; with `exact` only for the very ward that they were trained on."""
+    """The policy of these networks in `s`. Raises `ScenarioError`; with `exact` also for any ward but that of the training."""
     if exact and _ward(s) != _ward(trained.spec.scenario):
         raise ScenarioError("policy: trained for another ward.")
-    return TrainedPolicy(s, trained.spec, trained.shipped, trained.mixer)
+    return TrainedPolicy(s, trained.spec, trained.original_agents, trained.mixer)
 
 
 def _named(trained: TrainedPolicy, known: Entry) -> TrainedPolicy:
@@ -190,12 +188,12 @@ def _named(trained: TrainedPolicy, known: Entry) -> TrainedPolicy:
 
 
 def _finished_runs() -> list[tuple[str, str, str]]:
-    """Name, algorithm and ward's name of every finished run, the latest first."""
+    """Name, algorithm and scenario name of every finished run, the latest first."""
     found = []
     for status in runs_root().glob("*/status.json"):
         try:
             changed = status.stat().st_mtime_ns
-        except OSError:  # deleted meanwhile
+        except OSError:  # deleted in the meantime
             continue
         facts = _run_facts(status.parent, changed) if is_displayable(status.parent.name) else None
         if facts is not None:
@@ -205,7 +203,7 @@ def _finished_runs() -> list[tuple[str, str, str]]:
 
 @lru_cache(maxsize=256)
 def _run_facts(place: Path, changed: int) -> tuple[str, str] | None:
-    """Algorithm and ward's name of a run that is finished; nothing where it is not, or cannot be read."""
+    """Algorithm and scenario name of a finished run; None if it is not finished or not readable."""
     del changed
     try:
         state = json.loads((place / "status.json").read_text(encoding="utf-8"))["state"]
@@ -217,12 +215,12 @@ def _run_facts(place: Path, changed: int) -> tuple[str, str] | None:
 
 
 def _ward(s: Scenario) -> dict[str, Any]:
-    """What makes a ward another one for who was trained on it: not its name, length or draw of places."""
+    """The parameters that distinguish wards for a trained network: all but name, episode length, discount and layout seed."""
     return s.model_dump(exclude={"name", "T", "gamma", "seed"})
 
 
 def _kinds(algorithm: str, place: Path) -> list[str]:
-    """Return the kinds of networks that an algorithm is shipped with, the most special first."""
+    """The kinds of networks that an algorithm comes with, the most special first."""
     shipped = _shipped(place)
     return [kind for kind in NETWORKS if _folder(kind, algorithm, place).name in shipped]
 
@@ -232,7 +230,7 @@ def _folder(kind: str, algorithm: str, place: Path) -> Path:
 
 
 def _shipped(place: Path) -> tuple[str, ...]:
-    """Names of the shipped checkpoints; a page asks some thirty times a rerun, so the directory is read where it changed."""
+    """Names of the checkpoints in a folder. Cached until the folder changes, because a page calls this about 30 times."""
     try:
         return _shipped_at(place, place.stat().st_mtime_ns)
     except OSError:

@@ -1,6 +1,6 @@
-"""The northbound interface: the one door through which dashboard and command line reach the simulated ward.
+"""The northbound interface, through which dashboard and command line use the simulated ward.
 
-Give it a scenario, a policy and a seed, get a twin; step it, fork it, ask it why.
+`Twin` plays an episode of a scenario under a policy: it can be stepped, forked, and asked why a task runs where it does.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ LARGEST_SEED = 2**31 - 1
 
 
 def checked_seed(seed: int) -> int:
-    """The seed. Raises `ScenarioError` where it is out of range."""
+    """Returns the seed. Raises `ScenarioError` if it is out of range."""
     if not 0 <= seed <= LARGEST_SEED:
         raise ScenarioError(f"seed = {seed} is out of range: allowed is 0 to {LARGEST_SEED}.")
     return seed
 
 
 def checked_shares(shares: str) -> Shares:
-    """The rule by which shares are made. Raises `ScenarioError` for an unknown one."""
+    """Returns the share rule, see `policies.base.with_shares`. Raises `ScenarioError` for an unknown one."""
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
     return shares
 
 
 class Twin:
-    """One episode of one ward under one policy, step by step.
+    """One episode of a ward under a policy, step by step.
 
-    `fork` gives an independent continuation, under another policy if wanted; the original is not touched. Raises
-    `ScenarioError` for an unknown policy, share rule or seed.
+    policy: a name in `training.catalogue`. episode: number of the seed's episode, from 1. Raises `ScenarioError` for an unknown
+    policy, share rule or seed.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Twin:
 
     @property
     def shares(self) -> Shares:
-        """The rule by which shares are made."""
+        """The share rule, see `policies.base.with_shares`."""
         return self._rollout.shares
 
     @property
     def done(self) -> bool:
-        """Whether the episode is over, by its length or by an empty battery."""
+        """Whether the episode is over, at its last step or by an empty battery."""
         return self._rollout.done
 
     def step(self) -> pd.DataFrame:
-        """Decides and prices one step; its table, one row a task. Raises `RuntimeError` after the end."""
+        """Plays one step. Returns its table, one row for each task. Raises `RuntimeError` after the end."""
         environment = self._rollout.environment
         if self.done:
             raise RuntimeError(f"the episode ended in step {environment.t}: open a new twin")
@@ -79,25 +79,25 @@ class Twin:
         return record.table()
 
     def run(self) -> pd.DataFrame:
-        """All steps that are left; the table of the whole episode so far."""
+        """Plays all remaining steps. Returns the table of the whole episode."""
         while not self.done:
             self.step()
         return self.table()
 
     def record(self) -> Record:
-        """All that has happened so far. Raises `RuntimeError` before the first step."""
+        """The record of all steps so far. Raises `RuntimeError` before the first step."""
         if not self._records:
-            raise RuntimeError("nothing has happened yet: step the twin first")
+            raise RuntimeError("no step was played yet: step the twin first")
         return concatenate(self._records)
 
     def table(self) -> pd.DataFrame:
-        """All that has happened so far, one row a task."""
+        """The table of all steps so far, one row for each task."""
         return self.record().table()
 
     def fork(self, policy: str | None = None, shares: Shares | None = None) -> Twin:
-        """An independent continuation from here, with the same tasks to come, under another policy or share rule if given.
+        """An independent twin that continues from here with the same future tasks, under another policy or share rule if given.
 
-        A policy other than the twin's begins without memory. Raises `ScenarioError` as `Twin` does.
+        Another policy starts without memory. The original does not change. Raises `ScenarioError` as `Twin` does.
         """
         twin = copy.copy(self)
         other = None if policy in (None, self.policy) else make_policy(policy, self.scenario)
@@ -106,16 +106,16 @@ class Twin:
         return twin
 
     def why(self, step: int, user: int, task: int) -> Why:
-        """See `why`."""
+        """The alternatives of a task in a played step; see the function `why`."""
         return why(self.record(), self.policy, self.shares, step, user, task, self.episode)
 
 
 @dataclass(frozen=True)
 class Why:
-    """Why a task went where it went: its alternatives, all else fixed.
+    """The answer to why a task runs on its device: a comparison with the other devices, all other choices unchanged.
 
-    `alternatives` has one row for each device, with the task's delay, energy and cost there, the shares it requests and is
-    granted, the shadow prices there, and `ward_change`: the change of the step's total weighted cost.
+    `alternatives` has one row for each device: delay, energy and cost of the task there, requested and granted shares, shadow
+    prices, and `ward_change`, the change of the step's total weighted cost.
     """
 
     step: int
@@ -127,15 +127,15 @@ class Why:
 
 
 def share_rule(policy: str, shares: Shares) -> Sharing:
-    """The rule by which shares are made under this policy and option."""
+    """The share rule that applies to this policy: its own, or the one given."""
     return entry(policy).sharing if shares == "own" else shares
 
 
 def why(record: Record, policy: str, shares: Shares, step: int, user: int, task: int, episode: int = 1) -> Why:
-    """The K + 1 alternatives of one task, each a full recomputation of the step with only that choice changed.
+    """Evaluates the K + 1 alternatives of a task; for each, the whole step is computed again with only this choice changed.
 
-    The other tasks keep their devices. Shares follow the policy's rule: even and best shares are computed anew; requests
-    stay as they are and are scaled down pro rata. Raises `ScenarioError` for a step or task that is not there.
+    The other tasks stay on their devices. Equal and optimal shares are computed again; requests do not change and are scaled
+    down pro rata. `step`, `user`, `task` and `episode` count from 1. Raises `ScenarioError` if there is no such step or task.
     """
     s = record.scenario
     found = ((record.step == step) & (record.episode == episode)).nonzero().flatten()
@@ -183,21 +183,21 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
 
 @lru_cache(maxsize=8)
 def _episode(s: Scenario, seed: int) -> EpisodeSet:
-    """One certified episode; every policy is shown on the same."""
+    """The first episode of a seed with certificates; all policies are compared on it."""
     drawn = draw_episodes(s, checked_seed(seed), certify=False)
     return replace(drawn, dual=solve_with_mean_prices(drawn.snapshot, s))
 
 
 @cached_by_checkpoint(maxsize=8)
 def decisions(s: Scenario, policy: str, seed: int) -> tuple[Policy, Action | None]:
-    """The policy, and its decisions in all steps of the episode, see `rollout.decide_episodes`. Raises `ScenarioError`."""
+    """A policy and its decisions in the episode of `play`, see `rollout.decide_episodes`. Raises `ScenarioError`."""
     episode, decider = _episode(s, seed), make_policy(policy, s)
     return decider, decide_episodes(decider, episode)
 
 
 @cached_by_checkpoint(maxsize=40)
 def play(s: Scenario, policy: str, seed: int, shares: Shares = "own") -> Record:
-    """The first episode of a seed under a policy, which pages show; cached. Raises `ScenarioError`."""
+    """The record of the first episode of a seed under a policy; cached. Raises `ScenarioError`."""
     checked_shares(shares)
     decider, decided = decisions(s, policy, seed)
     return play_episodes(decider, _episode(s, seed), shares, decided)

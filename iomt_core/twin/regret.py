@@ -29,7 +29,8 @@ def move_tasks(record: Record, row: int, rule: Sharing, tasks: Tensor) -> tuple[
     """
     _, u, j, k = record.snapshot.shape
     count = len(tasks) * (k + 1)
-    snapshot, action = (x.select(torch.full((count,), row)) for x in (record.snapshot, record.action))
+    rows = torch.full((count,), row)
+    snapshot, action = record.snapshot.select(rows), record.action.select(rows)
     devices = torch.arange(k + 1).repeat(len(tasks))[:, None]
     choice = action.choice.flatten(1).scatter(1, tasks.repeat_interleave(k + 1)[:, None], devices)
     moved = with_shares(replace(action, choice=choice.view(count, u, j)), snapshot, record.scenario, rule)
