@@ -85,7 +85,7 @@ class Range:
     unit: float
 
     @classmethod
-    def of(cls, low: float, high: float, dtype: torch.dtype, device: torch.device) -> Range:
+    def between(cls, low: float, high: float, dtype: torch.dtype, device: torch.device) -> Range:
         """The range from `low` to `high`, both excluded."""
         unit = (high - low) * 2.0**-PART_BITS
         return cls(torch.tensor(low + unit / 2, dtype=dtype, device=device), unit)

@@ -58,10 +58,10 @@ class Kernel:
         # Without isolation all kernels would share one recompilation limit. torch's stubs lack the option.
         self._step = torch.compile(_step, fullgraph=True, dynamic=False, isolate_recompiles=True)  # type: ignore[call-overload]
         first = world.snapshot(world.initial_state(), 0)
-        nothing = torch.zeros_like(first.D)
+        zero = torch.zeros_like(first.D)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*lru_cache")  # it caches constants only
-            self(first, Action(nothing.long(), nothing, nothing), world.task_keys[0])
+            self(first, Action(zero.long(), zero, zero), world.task_keys[0])
 
     def __call__(self, snapshot: Snapshot, action: Action, key: Tensor) -> Stepped:
         """Evaluates the action and draws the next tasks from `key`, (B,) int64."""

@@ -120,8 +120,8 @@ class World:
         F_k, B_k = self._servers
         if s.background:
             width = min(s.background, MOST_BACKGROUND - s.background)
-            taken = s.background + width * (2 * torch.special.ndtr(state.load) - 1)
-            F_k, B_k = F_k * (1 - taken[..., 0]), B_k * (1 - taken[..., 1])
+            load = s.background + width * (2 * torch.special.ndtr(state.load) - 1)
+            F_k, B_k = F_k * (1 - load[..., 0]), B_k * (1 - load[..., 1])
         return Snapshot(
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
             battery=self.full_battery if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
@@ -210,12 +210,9 @@ class _KindTable:
         ranges = torch.tensor(kinds, dtype=dtype, device=device)
         self.low = ranges[:, :, 0].T
         self.span = (ranges[:, :, 1] - ranges[:, :, 0]).T
-        D, C, P = ((0, 1), (0, 1), (0, 1)) if self.mixed else kinds[0]
-        self.ranges = (
-            Range.of(D[0], D[1], dtype, device),
-            Range.of(C[0], C[1], dtype, device),
-            Range.of(P[0], P[1], dtype, device),
-        )
+        limits = ((0, 1), (0, 1), (0, 1)) if self.mixed else kinds[0]
+        D, C, P = (Range.between(low, high, dtype, device) for low, high in limits)
+        self.ranges = D, C, P
 
 
 def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -244,8 +241,13 @@ def _workload(s: Scenario, dtype: torch.dtype, device: torch.device) -> tuple[Te
     C, P, active = torch.zeros_like(D), torch.ones_like(D), torch.zeros_like(D, dtype=torch.bool)
     filled: dict[tuple[int, int], int] = {}
     for task in s.workload:
-        place = (task.step - 1, task.user - 1)
-        j = filled.get(place, 0)
-        filled[place] = j + 1
-        D[(*place, j)], C[(*place, j)], P[(*place, j)], active[(*place, j)] = task.D, task.C, task.P, True
+        step_user = (task.step - 1, task.user - 1)
+        j = filled.get(step_user, 0)
+        filled[step_user] = j + 1
+        D[(*step_user, j)], C[(*step_user, j)], P[(*step_user, j)], active[(*step_user, j)] = (
+            task.D,
+            task.C,
+            task.P,
+            True,
+        )
     return D.to(device), C.to(device), P.to(device), active.to(device)

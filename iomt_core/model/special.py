@@ -32,22 +32,22 @@ def scaled_exp1(x: Tensor, upper: float = math.inf) -> Tensor:
     """
     if x.numel() == 0:
         return torch.empty_like(x)
-    near, few = _NEAR_ZERO[x.dtype]
+    small, few_terms = _NEAR_ZERO[x.dtype]
     if short_series(upper, x.dtype):
-        return _series(x, few)
+        return _series(x, few_terms)
     if torch.compiler.is_compiling():  # a compiled kernel evaluates all formulas faster than it could branch
-        middle = _series(x.clamp(near, SPLIT), _SERIES_TERMS[x.dtype])
-        value = torch.where(x <= near, _series(x, few), middle)
+        middle = _series(x.clamp(small, SPLIT), _SERIES_TERMS[x.dtype])
+        value = torch.where(x <= small, _series(x, few_terms), middle)
         return torch.where(x > SPLIT, _fraction(x.clamp_min(SPLIT)), value)
     largest = float(x.amax())
-    if largest <= near:
-        return _series(x, few)
+    if largest <= small:
+        return _series(x, few_terms)
     smallest = float(x.amin())
     if smallest > SPLIT:
         return _fraction(x)
-    value = _series(x.clamp(near, SPLIT), _SERIES_TERMS[x.dtype])
-    if smallest <= near:
-        value = torch.where(x <= near, _series(x, few), value)
+    value = _series(x.clamp(small, SPLIT), _SERIES_TERMS[x.dtype])
+    if smallest <= small:
+        value = torch.where(x <= small, _series(x, few_terms), value)
     if largest > SPLIT:
         value = torch.where(x > SPLIT, _fraction(x.clamp_min(SPLIT)), value)
     return value

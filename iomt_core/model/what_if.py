@@ -43,14 +43,12 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> W
     requested_own = (chosen[..., 0] * x).sum(2)  # (B, U)
 
     # Factors by which the tasks of a device slow down when the task joins it (> 1), or when it leaves (< 1).
-    moved = torch.where(chosen > 0, -1.0, 1.0)
-    totals = torch.cat([requested_own[:, :, None], requested_f[:, None].expand(b, u, k)], dim=2)[
-        :, :, None
-    ]  # (B, U, 1, K + 1)
-    slower_f = (totals + moved * x[..., None]).clamp_min(1.0) / totals.clamp_min(1.0)
-    slower_b = (requested_b[:, None, None] + moved[..., 1:] * y[..., None]).clamp_min(1.0) / requested_b[
-        :, None, None
-    ].clamp_min(1.0)
+    change_sign = torch.where(chosen > 0, -1.0, 1.0)
+    totals = torch.cat([requested_own[:, :, None], requested_f[:, None].expand(b, u, k)], dim=2)
+    totals = totals[:, :, None]  # (B, U, 1, K + 1)
+    slower_f = (totals + change_sign * x[..., None]).clamp_min(1.0) / totals.clamp_min(1.0)
+    total_b = requested_b[:, None, None]
+    slower_b = (total_b + change_sign[..., 1:] * y[..., None]).clamp_min(1.0) / total_b.clamp_min(1.0)
 
     own, price = _alternatives(snapshot, x, y, totals, requested_b, chosen, s), s.alpha_T / s.T_max
     rate_exponent = _elasticity(snapshot, choice, done)
@@ -67,11 +65,7 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> W
     others = pad(torch.where(on > 0, -change, change), (1, 0))
 
     # The same user's tasks j', which slow down if the task joins their device and speed up if it leaves.
-    execution, transmission, spent = (
-        done.delay_exe[:, :, None, None],
-        done.delay_tx[:, :, None, None],
-        done.energy[:, :, None, None],
-    )
+    execution, transmission, spent = (x[:, :, None, None] for x in (done.delay_exe, done.delay_tx, done.energy))
     shares_device = chosen[:, :, None].transpose(3, 4)  # (B, U, 1, K + 1, J'): whether j' is on device s
     stays = chosen[..., None]  # (B, U, J, K + 1, 1): the strategy taken
     joins_f = shares_device * (slower_f[..., None] - 1)  # (B, U, J, K + 1, J')

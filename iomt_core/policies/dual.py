@@ -52,10 +52,10 @@ class Prices(Batch):
 class DualSolution(Batch):
     """The certificates of B steps."""
 
-    bound: Tensor  # (B,) no policy's total weighted cost in this step is lower
+    bound: Tensor  # (B,) lower bound on the total weighted cost of any policy in this step
     prices: Prices
     values: Tensor  # (B, U, J, K + 1) cost of each task on each device at these prices
-    choice_weights: Tensor  # (B, U, J, K + 1) softmin of the values at the last temperature; sums to 1
+    choice_weights: Tensor  # (B, U, J, K + 1) softmin weights of the values over the devices; their sum is 1
 
 
 @dataclass(frozen=True)
@@ -63,37 +63,41 @@ class TaskValues(Batch):
     """Costs and resource use of the decoupled tasks at given prices."""
 
     value: Tensor  # (B, U, J, K + 1) cost on each device, including the price of the resources
-    f_own: Tensor  # (B, U, J) cycle/s of its own CPU
-    f: Tensor  # (B, U, J, K) cycle/s of each server's CPU
-    band: Tensor  # (B, U, J, K) Hz of each server's bandwidth
+    f_own: Tensor  # (B, U, J) cycle/s on the own CPU
+    f: Tensor  # (B, U, J, K) cycle/s on each server
+    band: Tensor  # (B, U, J, K) Hz of each server
 
 
 class DualProblem:
-    """The step's decoupled task problems as a function of prices; float64."""
+    """The task problems of a step, which decouple at given prices; computed in float64.
+
+    The cost of sending a task is `tx_scale` V(y) with y = μ `tx_y`, see `BandwidthTable`; x is bandwidth over β.
+    """
 
     def __init__(self, snapshot: Snapshot, s: Scenario) -> None:
         self.s = s
         self.shape = snapshot.shape
         self.active = snapshot.active
         self.margin = MARGIN[snapshot.D.dtype]
-        # A request for nothing is granted SMALLEST_GRANT, so that a device may give that much more than it has for each task.
+        # Even a request of 0 is granted SMALLEST_GRANT, so a device may give this much more than its capacity for each task.
         _, u, j, _ = self.shape
         self.F_k, self.B_k = (x.to(torch.float64) + u * j * SMALLEST_GRANT for x in (snapshot.F_k, snapshot.B_k))
         self.F_i = snapshot.F_i.to(torch.float64) + j * SMALLEST_GRANT
         self.capacity = torch.cat([self.F_k, self.B_k, self.F_i], dim=1)
         weight = snapshot.weight.to(torch.float64)
         energy = energy_price(s) * snapshot.P_tr.to(torch.float64)
-        # Tasks that are not there get harmless sizes here and are masked out of every sum.
-        self.q = (weight * snapshot.C).masked_fill(~self.active, 1.0)
+        # Missing tasks get a size of 1 here and are masked out of every sum.
+        self.q = (weight * snapshot.C).masked_fill(~self.active, 1.0)  # w C
+        # W, the weighted cost of sending the task at 1 bit/s
         self.w_tx = (weight * (delay_price(s) + energy[:, :, None]) * snapshot.D).masked_fill(~self.active, 1.0)
         beta = snapshot.beta.to(torch.float64)
         self.beta = beta
-        self.root = (self.q * delay_price(s)).sqrt()
+        self.root = (self.q * delay_price(s)).sqrt()  # sqrt(w A C)
         self.tx_scale = self.w_tx[..., None] * (LN2 / beta)[:, :, None]
         self.tx_y = (beta * beta / LN2)[:, :, None] / self.w_tx[..., None]
-        cap = self.B_k[:, None] / beta
-        self.x_cap = cap[:, :, None]
-        self.v_cap = (1 / (cap * scaled_exp1(cap)))[:, :, None]
+        x_cap = self.B_k[:, None] / beta
+        self.x_cap = x_cap[:, :, None]  # x at all of the server's bandwidth
+        self.v_cap = (1 / (x_cap * scaled_exp1(x_cap)))[:, :, None]  # V there, without the price
 
     def task_values(self, p: Prices, iterations: int = 2) -> TaskValues:
         """Cost and resource use of every task on every device at these prices.
@@ -155,9 +159,9 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     theta = torch.cat([first.cpu, first.bandwidth, first.own], dim=1).log()
     lowest = theta - FARTHEST
 
-    def smooth_bound(at: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
+    def smooth_bound(log_prices: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
         soft, pi = _softmin(tasks.value, tau)
-        return (soft * problem.active).sum((1, 2)) - (at.exp() * capacity).sum(1), pi
+        return (soft * problem.active).sum((1, 2)) - (log_prices.exp() * capacity).sum(1), pi
 
     # Prices of 0 give a bound too, which is the better one where there is enough for all.
     free = best_theta = torch.full_like(theta, -torch.inf)
@@ -173,13 +177,13 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     )  # a world that has converged does not change with the rest of the batch
     for iteration in range(MOST_ITERATIONS):
         tau = temperature * scale
-        now, pi = smooth_bound(theta, tasks, tau)
+        current, pi = smooth_bound(theta, tasks, tau)
         if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:
-            held_up = (damping[:, 0] > 1) & (slope > STEEP * best_bound.abs())
-            moving = moving & ((now - settled > ENOUGH * best_bound.abs()) | held_up)
+            rejected = (damping[:, 0] > 1) & (slope > STEEP * best_bound.abs())
+            moving = moving & ((current - settled > ENOUGH * best_bound.abs()) | rejected)
             if not bool(moving.any()):
                 break
-            settled = now
+            settled = current
         gradient, hessian = _ascent(problem, prices_at(theta, k), tasks, pi, tau)
         gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)
@@ -187,12 +191,12 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         diagonal += damping * (diagonal + gradient.abs()) + 1e-12 * best_bound.abs()[:, None] + 1e-300
         step = torch.linalg.solve_ex(hessian, gradient)[0].clamp_(-LONGEST_STEP, LONGEST_STEP)
         trial = torch.maximum(theta + step, lowest)
-        found = problem.task_values(prices_at(trial, k))
-        rises = moving & (smooth_bound(trial, found, tau)[0] >= now - 1e-10 * now.abs())
+        trial_tasks = problem.task_values(prices_at(trial, k))
+        rises = moving & (smooth_bound(trial, trial_tasks, tau)[0] >= current - 1e-10 * current.abs())
         theta = torch.where(rises[:, None], trial, theta)
-        tasks = tasks.replace_where(rises, found)
+        tasks = tasks.replace_where(rises, trial_tasks)
         damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
-        bound = problem.bound(trial, found)
+        bound = problem.bound(trial, trial_tasks)
         better = moving & (bound > best_bound)
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
@@ -218,9 +222,9 @@ def _softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     tau: temperature, (…, 1). torch's softmax and logsumexp are slow over an axis as short as this and share no work.
     """
     least = values.amin(-1, keepdim=True)
-    parts = ((least - values) / tau).exp_()
-    total = parts.sum(-1, keepdim=True)
-    return (least - tau * total.log())[..., 0], parts / total
+    weights = ((least - values) / tau).exp_()
+    total = weights.sum(-1, keepdim=True)
+    return (least - tau * total.log())[..., 0], weights / total
 
 
 def _ascent(problem: DualProblem, p: Prices, tasks: TaskValues, pi: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:

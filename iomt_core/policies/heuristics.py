@@ -52,7 +52,7 @@ class RandomChoice(Policy):
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Draws devices uniformly, and shares uniformly between 0.1 and 1, from the snapshot's key."""
         b, u, j, k = snapshot.shape
-        unit = Range.of(0.0, 1.0, snapshot.D.dtype, snapshot.D.device)
+        unit = Range.between(0.0, 1.0, snapshot.D.dtype, snapshot.D.device)
         key = counter.keys_at(snapshot.key, Stream.POLICY, 0)
         draws = counter.uniform_triples(key, (unit, unit, unit), u * j)
         choice, cpu, bandwidth = (x.view(b, u, j) for x in draws)
@@ -89,18 +89,18 @@ class Greedy(Policy):
         on_own = on_server.new_zeros(b, u)
         choice = torch.zeros_like(snapshot.kind)
         # The cost of each share 1/m is computed once, so that the loop looks it up instead of evaluating (6).
-        parts = torch.arange(1, u * j + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
-        band = snapshot.B_k[:, None, :, None] / parts
+        divisors = torch.arange(1, u * j + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
+        band = snapshot.B_k[:, None, :, None] / divisors
         seconds_per_bit = 1 / mean_rate(band, snapshot.beta[..., None])  # (B, U, K, m)
-        f = snapshot.F_i[..., None] / parts[:j]
+        f = snapshot.F_i[..., None] / divisors[:j]
         own_cost_per_cycle = delay_price(s) / f + energy_price(s) * s.k0 * f * f  # (B, U, m)
         executed = delay_price(s) * snapshot.C[..., None] / snapshot.F_k[:, None, None]
         sent = (delay_price(s) + energy_price(s) * snapshot.P_tr)[..., None] * snapshot.D
         servers = torch.arange(1, k + 1, device=snapshot.D.device)
         for task in range(j):
             for user in range(u):
-                slow = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]
-                server = executed[:, user, task] * (on_server + 1) + sent[:, user, task, None] * slow
+                seconds = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]
+                server = executed[:, user, task] * (on_server + 1) + sent[:, user, task, None] * seconds
                 own = snapshot.C[:, user, task, None] * own_cost_per_cycle[:, user].gather(1, on_own[:, user, None])
                 best = torch.cat([own, server], dim=1).argmin(1)
                 active = snapshot.active[:, user, task]

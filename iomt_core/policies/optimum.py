@@ -54,13 +54,15 @@ class Optimum(Policy):
 def _exhaustive(snapshot: Snapshot, s: Scenario) -> Action:
     """The best of all joint choices, with optimal shares."""
     _, u, j, k = snapshot.shape
-    every = torch.cartesian_prod(*[torch.arange(k + 1, device=snapshot.D.device)] * (u * j)).view(-1, u, j)
+    joint_choices = torch.cartesian_prod(*[torch.arange(k + 1, device=snapshot.D.device)] * (u * j)).view(-1, u, j)
     best: list[Action] = []
-    for worlds in torch.arange(len(snapshot.D), device=snapshot.D.device).split(TRIED_AT_ONCE // len(every)):
-        tiled = snapshot.select(worlds.repeat_interleave(len(every)))
-        action = optimal_shares(tiled, every.repeat(len(worlds), 1, 1), s)
+    for worlds in torch.arange(len(snapshot.D), device=snapshot.D.device).split(TRIED_AT_ONCE // len(joint_choices)):
+        tiled = snapshot.select(worlds.repeat_interleave(len(joint_choices)))
+        action = optimal_shares(tiled, joint_choices.repeat(len(worlds), 1, 1), s)
         total = (outcome(tiled, action, s).cost * tiled.weight).sum((1, 2)).view(len(worlds), -1)
-        best.append(action.select(total.argmin(1) + torch.arange(len(worlds), device=total.device) * len(every)))
+        best.append(
+            action.select(total.argmin(1) + torch.arange(len(worlds), device=total.device) * len(joint_choices))
+        )
     return concatenate(best)
 
 
@@ -136,10 +138,10 @@ class _Search:
         a, c = self.a[..., None], self.c
         enter = (2 * self.sum_a[:, None] * a + a * a) * inverse_F + (2 * self.sum_c[:, None] * c + c * c) * inverse_B
         both = 2 * (a * a * inverse_F + c * c * inverse_B)
-        place = (self.choice - 1).clamp_min(0)[..., None]
-        left = (enter - both).gather(2, place).squeeze(2)
+        server = (self.choice - 1).clamp_min(0)[..., None]
+        leave = (enter - both).gather(2, server).squeeze(2)
         local = self.choice == 0
-        saved = torch.where(local, -toggled, left)
+        saved = torch.where(local, -toggled, leave)
         return saved, torch.cat([toggled[..., None], enter], dim=-1)
 
     def _best_move(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -45,10 +45,10 @@ def own_allocation(q: Tensor, mask: Tensor, F: Tensor, s: Scenario, iterations: 
     """
     A, g = delay_price(s), energy_price(s) * s.k0
     q = torch.where(mask, q, 1.0).clamp_min(1e-9)
-    many = mask.sum(-1).clamp_min(1)
-    even = F / many
+    count = mask.sum(-1).clamp_min(1)
+    even = F / count
     y = (A / even**2 - 2 * g * even).clamp_min(0.0)
-    nu = y * many / (mask / q).sum(-1).clamp_min(1e-30)
+    nu = y * count / (mask / q).sum(-1).clamp_min(1e-30)
     for _ in range(iterations):
         f = own_frequency(nu[..., None] / q, s) * mask
         slope = (mask / (q * own_curvature(f.clamp_min(1e-30), s))).sum(-1)

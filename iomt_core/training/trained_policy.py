@@ -53,8 +53,8 @@ class TrainedPolicy(Policy):
             agents.resized_for(self.encoder.sizes),
             mixer,
         )
-        found = ALGORITHMS[spec.algorithm]
-        self.name, self.label, self.summary = found.name, found.label, found.summary  # type: ignore[misc]
+        algorithm = ALGORITHMS[spec.algorithm]
+        self.name, self.label, self.summary = algorithm.name, algorithm.label, algorithm.summary  # type: ignore[misc]
         # An agent observes its battery (14), which depends on earlier steps; networks for any ward take it for full.
         self.uses_past = "memory" if spec.settings.recurrent else "nothing" if shared else "batteries"  # type: ignore[misc]
 
@@ -67,16 +67,16 @@ class TrainedPolicy(Policy):
         return cls(spec.scenario, spec, agents, mixer)
 
     @classmethod
-    def load(cls, place: Path, s: Scenario | None = None) -> TrainedPolicy:
+    def load(cls, folder: Path, s: Scenario | None = None) -> TrainedPolicy:
         """Loads a checkpoint, for the scenario that it was trained on or another of the same sizes. Raises `ScenarioError`."""
-        facts = read_facts(place)
-        spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
+        facts = read_facts(folder)
+        spec = RunSpec.from_json(facts, f"checkpoint {str(folder)!r}")
         sizes = general_sizes() if spec.settings.wards == "general" else Sizes.of(spec.scenario)
-        found, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(place)!r}"
-        agents = found.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
-        tensors = read_tensors(place, POLICY, facts)
+        algorithm, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(folder)!r}"
+        agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
+        tensors = read_tensors(folder, POLICY, facts)
         load_module(agents, _part(tensors, "agents/"), where)
-        mixer = found.mixer(sizes)
+        mixer = algorithm.mixer(sizes)
         weights = _part(tensors, "mixer/")
         has_mixer = bool(weights) or not list(mixer.parameters())
         if has_mixer:

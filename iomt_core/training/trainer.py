@@ -162,10 +162,10 @@ class Trainer:
     def noise(self) -> Noise:
         """The exploration noise at this point of the run."""
         s = self.settings
-        (hot, cold), (wide, narrow) = s.temperature, s.share_noise
+        (first, last), (first_noise, last_noise) = s.temperature, s.share_noise
         part = min(1.0, self.progress / COOLING_PART)
-        temperature = hot * (cold / hot) ** part if hot else 0.0
-        return Noise(temperature, s.epsilon, wide + (narrow - wide) * self.progress)
+        temperature = first * (last / first) ** part if first else 0.0
+        return Noise(temperature, s.epsilon, first_noise + (last_noise - first_noise) * self.progress)
 
     def lr_factor(self) -> float:
         """The factor of the learning rates at this point of the run."""

@@ -141,9 +141,9 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
     found = ((record.step == step) & (record.episode == episode)).nonzero().flatten()
     if not len(found):
         raise ScenarioError(f"step = {step} was not played: allowed is 1 to {int(record.step.max())}.")
-    for name, value, most in (("user", user, s.users), ("task", task, s.tasks)):
-        if not 1 <= value <= most:
-            raise ScenarioError(f"{name} = {value} is not there: allowed is 1 to {most}.")
+    for name, value, largest in (("user", user, s.users), ("task", task, s.tasks)):
+        if not 1 <= value <= largest:
+            raise ScenarioError(f"{name} = {value} is not there: allowed is 1 to {largest}.")
     row, i, j = int(found[0]), user - 1, task - 1
     if not bool(record.snapshot.active[row, i, j]):
         raise ScenarioError(f"task = {task}: user {user} has no such task in step {step}.")

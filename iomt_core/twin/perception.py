@@ -80,8 +80,8 @@ def grants(record: Record, row: int) -> pd.DataFrame:
     cpu, band = act.cpu[one] * active, act.bandwidth[one] * active
     requested_cpu, requested_band = (per_device(x, device, k).gather(1, device).view_as(x) for x in (cpu, band))
     capacity = torch.cat([snap.F_k[one], snap.F_i[one]], 1).gather(1, device).view_as(cpu)
-    place = (choice - 1).clamp_min(0).flatten(1)
-    bandwidth = snap.B_k[one].gather(1, place).view_as(cpu)
+    server = (choice - 1).clamp_min(0).flatten(1)
+    bandwidth = snap.B_k[one].gather(1, server).view_as(cpu)
     local = choice == 0
     _, u, j = cpu.shape
     columns = {
