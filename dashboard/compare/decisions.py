@@ -10,6 +10,7 @@ import streamlit as st
 from dashboard.chart_tables import csv_button, selectable_tasks
 from dashboard.compare.state import Compare
 from dashboard.drawings import bar_panels, ward_player
+from dashboard.explore.views import best_move
 from dashboard.session import Session, policy_label
 from dashboard.text import plain
 from dashboard.widgets import sync_widget
@@ -176,12 +177,8 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
         st.info(plain(f"{name}: {error}"))
         return
     frame = answer.alternatives
-    best = frame.iloc[int(frame["ward_change"].to_numpy().argmin())]
-    words = f"moving it to {best['device']} would lower the ward's total by {-best['ward_change']:.4f}"
-    if best["ward_change"] > -1e-9:
-        words = "no other device would make the ward's total lower"
     cost = float(frame["cost"].iloc[answer.chosen])
-    st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {words}.")
+    st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {best_move(frame)}.")
     bar_panels(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
     table = alternatives_table(frame)
     st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")

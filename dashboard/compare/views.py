@@ -17,6 +17,8 @@ from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.comparison.sides import Comparison, Side
 from iomt_core.metrics import METRICS
 
+NAN = float("nan")
+
 
 def answer(found: Comparison, pairing: Pairing) -> None:
     """The comparison in a few sentences, and the policies with the networks that decided."""
@@ -129,23 +131,19 @@ def metric_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
     """One row for each metric, in the units that are shown to people."""
     rows = []
     for pair in pairs:
-        factor, interval, share = pair.metric.factor, pair.interval, pair.relative_interval
+        metric, interval, share = pair.metric, pair.interval or (NAN, NAN), pair.relative_interval or (NAN, NAN)
+        values = {"A": pair.mean_a, "B": pair.mean_b, "B - A": pair.difference, "from": interval[0], "to": interval[1]}
+        relative = {
+            "change (%)": NAN if pair.relative is None else pair.relative,
+            "from (%)": share[0],
+            "to (%)": share[1],
+        }
         rows.append(
-            {
-                "metric": pair.metric.label,
-                "unit": pair.metric.unit,
-                "A": pair.mean_a * factor,
-                "B": pair.mean_b * factor,
-                "B - A": pair.difference * factor,
-                "from": interval[0] * factor if interval else float("nan"),
-                "to": interval[1] * factor if interval else float("nan"),
-                "unit of B - A": pair.metric.difference_unit,
-                "change (%)": float("nan") if pair.relative is None else 100 * pair.relative,
-                "from (%)": 100 * share[0] if share else float("nan"),
-                "to (%)": 100 * share[1] if share else float("nan"),
-                "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair)],
-                "meaning": pair.metric.help,
-            }
+            {"metric": metric.label, "unit": metric.unit}
+            | {name: x * metric.factor for name, x in values.items()}
+            | {"unit of B - A": metric.difference_unit}
+            | {name: 100 * x for name, x in relative.items()}
+            | {"what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair)], "meaning": metric.help}
         )
     return pd.DataFrame(rows)
 

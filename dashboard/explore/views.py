@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table, csv_button, file_words, selectable_tasks
@@ -148,17 +149,21 @@ def selected_task(session: Session, shown: Record) -> Why | None:
         return None
     frame = answer.alternatives
     chosen, best = frame.loc[answer.chosen], frame.iloc[int(frame["cost"].to_numpy().argmin())]
-    ward_best = frame.iloc[int(frame["ward_change"].to_numpy().argmin())]
     st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
     own = f"though {best['device']} would cost the task itself only {best['cost']:.3f}"
     if best["choice"] == answer.chosen:
         own = "which is also the cheapest for itself"
-    ward_words = f"moving it to {ward_best['device']} would lower the ward's total by {-ward_best['ward_change']:.4f}"
-    if ward_best["ward_change"] > -1e-9:
-        ward_words = "no other device would make the ward's total lower"
-    st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {ward_words}.")
+    st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {best_move(frame)}.")
     bar_panels(task_charts.alternatives(frame), "alternatives")
     return answer
+
+
+def best_move(alternatives: pd.DataFrame) -> str:
+    """Whether another device for the task would lower the total cost of the ward, in words."""
+    best = alternatives.iloc[int(alternatives["ward_change"].to_numpy().argmin())]
+    if best["ward_change"] > -1e-9:
+        return "no other device would make the ward's total lower"
+    return f"moving it to {best['device']} would lower the ward's total by {-best['ward_change']:.4f}"
 
 
 def alternatives_table(answer: Why) -> None:

@@ -53,9 +53,8 @@ def from_view(session: Session, view: Mapping[str, str]) -> InspectState:
         if value in allowed:
             setattr(fresh, name, value)
         else:
-            session.problems.append(
-                f"v_{name} = {value[:40]!r} in the link is not known: allowed is {', '.join(allowed)}."
-            )  # fmt: skip
+            words = ", ".join(allowed)
+            session.problems.append(f"v_{name} = {value[:40]!r} in the link is not known: allowed is {words}.")
     text = view.get("round", "0")
     if text in {str(n) for n in range(9)}:
         fresh.round = int(text)

@@ -125,20 +125,11 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
 
 
 def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "step": frame["step"],
-            "user": frame["user"],
-            "task": frame["task"],
-            "chosen": [device_name(k) for k in frame["choice"]],
-            "optimum's": [device_name(k) for k in frame["optimum"]],
-            "best alone": [device_name(k) for k in frame["best"]],
-            "p": frame["weight"].round(3),
-            "cost": frame["cost"].round(4),
-            "regret": frame["regret_best"].round(5),
-            "against the optimum": frame["regret_optimum"].round(5),
-        }
-    )
+    devices = {"chosen": "choice", "optimum's": "optimum", "best alone": "best"}
+    numbers = {"p": "weight", "cost": "cost", "regret": "regret_best", "against the optimum": "regret_optimum"}
+    columns: dict[str, Any] = {name: [device_name(k) for k in frame[column]] for name, column in devices.items()}
+    columns |= {name: frame[column].round(5) for name, column in numbers.items()}
+    return frame[["step", "user", "task"]].assign(**columns)
 
 
 def _worst(session: Session, view: InspectState, shown: Record, column: str) -> None:

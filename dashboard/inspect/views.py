@@ -192,20 +192,17 @@ def _choice(session: Session, shown: Record, point: Point, turn: TaskTurn, true:
     totals = (true * weight).sum((1, 2))
     counted = turn.worth + turn.margin
     chosen = int(shown.action.choice[_index(point)])
+    devices = range(len(counted))
     frame = pd.DataFrame(
         {
-            "": ["➜" if k == turn.choice else "" for k in range(len(counted))],
-            "strategy": [device_name(k) for k in range(len(counted))],
-            "Σ p Q (17)": turn.worth.double().numpy(),
-            "margin": turn.margin.double().numpy(),
-            "counts": counted.double().numpy(),
-            "expected gain": (turn.worth - turn.worth[chosen]).double().numpy(),
-            "true gain": (totals[chosen] - totals).numpy(),
+            "": ["➜" if k == turn.choice else "" for k in devices], "strategy": [device_name(k) for k in devices],
+            "Σ p Q (17)": turn.worth.double().numpy(), "margin": turn.margin.double().numpy(), "counts": counted.double().numpy(),
+            "expected gain": (turn.worth - turn.worth[chosen]).double().numpy(), "true gain": (totals[chosen] - totals).numpy(),
             "true cost of the task": true[:, user - 1, task - 1].numpy(),
             "true Σ p cost of the user": (true[:, user - 1] * weight[user - 1]).sum(-1).numpy(),
             "true total of the ward": totals.numpy(),
         }
-    )
+    )  # fmt: skip
     before = ", ".join(f"{n}: {device_name(k)}" for n, k in enumerate(turn.before, 1) if n != task)
     if turn.round:
         way = f"Round {turn.round}: when task {task} was decided, the user's other tasks were on {before}."
@@ -239,11 +236,8 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
     step, user, task = point
     label = plain(session.policy_label)
     if found is not None and found.numbers is not None and found.first_server is not None:
-        x, first, k = (
-            float(found.numbers[user - 1, task - 1]),
-            int(found.first_server[user - 1, task - 1]),
-            session.scenario.servers,
-        )
+        at, k = (user - 1, task - 1), session.scenario.servers
+        x, first = float(found.numbers[at]), int(found.first_server[at])
         number = min(int(x * (k + 1)), k)
         st.info(
             f"{label} has no Q-values per strategy: its Actor outputs a number that gives the device. Here x = {x:.4f}, and "

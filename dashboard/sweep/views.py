@@ -28,6 +28,7 @@ from iomt_core.metrics import METRICS
 from iomt_core.runs.directory import log_tail
 from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import ScenarioError
+from iomt_core.scenario.links import whole_number
 from iomt_core.training.catalogue import entry
 
 PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
@@ -101,12 +102,14 @@ def _read_policies(view: View, session: Session) -> None:
 
 
 def _read_episodes(view: View, session: Session) -> None:
-    text = session.view.get("episodes")
-    if text is None:
-        return
-    if not (text.isascii() and text.isdigit() and len(text) < 8 and 1 <= int(text) <= MOST_EPISODES):
-        raise ScenarioError(f"episodes = {text[:40]!r} in the link is out of range: allowed is 1 to {MOST_EPISODES}.")
-    view.form.episodes = int(text)
+    if "episodes" in session.view:
+        text = session.view["episodes"]
+        count = whole_number(text, 1, MOST_EPISODES)
+        if count is None:
+            raise ScenarioError(
+                f"episodes = {text[:40]!r} in the link is out of range: allowed is 1 to {MOST_EPISODES}."
+            )
+        view.form.episodes = count
 
 
 def poll_interval(known: Sequence[RunRecord]) -> float | None:
@@ -328,11 +331,9 @@ def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
                 "sweep, and works offline." if ending == "html" else "Results so far, one row for each point, with the "
                 "network; SI units.",
             )  # fmt: skip
-    box = st.expander("Numbers", key="sweep_numbers", on_change="rerun")
-    if box.open:
-        with box:
-            shown = table.dropna(axis=1, how="all")
-            st.dataframe(shown, hide_index=True, key="sweep_table", alt="All points of the sweep", height=320)
+    if (box := st.expander("Numbers", key="sweep_numbers", on_change="rerun")).open:
+        shown = table.dropna(axis=1, how="all")
+        box.dataframe(shown, hide_index=True, key="sweep_table", alt="All points of the sweep", height=320)
     box = st.expander("How to repeat it", key="sweep_repeat", on_change="rerun")
     if box.open:
         with box:

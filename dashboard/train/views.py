@@ -9,6 +9,7 @@ from typing import Any, cast
 import pandas as pd
 import streamlit as st
 
+from dashboard.chart_tables import csv_button
 from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.train.run_list import row, run_list
@@ -233,9 +234,7 @@ def _table(chosen: Sequence[RunRecord], view: View) -> None:
     words = "All lines of the chosen runs, the latest first"
     st.dataframe(frame.iloc[::-1], hide_index=True, key="train_table", height=380, alt=words)
     name = "-".join(run.name for run in chosen)[:80]
-    st.download_button(
-        "Download (CSV)", lambda: frame.to_csv(index=False), f"{name}.csv", "text/csv", on_click="ignore", key="train_csv"
-    )  # fmt: skip
+    csv_button("Download (CSV)", lambda: frame.to_csv(index=False), f"{name}.csv", key="train_csv")
     st.caption("SI units: seconds and joules per task. Columns that begin with evaluation_ are of held-out episodes.")
 
 
@@ -246,33 +245,25 @@ def _files(chosen: Sequence[RunRecord], view: View) -> None:
         return
     spec, folder = run.spec, run.folder
     with st.container(horizontal=True):
-        st.download_button(
-            "Configuration (JSON)", lambda: configuration(spec), f"{run.name}.json", "application/json",
-            on_click="ignore", key="train_get_configuration", icon=":material/download:",
-            help="Algorithm, scenario, settings and seed: everything that defines the run.",
-        )  # fmt: skip
-        st.download_button(
-            "Metrics (CSV)", lambda: metrics_csv(folder), f"{run.name}.csv", "text/csv",
-            on_click="ignore", key="train_get_metrics", icon=":material/download:", disabled=run.done == 0,
-            help="One row for each batch of episodes, SI units.",
-        )  # fmt: skip
-        last = last_checkpoint(folder)
-        st.download_button(
-            "Checkpoint (zip)", lambda: checkpoint_zip(folder), f"{run.name}-checkpoint.zip", "application/zip",
-            on_click="ignore", key="train_get_checkpoint", icon=":material/download:", disabled=last is None,
-            help="The last complete checkpoint: weights as safetensors and a JSON file with their SHA-256.",
-        )  # fmt: skip
-    own = default_settings(spec.algorithm)
+        for label, build, file, kind, missing, text in (
+            ("Configuration (JSON)", lambda: configuration(spec), f"{run.name}.json", "application/json", False,
+             "Algorithm, scenario, settings and seed: everything that defines the run."),
+            ("Metrics (CSV)", lambda: metrics_csv(folder), f"{run.name}.csv", "text/csv", run.done == 0,
+             "One row for each batch of episodes, SI units."),
+            ("Checkpoint (zip)", lambda: checkpoint_zip(folder), f"{run.name}-checkpoint.zip", "application/zip",
+             last_checkpoint(folder) is None,
+             "The last complete checkpoint: weights as safetensors and a JSON file with their SHA-256."),
+        ):  # fmt: skip
+            st.download_button(
+                label, build, file, kind, on_click="ignore", key=f"train_get_{label.split()[0]}", disabled=missing, help=text,
+                icon=":material/download:",
+            )  # fmt: skip
+    own, used = default_settings(spec.algorithm), spec.settings
     rows = [
-        {
-            "setting": name,
-            "value": str(getattr(spec.settings, name)),
-            "algorithm's own": str(getattr(own, name)),
-            "differs": "➜" if getattr(spec.settings, name) != getattr(own, name) else "",
-            "meaning": field.description,
-        }
+        {"setting": name, "value": str(getattr(used, name)), "algorithm's own": str(getattr(own, name)),
+         "differs": "➜" * (getattr(used, name) != getattr(own, name)), "meaning": field.description}
         for name, field in Settings.model_fields.items()
-    ]
+    ]  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="train_settings", height=300, alt="Settings of the run")
     with st.expander("The end of its log"):
         st.code(log_tail(folder) or "Nothing.", language=None, wrap_lines=True)
