@@ -37,7 +37,7 @@ class MAPADDPG(PADDPG):
     label = "MA-PA-DDPG"
     summary = "PA-DDPG actors trained by one critic that sees what all users see and do, on the team's reward."
     level: ClassVar[Level] = "system"
-    # The best of `python -m benchmarks.tuning ma-pa-ddpg --trials 9 --episodes 1216`.
+    # The best of 9 trials of a random search, see docs/training.md.
     tuned = MappingProxyType(
         {"actor_learning_rate": 1e-3, "batch": 16, "tau": 0.02, "parameter_tying": 0.4, "decay_from": 0.2}
     )

@@ -152,7 +152,7 @@ class PADDPG(Algorithm):
     label = "PA-DDPG (VDN)"
     summary = "DDPG whose actor also gives each task's device as a number; one critic a user, values added up."
     level: ClassVar[Level] = "agent"
-    # The best of the first 13 trials of `python -m benchmarks.tuning pa-ddpg --trials 14 --episodes 1216`.
+    # The best of 13 trials of a random search, see docs/training.md.
     tuned = MappingProxyType(
         {
             "learning_rate": 4e-3,
