@@ -95,7 +95,7 @@ def matmul_speed(size: int = 2048, device: torch.device = CPU) -> float:
 def decision_milliseconds(s: Scenario, rounds: int) -> float:
     """One joint decision of all tasks of one ward, from the snapshot on."""
     spec = RunSpec("sae-mt-qmix", s, Settings(num_envs=1, rounds=rounds), seed=0)
-    policy = TrainedPolicy.of(spec.trainer(), spec)
+    policy = TrainedPolicy.from_trainer(spec.trainer(), spec)
     snapshot = Environment(s, world_seeds(0, 0, 1)).snapshot
     return best_of(lambda: policy.step(snapshot, None), 20) * 1e3
 

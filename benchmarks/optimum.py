@@ -14,8 +14,8 @@ from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.optimum import optimum
-from iomt_core.policies.registry import make_policy
 from iomt_core.scenario import PRESETS, Scenario
+from iomt_core.training.catalogue import make_policy
 
 TARGETS = {"paper": 2.0, "lecture": 6.0, "crowded": 2.0, "hospital": 2.0, "drained": 2.0}
 
@@ -23,7 +23,7 @@ TARGETS = {"paper": 2.0, "lecture": 6.0, "crowded": 2.0, "hospital": 2.0, "drain
 def steps(s: Scenario, count: int, seed: int) -> Snapshot:
     """`count` steps of the ward, from as many episodes as it takes."""
     world = World(s, world_seeds(seed, 0, -(-count // s.T)))
-    return concatenate(world.episode()).worlds(slice(0, count))
+    return concatenate(world.episode()).select(slice(0, count))
 
 
 def milliseconds(work: Callable[[], object], runs: int = 9) -> float:

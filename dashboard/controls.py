@@ -10,9 +10,9 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.session import Lab
+from dashboard.session import Session
 from dashboard.text import plain
-from dashboard.touched import index_of, put, touched, within
+from dashboard.widgets import clamp, index_of, on_user_change, sync_widget
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, collect_notes, metadata, set_elsewhere
 from iomt_core.scenario.files import dump_scenario, parse_scenario
@@ -58,12 +58,12 @@ E24 = (
 )
 
 
-def sidebar(lab: Lab) -> None:
+def sidebar(session: Session) -> None:
     """All controls; each writes to the lab before the page runs on."""
     with st.sidebar:
-        _preset(lab)
-        _policy(lab)
-        locked = set_elsewhere(lab.scenario)
+        _preset(session)
+        _policy(session)
+        locked = set_elsewhere(session.scenario)
         for group in GROUPS:
             # Only an open group's controls are made: forty of them cost more than the ward.
             box = st.expander(GROUP_LABELS[group], expanded=group == "ward", key=f"group_{group}", on_change="rerun")
@@ -71,63 +71,63 @@ def sidebar(lab: Lab) -> None:
                 with box:
                     for name, meta in metadata().items():
                         if meta.group == group:
-                            _control(lab, name, meta, locked.get(name))
+                            _control(session, name, meta, locked.get(name))
         st.caption("ᴬ An assumption of this lab: the paper gives no value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
             with box:
-                _files(lab)
+                _files(session)
 
 
-def _preset(lab: Lab) -> None:
-    def take() -> None:
+def _preset(session: Session) -> None:
+    def update() -> None:
         name = st.session_state["preset"]
         if name:
-            lab.try_change(lambda: PRESETS[name])
+            session.try_change(lambda: PRESETS[name])
 
-    match = next((name for name, preset in PRESETS.items() if preset.digest == lab.scenario.digest), None)
+    match = next((name for name, preset in PRESETS.items() if preset.digest == session.scenario.digest), None)
     st.selectbox(
-        "Preset", list(PRESETS), index_of(PRESETS, put("preset", match)),
-        key="preset", on_change=touched("preset", take), placeholder=f"{lab.scenario.name} (changed)",
+        "Preset", list(PRESETS), index_of(PRESETS, sync_widget("preset", match)),
+        key="preset", on_change=on_user_change("preset", update), placeholder=f"{session.scenario.name} (changed)",
         help="\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
 
 
-def _policy(lab: Lab) -> None:
-    def take_policy() -> None:
-        lab.policy = st.session_state["policy"]
+def _policy(session: Session) -> None:
+    def set_policy() -> None:
+        session.policy = st.session_state["policy"]
 
-    def take_shares() -> None:
-        lab.shares = st.session_state["shares"]
+    def set_shares() -> None:
+        session.shares = st.session_state["shares"]
 
-    def take_seed() -> None:
-        lab.seed = int(st.session_state["episode_seed"])
+    def set_seed() -> None:
+        session.seed = int(st.session_state["episode_seed"])
 
     known = catalogue()
     st.selectbox(
-        "Policy", list(known), index_of(known, put("policy", lab.policy)),
-        key="policy", on_change=touched("policy", take_policy), format_func=lambda name: known[name].label,
+        "Policy", list(known), index_of(known, sync_widget("policy", session.policy)),
+        key="policy", on_change=on_user_change("policy", set_policy), format_func=lambda name: known[name].label,
         help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
     )  # fmt: skip
     left, right = st.columns([3, 2])
     left.selectbox(
-        "Shares", SHARES, index_of(SHARES, put("shares", lab.shares)),
-        key="shares", on_change=touched("shares", take_shares), format_func=lambda name: SHARE_LABELS[name],
+        "Shares", SHARES, index_of(SHARES, sync_widget("shares", session.shares)),
+        key="shares", on_change=on_user_change("shares", set_shares), format_func=lambda name: SHARE_LABELS[name],
         help="Who sets the shares of CPU and bandwidth: the policy, all tasks of a device alike, or the best for its choices.",
     )  # fmt: skip
     right.number_input(
-        "Episode seed", 0, LARGEST_SEED, put("episode_seed", lab.seed),
-        key="episode_seed", on_change=touched("episode_seed", take_seed), step=1,
+        "Episode seed", 0, LARGEST_SEED, sync_widget("episode_seed", session.seed),
+        key="episode_seed", on_change=on_user_change("episode_seed", set_seed), step=1,
         help="Draws the tasks, transmission powers and dynamics. The places come from the layout seed.",
     )  # fmt: skip
 
 
-def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
+def _control(session: Session, name: str, meta: Meta, locked: str | None) -> None:
     key = f"p_{name}"
-    value = getattr(lab.scenario, name)
+    value = getattr(session.scenario, name)
 
-    def take(convert: Callable[[Any], Any]) -> None:
-        lab.try_change(lambda: lab.scenario.changed(**{name: convert(st.session_state[key])}))
+    def update(convert: Callable[[Any], Any]) -> None:
+        session.try_change(lambda: session.scenario.changed(**{name: convert(st.session_state[key])}))
 
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit
     label = f"{meta.label}" + (f", {unit}" if unit else "")
@@ -138,16 +138,18 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
     explained = (
         f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Symbol: {meta.symbol or 'none'}.{allowed} Source: {source}."
     )
-    common: dict[str, Any] = {"key": key, "on_change": touched(key, take), "disabled": locked is not None}
+    common: dict[str, Any] = {"key": key, "on_change": on_user_change(key, update), "disabled": locked is not None}
     common["help"] = f"**{locked}.** {explained}" if locked else explained
     if name == "channel":
         options = typing.get_args(Scenario.model_fields["channel"].annotation)
-        st.segmented_control(label, options, default=put(key, value), args=(str,), required=True, **common)
+        st.segmented_control(label, options, default=sync_widget(key, value), args=(str,), required=True, **common)
     elif meta.high is not None and meta.high > 1e8 and isinstance(value, int):
-        st.number_input(label, int(meta.low or 0), int(meta.high), put(key, value), step=1, args=(int,), **common)
+        st.number_input(
+            label, int(meta.low or 0), int(meta.high), sync_widget(key, value), step=1, args=(int,), **common
+        )
     elif type(None) in typing.get_args(Scenario.model_fields[name].annotation):
         # Emptied it is automatic again, and a browser takes a control's default for what empty means.
-        put(key, None if value is None else within(value, meta.low, meta.high))
+        sync_widget(key, None if value is None else clamp(value, meta.low, meta.high))
         st.number_input(
             label, meta.low, meta.high, None, format="%g", placeholder="automatic", args=(lambda v: v,), **common
         )
@@ -157,7 +159,7 @@ def _control(lab: Lab, name: str, meta: Meta, locked: str | None) -> None:
         kind = int if isinstance(value, int) or (isinstance(value, tuple) and isinstance(value[0], int)) else float
         convert = _tuple_of(kind) if isinstance(value, tuple) else kind
         low, high, step = (kind(x) for x in (meta.low or 0, meta.high or 0, meta.step or 1))
-        st.slider(label, low, high, put(key, value), step=step, args=(convert,), **common)
+        st.slider(label, low, high, sync_widget(key, value), step=step, args=(convert,), **common)
 
 
 def _tuple_of(kind: type) -> Callable[[Any], Any]:
@@ -176,7 +178,7 @@ def _log_slider(key: str, label: str, meta: Meta, value: Any, common: dict[str, 
     now = tuple(shown(x) for x in value) if isinstance(value, tuple) else shown(value)
     grid = _grid(shown(meta.low or 0), shown(meta.high or 0))
     options = sorted({*grid, *(now if isinstance(now, tuple) else (now,))})
-    st.select_slider(label, options, put(key, now), format_func=lambda x: f"{x:g}", args=(si,), **common)
+    st.select_slider(label, options, sync_widget(key, now), format_func=lambda x: f"{x:g}", args=(si,), **common)
 
 
 @lru_cache(maxsize=64)
@@ -186,24 +188,24 @@ def _grid(low: float, high: float) -> tuple[float, ...]:
     return tuple(sorted({low, high, *(x for x in inner if low < x < high)}))
 
 
-def _files(lab: Lab) -> None:
+def _files(session: Session) -> None:
     form = st.segmented_control("Scenario file", ("yaml", "json"), default="yaml", required=True, key="file_form")
     st.download_button(
-        "Download scenario", lambda: dump_scenario(lab.scenario, form or "yaml"), f"{lab.scenario.name}.{form}",
+        "Download scenario", lambda: dump_scenario(session.scenario, form or "yaml"), f"{session.scenario.name}.{form}",
         "text/plain", on_click="ignore", width="stretch",
     )  # fmt: skip
 
     def uploaded(key: str, read: Callable[[bytes, str], Scenario]) -> None:
         file = st.session_state[key]
         if file is not None:
-            with collect_notes() as lab.notes:
-                lab.try_change(lambda: read(file.getvalue(), file.name))
+            with collect_notes() as session.notes:
+                session.try_change(lambda: read(file.getvalue(), file.name))
 
     def tasks(content: bytes, name: str) -> Scenario:
-        return with_workload(lab.scenario, read_workload_csv(content, name))
+        return with_workload(session.scenario, read_workload_csv(content, name))
 
     def places(content: bytes, name: str) -> Scenario:
-        return with_places(lab.scenario, read_places_csv(content, name))
+        return with_places(session.scenario, read_places_csv(content, name))
 
     st.file_uploader(
         "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key="up_scenario", on_change=uploaded,
@@ -218,12 +220,12 @@ def _files(lab: Lab) -> None:
         "Own places (CSV)", ["csv"], key="up_places", on_change=uploaded, args=("up_places", places), max_upload_size=2,
         help="Columns: kind (user or server), x_m, y_m.",
     )  # fmt: skip
-    for note in lab.notes:
+    for note in session.notes:
         st.caption(plain(note))
     for field, what in (("workload", "own workload"), ("places", "own places"), ("kinds", "task kinds")):
-        if getattr(lab.scenario, field):
-            st.button(f"Remove {what}", on_click=_remove, args=(lab, field), width="stretch")
+        if getattr(session.scenario, field):
+            st.button(f"Remove {what}", on_click=_remove, args=(session, field), width="stretch")
 
 
-def _remove(lab: Lab, field: str) -> None:
-    lab.try_change(lambda: lab.scenario.changed(**{field: () if field == "kinds" else None}))
+def _remove(session: Session, field: str) -> None:
+    session.try_change(lambda: session.scenario.changed(**{field: () if field == "kinds" else None}))

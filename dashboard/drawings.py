@@ -12,12 +12,12 @@ from typing import Any
 
 import streamlit as st
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 
 def _component(name: str, root: str, css: str) -> Any:
-    script = "\n".join((_HERE / file).read_text(encoding="utf-8") for file in ("svg.js", f"{name}.js"))
-    style = (_HERE / css).read_text(encoding="utf-8")
+    script = "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("svg.js", f"{name}.js"))
+    style = (_FOLDER / css).read_text(encoding="utf-8")
     return st.components.v2.component(name, html=f'<div class="{root}"></div>', css=style, js=script)
 
 

@@ -38,9 +38,9 @@ def navigate() -> StreamlitPage:
     """The page to run: a session's first run goes where its link says."""
     known = pages()
     chosen = st.navigation(list(known.values()), position="top")
-    lab = current()
-    if lab.wanted_page is not None:
-        wanted, lab.wanted_page = known.get(lab.wanted_page), None
+    session = current()
+    if session.wanted_page is not None:
+        wanted, session.wanted_page = known.get(session.wanted_page), None
         if wanted is not None and wanted.url_path != chosen.url_path:
             st.switch_page(wanted)
     return chosen

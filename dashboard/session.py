@@ -12,8 +12,7 @@ import streamlit as st
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.scenario.links import LONGEST_LINK, from_query, to_query, whole_number
-from iomt_core.training.catalogue import catalogue, entry
-from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.training.catalogue import catalogue, entry, make_policy
 from iomt_core.twin.northbound import checked_seed
 
 VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")
@@ -33,7 +32,7 @@ class Pinned:
 
 
 @dataclass
-class Lab:
+class Session:
     """The session's state; every control writes here, every view reads here."""
 
     scenario: Scenario = PRESETS["paper"]
@@ -59,7 +58,7 @@ class Lab:
             self.picked = None
         self.step = min(self.step, self.scenario.T)
 
-    def forget_what_is_gone(self) -> None:
+    def drop_deleted_policies(self) -> None:
         """A run that was chosen or pinned may have been deleted meanwhile, by another tab or another process."""
         known = catalogue()
         if self.policy not in known:
@@ -71,10 +70,10 @@ class Lab:
     @property
     def shown_policy(self) -> str:
         """The chosen policy, or the optimum where that cannot decide on this ward."""
-        return "optimum" if self.unable else self.policy
+        return "optimum" if self.policy_problems else self.policy
 
     @property
-    def unable(self) -> list[str]:
+    def policy_problems(self) -> list[str]:
         """Why the chosen policy cannot decide on this ward; empty where it can."""
         try:
             make_policy(self.policy, self.scenario)
@@ -100,71 +99,71 @@ class Lab:
         return {"page": page, **to_query(self.scenario), **seen, **added}
 
 
-def current() -> Lab:
+def current() -> Session:
     """This session's lab; at the session's first run, the one its link describes."""
-    if "lab" not in st.session_state:
-        st.session_state["lab"] = from_link(dict(st.query_params))
-    lab = cast(Lab, st.session_state["lab"])
-    lab.forget_what_is_gone()
-    return lab
+    if "session" not in st.session_state:
+        st.session_state["session"] = from_link(dict(st.query_params))
+    session = cast(Session, st.session_state["session"])
+    session.drop_deleted_policies()
+    return session
 
 
-def from_link(query: Mapping[str, str]) -> Lab:
+def from_link(query: Mapping[str, str]) -> Session:
     """A session that begins with what a link says; an entry that cannot be used is a problem of the lab."""
-    lab = Lab()
+    session = Session()
     if not query:
-        return lab
-    lab.wanted_page = query.get("page", "explore")
-    lab.view = {key.removeprefix(PAGE_VIEW): value for key, value in query.items() if key.startswith(PAGE_VIEW)}
-    lab.try_change(lambda: from_query(query, ignore=(*VIEW_KEYS, *(PAGE_VIEW + name for name in lab.view))))
-    for name, value in lab.view.items():
+        return session
+    session.wanted_page = query.get("page", "explore")
+    session.view = {key.removeprefix(PAGE_VIEW): value for key, value in query.items() if key.startswith(PAGE_VIEW)}
+    session.try_change(lambda: from_query(query, ignore=(*VIEW_KEYS, *(PAGE_VIEW + name for name in session.view))))
+    for name, value in session.view.items():
         if len(value) > LONGEST_VIEW:
-            lab.problems.append(
+            session.problems.append(
                 f"{PAGE_VIEW}{name[:40]} in the link is longer than {LONGEST_VIEW} characters; it is left out."
             )
-    lab.view = {name: value for name, value in lab.view.items() if len(value) <= LONGEST_VIEW}
+    session.view = {name: value for name, value in session.view.items() if len(value) <= LONGEST_VIEW}
     for read in (_read_policy, _read_seed, _read_step, _read_task):
         try:
-            read(lab, query)
+            read(session, query)
         except ScenarioError as error:
-            lab.problems = [*lab.problems, *error.problems]
-    return lab
+            session.problems = [*session.problems, *error.problems]
+    return session
 
 
-def _read_policy(lab: Lab, query: Mapping[str, str]) -> None:
-    policy, shares = query.get("policy", lab.policy), query.get("shares", lab.shares)
+def _read_policy(session: Session, query: Mapping[str, str]) -> None:
+    policy, shares = query.get("policy", session.policy), query.get("shares", session.shares)
     try:
         entry(policy)
     except ScenarioError as error:
         raise ScenarioError([f"in the link: {problem}" for problem in error.problems]) from None
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares[:40]!r} in the link is not known: allowed is {', '.join(SHARES)}.")
-    lab.policy, lab.shares = policy, shares
+    session.policy, session.shares = policy, shares
 
 
-def _read_seed(lab: Lab, query: Mapping[str, str]) -> None:
-    lab.seed = checked_seed(_whole(query, "episode_seed", lab.seed))
+def _read_seed(session: Session, query: Mapping[str, str]) -> None:
+    session.seed = checked_seed(_whole(query, "episode_seed", session.seed))
 
 
-def _read_step(lab: Lab, query: Mapping[str, str]) -> None:
+def _read_step(session: Session, query: Mapping[str, str]) -> None:
     step = _whole(query, "step", 1)
-    if not 1 <= step <= lab.scenario.T:
-        raise ScenarioError(f"step = {step} in the link is out of range: allowed is 1 to {lab.scenario.T}.")
-    lab.step = step
+    if not 1 <= step <= session.scenario.T:
+        raise ScenarioError(f"step = {step} in the link is out of range: allowed is 1 to {session.scenario.T}.")
+    session.step = step
 
 
-def _read_task(lab: Lab, query: Mapping[str, str]) -> None:
+def _read_task(session: Session, query: Mapping[str, str]) -> None:
     text = query.get("task")
     if text is None:
         return
     parts = text.split(".", 3)
-    limits = (lab.scenario.T, lab.scenario.users, lab.scenario.tasks)
+    limits = (session.scenario.T, session.scenario.users, session.scenario.tasks)
     step, user, task = (whole_number(p, 1, most) for p, most in zip((*parts, "", "", "")[:3], limits, strict=True))
     if len(parts) != 3 or step is None or user is None or task is None:
         raise ScenarioError(
             f"task = {text[:40]!r} in the link is not step.user.task: allowed is 1.1.1 to {'.'.join(map(str, limits))}."
         )
-    lab.picked = (step, user, task)
+    session.picked = (step, user, task)
 
 
 def _whole(query: Mapping[str, str], key: str, default: int) -> int:
@@ -174,12 +173,12 @@ def _whole(query: Mapping[str, str], key: str, default: int) -> int:
     return int(text)
 
 
-def keep_link(lab: Lab, page: str = "explore", view: Mapping[str, str] | None = None) -> str:
+def update_link(session: Session, page: str = "explore", view: Mapping[str, str] | None = None) -> str:
     """Keeps the browser's address in step with the lab on a page, and returns the link to share.
 
     Raises `ScenarioError` where the scenario does not fit into a link.
     """
-    query = lab.query(page, view)
+    query = session.query(page, view)
     if dict(st.query_params) != query:
         st.query_params.from_dict(query)
     address = urlsplit(str(st.context.url or ""))

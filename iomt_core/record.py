@@ -80,8 +80,8 @@ class Record(Batch):
             "deadline_missed": out.missed,
             "bound": for_each_task(bound),
             "weight": snap.weight,
-            "cpu_share_asked": act.cpu,
-            "bandwidth_share_asked": act.bandwidth.masked_fill(local, torch.nan),
+            "cpu_share_requested": act.cpu,
+            "bandwidth_share_requested": act.bandwidth.masked_fill(local, torch.nan),
         }
         active = snap.active.flatten()
         flat = {name: x.reshape(-1)[active].numpy() for name, x in columns.items()}

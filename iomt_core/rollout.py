@@ -42,7 +42,7 @@ class Step:
         done = self.transition
         number = torch.full_like(episode, self.number)
         rows = Record(s, episode, number, self.snapshot, self.action, done.outcome, self.dual, done.terminated)
-        return rows.worlds(done.alive)
+        return rows.select(done.alive)
 
 
 class Rollout:
@@ -122,11 +122,11 @@ def _play_step_by_step(policy: Policy, episodes: EpisodeSet, shares: Shares, on_
     parts = []
     while not rollout.done:
         rows = slice(environment.t * count, (environment.t + 1) * count)
-        step = rollout.step(None if episodes.dual is None else episodes.dual.worlds(rows))
+        step = rollout.step(None if episodes.dual is None else episodes.dual.select(rows))
         parts.append(step.record(s, numbers))
         on_step()
     record = concatenate(parts)
-    return record.worlds((record.episode * (s.T + 1) + record.step).argsort())
+    return record.select((record.episode * (s.T + 1) + record.step).argsort())
 
 
 def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, decisions: Action | None) -> Record:
@@ -151,15 +151,15 @@ def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, dec
         if not len(rows):
             break
         decided_at = decided_at.index_copy(0, rows, battery[rows])
-        dual = None if episodes.dual is None else episodes.dual.worlds(rows)
-        action = action.replaced(rows, policy.decide(snapshot.worlds(rows), dual))
+        dual = None if episodes.dual is None else episodes.dual.select(rows)
+        action = action.replace_rows(rows, policy.decide(snapshot.select(rows), dual))
     ended = (spent > s.Cap).any(-1)  # (T, count)
     played = (ended.cumsum(0) - ended.to(torch.int64)) == 0
     step = torch.arange(1, s.T + 1)[:, None].expand(s.T, count)
     episode = torch.arange(episodes.first + 1, episodes.first + count + 1).expand(s.T, count)
     record = Record(s, episode.flatten(), step.flatten(), snapshot, taken, result, episodes.dual, ended.flatten())
     order = torch.arange(s.T * count).view(s.T, count).T.flatten()  # from step by step to episode by episode
-    return record.worlds(order[played.T.flatten()])
+    return record.select(order[played.T.flatten()])
 
 
 def _with_expected_batteries(episodes: EpisodeSet) -> Snapshot:

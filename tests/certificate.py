@@ -40,7 +40,7 @@ from iomt_core.training.trainer import Trainer
 from iomt_core.twin.northbound import play
 
 # Columns of a record that are empty for a local task.
-OF_A_LINK = ("distance_m", "rate_bps", "bandwidth_share_asked")
+OF_A_LINK = ("distance_m", "rate_bps", "bandwidth_share_requested")
 EXTREME_SHARES = (0.0, 1e-30, 1e-12, 1e-3, 1.0)
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 TINY = Settings(episodes=2, num_envs=2, updates=1, warm_up=1, replay=2, batch=1, rounds=1)
@@ -66,7 +66,7 @@ def certificate_violations(group: Sequence[Scenario], seed: int) -> Iterator[Fin
     rows = torch.arange(len(group)).repeat_interleave(s.T)
     for name, dtype in DTYPES.items():
         steps = [step for one in group for step in World(one, world_seeds(seed, 0, 1), dtype).episode()]
-        snapshot = replace(concatenate(steps), most=math.inf, complete=False)
+        snapshot = replace(concatenate(steps), max_ratio=math.inf, all_active=False)
         dual = solve_dual(snapshot, s)
         yield from _not_finite(f"{name} certificate", dual, rows)
         yield from _where(dual.bound < 0, rows, f"{name}: the bound is below 0", dual.bound)

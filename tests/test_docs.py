@@ -14,7 +14,7 @@ import pytest
 import typer
 from streamlit.config import get_config_options
 
-from dashboard import session as lab
+from dashboard import session
 from dashboard.compare import state as compare_state
 from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
@@ -120,7 +120,7 @@ def links() -> list[object]:
 @pytest.mark.parametrize("link", links())
 def test_every_share_link_opens_without_problems(link: str) -> None:
     query = dict(parse_qsl(link, keep_blank_values=True, strict_parsing=True))
-    found = lab.from_link(query)
+    found = session.from_link(query)
     page = found.wanted_page
     assert page in TITLES
     assert set(found.view) <= ENTRIES[page]

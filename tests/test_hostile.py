@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from dashboard.compare import state as compare_state
 from dashboard.explore import views as explore_views
 from dashboard.navigation import TITLES
-from dashboard.session import Lab, from_link
+from dashboard.session import Session, from_link
 from dashboard.text import plain
 from dashboard.train import views as train_views
 from iomt_core.cli.commands import app
@@ -33,7 +33,7 @@ from iomt_core.runs.training_run import TRAINING, TrainingRun, concurrent_runs
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_workload
-from iomt_core.training.catalogue import catalogue, entry, policy
+from iomt_core.training.catalogue import catalogue, entry, make_policy
 from iomt_core.training.checkpoints import (
     MARK,
     POLICY,
@@ -125,20 +125,25 @@ LINKS = [
 
 @pytest.mark.parametrize(("query", "said"), LINKS, ids=range(len(LINKS)))
 def test_a_hostile_link_changes_nothing_and_says_what_is_allowed(query: dict[str, str], said: str) -> None:
-    lab, fresh = from_link(query), Lab()
-    told = "\n".join(lab.problems)
+    session, fresh = from_link(query), Session()
+    told = "\n".join(session.problems)
     assert said in told
     assert len(told) <= READABLE
     for name in ("scenario", "policy", "shares", "seed", "step", "picked", "pinned", "view"):
-        assert getattr(lab, name) == getattr(fresh, name), name
+        assert getattr(session, name) == getattr(fresh, name), name
 
 
 def test_one_bad_entry_does_not_take_the_good_ones_with_it() -> None:
-    lab = from_link(
+    session = from_link(
         {"preset": "lecture", "policy": "run:../x", "episode_seed": "7", "step": "3", "page": "../../etc/passwd"}
     )
-    assert (lab.scenario, lab.policy, lab.seed, lab.step) == (PRESETS["lecture"], Lab().policy, 7, 3)
-    assert len(lab.problems) == 1
+    assert (session.scenario, session.policy, session.seed, session.step) == (
+        PRESETS["lecture"],
+        Session().policy,
+        7,
+        3,
+    )
+    assert len(session.problems) == 1
 
 
 A_PINNED = "ward=pinned&preset=paper&policy=optimum&shares=own"
@@ -160,11 +165,11 @@ COMPARE = [
 
 @pytest.mark.parametrize(("view", "said"), COMPARE, ids=range(len(COMPARE)))
 def test_side_a_of_a_hostile_link_is_the_usual_one(view: dict[str, str], said: str) -> None:
-    lab = from_link({f"v_{name}": value for name, value in view.items()})
-    found = compare_state.from_link(lab)
-    assert said in "\n".join(lab.problems)
-    assert len("\n".join(lab.problems)) <= READABLE
-    assert (found, lab.pinned) == (compare_state.Compare(), None)
+    session = from_link({f"v_{name}": value for name, value in view.items()})
+    found = compare_state.from_link(session)
+    assert said in "\n".join(session.problems)
+    assert len("\n".join(session.problems)) <= READABLE
+    assert (found, session.pinned) == (compare_state.Compare(), None)
 
 
 @pytest.mark.parametrize("text", ["../../etc/passwd", "<script>,a", ",".join("xyz" * 900), "a\x00", "‮gpj.exe"])
@@ -220,12 +225,12 @@ def test_a_hostile_scenario_file_is_refused_in_words(content: str | bytes, said:
     marker = tmp_path / "marker"
     if isinstance(content, str):
         content = content.replace("{marker}", str(marker))
-    lab = Lab(step=3, picked=(3, 1, 1))
-    lab.try_change(lambda: parse_scenario(content, "ward.yaml"))
-    told = "\n".join(lab.problems)
+    session = Session(step=3, picked=(3, 1, 1))
+    session.try_change(lambda: parse_scenario(content, "ward.yaml"))
+    told = "\n".join(session.problems)
     assert said in told
     assert len(told) <= READABLE
-    assert (lab.scenario, lab.step, lab.picked) == (Lab().scenario, 3, (3, 1, 1))
+    assert (session.scenario, session.step, session.picked) == (Session().scenario, 3, (3, 1, 1))
     assert not marker.exists()
 
 
@@ -253,12 +258,12 @@ TABLES = [
 @pytest.mark.parametrize(("content", "said"), TABLES, ids=range(len(TABLES)))
 def test_a_hostile_table_is_refused_in_words(content: str | bytes, said: str) -> None:
     raw = content.encode() if isinstance(content, str) else content
-    lab = Lab()
-    lab.try_change(lambda: with_workload(lab.scenario, read_workload_csv(raw, "tasks.csv")))
-    told = "\n".join(lab.problems)
+    session = Session()
+    session.try_change(lambda: with_workload(session.scenario, read_workload_csv(raw, "tasks.csv")))
+    told = "\n".join(session.problems)
     assert said in told
     assert len(told) <= READABLE
-    assert lab.scenario == Lab().scenario
+    assert session.scenario == Session().scenario
 
 
 def test_hostile_places_are_refused_in_words() -> None:
@@ -377,12 +382,12 @@ def test_a_run_of_any_name_is_shown_as_it_is_called_or_not_at_all(runs: Path) ->
     assert {name for name in catalogue() if name.startswith("run:")} == {f"run:{name}" for name in strange}
     assert {run.name for run in TRAINING.runs()} == set(strange)
     for name in strange:
-        title = explore_views.title(Lab(policy=f"run:{name}"))
-        assert "checkpoint" in Lab(policy=f"run:{name}").unable[0]
+        title = explore_views.title(Session(policy=f"run:{name}"))
+        assert "checkpoint" in Session(policy=f"run:{name}").policy_problems[0]
         assert shown(title) == title.replace("\\", "")
         assert shown(plain(entry(f"run:{name}").label)).startswith(name)
         with pytest.raises(ScenarioError, match="has no checkpoint any more"):
-            policy(f"run:{name}", PRESETS["lecture"])
+            make_policy(f"run:{name}", PRESETS["lecture"])
 
 
 def test_files_of_a_run_that_are_not_what_they_should_be_hide_no_other_run(runs: Path) -> None:

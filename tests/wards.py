@@ -20,7 +20,7 @@ from iomt_core.scenario import PRESETS, Scenario, metadata, scenario
 def steps(s: Scenario, count: int, seed: int = 0) -> Snapshot:
     """`count` steps of the ward as one batch."""
     world = World(s, world_seeds(seed, 0, -(-count // s.T)))
-    return concatenate(world.episode()).worlds(slice(0, count))
+    return concatenate(world.episode()).select(slice(0, count))
 
 
 def totals(snapshot: Snapshot, action: Action, s: Scenario) -> torch.Tensor:

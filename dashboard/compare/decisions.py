@@ -9,9 +9,9 @@ import streamlit as st
 
 from dashboard.compare.state import Compare
 from dashboard.drawings import bar_panels, ward_players
-from dashboard.session import Lab
+from dashboard.session import Session
 from dashboard.text import plain
-from dashboard.touched import put
+from dashboard.widgets import sync_widget
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.forest import flow_map
 from iomt_core.charts.tables import alternatives_table, changes_table
@@ -34,9 +34,9 @@ KINDS = {
 }
 
 
-def maps(lab: Lab, sides: tuple[Side, Side], records: tuple[Record, Record], comparable: bool) -> None:
+def maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Record], comparable: bool) -> None:
     """The two wards side by side, stepping together; tasks that the other side decides otherwise carry a dashed ring."""
-    step = min(lab.step, max(int(r.step.max()) for r in records))
+    step = min(session.step, max(int(r.step.max()) for r in records))
     shown = []
     for n, (name, side, record) in enumerate(zip("AB", sides, records, strict=True)):
         other = records[1 - n]
@@ -56,39 +56,40 @@ def maps(lab: Lab, sides: tuple[Side, Side], records: tuple[Record, Record], com
     def stepped() -> None:
         step = st.session_state["compare_maps"].step
         if step:
-            lab.step = int(step)
+            session.step = int(step)
 
     def picked() -> None:
         point = st.session_state["compare_maps"].picked
         if point:
-            pick(lab, point)
+            pick(session, point)
 
-    ward_players(shown, step, lab.picked, picked, stepped, "compare_maps")
+    ward_players(shown, step, session.picked, picked, stepped, "compare_maps")
 
 
 def shown_episode(state: Compare, number: int, done: int) -> None:
     """Which of the episodes the maps and tables below show; for now `number`, of those that are there."""
 
-    def take() -> None:
+    def update() -> None:
         state.shown = int(st.session_state["compare_shown"])
 
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         st.markdown("**One episode, step by step**", width="content")
         st.number_input(
-            "Episode shown", 1, done, put("compare_shown", number), key="compare_shown", on_change=take, step=1, width=150,
+            "Episode shown", 1, done, sync_widget("compare_shown", number), key="compare_shown", on_change=update,
+            step=1, width=150,
             help="The maps, the tables of decisions and the selected task are of this episode; the figures above are of all.",
         )  # fmt: skip
 
 
-def pick(lab: Lab, point: Any) -> None:
+def pick(session: Session, point: Any) -> None:
     """Selects a task, and goes to its step."""
-    lab.picked = (int(point[0]), int(point[1]), int(point[2]))
-    lab.step = lab.picked[0]
+    session.picked = (int(point[0]), int(point[1]), int(point[2]))
+    session.step = session.picked[0]
 
 
-def picked_words(lab: Lab, records: tuple[Record, Record]) -> None:
+def picked_task(session: Session, records: tuple[Record, Record]) -> None:
     """What both sides did with the selected task, in a sentence."""
-    if lab.picked is None:
+    if session.picked is None:
         st.info(
             "Click a task on a map or a row of the table to see what either side did with it.",
             icon=":material/touch_app:",
@@ -96,7 +97,7 @@ def picked_words(lab: Lab, records: tuple[Record, Record]) -> None:
         return
     parts, costs = [], []
     for name, record in zip("AB", records, strict=True):
-        found = _task(record, lab.picked)
+        found = _task(record, session.picked)
         if found is None:
             parts.append(f"**{name}** has no such task, or its episode had ended")
             continue
@@ -105,7 +106,7 @@ def picked_words(lab: Lab, records: tuple[Record, Record]) -> None:
             f"**{name}**: {device_name(int(found['choice']))}, {TASK['delay_s'].show(found['delay'])}, "
             f"{TASK['energy_j'].show(found['energy'])}, cost {TASK['cost'].show(found['cost'])}"
         )
-    step, user, task = lab.picked
+    step, user, task = session.picked
     change = f" Cost changes by {costs[1] - costs[0]:+.4f}." if len(costs) == 2 else ""
     st.markdown(f"Task {task} of user {user} in step {step}. {parts[0]}; {parts[1]}.{change}")
 
@@ -126,7 +127,7 @@ def _task(record: Record, point: tuple[int, int, int]) -> dict[str, float] | Non
     return {name: float(x[at]) for name, x in values.items()}
 
 
-def changed_table(lab: Lab, number: int, records: tuple[Record, Record]) -> None:
+def changed_table(session: Session, number: int, records: tuple[Record, Record]) -> None:
     """The tasks that B decides otherwise than A, in the step on the maps or the whole episode."""
     table = changed_decisions(*records)
     local = (table["choice_a"] == 0) | (table["choice_b"] == 0)
@@ -143,7 +144,7 @@ def changed_table(lab: Lab, number: int, records: tuple[Record, Record]) -> None
         whole = st.toggle("Whole episode", True, key="compare_whole", help="Off: only the step on the maps.")
     keep = {"all": local | ~local, "moved": local, "server": ~local}[kind or "all"]
     if not whole:
-        keep &= table["step"] == lab.step
+        keep &= table["step"] == session.step
     shown = table[keep].reset_index(drop=True)
     if shown.empty:
         st.info("No decision of this kind differs here.", icon=":material/drag_handle:")
@@ -152,7 +153,7 @@ def changed_table(lab: Lab, number: int, records: tuple[Record, Record]) -> None
     def chosen() -> None:
         rows = st.session_state["compare_changed"].selection.rows
         if rows and rows[0] < len(shown):
-            pick(lab, shown.loc[rows[0], ["step", "user", "task"]].tolist())
+            pick(session, shown.loc[rows[0], ["step", "user", "task"]].tolist())
 
     numbers = changes_table(shown)
     columns: dict[str, Any] = {
@@ -183,14 +184,14 @@ def flow(records: tuple[Record, Record], number: int) -> None:
         )
 
 
-def alternatives(lab: Lab, number: int, sides: tuple[Side, Side], records: tuple[Record, Record]) -> None:
+def alternatives(session: Session, number: int, sides: tuple[Side, Side], records: tuple[Record, Record]) -> None:
     """The selected task's alternatives on either side, each a full recomputation of its step."""
-    if lab.picked is None:
+    if session.picked is None:
         st.info("Select a task on a map or in the table first.", icon=":material/touch_app:")
         return
     for column, name, side, record in zip(st.columns(2), "AB", sides, records, strict=True):
         with column:
-            _alternatives(lab.picked, number, name, side, record)
+            _alternatives(session.picked, number, name, side, record)
 
 
 def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Side, record: Record) -> None:
@@ -219,7 +220,7 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
 
 
 def tabs(
-    lab: Lab,
+    session: Session,
     number: int,
     sides: tuple[Side, Side],
     records: tuple[Record, Record],
@@ -236,10 +237,10 @@ def tabs(
             if name == names[3]:
                 more()
             elif name == names[2]:
-                alternatives(lab, number, sides, records)
+                alternatives(session, number, sides, records)
             elif not pairing.comparable:
                 st.info(missing, icon=":material/link_off:")
             elif name == names[1]:
                 flow(records, number)
             else:
-                changed_table(lab, number, records)
+                changed_table(session, number, records)

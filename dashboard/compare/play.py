@@ -12,11 +12,11 @@ from dashboard.compare.state import Compare
 from iomt_core.experiments.comparison.sides import Side, advance, finished
 from iomt_core.scenario import ScenarioError
 
-LEAST = 2  # episodes: one gives no interval
-PATIENCE = 0.1  # s that are waited for all episodes, before the first will do: heuristics are done after one piece more
-SILENT = 0.5  # s after which the wait for the first ones has a bar
-BREATH = 0.05  # s after which a click may interrupt
-TURN = 0.25  # s of playing beside what is shown; a click on it waits no longer than that, or one piece
+MIN_EPISODES = 2  # episodes: one gives no interval
+MAX_WAIT = 0.1  # s that are waited for all episodes, before the first will do: heuristics are done after one piece more
+BAR_DELAY = 0.5  # s after which the wait for the first ones has a bar
+INTERRUPT_INTERVAL = 0.05  # s after which a click may interrupt
+TIMER_SLICE = 0.25  # s of playing beside what is shown; a click on it waits no longer than that, or one piece
 
 
 class Playing:
@@ -28,7 +28,7 @@ class Playing:
         self.begun = self.done / self.episodes  # share that is there already
         self.part, self.spent = 0.0, 0.0  # of what was missing; seconds
         if state.beside != self.key:
-            state.pace = None
+            state.seconds_per_episode = None
         self.turns = 0  # of the timer
         self._pieces = self._from_here()
         self._since = self._breath = 0.0  # when a piece began, and when somebody could last interrupt it
@@ -67,14 +67,14 @@ class Playing:
             self._pieces, self._since = self._from_here(), 0.0
             raise
         self.spent, self._since = self.elapsed, 0.0
-        self.state.pace = self.spent / (self.part * self._missing)
+        self.state.seconds_per_episode = self.spent / (self.part * self._missing)
         return self.part < 1
 
     def _from_here(self) -> Iterator[float]:
         return advance(*self.sides, self.seed, self.episodes, self._breathe)
 
     def _breathe(self) -> None:
-        if time.monotonic() - self._breath > BREATH:
+        if time.monotonic() - self._breath > INTERRUPT_INTERVAL:
             self._touch()
             self._breath = time.monotonic()
 
@@ -85,8 +85,12 @@ class Playing:
 
     def show(self, bar: DeltaGenerator, what: str) -> None:
         """Progress and time left, in the place of `bar`."""
-        share, pace = self.begun + (1 - self.begun) * self.part, self.state.pace
-        left = "" if pace is None else f", about {(1 - self.part) * self._missing * pace:.0f} s left"
+        share, seconds_per_episode = self.begun + (1 - self.begun) * self.part, self.state.seconds_per_episode
+        left = (
+            ""
+            if seconds_per_episode is None
+            else f", about {(1 - self.part) * self._missing * seconds_per_episode:.0f} s left"
+        )
         bar.progress(share, f"{what}: {100 * share:.0f} %{left}")
 
     def row(self, what: str, key: str) -> DeltaGenerator:
@@ -108,16 +112,16 @@ def play(state: Compare, a: Side, b: Side, seed: int) -> int:
     # Two places: what is put into one after another in the same run would stand there together.
     first, slot, playing = st.empty(), st.empty(), Playing(state, a, b, seed)
     bar: DeltaGenerator | None = None
-    words, needed = f"Playing {state.episodes} episodes of A and of B", max(LEAST, state.shown)
+    words, needed = f"Playing {state.episodes} episodes of A and of B", max(MIN_EPISODES, state.shown)
     if not playing.stopped:
         state.stopped = None
-        patience = 0.0 if state.beside == playing.key else PATIENCE
+        patience = 0.0 if state.beside == playing.key else MAX_WAIT
 
         def touch() -> None:
             nonlocal bar
             if bar is not None:
                 playing.show(bar, words)
-            elif playing.elapsed >= SILENT:
+            elif playing.elapsed >= BAR_DELAY:
                 with first.container():
                     bar = playing.row(words, "compare_cancel_first")
             else:
@@ -133,16 +137,16 @@ def play(state: Compare, a: Side, b: Side, seed: int) -> int:
             _stopped(state, done)
     elif state.beside:
         with slot.container():
-            st.fragment(_others, run_every=TURN)(playing, done)
+            st.fragment(_play_others, run_every=TIMER_SLICE)(playing, done)
     return done
 
 
-def _others(playing: Playing, there: int) -> None:
+def _play_others(playing: Playing, there: int) -> None:
     """Plays on beside the first episodes, of which `there` are on the page: a turn at each call of the timer's."""
     words = f"The first {there} of {playing.episodes} episodes are below; playing the others"
     bar = playing.row(words, "compare_cancel")
     if playing.turns:  # the first call is the page's own
-        until, more = playing.spent + TURN, True
+        until, more = playing.spent + TIMER_SLICE, True
         try:
             while not playing.stopped and more and playing.spent < until:
                 more = playing.piece(lambda: playing.show(bar, words))

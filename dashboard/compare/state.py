@@ -8,13 +8,12 @@ from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
-from dashboard.session import Lab, Pinned
+from dashboard.session import Pinned, Session
 from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.links import from_query, to_query, whole_number
-from iomt_core.training.catalogue import entry
-from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.training.catalogue import entry, make_policy
 
 SAME, PINNED = "same", "pinned"
 KEY = "compare"
@@ -32,49 +31,49 @@ class Compare:
     shown: int = 1  # the episode on the map
     stopped: tuple[object, ...] | None = None  # the comparison that a person has stopped
     beside: tuple[object, ...] | None = None  # the one whose first episodes are on the page while the others are played
-    pace: float | None = None  # seconds an episode of it takes, where known
+    seconds_per_episode: float | None = None  # seconds an episode of it takes, where known
     seen: Pinned | None = None  # the pinned one when the page was last here
 
-    def side_a(self, lab: Lab) -> Side:
+    def side_a(self, session: Session) -> Side:
         """What stands on side A."""
-        if self.source == PINNED and lab.pinned is not None:
-            return Side(lab.pinned.scenario, lab.pinned.policy, lab.pinned.shares)
-        ward = PRESETS.get(self.source, lab.scenario)
+        if self.source == PINNED and session.pinned is not None:
+            return Side(session.pinned.scenario, session.pinned.policy, session.pinned.shares)
+        ward = PRESETS.get(self.source, session.scenario)
         return Side(ward, self.policy, self.shares)
 
-    def set_a(self, lab: Lab, policy: str, shares: Shares) -> None:
+    def set_a(self, session: Session, policy: str, shares: Shares) -> None:
         """Gives A another policy or other shares."""
-        if self.source == PINNED and lab.pinned is not None:
-            lab.pinned = self.seen = replace(lab.pinned, policy=policy, shares=shares)
+        if self.source == PINNED and session.pinned is not None:
+            session.pinned = self.seen = replace(session.pinned, policy=policy, shares=shares)
         else:
             self.policy, self.shares = policy, shares
 
-    def pin(self, lab: Lab, side: Side) -> None:
+    def pin(self, session: Session, side: Side) -> None:
         """Makes this side A, and what the other pages compare with."""
-        lab.pinned = self.seen = Pinned(side.scenario, side.policy, side.shares, lab.seed)
+        session.pinned = self.seen = Pinned(side.scenario, side.policy, side.shares, session.seed)
         self.source = PINNED
 
-    def swap(self, lab: Lab) -> None:
+    def swap(self, session: Session) -> None:
         """A becomes B, which the sidebar shows, and B becomes A."""
-        a, b = self.side_a(lab), side_b(lab)
+        a, b = self.side_a(session), side_b(session)
         if self.source == SAME:
             self.policy, self.shares = b.policy, b.shares
         else:
-            self.pin(lab, b)
-            lab.try_change(lambda: a.scenario)
-        lab.policy, lab.shares = a.policy, a.shares
+            self.pin(session, b)
+            session.try_change(lambda: a.scenario)
+        session.policy, session.shares = a.policy, a.shares
 
-    def entries(self, lab: Lab) -> dict[str, str]:
+    def entries(self, session: Session) -> dict[str, str]:
         """What the link says of this page. Raises `ScenarioError` where A does not fit into a link."""
-        a = self.side_a(lab)
+        a = self.side_a(session)
         ward = to_query(a.scenario) if self.source == PINNED else {}
         about = {"ward": self.source, **ward, "policy": a.policy, "shares": a.shares}
         return {"a": urlencode(about), "episodes": str(self.episodes), "shown": str(self.shown)}
 
 
-def side_b(lab: Lab) -> Side:
+def side_b(session: Session) -> Side:
     """What stands on side B: the sidebar's ward and policy."""
-    return Side(lab.scenario, lab.policy, lab.shares)
+    return Side(session.scenario, session.policy, session.shares)
 
 
 def usable(side: Side) -> tuple[Side, list[str]]:
@@ -86,39 +85,42 @@ def usable(side: Side) -> tuple[Side, list[str]]:
     return side, []
 
 
-def linkable(lab: Lab) -> Lab:
+def linkable_session(session: Session) -> Session:
     """The lab with step and selection that B's ward has, for a link names them for the ward it describes: A may have more."""
-    s, picked = lab.scenario, lab.picked
+    s, picked = session.scenario, session.picked
     if picked is not None and not (picked[0] <= s.T and picked[1] <= s.users and picked[2] <= s.tasks):
         picked = None
-    return replace(lab, step=min(lab.step, s.T), picked=picked)
+    return replace(session, step=min(session.step, s.T), picked=picked)
 
 
-def state(lab: Lab) -> Compare:
+def state(session: Session) -> Compare:
     """This session's state; at the page's first run what the link says, and A is what was pinned since."""
     if KEY not in st.session_state:
-        st.session_state[KEY] = from_link(lab)
+        st.session_state[KEY] = from_link(session)
     found = cast(Compare, st.session_state[KEY])
-    if lab.pinned is not found.seen:
-        found.seen = lab.pinned
-        found.source = PINNED if lab.pinned is not None else SAME
+    if session.pinned is not found.seen:
+        found.seen = session.pinned
+        found.source = PINNED if session.pinned is not None else SAME
     found.shown = min(found.shown, found.episodes)
     return found
 
 
-def from_link(lab: Lab) -> Compare:
+def from_link(session: Session) -> Compare:
     """What the entries of a link in `lab.view` describe; each that cannot be used is told in `lab.problems`."""
     found = Compare()
     for read in (_read_a, _read_episodes, _read_shown):
         try:
-            read(found, lab)
+            read(found, session)
         except ScenarioError as error:
-            lab.problems = [*lab.problems, *(f"Side A or its settings in the link: {p}" for p in error.problems)]
+            session.problems = [
+                *session.problems,
+                *(f"Side A or its settings in the link: {p}" for p in error.problems),
+            ]
     return found
 
 
-def _read_a(found: Compare, lab: Lab) -> None:
-    text = lab.view.get("a")
+def _read_a(found: Compare, session: Session) -> None:
+    text = session.view.get("a")
     if text is None:
         return
     try:
@@ -133,21 +135,21 @@ def _read_a(found: Compare, lab: Lab) -> None:
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares[:40]!r} is not known: allowed is {', '.join(SHARES)}.")
     if source == PINNED:
-        found.pin(lab, Side(from_query(about), policy, shares))
+        found.pin(session, Side(from_query(about), policy, shares))
     else:
         found.source, found.policy, found.shares = source, policy, shares
 
 
-def _read_episodes(found: Compare, lab: Lab) -> None:
-    found.episodes = _number(lab, "episodes", found.episodes, MOST_EPISODES)
+def _read_episodes(found: Compare, session: Session) -> None:
+    found.episodes = _number(session, "episodes", found.episodes, MOST_EPISODES)
 
 
-def _read_shown(found: Compare, lab: Lab) -> None:
-    found.shown = _number(lab, "shown", found.shown, found.episodes)
+def _read_shown(found: Compare, session: Session) -> None:
+    found.shown = _number(session, "shown", found.shown, found.episodes)
 
 
-def _number(lab: Lab, name: str, default: int, most: int) -> int:
-    text = lab.view.get(name, str(default))
+def _number(session: Session, name: str, default: int, most: int) -> int:
+    text = session.view.get(name, str(default))
     value = whole_number(text, 1, most)
     if value is None:
         raise ScenarioError(f"v_{name} = {text[:40]!r} is not a whole number from 1 to {most}.")

@@ -8,8 +8,8 @@ from typing import cast
 
 import streamlit as st
 
-from dashboard.session import Lab, Point
-from dashboard.touched import index_of, put
+from dashboard.session import Point, Session
+from dashboard.widgets import index_of, sync_widget
 from iomt_core.record import Record
 
 TABS = {
@@ -38,14 +38,14 @@ class InspectState:
         return {**view, "round": str(self.round)} if self.round else view
 
 
-def state(lab: Lab) -> InspectState:
+def state(session: Session) -> InspectState:
     """This session's; at first, what the link says, each entry checked, a bad one told in `lab.problems`."""
     if "inspect" not in st.session_state:
-        st.session_state["inspect"] = from_view(lab, lab.view)
+        st.session_state["inspect"] = from_view(session, session.view)
     return cast(InspectState, st.session_state["inspect"])
 
 
-def from_view(lab: Lab, view: Mapping[str, str]) -> InspectState:
+def from_view(session: Session, view: Mapping[str, str]) -> InspectState:
     """The state that the page's entries of a link describe; an entry that cannot be used is a problem of the lab."""
     fresh = InspectState()
     for name, allowed in (("tab", TABS), ("rank", RANKS)):
@@ -53,53 +53,53 @@ def from_view(lab: Lab, view: Mapping[str, str]) -> InspectState:
         if value in allowed:
             setattr(fresh, name, value)
         else:
-            lab.problems.append(
+            session.problems.append(
                 f"v_{name} = {value[:40]!r} in the link is not known: allowed is {', '.join(allowed)}."
             )  # fmt: skip
     text = view.get("round", "0")
     if text in {str(n) for n in range(9)}:
         fresh.round = int(text)
     else:
-        lab.problems.append(f"v_round = {text[:40]!r} in the link is out of range: allowed is 0 to 8.")
+        session.problems.append(f"v_round = {text[:40]!r} in the link is out of range: allowed is 0 to 8.")
     return fresh
 
 
-def select(lab: Lab, shown: Record) -> Point | None:
+def select(session: Session, shown: Record) -> Point | None:
     """The decision that is looked at: the lab's selection in the lab's step; where there is none, the step's first task.
 
     `None` in a step in which nobody has a task, as a workload of one's own may leave some.
     """
-    lab.step = step = min(lab.step, len(shown))
+    session.step = step = min(session.step, len(shown))
     active = shown.snapshot.active[step - 1]
     if not bool(active.any()):
         return None
-    user, task = (lab.picked[1], lab.picked[2]) if lab.picked else (1, 1)
+    user, task = (session.picked[1], session.picked[2]) if session.picked else (1, 1)
     if user > active.shape[0] or task > active.shape[1] or not bool(active[user - 1, task - 1]):
         first = active.nonzero()[0].tolist()
         user, task = first[0] + 1, first[1] + 1
-    lab.picked = (step, user, task)
-    return lab.picked
+    session.picked = (step, user, task)
+    return session.picked
 
 
-def stepping(lab: Lab, shown: Record, point: Point | None) -> None:
+def stepping(session: Session, shown: Record, point: Point | None) -> None:
     """Buttons first, back, next, last, and the step, user and task as numbers."""
-    step, user, task = point or (lab.step, 1, 1)
+    step, user, task = point or (session.step, 1, 1)
     last, active = len(shown), shown.snapshot.active[step - 1]
 
     def go(to: int) -> None:
-        lab.step = max(1, min(last, to))
-        lab.picked = (lab.step, user, task)
+        session.step = max(1, min(last, to))
+        session.picked = (session.step, user, task)
 
-    def take() -> None:
-        lab.step = int(st.session_state["inspect_step"])
+    def update() -> None:
+        session.step = int(st.session_state["inspect_step"])
         chosen, number = (int(st.session_state.get(f"inspect_{name}", 1)) for name in ("user", "task"))
-        lab.picked = (lab.step, chosen, number)
+        session.picked = (session.step, chosen, number)
 
     def other_user() -> None:
         chosen = int(st.session_state["inspect_user"])
         there = shown.snapshot.active[step - 1, chosen - 1]
         same = task <= len(there) and bool(there[task - 1])
-        lab.picked = (step, chosen, task if same else int(there.nonzero()[0]) + 1)
+        session.picked = (step, chosen, task if same else int(there.nonzero()[0]) + 1)
 
     users = [n + 1 for n in range(active.shape[0]) if bool(active[n].any())]
     tasks = (active[user - 1].nonzero().flatten() + 1).tolist()
@@ -112,16 +112,16 @@ def stepping(lab: Lab, shown: Record, point: Point | None) -> None:
         ):
             st.button(label, icon=f":material/{icon}:", on_click=go, args=(to,), disabled=off, key=f"inspect_{icon}")
         st.number_input(
-            f"Step of {last}", 1, last, put("inspect_step", step), key="inspect_step", on_change=take, width=130,
+            f"Step of {last}", 1, last, sync_widget("inspect_step", step), key="inspect_step", on_change=update, width=130,
             help="Step t of the episode; the policy, its memory and the batteries are as they then were.",
         )  # fmt: skip
         if point is None:
             return
         st.selectbox(
-            "User", users, index_of(users, put("inspect_user", user)), key="inspect_user", on_change=other_user, width=100,
-            help="Agent i, whose decision it is.",
+            "User", users, index_of(users, sync_widget("inspect_user", user)), key="inspect_user",
+            on_change=other_user, width=100, help="Agent i, whose decision it is.",
         )  # fmt: skip
         st.selectbox(
-            "Task", tasks, index_of(tasks, put("inspect_task", task)),
-            key="inspect_task", on_change=take, width=100, help="Task j of this user; or click it on the map."
+            "Task", tasks, index_of(tasks, sync_widget("inspect_task", task)),
+            key="inspect_task", on_change=update, width=100, help="Task j of this user; or click it on the map."
         )  # fmt: skip

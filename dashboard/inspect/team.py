@@ -7,13 +7,13 @@ import time
 import pandas as pd
 import streamlit as st
 
+from dashboard.chart_tables import chart_table, download
 from dashboard.drawings import bar_panels
 from dashboard.inspect.state import RANKS, InspectState
-from dashboard.inspect.views import REGRET, formula_block, inside, where
-from dashboard.session import Lab, Point
+from dashboard.inspect.views import REGRET, episode_args, formula_block, inspection_of
+from dashboard.session import Point, Session
 from dashboard.text import plain
-from dashboard.touched import put
-from dashboard.twins import download, table_twin
+from dashboard.widgets import sync_widget
 from iomt_core.charts import formulas
 from iomt_core.charts import inspection as charts
 from iomt_core.charts.devices import price_bars
@@ -24,7 +24,7 @@ from iomt_core.training.catalogue import entry
 from iomt_core.twin import northbound_inspect as north
 
 WORST = 10
-LONG = 6.0  # s of computing that are asked for first
+LONG_COMPUTATION = 6.0  # s of computing that are asked for first
 MIXERS = {
     "sum": "VDN: Q_tot is the sum of the agents' values. All derivatives are 1, and there is no attention.",
     "QMIX": "QMIX (24): a monotone network whose weights come from the limited global state ŝ; no attention stands before it.",
@@ -33,11 +33,11 @@ MIXERS = {
 }
 
 
-def mixer(lab: Lab, shown: Record, point: Point) -> None:
+def mixer(session: Session, shown: Record, point: Point) -> None:
     """From the agents' values to the team's, in this step."""
-    found = inside(lab, point)
+    found = inspection_of(session, point)
     if found is None or found.mixing is None:
-        label = plain(entry(lab.shown_policy).label)
+        label = plain(entry(session.shown_policy).label)
         if found is None:
             words = (
                 f"{label} has no mixer: it is not learned. What ties its users together are the servers' shadow prices."
@@ -49,7 +49,7 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
         st.info(words, icon=":material/info:")
         row = point[0] - 1
         bar_panels(price_bars(shown, row), "inspect_prices")
-        table_twin("shadow_prices", lambda: price_table(shown, row), "Shadow price of every resource in the step")
+        chart_table("shadow_prices", lambda: price_table(shown, row), "Shadow price of every resource in the step")
         return
     mixed, user = found.mixing, point[1]
     st.caption(MIXERS[mixed.kind] + f" Q_tot = {mixed.q_tot:.4f}. Used in training only: each agent decides alone.")
@@ -84,14 +84,14 @@ def mixer(lab: Lab, shown: Record, point: Point) -> None:
     )
     if mixed.attention is not None:
         frame = frame.assign(**{f"attends to {n}": mixed.attention[:, n - 1].double().numpy() for n in agents})
-    table_twin("mixer", lambda: frame, "What the mixer makes of the agents")
+    chart_table("mixer", lambda: frame, "What the mixer makes of the agents")
     formula_block(formulas.mixing_formulas(mixed, user))
 
 
 # -- regret --------------------------------------------------------------------------------------------------------------
 
 
-def regret(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
+def regret(session: Session, view: InspectState, shown: Record, point: Point) -> None:
     """The step's regret task by task, and the episode's worst decisions."""
     st.markdown(
         f"**Regret** of one decision, everything else fixed. *Against the best device*: {REGRET['best'][0].lower()}"
@@ -99,16 +99,16 @@ def regret(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
         "follow the policy's rule, as in Explore's alternatives. In weighted cost."
     )
 
-    def take() -> None:
+    def update() -> None:
         view.rank = st.session_state["inspect_rank"]
 
     st.segmented_control(
-        "Against", list(RANKS), default=put("inspect_rank", view.rank),
-        key="inspect_rank", required=True, on_change=take, format_func=lambda name: RANKS[name],
+        "Against", list(RANKS), default=sync_widget("inspect_rank", view.rank),
+        key="inspect_rank", required=True, on_change=update, format_func=lambda name: RANKS[name],
         help="Which regret the map and the list of the worst decisions go by.",
     )  # fmt: skip
     column = f"regret_{view.rank}"
-    frame = north.regrets(*where(lab), point[0])
+    frame = north.regrets(*episode_args(session), point[0])
     left, right = st.columns([3, 4])
     with left:
         st.markdown(f"**Step {point[0]}, task by task**")
@@ -118,9 +118,9 @@ def regret(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
         if best is not None:
             words += f"; no joint decision whatever can come below {float(best):.4f}"
         st.caption(f"{words}. Regrets of single tasks do not add up to the difference: moves depend on each other.")
-        table_twin("regret", lambda: _regret_table(frame), "Regret of the step")
+        chart_table("regret", lambda: _regret_table(frame), "Regret of the step")
     with right:
-        _worst(lab, view, shown, column)
+        _worst(session, view, shown, column)
 
 
 def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -140,9 +140,9 @@ def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _worst(lab: Lab, view: InspectState, shown: Record, column: str) -> None:
+def _worst(session: Session, view: InspectState, shown: Record, column: str) -> None:
     st.markdown(f"**The worst {WORST} decisions of the episode**")
-    frame = _whole(lab, view, len(shown))
+    frame = _whole(session, view, len(shown))
     if frame is None:
         return
     worst = frame.sort_values(column, ascending=False, kind="stable").head(WORST).reset_index(drop=True)
@@ -151,7 +151,7 @@ def _worst(lab: Lab, view: InspectState, shown: Record, column: str) -> None:
         rows = st.session_state["worst"].selection.rows
         if rows:
             step, user, task = (int(x) for x in worst.loc[rows[0], ["step", "user", "task"]])
-            lab.step, lab.picked = step, (step, user, task)
+            session.step, session.picked = step, (step, user, task)
 
     st.dataframe(
         _regret_table(worst), hide_index=True, key="worst", on_select=chosen, selection_mode="single-row",
@@ -164,16 +164,16 @@ def _worst(lab: Lab, view: InspectState, shown: Record, column: str) -> None:
     download(_regret_table(frame), "regret_of_episode", "Regret of the episode")
 
 
-def _whole(lab: Lab, view: InspectState, steps: int) -> pd.DataFrame | None:
+def _whole(session: Session, view: InspectState, steps: int) -> pd.DataFrame | None:
     """All steps' regrets; where that takes long it is asked for first, and any click stops it between two steps."""
-    here, parts, bar = where(lab), [], None
+    here, parts, bar = episode_args(session), [], None
     began = time.monotonic()
     for step in range(1, steps + 1):
         parts.append(north.regrets(*here, step))
         spent = time.monotonic() - began
         left = spent / step * (steps - step)
         if spent > 0.4 and step < steps:
-            if left > LONG and view.agreed != here:
+            if left > LONG_COMPUTATION and view.agreed != here:
                 if not st.button(f"Price all {steps} steps, about {spent + left:.0f} s", icon=":material/calculate:"):
                     st.caption("Every task on every device in every step, each with the best shares anew.")
                     return None
@@ -182,7 +182,7 @@ def _whole(lab: Lab, view: InspectState, steps: int) -> pd.DataFrame | None:
                 bar = st.empty()
             with bar.container(horizontal=True, vertical_alignment="center"):
                 st.progress(step / steps, f"Step {step} of {steps}, {left:.0f} s left")
-                if left > LONG / 2 and st.button("Cancel", key=f"cancel_{step}"):
+                if left > LONG_COMPUTATION / 2 and st.button("Cancel", key=f"cancel_{step}"):
                     view.agreed = None
     if bar is not None:
         bar.empty()
@@ -192,7 +192,7 @@ def _whole(lab: Lab, view: InspectState, steps: int) -> pd.DataFrame | None:
 # -- formulas ------------------------------------------------------------------------------------------------------------
 
 
-def numbers(lab: Lab, shown: Record, point: Point) -> None:
+def numbers(session: Session, shown: Record, point: Point) -> None:
     """Each formula with this decision's numbers put in."""
     step, user, task = point
     left, right = st.columns(2)
@@ -201,9 +201,9 @@ def numbers(lab: Lab, shown: Record, point: Point) -> None:
         formula_block(formulas.task_formulas(shown, step - 1, user, task))
     with right:
         st.markdown("**How it was decided, and what the team makes of it**")
-        found = inside(lab, point)
+        found = inspection_of(session, point)
         if found is None or not found.turns:
-            label = plain(entry(lab.shown_policy).label)
+            label = plain(entry(session.shown_policy).label)
             st.info(f"{label} has no (17), (18), (22)–(24): there are no Q-values.", icon=":material/info:")
             return
         weight = shown.snapshot.weight[step - 1]

@@ -1,4 +1,4 @@
-"""The parts of the Inspect page that show a decision: its summary, its values, its shares, what was seen."""
+"""The parts of the Inspect page that show a decision: its summary, its values, its shares, what was observed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pandas as pd
 import streamlit as st
 import torch
 
+from dashboard.chart_tables import download
 from dashboard.drawings import bar_panels
 from dashboard.inspect.state import InspectState
-from dashboard.session import Lab, Point
+from dashboard.session import Point, Session
 from dashboard.text import plain, show_errors
-from dashboard.touched import put
-from dashboard.twins import download
+from dashboard.widgets import sync_widget
 from iomt_core.charts import inspection as charts
 from iomt_core.charts import tables
 from iomt_core.charts import tasks as task_charts
@@ -39,9 +39,9 @@ DECIDES = {
 }
 
 
-def where(lab: Lab) -> tuple[Any, str, int, Any]:
+def episode_args(session: Session) -> tuple[Any, str, int, Any]:
     """What names the shown episode to the northbound interface."""
-    return lab.scenario, lab.shown_policy, lab.seed, lab.shares
+    return session.scenario, session.shown_policy, session.seed, session.shares
 
 
 def formula_block(formulas: list[Formula]) -> None:
@@ -49,9 +49,9 @@ def formula_block(formulas: list[Formula]) -> None:
     st.markdown("\n\n".join(f"**{f.number}** {f.what}\n\n$${f.latex}$$" for f in formulas))
 
 
-def inside(lab: Lab, point: Point) -> Inspection | None:
+def inspection_of(session: Session, point: Point) -> Inspection | None:
     """What the policy's networks made of the step; nothing where it has none."""
-    found = north.inspect_step(*where(lab), point[0])
+    found = north.inspect_step(*episode_args(session), point[0])
     if found is not None and not found.agrees:
         st.warning(
             "These networks would choose otherwise now than in the episode shown: the checkpoint was replaced while the "
@@ -61,14 +61,14 @@ def inside(lab: Lab, point: Point) -> Inspection | None:
     return found
 
 
-def decision(lab: Lab, shown: Record, point: Point) -> None:
+def decision(session: Session, shown: Record, point: Point) -> None:
     """The selected decision in a few figures."""
     step, user, task = point
     at = (step - 1, user - 1, task - 1)
     chosen, out = int(shown.action.choice[at]), shown.outcome
-    mine = north.regrets(*where(lab), step).query("user == @user and task == @task").iloc[0]
+    mine = north.regrets(*episode_args(session), step).query("user == @user and task == @task").iloc[0]
     st.markdown(
-        f"**Step {step}, user {user}, task {task}: {plain(entry(lab.shown_policy).label)} chose {device_name(chosen)}.** "
+        f"**Step {step}, user {user}, task {task}: {plain(entry(session.shown_policy).label)} chose {device_name(chosen)}.** "
         f"The optimum's device for it is {device_name(int(mine['optimum']))}; with all else fixed the best one is "
         f"{device_name(int(mine['best']))}."
     )
@@ -81,19 +81,19 @@ def decision(lab: Lab, shown: Record, point: Point) -> None:
     with st.container(horizontal=True):
         for label, value, text in cells:
             st.metric(label, value, border=True, help=text, width=165)
-    _tasks(lab, shown, point)
+    _tasks(session, shown, point)
 
 
-def _tasks(lab: Lab, shown: Record, point: Point) -> None:
+def _tasks(session: Session, shown: Record, point: Point) -> None:
     """The user's tasks in this step; a row is a selection."""
     step, user, _ = point
-    mine = north.regrets(*where(lab), step).query("user == @user").reset_index(drop=True)
+    mine = north.regrets(*episode_args(session), step).query("user == @user").reset_index(drop=True)
     own = north.observed_tasks(shown, step - 1, user)
 
     def chosen() -> None:
         rows = st.session_state["inspect_tasks"].selection.rows
         if rows:
-            lab.picked = (step, user, int(mine.loc[rows[0], "task"]))
+            session.picked = (step, user, int(mine.loc[rows[0], "task"]))
 
     frame = pd.DataFrame(
         {
@@ -126,23 +126,23 @@ REGRET = {
 # -- Q-values ------------------------------------------------------------------------------------------------------------
 
 
-def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
+def values(session: Session, view: InspectState, shown: Record, point: Point) -> None:
     """Every pass of (17) beside the true cost of every alternative."""
-    found = inside(lab, point)
+    found = inspection_of(session, point)
     if found is None or not found.turns:
-        _no_values(lab, shown, point, found)
+        _no_values(session, shown, point, found)
         return
     step, user, task = point
-    looks = found.task_turns(user, task, shown.snapshot.weight[step - 1])
-    look = _look(view, looks)
+    turns = found.task_turns(user, task, shown.snapshot.weight[step - 1])
+    look = _select_round(view, turns)
     names = _task_names(shown, point, look.values.shape[1])
-    true = north.alternatives(*where(lab), step, user, task)
+    true = north.alternatives(*episode_args(session), step, user, task)
     own = true[:, user - 1][:, shown.snapshot.active[step - 1, user - 1]]
     left, right = st.columns(2)
     with left:
         st.markdown("**What the network expects: Q of each task under each strategy**")
         shown_values = (
-            look.values[:, [n - 1 for n in _there(shown, point)]] if look.values.shape[1] > 1 else look.values
+            look.values[:, [n - 1 for n in _active_tasks(shown, point)]] if look.values.shape[1] > 1 else look.values
         )
         what = f"Q-values of task {task}'s network by strategy and task; {device_name(look.choice)} is taken"
         st.html(charts.by_strategy(shown_values.tolist(), names, look.choice, what))
@@ -152,37 +152,37 @@ def values(lab: Lab, view: InspectState, shown: Record, point: Point) -> None:
     with right:
         st.markdown("**What is true: cost of each of the user's tasks under each strategy**")
         what = f"True cost of user {user}'s tasks with task {task} on each device"
-        chosen = int(shown.action.choice[_at(point)])
+        chosen = int(shown.action.choice[_index(point)])
         st.html(charts.by_strategy(own.tolist(), _task_names(shown, point, 2), chosen, what, good=False))
         st.caption(
             "Dark is dear, against the rest of its column. Each row prices the whole step again, only this task moved."
         )
-    _choice(lab, shown, point, look, true)
+    _choice(session, shown, point, look, true)
 
 
-def _look(view: InspectState, looks: list[TaskTurn]) -> TaskTurn:
-    if len(looks) == 1:
-        return looks[0]
+def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
+    if len(turns) == 1:
+        return turns[0]
 
-    def take() -> None:
+    def update() -> None:
         chosen = st.session_state["inspect_round"]
-        view.round = 0 if chosen == len(looks) else int(chosen)
+        view.round = 0 if chosen == len(turns) else int(chosen)
 
-    wanted = view.round if 1 <= view.round <= len(looks) else len(looks)
+    wanted = view.round if 1 <= view.round <= len(turns) else len(turns)
     st.segmented_control(
-        "Round", range(1, len(looks) + 1), default=put("inspect_round", wanted),
-        key="inspect_round", required=True, on_change=take,
-        format_func=lambda n: f"{n}, which counts" if n == len(looks) else str(n),
+        "Round", range(1, len(turns) + 1), default=sync_widget("inspect_round", wanted),
+        key="inspect_round", required=True, on_change=update,
+        format_func=lambda n: f"{n}, which counts" if n == len(turns) else str(n),
         help="The tasks of an agent decide in turn, 1 to J, each knowing where the others then are; the last round counts.",
     )  # fmt: skip
-    return looks[wanted - 1]
+    return turns[wanted - 1]
 
 
-def _at(point: Point) -> tuple[int, int, int]:
+def _index(point: Point) -> tuple[int, int, int]:
     return point[0] - 1, point[1] - 1, point[2] - 1
 
 
-def _there(shown: Record, point: Point) -> list[int]:
+def _active_tasks(shown: Record, point: Point) -> list[int]:
     return [int(n) + 1 for n in shown.snapshot.active[point[0] - 1, point[1] - 1].nonzero().flatten()]
 
 
@@ -191,15 +191,15 @@ def _task_names(shown: Record, point: Point, columns: int) -> list[str]:
     if columns == 1:
         return [f"task {task}"]
     weight = shown.snapshot.weight[step - 1, user - 1]
-    return [f"{'▶ ' if n == task else ''}{n} (p {float(weight[n - 1]):.2g})" for n in _there(shown, point)]
+    return [f"{'▶ ' if n == task else ''}{n} (p {float(weight[n - 1]):.2g})" for n in _active_tasks(shown, point)]
 
 
-def _choice(lab: Lab, shown: Record, point: Point, look: TaskTurn, true: torch.Tensor) -> None:
+def _choice(session: Session, shown: Record, point: Point, look: TaskTurn, true: torch.Tensor) -> None:
     step, user, task = point
     weight = shown.snapshot.weight[step - 1]
     totals = (true * weight).sum((1, 2))
     counted = look.worth + look.margin
-    chosen = int(shown.action.choice[_at(point)])
+    chosen = int(shown.action.choice[_index(point)])
     frame = pd.DataFrame(
         {
             "": ["➜" if k == look.choice else "" for k in range(len(counted))],
@@ -225,7 +225,7 @@ def _choice(lab: Lab, shown: Record, point: Point, look: TaskTurn, true: torch.T
         f"(counted from the user's own offset) counts {float(look.margin.max()):g} more{_less(look)}: servers are much alike, "
         "and agents that cannot see each other would all run to the one that seems a little better. *Expected gain* and *true "
         "gain* are over the device really taken, in weighted reward and weighted cost of the whole ward; a well-trained network "
-        "orders them alike. It saw none of the other users' tasks." + _scale(lab)
+        "orders them alike. It saw none of the other users' tasks." + _scale(session)
     )
     download(frame, "strategies", "Strategies of the task")
 
@@ -235,21 +235,21 @@ def _less(look: TaskTurn) -> str:
     return f", any other {-least:g} less" if least < 0 else ""
 
 
-def _scale(lab: Lab) -> str:
-    unit = north.cost_unit(lab.scenario, lab.shown_policy)
+def _scale(session: Session) -> str:
+    unit = north.cost_unit(session.scenario, session.shown_policy)
     return f" It reads costs in units of what is usual in this ward: its Q is about 1 − {unit:.3g} × cost." * (
         unit != 1
     )
 
 
-def _no_values(lab: Lab, shown: Record, point: Point, found: Inspection | None) -> None:
+def _no_values(session: Session, shown: Record, point: Point, found: Inspection | None) -> None:
     step, user, task = point
-    label = plain(entry(lab.shown_policy).label)
+    label = plain(entry(session.shown_policy).label)
     if found is not None and found.numbers is not None and found.first_server is not None:
         x, dealt, k = (
             float(found.numbers[user - 1, task - 1]),
             int(found.first_server[user - 1, task - 1]),
-            lab.scenario.servers,
+            session.scenario.servers,
         )
         number = min(int(x * (k + 1)), k)
         st.info(
@@ -264,14 +264,14 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inspection | None) 
             icon=":material/info:",
         )
     else:
-        decides = DECIDES.get(lab.shown_policy, plain(entry(lab.shown_policy).summary))
+        decides = DECIDES.get(session.shown_policy, plain(entry(session.shown_policy).summary))
         st.info(
             f"{label} has no Q-values: it is not learned. {decides} "
             "Below is what there is to compare: the true cost of every alternative, and the shadow prices.",
             icon=":material/info:",
         )
     try:
-        frame = why(shown, lab.shown_policy, lab.shares, step, user, task).alternatives
+        frame = why(shown, session.shown_policy, session.shares, step, user, task).alternatives
     except ScenarioError as error:
         show_errors(error.problems)
         return
@@ -280,7 +280,7 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inspection | None) 
         bar_panels(task_charts.alternatives(frame), "inspect_alternatives")
     with right:
         price = frame["cpu_price"] * frame["cpu_hz"] + (frame["bandwidth_price"] * frame["bandwidth_hz"]).fillna(0.0)
-        weight = float(shown.snapshot.weight[_at(point)])
+        weight = float(shown.snapshot.weight[_index(point)])
         out = pd.DataFrame(
             {
                 **tables.alternatives_table(frame),
@@ -300,13 +300,13 @@ def _no_values(lab: Lab, shown: Record, point: Point, found: Inspection | None) 
 # -- shares --------------------------------------------------------------------------------------------------------------
 
 
-def shares(lab: Lab, shown: Record, point: Point) -> None:
+def shares(session: Session, shown: Record, point: Point) -> None:
     """What was asked for and what was granted."""
     step, user, task = point
     frame = north.grants(shown, step - 1)
     mine = frame[frame["user"] == user]
-    rule = lab.shares if lab.shares != "own" else entry(lab.shown_policy).sharing
-    if entry(lab.shown_policy).trained and lab.shares == "own":
+    rule = session.shares if session.shares != "own" else entry(session.shown_policy).sharing
+    if entry(session.shown_policy).trained and session.shares == "own":
         st.caption(
             "The Actor asks, knowing only its own tasks; a device that is over-asked scales all requests down alike."
         )
@@ -316,12 +316,12 @@ def shares(lab: Lab, shown: Record, point: Point) -> None:
         )
     bar_panels(charts.share_bars(mine, task), "share_bars")
     st.dataframe(_share_table(mine), hide_index=True, key="share_table", alt="Shares of the user's tasks")
-    chosen = int(shown.action.choice[_at(point)])
+    chosen = int(shown.action.choice[_index(point)])
     there = frame[(frame["choice"] == chosen) & ((frame["user"] == user) | (chosen > 0))]
     st.markdown(f"**Who else was on {device_name(chosen)}: {len(there)} task{'s' * (len(there) != 1)} in all**")
     st.dataframe(_share_table(there), hide_index=True, key="share_table_device", alt=f"Tasks on {device_name(chosen)}")
-    found = inside(lab, point)
-    if found is not None and lab.shares != "own":
+    found = inspection_of(session, point)
+    if found is not None and session.shares != "own":
         x, y = found.requested[user - 1, task - 1].tolist()
         st.caption(
             f"Its Actor would have asked for {x:.1%} of the CPU and {y:.1%} of the bandwidth; the option Shares overrides it."
@@ -337,7 +337,7 @@ def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
     }
     for kind, name in (("cpu", "CPU"), ("bandwidth", "bandwidth")):
         columns |= {
-            f"{name} asked (%)": (frame[f"{kind}_asked"] * 100).round(2),
+            f"{name} requested (%)": (frame[f"{kind}_requested"] * 100).round(2),
             f"{name} asked by all (%)": (frame[f"{kind}_asked_by_all"] * 100).round(1),
             f"{name} granted (%)": (frame[f"{kind}_granted"] * 100).round(2),
             TASK[f"{kind}_hz"].heading: (frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor).round(3),
@@ -348,13 +348,13 @@ def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
 # -- seen and unseen -----------------------------------------------------------------------------------------------------
 
 
-def seen(lab: Lab, shown: Record, point: Point) -> None:
+def seen(session: Session, shown: Record, point: Point) -> None:
     """Eq. (14) in units, and beside it what was hidden."""
     step, user, _ = point
-    known = entry(lab.shown_policy)
+    known = entry(session.shown_policy)
     if known.trained:
         words = "Each number reaches the network scaled to about 0 to 1, as shown beside it."
-        if lab.shown_policy.endswith("@general") or _scale(lab):
+        if session.shown_policy.endswith("@general") or _scale(session):
             words = (
                 "A network for any ward reads these numbers as costs in units of what is usual in the ward. Batteries in its "
                 "training were ample: it takes them for full."

@@ -7,7 +7,7 @@ from typing import cast
 
 import streamlit as st
 
-from dashboard.session import Lab, Pinned
+from dashboard.session import Pinned, Session
 from dashboard.start.questions import QUESTIONS, Question, Setup
 
 KEY = "tour"
@@ -18,7 +18,7 @@ class Tour:
     """Where a session stands in the tour. `at` is the question's number from 0; none while the tour is not on."""
 
     at: int | None = None
-    before: Lab | None = None  # the lab as it was before the tour, to go back to
+    before: Session | None = None  # the lab as it was before the tour, to go back to
 
 
 def state() -> Tour:
@@ -28,22 +28,27 @@ def state() -> Tour:
     return cast(Tour, st.session_state[KEY])
 
 
-def begin(lab: Lab, at: int) -> None:
+def begin(session: Session, at: int) -> None:
     """Sets the lab to a question: its ward, policy and task, and pins its `before`."""
     tour, question = state(), QUESTIONS[at]
     if tour.at is None:
-        tour.before = replace(lab, problems=[], view={})
-    tour.at, lab.wanted_page = at, question.page
-    _set(lab, question)
+        tour.before = replace(session, problems=[], view={})
+    tour.at, session.wanted_page = at, question.page
+    _set(session, question)
 
 
-def _set(lab: Lab, question: Question) -> None:
+def _set(session: Session, question: Question) -> None:
     after, before = question.after, question.before
-    lab.scenario, lab.policy, lab.shares, lab.seed = after.scenario, after.policy, after.shares, after.seed
-    lab.picked = question.pick(after) if question.pick else None
-    lab.step = lab.picked[0] if lab.picked else 1
-    lab.pinned = None if before == after else _pinned(before)
-    lab.problems = []
+    session.scenario, session.policy, session.shares, session.seed = (
+        after.scenario,
+        after.policy,
+        after.shares,
+        after.seed,
+    )
+    session.picked = question.pick(after) if question.pick else None
+    session.step = session.picked[0] if session.picked else 1
+    session.pinned = None if before == after else _pinned(before)
+    session.problems = []
 
 
 def _pinned(setup: Setup) -> Pinned:
@@ -55,17 +60,17 @@ def end() -> None:
     state().at = None
 
 
-def give_back(lab: Lab) -> None:
+def restore(session: Session) -> None:
     """Ends the tour and restores the ward from before it."""
     tour = state()
     if tour.before is not None:
         for name in ("scenario", "policy", "shares", "seed", "step", "picked", "pinned"):
-            setattr(lab, name, getattr(tour.before, name))
-        lab.problems = []
+            setattr(session, name, getattr(tour.before, name))
+        session.problems = []
     tour.at, tour.before = None, None
 
 
-def tour_banner(lab: Lab) -> None:
+def tour_banner(session: Session) -> None:
     """The question that is on, what to look at, the answer, and the way on; nothing while the tour is not on."""
     at = state().at
     if at is None:
@@ -75,16 +80,16 @@ def tour_banner(lab: Lab) -> None:
         head, way = st.columns([5, 4], vertical_alignment="center")
         head.markdown(f"**Question {at + 1} of {len(QUESTIONS)}: {question.title}**")
         with way.container(horizontal=True, horizontal_alignment="right", gap="small"):
-            st.button("Back", icon=":material/arrow_back:", key="tour_back", on_click=begin, args=(lab, at - 1),
+            st.button("Back", icon=":material/arrow_back:", key="tour_back", on_click=begin, args=(session, at - 1),
                       disabled=at == 0, help="The question before.")  # fmt: skip
             last = at == len(QUESTIONS) - 1
-            st.button("Next", icon=":material/arrow_forward:", key="tour_next", on_click=begin, args=(lab, at + 1),
+            st.button("Next", icon=":material/arrow_forward:", key="tour_next", on_click=begin, args=(session, at + 1),
                       disabled=last, type="secondary" if last else "primary", help="The next question.")  # fmt: skip
             st.button("End tour", icon=":material/close:", key="tour_end", on_click=end,
                       help="Leaves the ward as it is. The Start page offers the ward you had before the tour.")  # fmt: skip
         st.markdown(f"{question.words()}\n\n*What to look at:* {question.look}")
-        if Setup(lab.scenario, lab.policy, lab.shares, lab.seed) != question.after:
+        if Setup(session.scenario, session.policy, session.shares, session.seed) != question.after:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption("You have changed the ward since: the answer above is the question's own.")
-                st.button("Set the question again", key="tour_again", on_click=begin, args=(lab, at),
+                st.button("Set the question again", key="tour_again", on_click=begin, args=(session, at),
                           help="Puts ward, policy, seed and pin back to what the question asks.")  # fmt: skip

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from dashboard.chart_tables import chart_table
 from dashboard.drawings import ward_player
 from dashboard.explore import views as explore_views
 from dashboard.navigation import TITLES, pages
-from dashboard.session import Lab
+from dashboard.session import Session
 from dashboard.start.questions import QUESTIONS, Setup
-from dashboard.start.tour import begin, give_back, state
+from dashboard.start.tour import begin, restore, state
 from dashboard.text import plain
-from dashboard.twins import table_twin
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
 from iomt_core.metrics import CONTEXT, METRICS
@@ -29,9 +29,9 @@ KEY = "start_ward"
 CARD = 214  # px: five cards in a row on a wide screen
 
 
-def sentences(lab: Lab) -> None:
+def sentences(session: Session) -> None:
     """What one sees, in three sentences."""
-    s = lab.scenario
+    s = session.scenario
     users = f"{s.users} user{'s' * (s.users > 1)}"
     servers = f"{s.servers} edge server{'s' * (s.servers > 1)}"
     st.markdown(
@@ -43,26 +43,26 @@ def sentences(lab: Lab) -> None:
     )
 
 
-def ward(lab: Lab) -> None:
+def ward(session: Session) -> None:
     """The map of the lab's ward, playing; a task clicked is opened on Explore."""
-    record = explore_views.record(lab)
-    row = min(lab.step, len(record)) - 1
+    record = explore_views.record(session)
+    row = min(session.step, len(record)) - 1
 
     def picked() -> None:
         point = st.session_state[KEY].picked
         if point:
-            lab.picked = (int(point[0]), int(point[1]), int(point[2]))
-            lab.step, lab.wanted_page = lab.picked[0], "explore"
+            session.picked = (int(point[0]), int(point[1]), int(point[2]))
+            session.step, session.wanted_page = session.picked[0], "explore"
 
     def stepped() -> None:
         step = st.session_state[KEY].step
         if step:
-            lab.step = int(step)
+            session.step = int(step)
 
     ward_player(
         ward_frames(record),
         int(record.step[row]),
-        lab.picked,
+        session.picked,
         ward_text(record, row),
         picked,
         stepped,
@@ -72,10 +72,10 @@ def ward(lab: Lab) -> None:
     st.caption("Each step brings new tasks. Click one to see why it runs where it runs.")
 
 
-def figures(lab: Lab) -> None:
+def figures(session: Session) -> None:
     """A few figures of the episode on the map."""
-    now = Setup(lab.scenario, lab.shown_policy, lab.shares, lab.seed).figures
-    local = Setup(lab.scenario, "all-local", seed=lab.seed).figures
+    now = Setup(session.scenario, session.shown_policy, session.shares, session.seed).figures
+    local = Setup(session.scenario, "all-local", seed=session.seed).figures
     shown = (CONTEXT["tasks"], METRICS["mean_delay_s"], METRICS["local_share"], METRICS["gap"])
     for start in (0, 2):
         for column, metric in zip(st.columns(2), shown[start : start + 2], strict=True):
@@ -88,14 +88,14 @@ def figures(lab: Lab) -> None:
     )
 
 
-def tour(lab: Lab) -> None:
+def tour(session: Session) -> None:
     """The tour's questions as cards, and the way back to what was there before it."""
     st.header("Five questions to begin with", anchor=False)
     with st.container(horizontal=True, gap="small"):
         for n, question in enumerate(QUESTIONS):
             with st.container(border=True, width=CARD, height="stretch"):
                 st.button(
-                    question.title, key=f"ask_{question.key}", on_click=begin, args=(lab, n), width="stretch",
+                    question.title, key=f"ask_{question.key}", on_click=begin, args=(session, n), width="stretch",
                     type="primary" if n == 0 else "secondary",
                     help=f"Sets ward and policy for you, and opens {TITLES[question.page][0]}.",
                 )  # fmt: skip
@@ -104,7 +104,7 @@ def tour(lab: Lab) -> None:
     if before is not None:
         st.button(
             f"Back to “{plain(before.scenario.name)}”, the ward from before the tour", icon=":material/undo:", key="tour_undo",
-            on_click=give_back, args=(lab,), help="Restores scenario, policy, step, selection and pin.",
+            on_click=restore, args=(session,), help="Restores scenario, policy, step, selection and pin.",
         )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def _found() -> None:
         st.markdown(f"**What was found here**, on {steps} held-out steps of the paper's ward:")
         st.table(table, border="horizontal", hide_index=True, alt="The paper's claim, metric by metric")
         st.caption("Means over training seeds; differences to the best other learned policy, Welch's interval.")
-    table_twin("found", lambda: results(manifest), "All policies on the paper's ward")
+    chart_table("found", lambda: results(manifest), "All policies on the paper's ward")
 
 
 def _shown(value: object, show: object) -> str:

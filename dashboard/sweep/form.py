@@ -9,9 +9,9 @@ from typing import Any, cast
 import streamlit as st
 
 from dashboard.controls import SHARE_LABELS
-from dashboard.session import Lab
+from dashboard.session import Session
 from dashboard.text import show_errors
-from dashboard.touched import index_of, put, within
+from dashboard.widgets import clamp, index_of, sync_widget
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, checked_address, checked_workers, default_workers
 from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.experiments.sweeps.spec import (
@@ -77,12 +77,12 @@ class Form:
     cluster: str = ""
     name: str = ""
 
-    def spec(self, lab: Lab, axes: list[Axis] | None = None) -> SweepSpec:
+    def spec(self, session: Session, axes: list[Axis] | None = None) -> SweepSpec:
         """The sweep that is asked for. Raises `ScenarioError`."""
         chosen = axes or [form.axis() for form in self.axes[: 1 + self.two]]
         return sweep_spec(
             {
-                "scenario": lab.scenario, "axes": chosen, "policies": self.policies, "shares": lab.shares,
+                "scenario": session.scenario, "axes": chosen, "policies": self.policies, "shares": session.shares,
                 "seed": self.seed, "episodes": self.episodes,
             }
         )  # fmt: skip
@@ -109,27 +109,27 @@ def usual(s: Scenario, name: str) -> AxisForm:
     return AxisForm(name, low, high, count, spacing)
 
 
-def new_form(lab: Lab) -> Form:
+def new_form(session: Session) -> Form:
     """A form to begin with: the paper's users, the lab's policy beside the optimum and what it is measured against."""
-    policies = list(dict.fromkeys(["optimum", "price-response", lab.shown_policy, "greedy"]))[:3]
-    return Form([AxisForm.of(PAPER_AXES["users"]), AxisForm.of(PAPER_AXES["servers"])], policies, seed=lab.seed)
+    policies = list(dict.fromkeys(["optimum", "price-response", session.shown_policy, "greedy"]))[:3]
+    return Form([AxisForm.of(PAPER_AXES["users"]), AxisForm.of(PAPER_AXES["servers"])], policies, seed=session.seed)
 
 
-def new_sweep(lab: Lab, form: Form, problems: list[str]) -> str | None:
+def new_sweep(session: Session, form: Form, problems: list[str]) -> str | None:
     """Shows the form; the name of a sweep that was just started. What went wrong is put into `problems`."""
-    usable = sweepable(lab.scenario)
-    _paper(lab, form, problems)
-    axes = [_axis(lab, form, 0, usable)]
-    if _kept("Second parameter: a heat map", st.toggle, "two", form, help="A point for every pair of values."):
-        axes.append(_axis(lab, form, 1, usable))
-    _whom(form)
-    return _start(lab, form, [axis for axis in axes if axis is not None] if None not in axes else [], problems)
+    usable = sweepable(session.scenario)
+    _paper(session, form, problems)
+    axes = [_axis(session, form, 0, usable)]
+    if _form_widget("Second parameter: a heat map", st.toggle, "two", form, help="A point for every pair of values."):
+        axes.append(_axis(session, form, 1, usable))
+    _policies_row(form)
+    return _start(session, form, [axis for axis in axes if axis is not None] if None not in axes else [], problems)
 
 
-def _paper(lab: Lab, form: Form, problems: list[str]) -> None:
+def _paper(session: Session, form: Form, problems: list[str]) -> None:
     def run(name: str) -> None:
         form.axes[0], form.two = AxisForm.of(PAPER_AXES[name]), False
-        _begin(lab, form, problems)
+        _begin(session, form, problems)
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**The paper's axes**", help=PAPER_HELP, width="content")
@@ -141,14 +141,14 @@ def _paper(lab: Lab, form: Form, problems: list[str]) -> None:
             )  # fmt: skip
 
 
-def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis | None:
+def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis | None:
     """The controls of one axis; the axis, or nothing where it cannot be."""
     mine = form.axes[number]
     if mine.parameter not in usable:
-        mine = form.axes[number] = usual(lab.scenario, next(iter(usable)))
+        mine = form.axes[number] = usual(session.scenario, next(iter(usable)))
 
     def choose() -> None:
-        form.axes[number] = usual(lab.scenario, st.session_state[f"sweep_parameter_{number}"])
+        form.axes[number] = usual(session.scenario, st.session_state[f"sweep_parameter_{number}"])
 
     meta: Meta = usable[mine.parameter]
     whole = is_whole(mine.parameter)
@@ -156,9 +156,9 @@ def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis
     row = st.container(horizontal=True, vertical_alignment="bottom")
     key = f"sweep_parameter_{number}"
     source = "an assumption" if meta.source == "assumption" else meta.source
-    middle = " A value is the middle of its range; both ends scale with it." if _is_pair(lab.scenario, mine) else ""
+    middle = " A value is the middle of its range; both ends scale with it." if _is_pair(session.scenario, mine) else ""
     row.selectbox(
-        "Second parameter" if number else "Parameter", list(usable), index_of(usable, put(key, mine.parameter)),
+        "Second parameter" if number else "Parameter", list(usable), index_of(usable, sync_widget(key, mine.parameter)),
         key=key, on_change=choose, width=250,
         format_func=lambda n: f"{usable[n].label} {written(usable[n].symbol)}".strip(),
         help=f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Allowed: {meta.allowed()}. Source: {source}.{middle} "
@@ -170,17 +170,17 @@ def _axis(lab: Lab, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis
     step = 1 if whole else low if meta.log else (meta.step or 0.01) * scale
     suffix = f"{number}_{mine.parameter}"
     for name, label in (("low", "From"), ("high", "To")):
-        _kept(
+        _form_widget(
             f"{label}{f' ({unit})' if unit else ''}", row.number_input, name, mine, f"sweep_{name}_{suffix}", convert=kind,
             min_value=kind(low), max_value=kind(high), step=kind(step), format=None if whole else "%g",
             help=f"Allowed: {meta.allowed()}.", width=160,
         )  # fmt: skip
-    _kept(
+    _form_widget(
         "Values", row.number_input, "count", mine, f"sweep_count_{suffix}", convert=int, min_value=1,
         max_value=MOST_VALUES, step=1, width=130,
         help="How many, both ends among them. Whole numbers come each once.",
     )  # fmt: skip
-    _kept(
+    _form_widget(
         "Spacing", row.selectbox, "spacing", mine, f"sweep_spacing_{suffix}", options=SPACINGS,
         width=160,
         help="Logarithmic: each value the same multiple of the one before.",
@@ -198,68 +198,68 @@ def _is_pair(s: Scenario, form: AxisForm) -> bool:
     return isinstance(getattr(s, form.parameter), tuple)
 
 
-def _whom(form: Form) -> None:
+def _policies_row(form: Form) -> None:
     known = catalogue()
     form.policies = [name for name in form.policies if name in known]
     row = st.container(horizontal=True, vertical_alignment="bottom")
-    _kept(
+    _form_widget(
         "Policies", row.multiselect, "policies", form, options=list(known), format_func=lambda n: known[n].label,
         max_selections=MOST_POLICIES, convert=list, width=480,
         help="A trained policy decides only on wards that it was trained for; elsewhere its line has a gap.",
     )  # fmt: skip
-    _kept(
+    _form_widget(
         "Episodes a point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
         width=160,
         help="A point is their mean, its band the 95 % interval over them; of one episode there is no band.",
     )  # fmt: skip
-    _kept(
+    _form_widget(
         "Episode seed", row.number_input, "seed", form, width=160, min_value=0, max_value=LARGEST_SEED, step=1, convert=int,
         help="Draws tasks, powers and dynamics, the same for every policy. The layout's seed stands in the sidebar.",
     )  # fmt: skip
     with row.popover("Where it runs", icon=":material/memory:"):
-        _kept(
+        _form_widget(
             "Processes", st.number_input, "workers", form, min_value=1, max_value=MOST_WORKERS, step=1, convert=int,
             disabled=bool(form.cluster), help="On this machine, a core each.",
         )  # fmt: skip
-        _kept(
+        _form_widget(
             "Cluster", st.text_input, "cluster", form, placeholder="tcp://host:port", max_chars=300,
             help="Address of a dask.distributed scheduler, in place of processes here. Its members unpickle what they send "
             "each other: name only one that you trust. Its workers need this package at the same state.",
         )  # fmt: skip
 
 
-def _start(lab: Lab, form: Form, axes: list[Axis], problems: list[str]) -> str | None:
+def _start(session: Session, form: Form, axes: list[Axis], problems: list[str]) -> str | None:
     row = st.container(horizontal=True, vertical_alignment="bottom")
-    _kept(
+    _form_widget(
         "Name", row.text_input, "name", form, placeholder=_free_name(form), max_chars=LONGEST_NAME, width=250,
         help="How the sweep is called here: a-z, 0-9 and -. Left empty, it is the name shown.",
     )  # fmt: skip
-    spec = _spec(lab, form, axes) if axes else None
+    spec = _spec(session, form, axes) if axes else None
     row.button(
         "Start", icon=":material/play_arrow:", type="primary", disabled=spec is None, key="sweep_start",
-        on_click=_begin, args=(lab, form, problems),
+        on_click=_begin, args=(session, form, problems),
     )  # fmt: skip
     if spec is not None:
         row.caption(
             f"{spec.count} points of {spec.episodes} episodes. Time left is shown once it is measured. "
-            f"Shares: {SHARE_LABELS[lab.shares]} (sidebar)."
+            f"Shares: {SHARE_LABELS[session.shares]} (sidebar)."
         )
     return cast("str | None", st.session_state.pop("sweep_started", None))
 
 
-def _spec(lab: Lab, form: Form, axes: list[Axis]) -> SweepSpec | None:
+def _spec(session: Session, form: Form, axes: list[Axis]) -> SweepSpec | None:
     try:
-        return form.spec(lab, axes)
+        return form.spec(session, axes)
     except ScenarioError as error:
         show_errors(error.problems)
         return None
 
 
-def _begin(lab: Lab, form: Form, problems: list[str]) -> None:
+def _begin(session: Session, form: Form, problems: list[str]) -> None:
     problems.clear()
     try:
         name = form.name.strip() or _free_name(form)
-        SWEEPS.create(name, form.spec(lab), **form.place())
+        SWEEPS.create(name, form.spec(session), **form.place())
     except ScenarioError as error:
         problems += error.problems
         return
@@ -271,7 +271,7 @@ def _free_name(form: Form) -> str:
     return SWEEPS.free_name("-".join(one.parameter for one in form.axes[: 1 + form.two]))
 
 
-def _kept(
+def _form_widget(
     label: str, widget: Any, name: str, target: Any, key: str | None = None, convert: Any = None, **options: Any
 ) -> Any:
     """A control whose value lives in `target`, so that it outlasts a change of pages."""
@@ -279,14 +279,14 @@ def _kept(
     value = getattr(target, name)
     value = convert(value) if convert is not None else value
     if "min_value" in options:
-        value = within(value, options["min_value"], options["max_value"])
-    put(own, value)
+        value = clamp(value, options["min_value"], options["max_value"])
+    sync_widget(own, value)
     default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
     options[default] = index_of(options["options"], value) if default == "index" else value
 
-    def take() -> None:
+    def update() -> None:
         now = st.session_state[own]
         if now is not None:
             setattr(target, name, now)
 
-    return widget(label, key=own, on_change=take, **options)
+    return widget(label, key=own, on_change=update, **options)

@@ -13,10 +13,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.runs import clock
-from dashboard.session import Lab
+from dashboard.session import Session
 from dashboard.sweep.form import AxisForm, Form, new_form
 from dashboard.text import plain, show_errors
-from dashboard.touched import index_of, put
+from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_live import live_curves, live_map
 from iomt_core.charts.sweep_report import command, labels, report
@@ -49,20 +49,20 @@ class View:
     problems: list[str] = field(default_factory=list)
 
 
-def current_view(lab: Lab) -> View:
+def current_view(session: Session) -> View:
     """This session's view; at first, what its link says."""
     if "sweep_view" not in st.session_state:
-        view = View(new_form(lab))
-        read_form(view, lab)
+        view = View(new_form(session))
+        read_form(view, session)
         st.session_state["sweep_view"] = view
     return cast(View, st.session_state["sweep_view"])
 
 
-def read_form(view: View, lab: Lab) -> None:
+def read_form(view: View, session: Session) -> None:
     """Fills the view from the page's entries of a link; an entry that cannot be used is a problem of the view."""
     for read in (_read_sweep, _read_over, _read_policies, _read_episodes):
         try:
-            read(view, lab)
+            read(view, session)
         except ScenarioError as error:
             view.problems += error.problems
 
@@ -79,28 +79,28 @@ def link_view(view: View) -> dict[str, str]:
     return entries | ({"sweep": view.shown} if view.shown else {})
 
 
-def _read_sweep(view: View, lab: Lab) -> None:
-    if "sweep" in lab.view:
-        view.shown = SWEEPS.run(lab.view["sweep"]).name
+def _read_sweep(view: View, session: Session) -> None:
+    if "sweep" in session.view:
+        view.shown = SWEEPS.run(session.view["sweep"]).name
 
 
-def _read_over(view: View, lab: Lab) -> None:
-    if "over" in lab.view:
-        axes = [AxisForm.of(axis_from_words(words)) for words in lab.view["over"].split(";")[:2]]
+def _read_over(view: View, session: Session) -> None:
+    if "over" in session.view:
+        axes = [AxisForm.of(axis_from_words(words)) for words in session.view["over"].split(";")[:2]]
         view.form.axes[: len(axes)] = axes
         view.form.two = len(axes) == 2
 
 
-def _read_policies(view: View, lab: Lab) -> None:
-    if "policies" in lab.view:
-        names = list(dict.fromkeys(name for name in lab.view["policies"].split(",") if name))
+def _read_policies(view: View, session: Session) -> None:
+    if "policies" in session.view:
+        names = list(dict.fromkeys(name for name in session.view["policies"].split(",") if name))
         for name in names:
             entry(name)
         view.form.policies = names
 
 
-def _read_episodes(view: View, lab: Lab) -> None:
-    text = lab.view.get("episodes")
+def _read_episodes(view: View, session: Session) -> None:
+    text = session.view.get("episodes")
     if text is None:
         return
     if not (text.isascii() and text.isdigit() and len(text) < 8 and 1 <= int(text) <= MOST_EPISODES):
@@ -108,7 +108,7 @@ def _read_episodes(view: View, lab: Lab) -> None:
     view.form.episodes = int(text)
 
 
-def pace(known: Sequence[RunRecord]) -> float | None:
+def poll_interval(known: Sequence[RunRecord]) -> float | None:
     """Seconds between two looks at the sweeps; None while none is running or queued."""
     return 1.0 if any(sweep.active or sweep.state == "queued" for sweep in known) else None
 
@@ -125,13 +125,13 @@ def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
     if view.shown not in sweeps:
         view.shown = known[0].name
 
-    def take() -> None:
+    def update() -> None:
         view.shown = st.session_state["sweep_shown"]
 
     names = list(sweeps)
     st.selectbox(
-        "Sweep", names, index_of(names, put("sweep_shown", view.shown)),
-        key="sweep_shown", on_change=take, label_visibility="collapsed",
+        "Sweep", names, index_of(names, sync_widget("sweep_shown", view.shown)),
+        key="sweep_shown", on_change=update, label_visibility="collapsed",
         help="All sweeps of this lab, the latest first.",
     )  # fmt: skip
     return sweeps[view.shown]
@@ -161,7 +161,7 @@ def progress(sweep: RunRecord, view: View) -> None:
     if sweep.state != "finished":
         st.progress(min(1.0, done / total) if total else 0.0)
     with st.container():  # a place of its own, so that a live chart below stays as it is when words come
-        _trouble(sweep)
+        _failures(sweep)
 
 
 def _actions(sweep: RunRecord, view: View) -> None:
@@ -189,7 +189,7 @@ def _actions(sweep: RunRecord, view: View) -> None:
             st.button("Delete it", on_click=act, args=(SWEEPS.delete,), key="sweep_delete")
 
 
-def _trouble(sweep: RunRecord) -> None:
+def _failures(sweep: RunRecord) -> None:
     if sweep.reason:
         st.warning(f"{plain(sweep.reason)} What was done is kept.", icon=":material/warning:")
         if words := log_tail(sweep.folder):
@@ -204,7 +204,7 @@ def results(sweep: RunRecord, view: View) -> None:
     if spec is None:
         return
     table = _table(sweep)
-    name = _which(view, spec)
+    name = _metric_picker(view, spec)
     if table.empty:
         st.info("No point is done yet: curves appear as they arrive.", icon=":material/hourglass_empty:")
     elif len(spec.axes) == 1:
@@ -221,21 +221,21 @@ def results(sweep: RunRecord, view: View) -> None:
     _files(sweep, spec, table)
 
 
-def _which(view: View, spec: SweepSpec) -> str:
-    def take() -> None:
+def _metric_picker(view: View, spec: SweepSpec) -> str:
+    def update() -> None:
         view.figure = st.session_state["sweep_figure"] or view.figure
         view.log_y = bool(st.session_state.get("sweep_log_y", view.log_y))
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.pills(
-            "Figure", list(METRICS), default=put("sweep_figure", view.figure),
-            key="sweep_figure", on_change=take, format_func=lambda n: METRICS[n].label,
+            "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure),
+            key="sweep_figure", on_change=update, format_func=lambda n: METRICS[n].label,
             label_visibility="collapsed", required=True,
             help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
         )  # fmt: skip
         if len(spec.axes) == 1:
             st.toggle(
-                "Logarithmic", put("sweep_log_y", view.log_y), key="sweep_log_y", on_change=take,
+                "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
                 help="Logarithmic figure axis, so that one absurd policy does not flatten the others.",
             )  # fmt: skip
     return view.figure
@@ -267,11 +267,12 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, sweep: RunRecord, vie
         kept = next(iter(named))
     key = f"sweep_map_{sweep.name}"
 
-    def take() -> None:
+    def update() -> None:
         view.policies[sweep.name] = st.session_state[key] or kept
 
     st.pills(
-        "Policy", list(named), default=put(key, kept), key=key, on_change=take, format_func=lambda n: named[n], required=True,
+        "Policy", list(named), default=sync_widget(key, kept), key=key, on_change=update,
+        format_func=lambda n: named[n], required=True,
         help="Colours run over the same values for all policies, so that maps can be compared.",
     )  # fmt: skip
     if not bool(((table["policy"] == kept) & (table["state"] == "done")).any()):

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.session import Lab
+from dashboard.session import Session
 from dashboard.text import plain
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.runs.directory import checked_name
@@ -40,7 +40,7 @@ NAMED = (
 )
 
 
-def new_run(lab: Lab) -> str | None:
+def new_run(session: Session) -> str | None:
     """Shows the form. Returns the name of the run that was just started."""
     known = TRAINING.runs()
     fields = st.container(horizontal=True)
@@ -50,7 +50,7 @@ def new_run(lab: Lab) -> str | None:
     )  # fmt: skip
     source = fields.selectbox(
         "Scenario", [SIDEBAR, *PRESETS], key="train_scenario", persist_state="session",
-        format_func=lambda n: f"as in the sidebar ({_ward_name(lab.scenario)})" if n == SIDEBAR else n,
+        format_func=lambda n: f"as in the sidebar ({_ward_name(session.scenario)})" if n == SIDEBAR else n,
         help="The ward that is trained on. The run keeps a copy: later changes in the sidebar do not touch it.\n\n"
         + "\n\n".join(f"**{preset}**: {note}" for preset, note in PRESET_NOTES.items()),
     )  # fmt: skip
@@ -64,7 +64,7 @@ def new_run(lab: Lab) -> str | None:
         help="Seed of everything that the run draws: weights, worlds, noise, minibatches. The same seed gives the same run.",
     )  # fmt: skip
     algorithm = str(name)
-    ward = lab.scenario if source in (SIDEBAR, None) else PRESETS[str(source)]
+    ward = session.scenario if source in (SIDEBAR, None) else PRESETS[str(source)]
     changes = _hyper_parameters(algorithm, int(episodes or 0))
     spec, problems = _spec(algorithm, ward, {"episodes": episodes, **changes}, seed)
     suggested = TRAINING.free_name(f"{algorithm}-{ward.name}")

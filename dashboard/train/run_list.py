@@ -17,12 +17,12 @@ from iomt_core.metrics import METRICS
 from iomt_core.runs.curves import curves
 from iomt_core.runs.queue import RunRecord
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 _table = st.components.v2.component(
     "run_list",
     html='<div class="runs"></div>',
-    css=(_HERE / "run_list.css").read_text(encoding="utf-8"),
-    js="\n".join((_HERE / file).read_text(encoding="utf-8") for file in ("../svg.js", "run_list.js")),
+    css=(_FOLDER / "run_list.css").read_text(encoding="utf-8"),
+    js="\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("../svg.js", "run_list.js")),
 )
 KEY = "run_list"
 
@@ -30,12 +30,12 @@ KEY = "run_list"
 def run_list(rows: Sequence[Mapping[str, Any]], act: Callable[[str, str], None]) -> None:
     """Shows the rows; `act` is called with an action and a run's name before the rerun."""
 
-    def did() -> None:
-        action = st.session_state[KEY].did
+    def on_action() -> None:
+        action = st.session_state[KEY].on_action
         if action:
             act(str(action[0]), str(action[1]))
 
-    _table(key=KEY, data={"rows": list(rows)}, on_did_change=did)
+    _table(key=KEY, data={"rows": list(rows)}, on_did_change=on_action)
 
 
 def row(run: RunRecord, shown: Sequence[str], focus: str | None, colours: Mapping[str, int]) -> dict[str, Any]:

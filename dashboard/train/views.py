@@ -9,7 +9,7 @@ from typing import Any, cast
 import pandas as pd
 import streamlit as st
 
-from dashboard.session import Lab
+from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.train.run_list import row, run_list
 from iomt_core.charts import learning
@@ -26,7 +26,7 @@ from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.run_spec import default_settings
 from iomt_core.training.settings import Settings
 
-MOST_SHOWN = 8  # runs on the charts: as many as there are colours
+MAX_SHOWN = 8  # runs on the charts: as many as there are colours
 LIVE, IDLE = 1.0, 5.0  # seconds between two looks at the runs, while one trains and while none does
 LINES = ("optimum", "price-response", "greedy")
 LABELS = {name: POLICIES[name].label.lower() for name in REFERENCES}
@@ -52,28 +52,28 @@ class View:
     def show(self, name: str) -> None:
         """Takes one run more."""
         if name not in self.shown:
-            self.shown = [*self.shown, name][:MOST_SHOWN]
+            self.shown = [*self.shown, name][:MAX_SHOWN]
 
     def hide(self, name: str) -> None:
         """Takes one run less."""
         self.shown = [one for one in self.shown if one != name]
 
 
-def current_view(lab: Lab) -> View:
+def current_view(session: Session) -> View:
     """This session's view; at first, what its link says."""
     if "train_view" not in st.session_state:
         view = View()
         known = {run.name for run in TRAINING.runs()}
-        for name in dict.fromkeys(filter(None, lab.view.get("runs", "").split(","))):
+        for name in dict.fromkeys(filter(None, session.view.get("runs", "").split(","))):
             if name in known:
                 view.show(name)
-            elif len(view.problems) < MOST_SHOWN:
+            elif len(view.problems) < MAX_SHOWN:
                 view.problems.append(f"runs = {name[:60]!r} in the link is not a run of this lab.")
         st.session_state["train_view"] = view
     return cast(View, st.session_state["train_view"])
 
 
-def forget_the_gone(known: Sequence[RunRecord], view: View) -> None:
+def drop_deleted_runs(known: Sequence[RunRecord], view: View) -> None:
     """Takes runs that are no longer there from the charts, and says so."""
     names = {run.name for run in known}
     for name in [name for name in view.shown if name not in names]:
@@ -127,17 +127,17 @@ def numbers(view: View) -> dict[str, int]:
         del kept[name]
     for name in view.shown:
         if name not in kept:
-            kept[name] = next(n for n in range(MOST_SHOWN) if n not in kept.values())
+            kept[name] = next(n for n in range(MAX_SHOWN) if n not in kept.values())
     return kept
 
 
-def trouble(run: RunRecord) -> None:
+def show_failure(run: RunRecord) -> None:
     """Why a run does not go on by itself, in words."""
     if run.state not in ("failed", "interrupted"):
         return
     last = last_checkpoint(run.folder)
-    where = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
-    again = f" Resume takes it up {where}." if run.spec is not None else ""
+    place = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
+    again = f" Resume takes it up {place}." if run.spec is not None else ""
     text = (
         f"**{plain(run.name)}** {'failed' if run.state == 'failed' else 'was interrupted'}. {plain(run.reason)}{again}"
     )
@@ -156,7 +156,7 @@ def details(known: Sequence[RunRecord], view: View) -> None:
             )
         return
     with st.empty():  # a place of its own, so that what is below stays as it is when the words come or go
-        trouble(chosen[0])
+        show_failure(chosen[0])
     tabs = st.tabs(["Learning", "Losses", "Table", "Configuration and files"], key="train_tabs", on_change="rerun")
     for tab, show in zip(tabs, (_learning, _losses, _table, _files), strict=True):
         if tab.open:
@@ -277,17 +277,17 @@ def _files(chosen: Sequence[RunRecord], view: View) -> None:
         st.code(log_tail(folder) or "Nothing.", language=None, wrap_lines=True)
 
 
-def take_up(view: View, lab: Lab) -> bool:
+def adopt_run(view: View, session: Session) -> bool:
     """Makes the finished run that is wanted the lab's policy, on its ward. Returns whether there is one."""
     run, view.used = view.used, None
     if run is None or run.spec is None:
         return False
     ward = run.spec.scenario
-    lab.try_change(lambda: ward)
-    lab.policy = RUN + run.name
+    session.try_change(lambda: ward)
+    session.policy = RUN + run.name
     return True
 
 
-def pace(known: Sequence[RunRecord]) -> float:
+def poll_interval(known: Sequence[RunRecord]) -> float:
     """Seconds until the next look at the runs: often while something happens by itself."""
     return LIVE if any(run.active or run.state == "queued" for run in known) else IDLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from iomt_core.algorithms.qmix import QMIX
-from iomt_core.environment.observation import CORRECTED
+from iomt_core.environment.observation import MIXER_OBSERVATION_SIZE
 from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.mixers import SAEQMIX, Mixer
 
@@ -19,7 +19,7 @@ class SAEMTQMIX(QMIX):
 
     def mixer(self, sizes: Sizes) -> Mixer:
         """Attention that depends on ô only."""
-        return SAEQMIX(sizes.users, sizes.state, CORRECTED)
+        return SAEQMIX(sizes.users, sizes.state, MIXER_OBSERVATION_SIZE)
 
 
 class SAEMTQMIXPaper(SAEMTQMIX):
@@ -35,4 +35,4 @@ class SAEMTQMIXPaper(SAEMTQMIX):
 
     def mixer(self, sizes: Sizes) -> Mixer:
         """Attention that depends on ô and on the values."""
-        return SAEQMIX(sizes.users, sizes.state, CORRECTED, "paper")
+        return SAEQMIX(sizes.users, sizes.state, MIXER_OBSERVATION_SIZE, "paper")

@@ -24,7 +24,7 @@ def used_shares(record: Record) -> tuple[Tensor, Tensor, Tensor]:
 
 def utilisation(record: Record, row: int) -> dict[str, Any]:
     """Utilisation (%) of every device in one step, relative to the capacity that background load leaves."""
-    cpu, band, own = ([100 * v for v in x[0].tolist()] for x in used_shares(record.worlds(slice(row, row + 1))))
+    cpu, band, own = ([100 * v for v in x[0].tolist()] for x in used_shares(record.select(slice(row, row + 1))))
     at_servers, at_users = (
         _server_bars(record, "server CPU", cpu, "server bandwidth", band),
         [_user_bars(record, "own CPU", own)],

@@ -46,9 +46,11 @@ def share_bars(mine: pd.DataFrame, picked: int) -> dict[str, Any]:
     colours = [device_colour(k) for k in mine["choice"]]
 
     def one(kind: str, name: str) -> dict[str, Any]:
-        asked = Bars(f"{name} asked", (mine[f"{kind}_asked"] * 100).tolist(), colours, hatched=True)
+        requested = Bars(f"{name} requested", (mine[f"{kind}_requested"] * 100).tolist(), colours, hatched=True)
         granted = Bars(f"{name} granted", (mine[f"{kind}_granted"] * 100).tolist(), colours)
-        return panel(names, [asked, granted], "share of its device (%)", f"{name}: asked (hatched), granted", " %")
+        return panel(
+            names, [requested, granted], "share of its device (%)", f"{name}: requested (hatched), granted", " %"
+        )
 
     return panels(one("cpu", "CPU"), one("bandwidth", "bandwidth"))
 

@@ -19,7 +19,7 @@ QUANTILES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99)
 
 def ward_table(record: Record, row: int) -> pd.DataFrame:
     """Positions of users and servers in one step, and the number of tasks each computes."""
-    one = record.worlds(slice(row, row + 1))
+    one = record.select(slice(row, row + 1))
     users, servers = one.snapshot.users_xy[0].tolist(), one.snapshot.servers_xy[0].tolist()
     choice, active = one.action.choice[0], one.snapshot.active[0]
     local = ((choice == 0) & active).sum(-1).tolist()
@@ -80,7 +80,11 @@ def task_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def alternatives_table(frame: pd.DataFrame, everything: bool = False) -> pd.DataFrame:
     """The alternatives of one task, `Why.alternatives`, in the units people read; with `everything` also its resources."""
-    held = ("cpu_share_asked", "cpu_hz", "bandwidth_share_asked", "bandwidth_hz", "distance_m") if everything else ()
+    held = (
+        ("cpu_share_requested", "cpu_hz", "bandwidth_share_requested", "bandwidth_hz", "distance_m")
+        if everything
+        else ()
+    )
     table = pd.DataFrame({"": ["➜" if chosen else "" for chosen in frame["chosen"]], "device": frame["device"]})
     for name in ("delay_s", "energy_j", "cost", "ward_change", *held):
         heading, factor = ("ward's total changes by", 1.0) if name == "ward_change" else _shown(name)
@@ -118,7 +122,7 @@ def kind_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def utilisation_table(record: Record, row: int) -> pd.DataFrame:
     """Utilisation of every device's CPU and bandwidth in one step."""
-    cpu, band, own = (x[0].tolist() for x in used_shares(record.worlds(slice(row, row + 1))))
+    cpu, band, own = (x[0].tolist() for x in used_shares(record.select(slice(row, row + 1))))
     rows = [
         {"device": device_name(n), "CPU in use (%)": round(100 * c, 2), "bandwidth in use (%)": round(100 * b, 2)}
         for n, (c, b) in enumerate(zip(cpu, band, strict=True), 1)

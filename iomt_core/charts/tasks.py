@@ -16,7 +16,7 @@ from iomt_core.record import Record
 
 def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = None) -> dict[str, Any]:
     """Data of the drawing of one step's delays, ms, slowest task first, split into execution and transmission."""
-    one = record.worlds(slice(row, row + 1))
+    one = record.select(slice(row, row + 1))
     active = one.snapshot.active.flatten()
     step = int(one.step[0])
     tasks = []

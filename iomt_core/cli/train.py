@@ -82,7 +82,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
         beside = references_of_run(run.folder, evaluator)
 
         def evaluate(trainer: Trainer) -> Mapping[str, Any]:
-            found = evaluator.evaluate(TrainedPolicy.of(trainer, run.spec))
+            found = evaluator.evaluate(TrainedPolicy.from_trainer(trainer, run.spec))
             latest = ", ".join(f"{name} {METRICS[name].show(found[name])}" for name in ("gap", "cost"))
             progress.update(bar, latest=latest)
             return found
@@ -91,7 +91,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
             progress.update(bar, completed=status["done"], speed=status["episodes_per_s"])
 
         state = run.train(stop, evaluate, _tensorboard(run) if tensorboard else None, on_status)
-    found = evaluator.evaluate(TrainedPolicy.of(run.trainer, run.spec))
+    found = evaluator.evaluate(TrainedPolicy.from_trainer(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **beside}.items():
         table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))

@@ -13,7 +13,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import kept
+from iomt_core.model.batch import cached_tensors
 
 GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
@@ -48,7 +48,7 @@ def _mix_(z: Tensor) -> Tensor:
     return z.bitwise_xor_(torch.bitwise_right_shift(z, 31, out=shifted).bitwise_and_((1 << 33) - 1))
 
 
-@kept
+@cached_tensors
 def _counters(count: int, device: torch.device) -> Tensor:
     return torch.arange(1, count + 1, device=device) * GOLDEN
 
@@ -131,9 +131,9 @@ def normal(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype:
 
 def world_seeds(seed: int, first: int, count: int, device: torch.device | str = "cpu") -> Tensor:
     """Seeds of the worlds number first … first + count - 1 of a run, (count,) int64."""
-    return seeds_at(seed, torch.arange(first, first + count, device=device))
+    return episode_seeds(seed, torch.arange(first, first + count, device=device))
 
 
-def seeds_at(seed: int, index: Tensor) -> Tensor:
+def episode_seeds(seed: int, index: Tensor) -> Tensor:
     """Seeds of the worlds of a run with the given numbers, (B,) int64 -> (B,) int64."""
     return _mix_(_mix_(torch.full_like(index, seed)) + index * GOLDEN)

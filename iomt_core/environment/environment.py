@@ -9,7 +9,7 @@ from torch import Tensor
 
 from iomt_core.environment.fused import kernel
 from iomt_core.environment.observation import observe
-from iomt_core.environment.world import Moving, World
+from iomt_core.environment.world import DynamicsState, World
 from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.scenario import Scenario
@@ -55,7 +55,7 @@ class Environment:
             self._world = World(s, seeds, dtype)
             self._kernel = kernel(s, len(seeds), dtype, seeds.device) if self._fuse else None
         self.t = 0
-        self._moving: Moving = self._world.begin()
+        self._moving: DynamicsState = self._world.initial_state()
         self.snapshot = self._world.snapshot(self._moving, 0)
         self._seen: Tensor | None = None
         self.alive = torch.ones(len(self._world.seeds), dtype=torch.bool, device=self._world.seeds.device)

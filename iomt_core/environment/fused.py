@@ -57,7 +57,7 @@ class Kernel:
         )  # cached properties: the compiler cannot trace their first access
         # Without isolation all kernels would share one recompilation limit. torch's stubs lack the option.
         self._step = torch.compile(_step, fullgraph=True, dynamic=False, isolate_recompiles=True)  # type: ignore[call-overload]
-        first = world.snapshot(world.begin(), 0)
+        first = world.snapshot(world.initial_state(), 0)
         nothing = torch.zeros_like(first.D)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*lru_cache")  # it caches constants only
@@ -68,8 +68,10 @@ class Kernel:
         s = self.scenario
         state = tuple(getattr(snapshot, name).contiguous() for name in STATE)  # one layout, one kernel
         # The exact value would be compiled into the kernel, which would then be recompiled for every layout.
-        most = 0.0 if short_series(snapshot.most, snapshot.D.dtype) else math.inf
-        *priced, left, rewards, D, C, P, weight, battery, seen = self._step(s, key, self._spans, state, action, most)
+        max_ratio = 0.0 if short_series(snapshot.max_ratio, snapshot.D.dtype) else math.inf
+        *priced, left, rewards, D, C, P, weight, battery, seen = self._step(
+            s, key, self._spans, state, action, max_ratio
+        )
         result = dict(zip(RESULT, priced, strict=True))
         later = replace(snapshot, **dict(zip(DRAWN, (D, C, P, weight, battery), strict=True)))
         return Stepped(Outcome(**result, missed=result["delay"] > s.T_max), left, rewards, later, seen)
@@ -99,25 +101,25 @@ def _step(
     spans: tuple[counter.Span, counter.Span, counter.Span],
     state: tuple[Tensor, ...],
     action: Action,
-    most: float,
+    max_ratio: float,
 ) -> tuple[Tensor, ...]:
     """`RESULT` of the action, batteries after it, agents' rewards, then `DRAWN` and observations of the next step."""
-    now = _snapshot(state, most)
+    now = _snapshot(state, max_ratio)
     done = outcome(now, action, s)
     left = now.battery - done.energy.sum(-1)
     rewards = (done.reward * now.weight).sum(-1)
     D, C, P = (x.view(now.D.shape) for x in counter.keyed_parts(key, spans, s.users * s.tasks))
     P = P.floor()
     drawn = (D, C, P, P / s.mean_P, now.P_tr, left.clamp_min(0.0), *state[6:])
-    later = _snapshot(drawn, most)
+    later = _snapshot(drawn, max_ratio)
     result = (cast(Tensor, getattr(done, name)) for name in RESULT)
     return (*result, left, rewards, D, C, P, later.weight, later.battery, observe(later, s))
 
 
-def _snapshot(state: tuple[Tensor, ...], most: float) -> Snapshot:
+def _snapshot(state: tuple[Tensor, ...], max_ratio: float) -> Snapshot:
     """A snapshot from the tensors of `STATE`; the fields that the kernel does not use are placeholders."""
     D, C, P, weight, P_tr, battery, F_i, F_k, B_k, beta = state
     return Snapshot(
         D=D, C=C, P=P, weight=weight, P_tr=P_tr, battery=battery, F_i=F_i, F_k=F_k, B_k=B_k, beta=beta,
-        active=D, kind=D, users_xy=D, servers_xy=D, distance=D, key=D, most=most, complete=True,
+        active=D, kind=D, users_xy=D, servers_xy=D, distance=D, key=D, max_ratio=max_ratio, all_active=True,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from iomt_core.model.channel import mean_rate
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.scenario import Scenario
 
-CORRECTED = 6  # length of ô_i
+MIXER_OBSERVATION_SIZE = 6  # length of ô_i
 EFFICIENCY_SCALE = 30.0  # bit/s/Hz; the paper's channel gives 28 to 29
 
 
@@ -35,7 +35,7 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
     also observes its mean spectral efficiency to each server, which it can measure.
     """
     b, u, _, _ = snapshot.shape
-    P = snapshot.P if snapshot.complete else snapshot.P * snapshot.active
+    P = snapshot.P if snapshot.all_active else snapshot.P * snapshot.active
     parts = [
         (snapshot.D, s.data_span[1]),
         (snapshot.C, s.cycle_span[1]),

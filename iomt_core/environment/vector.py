@@ -8,10 +8,10 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from iomt_core.environment.counter import seeds_at
+from iomt_core.environment.counter import episode_seeds
 from iomt_core.environment.environment import Transition, priced_step
 from iomt_core.environment.observation import observe
-from iomt_core.environment.world import Moving, World
+from iomt_core.environment.world import DynamicsState, World
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.scenario import Scenario
 
@@ -21,7 +21,7 @@ class VectorEnvironment:
 
     `Environment` runs all its worlds through the same step of an episode and stops there. Here every world has its own
     step, and after its last one (terminated or truncated) it stays over until `reset`. Episode e of world i has the
-    seed `seeds_at(seed, e * num_envs + i)`, so that a run is reproducible and a world can be replayed by `Environment`.
+    seed `episode_seeds(seed, e * num_envs + i)`, so that a run is reproducible and a world can be replayed by `Environment`.
     After truncation the snapshot is a fresh draw of the step that would have come, for bootstrapping.
     """
 
@@ -47,8 +47,8 @@ class VectorEnvironment:
             where = None
         chosen = torch.ones_like(self._index, dtype=torch.bool) if where is None else where
         self._episode = self._episode + chosen
-        self._world = self._world.reseeded(seeds_at(self._seed, self._episode * self.num_envs + self._index))
-        first = self._world.begin()
+        self._world = self._world.reseeded(episode_seeds(self._seed, self._episode * self.num_envs + self._index))
+        first = self._world.initial_state()
         if where is None:
             self.t = torch.zeros_like(self._index)  # (B,) steps played
             self.terminated = torch.zeros_like(chosen)  # (B,) some user could not pay (C5)
@@ -92,10 +92,10 @@ class VectorEnvironment:
         return Transition(outcome, agent_reward.sum(-1), agent_reward, alive, terminated, truncated)
 
 
-def _selected(where: Tensor, new: Moving, old: Moving) -> Moving:
+def _selected(where: Tensor, new: DynamicsState, old: DynamicsState) -> DynamicsState:
     """`new` in the worlds of `where`, `old` elsewhere; fields of no dimension belong to dynamics that are off."""
     chosen = {}
-    for field in fields(Moving):
+    for field in fields(DynamicsState):
         this, other = getattr(new, field.name), getattr(old, field.name)
         chosen[field.name] = torch.where(where.view(-1, *[1] * (this.dim() - 1)), this, other) if this.dim() else this
-    return Moving(**chosen)
+    return DynamicsState(**chosen)

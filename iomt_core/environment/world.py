@@ -23,7 +23,7 @@ MOST_BACKGROUND = 0.95
 
 
 @dataclass(frozen=True)
-class Moving:
+class DynamicsState:
     """State of the dynamics between steps; constant if all dynamics are off."""
 
     users_xy: Tensor  # (B, U, 2) m
@@ -70,10 +70,10 @@ class World:
         )
         self._start = users.expand(batch, -1, -1)
         self._links: tuple[Tensor, Tensor] | None = None
-        self._most = math.inf
+        self._max_ratio = math.inf
         if s.speed == 0:
             self._links = self._distances(self._start)
-            self._most = float(s.B_k / self._links[1].amin()) if len(seeds) else math.inf
+            self._max_ratio = float(s.B_k / self._links[1].amin()) if len(seeds) else math.inf
         # For all steps at once: on tensors this small, the number of operations decides the time.
         self.step_keys = counter.step_keys(seeds, range(s.T + 1))
         self.task_keys = counter.keys(seeds, Stream.TASKS, range(s.T + 1))
@@ -83,18 +83,18 @@ class World:
         """Ranges from which D, C and P are drawn in a ward with one kind of task."""
         return self._kinds.spans
 
-    def begin(self) -> Moving:
+    def initial_state(self) -> DynamicsState:
         """State of the dynamics at the first step, drawn from their stationary distribution."""
         s, batch = self.scenario, len(self.seeds)
         nothing = self._power.new_zeros(())
-        return Moving(
+        return DynamicsState(
             users_xy=self._start,
             waypoint=self._waypoints(0) if s.speed else self._start,
             size=self._burst_shock(0) if s.burst else nothing,
             load=self._normal(Stream.BACKGROUND, 0, 2 * s.servers).view(batch, -1, 2) if s.background else nothing,
         )
 
-    def advance(self, moving: Moving, step: int | Tensor) -> Moving:
+    def advance(self, moving: DynamicsState, step: int | Tensor) -> DynamicsState:
         """Advances the dynamics from step `step` - 1 to `step`, both counted from 0."""
         s = self.scenario
         if s.speed:
@@ -108,7 +108,7 @@ class World:
             moving = replace(moving, load=keep * moving.load + renew * shock)
         return moving
 
-    def snapshot(self, moving: Moving, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
+    def snapshot(self, moving: DynamicsState, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
         """The ward at `step` as policies receive it; batteries (B, U) in J are full unless given."""
         s = self.scenario
         D, C, P, kind, active = self._tasks(moving, step)
@@ -125,12 +125,12 @@ class World:
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
             battery=self.full_battery if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
             users_xy=moving.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
-            key=_at(self.step_keys, step), most=self._most, complete=self._workload is None,
+            key=_at(self.step_keys, step), max_ratio=self._max_ratio, all_active=self._workload is None,
         )  # fmt: skip
 
     def episode(self) -> list[Snapshot]:
         """All T steps of an episode with full batteries, to be decided in one batch."""
-        moving, steps = self.begin(), []
+        moving, steps = self.initial_state(), []
         for step in range(self.scenario.T):
             moving = self.advance(moving, step) if step else moving
             steps.append(self.snapshot(moving, step))
@@ -146,7 +146,7 @@ class World:
         distance = (users_xy[:, :, None] - self._servers_xy[:, None]).norm(dim=-1)
         return distance, unit_snr_bandwidth(distance, self._power[:, :, None], self.scenario)
 
-    def _tasks(self, moving: Moving, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _tasks(self, moving: DynamicsState, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         s = self.scenario
         shape = (len(self.seeds), s.users, s.tasks)
         if self._workload is not None:
@@ -177,7 +177,7 @@ class World:
         s = self.scenario
         return self._uniform(Stream.WAYPOINTS, step, s.users * 2).view(-1, s.users, 2) * s.area
 
-    def _walk(self, moving: Moving, step: int | Tensor) -> Moving:
+    def _walk(self, moving: DynamicsState, step: int | Tensor) -> DynamicsState:
         """Random waypoint mobility: moves towards the waypoint and draws a new one where it is reached."""
         s = self.scenario
         way = moving.waypoint - moving.users_xy

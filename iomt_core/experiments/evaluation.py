@@ -24,8 +24,7 @@ from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.catalogue import network_of
-from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.training.catalogue import make_policy, network_of
 from iomt_core.twin.northbound import checked_seed, checked_shares, play
 
 # Task values a chunk of episodes: memory does not grow with the number of episodes.

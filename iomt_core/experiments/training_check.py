@@ -11,10 +11,10 @@ import numpy as np
 
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Policy
-from iomt_core.policies.registry import make_policy
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario
 from iomt_core.scenario.files import write_text_atomically
+from iomt_core.training.catalogue import make_policy
 from iomt_core.training.general_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
 

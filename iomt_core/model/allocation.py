@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import kept
+from iomt_core.model.batch import cached_tensors
 from iomt_core.model.snapshot import Action, Snapshot
 
 
@@ -21,7 +21,7 @@ def device_index(choice: Tensor, servers: int) -> Tensor:
     return device.bitwise_xor_(local.bitwise_and_(_not_own(servers, u, j, choice.device)))
 
 
-@kept
+@cached_tensors
 def _not_own(servers: int, users: int, tasks: int, device: torch.device) -> Tensor:
     """The complement of each task's own CPU: -1 xor it is that CPU."""
     return ~torch.arange(servers, servers + users, device=device).repeat_interleave(tasks)
@@ -38,7 +38,7 @@ def granted(snapshot: Snapshot, action: Action) -> tuple[Tensor, Tensor]:
     b, u, j, k = snapshot.shape
     device = device_index(action.choice, k)
     cpu, bandwidth = action.cpu, action.bandwidth
-    if not snapshot.complete:
+    if not snapshot.all_active:
         cpu, bandwidth = cpu * snapshot.active, bandwidth * snapshot.active
     if torch.compiler.is_compiling():
         return _granted_by_server(snapshot, action.choice, cpu, bandwidth)

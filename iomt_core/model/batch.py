@@ -17,7 +17,7 @@ class Batch:
     A field that is neither (None, a scenario) belongs to the batch as a whole and is kept as it is.
     """
 
-    def worlds(self, index: Tensor | slice) -> Self:
+    def select(self, index: Tensor | slice) -> Self:
         """Some of the worlds: every tensor indexed along its first axis."""
         return type(self)(**{f.name: _pick(getattr(self, f.name), index) for f in fields(self)})  # type: ignore[arg-type]
 
@@ -25,7 +25,7 @@ class Batch:
         """The same on another device; itself where it is there."""
         return type(self)(**{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})  # type: ignore[arg-type]
 
-    def replaced(self, index: Tensor, worlds: Self) -> Self:
+    def replace_rows(self, index: Tensor, worlds: Self) -> Self:
         """A copy in which the worlds of these numbers are others."""
         return type(self)(**{f.name: _put(getattr(self, f.name), index, getattr(worlds, f.name)) for f in fields(self)})  # type: ignore[arg-type]
 
@@ -35,7 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def never_differentiated(compute: Callable[P, B]) -> Callable[P, B]:
+def without_autograd(compute: Callable[P, B]) -> Callable[P, B]:
     """For solvers of thousands of small operations, a seventh of whose time is autograd's bookkeeping.
 
     What comes back are ordinary tensors: a learner may use them in a loss.
@@ -45,12 +45,12 @@ def never_differentiated(compute: Callable[P, B]) -> Callable[P, B]:
     def run(*args: P.args, **kwargs: P.kwargs) -> B:
         with torch.inference_mode():
             found = compute(*args, **kwargs)
-        return ordinary(found)
+        return without_inference_mode(found)
 
     return run
 
 
-def kept(make: Callable[P, T]) -> Callable[P, T]:
+def cached_tensors(make: Callable[P, T]) -> Callable[P, T]:
     """`lru_cache` for functions whose tensors last: ordinary ones, whoever asks first, for they may stand in losses too."""
 
     @lru_cache(maxsize=32)
@@ -62,7 +62,7 @@ def kept(make: Callable[P, T]) -> Callable[P, T]:
     return cast(Callable[P, T], remembered)
 
 
-def ordinary(batch: B) -> B:
+def without_inference_mode(batch: B) -> B:
     """A copy whose tensors know nothing of the inference mode that they may come from."""
     return type(batch)(**{f.name: _ordinary(getattr(batch, f.name)) for f in fields(batch)})  # type: ignore[arg-type]
 
@@ -75,13 +75,13 @@ def concatenate(batches: Sequence[B]) -> B:
 def _ordinary(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
-    return ordinary(value) if isinstance(value, Batch) else value
+    return without_inference_mode(value) if isinstance(value, Batch) else value
 
 
 def _pick(value: Any, index: Tensor | slice) -> Any:
     if isinstance(value, Tensor):
         return value[index]
-    return value.worlds(index) if isinstance(value, Batch) else value
+    return value.select(index) if isinstance(value, Batch) else value
 
 
 def _moved(value: Any, device: torch.device) -> Any:
@@ -91,7 +91,7 @@ def _moved(value: Any, device: torch.device) -> Any:
 def _put(value: Any, index: Tensor, other: Any) -> Any:
     if isinstance(value, Tensor):
         return value.index_copy(0, index, other)
-    return value.replaced(index, other) if isinstance(value, Batch) else value
+    return value.replace_rows(index, other) if isinstance(value, Batch) else value
 
 
 def _join(values: Sequence[Any]) -> Any:

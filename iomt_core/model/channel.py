@@ -40,12 +40,12 @@ def unit_snr_bandwidth(distance: Tensor, power: Tensor, s: Scenario) -> Tensor:
     return (power * power_gain(distance, s) * (s.sigma2 / s.N0)).clamp_min_(WEAKEST_LINK)
 
 
-def mean_rate(bandwidth: Tensor, beta: Tensor, most: float = math.inf) -> Tensor:
+def mean_rate(bandwidth: Tensor, beta: Tensor, max_ratio: float = math.inf) -> Tensor:
     """E[rate] in bit/s of `bandwidth` Hz on a link of unit-SNR bandwidth `beta` Hz, eq. (6); bandwidth > 0.
 
-    `most` is what b / β never exceeds, where that is known.
+    `max_ratio` is what b / β never exceeds, where that is known.
     """
-    return scaled_exp1(bandwidth / beta, most).mul_(bandwidth).mul_(1 / LN2)
+    return scaled_exp1(bandwidth / beta, max_ratio).mul_(bandwidth).mul_(1 / LN2)
 
 
 def fading_rates(bandwidth: Tensor, beta: Tensor, samples: int, generator: torch.Generator) -> Tensor:

@@ -17,7 +17,7 @@ from iomt_core.scenario import Scenario
 
 # Hz and cycle/s: a request for nothing gets next to nothing, so that its delay is finite. Together with `WEAKEST_LINK` and
 # the ranges of the parameters it keeps every delay under 2e14 s and every cost of a step under 1e26, in float32 too.
-LEAST = 1e-6
+SMALLEST_GRANT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ def priced(snapshot: Snapshot, choice: Tensor, f: Tensor, b: Tensor, s: Scenario
     """The same from granted CPU `f` in cycle/s and bandwidth `b` in Hz."""
     offloaded = choice.to(f.dtype).clamp_max_(1.0)
     link = _link(snapshot.beta, choice)
-    speed = f.clamp_min(LEAST)
+    speed = f.clamp_min(SMALLEST_GRANT)
     delay_exe = execution_delay(snapshot.C, speed)
-    rate = mean_rate(b.clamp_min(LEAST), link, snapshot.most)
+    rate = mean_rate(b.clamp_min(SMALLEST_GRANT), link, snapshot.max_ratio)
     delay_tx = (snapshot.D / rate).mul_(offloaded)
     delay = delay_tx + delay_exe
     energy = execution_energy(snapshot.C, speed, s.k0).mul_(1 - offloaded).addcmul_(snapshot.P_tr[:, :, None], delay_tx)
     cost = task_cost(delay, energy, s)
     late = torch.gt(delay, s.T_max, out=torch.empty_like(delay))
     reward = task_reward(cost, late)
-    if not snapshot.complete:
+    if not snapshot.all_active:
         reward = reward * snapshot.active
     return Outcome(f, b, rate.mul_(offloaded), delay_tx, delay_exe, delay, energy, cost, late.bool(), reward)
 

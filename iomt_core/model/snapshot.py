@@ -33,8 +33,8 @@ class Snapshot(Batch):
     distance: Tensor  # (B, U, K) m
     beta: Tensor  # (B, U, K) Hz, unit-SNR bandwidth of each link
     key: Tensor  # (B,) int64, of world and step: what a policy that draws at random draws from
-    most: float = math.inf  # known bound of a server's bandwidth over a link's β; a shortcut only
-    complete: bool = False  # known that every task is active; a shortcut only, False is always right
+    max_ratio: float = math.inf  # known bound of a server's bandwidth over a link's β; a shortcut only
+    all_active: bool = False  # known that every task is active; a shortcut only, False is always right
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

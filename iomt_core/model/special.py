@@ -15,24 +15,24 @@ _SERIES_TERMS = {torch.float32: 14, torch.float64: 25}
 _FRACTION_TERMS = {torch.float32: 12, torch.float64: 40}
 
 
-def short_series(most: float, dtype: torch.dtype) -> bool:
-    """Whether a few terms serve every x up to `most`."""
-    return most <= _NEAR_ZERO[dtype][0]
+def short_series(upper: float, dtype: torch.dtype) -> bool:
+    """Whether a few terms serve every x up to `upper`."""
+    return upper <= _NEAR_ZERO[dtype][0]
 
 
-def scaled_exp1(x: Tensor, most: float = math.inf) -> Tensor:
+def scaled_exp1(x: Tensor, upper: float = math.inf) -> Tensor:
     """e^x E1(x) for x > 0, elementwise; dimensionless.
 
     E1 alone underflows and e^x alone overflows where x is large, their product decays like 1/x. Up to `SPLIT` the power
     series (Abramowitz and Stegun 5.1.11), above it the continued fraction (5.1.22, even part). Relative error below
     1e-12 in float64 and 5e-6 in float32 for x from 1e-12 to 1e6. An element's formula depends on its dtype and on
     itself, never on its neighbours: the batch only decides which formulas are evaluated at all. Who knows that no x is
-    above `most` saves the look.
+    above `upper` saves the look.
     """
     if x.numel() == 0:
         return torch.empty_like(x)
     near, few = _NEAR_ZERO[x.dtype]
-    if short_series(most, x.dtype):
+    if short_series(upper, x.dtype):
         return _series(x, few)
     if torch.compiler.is_compiling():  # fused, all formulas together cost less than a look at the batch
         middle = _series(x.clamp(near, SPLIT), _SERIES_TERMS[x.dtype])

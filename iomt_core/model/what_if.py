@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from iomt_core.model.batch import Batch
 from iomt_core.model.channel import mean_rate
-from iomt_core.model.outcome import LEAST, Outcome
+from iomt_core.model.outcome import SMALLEST_GRANT, Outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.special import scaled_exp1
 from iomt_core.model.utility import task_cost
@@ -91,7 +91,7 @@ def _alternatives(
     """Each task's own cost on each device; (B, U, J, K + 1)."""
     away = 1 - at
     capacity = torch.cat([snapshot.F_i[:, :, None], snapshot.F_k[:, None].expand(-1, totals.shape[1], -1)], dim=2)
-    f = (x[..., None] * capacity[:, :, None] / (totals + away * x[..., None]).clamp_min(1.0)).clamp_min_(LEAST)
+    f = (x[..., None] * capacity[:, :, None] / (totals + away * x[..., None]).clamp_min(1.0)).clamp_min_(SMALLEST_GRANT)
     band = (
         y[..., None]
         * snapshot.B_k[:, None, None]
@@ -99,7 +99,7 @@ def _alternatives(
     )
     run = snapshot.C[..., None] / f
     link = snapshot.beta[:, :, None].expand_as(band)
-    carry = pad(snapshot.D[..., None] / mean_rate(band.clamp_min(LEAST), link), (1, 0))
+    carry = pad(snapshot.D[..., None] / mean_rate(band.clamp_min(SMALLEST_GRANT), link), (1, 0))
     spend = snapshot.P_tr[..., None, None] * carry
     spend[..., 0] = s.k0 * f[..., 0] ** 2 * snapshot.C
     return task_cost(run + carry, spend, s)
@@ -117,6 +117,6 @@ def _elasticity(snapshot: Snapshot, choice: Tensor, done: Outcome) -> Tensor:
     Where the difference would cancel, the first terms of its continued fraction.
     """
     link = snapshot.beta.gather(2, (choice - 1).clamp_min(0))
-    x = done.b.clamp_min(LEAST) / link
+    x = done.b.clamp_min(SMALLEST_GRANT) / link
     far = 1 / (x + 3 - 4 / (x + 5 - 9 / (x + 7)))
     return torch.where(x > 30, far, 1 + x - 1 / scaled_exp1(x)).clamp(0.0, 1.0)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from iomt_core.model.batch import kept
+from iomt_core.model.batch import cached_tensors
 from iomt_core.nets.backend import replaceable
 from iomt_core.nets.grouped import GroupedLinear, normalised
 
@@ -80,7 +80,7 @@ def _attend(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], present
     return mixed
 
 
-@kept
+@cached_tensors
 def head_indicator(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The head of each feature, as a (width, HEADS) matrix of 0 and 1."""
     return torch.eye(HEADS, dtype=dtype, device=device).repeat_interleave(width // HEADS, dim=0)

@@ -18,7 +18,7 @@ import torch
 from scipy.special import exp1
 from torch import Tensor
 
-from iomt_core.model.batch import kept
+from iomt_core.model.batch import cached_tensors
 from iomt_core.scenario import Scenario
 
 Array = npt.NDArray[np.float64]
@@ -116,7 +116,7 @@ class BandwidthTable:
         return best.to(y.dtype), (best * elasticity / y).to(y.dtype)
 
 
-@kept
+@cached_tensors
 def bandwidth_table() -> BandwidthTable:
     """The one table, made at first use (40 ms)."""
     return BandwidthTable()

@@ -8,7 +8,7 @@ With prices λ_k (server CPU), μ_k (server bandwidth) and ν_i (own CPU) the ta
 It holds for any prices ≥ 0 and is concave in them. It is maximised by Newton's method in the logarithms of the prices on
 a smoothed dual, in which a softmin at temperature τ stands for the min over s and τ falls. How well that search goes
 decides how high the bound is, not whether it holds: the bound reported is evaluated anew at the best prices seen, each
-task's minimum from below, less a margin for rounding (`Problem.bound`). It is never below the bound at prices of 0, which
+task's minimum from below, less a margin for rounding (`DualProblem.bound`). It is never below the bound at prices of 0, which
 is a sum of costs; so 0 <= bound.
 """
 
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import Batch, never_differentiated
-from iomt_core.model.outcome import LEAST
+from iomt_core.model.batch import Batch, without_autograd
+from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.model.special import scaled_exp1
 from iomt_core.policies.demand import LN2, bandwidth_table, delay_price, energy_price, own_curvature, own_frequency
@@ -35,7 +35,7 @@ ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
-CERTAIN = 4  # iterations of `own_frequency` for values that a certificate is made of
+CERTIFYING = 4  # iterations of `own_frequency` for the values that a certificate is made of
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DualSolution(Batch):
     bound: Tensor  # (B,) no policy's total weighted cost in this step is lower
     prices: Prices
     values: Tensor  # (B, U, J, K + 1) what each task costs at these prices where it goes
-    inclination: Tensor  # (B, U, J, K + 1) softmin of the values at the last temperature; sums to 1
+    choice_weights: Tensor  # (B, U, J, K + 1) softmin of the values at the last temperature; sums to 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class TaskValues(Batch):
         )
 
 
-class Problem:
+class DualProblem:
     """The step's decoupled task problems as a function of prices; float64."""
 
     def __init__(self, snapshot: Snapshot, s: Scenario) -> None:
@@ -87,10 +87,10 @@ class Problem:
         self.shape = snapshot.shape
         self.active = snapshot.active
         self.margin = MARGIN[snapshot.D.dtype]
-        # A request for nothing is granted LEAST, so that a device may give that much more than it has for each task.
+        # A request for nothing is granted SMALLEST_GRANT, so that a device may give that much more than it has for each task.
         _, u, j, _ = self.shape
-        self.F_k, self.B_k = (x.to(torch.float64) + u * j * LEAST for x in (snapshot.F_k, snapshot.B_k))
-        self.F_i = snapshot.F_i.to(torch.float64) + j * LEAST
+        self.F_k, self.B_k = (x.to(torch.float64) + u * j * SMALLEST_GRANT for x in (snapshot.F_k, snapshot.B_k))
+        self.F_i = snapshot.F_i.to(torch.float64) + j * SMALLEST_GRANT
         self.capacity = torch.cat([self.F_k, self.B_k, self.F_i], dim=1)
         weight = snapshot.weight.to(torch.float64)
         energy = energy_price(s) * snapshot.P_tr.to(torch.float64)
@@ -152,14 +152,14 @@ class Problem:
         return Prices(cpu, bandwidth, self.q.mean(-1) * torch.maximum(y, floor))
 
 
-@never_differentiated
+@without_autograd
 def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) -> DualSolution:
     """Maximises the bound for every world of the batch; float64 whatever the snapshot's dtype.
 
     Levenberg-Marquardt: each world keeps a damping of its own, which falls while steps raise its smoothed dual and grows
     where one does not; such a step is not taken.
     """
-    problem = Problem(snapshot, s)
+    problem = DualProblem(snapshot, s)
     b, _, _, k = problem.shape
     capacity = problem.capacity
     first = problem.first_prices()
@@ -172,7 +172,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
 
     # Free resources are a bound too, and the better one where nobody has to share.
     free = best_theta = torch.full_like(theta, -torch.inf)
-    free_tasks = problem.task_values(prices_at(free, k), CERTAIN)
+    free_tasks = problem.task_values(prices_at(free, k), CERTIFYING)
     free_bound = best_bound = problem.bound(free, free_tasks)
     tasks = problem.task_values(prices_at(theta, k))
     scale = 2 * tasks.value.amin(-1, keepdim=True)
@@ -206,13 +206,13 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
         temperature = max(temperature * cooling, COLDEST)
-    tasks = problem.task_values(prices_at(best_theta, k), CERTAIN)
+    tasks = problem.task_values(prices_at(best_theta, k), CERTIFYING)
     best_bound = problem.bound(best_theta, tasks)
     worse = best_bound < free_bound
     best_theta, best_bound = torch.where(worse[:, None], free, best_theta), torch.maximum(best_bound, free_bound)
     values = tasks.updated(free_tasks, worse).value if bool(worse.any()) else tasks.value
-    _, inclination = _softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
-    return DualSolution(best_bound, prices_at(best_theta, k), values, inclination)
+    _, choice_weights = _softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
+    return DualSolution(best_bound, prices_at(best_theta, k), values, choice_weights)
 
 
 def prices_at(theta: Tensor, k: int) -> Prices:
@@ -232,7 +232,7 @@ def _softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     return (least - tau * total.log())[..., 0], parts / total
 
 
-def _ascent(problem: Problem, p: Prices, tasks: TaskValues, pi: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+def _ascent(problem: DualProblem, p: Prices, tasks: TaskValues, pi: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     """What the tasks spend on each resource (B, 2K + U), and minus the curvature of the smoothed dual in log prices.
 
     The curvature has two parts: each task's own answer to a price (half of its spending on servers, as f and b fall

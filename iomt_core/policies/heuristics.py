@@ -6,7 +6,7 @@ import torch
 
 from iomt_core.environment import counter
 from iomt_core.environment.counter import Stream
-from iomt_core.model.batch import never_differentiated
+from iomt_core.model.batch import without_autograd
 from iomt_core.model.channel import mean_rate
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
@@ -78,7 +78,7 @@ class Greedy(Policy):
     summary = "Tasks take turns; each goes where it is cheapest for itself, given who is already there, in even shares."
     decentralised = False
 
-    @never_differentiated
+    @without_autograd
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Users take turns task by task; a device that has m tasks would give a newcomer the share 1/(m + 1)."""
         s = self.scenario

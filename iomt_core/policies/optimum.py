@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import Batch, concatenate, never_differentiated
+from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
 from iomt_core.policies.demand import bandwidth_table
-from iomt_core.policies.dual import DualSolution, Problem, solve_dual
+from iomt_core.policies.dual import DualProblem, DualSolution, solve_dual
 from iomt_core.policies.shares import optimal_shares, own_cost
 from iomt_core.scenario import Scenario
 
@@ -36,7 +36,7 @@ class Solution(Batch):
     dual: DualSolution
 
 
-@never_differentiated
+@without_autograd
 def optimum(snapshot: Snapshot, s: Scenario, dual: DualSolution | None = None) -> Solution:
     """The best joint action we can find, with its certified bound; every world of the batch at once."""
     dual = solve_dual(snapshot, s) if dual is None else dual
@@ -70,10 +70,10 @@ def _exhaustive(snapshot: Snapshot, s: Scenario) -> Action:
     every = torch.cartesian_prod(*[torch.arange(k + 1, device=snapshot.D.device)] * (u * j)).view(-1, u, j)
     best: list[Action] = []
     for worlds in torch.arange(len(snapshot.D), device=snapshot.D.device).split(TRIED_AT_ONCE // len(every)):
-        tiled = snapshot.worlds(worlds.repeat_interleave(len(every)))
+        tiled = snapshot.select(worlds.repeat_interleave(len(every)))
         action = optimal_shares(tiled, every.repeat(len(worlds), 1, 1), s)
         total = (outcome(tiled, action, s).cost * tiled.weight).sum((1, 2)).view(len(worlds), -1)
-        best.append(action.worlds(total.argmin(1) + torch.arange(len(worlds), device=total.device) * len(every)))
+        best.append(action.select(total.argmin(1) + torch.arange(len(worlds), device=total.device) * len(every)))
     return concatenate(best)
 
 
@@ -82,7 +82,7 @@ class _Search:
 
     def __init__(self, snapshot: Snapshot, s: Scenario, dual: DualSolution) -> None:
         self.s = s
-        self.problem = problem = Problem(snapshot, s)
+        self.problem = problem = DualProblem(snapshot, s)
         b, u, j, k = self.shape = problem.shape
         self.n = n = u * j
         y = dual.prices.bandwidth[:, None, None] * problem.tx_y
@@ -94,14 +94,14 @@ class _Search:
         self.c = (spent * x * problem.beta[:, :, None]).sqrt().view(b, n, k) * active[..., None]
         self.a = problem.root.view(b, n) * active
         self.active = active
-        self.inclination = dual.inclination.view(b, n, k + 1)
+        self.choice_weights = dual.choice_weights.view(b, n, k + 1)
         self.user = torch.arange(n, device=active.device) // j
 
     def start(self) -> None:
         """Local where the dual leans so; the others, largest first, each to the server it costs least."""
         b, _, _, k = self.shape
         F, B = self.problem.F_k, self.problem.B_k
-        send = self.active & (self.inclination[..., 0] < 0.5)
+        send = self.active & (self.choice_weights[..., 0] < 0.5)
         self.choice = torch.zeros_like(send, dtype=torch.int64)
         self.sum_a, self.sum_c = F.new_zeros(b, k), F.new_zeros(b, k)
         order = torch.where(send, self.a, -1.0).argsort(dim=1, descending=True)

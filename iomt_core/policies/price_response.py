@@ -16,10 +16,10 @@ from torch import Tensor
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
-from iomt_core.model.batch import concatenate, never_differentiated
+from iomt_core.model.batch import concatenate, without_autograd
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
-from iomt_core.policies.dual import DualSolution, Prices, Problem, TaskValues, solve_dual
+from iomt_core.policies.dual import DualProblem, DualSolution, Prices, TaskValues, solve_dual
 from iomt_core.policies.shares import own_allocation, own_cost
 from iomt_core.scenario import Scenario
 
@@ -37,35 +37,35 @@ def price_sample(s: Scenario) -> Snapshot:
     """
     if s.workload is not None:
         steps = World(s, world_seeds(SAMPLE_SEED, 0, SAMPLE_STEPS)).episode()
-        return concatenate([step.worlds(slice(t % SAMPLE_STEPS, t % SAMPLE_STEPS + 1)) for t, step in enumerate(steps)])
+        return concatenate([step.select(slice(t % SAMPLE_STEPS, t % SAMPLE_STEPS + 1)) for t, step in enumerate(steps)])
     if s.speed == 0:  # all steps are drawn alike: first steps of many worlds
         world = World(s, world_seeds(SAMPLE_SEED, 0, SAMPLE_STEPS))
-        return world.snapshot(world.begin(), 0)
+        return world.snapshot(world.initial_state(), 0)
     steps = World(s, world_seeds(SAMPLE_SEED, 0, 2)).episode()
     return concatenate(steps[:: max(1, 2 * len(steps) // SAMPLE_STEPS)])
 
 
 @dataclass(frozen=True)
-class Broadcast:
+class MeanPrices:
     """What a ward broadcasts once to all its users."""
 
     prices: Prices  # mean shadow prices, a batch of one
     cost: float  # mean of the certified bound over tasks, by weight
 
 
-_broadcasts: LRUCache[Scenario, Broadcast] = LRUCache(64)
+_broadcasts: LRUCache[Scenario, MeanPrices] = LRUCache(64)
 _lock = Lock()
 
 
 @cached(_broadcasts, key=lambda s: s, lock=_lock)
-def broadcast(s: Scenario) -> Broadcast:
+def mean_prices(s: Scenario) -> MeanPrices:
     """The ward's mean prices from a sample of its steps; a function of the scenario alone."""
     sample = price_sample(s)
     return _mean(sample, solve_dual(sample, s))
 
 
-def solve_with_broadcast(snapshot: Snapshot, s: Scenario) -> DualSolution:
-    """The certificates of these steps. The ward's sample is solved in the same batch, for whoever calls `broadcast` next.
+def solve_with_mean_prices(snapshot: Snapshot, s: Scenario) -> DualSolution:
+    """The certificates of these steps. The ward's sample is solved in the same batch, for whoever calls `mean_prices` next.
 
     One batch takes about two thirds of the time of two; the results are the same to the last bit.
     """
@@ -76,19 +76,19 @@ def solve_with_broadcast(snapshot: Snapshot, s: Scenario) -> DualSolution:
     steps, sample = len(snapshot.D), price_sample(s)
     dual = solve_dual(concatenate([snapshot, sample]), s)
     with _lock:
-        _broadcasts[s] = _mean(sample, dual.worlds(slice(steps, None)))
-    return dual.worlds(slice(0, steps))
+        _broadcasts[s] = _mean(sample, dual.select(slice(steps, None)))
+    return dual.select(slice(0, steps))
 
 
-def _mean(sample: Snapshot, dual: DualSolution) -> Broadcast:
+def _mean(sample: Snapshot, dual: DualSolution) -> MeanPrices:
     prices = (dual.prices.cpu, dual.prices.bandwidth, dual.prices.own)
-    if sample.complete:
+    if sample.all_active:
         means = [x.mean(0, keepdim=True) for x in prices]
     else:  # a step counts by its tasks: the prices of busy steps are those that most tasks meet
         tasks = sample.active.sum((1, 2)).to(torch.float64)
         means = [(x * (tasks / tasks.sum())[:, None]).sum(0, keepdim=True) for x in prices]
     weight = float((sample.weight * sample.active).sum())
-    return Broadcast(Prices(*means), float(dual.bound.sum()) / max(weight, 1e-12))
+    return MeanPrices(Prices(*means), float(dual.bound.sum()) / max(weight, 1e-12))
 
 
 class PriceResponse(Policy):
@@ -101,24 +101,24 @@ class PriceResponse(Policy):
 
     def __init__(self, s: Scenario) -> None:
         super().__init__(s)
-        self.prices = broadcast(s).prices
+        self.prices = mean_prices(s).prices
 
-    @never_differentiated
+    @without_autograd
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Every row of the result depends on that user's row of the snapshot, the servers' F_k and B_k, and the prices."""
-        problem = Problem(snapshot, self.scenario)
+        problem = DualProblem(snapshot, self.scenario)
         tasks = problem.task_values(self.prices)
         values = tasks.value
         local = self._keep(problem, values[..., 0], values[..., 1:].amin(-1))
         return self._request(snapshot, self._spread(values[..., 1:], local & problem.active), problem, tasks)
 
-    @never_differentiated
+    @without_autograd
     def request(self, snapshot: Snapshot, choice: Tensor) -> Action:
         """The shares that the prices say for given choices, (B, U, J); a user's depend on its own tasks and choices only."""
-        problem = Problem(snapshot, self.scenario)
+        problem = DualProblem(snapshot, self.scenario)
         return self._request(snapshot, choice, problem, problem.task_values(self.prices))
 
-    def _request(self, snapshot: Snapshot, choice: Tensor, problem: Problem, tasks: TaskValues) -> Action:
+    def _request(self, snapshot: Snapshot, choice: Tensor, problem: DualProblem, tasks: TaskValues) -> Action:
         s, f, band = self.scenario, tasks.f, tasks.band
         place = (choice - 1).clamp_min(0)[..., None]
         asked_f = (EAGERNESS * f / problem.F_k[:, None, None]).gather(3, place).squeeze(3)
@@ -128,7 +128,7 @@ class PriceResponse(Policy):
         dtype = snapshot.D.dtype
         return Action(choice, cpu.to(dtype), asked_b.clamp_max(1.0).to(dtype))
 
-    def _keep(self, problem: Problem, here: Tensor, away: Tensor) -> Tensor:
+    def _keep(self, problem: DualProblem, here: Tensor, away: Tensor) -> Tensor:
         """Which tasks to keep: descent over sets, one task in or out at a time, from the one the prices suggest."""
         s, j = self.scenario, away.shape[-1]
         flip = torch.eye(j, dtype=torch.bool, device=away.device)

@@ -25,7 +25,7 @@ from cachetools.keys import hashkey
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.paths import PRETRAINED as PRETRAINED
 from iomt_core.policies.base import Policy, Sharing
-from iomt_core.policies.registry import POLICIES, make_policy
+from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import MARK, POLICY, is_displayable, last_checkpoint, read_facts, runs_root
 from iomt_core.training.trained_policy import TrainedPolicy
@@ -79,10 +79,10 @@ def entry(name: str, place: Path = PRETRAINED) -> Entry:
     return known[name]
 
 
-def policy(name: str, s: Scenario, place: Path = PRETRAINED) -> Policy:
+def make_policy(name: str, s: Scenario, place: Path = PRETRAINED) -> Policy:
     """The policy of this name for this scenario. Raises `ScenarioError` for an unknown name or a ward it cannot take."""
     if not entry(name, place).trained:
-        return make_policy(name, s)
+        return POLICIES[name](s)
     if name.startswith(RUN):
         last = last_checkpoint(runs_root() / name.removeprefix(RUN))
         if last is None:

@@ -22,8 +22,8 @@ from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.actor import FIRST_SHARE
 from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, OWN_FEATURES, Inputs, Sizes, compress_cost, share_features
 from iomt_core.nets.shared import DEVICE_FEATURES
-from iomt_core.policies.dual import Prices, Problem
-from iomt_core.policies.price_response import EAGERNESS, broadcast, price_sample
+from iomt_core.policies.dual import DualProblem, Prices
+from iomt_core.policies.price_response import EAGERNESS, mean_prices, price_sample
 from iomt_core.scenario import Scenario
 
 MAX_REQUEST_FACTOR = 20.0
@@ -66,7 +66,7 @@ class GeneralObservationEncoder(ObservationEncoder):
         super().__init__(s)
         most = general_sizes()
         self.sizes = Sizes(s.users, s.tasks, s.servers, most.other, most.state, most.features, shared=True)
-        received = broadcast(s)
+        received = mean_prices(s)
         own = received.prices.own.mean(1, keepdim=True).expand(1, s.users)  # users differ by chance only
         self.prices = Prices(received.prices.cpu, received.prices.bandwidth, own)
         self.unit = TYPICAL_COST / max(received.cost, 1e-12)
@@ -145,7 +145,7 @@ class GeneralObservationEncoder(ObservationEncoder):
 
     def _at_prices(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
         """Each task's worth on each device at the mean prices, (B, U, J, K + 1), and the shares on its best one, (B, U, J, 2)."""
-        problem = Problem(snapshot, self.scenario)
+        problem = DualProblem(snapshot, self.scenario)
         wanted = problem.task_values(self.prices.to(snapshot.D.device))
         price = wanted.value / snapshot.weight.to(torch.float64).clamp_min(1e-6)[..., None]
         worth = 1 - compress_cost(price * self.unit)
@@ -160,7 +160,7 @@ class GeneralObservationEncoder(ObservationEncoder):
         """Factor on the shares that prices suggest on servers; requests beyond capacity are scaled down, only ratios count."""
         s = self.scenario
         sample = price_sample(s)
-        problem = Problem(sample, s)
+        problem = DualProblem(sample, s)
         wanted = problem.task_values(self.prices)
         f, band = (wanted.f / problem.F_k[:, None, None]), (wanted.band / problem.B_k[:, None, None])
         usual = math.exp(float(torch.stack([f, band])[:, sample.active].clamp_min(1e-9).log().mean()))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.model.batch import concatenate, ordinary
+from iomt_core.model.batch import concatenate, without_inference_mode
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.mixers import Mixer
@@ -54,7 +54,7 @@ class TrainedPolicy(Policy):
         self.uses_past = "memory" if spec.settings.recurrent else "nothing" if shared else "batteries"  # type: ignore[misc]
 
     @classmethod
-    def of(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
+    def from_trainer(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
         """What a trainer's target networks decide now; of one on a GPU a copy, for whoever asks decides on the CPU."""
         agents, mixer = trainer.learner.target_agents, trainer.learner.target_mixer
         if trainer.device.type != "cpu":
@@ -81,7 +81,7 @@ class TrainedPolicy(Policy):
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """A first step's decision, or any step's where there is no memory."""
         return concatenate(
-            [self.step(snapshot.worlds(rows), None)[0] for rows in torch.arange(len(snapshot.D)).split(ROWS)]
+            [self.step(snapshot.select(rows), None)[0] for rows in torch.arange(len(snapshot.D)).split(ROWS)]
         )
 
     def step(
@@ -92,7 +92,7 @@ class TrainedPolicy(Policy):
             if memory is None:
                 memory = self.agents.start(len(snapshot.D))
             decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory)
-        return ordinary(decision.action(snapshot.D.dtype)), memory
+        return without_inference_mode(decision.action(snapshot.D.dtype)), memory
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -74,7 +74,7 @@ def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
         return [memory] * len(record)
     for row in range(len(record)):
         found.append(memory)
-        inputs = policy.encoder.inputs(record.snapshot.worlds(slice(row, row + 1)))
+        inputs = policy.encoder.inputs(record.snapshot.select(slice(row, row + 1)))
         if isinstance(agents, ParameterisedQ):
             memory = agents.recall(inputs, record.action.choice[row : row + 1].transpose(0, 1), memory)[1]
         else:
@@ -85,7 +85,7 @@ def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
 @torch.no_grad()
 def inspect_step(policy: TrainedPolicy, record: Record, row: int, memory: Memory) -> Inspection:
     """The policy's networks in the step of `row`, with the `memory` that they had before it."""
-    one, agents = record.worlds(slice(row, row + 1)), policy.agents
+    one, agents = record.select(slice(row, row + 1)), policy.agents
     inputs, taken = policy.encoder.inputs(one.snapshot), one.action.choice.transpose(0, 1)  # agents first
     if isinstance(agents, ContinuousActions):
         decision, _ = agents.decide(inputs, memory)

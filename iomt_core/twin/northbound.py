@@ -19,12 +19,11 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import SHARES, Policy, Shares, Sharing, with_shares
 from iomt_core.policies.dual import solve_dual
-from iomt_core.policies.price_response import solve_with_broadcast
+from iomt_core.policies.price_response import solve_with_mean_prices
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import cached_by_checkpoint, entry
-from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
 
 LARGEST_SEED = 2**31 - 1
 
@@ -149,11 +148,11 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
     for name, value, most in (("user", user, s.users), ("task", task, s.tasks)):
         if not 1 <= value <= most:
             raise ScenarioError(f"{name} = {value} is not there: allowed is 1 to {most}.")
-    snapshot, action = record.snapshot.worlds(found), record.action.worlds(found)
+    snapshot, action = record.snapshot.select(found), record.action.select(found)
     i, j, k = user - 1, task - 1, s.servers
     if not bool(snapshot.active[0, i, j]):
         raise ScenarioError(f"task = {task}: user {user} has no such task in step {step}.")
-    tiled = snapshot.worlds(torch.zeros(k + 1, dtype=torch.int64))
+    tiled = snapshot.select(torch.zeros(k + 1, dtype=torch.int64))
     rule = share_rule(policy, shares)
     moved = _moved(tiled, action, i, j, rule, s)
     result = outcome(tiled, moved, s)
@@ -180,9 +179,9 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
             "cost": result.cost[at],
             "deadline_missed": result.missed[at],
             "ward_change": total - total[chosen],
-            "cpu_share_asked": moved.cpu[at],
+            "cpu_share_requested": moved.cpu[at],
             "cpu_hz": result.f[at],
-            "bandwidth_share_asked": moved.bandwidth[at].clone().index_fill_(0, torch.tensor([0]), nan),
+            "bandwidth_share_requested": moved.bandwidth[at].clone().index_fill_(0, torch.tensor([0]), nan),
             "bandwidth_hz": result.b[at],
             "rate_bps": result.rate[at].clone().index_fill_(0, torch.tensor([0]), nan),
             "distance_m": [nan, *link],
@@ -206,7 +205,7 @@ def _moved(tiled: Snapshot, action: Action, i: int, j: int, rule: Sharing, s: Sc
 def _episode(s: Scenario, seed: int) -> EpisodeSet:
     """One certified episode; every policy is shown on the same."""
     drawn = draw_episodes(s, checked_seed(seed), certify=False)
-    return replace(drawn, dual=solve_with_broadcast(drawn.snapshot, s))
+    return replace(drawn, dual=solve_with_mean_prices(drawn.snapshot, s))
 
 
 @cached_by_checkpoint(maxsize=8)

@@ -11,8 +11,7 @@ from torch import Tensor
 from iomt_core.policies.base import Memory, Shares
 from iomt_core.policies.optimum import Optimum
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import cached_by_checkpoint, entry
-from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin import inspection, regret
 from iomt_core.twin.inspection import Inspection, TaskTurn

@@ -17,15 +17,15 @@ def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
     """The agent's own tasks, in units and as its observation (14) has them, one row a task; `user` from 1."""
     s, snap, i = record.scenario, record.snapshot, user - 1
     active = snap.active[row, i]
-    numbers = observe(snap.worlds(slice(row, row + 1)), s)[0, i, : 3 * s.tasks].view(3, s.tasks)
+    numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, : 3 * s.tasks].view(3, s.tasks)
     columns = {
         "task": torch.arange(1, s.tasks + 1),
         DATA.symbol_heading: snap.D[row, i] * DATA.factor,
         CYCLES.symbol_heading: snap.C[row, i] * CYCLES.factor,
         "P": snap.P[row, i].long(),
-        "D as seen": numbers[0],
-        "C as seen": numbers[1],
-        "P as seen": numbers[2],
+        "D observed": numbers[0],
+        "C observed": numbers[1],
+        "P observed": numbers[2],
     }
     return pd.DataFrame({name: x[active].numpy() for name, x in columns.items()})
 
@@ -33,7 +33,7 @@ def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
 def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
     """The rest of the observation (14): the user's device, and all servers; `user` from 1."""
     s, snap, i = record.scenario, record.snapshot, user - 1
-    numbers = observe(snap.worlds(slice(row, row + 1)), s)[0, i, 3 * s.tasks :].tolist()
+    numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, 3 * s.tasks :].tolist()
     rows: list[tuple[str, str, float, str]] = [
         ("transmission power", "P^tr", float(snap.P_tr[row, i]), "W"),
         ("battery left", "Cap", float(snap.battery[row, i]) * 1e3, "mJ"),
@@ -47,12 +47,12 @@ def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
         for k, x in enumerate(links, 1)
     ]
     frame = pd.DataFrame(rows, columns=["quantity", "symbol", "value", "unit"])
-    return frame.assign(**{"as seen": numbers})
+    return frame.assign(**{"observed": numbers})
 
 
 def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
     """The other users' tasks, their choices and requests, which are not in the observation (14); `user` from 1."""
-    table = record.worlds(slice(row, row + 1)).table()
+    table = record.select(slice(row, row + 1)).table()
     other = table[table["user"] != user]
     return pd.DataFrame(
         {
@@ -62,8 +62,8 @@ def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
             CYCLES.symbol_heading: other["cycles"] * CYCLES.factor,
             "P": other["priority"],
             "choice": other["choice"],
-            "CPU asked (%)": other["cpu_share_asked"] * 100,
-            "bandwidth asked (%)": other["bandwidth_share_asked"] * 100,
+            "CPU requested (%)": other["cpu_share_requested"] * 100,
+            "bandwidth requested (%)": other["bandwidth_share_requested"] * 100,
         }
     ).reset_index(drop=True)
 
@@ -88,13 +88,13 @@ def grants(record: Record, row: int) -> pd.DataFrame:
         "user": torch.arange(1, u + 1)[None, :, None].expand_as(cpu),
         "task": torch.arange(1, j + 1).expand_as(cpu),
         "choice": choice,
-        "cpu_asked": cpu,
-        "cpu_asked_by_all": asked_cpu,
+        "cpu_requested": cpu,
+        "cpu_requested_by_all": asked_cpu,
         "cpu_granted": out.f[one] / capacity,
         "cpu_hz": out.f[one],
         "cpu_capacity_hz": capacity,
-        "bandwidth_asked": band.masked_fill(local, torch.nan),
-        "bandwidth_asked_by_all": asked_band.masked_fill(local, torch.nan),
+        "bandwidth_requested": band.masked_fill(local, torch.nan),
+        "bandwidth_requested_by_all": asked_band.masked_fill(local, torch.nan),
         "bandwidth_granted": (out.b[one] / bandwidth).masked_fill(local, torch.nan),
         "bandwidth_hz": out.b[one].masked_fill(local, torch.nan),
         "bandwidth_capacity_hz": bandwidth.masked_fill(local, torch.nan),

@@ -49,8 +49,8 @@ def _costs(record: Record, row: int, rule: Sharing, tasks: Tensor) -> Tensor:
     s = record.scenario
     _, u, j, k = record.snapshot.shape
     count = len(tasks) * (k + 1)
-    snapshot = record.snapshot.worlds(torch.full((count,), row))
-    now = record.action.worlds(slice(row, row + 1))
+    snapshot = record.snapshot.select(torch.full((count,), row))
+    now = record.action.select(slice(row, row + 1))
     choice = now.choice.flatten(1).repeat(count, 1)
     place = tasks.repeat_interleave(k + 1)[:, None]
     choice.scatter_(1, place, torch.arange(k + 1).repeat(len(tasks))[:, None])

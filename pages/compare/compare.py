@@ -4,45 +4,45 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.compare import controls as controls
-from dashboard.compare import decisions as decisions
-from dashboard.compare import views as views
+from dashboard.compare import controls, decisions, views
 from dashboard.compare.play import play
-from dashboard.compare.state import linkable, side_b, state, usable
+from dashboard.compare.state import linkable_session, side_b, state, usable
 from dashboard.controls import sidebar
-from dashboard.session import current, keep_link
+from dashboard.session import current, update_link
 from dashboard.text import plain, show_errors
 from iomt_core.experiments.comparison.differences import pairing
 from iomt_core.experiments.comparison.sides import compare, episode
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import entry
 
-lab = current()
-here = state(lab)
-sidebar(lab)
-show_errors(lab.problems, "The page goes on with the last good values.")
-controls.head(lab, here)
-controls.sides(lab, here)
-(a, unable_a), (b, unable_b) = usable(here.side_a(lab)), usable(side_b(lab))
-for name, reasons in (("A", unable_a), ("B", unable_b)):
+session = current()
+here = state(session)
+sidebar(session)
+show_errors(session.problems, "The page goes on with the last good values.")
+controls.head(session, here)
+controls.sides(session, here)
+(a, problems_a), (b, problems_b) = usable(here.side_a(session)), usable(side_b(session))
+for name, reasons in (("A", problems_a), ("B", problems_b)):
     for reason in reasons:
         st.warning(f"{name}: {plain(reason)} Shown in its place: {entry('optimum').label}.", icon=":material/warning:")
-done = play(here, a, b, lab.seed)
+done = play(here, a, b, session.seed)
 
 
 @st.fragment
 def results() -> None:
     """Everything below the controls; a click in here reruns only this."""
-    found, shared = compare(a, b, lab.seed, done), pairing(a.scenario, b.scenario)
+    found, shared = compare(a, b, session.seed, done), pairing(a.scenario, b.scenario)
     number = min(here.shown, done)
-    sides, records = (a, b), (episode(a, lab.seed, number), episode(b, lab.seed, number))
+    sides, records = (a, b), (episode(a, session.seed, number), episode(b, session.seed, number))
     head, actions = st.columns([7, 1], vertical_alignment="center")
     with head:
         views.answer(found, shared)
     with actions.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
         try:
             st.write("This address restores both sides, seed, episodes, step and selection:")
-            st.code(keep_link(linkable(lab), "compare", here.entries(lab)), language=None, wrap_lines=True)
+            st.code(
+                update_link(linkable_session(session), "compare", here.entries(session)), language=None, wrap_lines=True
+            )
         except ScenarioError as error:
             st.info(plain(str(error)))
     views.ended(found)
@@ -53,9 +53,9 @@ def results() -> None:
             views.parameters(a, b, shared)
     views.numbers(found)
     decisions.shown_episode(here, number, done)
-    decisions.maps(lab, sides, records, shared.comparable)
-    decisions.picked_words(lab, records)
-    decisions.tabs(lab, number, sides, records, shared, lambda: views.episodes(found))
+    decisions.maps(session, sides, records, shared.comparable)
+    decisions.picked_task(session, records)
+    decisions.tabs(session, number, sides, records, shared, lambda: views.episodes(found))
 
 
 if done:

@@ -9,41 +9,41 @@ from dashboard.explore import views as explore_views
 from dashboard.inspect import team as inspect_team
 from dashboard.inspect import views as inspect_views
 from dashboard.inspect.state import TABS, select, state, stepping
-from dashboard.session import current, keep_link
+from dashboard.session import current, update_link
 from dashboard.text import plain, show_errors
 from iomt_core.scenario import ScenarioError
 
-lab = current()
-view = state(lab)
-sidebar(lab)
+session = current()
+view = state(session)
+sidebar(session)
 
 
 @st.fragment
 def main() -> None:
     """Everything right of the sidebar; a click in here reruns only this."""
     with st.spinner("Playing the episode…"):
-        record = explore_views.record(lab)
-    point = select(lab, record)
-    show_errors(lab.problems, "The lab still shows the last good scenario.")
+        record = explore_views.record(session)
+    point = select(session, record)
+    show_errors(session.problems, "The lab still shows the last good scenario.")
     head, actions = st.columns([5, 3], vertical_alignment="bottom")
-    head.subheader(explore_views.title(lab), anchor=False)
+    head.subheader(explore_views.title(session), anchor=False)
     with actions.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
         try:
             st.write("This address restores scenario, policy, seed, step, selection and tab:")
-            st.code(keep_link(lab, "inspect", view.link()), language=None, wrap_lines=True)
+            st.code(update_link(session, "inspect", view.link()), language=None, wrap_lines=True)
         except ScenarioError as error:
             st.info(plain(str(error)))
-    explore_views.warnings(lab, record)
-    stepping(lab, record, point)
+    explore_views.warnings(session, record)
+    stepping(session, record, point)
     if point is None:
         st.info("Nobody has a task in this step: go on to another.", icon=":material/event_busy:")
-        explore_views.ward(lab, record)
+        explore_views.ward(session, record)
         return
     left, right = st.columns([3, 4])
     with left:
-        explore_views.ward(lab, record)
+        explore_views.ward(session, record)
     with right:
-        inspect_views.decision(lab, record, point)
+        inspect_views.decision(session, record, point)
     tabs = st.tabs(list(TABS.values()), default=TABS[view.tab], key="inspect_tabs", on_change="rerun")
     for name, tab in zip(TABS, tabs, strict=True):
         if tab.open:
@@ -53,11 +53,11 @@ def main() -> None:
 
 
 SHOW = {
-    "values": lambda record, point: inspect_views.values(lab, view, record, point),
-    "shares": lambda record, point: inspect_views.shares(lab, record, point),
-    "seen": lambda record, point: inspect_views.seen(lab, record, point),
-    "mixer": lambda record, point: inspect_team.mixer(lab, record, point),
-    "regret": lambda record, point: inspect_team.regret(lab, view, record, point),
-    "formulas": lambda record, point: inspect_team.numbers(lab, record, point),
+    "values": lambda record, point: inspect_views.values(session, view, record, point),
+    "shares": lambda record, point: inspect_views.shares(session, record, point),
+    "seen": lambda record, point: inspect_views.seen(session, record, point),
+    "mixer": lambda record, point: inspect_team.mixer(session, record, point),
+    "regret": lambda record, point: inspect_team.regret(session, view, record, point),
+    "formulas": lambda record, point: inspect_team.numbers(session, record, point),
 }
 main()

@@ -6,23 +6,23 @@ import streamlit as st
 
 from dashboard.controls import sidebar
 from dashboard.runs import keep_queues_moving
-from dashboard.session import current, keep_link
-from dashboard.sweep import views as views
+from dashboard.session import current, update_link
+from dashboard.sweep import views
 from dashboard.sweep.form import new_sweep
 from dashboard.text import plain, show_errors
 from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.scenario import ScenarioError
 
-lab = current()
-sidebar(lab)
-view = views.current_view(lab)
+session = current()
+sidebar(session)
+view = views.current_view(session)
 keep_queues_moving()
 
 
 @st.fragment
 def begin() -> None:
     """The form of a new sweep."""
-    started = new_sweep(lab, view.form, view.problems)
+    started = new_sweep(session, view.form, view.problems)
     if started is not None:
         view.shown = started
         st.rerun()
@@ -32,14 +32,14 @@ def begin() -> None:
 def watch() -> None:
     """The chosen sweep; looks anew each second while one runs."""
     known = SWEEPS.runs()
-    if views.pace(known) != pace:
+    if views.poll_interval(known) != poll_interval:
         st.rerun()
     left, right = st.columns([5, 3], vertical_alignment="bottom")
     with left:
         shown = views.choose(known, view)
     with right.container(horizontal=True, horizontal_alignment="right"), st.popover("Share", icon=":material/link:"):
         try:
-            link = keep_link(lab, "sweep", views.link_view(view))
+            link = update_link(session, "sweep", views.link_view(view))
             st.write("This address restores the scenario, the form above and the sweep shown:")
             st.code(link, language=None, wrap_lines=True)
         except ScenarioError as error:
@@ -55,8 +55,8 @@ def watch() -> None:
 
 
 st.subheader("Sweep a parameter", anchor=False)
-show_errors(lab.problems, "The lab still shows the last good scenario.")
+show_errors(session.problems, "The lab still shows the last good scenario.")
 with st.container(border=True):
     begin()
-pace = views.pace(SWEEPS.runs())
-st.fragment(watch, run_every=pace)()
+poll_interval = views.poll_interval(SWEEPS.runs())
+st.fragment(watch, run_every=poll_interval)()

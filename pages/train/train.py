@@ -7,23 +7,23 @@ import streamlit as st
 from dashboard.controls import sidebar
 from dashboard.navigation import pages
 from dashboard.runs import keep_queues_moving
-from dashboard.session import current, keep_link
+from dashboard.session import current, update_link
 from dashboard.text import plain, show_errors
-from dashboard.train import views as views
+from dashboard.train import views
 from dashboard.train.form import new_run
 from iomt_core.runs.training_run import TRAINING
 from iomt_core.scenario import ScenarioError
 
-lab = current()
-sidebar(lab)
-view = views.current_view(lab)
+session = current()
+sidebar(session)
+view = views.current_view(session)
 keep_queues_moving()
 
 
 @st.fragment
 def begin() -> None:
     """The form of a new run."""
-    started = new_run(lab)
+    started = new_run(session)
     if started is not None:
         view.show_only(started)
         view.problems = []
@@ -32,17 +32,17 @@ def begin() -> None:
 
 def watch() -> None:
     """All runs, and the chosen ones in full; looks anew each second while one trains."""
-    if views.take_up(view, lab):
+    if views.adopt_run(view, session):
         st.switch_page(pages()["explore"])
     known = TRAINING.runs()
-    views.forget_the_gone(known, view)
-    if views.pace(known) != pace:
+    views.drop_deleted_runs(known, view)
+    if views.poll_interval(known) != poll_interval:
         st.rerun()
     bar = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
     bar.subheader("Runs", anchor=False, width="content")
     with bar.popover("Share", icon=":material/link:"):
         try:
-            link = keep_link(lab, "train", {"runs": ",".join(view.shown)} if view.shown else None)
+            link = update_link(session, "train", {"runs": ",".join(view.shown)} if view.shown else None)
             st.write("This address restores scenario, policy and the runs shown:")
             st.code(link, language=None, wrap_lines=True)
         except ScenarioError as error:
@@ -52,8 +52,8 @@ def watch() -> None:
 
 
 st.subheader("Train a policy", anchor=False)
-show_errors(lab.problems, "The lab still shows the last good scenario.")
+show_errors(session.problems, "The lab still shows the last good scenario.")
 with st.container(border=True):
     begin()
-pace = views.pace(TRAINING.runs())
-st.fragment(watch, run_every=pace)()
+poll_interval = views.poll_interval(TRAINING.runs())
+st.fragment(watch, run_every=poll_interval)()

@@ -85,7 +85,7 @@ def test_one_server_is_dealt_and_staying_counts_what_it_is_worth(rounds: int, se
     agents = ParameterisedQ(Sizes.of(s), rounds=rounds)
     encoder = ObservationEncoder(s)
     world = World(s, world_seeds(0, 0, WORLDS))
-    inputs = encoder.inputs(world.snapshot(world.begin(), 0))
+    inputs = encoder.inputs(world.snapshot(world.initial_state(), 0))
     with torch.no_grad():
         asked = agents.actor(inputs, agents.start(WORLDS)[0])[0]
         turns = list(agents.turns(inputs, agents.q.encode(inputs), asked, agents.start(WORLDS)[1]))

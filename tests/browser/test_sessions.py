@@ -16,7 +16,7 @@ from tests.browser.lab_server import metric, open_page, settle, slider
 
 pytestmark = pytest.mark.browser
 
-SEATS = (("paper", "optimum", "1.2.3"), ("lecture", "greedy", "2.1.1"), ("hospital", "price-response", "3.4.5"))
+SESSIONS = (("paper", "optimum", "1.2.3"), ("lecture", "greedy", "2.1.1"), ("hospital", "price-response", "3.4.5"))
 
 
 def cost(s: Scenario, policy: str) -> float:
@@ -27,15 +27,15 @@ def cost(s: Scenario, policy: str) -> float:
 def test_three_at_once_see_their_own_ward_and_the_same_runs(chromium: Browser, lab: str) -> None:
     spec = RunSpec("mt-pdqn", PRESETS["lecture"], default_settings("mt-pdqn", episodes=4, num_envs=4, warm_up=8), 0)
     TrainingRun.create(Path(os.environ["IOMT_RUNS"]) / "shared-by-all", spec).train()
-    contexts = [chromium.new_context(viewport={"width": 1500, "height": 1200}) for _ in SEATS]
+    contexts = [chromium.new_context(viewport={"width": 1500, "height": 1200}) for _ in SESSIONS]
     pages = [context.new_page() for context in contexts]
-    for page, (preset, policy, task) in zip(pages, SEATS, strict=True):
+    for page, (preset, policy, task) in zip(pages, SESSIONS, strict=True):
         open_page(
             page, f"{lab}/?page=explore&preset={preset}&policy={policy}&episode_seed=0&step={task[0]}&task={task}"
         )
     for page in pages:  # all before anybody has an answer
         slider(page, "Edge servers").press("ArrowLeft")
-    for page, (preset, policy, task) in zip(pages, SEATS, strict=True):
+    for page, (preset, policy, task) in zip(pages, SESSIONS, strict=True):
         ward = PRESETS[preset].changed(servers=PRESETS[preset].servers - 1)
         expect(page.locator("[data-testid=stHeading]").first).to_contain_text(f"{ward.servers} server")
         settle(page)

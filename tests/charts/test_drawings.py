@@ -83,8 +83,8 @@ def test_a_kind_keeps_its_colour_where_others_are_missing() -> None:
 def test_shares_are_in_percent_of_their_device() -> None:
     frame = pd.DataFrame(
         {
-            "task": [1, 2], "choice": [0, 3], "cpu_asked": [0.2, 0.5], "cpu_granted": [0.2, 0.25],
-            "bandwidth_asked": [float("nan"), 0.1], "bandwidth_granted": [float("nan"), 0.05],
+            "task": [1, 2], "choice": [0, 3], "cpu_requested": [0.2, 0.5], "cpu_granted": [0.2, 0.25],
+            "bandwidth_requested": [float("nan"), 0.1], "bandwidth_granted": [float("nan"), 0.05],
         }
     )  # fmt: skip
     drawn = share_bars(frame, picked=2)

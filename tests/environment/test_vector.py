@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from iomt_core.environment.counter import seeds_at
+from iomt_core.environment.counter import episode_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.environment.vector import VectorEnvironment
 from iomt_core.model.snapshot import Action
@@ -26,7 +26,7 @@ def test_every_episode_is_the_one_that_environment_plays(s: Scenario) -> None:
     vector = VectorEnvironment(s, num_envs)
     vector.reset(seed=11)
     ended = torch.zeros(num_envs, dtype=torch.int64)
-    plain = [Environment(s, seeds_at(11, torch.tensor([i]))) for i in range(num_envs)]
+    plain = [Environment(s, episode_seeds(11, torch.tensor([i]))) for i in range(num_envs)]
     for step in range(4 * s.T):
         action = random_action(vector.snapshot, step)
         seen = vector.observation
@@ -43,7 +43,7 @@ def test_every_episode_is_the_one_that_environment_plays(s: Scenario) -> None:
             vector.reset(where=over)
             for i in over.nonzero()[:, 0].tolist():
                 index = torch.tensor([int(ended[i]) * num_envs + i])
-                plain[i] = Environment(s, seeds_at(11, index))
+                plain[i] = Environment(s, episode_seeds(11, index))
     assert int(ended.min()) >= 3
 
 

@@ -33,7 +33,7 @@ def test_one_task_at_a_time_equals_all_at_once(kind: str, on: bool, tasks: int, 
         q = TaskQ(sizes, aware=True, recurrent=kind == "own")
     torch.nn.init.normal_(q.out.weight, std=0.3)
     world = World(s, world_seeds(4, 0, worlds))
-    inputs = encoder.inputs(world.snapshot(world.begin(), 0))
+    inputs = encoder.inputs(world.snapshot(world.initial_state(), 0))
     shares = torch.rand(3, worlds, tasks, 2).clamp_min(0.05)
     past = torch.randn_like(q.memory.start(worlds)) if kind == "own" else q.memory.start(worlds)
     with torch.no_grad(), accelerated(on):

@@ -14,7 +14,7 @@ import torch
 
 from iomt_core.adapters.pettingzoo_env import WardEnv
 from iomt_core.policies.demand import bandwidth_table, own_frequency
-from iomt_core.policies.dual import Problem, prices_at, solve_dual
+from iomt_core.policies.dual import DualProblem, prices_at, solve_dual
 from iomt_core.policies.optimum import optimum
 from iomt_core.scenario import PRESETS, Places, Scenario
 from tests.certificate import certificate_violations, number_violations, training_violations
@@ -79,7 +79,7 @@ def test_a_bound_holds_at_any_prices(seed: int) -> None:
     s = group[0]
     for one in group:
         snapshot = steps(one, 1)
-        problem, cost = Problem(snapshot, one), totals(snapshot, optimum(snapshot, one).action, one)
+        problem, cost = DualProblem(snapshot, one), totals(snapshot, optimum(snapshot, one).action, one)
         found = solve_dual(snapshot, one).prices
         best = torch.cat([found.cpu, found.bandwidth, found.own], dim=1).clamp_min(1e-300).log()
         generator = torch.Generator().manual_seed(seed)

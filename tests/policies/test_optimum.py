@@ -14,9 +14,10 @@ from scipy.special import exp1
 from iomt_core.model.snapshot import Action
 from iomt_core.policies.dual import solve_dual
 from iomt_core.policies.optimum import optimum
-from iomt_core.policies.registry import POLICIES, make_policy
+from iomt_core.policies.registry import POLICIES
 from iomt_core.policies.shares import optimal_shares
 from iomt_core.scenario import PRESETS, Scenario
+from iomt_core.training.catalogue import make_policy
 from tests.wards import anywhere, random_action, steps, totals
 
 

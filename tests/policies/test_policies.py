@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from iomt_core.policies.base import SHARES, with_shares
-from iomt_core.policies.registry import POLICIES, make_policy
+from iomt_core.policies.registry import POLICIES
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.training.catalogue import make_policy
 from tests.wards import steps, totals
 
 
@@ -22,7 +23,7 @@ def test_a_decision_does_not_depend_on_the_rest_of_the_batch(name: str, preset: 
     policy = make_policy(name, s)
     together = policy.decide(snapshot)
     for world in (0, 7):
-        alone = policy.decide(snapshot.worlds(slice(world, world + 1)))
+        alone = policy.decide(snapshot.select(slice(world, world + 1)))
         assert torch.equal(alone.choice, together.choice[world : world + 1])
         torch.testing.assert_close(alone.cpu, together.cpu[world : world + 1], rtol=1e-6, atol=1e-9)
 

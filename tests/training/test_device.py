@@ -87,7 +87,10 @@ def test_what_a_gpu_trained_goes_on_and_decides_on_a_cpu(tmp_path: Path) -> None
     snapshot = Environment(WARD, world_seeds(0, 0, 3)).snapshot
     last = last_checkpoint(tmp_path / "run")
     assert last is not None
-    now, later = TrainedPolicy.of(run.trainer, told).decide(snapshot), TrainedPolicy.load(last).decide(snapshot)
+    now, later = (
+        TrainedPolicy.from_trainer(run.trainer, told).decide(snapshot),
+        TrainedPolicy.load(last).decide(snapshot),
+    )
     assert torch.equal(now.choice, later.choice)
     assert torch.equal(now.cpu, later.cpu)
     assert TrainingRun.resume(tmp_path / "run", CPU).train() == "finished"

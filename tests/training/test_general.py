@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def first(s: Scenario, worlds: int = 3) -> Snapshot:
     world = World(s, world_seeds(0, 0, worlds))
-    return world.snapshot(world.begin(), 0)
+    return world.snapshot(world.initial_state(), 0)
 
 
 def test_one_checkpoint_decides_on_any_ward_of_its_range(place: Path) -> None:

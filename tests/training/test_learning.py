@@ -64,6 +64,6 @@ def test_a_tiny_ward_is_learned(algorithm: str, drawn: EpisodeSet, best: float) 
     trainer = spec.trainer()
     while not trainer.done:
         trainer.advance()
-    record = play_episodes(TrainedPolicy.of(trainer, spec), drawn)
+    record = play_episodes(TrainedPolicy.from_trainer(trainer, spec), drawn)
     cost = float(record.totals.sum() / record.snapshot.weight.sum())
     assert 1 - 1e-9 <= cost / best <= 1 + WITHIN

@@ -116,7 +116,7 @@ def test_an_actor_that_gives_devices_as_numbers_is_shown_to(name: str) -> None:
 def test_an_agent_that_remembers_nothing_still_sees_its_battery(capacity: float) -> None:
     """What is left is part of (14), so that each step waits for the one before; decided in batches it is the same."""
     s = WARD.changed(Cap=capacity, T=12)
-    assert catalogue.policy("run:qmix", s).uses_past == "batteries"
+    assert catalogue.make_policy("run:qmix", s).uses_past == "batteries"
     stepped = Twin(s, "run:qmix", seed=2).run()
     played = play(s, "run:qmix", 2).table()
     np.testing.assert_allclose(
@@ -232,7 +232,7 @@ def test_regret_is_what_the_alternatives_say(policy: str) -> None:
 def test_alternatives_are_the_ward_priced_again() -> None:
     record = play(WARD, "random", 1)
     true = north.alternatives(WARD, "random", 1, "own", 3, 2, 1)
-    snapshot, action = record.snapshot.worlds(slice(2, 3)), record.action.worlds(slice(2, 3))
+    snapshot, action = record.snapshot.select(slice(2, 3)), record.action.select(slice(2, 3))
     for k in range(WARD.servers + 1):
         choice = action.choice.clone()
         choice[0, 1, 0] = k
@@ -250,10 +250,12 @@ def test_granted_shares_never_exceed_a_device(policy: str) -> None:
     device = frame["choice"].where(frame["choice"] > 0, -frame["user"])
     assert (frame.groupby(device)["cpu_granted"].sum() <= 1 + 1e-9).all()
     assert (frame.groupby(device)["bandwidth_granted"].sum() <= 1 + 1e-9).all()
-    np.testing.assert_allclose(frame["cpu_granted"], frame["cpu_asked"] / frame["cpu_asked_by_all"].clip(lower=1))
+    np.testing.assert_allclose(
+        frame["cpu_granted"], frame["cpu_requested"] / frame["cpu_requested_by_all"].clip(lower=1)
+    )
     sent = frame[frame["choice"] > 0]
     np.testing.assert_allclose(
-        sent["bandwidth_hz"], sent["bandwidth_asked"] / sent["bandwidth_asked_by_all"].clip(lower=1) * s.B_k
+        sent["bandwidth_hz"], sent["bandwidth_requested"] / sent["bandwidth_requested_by_all"].clip(lower=1) * s.B_k
     )
 
 

@@ -8,9 +8,10 @@ import torch
 
 from iomt_core.metrics import TASK
 from iomt_core.model.outcome import outcome
-from iomt_core.policies.registry import POLICIES, make_policy
+from iomt_core.policies.registry import POLICIES
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.training.catalogue import make_policy
 from iomt_core.twin.northbound import Twin, play, why
 
 LECTURE = PRESETS["lecture"].changed(T=6)
@@ -88,7 +89,7 @@ def test_why_says_what_happened_and_recomputes_what_would_have(policy: str) -> N
     assert mine["ward_change"] == 0
     assert len(answer.alternatives) == s.servers + 1
     if POLICIES[policy].sharing == "requests":
-        snapshot, action = record.snapshot.worlds(slice(1, 2)), record.action.worlds(slice(1, 2))
+        snapshot, action = record.snapshot.select(slice(1, 2)), record.action.select(slice(1, 2))
         for k in range(s.servers + 1):
             choice = action.choice.clone()
             choice[0, 2, 3] = k

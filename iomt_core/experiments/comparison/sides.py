@@ -24,8 +24,7 @@ from iomt_core.policies.base import Policy, Shares
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, decide_episodes, draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of
-from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of, make_policy
 from iomt_core.twin.northbound import checked_seed, checked_shares
 
 MOST_EPISODES = 50
@@ -180,7 +179,7 @@ def episode(side: Side, seed: int, number: int) -> Record:
     """One side's episode `number`, from 1, as `compare` plays it."""
     checked(side, seed, number)
     record = _shown(side, seed, (number - 1) // chunk_size(side.scenario))
-    return record.worlds((record.episode == number).nonzero().flatten())
+    return record.select((record.episode == number).nonzero().flatten())
 
 
 @cached(LRUCache(SHOWN), _key, Lock())

@@ -23,12 +23,12 @@ from iomt_core.experiments.statistics import mean, mean_interval
 from iomt_core.experiments.training_check import CHECKED, HELD_OUT, Evaluator, RangeEvaluator, for_any_ward
 from iomt_core.metrics import METRICS
 from iomt_core.paths import PACKAGE
-from iomt_core.policies.registry import make_policy
 from iomt_core.runs.directory import read_status
 from iomt_core.runs.process import prepare
 from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import write_text_atomically
+from iomt_core.training.catalogue import make_policy
 from iomt_core.training.checkpoints import POLICY, last_checkpoint, read_facts, read_tensors, write_checkpoint
 from iomt_core.training.formats import migrate
 from iomt_core.training.run_spec import RunSpec, default_settings
@@ -137,7 +137,7 @@ def train_one(spec: RunSpec, place: Path) -> float:
         raise ScenarioError(f"runs: {str(place)!r} holds another run than is asked for; move it away.")
     evaluator = Evaluator(spec.scenario)
     if not run.trainer.done:
-        run.train(evaluate=lambda trainer: evaluator.evaluate(TrainedPolicy.of(trainer, spec)))
+        run.train(evaluate=lambda trainer: evaluator.evaluate(TrainedPolicy.from_trainer(trainer, spec)))
     return _seconds(place)
 
 
@@ -259,7 +259,7 @@ def _over_range(job: Job, place: Path, wards: RangeEvaluator) -> dict[str, Any]:
     """Gap of the shipped seed over the range of wards, trained and untrained: prices alone already decide much."""
     trained = TrainedPolicy.load(place / job.name)
     spec = job.spec(job.seeds[0])
-    untrained = TrainedPolicy.of(spec.trainer(), spec)
+    untrained = TrainedPolicy.from_trainer(spec.trainer(), spec)
     return {"trained": wards.evaluate(for_any_ward(trained)), "untrained": wards.evaluate(for_any_ward(untrained))}
 
 

@@ -25,8 +25,7 @@ from iomt_core.paths import PACKAGE
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import ScenarioError, scenario
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.catalogue import fingerprint, network_of
-from iomt_core.training.catalogue import policy as make_policy
+from iomt_core.training.catalogue import fingerprint, make_policy, network_of
 
 FORMAT = 1
 # The sources that a point's result depends on; charts, the command line and the other experiments are not among them.

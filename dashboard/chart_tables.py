@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 
-def table_twin(key: str, build: Callable[[], pd.DataFrame], what: str, label: str = "As a table") -> None:
+def chart_table(key: str, build: Callable[[], pd.DataFrame], what: str, label: str = "As a table") -> None:
     """An expander with the table of `build()`, computed only while it is open; `what` says what it holds."""
     box = st.expander(label, key=f"twin_{key}", on_change="rerun")
     if box.open:

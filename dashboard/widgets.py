@@ -11,10 +11,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 P = ParamSpec("P")
 V = TypeVar("V")
-BEFORE = "put_over"  # in session state: what controls showed before they were brought to something else
+REPLACED = "put_over"  # in session state: what controls showed before they were brought to something else
 
 
-def put(key: str, value: V) -> V:
+def sync_widget(key: str, value: V) -> V:
     """Brings a control to the lab's value, touching it only where it differs. Returns the value: the control's default.
 
     Without that default a page that runs again before the browser has made its controls would have them begin at their
@@ -22,12 +22,12 @@ def put(key: str, value: V) -> V:
     """
     if key not in st.session_state or st.session_state[key] != value:
         if key in st.session_state:
-            st.session_state.setdefault(BEFORE, {})[key] = st.session_state[key]
+            st.session_state.setdefault(REPLACED, {})[key] = st.session_state[key]
         st.session_state[key] = value
     return value
 
 
-def within(value: Any, low: Any, high: Any) -> Any:
+def clamp(value: Any, low: Any, high: Any) -> Any:
     """A number brought between its bounds: one that is a rounding beyond them is good for the lab, but for no control."""
     return min(max(value, low), high)
 
@@ -37,18 +37,18 @@ def index_of(options: Iterable[object], value: object) -> int | None:
     return next((n for n, option in enumerate(options) if option == value), None)
 
 
-def touched(key: str, take: Callable[P, None]) -> Callable[P, None]:
+def on_user_change(key: str, update: Callable[P, None]) -> Callable[P, None]:
     """A callback of a control that stands in no fragment and is `put`: not called for what the page itself did.
 
     A fragment's timer sends what all controls show. Of what was just put the browser may not have heard yet, and Streamlit
     takes the old value for a change that a person made. A person's own change may come with a timer's call too.
     """
 
-    @wraps(take)
+    @wraps(update)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
-        context, before = get_script_run_ctx(), st.session_state.get(BEFORE, {})
+        context, before = get_script_run_ctx(), st.session_state.get(REPLACED, {})
         timer = context is not None and bool(context.fragment_ids_this_run)
         if not (timer and key in before and st.session_state[key] == before[key]):
-            take(*args, **kwargs)
+            update(*args, **kwargs)
 
     return checked
