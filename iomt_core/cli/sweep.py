@@ -10,11 +10,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from iomt_core.charts.sweep_report import report, title
 from iomt_core.cli import INTERRUPTED
-from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
+from iomt_core.cli.common import (
+    PlacesOption,
+    ScenarioOption,
+    WorkloadOption,
+    notes,
+    print_notes,
+    progress_bar,
+    scenario_from,
+)
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
 from iomt_core.experiments.sweeps.points import Store
 from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store
@@ -97,11 +104,7 @@ def sweep(
 
 def _run(run: Sweep, workers: int | None, cluster: str | None) -> str:
     """Compute the sweep with a progress bar. Returns its final state."""
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[latest]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=notes) as progress, StopRequest(run.folder) as stop:
+    with progress_bar("{task.fields[latest]}") as progress, StopRequest(run.folder) as stop:
         bar = progress.add_task(title(run.spec), total=run.spec.count, latest="")
 
         def on_status(status: Mapping[str, Any]) -> None:

@@ -20,22 +20,7 @@ from iomt_core.scenario.parameters import (
 from iomt_core.scenario.presets import PRESET_NOTES, PRESETS
 
 __all__ = [
-    "ASSUMED",
-    "GROUPS",
-    "KILOBYTE",
-    "PRESETS",
-    "PRESET_NOTES",
-    "SCHEMA_VERSION",
-    "Frozen",
-    "Meta",
-    "Places",
-    "Scenario",
-    "ScenarioError",
-    "ScenarioWarning",
-    "WorkloadTask",
-    "beyond_bounds",
-    "collect_notes",
-    "metadata",
-    "scenario",
-    "set_elsewhere",
-]
+    "ASSUMED", "GROUPS", "KILOBYTE", "PRESETS", "PRESET_NOTES", "SCHEMA_VERSION", "Frozen", "Meta", "Places",
+    "Scenario", "ScenarioError", "ScenarioWarning", "WorkloadTask", "beyond_bounds", "collect_notes", "metadata",
+    "scenario", "set_elsewhere",
+]  # fmt: skip
