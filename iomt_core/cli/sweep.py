@@ -28,7 +28,7 @@ from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store
 from iomt_core.experiments.sweeps.spec import PAPER_AXES, SweepSpec, axis_from_words, sweep_spec, sweepable
 from iomt_core.policies.base import SHARES
 from iomt_core.runs.process import StopRequest
-from iomt_core.scenario import Scenario, ScenarioError, collect_notes
+from iomt_core.scenario import Scenario, ScenarioError, check_known, collect_notes
 from iomt_core.training.catalogue import catalogue
 
 
@@ -128,8 +128,7 @@ def _spec(
         axes = [axis_from_words(words) for words in over]
     print_notes(found)
     if paper_axis is not None:
-        if paper_axis not in PAPER_AXES:
-            raise ScenarioError(f"paper-axis = {paper_axis!r} is not known: allowed is {', '.join(PAPER_AXES)}.")
+        check_known("paper-axis", paper_axis, PAPER_AXES)
         axes.insert(0, PAPER_AXES[paper_axis])
     if not axes:
         raise ScenarioError("over is missing: allowed is NAME=VALUES once or twice, or --paper-axis.")

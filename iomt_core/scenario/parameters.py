@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
+from iomt_core.scenario.errors import MOST_PROBLEMS, ScenarioError
 from iomt_core.scenario.units import read_number
 
 SCHEMA_VERSION = 1
@@ -29,19 +30,7 @@ GROUPS = ("ward", "tasks", "computing", "channel", "objective", "advanced")
 TABLE_II = "Table II"
 PAPER = "paper, section VI"
 ASSUMED = "assumption"
-MOST_PROBLEMS = 10  # in one message
 LONGEST_WHERE = 80  # characters of a field's name in a message
-
-
-class ScenarioError(ValueError):
-    """A scenario, file or table that cannot be used; each of its `problems` names field, value and allowed range."""
-
-    def __init__(self, problems: str | list[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else problems
-        more = len(self.problems) - MOST_PROBLEMS
-        if more > 1:  # a list that was shortened before is not shortened again
-            self.problems = [*self.problems[:MOST_PROBLEMS], f"… and {more} more."]
-        super().__init__("\n".join(self.problems))
 
 
 @dataclass(frozen=True)

@@ -114,13 +114,13 @@ def results_table(place: Path = PRETRAINED) -> str:
     table["policy"] = [
         f"**{name}**" if seeds else name for name, seeds in zip(table["policy"], table["seeds"], strict=True)
     ]
-    return markdown(list(table), table.to_numpy().tolist())
+    return markdown([*map(str, table)], table.to_numpy().tolist())
 
 
 def claim_table(place: Path = PRETRAINED) -> str:
     """`verdict_table` as Markdown. Raises `ScenarioError` without a manifest."""
     table = verdict_table(_manifest(place))
-    return markdown(list(table), table.to_numpy().tolist())
+    return markdown([*map(str, table)], table.to_numpy().tolist())
 
 
 def seeds_text(metric: Metric, values: Sequence[float]) -> str:
