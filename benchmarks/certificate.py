@@ -64,19 +64,23 @@ def check(group: int, train: bool) -> list[Violation]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenarios", type=int, default=2000)
+    parser.add_argument("--skip", type=int, default=0, help="scenarios of the seed that were checked before")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other scenarios")
     parser.add_argument(
         "--out", type=Path, default=Path("certificate_violations.json"), help="written if any are found"
     )
     options = parser.parse_args()
-    groups = [(options.seed << 32) + n for n in range(-(-options.scenarios // GROUP))]
+    first = options.skip // GROUP
+    groups = [(options.seed << 32) + n for n in range(first, first - (-options.scenarios // GROUP))]
     start = said = time.monotonic()
     violations: list[Violation] = []
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(check, group, n % TRAINED == 0) for n, group in enumerate(groups)]
+        jobs = [pool.submit(check, group, group % TRAINED == 0) for group in groups]
         for done, job in enumerate(as_completed(jobs), 1):
-            violations += job.result()
+            for violation in job.result():
+                violations.append(violation)
+                print(f"group {violation.group}, scenario {violation.number}: {violation.found}", flush=True)
             now = time.monotonic()
             if now - said > EVERY:
                 said, left = now, (now - start) * (len(jobs) / done - 1)

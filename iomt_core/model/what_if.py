@@ -57,7 +57,8 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> W
     sent = snapshot.weight * done.delay_tx * (price + snapshot.P_tr[..., None] * (s.alpha_E / s.E_ref))
     run_here = _of_others(on, snapshot.weight * done.delay_exe * price)  # (B, U, K)
     sent_here = _of_others(on, sent)
-    exponent = _of_others(on, sent * rate_exponent) / sent_here.clamp_min(1e-30)
+    # A mean of exponents from 0 to 1; where the others send next to nothing, rounding could carry it anywhere.
+    exponent = (_of_others(on, sent * rate_exponent) / sent_here.clamp_min(1e-30)).clamp(0.0, 1.0)
     change = run_here[:, :, None] * (slower_f[..., 1:] - 1) + sent_here[:, :, None] * (
         slower_b.pow(exponent[:, :, None]) - 1
     )
@@ -106,9 +107,9 @@ def _alternatives(
 
 
 def _of_others(on: Tensor, values: Tensor) -> Tensor:
-    """Sums over the tasks of all other users on each server, (B, U, K)."""
+    """Sums of values >= 0 over the tasks of all other users on each server, (B, U, K)."""
     mine = (on * values[..., None]).sum(2)
-    return mine.sum(1, keepdim=True) - mine
+    return (mine.sum(1, keepdim=True) - mine).clamp_min_(0.0)
 
 
 def _elasticity(snapshot: Snapshot, choice: Tensor, done: Outcome) -> Tensor:
