@@ -72,7 +72,7 @@ def entry(name: str, place: Path = PRETRAINED) -> Entry:
     """What there is to say of the policy of this name. Raises `ScenarioError` for an unknown one."""
     known = catalogue(place)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(name.replace("@lab", "@general"), known, n=1)  # its old name
         hint = f" Did you mean {near[0]!r}?" if near else ""
         shown = ", ".join(n for n in known if "@" not in n)
         raise ScenarioError(f"policy = {name[:60]!r} is not known: allowed is {shown}.{hint}")
