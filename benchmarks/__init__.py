@@ -1,3 +1,3 @@
-"""What `make bench` runs: each figure beside a named alternative or target, in the same run."""
+"""What `make bench` runs, each figure next to an alternative or target in the same run, and a wide check of the certificate."""
 
 import iomt_core  # noqa: F401  # before torch: it sets how torch's threads wait

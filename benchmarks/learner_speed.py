@@ -1,12 +1,11 @@
 """A learner update beside the same written literally, and beside the machine's own matmul: `python -m benchmarks.learner_speed`.
 
-Both compute (19), (21), (26) and (27) on one minibatch; first they are shown to give the same losses. The update is timed with
-the networks' backend and without. With `--device cuda` the update on a GPU beside that on this machine's CPU instead.
+Both compute (19), (21), (26) and (27) on one minibatch; `tests/algorithms/test_learner.py` shows that they give the same
+losses. The update is timed with the networks' backend and without.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +14,6 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.literal_learner import losses as literal_losses
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.algorithms.learner import Learner
 from iomt_core.algorithms.registry import ALGORITHMS
@@ -23,29 +21,26 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.nets.backend import accelerated
 from iomt_core.nets.encoder import HEADS
-from iomt_core.runs.process import device_named, prepare
+from iomt_core.runs.process import prepare
 from iomt_core.scenario import PRESETS, Scenario
-from iomt_core.training.run_spec import RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
-from iomt_core.training.trainer import CPU, Trainer
+from iomt_core.training.trainer import Trainer
+from tests.algorithms.literal_learner import losses as literal_losses
 
 BATCH = 32
 TARGET_TIMES, TARGET_SHARE, TARGET_DECISION = 20, 0.30, 10.0
 
 
-def learner_and_episodes(
-    s: Scenario, batch: int = BATCH, device: torch.device = CPU, **changes: Any
-) -> tuple[Learner, Episodes]:
+def learner_and_episodes(s: Scenario, batch: int = BATCH) -> tuple[Learner, Episodes]:
     """A fresh learner as the paper has it, and a minibatch that its untrained agents played."""
-    told: dict[str, Any] = {"rounds": 0, "critic_target": "observed", "team_weight": 1.0, **changes}
-    settings = Settings(num_envs=batch, batch=batch, replay=batch, warm_up=0, **told)
-    trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
-    trainer.play()
-    generator = torch.Generator().manual_seed(0)
-    return trainer.learner, trainer.replay.draw(
-        batch, generator, counterfactual=settings.critic_target == "counterfactual"
+    settings = Settings(
+        num_envs=batch, batch=batch, replay=batch, warm_up=0, rounds=0, critic_target="observed", team_weight=1.0
     )
+    trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0)
+    trainer.play()
+    return trainer.learner, trainer.replay.draw(batch, torch.Generator().manual_seed(0), counterfactual=False)
 
 
 def work_of(learner: Learner, episodes: Episodes) -> int:
@@ -70,19 +65,8 @@ def best_of(call: Callable[[], object], rounds: int) -> float:
     for _ in range(rounds):
         start = time.perf_counter()
         call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def check(s: Scenario) -> None:
-    """Raises `AssertionError` where the literal losses differ by more than 1e-4."""
-    learner, episodes = learner_and_episodes(s, 4)
-    critics, actors = literal_losses(learner, episodes)
-    fast = learner.losses(episodes)
-    torch.testing.assert_close(fast[0], critics, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(fast[1], actors, rtol=1e-4, atol=1e-4)
 
 
 def literal_update(learner: Learner, episodes: Episodes) -> None:
@@ -95,9 +79,9 @@ def literal_update(learner: Learner, episodes: Episodes) -> None:
     learner.update_targets()
 
 
-def matmul_speed(size: int = 2048, device: torch.device = CPU) -> float:
+def matmul_speed(size: int = 2048) -> float:
     """FLOP/s of one large matmul."""
-    a, b = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
+    a, b = torch.rand(size, size), torch.rand(size, size)
     return 2 * size**3 / best_of(lambda: a @ b, 20)
 
 
@@ -109,45 +93,12 @@ def decision_milliseconds(s: Scenario, rounds: int) -> float:
     return best_of(lambda: policy.step(snapshot, None), 20) * 1e3
 
 
-def on_gpu(s: Scenario, gpu: torch.device) -> None:
-    """Prints what an update of critics and actors takes here and there, and a batch of episodes played."""
-    if gpu.index is not None:
-        torch.cuda.set_device(gpu)
-    print(
-        f"an update with the settings of training, and playing as many episodes: {torch.get_num_threads()} CPU threads, {gpu}"
-    )
-    print(f"{'episodes':>9s} {'CPU ms':>8s} {'GPU ms':>8s} {'of its matmul':>14s} {'played, CPU s':>14s} {'GPU s':>7s}")
-    peak, usual = matmul_speed(8192, gpu), default_settings("sae-mt-qmix")
-    told = {name: getattr(usual, name) for name in ("rounds", "critic_target", "team_weight")}
-    for batch in (2, 8, 32, 128):
-        times, playing = [], []
-        for device in (CPU, gpu):
-            learner, episodes = learner_and_episodes(s, batch, device, **told)
-            work = work_of(learner, episodes)
-            times.append(best_of(partial(learner.update, episodes), 3))
-            settings = default_settings("sae-mt-qmix", num_envs=batch, episodes=10 * batch, replay=10 * batch)
-            trainer = Trainer(ALGORITHMS["sae-mt-qmix"], s, settings, 0, device)
-            playing.append(best_of(trainer.play, 2))
-        share = work / times[1] / peak
-        print(
-            f"{batch:9d} {times[0] * 1e3:8.0f} {times[1] * 1e3:8.0f} {share:14.1%} {playing[0]:14.2f} {playing[1]:7.2f}"
-        )
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    device = device_named(parser.parse_args().device)
     prepare(torch.get_num_threads())
     s = PRESETS["paper"]
-    if device != CPU:
-        on_gpu(s, device)
-        return
     print(
         f"{s.users} x {s.tasks} x {s.servers}, batch {BATCH} episodes of {s.T} steps; {torch.get_num_threads()} threads"
     )
-    check(PRESETS["lecture"])
-    print("literal and grouped updates agree to 1e-4 in every loss")
     learner, episodes = learner_and_episodes(s)
     work = work_of(learner, episodes)
     times = {}

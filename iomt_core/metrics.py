@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from iomt_core.scenario import KILOBYTE
+from iomt_core.scenario.reference import markdown
 
 Direction = Literal["lower", "higher", "none"]
 FOUR_DIGITS = "#.4g"  # four significant digits, zeros at the end included
@@ -210,15 +211,13 @@ TASK = _by_name(
 
 def metric_table() -> str:
     """`METRICS` as a Markdown table: name, label, unit, which direction is better, meaning, aggregation."""
-    lines = ["| name | label | unit | better | meaning | over all episodes |", "|---|---|---|---|---|---|"]
-    for metric in METRICS.values():
-        sums = f"Σ {metric.numerator} / Σ {metric.denominator}" + f" - {-metric.offset:g}" * bool(metric.offset)
-        cells = (f"`{metric.name}`", metric.label, metric.unit, metric.better, metric.help, sums)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = []
+    for m in METRICS.values():
+        sums = f"Σ {m.numerator} / Σ {m.denominator}" + f" - {-m.offset:g}" * bool(m.offset)
+        rows.append((f"`{m.name}`", m.label, m.unit, m.better, m.help, sums))
+    return markdown(("name", "label", "unit", "better", "meaning", "over all episodes"), rows)
 
 
 def column_table() -> str:
     """`TASK` as a Markdown table: the columns of the table of decisions, their SI units and their meaning."""
-    rows = (f"| `{metric.name}` | {metric.si} | {metric.help} |" for metric in TASK.values())
-    return "\n".join(["| column | unit | meaning |", "|---|---|---|", *rows])
+    return markdown(("column", "unit", "meaning"), ((f"`{m.name}`", m.si, m.help) for m in TASK.values()))

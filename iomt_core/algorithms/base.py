@@ -5,13 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from iomt_core.algorithms.agents import Agents
 from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.mixers import Mixer
-
-Level = Literal["agent", "system"]
 
 
 class Algorithm(ABC):
@@ -20,8 +18,6 @@ class Algorithm(ABC):
     name: ClassVar[str]
     label: ClassVar[str]
     summary: ClassVar[str]
-    level: ClassVar[Level]  # where the paper compares it: section VI-B (agent) or VI-C (system)
-
     tuned: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # settings that differ from the defaults
 
     @abstractmethod

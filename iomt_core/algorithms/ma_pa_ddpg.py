@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import ClassVar
 
 from torch import Tensor
 
-from iomt_core.algorithms.base import Level
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.algorithms.pa_ddpg import PADDPG, ContinuousActions
 from iomt_core.nets.critic import Critic
@@ -36,8 +34,7 @@ class MAPADDPG(PADDPG):
     name = "ma-pa-ddpg"
     label = "MA-PA-DDPG"
     summary = "PA-DDPG actors trained by one critic that sees what all users see and do, on the team's reward."
-    level: ClassVar[Level] = "system"
-    # The best of `python -m benchmarks.tuning ma-pa-ddpg --trials 9 --episodes 1216`.
+    # The best of 9 trials of a random search, see docs/training.md.
     tuned = MappingProxyType(
         {"actor_learning_rate": 1e-3, "batch": 16, "tau": 0.02, "parameter_tying": 0.4, "decay_from": 0.2}
     )

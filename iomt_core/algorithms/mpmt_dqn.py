@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from iomt_core.algorithms.base import Algorithm, Level
+from iomt_core.algorithms.base import Algorithm
 from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.mixers import VDN
@@ -16,7 +14,6 @@ class MPMTDQN(Algorithm):
     name = "mpmt-dqn"
     label = "MPMT-DQN (VDN)"
     summary = "The paper's agents under VDN: multi-pass networks that value all of a user's tasks, values added up."
-    level: ClassVar[Level] = "agent"
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
         """Agents with all passes and all columns."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, add_exploration_noise
-from iomt_core.algorithms.base import Algorithm, Level
+from iomt_core.algorithms.base import Algorithm
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.critic import Critic
@@ -151,8 +151,7 @@ class PADDPG(Algorithm):
     name = "pa-ddpg"
     label = "PA-DDPG (VDN)"
     summary = "DDPG whose actor also gives each task's device as a number; one critic a user, values added up."
-    level: ClassVar[Level] = "agent"
-    # The best of the first 13 trials of `python -m benchmarks.tuning pa-ddpg --trials 14 --episodes 1216`.
+    # The best of 13 trials of a random search, see docs/training.md.
     tuned = MappingProxyType(
         {
             "learning_rate": 4e-3,

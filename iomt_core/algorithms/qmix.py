@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from iomt_core.algorithms.base import Algorithm, Level
+from iomt_core.algorithms.base import Algorithm
 from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.nets import mixers
 from iomt_core.nets.inputs import Sizes
@@ -18,7 +16,6 @@ class QMIX(Algorithm):
     summary = (
         "The paper's agents under QMIX: a monotone network, made from the limited global state, mixes their values."
     )
-    level: ClassVar[Level] = "system"
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
         """Agents with all passes and all columns."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -14,7 +13,7 @@ from iomt_core.algorithms.mt_pdqn import MTPDQN
 from iomt_core.algorithms.pa_ddpg import PADDPG
 from iomt_core.algorithms.qmix import QMIX
 from iomt_core.algorithms.sae_mt_qmix import SAEMTQMIX, SAEMTQMIXPaper
-from iomt_core.scenario import ScenarioError
+from iomt_core.scenario import check_known
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
     {a.name: a for a in (SAEMTQMIX(), SAEMTQMIXPaper(), QMIX(), MAPADDPG(), MPMTDQN(), MTMPDQN(), MTPDQN(), PADDPG())}
@@ -23,8 +22,5 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
 
 def algorithm(name: str) -> Algorithm:
     """The algorithm of this name. Raises `ScenarioError` for an unknown one."""
-    if name not in ALGORITHMS:
-        near = difflib.get_close_matches(name, ALGORITHMS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ScenarioError(f"algorithm = {name!r} is not known: allowed is {', '.join(ALGORITHMS)}.{hint}")
+    check_known("algorithm", name, ALGORITHMS)
     return ALGORITHMS[name]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from iomt_core.scenario import PRESETS, Scenario, collect_notes
 from iomt_core.scenario.files import read_scenario
@@ -32,6 +33,20 @@ def scenario_from(source: str, workload: Path | None = None, places: Path | None
             s = with_workload(s, read_workload_csv(workload))
     print_notes(found)
     return s
+
+
+def progress_bar(*fields: str) -> Progress:
+    """A bar on stderr with description, count and time; `fields` are format strings of the task's fields to add."""
+    columns = (TextColumn(text, markup=False) for text in ("{task.description}", *fields))
+    return Progress(
+        next(columns),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        *columns,
+        console=notes,
+    )
 
 
 def print_notes(found: list[str]) -> None:

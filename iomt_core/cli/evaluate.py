@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, scenario_from
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.policies.base import SHARES, Shares
@@ -34,13 +33,6 @@ def evaluate(
     A directory holds one evaluation. Ctrl-C writes nothing.
     """
     s = scenario_from(scenario, workload, places)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     finished = 0
 
     def on_progress(count: int) -> None:
@@ -49,7 +41,7 @@ def evaluate(
         progress.update(bar, completed=finished)
 
     try:
-        with Progress(*columns, console=notes) as progress:
+        with progress_bar() as progress:
             bar = progress.add_task(f"{policy} on {s.name}", total=max(1, episodes))
             values = run_evaluation(
                 s, policy, episodes, seed, out, cast(Shares, shares), csv, overwrite, progress=on_progress

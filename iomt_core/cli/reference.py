@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -19,21 +18,14 @@ from iomt_core.scenario.reference import parameter_table
 from iomt_core.training.catalogue import PRETRAINED, catalogue, networks
 
 
-class FileFormat(StrEnum):
-    """Formats of scenario files."""
-
-    JSON = "json"
-    YAML = "yaml"
-
-
 def scenario(
     source: Annotated[str, typer.Argument(metavar="PRESET|FILE", help=SCENARIO_HELP)],
     workload: WorkloadOption = None,
     places: PlacesOption = None,
-    format_: Annotated[FileFormat, typer.Option("--format", help="Format of the output.")] = FileFormat.JSON,
+    format_: Annotated[Literal["json", "yaml"], typer.Option("--format", help="Format of the output.")] = "json",
 ) -> None:
     """Print the whole scenario in SI units, as a file that reads back as the same scenario; null is automatic."""
-    print(dump_scenario(scenario_from(source, workload, places), format_.value), end="")
+    print(dump_scenario(scenario_from(source, workload, places), format_), end="")
 
 
 def parameters() -> None:

@@ -10,18 +10,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from iomt_core.charts.sweep_report import report, title
 from iomt_core.cli import INTERRUPTED
-from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
+from iomt_core.cli.common import (
+    PlacesOption,
+    ScenarioOption,
+    WorkloadOption,
+    notes,
+    print_notes,
+    progress_bar,
+    scenario_from,
+)
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
 from iomt_core.experiments.sweeps.points import Store
 from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store
 from iomt_core.experiments.sweeps.spec import PAPER_AXES, SweepSpec, axis_from_words, sweep_spec, sweepable
 from iomt_core.policies.base import SHARES
 from iomt_core.runs.process import StopRequest
-from iomt_core.scenario import Scenario, ScenarioError, collect_notes
+from iomt_core.scenario import Scenario, ScenarioError, check_known, collect_notes
 from iomt_core.training.catalogue import catalogue
 
 
@@ -97,11 +104,7 @@ def sweep(
 
 def _run(run: Sweep, workers: int | None, cluster: str | None) -> str:
     """Compute the sweep with a progress bar. Returns its final state."""
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[latest]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=notes) as progress, StopRequest(run.folder) as stop:
+    with progress_bar("{task.fields[latest]}") as progress, StopRequest(run.folder) as stop:
         bar = progress.add_task(title(run.spec), total=run.spec.count, latest="")
 
         def on_status(status: Mapping[str, Any]) -> None:
@@ -125,8 +128,7 @@ def _spec(
         axes = [axis_from_words(words) for words in over]
     print_notes(found)
     if paper_axis is not None:
-        if paper_axis not in PAPER_AXES:
-            raise ScenarioError(f"paper-axis = {paper_axis!r} is not known: allowed is {', '.join(PAPER_AXES)}.")
+        check_known("paper-axis", paper_axis, PAPER_AXES)
         axes.insert(0, PAPER_AXES[paper_axis])
     if not axes:
         raise ScenarioError("over is missing: allowed is NAME=VALUES once or twice, or --paper-axis.")

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, scenario_from
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
 from iomt_core.experiments.training_check import Evaluator, references_of_run
 from iomt_core.metrics import METRICS
 from iomt_core.runs.process import StopRequest, device_named, prepare
@@ -70,12 +69,10 @@ def train(
 
 def _train(run: TrainingRun, tensorboard: bool) -> None:
     s, total = run.spec.scenario, run.spec.settings.episodes
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]:.1f} episodes/s"), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[latest]}", markup=False),
-    )  # fmt: skip
-    with Progress(*columns, console=notes) as progress, StopRequest(run.folder) as stop:
+    with (
+        progress_bar("{task.fields[speed]:.1f} episodes/s", "{task.fields[latest]}") as progress,
+        StopRequest(run.folder) as stop,
+    ):
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
         bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
         evaluator = Evaluator(s)

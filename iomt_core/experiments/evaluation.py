@@ -22,7 +22,7 @@ from iomt_core.model.utility import delay_utility, energy_utility
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
-from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.scenario import Scenario, ScenarioError, check_range, os_errors
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import make_policy, network_of
 from iomt_core.twin.northbound import checked_seed, checked_shares, play
@@ -35,8 +35,7 @@ RESULTS = ("summary.json", "decisions.parquet", "decisions.csv")
 
 def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares = "own") -> Iterator[Record]:
     """Plays the episodes in chunks, in order. Raises `ScenarioError` for an unknown policy or a number out of range."""
-    if not 1 <= episodes <= MOST_EPISODES:
-        raise ScenarioError(f"episodes = {episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
+    check_range("episodes", episodes, 1, MOST_EPISODES)
     checked_shares(shares)
     checked_seed(seed)
     decider = make_policy(policy, s)
@@ -162,10 +161,8 @@ class _Decisions:
                 "or replace them with --overwrite (in Python overwrite=True)."
             )
         self.made = [folder for folder in (out, *out.parents) if not folder.exists()]
-        try:
+        with os_errors(f"out = {str(out)!r} cannot be made a directory"):
             out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ScenarioError(f"out = {str(out)!r} cannot be made a directory: {error.strerror}.") from None
         self.csv = csv
         self.out = out
         self.final = out / ("decisions.csv" if csv else "decisions.parquet")

@@ -11,7 +11,6 @@ import numpy as np
 
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Policy
-from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario
 from iomt_core.scenario.files import write_text_atomically
@@ -20,7 +19,6 @@ from iomt_core.training.general_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
-TUNING = 3_000_017  # the same for choosing hyper-parameters: what they are chosen by must not be what is reported
 CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
 REFERENCES = ("optimum", "price-response", "greedy", "random")
 
@@ -33,12 +31,8 @@ class Evaluator:
 
     def evaluate(self, policy: Policy) -> dict[str, float]:
         """The metrics `CHECKED` of the policy, SI units."""
-        return self.figures(play_episodes(policy, self.episodes))
-
-    def figures(self, record: Record) -> dict[str, float]:
-        """The same of a record of these episodes."""
-        summary = Summary(record.scenario, "", "own", self.episodes.seed)
-        summary.add(record)
+        summary = Summary(self.episodes.scenario, "", "own", self.episodes.seed)
+        summary.add(play_episodes(policy, self.episodes))
         values = summary.values()
         return {name: float(values[name]) for name in CHECKED}
 

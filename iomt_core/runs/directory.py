@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iomt_core.scenario import ScenarioError
+from iomt_core.scenario import ScenarioError, os_errors
 from iomt_core.scenario.files import write_text_atomically
 
 STATUS, STOP, LOG, TRASH = "status.json", "stop", "worker.log", ".trash"
@@ -72,12 +72,10 @@ def write_status(folder: Path, status: Mapping[str, Any]) -> None:
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The mappings in a file of JSON lines; damaged or half-written lines are left out. Raises `ScenarioError`."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    if not path.exists():
         return
-    except OSError as error:
-        raise ScenarioError(f"file {str(path)!r} cannot be read: {error.strerror}.") from None
+    with os_errors(f"file {str(path)!r} cannot be read"):
+        text = path.read_text(encoding="utf-8", errors="replace")
     for line in text.splitlines():
         with contextlib.suppress(ValueError, RecursionError):
             values = json.loads(line)
@@ -87,11 +85,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:
     """Adds a JSON line. Raises `ScenarioError` where the disk is full or the folder is gone."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-    except OSError as error:
-        raise ScenarioError(f"file {str(path)!r} cannot be written: {error.strerror}.") from None
+    with os_errors(f"file {str(path)!r} cannot be written"), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(values) + "\n")
 
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -116,12 +111,10 @@ def delete(folder: Path) -> None:
     removed from the trash now is tried again at the next deletion.
     """
     trash = folder.parent / TRASH
-    try:
+    with os_errors(f"{folder.name!r} cannot be deleted"):
         trash.mkdir(exist_ok=True)
         os.rename(folder, trash / uuid.uuid4().hex)
         left = list(trash.iterdir())
-    except OSError as error:
-        raise ScenarioError(f"{folder.name!r} cannot be deleted: {error.strerror}.") from None
     for entry in left:
         with contextlib.suppress(OSError):
             if entry.is_symlink():

@@ -20,8 +20,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from iomt_core.runs.directory import (
     STOP,
     checked_name,
@@ -32,8 +30,8 @@ from iomt_core.runs.directory import (
     write_json,
     write_status,
 )
-from iomt_core.runs.worker import WORKER, Worker, launch, record_failure, run_lock
-from iomt_core.scenario import ScenarioError
+from iomt_core.runs.worker import WORKER, Worker, file_lock, launch, record_failure, run_lock
+from iomt_core.scenario import ScenarioError, os_errors
 from iomt_core.training.checkpoints import is_displayable
 
 State = Literal["queued", "running", "stopped", "interrupted", "finished", "failed"]
@@ -198,11 +196,10 @@ class RunQueue:
                 raise ScenarioError(f"name = {name!r} is taken: allowed is a name that no {self.kind.name} has yet.")
             part = root / NEW / f"{name}-{uuid.uuid4().hex}"
             try:
-                part.mkdir(parents=True)
-                self.kind.write_spec(part, spec)
-                os.rename(part, root / name)
-            except OSError as error:
-                raise ScenarioError(f"{self.kind.name} = {name!r} cannot be created: {error.strerror}.") from None
+                with os_errors(f"{self.kind.name} = {name!r} cannot be created"):
+                    part.mkdir(parents=True)
+                    self.kind.write_spec(part, spec)
+                    os.rename(part, root / name)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
             self._save({**self._waiting(), name: options})
@@ -229,10 +226,8 @@ class RunQueue:
         with self._locked():
             run = self.run(name)
             if run.active:
-                try:
+                with os_errors(f"{self.kind.name} = {name!r} cannot be stopped"):
                     (run.folder / STOP).touch()
-                except OSError as error:
-                    raise ScenarioError(f"{self.kind.name} = {name!r} cannot be stopped: {error.strerror}.") from None
             elif run.state == "queued":
                 write_status(run.folder, {**run.status, "state": "stopped"})
                 self._dequeue(name)
@@ -323,20 +318,9 @@ class RunQueue:
     def _locked(self) -> Iterator[Path]:
         """The root folder, while nobody else changes anything there. Raises `ScenarioError`."""
         root = self.kind.root()
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(root / LOCK)
-            lock.acquire(timeout=LOCK_WAIT)
-        except Timeout:
-            raise ScenarioError(
-                f"{self.kind.name}s: another process is changing them; try again in a moment."
-            ) from None
-        except OSError as error:
-            raise ScenarioError(f"{self.kind.name}s = {str(root)!r} cannot be used: {error.strerror}.") from None
-        try:
+        busy = f"{self.kind.name}s: another process is changing them; try again in a moment."
+        with file_lock(root / LOCK, LOCK_WAIT, busy, f"{self.kind.name}s = {str(root)!r} cannot be used"):
             yield root
-        finally:
-            lock.release()
 
     def _waiting(self) -> dict[str, dict[str, Any]]:
         """Names of the waiting runs in their order, with their options."""

@@ -24,7 +24,7 @@ from iomt_core.nets.backend import backend_name
 from iomt_core.runs.directory import append_line, read_json, read_lines, write_json, write_lines, write_status
 from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
-from iomt_core.scenario import ScenarioError
+from iomt_core.scenario import ScenarioError, os_errors
 from iomt_core.scenario.links import whole_number
 from iomt_core.training.checkpoints import (
     CheckpointError,
@@ -156,10 +156,8 @@ def read_run_spec(folder: Path) -> RunSpec:
 
 def write_run_spec(folder: Path, spec: RunSpec) -> None:
     """Makes a new run's folder. Raises `ScenarioError`."""
-    try:
+    with os_errors(f"out = {str(folder)!r} cannot be made a directory"):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ScenarioError(f"out = {str(folder)!r} cannot be made a directory: {error.strerror}.") from None
     write_json(folder / SPEC, spec.as_json(), indent=1)
 
 

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from iomt_core.paths import ROOT, user_folder_variables
 from iomt_core.runs.directory import LOG, read_status, write_status
 from iomt_core.runs.process import lower_priority
-from iomt_core.scenario import ScenarioError
+from iomt_core.scenario import ScenarioError, os_errors
 
 LOCK, WORKER = "worker.lock", "worker.json"
 START_TOLERANCE = 5.0  # seconds; two readings of a start time differ where the clock was set in between
@@ -99,19 +99,30 @@ def launch(folder: Path, command: Sequence[str], environment: Mapping[str, str])
 
 
 @contextlib.contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Held by the one process that works on this run. Raises `ScenarioError` where another process holds it."""
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=LOCK_WAIT)
-    except Timeout:
-        raise ScenarioError(f"{folder.name!r} is already being worked on by another process.") from None
-    except OSError as error:
-        raise ScenarioError(f"{folder.name!r} cannot be locked: {error.strerror}.") from None
+def file_lock(path: Path, seconds: float, busy: str, what: str) -> Iterator[None]:
+    """Holds the lock of a file, whose folder is made if it is missing.
+
+    Raises `ScenarioError`: `busy` where another process holds it for so long, `what` and the reason where it cannot be used.
+    """
+    with os_errors(what):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=seconds)
+        except Timeout:
+            raise ScenarioError(busy) from None
     try:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Held by the one process that works on this run. Raises `ScenarioError` where another process holds it."""
+    busy = f"{folder.name!r} is already being worked on by another process."
+    with file_lock(folder / LOCK, LOCK_WAIT, busy, f"{folder.name!r} cannot be locked"):
+        yield
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Every parameter of a ward once; scenario files, share links and CSV tables."""
 
+from iomt_core.scenario.errors import ScenarioError, check_known, check_range, os_errors
 from iomt_core.scenario.notes import ScenarioWarning, collect_notes
 from iomt_core.scenario.parameters import (
     ASSUMED,
@@ -10,7 +11,6 @@ from iomt_core.scenario.parameters import (
     Meta,
     Places,
     Scenario,
-    ScenarioError,
     WorkloadTask,
     beyond_bounds,
     metadata,
@@ -20,22 +20,7 @@ from iomt_core.scenario.parameters import (
 from iomt_core.scenario.presets import PRESET_NOTES, PRESETS
 
 __all__ = [
-    "ASSUMED",
-    "GROUPS",
-    "KILOBYTE",
-    "PRESETS",
-    "PRESET_NOTES",
-    "SCHEMA_VERSION",
-    "Frozen",
-    "Meta",
-    "Places",
-    "Scenario",
-    "ScenarioError",
-    "ScenarioWarning",
-    "WorkloadTask",
-    "beyond_bounds",
-    "collect_notes",
-    "metadata",
-    "scenario",
-    "set_elsewhere",
-]
+    "ASSUMED", "GROUPS", "KILOBYTE", "PRESETS", "PRESET_NOTES", "SCHEMA_VERSION", "Frozen", "Meta", "Places",
+    "Scenario", "ScenarioError", "ScenarioWarning", "WorkloadTask", "beyond_bounds", "check_known", "check_range",
+    "collect_notes", "metadata", "os_errors", "scenario", "set_elsewhere",
+]  # fmt: skip

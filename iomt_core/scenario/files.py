@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from iomt_core.scenario.errors import ScenarioError, check_known, os_errors
 from iomt_core.scenario.notes import note
-from iomt_core.scenario.parameters import SCHEMA_VERSION, Scenario, ScenarioError, metadata, scenario
+from iomt_core.scenario.parameters import SCHEMA_VERSION, Scenario, metadata, scenario
 from iomt_core.scenario.presets import PRESETS
 from iomt_core.scenario.units import NUMBER, read_number
 
@@ -28,11 +30,8 @@ DEEPEST = 12  # levels of lists and mappings
 
 def read_bytes(path: Path) -> bytes:
     """Read a file. Raises `ScenarioError` if it cannot be read or is too large."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise ScenarioError(f"file {str(path)!r} cannot be read: {error.strerror or error}.") from None
+    with os_errors(f"file {str(path)!r} cannot be read"), path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
     return checked_size(content, path.name)
 
 
@@ -128,8 +127,7 @@ def _doubtful_values(values: Mapping[str, Any], inside: str = "") -> Iterator[st
 
 def preset_named(name: Any) -> Scenario:
     """Return the preset of this name. Raises `ScenarioError` for an unknown one."""
-    if not isinstance(name, str) or name not in PRESETS:
-        raise ScenarioError(f"preset = {str(name)[:60]!r} is not known: allowed is {', '.join(PRESETS)}.")
+    check_known("preset", name, PRESETS)
     return PRESETS[name]
 
 
@@ -277,23 +275,28 @@ def _without_doubt(name: str, value: Any) -> Any:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file as a whole or not at all. Raises `ScenarioError` if it cannot be written."""
-    try:
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise ScenarioError(f"file {str(path)!r} cannot be written: {error.strerror}.") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        replace_file(part, path)
-    except OSError as error:
-        raise ScenarioError(f"file {str(path)!r} cannot be written: {error.strerror}.") from None
-    finally:
-        Path(part).unlink(missing_ok=True)
+    with written_whole(path) as part, part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def replace_file(part: str | Path, path: Path) -> None:
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A new file to write in the block, which then takes the place of `path`; where the block fails, it disappears.
+
+    Raises `ScenarioError` if it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with os_errors(f"file {str(path)!r} cannot be written"):
+        try:
+            yield part
+            replace_file(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def replace_file(part: Path, path: Path) -> None:
     """Moves a finished file to its place. Raises `OSError`."""
     for pause in (0.01, 0.05, 0.2, 0.5):
         try:

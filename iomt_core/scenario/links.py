@@ -13,8 +13,9 @@ import zlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from iomt_core.scenario.errors import ScenarioError
 from iomt_core.scenario.files import DEEPEST, is_too_deep, plain_values, preset_named
-from iomt_core.scenario.parameters import Scenario, ScenarioError, metadata, scenario
+from iomt_core.scenario.parameters import Scenario, metadata, scenario
 from iomt_core.scenario.presets import PRESETS
 
 LONGEST_LINK = 6_000  # characters

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
+from iomt_core.scenario.errors import MOST_PROBLEMS, ScenarioError
 from iomt_core.scenario.units import read_number
 
 SCHEMA_VERSION = 1
@@ -29,19 +30,7 @@ GROUPS = ("ward", "tasks", "computing", "channel", "objective", "advanced")
 TABLE_II = "Table II"
 PAPER = "paper, section VI"
 ASSUMED = "assumption"
-MOST_PROBLEMS = 10  # in one message
 LONGEST_WHERE = 80  # characters of a field's name in a message
-
-
-class ScenarioError(ValueError):
-    """A scenario, file or table that cannot be used; each of its `problems` names field, value and allowed range."""
-
-    def __init__(self, problems: str | list[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else problems
-        more = len(self.problems) - MOST_PROBLEMS
-        if more > 1:  # a list that was shortened before is not shortened again
-            self.problems = [*self.problems[:MOST_PROBLEMS], f"… and {more} more."]
-        super().__init__("\n".join(self.problems))
 
 
 @dataclass(frozen=True)
@@ -164,243 +153,123 @@ class Scenario(Frozen):
     `iomt_core.scenario.files` raise `ScenarioError` if a value is out of range.
     """
 
+    # fmt: off
     schema_version: Annotated[Whole, Meta("", "", "version of the file format", "", "file")] = SCHEMA_VERSION
     name: Annotated[str, Meta("", "", "a name for the ward", "", "file")] = Field("my ward", max_length=80)
 
-    users: Annotated[
-        Whole, Meta("N^u", "", "users, each with a wearable: the agents", PAPER, "ward", 1, 16, step=1, label="Users")
-    ] = 8
-    tasks: Annotated[
-        Whole, Meta("N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 16, step=1, label="Tasks a user")
-    ] = 8
+    users: Annotated[Whole, Meta(
+        "N^u", "", "users, each with a wearable: the agents", PAPER, "ward", 1, 16, step=1, label="Users")] = 8
+    tasks: Annotated[Whole, Meta(
+        "N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 16, step=1, label="Tasks a user")] = 8
     servers: Annotated[Whole, Meta("N^m", "", "edge servers", PAPER, "ward", 1, 8, step=1, label="Edge servers")] = 4
-    T: Annotated[
-        Whole, Meta("T", "", "steps of an episode", ASSUMED, "ward", 1, 100, step=1, label="Steps of an episode")
-    ] = 20
-    area: Annotated[
-        Number, Meta("", "m", "side of the square ward", ASSUMED, "ward", 5, 2000, step=5, label="Side of the ward")
-    ] = 100.0
-    seed: Annotated[
-        Whole,
-        Meta(
-            "", "", "draws the places: users uniform, servers on a jittered grid", ASSUMED, "ward", 0, 2**31 - 1,
-            step=1, label="Layout seed",
-        ),
-    ] = 0  # fmt: skip
-    speed: Annotated[
-        Number,
-        Meta(
-            "", "m/s", "mobility: speed of a user's random waypoint walk; 0 keeps everyone in place", ASSUMED, "ward",
-            0, 20, step=0.1, label="User speed",
-        ),
-    ] = 0.0  # fmt: skip
-    step_time: Annotated[
-        Number,
-        Meta(
-            "", "s", "time between two steps; matters only where users move", ASSUMED, "ward", 0.1, 60, step=0.1,
-            label="Time between steps",
-        ),
-    ] = 1.0  # fmt: skip
+    T: Annotated[Whole, Meta(
+        "T", "", "steps of an episode", ASSUMED, "ward", 1, 100, step=1, label="Steps of an episode")] = 20
+    area: Annotated[Number, Meta(
+        "", "m", "side of the square ward", ASSUMED, "ward", 5, 2000, step=5, label="Side of the ward")] = 100.0
+    seed: Annotated[Whole, Meta(
+        "", "", "draws the places: users uniform, servers on a jittered grid", ASSUMED, "ward", 0, 2**31 - 1, step=1,
+        label="Layout seed")] = 0
+    speed: Annotated[Number, Meta(
+        "", "m/s", "mobility: speed of a user's random waypoint walk; 0 keeps everyone in place", ASSUMED, "ward", 0,
+        20, step=0.1, label="User speed")] = 0.0
+    step_time: Annotated[Number, Meta(
+        "", "s", "time between two steps; matters only where users move", ASSUMED, "ward", 0.1, 60, step=0.1,
+        label="Time between steps")] = 1.0
 
-    D: Annotated[
-        NumberRange,
-        Meta(
-            "D", "bit", "data size of a task, uniform", TABLE_II, "tasks", 800, 8e7, log=True, label="Data size", **KB
-        ),
-    ] = (20 * KILOBYTE, 50 * KILOBYTE)
-    C: Annotated[
-        NumberRange,
-        Meta(
-            "C", "cycle", "computing size of a task, uniform", TABLE_II, "tasks", 1e3, 1e9, log=True,
-            label="Computing size", **KCYCLES,
-        ),
-    ] = (1e5, 2e5)  # fmt: skip
-    P: Annotated[
-        WholeRange,
-        Meta(
-            "P", "", "priority of a task: whole numbers of this range, equally likely", ASSUMED, "tasks", 1, 10, step=1,
-            label="Priority",
-        ),
-    ] = (1, 3)  # fmt: skip
-    burst: Annotated[
-        Number,
-        Meta(
-            "", "", "bursty workloads: correlation of a task's size with the size before (AR(1) in the quantile) and "
-            "between the tasks of one user; 0 draws every task afresh", ASSUMED, "tasks", 0, 0.99, step=0.01,
-            label="Burst correlation",
-        ),
-    ] = 0.0  # fmt: skip
-    kinds: Annotated[
-        tuple[TaskKind, ...],
-        Meta(
-            "", "", "a mix of medical task kinds, each with its own D, C and P; empty: all tasks alike", ASSUMED, "file"
-        ),
-    ] = Field((), max_length=8)
-    workload: Annotated[
-        tuple[WorkloadTask, ...] | None,
-        Meta("", "", "tasks of one's own in place of the random draw", "", "file"),
-    ] = Field(None, max_length=25600)
+    D: Annotated[NumberRange, Meta(
+        "D", "bit", "data size of a task, uniform", TABLE_II, "tasks", 800, 8e7, log=True, label="Data size", **KB,
+    )] = (20 * KILOBYTE, 50 * KILOBYTE)
+    C: Annotated[NumberRange, Meta(
+        "C", "cycle", "computing size of a task, uniform", TABLE_II, "tasks", 1e3, 1e9, log=True,
+        label="Computing size", **KCYCLES)] = (1e5, 2e5)
+    P: Annotated[WholeRange, Meta(
+        "P", "", "priority of a task: whole numbers of this range, equally likely", ASSUMED, "tasks", 1, 10, step=1,
+        label="Priority")] = (1, 3)
+    burst: Annotated[Number, Meta(
+        "", "", "bursty workloads: correlation of a task's size with the size before (AR(1) in the quantile) and "
+        "between the tasks of one user; 0 draws every task afresh", ASSUMED, "tasks", 0, 0.99, step=0.01,
+        label="Burst correlation")] = 0.0
+    kinds: Annotated[tuple[TaskKind, ...], Meta(
+        "", "", "a mix of medical task kinds, each with its own D, C and P; empty: all tasks alike", ASSUMED, "file",
+    )] = Field((), max_length=8)
+    workload: Annotated[tuple[WorkloadTask, ...] | None, Meta(
+        "", "", "tasks of one's own in place of the random draw", "", "file")] = Field(None, max_length=25600)
 
-    F_i: Annotated[
-        Number,
-        Meta(
-            "F_i", "cycle/s", "CPU of a user's own device", TABLE_II, "computing", 1e6, 1e10, log=True, label="Own CPU",
-            **GHZ,
-        ),
-    ] = 1e8  # fmt: skip
-    F_k: Annotated[
-        Number,
-        Meta(
-            "F_k", "cycle/s", "CPU of a server", TABLE_II, "computing", 1e7, 1e12, log=True, label="Server CPU", **GHZ
-        ),
-    ] = 1e9
-    k0: Annotated[
-        Number,
-        Meta(
-            "k_0", "J·s²/cycle³", "energy constant of a user's CPU: 1e-25 makes 0.1 GHz draw 100 mW", ASSUMED,
-            "computing", 1e-30, 1e-22, log=True, label="CPU energy constant",
-        ),
-    ] = 1e-25  # fmt: skip
-    background: Annotated[
-        Number,
-        Meta(
-            "", "", "background load: mean share of each server's CPU and bandwidth that others take", ASSUMED,
-            "computing", 0, 0.9, step=0.01, label="Background load",
-        ),
-    ] = 0.0  # fmt: skip
-    background_correlation: Annotated[
-        Number,
-        Meta(
-            "", "", "correlation of the background load from step to step (AR(1) in the quantile)", ASSUMED, "computing",
-            0, 0.99, step=0.01, label="Background correlation",
-        ),
-    ] = 0.8  # fmt: skip
+    F_i: Annotated[Number, Meta(
+        "F_i", "cycle/s", "CPU of a user's own device", TABLE_II, "computing", 1e6, 1e10, log=True, label="Own CPU",
+        **GHZ)] = 1e8
+    F_k: Annotated[Number, Meta(
+        "F_k", "cycle/s", "CPU of a server", TABLE_II, "computing", 1e7, 1e12, log=True, label="Server CPU", **GHZ,
+    )] = 1e9
+    k0: Annotated[Number, Meta(
+        "k_0", "J·s²/cycle³", "energy constant of a user's CPU: 1e-25 makes 0.1 GHz draw 100 mW", ASSUMED, "computing",
+        1e-30, 1e-22, log=True, label="CPU energy constant")] = 1e-25
+    background: Annotated[Number, Meta(
+        "", "", "background load: mean share of each server's CPU and bandwidth that others take", ASSUMED, "computing",
+        0, 0.9, step=0.01, label="Background load")] = 0.0
+    background_correlation: Annotated[Number, Meta(
+        "", "", "correlation of the background load from step to step (AR(1) in the quantile)", ASSUMED, "computing", 0,
+        0.99, step=0.01, label="Background correlation")] = 0.8
 
-    channel: Annotated[
-        Literal["paper", "log-distance"],
-        Meta(
-            "", "", "'paper' divides by the path loss in dB, eqs. (4) (5) as printed; 'log-distance' is the physical "
-            "one, power gain |h|² 10^(-PL/10)", "eqs. (4) (5)", "channel", label="Channel model",
-        ),
-    ] = "paper"  # fmt: skip
-    B_k: Annotated[
-        Number,
-        Meta(
-            "B_k", "Hz", "bandwidth of a server", TABLE_II, "channel", 1e5, 1e11, log=True, label="Server bandwidth",
-            **GHZ,
-        ),
-    ] = 1e9  # fmt: skip
-    P_tr: Annotated[
-        NumberRange,
-        Meta(
-            "P^{tr}", "W", "transmission power, one uniform draw a user and episode", TABLE_II, "channel", 1e-3, 10,
-            log=True, label="Transmission power",
-        ),
-    ] = (0.2, 0.4)  # fmt: skip
-    N0: Annotated[
-        Number,
-        Meta(
-            "N_0", "W/Hz", "noise spectral density; Table II prints 4^-21 W, thermal noise is meant",
-            "Table II, corrected", "channel", 1e-22, 1e-12, log=True, label="Noise density",
-        ),
-    ] = 4e-21  # fmt: skip
-    PL0: Annotated[
-        Number, Meta("PL_0", "dB", "path loss at d_0", ASSUMED, "channel", 1, 120, step=1, label="Path loss at d0")
-    ] = 40.0
-    d0: Annotated[
-        Number,
-        Meta(
-            "d_0", "m", "reference distance; smaller distances count as d_0", ASSUMED, "advanced", 0.1, 100, step=0.1,
-            label="Reference distance",
-        ),
-    ] = 1.0  # fmt: skip
-    eta: Annotated[
-        Number, Meta("η", "", "path loss exponent", ASSUMED, "channel", 1, 6, step=0.1, label="Path loss exponent")
-    ] = 3.0
-    sigma2: Annotated[
-        Number,
-        Meta(
-            "σ²", "", "mean of the Rayleigh fading power |h|²", ASSUMED, "channel", 0.01, 10, log=True,
-            label="Fading power",
-        ),
-    ] = 1.0  # fmt: skip
-    places: Annotated[Places | None, Meta("", "", "places of one's own instead of the random layout", "", "file")] = (
-        None
-    )
+    channel: Annotated[Literal["paper", "log-distance"], Meta(
+        "", "", "'paper' divides by the path loss in dB, eqs. (4) (5) as printed; 'log-distance' is the physical one, "
+        "power gain |h|² 10^(-PL/10)", "eqs. (4) (5)", "channel", label="Channel model")] = "paper"
+    B_k: Annotated[Number, Meta(
+        "B_k", "Hz", "bandwidth of a server", TABLE_II, "channel", 1e5, 1e11, log=True, label="Server bandwidth", **GHZ,
+    )] = 1e9
+    P_tr: Annotated[NumberRange, Meta(
+        "P^{tr}", "W", "transmission power, one uniform draw a user and episode", TABLE_II, "channel", 1e-3, 10,
+        log=True, label="Transmission power")] = (0.2, 0.4)
+    N0: Annotated[Number, Meta(
+        "N_0", "W/Hz", "noise spectral density; Table II prints 4^-21 W, thermal noise is meant", "Table II, corrected",
+        "channel", 1e-22, 1e-12, log=True, label="Noise density")] = 4e-21
+    PL0: Annotated[Number, Meta(
+        "PL_0", "dB", "path loss at d_0", ASSUMED, "channel", 1, 120, step=1, label="Path loss at d0")] = 40.0
+    d0: Annotated[Number, Meta(
+        "d_0", "m", "reference distance; smaller distances count as d_0", ASSUMED, "advanced", 0.1, 100, step=0.1,
+        label="Reference distance")] = 1.0
+    eta: Annotated[Number, Meta(
+        "η", "", "path loss exponent", ASSUMED, "channel", 1, 6, step=0.1, label="Path loss exponent")] = 3.0
+    sigma2: Annotated[Number, Meta(
+        "σ²", "", "mean of the Rayleigh fading power |h|²", ASSUMED, "channel", 0.01, 10, log=True,
+        label="Fading power")] = 1.0
+    places: Annotated[Places | None, Meta(
+        "", "", "places of one's own instead of the random layout", "", "file")] = None
 
-    T_max: Annotated[
-        Number,
-        Meta(
-            "T^{max}", "s", "a task later than this is a deadline miss; also the scale of delay in the cost", ASSUMED,
-            "objective", 1e-4, 60, log=True, shown_unit="ms", shown_factor=1e3, label="Deadline",
-        ),
-    ] = 20e-3  # fmt: skip
-    E_ref: Annotated[
-        Number,
-        Meta(
-            "E_ref", "J", "scale of energy in the cost", ASSUMED, "objective", 1e-7, 10, log=True, shown_unit="µJ",
-            shown_factor=1e6, label="Energy scale",
-        ),
-    ] = 100e-6  # fmt: skip
-    alpha_T: Annotated[
-        Number,
-        Meta(
-            "α^T",
-            "",
-            "weight of delay in the cost; not 0, or the best would be to never finish",
-            ASSUMED,
-            "objective",
-            0.01,
-            1,
-            step=0.01,
-            label="Delay weight",
-        ),
-    ] = 0.5
-    alpha_E: Annotated[
-        Number,
-        Meta("α^E", "", "weight of energy in the cost", ASSUMED, "objective", 0, 1, step=0.01, label="Energy weight"),
-    ] = 0.5
-    Cap: Annotated[
-        Number,
-        Meta(
-            "Cap", "J", "battery: energy a user may spend in an episode (C5)", ASSUMED, "objective", 1e-6, 1000,
-            log=True, shown_unit="mJ", shown_factor=1e3, label="Battery",
-        ),
-    ] = 10e-3  # fmt: skip
+    T_max: Annotated[Number, Meta(
+        "T^{max}", "s", "a task later than this is a deadline miss; also the scale of delay in the cost", ASSUMED,
+        "objective", 1e-4, 60, log=True, shown_unit="ms", shown_factor=1e3, label="Deadline")] = 20e-3
+    E_ref: Annotated[Number, Meta(
+        "E_ref", "J", "scale of energy in the cost", ASSUMED, "objective", 1e-7, 10, log=True, shown_unit="µJ",
+        shown_factor=1e6, label="Energy scale")] = 100e-6
+    alpha_T: Annotated[Number, Meta(
+        "α^T", "", "weight of delay in the cost; not 0, or the best would be to never finish", ASSUMED, "objective",
+        0.01, 1, step=0.01, label="Delay weight")] = 0.5
+    alpha_E: Annotated[Number, Meta(
+        "α^E", "", "weight of energy in the cost", ASSUMED, "objective", 0, 1, step=0.01, label="Energy weight")] = 0.5
+    Cap: Annotated[Number, Meta(
+        "Cap", "J", "battery: energy a user may spend in an episode (C5)", ASSUMED, "objective", 1e-6, 1000, log=True,
+        shown_unit="mJ", shown_factor=1e3, label="Battery")] = 10e-3
 
-    c: Annotated[
-        Number,
-        Meta("c", "", "scale of the utilities (12) (13)", ASSUMED, "advanced", 0.01, 100, log=True, label="Utility scale c"),
-    ] = 1.0  # fmt: skip
-    alpha: Annotated[
-        Number,
-        Meta("α", "", "how steeply priority counts in (12) (13)", ASSUMED, "advanced", 0, 3, step=0.1, label="Utility slope α"),
-    ] = 0.5  # fmt: skip
-    mu: Annotated[
-        Number,
-        Meta("μ", "", "priority that counts once in (12) (13)", ASSUMED, "advanced", 0, 10, step=0.5, label="Utility baseline μ"),
-    ] = 2.0  # fmt: skip
-    gamma_t: Annotated[
-        Number | None,
-        Meta(
-            "γ^t", "1/s", "decay of (12) with delay; empty: 1/T_max", ASSUMED, "advanced", 1e-3, 1e5, log=True,
-            label="Delay decay γ^t",
-        ),
-    ] = None  # fmt: skip
-    gamma_e: Annotated[
-        Number | None,
-        Meta(
-            "γ^e", "1/J", "decay of (13) with energy; empty: 1/E_ref", ASSUMED, "advanced", 1e-3, 1e8, log=True,
-            label="Energy decay γ^e",
-        ),
-    ] = None  # fmt: skip
-    gamma: Annotated[
-        Number,
-        Meta(
-            "γ", "", "discount of training; only the battery and the dynamics couple steps", ASSUMED, "advanced", 0,
-            0.999, step=0.01, label="Discount",
-        ),
-    ] = 0.95  # fmt: skip
+    c: Annotated[Number, Meta(
+        "c", "", "scale of the utilities (12) (13)", ASSUMED, "advanced", 0.01, 100, log=True, label="Utility scale c",
+    )] = 1.0
+    alpha: Annotated[Number, Meta(
+        "α", "", "how steeply priority counts in (12) (13)", ASSUMED, "advanced", 0, 3, step=0.1,
+        label="Utility slope α")] = 0.5
+    mu: Annotated[Number, Meta(
+        "μ", "", "priority that counts once in (12) (13)", ASSUMED, "advanced", 0, 10, step=0.5,
+        label="Utility baseline μ")] = 2.0
+    gamma_t: Annotated[Number | None, Meta(
+        "γ^t", "1/s", "decay of (12) with delay; empty: 1/T_max", ASSUMED, "advanced", 1e-3, 1e5, log=True,
+        label="Delay decay γ^t")] = None
+    gamma_e: Annotated[Number | None, Meta(
+        "γ^e", "1/J", "decay of (13) with energy; empty: 1/E_ref", ASSUMED, "advanced", 1e-3, 1e8, log=True,
+        label="Energy decay γ^e")] = None
+    gamma: Annotated[Number, Meta(
+        "γ", "", "discount of training; only the battery and the dynamics couple steps", ASSUMED, "advanced", 0, 0.999,
+        step=0.01, label="Discount")] = 0.95
+    # fmt: on
 
     @model_validator(mode="after")
     def _within_ranges(self) -> Scenario:

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from iomt_core.scenario import ASSUMED, PRESETS, Meta, metadata
+
+
+def markdown(headings: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    """Write a table as Markdown."""
+    cells = ([cell.replace("|", "\\|") for cell in row] for row in (headings, *rows))
+    head, *lines = (f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join([head, f"|{'---|' * len(headings)}", *lines])
 
 
 def parameter_table() -> str:
     """Write all parameters as a Markdown table: field, symbol, default, allowed range, meaning, source."""
-    lines = ["| field | symbol | default | allowed | meaning | source |", "|---|---|---|---|---|---|"]
-    paper = PRESETS["paper"]
-    for name, meta in metadata().items():
-        if meta.group == "file":
-            continue
-        value = getattr(paper, name)
-        low, high = meta.low, meta.high
-        allowed = (
-            f"{meta.show(low)} to {meta.show(high)}" if low is not None and high is not None else "paper, log-distance"
-        )
-        cells = (f"`{name}`", meta.symbol, _default(value, meta), allowed, meta.meaning, meta.source)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+    rows = (
+        (f"`{name}`", meta.symbol, _default(name, meta), _allowed(meta), meta.meaning, meta.source)
+        for name, meta in metadata().items()
+        if meta.group != "file"
+    )
+    return markdown(("field", "symbol", "default", "allowed", "meaning", "source"), rows)
 
 
 def assumption_table() -> str:
     """Write the parameters that the paper leaves open as a Markdown table: field, symbol, assumed value, meaning."""
-    lines = ["| field | symbol | value | meaning |", "|---|---|---|---|"]
-    paper = PRESETS["paper"]
-    for name, meta in metadata().items():
-        if meta.source == ASSUMED and meta.group != "file":
-            cells = (f"`{name}`", meta.symbol, _default(getattr(paper, name), meta), meta.meaning)
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+    rows = (
+        (f"`{name}`", meta.symbol, _default(name, meta), meta.meaning)
+        for name, meta in metadata().items()
+        if meta.source == ASSUMED and meta.group != "file"
+    )
+    return markdown(("field", "symbol", "value", "meaning"), rows)
 
 
-def _default(value: object, meta: Meta) -> str:
+def _allowed(meta: Meta) -> str:
+    if meta.low is None or meta.high is None:
+        return "paper, log-distance"
+    return f"{meta.show(meta.low)} to {meta.show(meta.high)}"
+
+
+def _default(name: str, meta: Meta) -> str:
+    value = getattr(PRESETS["paper"], name)
     if isinstance(value, tuple):
         return " to ".join(meta.show(x) for x in value)
     if isinstance(value, (int, float)):

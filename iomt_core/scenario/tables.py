@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from iomt_core.scenario.errors import ScenarioError
 from iomt_core.scenario.files import as_text, read_bytes
 from iomt_core.scenario.notes import note
 from iomt_core.scenario.parameters import (
@@ -21,7 +22,6 @@ from iomt_core.scenario.parameters import (
     Meta,
     Places,
     Scenario,
-    ScenarioError,
     WorkloadTask,
     metadata,
 )

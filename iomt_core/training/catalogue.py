@@ -2,7 +2,8 @@
 
 For an algorithm's name like `sae-mt-qmix` the scenario decides which network is used: the paper network if it was trained on
 exactly this ward, otherwise the general network, which works for any ward in its range. `sae-mt-qmix@paper` and
-`sae-mt-qmix@general` select one. `network_of` says which one decides. `run:NAME` is the user's finished run in `runs/NAME`.
+`sae-mt-qmix@general` select one. `network_of` and `describe_policy` say which one decides. `run:NAME` is the user's finished
+run in `runs/NAME`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def entry(name: str) -> Entry:
     """Facts about the policy of this name. Raises `ScenarioError` for an unknown one."""
     entries = catalogue()
     if name not in entries:
-        near = difflib.get_close_matches(name, entries, n=1)
+        near = difflib.get_close_matches(name.replace("@lab", "@general"), entries, n=1)  # its old name
         hint = f" Did you mean {near[0]!r}?" if near else ""
         shown = ", ".join(n for n in entries if "@" not in n)
         raise ScenarioError(f"policy = {name[:60]!r} is not known: allowed is {shown}.{hint}")
@@ -97,6 +98,17 @@ def network_of(name: str, s: Scenario) -> str | None:
     if name.startswith(RUN):
         return f"run {name.removeprefix(RUN)}"
     return f"{_shipped_policy(name, s)[0]} network"
+
+
+def describe_policy(name: str, s: Scenario) -> str:
+    """A policy's label with the network that decides, for example "SAE-MT-QMIX, general network".
+
+    Raises `ScenarioError` as `make_policy` does.
+    """
+    network = network_of(name, s)
+    if network is None or name.startswith(RUN):  # a run's label is its name
+        return entry(name).label
+    return f"{ALGORITHMS[name.partition('@')[0]].label}, {network}"
 
 
 def networks(name: str) -> tuple[str, ...]:

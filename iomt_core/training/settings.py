@@ -13,114 +13,62 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # fmt: off
     episodes: Annotated[int, Field(ge=1, le=10_000_000, description="episodes to play, M of Algorithm 1")] = 2400
-    wards: Annotated[
-        Literal["own", "general"],
-        Field(
-            description="'own': networks for the scenario's ward only; 'general': one network for wards of many sizes and "
-            "parameters, which are drawn at random during training"
-        ),
-    ] = "own"
+    wards: Annotated[Literal["own", "general"], Field(
+        description="'own': networks for the scenario's ward only; 'general': one network for wards of many sizes and "
+        "parameters, which are drawn at random during training")] = "own"
     num_envs: Annotated[int, Field(ge=1, le=4096, description="episodes played in parallel")] = 32
     updates: Annotated[int, Field(ge=1, le=1000, description="gradient updates after each batch of episodes")] = 24
-    learn_every: Annotated[
-        Literal["episode", "step"], Field(description="whether updates follow each batch of episodes or every step")
-    ] = "episode"
+    learn_every: Annotated[Literal["episode", "step"], Field(
+        description="whether updates follow each batch of episodes or every step")] = "episode"
     batch: Annotated[int, Field(ge=1, le=4096, description="episodes in a minibatch, N^B")] = 2
     replay: Annotated[int, Field(ge=1, le=100_000, description="capacity of the replay buffer, in episodes")] = 192
     warm_up: Annotated[int, Field(ge=0, le=100_000, description="episodes played before the first update")] = 32
     gamma: Annotated[float, Field(ge=0, lt=1, description="discount factor γ")] = 0.0
     recurrent: Annotated[bool, Field(description="whether the networks' GRUs carry memory from step to step")] = True
-    critic_target: Annotated[
-        Literal["counterfactual", "observed"],
-        Field(
-            description="reward that the Q-networks learn in (19). 'observed': the reward of the strategy that was taken, as "
-            "the paper prints it; 'counterfactual': the reward that every strategy would have brought, computed by the "
-            "twin, minus the cost that the task causes other users"
-        ),
-    ] = "counterfactual"
-    team_weight: Annotated[
-        float, Field(ge=0, le=1000, description="weight of the team losses (26), (27) relative to (19), (21)")
-    ] = 0.1
-    parameter_tying: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            description="fraction of the run in which all networks of one kind start equal and stay equal, because each "
-            "applies the mean of their gradients; afterwards each learns alone; 0: never tied",
-        ),
-    ] = 0.8
-    learning_rate: Annotated[
-        float, Field(gt=0, le=1, description="learning rate (Adam) of the Q-networks and the mixer, θ^Q")
-    ] = 2e-3
-    actor_learning_rate: Annotated[float, Field(gt=0, le=1, description="learning rate (Adam) of the Actors, θ^μ")] = (
-        1e-3
-    )
+    critic_target: Annotated[Literal["counterfactual", "observed"], Field(
+        description="reward that the Q-networks learn in (19). 'observed': the reward of the strategy that was taken, "
+        "as the paper prints it; 'counterfactual': the reward that every strategy would have brought, computed by the "
+        "twin, minus the cost that the task causes other users")] = "counterfactual"
+    team_weight: Annotated[float, Field(
+        ge=0, le=1000, description="weight of the team losses (26), (27) relative to (19), (21)")] = 0.1
+    parameter_tying: Annotated[float, Field(
+        ge=0, le=1, description="fraction of the run in which all networks of one kind start equal and stay equal, "
+        "because each applies the mean of their gradients; afterwards each learns alone; 0: never tied")] = 0.8
+    learning_rate: Annotated[float, Field(
+        gt=0, le=1, description="learning rate (Adam) of the Q-networks and the mixer, θ^Q")] = 2e-3
+    actor_learning_rate: Annotated[float, Field(
+        gt=0, le=1, description="learning rate (Adam) of the Actors, θ^μ")] = 1e-3
     tau: Annotated[float, Field(gt=0, le=1, description="rate of the soft update of the target networks")] = 0.005
     clip: Annotated[float, Field(gt=0, le=1e6, description="gradients are scaled down to at most this norm")] = 10.0
-    decay_from: Annotated[
-        float,
-        Field(ge=0, le=1, description="fraction of the run after which learning rates decay linearly to 3 %"),
-    ] = 0.5
-    temperature: Annotated[
-        tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]],
-        Field(
-            description="temperature of the Boltzmann exploration over strategies, in units of reward: at the start and "
-            "from 70 % of the run on"
-        ),
-    ] = (0.1, 0.01)
-    epsilon: Annotated[
-        float, Field(ge=0, le=1, description="probability that a task's strategy is drawn uniformly (exploration)")
-    ] = 0.005
-    share_noise: Annotated[
-        tuple[Annotated[float, Field(ge=0, le=10)], Annotated[float, Field(ge=0, le=10)]],
-        Field(
-            description="standard deviation of the log-normal exploration noise on requested shares, at the start and at "
-            "the end of the run"
-        ),
-    ] = (0.5, 0.15)
-    rounds: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=8,
-            description="how many times each task of an agent decides, one task after another, each knowing the current "
-            "strategies of the agent's other tasks; 0: all tasks decide at once, as (17) is printed",
-        ),
-    ] = 4
-    actor_every: Annotated[
-        int, Field(ge=1, le=1000, description="Q-network updates per Actor update (delayed policy updates)")
-    ] = 2
-    request_penalty: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1000,
-            description="weight of the penalty that keeps requested shares near their initial value; raise it together "
-            "with team_weight",
-        ),
-    ] = 1.0
-    action_smoothing: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=10,
-            description="DDPG only: standard deviation of the noise that is added to the strategy number before the critic "
-            "evaluates it, in widths of one strategy; 0: no noise",
-        ),
-    ] = 0.0
-    saturation_penalty: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            description="DDPG only: weight of the squared logit of the strategy number, which keeps the Actor's output away "
-            "from 0 and 1",
-        ),
-    ] = 0.0
+    decay_from: Annotated[float, Field(
+        ge=0, le=1, description="fraction of the run after which learning rates decay linearly to 3 %")] = 0.5
+    temperature: Annotated[tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]], Field(
+        description="temperature of the Boltzmann exploration over strategies, in units of reward: at the start and "
+        "from 70 % of the run on")] = (0.1, 0.01)
+    epsilon: Annotated[float, Field(
+        ge=0, le=1, description="probability that a task's strategy is drawn uniformly (exploration)")] = 0.005
+    share_noise: Annotated[tuple[Annotated[float, Field(ge=0, le=10)], Annotated[float, Field(ge=0, le=10)]], Field(
+        description="standard deviation of the log-normal exploration noise on requested shares, at the start and at "
+        "the end of the run")] = (0.5, 0.15)
+    rounds: Annotated[int, Field(
+        ge=0, le=8, description="how many times each task of an agent decides, one task after another, each knowing "
+        "the current strategies of the agent's other tasks; 0: all tasks decide at once, as (17) is printed")] = 4
+    actor_every: Annotated[int, Field(
+        ge=1, le=1000, description="Q-network updates per Actor update (delayed policy updates)")] = 2
+    request_penalty: Annotated[float, Field(
+        ge=0, le=1000, description="weight of the penalty that keeps requested shares near their initial value; raise "
+        "it together with team_weight")] = 1.0
+    action_smoothing: Annotated[float, Field(
+        ge=0, le=10, description="DDPG only: standard deviation of the noise that is added to the strategy number "
+        "before the critic evaluates it, in widths of one strategy; 0: no noise")] = 0.0
+    saturation_penalty: Annotated[float, Field(
+        ge=0, le=1, description="DDPG only: weight of the squared logit of the strategy number, which keeps the "
+        "Actor's output away from 0 and 1")] = 0.0
     evaluate_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between evaluations")] = 320
     checkpoint_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between checkpoints")] = 320
+    # fmt: on
 
     @model_validator(mode="after")
     def _general_networks_allow(self) -> Settings:

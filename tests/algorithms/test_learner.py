@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.literal_learner import losses as literal_losses
 from iomt_core.algorithms.learner import Learner
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.scenario import PRESETS
 from iomt_core.training.settings import Settings
 from iomt_core.training.trainer import Trainer
+from tests.algorithms.literal_learner import losses as literal_losses
 
 WARD = PRESETS["lecture"].changed(T=4)
 

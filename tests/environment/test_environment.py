@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
+from numpy.testing import assert_allclose
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment, Transition
 from iomt_core.environment.observation import limited_state, mixer_observation, names, observe, size
 from iomt_core.scenario import PRESETS
+from tests.environment.plain_world import Result, plain_requests, plain_tasks, plain_world
 from tests.wards import random_action, steps
 
 
@@ -19,6 +21,25 @@ def whole(environment: Environment) -> list[Transition]:
     while not environment.done:
         done.append(environment.step(random_action(environment.snapshot, environment.t)))
     return done
+
+
+@pytest.mark.parametrize("name", ["paper", "drained"])
+def test_an_episode_has_the_numbers_of_plain_loops(name: str) -> None:
+    s = PRESETS[name]
+    environment = Environment(s, world_seeds(0, 0, 1), torch.float64)
+    plain = plain_world(s, environment.snapshot)
+    while not environment.done:
+        for user, tasks in zip(plain.users, plain_tasks(environment.snapshot), strict=True):
+            user.tasks = tasks
+        assert_allclose(observe(environment.snapshot, s)[0], plain.observe(), rtol=1e-9)
+        action = random_action(environment.snapshot, environment.t)
+        done = environment.step(action)
+        results, rewards = plain.step(plain_requests(action))
+        for field in fields(Result):
+            found = [[getattr(one, field.name) for one in row] for row in results]
+            assert_allclose(getattr(done.outcome, field.name)[0], found, rtol=1e-9, err_msg=field.name)
+        assert_allclose(done.agent_reward[0], rewards, rtol=1e-9)
+        assert (bool(done.terminated[0]), bool(done.truncated[0])) == (plain.terminated, plain.truncated)
 
 
 def test_a_world_ends_in_the_step_in_which_somebody_cannot_pay() -> None:

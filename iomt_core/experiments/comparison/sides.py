@@ -23,7 +23,7 @@ from iomt_core.model.snapshot import Action
 from iomt_core.policies.base import Policy, Shares
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, decide_episodes, draw_episodes, play_episodes
-from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.scenario import Scenario, check_range
 from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of, make_policy
 from iomt_core.twin.northbound import checked_seed, checked_shares
 
@@ -83,8 +83,7 @@ def chunk_size(s: Scenario) -> int:
 
 def checked(side: Side, seed: int, episodes: int) -> None:
     """Raises `ScenarioError` for an unknown policy, one that cannot take the ward, or a number out of range."""
-    if not 1 <= episodes <= MOST_EPISODES:
-        raise ScenarioError(f"episodes = {episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
+    check_range("episodes", episodes, 1, MOST_EPISODES)
     checked_shares(side.shares)
     checked_seed(seed)
     make_policy(side.policy, side.scenario)

@@ -26,7 +26,7 @@ from iomt_core.paths import PACKAGE
 from iomt_core.runs.directory import read_status
 from iomt_core.runs.process import prepare
 from iomt_core.runs.training_run import TrainingRun
-from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.scenario import PRESETS, ScenarioError, check_known
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import make_policy
 from iomt_core.training.checkpoints import POLICY, last_checkpoint, read_facts, read_tensors, write_checkpoint
@@ -92,8 +92,7 @@ def jobs(names: Sequence[str] = ()) -> tuple[Job, ...]:
     """The jobs with these names, or all. Raises `ScenarioError` for an unknown name."""
     known = {job.name: job for job in PLAN}
     for name in names:
-        if name not in known:
-            raise ScenarioError(f"only = {name!r} is not known: allowed is {', '.join(known)}.")
+        check_known("only", name, known)
     return tuple(known[name] for name in names) if names else PLAN
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import pandas as pd
 from iomt_core.experiments.statistics import Interval, difference_interval, mean, mean_interval
 from iomt_core.metrics import METRICS, Metric
 from iomt_core.scenario import ScenarioError
+from iomt_core.scenario.reference import markdown
 from iomt_core.training.catalogue import PRETRAINED
 
 OURS = "paper-sae-mt-qmix"
@@ -113,21 +114,13 @@ def results_table(place: Path = PRETRAINED) -> str:
     table["policy"] = [
         f"**{name}**" if seeds else name for name, seeds in zip(table["policy"], table["seeds"], strict=True)
     ]
-    return markdown(table)
+    return markdown([*map(str, table)], table.to_numpy().tolist())
 
 
 def claim_table(place: Path = PRETRAINED) -> str:
     """`verdict_table` as Markdown. Raises `ScenarioError` without a manifest."""
-    return markdown(verdict_table(_manifest(place)))
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table of text as Markdown."""
-
-    def line(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    return "\n".join([line(map(str, table)), f"|{'---|' * table.shape[1]}", *map(line, table.to_numpy().tolist())])
+    table = verdict_table(_manifest(place))
+    return markdown([*map(str, table)], table.to_numpy().tolist())
 
 
 def seeds_text(metric: Metric, values: Sequence[float]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 
-from iomt_core.scenario import ScenarioError
+from iomt_core.scenario import ScenarioError, check_range
 
 ADDRESS = re.compile(r"tcp://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?):([0-9]{1,5})")
 MOST_WORKERS = 64
@@ -20,8 +20,7 @@ SECONDS_TO_CONNECT = 10
 
 def checked_workers(workers: int) -> int:
     """The number of processes. Raises `ScenarioError` where it is out of range."""
-    if not 1 <= workers <= MOST_WORKERS:
-        raise ScenarioError(f"workers = {workers} is out of range: allowed is 1 to {MOST_WORKERS}.")
+    check_range("workers", workers, 1, MOST_WORKERS)
     return workers
 
 

@@ -23,7 +23,7 @@ from iomt_core.experiments.sweeps.spec import Point, SweepSpec
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.paths import PACKAGE
 from iomt_core.policies.base import Shares
-from iomt_core.scenario import ScenarioError, scenario
+from iomt_core.scenario import ScenarioError, os_errors, scenario
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import fingerprint, make_policy, network_of
 
@@ -125,10 +125,8 @@ class Store:
     def put(self, name: str, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Stores a result. Raises `ScenarioError` where the directory cannot be written."""
         file = self._file(name)
-        try:
+        with os_errors(f"store = {str(self.place)!r} cannot be made a directory"):
             file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ScenarioError(f"store = {str(self.place)!r} cannot be made a directory: {error.strerror}.") from None
         kept = {"key": name, "of": dict(job), "result": dict(result)}
         write_text_atomically(file, json.dumps(kept) + "\n")
 

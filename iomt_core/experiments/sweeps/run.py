@@ -11,7 +11,6 @@ results.csv, results.parquet, report.html   when it ends, however it ends
 from __future__ import annotations
 
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +29,8 @@ from iomt_core.paths import user_folder
 from iomt_core.runs.directory import append_line, read_json, read_lines, write_json, write_lines, write_status
 from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
-from iomt_core.scenario import ScenarioError
-from iomt_core.scenario.files import dump_scenario, replace_file, write_text_atomically
+from iomt_core.scenario import ScenarioError, os_errors
+from iomt_core.scenario.files import dump_scenario, write_text_atomically, written_whole
 
 FORMAT = 1
 SPEC, POINTS = "sweep.json", "points.jsonl"
@@ -156,8 +155,10 @@ class Sweep:
 
     def _write_results(self, report: Report | None) -> None:
         table = results_table(self.spec, self.results)
-        _write_whole(self.folder / CSV, lambda part: table.to_csv(part, index=False))
-        _write_whole(self.folder / PARQUET, lambda part: table.to_parquet(part, index=False))
+        with written_whole(self.folder / CSV) as part:
+            table.to_csv(part, index=False)
+        with written_whole(self.folder / PARQUET) as part:
+            table.to_parquet(part, index=False)
         if report is not None:
             write_text_atomically(self.folder / REPORT, report(self.spec, table, versions()))
 
@@ -190,10 +191,8 @@ def read_spec(folder: Path) -> SweepSpec:
 
 def write_sweep_spec(folder: Path, spec: SweepSpec) -> None:
     """Makes a new sweep's folder. Raises `ScenarioError`."""
-    try:
+    with os_errors(f"out = {str(folder)!r} cannot be made a directory"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ScenarioError(f"out = {str(folder)!r} cannot be made a directory: {error.strerror}.") from None
     write_text_atomically(folder / "scenario.yaml", dump_scenario(spec.scenario))
     facts = {"format": FORMAT, "spec": spec.model_dump(mode="json"), "code": code_version(), "versions": versions()}
     write_json(folder / SPEC, facts, indent=1)
@@ -281,14 +280,3 @@ def _number(value: Any) -> float:
 
 def _line(point: Point, result: Mapping[str, Any]) -> dict[str, Any]:
     return {"values": point.values, "policy": point.policy, "result": result}
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(part)
-        replace_file(part, path)
-    except OSError as error:
-        raise ScenarioError(f"file {str(path)!r} cannot be written: {error.strerror}.") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -19,7 +19,16 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from iomt_core.policies.base import SHARES, Shares
-from iomt_core.scenario import Frozen, Meta, Scenario, ScenarioError, beyond_bounds, metadata, set_elsewhere
+from iomt_core.scenario import (
+    Frozen,
+    Meta,
+    Scenario,
+    ScenarioError,
+    beyond_bounds,
+    check_range,
+    metadata,
+    set_elsewhere,
+)
 from iomt_core.scenario.files import misread
 from iomt_core.scenario.notes import note
 from iomt_core.scenario.units import read_number
@@ -119,8 +128,7 @@ def spaced(parameter: str, low: float, high: float, count: int, spacing: Spacing
     Raises `ScenarioError`.
     """
     _known(parameter)
-    if not 1 <= count <= MOST_VALUES:
-        raise ScenarioError(f"{parameter}: count = {count} is out of range: allowed is 1 to {MOST_VALUES}.")
+    check_range(f"{parameter}: count", count, 1, MOST_VALUES)
     if not (math.isfinite(low) and math.isfinite(high)) or high < low:
         raise ScenarioError(
             f"{parameter} = {low:g} to {high:g} cannot be swept: the low end may not lie above the high."
@@ -196,8 +204,7 @@ class SweepSpec(Frozen):
             problems.append(f"policies: {len(self.policies)} of them; allowed is 1 to {MOST_POLICIES}.")
         if len(set(self.policies)) < len(self.policies):
             problems.append("policies: one is given twice; allowed is each once.")
-        if not 1 <= self.episodes <= MOST_EPISODES:
-            problems.append(f"episodes = {self.episodes} is out of range: allowed is 1 to {MOST_EPISODES}.")
+        problems += _problems(lambda: check_range("episodes", self.episodes, 1, MOST_EPISODES))
         problems += _problems(lambda: checked_seed(self.seed))
         count = math.prod(len(axis.values) for axis in self.axes) * len(self.policies)
         if count > MOST_POINTS:

@@ -1,4 +1,4 @@
-"""One environment step written plainly, one task at a time: what the speed of `iomt_core` is held against.
+"""One environment step written plainly, one task at a time: the environment's numbers and its speed are compared with it.
 
 The same physics and the same results a task, in lists, floats, `math` and `random.Random`, with `scipy.special.exp1` in
 eq. (6). For the paper's ward: its channel, users that stay where they are, Table II's uniform tasks.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from scipy.special import exp1
 
+from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.scenario import Scenario
 
 
@@ -168,3 +169,23 @@ class PlainWorld:
             + servers
             for user in self.users
         ]
+
+
+def plain_requests(action: Action) -> list[list[Request]]:
+    """The first world's action as the plain version reads it."""
+    columns = (action.choice[0].tolist(), action.cpu[0].tolist(), action.bandwidth[0].tolist())
+    return [[Request(*one) for one in zip(*rows, strict=True)] for rows in zip(*columns, strict=True)]
+
+
+def plain_tasks(snapshot: Snapshot) -> list[list[Task]]:
+    """The first world's tasks as the plain version reads them."""
+    columns = [getattr(snapshot, name)[0].tolist() for name in ("D", "C", "P", "weight")]
+    return [[Task(*one) for one in zip(*rows, strict=True)] for rows in zip(*columns, strict=True)]
+
+
+def plain_world(s: Scenario, snapshot: Snapshot) -> PlainWorld:
+    """The first world of a snapshot, plainly."""
+    columns = [getattr(snapshot, name)[0].tolist() for name in ("F_i", "P_tr", "battery", "beta")]
+    users = [User(*one, tasks) for one, tasks in zip(zip(*columns, strict=True), plain_tasks(snapshot), strict=True)]
+    servers = [Server(*one) for one in zip(snapshot.F_k[0].tolist(), snapshot.B_k[0].tolist(), strict=True)]
+    return PlainWorld(s, users, servers, random.Random(0))

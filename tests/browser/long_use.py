@@ -1,4 +1,4 @@
-"""Every control of every page beside a training run, and the memory it takes: `python -m benchmarks.long_use --minutes 30`.
+"""Every control of every page beside a training run, and the memory it takes: `python -m tests.browser.long_use --minutes 30`.
 
 A run on `paper` trains in the background all the while. Control after control is used as a person would, in Chromium, and
 timed from the key or click to the page at rest; controls that start, delete or take away something are left alone. Between
@@ -149,25 +149,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two uses")
-    parser.add_argument("--pages", nargs="+", choices=tuple(LINKS), default=tuple(LINKS), help="all, unless told")
+    parser.add_argument("--pages", nargs="+", choices=tuple(LINKS), default=tuple(LINKS), help="default: all")
     parser.add_argument("--alone", action="store_true", help="without the training run")
-    told = parser.parse_args()
+    options = parser.parse_args()
     times: dict[str, list[float]] = defaultdict(list)
     kept: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as place:
         os.environ |= {"IOMT_RUNS": f"{place}/runs", "IOMT_SWEEPS": f"{place}/sweeps"}  # not a person's own
         with server() as address, browser() as chromium:
-            if not told.alone:
+            if not options.alone:
                 spec = RunSpec("sae-mt-qmix", PRESETS["paper"], default_settings("sae-mt-qmix", episodes=1_000_000), 0)
                 TRAINING.create("beside", spec)
             page = chromium.new_page(viewport={"width": 1366, "height": 768})
             page.set_default_timeout(3000)
             page.set_default_navigation_timeout(60_000)
             session = page.context.new_cdp_session(page)
-            end, turn = time.monotonic() + told.minutes * 60, 0
+            end, turn = time.monotonic() + options.minutes * 60, 0
             while time.monotonic() < end:
-                for where in told.pages:
-                    for name, milliseconds in a_round(page, address, where, turn, told.pause):
+                for where in options.pages:
+                    for name, milliseconds in a_round(page, address, where, turn, options.pause):
                         if milliseconds is not None:
                             times[f"{where}: {name}"].append(milliseconds)
                 turn += 1
@@ -175,7 +175,7 @@ def main() -> None:
                 settle(page)
                 kept.append(memory(session))
                 print(f"round {turn}: server {kept[-1][0]:.0f} MB, page {kept[-1][1]:.1f} MB", flush=True)
-            if not told.alone:
+            if not options.alone:
                 TRAINING.stop("beside")
                 while TRAINING.run("beside").active:
                     time.sleep(0.5)
