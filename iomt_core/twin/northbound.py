@@ -22,24 +22,21 @@ from iomt_core.policies.dual import solve_dual
 from iomt_core.policies.price_response import solve_with_mean_prices
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes
-from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.scenario import Scenario, ScenarioError, check_known, check_range
 from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
+from iomt_core.training.run_spec import LARGEST_SEED as LARGEST_SEED
 from iomt_core.twin.regret import move_tasks
-
-LARGEST_SEED = 2**31 - 1
 
 
 def checked_seed(seed: int) -> int:
     """Returns the seed. Raises `ScenarioError` if it is out of range."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise ScenarioError(f"seed = {seed} is out of range: allowed is 0 to {LARGEST_SEED}.")
+    check_range("seed", seed, 0, LARGEST_SEED)
     return seed
 
 
-def checked_shares(shares: str) -> Shares:
+def checked_shares(shares: Shares) -> Shares:
     """Returns the share rule, see `policies.base.with_shares`. Raises `ScenarioError` for an unknown one."""
-    if shares not in SHARES:
-        raise ScenarioError(f"shares = {shares!r} is not known: allowed is {', '.join(SHARES)}.")
+    check_known("shares", shares, SHARES)
     return shares
 
 
@@ -141,9 +138,8 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
     found = ((record.step == step) & (record.episode == episode)).nonzero().flatten()
     if not len(found):
         raise ScenarioError(f"step = {step} was not played: allowed is 1 to {int(record.step.max())}.")
-    for name, value, largest in (("user", user, s.users), ("task", task, s.tasks)):
-        if not 1 <= value <= largest:
-            raise ScenarioError(f"{name} = {value} is not there: allowed is 1 to {largest}.")
+    check_range("user", user, 1, s.users)
+    check_range("task", task, 1, s.tasks)
     row, i, j = int(found[0]), user - 1, task - 1
     if not bool(record.snapshot.active[row, i, j]):
         raise ScenarioError(f"task = {task}: user {user} has no such task in step {step}.")
