@@ -62,21 +62,11 @@ class Job:
 
 GENERAL = MappingProxyType(
     {
-        "wards": "general",
-        "recurrent": False,
-        "episodes": 2560,
-        "updates": 8,
-        "batch": 8,
-        "replay": 2048,
-        "learning_rate": 5e-4,
-        "actor_learning_rate": 5e-5,
-        "decay_from": 0.3,
-        "temperature": (0.01, 0.005),
-        "share_noise": (0.1, 0.05),
-        "evaluate_every": 320,
-        "checkpoint_every": 320,
+        "wards": "general", "recurrent": False, "episodes": 2560, "updates": 8, "batch": 8, "replay": 2048,
+        "learning_rate": 5e-4, "actor_learning_rate": 5e-5, "decay_from": 0.3, "temperature": (0.01, 0.005),
+        "share_noise": (0.1, 0.05), "evaluate_every": 320, "checkpoint_every": 320,
     }
-)
+)  # fmt: skip
 PLAN = (
     Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
     Job("general", "sae-mt-qmix", (0,), GENERAL),
