@@ -9,7 +9,7 @@ from dashboard.start.tour import tour_banner
 st.set_page_config(
     page_title="IoMT Twin Lab", page_icon=":material/cardiology:", layout="wide", initial_sidebar_state="expanded"
 )
-# White on the dark theme's light blue would be too faint to read.
+# White text on the light blue of the dark theme would be hard to read.
 st.html(
     "<style>"
     "[data-testid=stBaseButton-primary], [data-testid=stBaseButton-primary] p,"

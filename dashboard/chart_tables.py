@@ -1,29 +1,57 @@
-"""A chart's table twin: the same numbers as a table that can be read out, sorted and downloaded."""
+"""Tables: the numbers of a chart, which can be read out, sorted and downloaded, and tables in which a task is selected."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from dashboard.session import Session, current
+
 
 def chart_table(key: str, build: Callable[[], pd.DataFrame], what: str, label: str = "As a table") -> None:
-    """An expander with the table of `build()`, computed only while it is open; `what` says what it holds."""
-    box = st.expander(label, key=f"twin_{key}", on_change="rerun")
+    """An expander with the table that `build()` returns, computed only while it is open; `what` describes its content."""
+    box = st.expander(label, key=f"table_of_{key}", on_change="rerun")
     if box.open:
         table = build()
         with box:
-            st.dataframe(table, hide_index=True, key=f"twin_{key}_table", alt=what)
+            st.dataframe(table, hide_index=True, key=f"table_of_{key}_data", alt=what)
             download(table, key, what)
 
 
 def download(table: pd.DataFrame, key: str, what: str) -> None:
-    """A small table as CSV; the file takes its name from the key.
+    """A button that downloads a small table as CSV; the file's name names the table and the policy with its network.
 
-    It is written now and not when asked for: a click that meets a rerun would ask for a file that the rerun withdrew.
+    The file is written now rather than at the click: a rerun at the same moment would withdraw a file written later.
     """
-    st.download_button(
-        "Download (CSV)", table.to_csv(index=False), f"{key.replace('_', '-')}.csv", "text/csv",
-        on_click="ignore", key=f"twin_{key}_csv", help=what,
+    file = f"{key.replace('_', '-')}-{file_words(current().policy_label)}.csv"
+    csv_button("Download (CSV)", table.to_csv(index=False), file, key=f"table_of_{key}_csv", help=what)
+
+
+def csv_button(label: str, content: str | Callable[[], str], file: str, **options: Any) -> None:
+    """A button that downloads a CSV file without a rerun; a function as content is called at the click."""
+    st.download_button(label, content, file, "text/csv", on_click="ignore", **options)
+
+
+def file_words(text: str) -> str:
+    """A text as part of a file's name: "SAE-MT-QMIX, general network" becomes "sae-mt-qmix-general-network"."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def selectable_tasks(table: pd.DataFrame, points: pd.DataFrame, session: Session, key: str, **options: Any) -> None:
+    """A table of tasks; a row that is clicked becomes the selected task.
+
+    points: step, user and task of each row, in the same order; options: arguments of `st.dataframe`.
+    """
+
+    def select() -> None:
+        rows = st.session_state[key].selection.rows
+        if rows and rows[0] < len(points):
+            session.pick(points.iloc[rows[0]][["step", "user", "task"]])
+
+    st.dataframe(
+        table, hide_index=True, key=key, on_select=select, selection_mode="single-row", **options
     )  # fmt: skip

@@ -12,54 +12,31 @@ import streamlit as st
 
 from dashboard.session import Session
 from dashboard.text import plain
-from dashboard.widgets import clamp, index_of, on_user_change, sync_widget
+from dashboard.widgets import choose, clamp, on_user_change, sync_widget
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, collect_notes, metadata, set_elsewhere
 from iomt_core.scenario.files import dump_scenario, parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
-from iomt_core.training.catalogue import catalogue
+from iomt_core.training.catalogue import catalogue, entry
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {
-    "ward": "Ward",
-    "tasks": "Tasks",
-    "computing": "Computing",
-    "channel": "Channel",
-    "objective": "Objective",
+    "ward": "Ward", "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
     "advanced": "Advanced",
-}
+}  # fmt: skip
 SHARE_LABELS = {"own": "policy's own", "equal": "even", "optimal": "best"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
 E24 = (
-    1.0,
-    1.1,
-    1.2,
-    1.3,
-    1.5,
-    1.6,
-    1.8,
-    2.0,
-    2.2,
-    2.4,
-    2.7,
-    3.0,
-    3.3,
-    3.6,
-    3.9,
-    4.3,
-    4.7,
-    5.1,
-    5.6,
-    6.2,
-    6.8,
-    7.5,
-    8.2,
-    9.1,
+    1.0, 1.1, 1.2, 1.3, 1.5, 1.6, 1.8, 2.0, 2.2, 2.4, 2.7, 3.0, 3.3, 3.6, 3.9, 4.3, 4.7, 5.1, 5.6, 6.2, 6.8, 7.5, 8.2, 9.1,
+)  # fmt: skip
+SHARES_HELP = (
+    "Who sets the shares of CPU and bandwidth. *Policy's own*: the policy; *even*: all tasks on a device get the same; *best*: "
+    "the best shares for the policy's choices."
 )
 
 
 def sidebar(session: Session) -> None:
-    """All controls; each writes to the lab before the page runs on."""
+    """All controls; a change is in the session before the page runs."""
     with st.sidebar:
         _preset(session)
         _policy(session)
@@ -72,7 +49,7 @@ def sidebar(session: Session) -> None:
                     for name, meta in metadata().items():
                         if meta.group == group:
                             _control(session, name, meta, locked.get(name))
-        st.caption("ᴬ An assumption of this lab: the paper gives no value.")
+        st.caption("ᴬ An assumption of this lab: the paper does not give a value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
             with box:
@@ -80,44 +57,50 @@ def sidebar(session: Session) -> None:
 
 
 def _preset(session: Session) -> None:
-    def update() -> None:
-        name = st.session_state["preset"]
+    def set_preset(name: str | None) -> None:
         if name:
             session.try_change(lambda: PRESETS[name])
 
     match = next((name for name, preset in PRESETS.items() if preset.digest == session.scenario.digest), None)
-    st.selectbox(
-        "Preset", list(PRESETS), index_of(PRESETS, sync_widget("preset", match)),
-        key="preset", on_change=on_user_change("preset", update), placeholder=f"{session.scenario.name} (changed)",
+    choose(
+        st, "Preset", "preset", PRESETS, match, set_preset, placeholder=f"{session.scenario.name} (changed)",
         help="\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
 
 
+def policy_and_shares(
+    left: Any, right: Any, prefix: str, label: str, side: Any, set_policy: Callable[[Any], object],
+    set_shares: Callable[[Any], object],
+) -> None:  # fmt: skip
+    """Controls for a policy and for who sets its shares; `side` has both, `label` is a format such as "A: {}"."""
+    known = catalogue()
+    labels = {name: p.label for name, p in known.items()}
+    labels.setdefault(side.policy, f"{side.policy} (deleted)")  # a run may be deleted at any time
+    choose(
+        left, label.format("policy").capitalize(), f"{prefix}policy", labels, side.policy, set_policy,
+        format_func=lambda name: labels[name],
+        help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
+    )  # fmt: skip
+    choose(
+        right, label.format("shares").capitalize(), f"{prefix}shares", SHARES, side.shares, set_shares,
+        format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
+    )  # fmt: skip
+
+
 def _policy(session: Session) -> None:
-    def set_policy() -> None:
-        session.policy = st.session_state["policy"]
-
-    def set_shares() -> None:
-        session.shares = st.session_state["shares"]
-
     def set_seed() -> None:
         session.seed = int(st.session_state["episode_seed"])
 
-    known = catalogue()
-    st.selectbox(
-        "Policy", list(known), index_of(known, sync_widget("policy", session.policy)),
-        key="policy", on_change=on_user_change("policy", set_policy), format_func=lambda name: known[name].label,
-        help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
+    above, columns = st.container(), st.columns([3, 2])
+    policy_and_shares(
+        above, columns[0], "", "{}", session, lambda name: setattr(session, "policy", name),
+        lambda rule: setattr(session, "shares", rule),
     )  # fmt: skip
-    left, right = st.columns([3, 2])
-    left.selectbox(
-        "Shares", SHARES, index_of(SHARES, sync_widget("shares", session.shares)),
-        key="shares", on_change=on_user_change("shares", set_shares), format_func=lambda name: SHARE_LABELS[name],
-        help="Who sets the shares of CPU and bandwidth: the policy, all tasks of a device alike, or the best for its choices.",
-    )  # fmt: skip
-    right.number_input(
-        "Episode seed", 0, LARGEST_SEED, sync_widget("episode_seed", session.seed),
-        key="episode_seed", on_change=on_user_change("episode_seed", set_seed), step=1,
+    if entry(session.shown_policy).trained:
+        above.caption(f"Decides here: {plain(session.policy_label)}.")
+    columns[1].number_input(
+        "Episode seed", 0, LARGEST_SEED, sync_widget("episode_seed", session.seed), key="episode_seed", step=1,
+        on_change=on_user_change("episode_seed", set_seed),
         help="Draws the tasks, transmission powers and dynamics. The places come from the layout seed.",
     )  # fmt: skip
 
@@ -126,7 +109,7 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
     key = f"p_{name}"
     value = getattr(session.scenario, name)
 
-    def update(convert: Callable[[Any], Any]) -> None:
+    def change(convert: Callable[[Any], Any]) -> None:
         session.try_change(lambda: session.scenario.changed(**{name: convert(st.session_state[key])}))
 
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit
@@ -138,7 +121,7 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
     explained = (
         f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Symbol: {meta.symbol or 'none'}.{allowed} Source: {source}."
     )
-    common: dict[str, Any] = {"key": key, "on_change": on_user_change(key, update), "disabled": locked is not None}
+    common: dict[str, Any] = {"key": key, "on_change": on_user_change(key, change), "disabled": locked is not None}
     common["help"] = f"**{locked}.** {explained}" if locked else explained
     if name == "channel":
         options = typing.get_args(Scenario.model_fields["channel"].annotation)
@@ -148,7 +131,7 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
             label, int(meta.low or 0), int(meta.high), sync_widget(key, value), step=1, args=(int,), **common
         )
     elif type(None) in typing.get_args(Scenario.model_fields[name].annotation):
-        # Emptied it is automatic again, and a browser takes a control's default for what empty means.
+        # An empty control means automatic; the browser resets an empty control to its default, so that must be None.
         sync_widget(key, None if value is None else clamp(value, meta.low, meta.high))
         st.number_input(
             label, meta.low, meta.high, None, format="%g", placeholder="automatic", args=(lambda v: v,), **common
@@ -207,19 +190,13 @@ def _files(session: Session) -> None:
     def places(content: bytes, name: str) -> Scenario:
         return with_places(session.scenario, read_places_csv(content, name))
 
-    st.file_uploader(
-        "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key="up_scenario", on_change=uploaded,
-        args=("up_scenario", parse_scenario), max_upload_size=2,
-    )  # fmt: skip
-    st.file_uploader(
-        "Own workload (CSV)", ["csv"], key="up_workload", on_change=uploaded, args=("up_workload", tasks),
-        max_upload_size=2,
-        help="Columns: step, user, data_kb, cycles, priority. Steps and users count from 1; 1 KB = 8000 bit.",
-    )  # fmt: skip
-    st.file_uploader(
-        "Own places (CSV)", ["csv"], key="up_places", on_change=uploaded, args=("up_places", places), max_upload_size=2,
-        help="Columns: kind (user or server), x_m, y_m.",
-    )  # fmt: skip
+    for label, kinds, key, read, text in (
+        ("Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], "up_scenario", parse_scenario, None),
+        ("Own workload (CSV)", ["csv"], "up_workload", tasks,
+         "Columns: step, user, data_kb, cycles, priority. Steps and users count from 1; 1 KB = 8000 bit."),
+        ("Own places (CSV)", ["csv"], "up_places", places, "Columns: kind (user or server), x_m, y_m."),
+    ):  # fmt: skip
+        st.file_uploader(label, kinds, key=key, on_change=uploaded, args=(key, read), max_upload_size=2, help=text)
     for note in session.notes:
         st.caption(plain(note))
     for field, what in (("workload", "own workload"), ("places", "own places"), ("kinds", "task kinds")):

@@ -1,7 +1,7 @@
-"""Drawings that answer at once: the ward's player, bars, a density and a forest plot, as small SVG components.
+"""Drawings as small SVG components: the ward's map, bars, a density, a forest plot; each can be saved as an SVG file.
 
-A Plotly figure costs about 100 ms to build and draw anew and 1.3 s to load; what a slider must redraw is drawn here
-instead, and can be taken away as an SVG file. What they show comes ready from `iomt_core.charts`.
+A Plotly figure takes about 100 ms to rebuild and 1.3 s to load, so whatever a slider redraws is drawn here. The data comes
+from the functions of `iomt_core.charts`; each component's script has the same name as the function.
 """
 
 from __future__ import annotations
@@ -12,85 +12,67 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.session import Session
+
 _FOLDER = Path(__file__).parent
 
 
-def _component(name: str, root: str, css: str) -> Any:
-    script = "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("svg.js", f"{name}.js"))
-    style = (_FOLDER / css).read_text(encoding="utf-8")
+def component(name: str, root: str, css: Path, js: Path) -> Any:
+    """A component of a style sheet and a script, with an empty element of class `root`; svg.js comes before the script."""
+    script, style = ((path.read_text(encoding="utf-8")) for path in (js, css))
+    script = f"{(_FOLDER / 'svg.js').read_text(encoding='utf-8')}\n{script}"
     return st.components.v2.component(name, html=f'<div class="{root}"></div>', css=style, js=script)
 
 
-_player = _component("ward_player", "ward", "ward_player.css")
-_policies = _component("policy_bars", "drawing", "drawings.css")
-_forest = _component("forest", "drawing", "drawings.css")
-_delays = _component("delay_bars", "drawing", "drawings.css")
-_panels = _component("bar_panels", "drawing", "drawings.css")
-_density = _component("density", "drawing", "drawings.css")
-_pairs = _component("episode_pairs", "drawing", "drawings.css")
+_player = component("ward_player", "ward", _FOLDER / "ward_player.css", _FOLDER / "ward_player.js")
+_drawings = {
+    name: component(name, "drawing", _FOLDER / "drawings.css", _FOLDER / f"{name}.js")
+    for name in ("policy_bars", "forest", "delay_bars", "bar_panels", "density", "episode_pairs")
+}
 
 
 def ward_player(
-    frames: dict[str, Any],
-    step: int,
-    picked: tuple[int, int, int] | None,
-    text: str,
-    on_picked: Callable[[], None],
-    on_step: Callable[[], None],
-    key: str = "ward",
-    autoplay: bool = False,
-) -> None:
-    """Shows the map. `on_picked` and `on_step` run before the rerun; the values stand in session state under `key`.
+    maps: Sequence[tuple[str, dict[str, Any], str]], step: int, session: Session, key: str, autoplay: bool = False,
+    on_picked: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
+    """Shows maps side by side that step together.
 
-    With `autoplay` it plays at once, unless the person's system asks for less motion.
+    maps: title, `ward_map.ward_frames` and a text for screen readers, for each map; step: the step shown, from 1. The step and
+    the task that a person chooses are set in the session; then `on_picked` is called. With `autoplay` it plays at once, unless
+    the person's system asks for less motion.
     """
-    ward_players([("", frames, text)], step, picked, on_picked, on_step, key, autoplay)
 
+    def pick() -> None:
+        if point := st.session_state[key].picked:
+            session.pick(point)
+            on_picked()
 
-def ward_players(
-    maps: Sequence[tuple[str, dict[str, Any], str]],
-    step: int,
-    picked: tuple[int, int, int] | None,
-    on_picked: Callable[[], None],
-    on_step: Callable[[], None],
-    key: str,
-    autoplay: bool = False,
-) -> None:
-    """Several maps side by side that step together: title, frames and text of each. Otherwise as `ward_player`."""
+    def go() -> None:
+        if chosen := st.session_state[key].step:
+            session.step = int(chosen)
+
     data = {
         "maps": [{"title": title, "frames": frames, "text": text} for title, frames, text in maps],
-        "step": step,
-        "picked": list(picked) if picked else None,
-        "autoplay": autoplay,
-    }
-    _player(key=key, data=data, on_picked_change=on_picked, on_step_change=on_step)
+        "step": step, "picked": list(session.picked) if session.picked else None, "autoplay": autoplay,
+    }  # fmt: skip
+    _player(key=key, data=data, on_picked_change=pick, on_step_change=go)
 
 
-def policy_bars(data: dict[str, Any]) -> None:
-    """Shows what `iomt_core.charts.comparison.policy_bars` made."""
-    _policies(key="policy_bars", data=data)
+def draw(name: str, data: dict[str, Any], key: str | None = None) -> None:
+    """Shows the data that the chart function `name` returned; `key` is needed if a page has several of this name."""
+    _drawings[name](key=key or name, data=data)
 
 
-def delay_bars(data: dict[str, Any], on_picked: Callable[[], None]) -> None:
-    """Shows what `iomt_core.charts.tasks.delay_bars` made; the task picked stands in session state under "delays"."""
-    _delays(key="delays", data=data, on_picked_change=on_picked)
+def delay_bars(data: dict[str, Any], session: Session) -> None:
+    """Shows the data of `charts.tasks.delay_bars`; a bar that is clicked becomes the selected task."""
 
+    def pick() -> None:
+        if point := st.session_state["delays"].picked:
+            session.pick(point)
 
-def forest(data: dict[str, Any]) -> None:
-    """Shows what `iomt_core.charts.forest.forest` made."""
-    _forest(key="forest", data=data)
+    _drawings["delay_bars"](key="delays", data=data, on_picked_change=pick)
 
 
 def bar_panels(data: dict[str, Any], key: str) -> None:
-    """Shows what `iomt_core.charts.bars.panels` made."""
-    _panels(key=key, data=data | {"file": key})
-
-
-def density(data: dict[str, Any], key: str) -> None:
-    """Shows what `iomt_core.charts.fading.fading` made."""
-    _density(key=key, data=data)
-
-
-def episode_pairs(data: dict[str, Any]) -> None:
-    """Shows what `iomt_core.charts.forest.episode_pairs` made."""
-    _pairs(key="episode_pairs", data=data)
+    """Shows the data of `charts.bars.panels`; the saved file is named after `key`."""
+    _drawings["bar_panels"](key=key, data=data | {"file": key})

@@ -1,4 +1,4 @@
-"""The lab's pages, and how a link at the root finds its page."""
+"""The pages of the app, and how a link opens its page."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from streamlit.navigation.page import StreamlitPage
 from dashboard.session import current
 from iomt_core.paths import APP
 
-# Name, title and icon; the file is pages/NAME/NAME.py. One folder deeper than Streamlit looks, for it would serve a file in
-# pages/ itself without app.py.
+# Name, title and icon; the file is pages/NAME/NAME.py. Streamlit would serve a file directly in
+# pages/ without app.py, so pages are one folder deeper.
 TITLES = MappingProxyType(
     {
         "start": ("Start", ":material/home:"),
@@ -25,7 +25,7 @@ TITLES = MappingProxyType(
 
 
 def pages() -> dict[str, StreamlitPage]:
-    """Every page that there is, by name."""
+    """All pages by name."""
     found = {}
     for name, (title, icon) in TITLES.items():
         file = APP / "pages" / name / f"{name}.py"
@@ -35,7 +35,7 @@ def pages() -> dict[str, StreamlitPage]:
 
 
 def navigate() -> StreamlitPage:
-    """The page to run: a session's first run goes where its link says."""
+    """Shows the navigation and returns the page to run; switches to the page that a link or a click asks for."""
     known = pages()
     chosen = st.navigation(list(known.values()), position="top")
     session = current()

@@ -1,4 +1,4 @@
-"""What one browser session works on: a scenario, a policy, a seed, what is selected and what is pinned."""
+"""What one browser session works on: scenario, policy, seed, the selected task and the pinned scenario."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import streamlit as st
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.scenario.links import LONGEST_LINK, from_query, to_query, whole_number
-from iomt_core.training.catalogue import catalogue, entry, make_policy
+from iomt_core.training.catalogue import catalogue, describe_policy, entry, make_policy
 from iomt_core.twin.northbound import checked_seed
 
 VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")
@@ -23,7 +23,7 @@ Point = tuple[int, int, int]  # step, user, task, from 1
 
 @dataclass(frozen=True)
 class Pinned:
-    """What a what-if is compared with."""
+    """A scenario and policy that later ones are compared with."""
 
     scenario: Scenario
     policy: str
@@ -33,7 +33,7 @@ class Pinned:
 
 @dataclass
 class Session:
-    """The session's state; every control writes here, every view reads here."""
+    """The state of one session. Controls write here; views read from here."""
 
     scenario: Scenario = PRESETS["paper"]
     policy: str = "optimum"
@@ -43,12 +43,12 @@ class Session:
     picked: Point | None = None
     pinned: Pinned | None = None
     problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # how an upload was read
-    wanted_page: str | None = None  # of the link that began the session, until it is opened
-    view: dict[str, str] = field(default_factory=dict)  # what pages added to the link; each page checks its own
+    notes: list[str] = field(default_factory=list)  # notes on how an upload was interpreted
+    wanted_page: str | None = None  # to be opened at the next run: from the link, the tour or a map
+    view: dict[str, str] = field(default_factory=dict)  # entries of the link that pages added; each page checks its own
 
     def try_change(self, change: Any) -> None:
-        """Takes the scenario that `change()` gives, or keeps the present one and remembers why."""
+        """Sets the scenario that `change()` returns; on `ScenarioError` keeps the present one and stores the problems."""
         try:
             self.scenario = change()
             self.problems = []
@@ -59,48 +59,69 @@ class Session:
         self.step = min(self.step, self.scenario.T)
 
     def drop_deleted_policies(self) -> None:
-        """A run that was chosen or pinned may have been deleted meanwhile, by another tab or another process."""
+        """Replaces a chosen or pinned run that another tab or process has deleted."""
         known = catalogue()
         if self.policy not in known:
-            self.problems = [f"policy = {self.policy!r} is there no more: its run was deleted. Shown is the optimum."]
+            self.problems = [
+                f"policy = {self.policy!r} does not exist any more: its run was deleted. Shown instead: optimum."
+            ]
             self.policy = "optimum"
         if self.pinned is not None and self.pinned.policy not in known:
             self.pinned = None
 
     @property
     def shown_policy(self) -> str:
-        """The chosen policy, or the optimum where that cannot decide on this ward."""
+        """The chosen policy, or the optimum if the chosen one cannot decide in this scenario."""
         return "optimum" if self.policy_problems else self.policy
 
     @property
     def policy_problems(self) -> list[str]:
-        """Why the chosen policy cannot decide on this ward; empty where it can."""
+        """Why the chosen policy cannot decide in this scenario; empty if it can."""
         try:
             make_policy(self.policy, self.scenario)
         except ScenarioError as error:
             return error.problems
         return []
 
+    @property
+    def policy_label(self) -> str:
+        """The shown policy with the network that decides, for example "SAE-MT-QMIX, general network"."""
+        return policy_label(self.shown_policy, self.scenario)
+
+    def pick(self, point: Any) -> None:
+        """Selects a task (step, user, task, from 1) and goes to its step."""
+        step, user, task = (int(n) for n in point)
+        self.picked, self.step = (step, user, task), step
+
     def _exists(self, point: Point) -> bool:
         step, user, task = point
         return step <= self.scenario.T and user <= self.scenario.users and task <= self.scenario.tasks
 
     def query(self, page: str, view: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The entries of a link that restores all of this on a page, with what the page adds in `view`.
+        """The entries of a link that restores this state on a page; `view` holds what the page adds.
 
-        Raises `ScenarioError` where it is too long.
+        Raises `ScenarioError` if the link would be too long.
         """
         added = {PAGE_VIEW + name: value for name, value in (view or {}).items()}
-        seen = {"policy": self.policy, "episode_seed": str(self.seed), "step": str(self.step)}
+        chosen = {"policy": self.policy, "episode_seed": str(self.seed), "step": str(self.step)}
         if self.shares != "own":
-            seen["shares"] = self.shares
+            chosen["shares"] = self.shares
         if self.picked is not None:
-            seen["task"] = ".".join(str(n) for n in self.picked)
-        return {"page": page, **to_query(self.scenario), **seen, **added}
+            chosen["task"] = ".".join(str(n) for n in self.picked)
+        return {"page": page, **to_query(self.scenario), **chosen, **added}
+
+
+def policy_label(policy: str, s: Scenario) -> str:
+    """A policy's label with the network that decides in a scenario; its bare name if its run was deleted."""
+    try:
+        return describe_policy(policy, s)
+    except ScenarioError:  # it cannot decide there, or is gone
+        known = catalogue()
+        return known[policy].label if policy in known else f"{policy} (deleted)"
 
 
 def current() -> Session:
-    """This session's lab; at the session's first run, the one its link describes."""
+    """The state of the browser session that runs; at its first run, what its link describes."""
     if "session" not in st.session_state:
         st.session_state["session"] = from_link(dict(st.query_params))
     session = cast(Session, st.session_state["session"])
@@ -109,7 +130,7 @@ def current() -> Session:
 
 
 def from_link(query: Mapping[str, str]) -> Session:
-    """A session that begins with what a link says; an entry that cannot be used is a problem of the lab."""
+    """The session that a link describes; each entry that cannot be used becomes one of its problems."""
     session = Session()
     if not query:
         return session
@@ -174,9 +195,9 @@ def _whole(query: Mapping[str, str], key: str, default: int) -> int:
 
 
 def update_link(session: Session, page: str = "explore", view: Mapping[str, str] | None = None) -> str:
-    """Keeps the browser's address in step with the lab on a page, and returns the link to share.
+    """Sets the browser's address to the link that restores the session on a page, and returns that link.
 
-    Raises `ScenarioError` where the scenario does not fit into a link.
+    Raises `ScenarioError` if the scenario does not fit into a link.
     """
     query = session.query(page, view)
     if dict(st.query_params) != query:

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-# Every ASCII punctuation mark may stand behind a backslash in CommonMark; then it is itself and nothing more.
+# In CommonMark any ASCII punctuation mark after a backslash is literal.
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>$:^&=@\"'/?])")
-# A bare address would become a link all the same; a word joiner, which nobody sees, keeps it text.
+# A bare address would still become a link; an invisible word joiner prevents that.
 _ADDRESS = re.compile(r"(?i)(://|\bwww\.|@)")
-# Streamlit looks for icons, emoji and arrows in text that has been parsed already, where no backslash is left.
+# Streamlit replaces icons, emoji and arrows after parsing, when the backslashes are gone.
 _CODES = re.compile(r"(:(?=[\w+/-]+:)|<(?=-)|-(?=[->])|[<>~](?==))")
 
 
@@ -21,6 +21,6 @@ def plain(text: str) -> str:
 
 
 def show_errors(problems: Iterable[str], note: str = "") -> None:
-    """Shows each problem literally, with `note` behind it; a problem may quote a link, a file or a name."""
+    """Shows each problem literally, followed by `note`; a problem may quote a link, a file or a name."""
     for problem in problems:
         st.error(f"{plain(problem)} {note}".strip(), icon=":material/error:")

@@ -1,8 +1,8 @@
-"""Controls that show what the lab holds, and which of their changes a person has made."""
+"""Controls that show a value of the session, and callbacks that run only for changes made by a person."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,14 +11,14 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 P = ParamSpec("P")
 V = TypeVar("V")
-REPLACED = "put_over"  # in session state: what controls showed before they were brought to something else
+REPLACED = "replaced_values"  # in session state: the values of controls before `sync_widget` replaced them
 
 
 def sync_widget(key: str, value: V) -> V:
-    """Brings a control to the lab's value, touching it only where it differs. Returns the value: the control's default.
+    """Sets a control to a value of the session if it shows another one. Returns the value, for use as the control's default.
 
-    Without that default a page that runs again before the browser has made its controls would have them begin at their
-    least: the second run puts nothing and says so, and the first one's word is gone.
+    The default is needed: if a page runs again before the browser has built the control, the second run finds the value in
+    place and sends no update, and the control would start at its lowest value.
     """
     if key not in st.session_state or st.session_state[key] != value:
         if key in st.session_state:
@@ -28,27 +28,38 @@ def sync_widget(key: str, value: V) -> V:
 
 
 def clamp(value: Any, low: Any, high: Any) -> Any:
-    """A number brought between its bounds: one that is a rounding beyond them is good for the lab, but for no control."""
+    """A number limited to its bounds: controls refuse a value that a rounding error has moved outside."""
     return min(max(value, low), high)
 
 
 def index_of(options: Iterable[object], value: object) -> int | None:
-    """Where a value stands among a choice's options; None where it does not."""
+    """Position of a value among options; None if it is not one of them."""
     return next((n for n, option in enumerate(options) if option == value), None)
 
 
-def on_user_change(key: str, update: Callable[P, None]) -> Callable[P, None]:
-    """A callback of a control that stands in no fragment and is `put`: not called for what the page itself did.
+def on_user_change(key: str, callback: Callable[P, object]) -> Callable[P, None]:
+    """A callback for a synchronised control outside fragments that ignores changes made by the page itself.
 
-    A fragment's timer sends what all controls show. Of what was just put the browser may not have heard yet, and Streamlit
-    takes the old value for a change that a person made. A person's own change may come with a timer's call too.
+    The timer of a fragment sends the values of all controls. The browser may not know a value that was just synchronised, and
+    Streamlit takes the old value for a change by a person. A real change may arrive with a timer's call too.
     """
 
-    @wraps(update)
+    @wraps(callback)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
-        context, before = get_script_run_ctx(), st.session_state.get(REPLACED, {})
+        context, replaced = get_script_run_ctx(), st.session_state.get(REPLACED, {})
         timer = context is not None and bool(context.fragment_ids_this_run)
-        if not (timer and key in before and st.session_state[key] == before[key]):
-            update(*args, **kwargs)
+        if not (timer and key in replaced and st.session_state[key] == replaced[key]):
+            callback(*args, **kwargs)
 
     return checked
+
+
+def choose(
+    place: Any, label: str, key: str, options: Collection[str], value: str | None, set_value: Callable[[Any], object],
+    **more: Any,
+) -> None:  # fmt: skip
+    """A select box outside fragments that shows a value of the session; `set_value` gets what a person chooses."""
+    place.selectbox(
+        label, list(options), index_of(options, sync_widget(key, value)), key=key,
+        on_change=on_user_change(key, lambda: set_value(st.session_state[key])), **more,
+    )  # fmt: skip

@@ -1,53 +1,44 @@
-"""The head of the Compare page: what stands on either side, and how many episodes both play."""
+"""The controls of the Compare page: scenario and policy of both sides, and how many episodes both play."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import streamlit as st
 
 from dashboard.compare.state import PINNED, SAME, Compare, side_b
-from dashboard.controls import SHARE_LABELS
-from dashboard.session import Session
+from dashboard.controls import policy_and_shares
+from dashboard.session import Session, policy_label
 from dashboard.text import plain
-from dashboard.widgets import index_of, on_user_change, sync_widget
-from iomt_core.experiments.comparison.sides import MOST_EPISODES
-from iomt_core.policies.base import SHARES
+from dashboard.widgets import choose, on_user_change, sync_widget
+from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario
-from iomt_core.training.catalogue import catalogue
-
-SHARES_HELP = (
-    "Who sets the shares of CPU and bandwidth: the policy, all tasks of a device alike, or the best for its choices."
-)
 
 
-def ward_words(s: Scenario) -> str:
-    """A ward in a few words."""
+def scenario_words(s: Scenario) -> str:
+    """Name and size of a scenario."""
     counts = ((s.users, "user"), (s.tasks, "task"), (s.servers, "server"), (s.T, "step"))
     users, tasks, servers, steps = (f"{n} {word}{'s' * (n > 1)}" for n, word in counts)
     return f"{plain(s.name)}: {users} × {tasks}, {servers}, {steps}"
 
 
 def head(session: Session, state: Compare) -> None:
-    """Title and what can be done with the sides as a whole."""
+    """Title, number of episodes, and buttons that act on both sides."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
-        st.subheader("A beside B, on the same episodes", anchor=False, width="content")
+        st.subheader("A and B on the same episodes", anchor=False, width="content")
         actions = st.container(horizontal=True, vertical_alignment="bottom", width="content")
     with actions:
         _episodes(session, state)
         st.button(
             "Pin as A", icon=":material/push_pin:", on_click=lambda: state.pin(session, side_b(session)),
-            help="Makes the sidebar's ward and policy side A; then change something and see the difference.",
+            help="Makes the sidebar's scenario and policy side A; then change something and see the difference.",
         )  # fmt: skip
         st.button(
             "Swap A and B", icon=":material/swap_horiz:", on_click=lambda: state.swap(session),
-            help="What is A now goes into the sidebar, and what the sidebar shows becomes A. Every difference changes its sign.",
+            help="A goes into the sidebar, and what the sidebar shows becomes A. Every difference changes its sign.",
         )  # fmt: skip
 
 
 def sides(session: Session, state: Compare) -> None:
-    """Ward, policy and shares of A and of B, one row a side."""
+    """Scenario, policy and shares of A and of B, one row for each side."""
     with st.container(border=True):
         _side_a(session, state)
         _side_b(session)
@@ -56,84 +47,56 @@ def sides(session: Session, state: Compare) -> None:
 def _side_a(session: Session, state: Compare) -> None:
     a = state.side_a(session)
     columns = st.columns([3, 3, 2])
-    sources = {SAME: "the same ward as B"}
+    sources = {SAME: "the same scenario as B"}
     if session.pinned is not None:
         sources[PINNED] = f"pinned: {session.pinned.scenario.name}"
     sources |= {name: f"preset: {name}" for name in PRESETS}
 
-    def set_ward() -> None:
-        policy, shares = a.policy, a.shares
-        state.source = st.session_state["compare_ward"]
-        if state.source != PINNED:
-            state.policy, state.shares = policy, shares
+    def set_source(source: str) -> None:
+        state.source = source
+        if source != PINNED:
+            state.policy, state.shares = a.policy, a.shares
 
-    columns[0].selectbox(
-        "A: ward", list(sources), index_of(sources, sync_widget("compare_ward", state.source)),
-        key="compare_ward", on_change=on_user_change("compare_ward", set_ward),
+    choose(
+        columns[0], "A: scenario", "compare_ward", sources, state.source, set_source,
         format_func=lambda name: sources[name],
-        help="The same ward as B compares two policies. The pinned one is what **Pin** remembered, here or on Explore.\n\n"
+        help="The same scenario as B compares two policies. The pinned one was set by **Pin**, here or on Explore.\n\n"
         + "\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
     )  # fmt: skip
-
-    def set_policy() -> None:
-        state.set_a(session, st.session_state["compare_policy_a"], a.shares)
-
-    def set_shares() -> None:
-        state.set_a(session, a.policy, st.session_state["compare_shares_a"])
-
-    _policy("a", a.policy, a.shares, set_policy, set_shares, columns[1:])
-    words = ward_words(a.scenario)
+    policy_and_shares(
+        columns[1], columns[2], "compare_a_", "A: {}", a, lambda name: state.set_a(session, name, a.shares),
+        lambda rule: state.set_a(session, a.policy, rule),
+    )  # fmt: skip
+    words = _side_words("A", a)
     if state.source == PINNED and session.pinned is not None and session.pinned.seed != session.seed:
-        words += f". Pinned at episode seed {session.pinned.seed}; here it plays the sidebar's, {session.seed}"
-    st.caption(f"A is {words}.")
+        words += f" It was pinned with episode seed {session.pinned.seed}, and plays the sidebar's, {session.seed}."
+    st.caption(words)
 
 
 def _side_b(session: Session) -> None:
     b = side_b(session)
     columns = st.columns([3, 3, 2])
-
-    def set_policy() -> None:
-        session.policy = st.session_state["compare_policy_b"]
-
-    def set_shares() -> None:
-        session.shares = st.session_state["compare_shares_b"]
-
     with columns[0]:
-        st.markdown("B: ward", help="B is always what the sidebar describes: change it there.")
-        st.markdown("the sidebar's ward")
-    _policy("b", b.policy, b.shares, set_policy, set_shares, columns[1:])
-    st.caption(f"B is {ward_words(b.scenario)}.")
+        st.markdown("B: scenario", help="B is always the scenario of the sidebar: change it there.")
+        st.markdown("the sidebar's scenario")
+    policy_and_shares(
+        columns[1], columns[2], "compare_b_", "B: {}", b, lambda name: setattr(session, "policy", name),
+        lambda rule: setattr(session, "shares", rule),
+    )  # fmt: skip
+    st.caption(_side_words("B", b))
 
 
-def _policy(
-    side: str, policy: str, shares: str, set_policy: Callable[[], None], set_shares: Callable[[], None], columns: Any
-) -> None:
-    known = catalogue()
-    labels = {name: p.label for name, p in known.items()}
-    labels.setdefault(policy, f"{policy} (gone)")  # a run may be deleted meanwhile
-    left, right = columns
-    of_policy, of_shares = f"compare_policy_{side}", f"compare_shares_{side}"
-    left.selectbox(
-        f"{side.upper()}: policy", list(labels), index_of(labels, sync_widget(of_policy, policy)),
-        key=of_policy, on_change=on_user_change(of_policy, set_policy),
-        format_func=lambda name: labels[name],
-        help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
-    )  # fmt: skip
-    right.selectbox(
-        f"{side.upper()}: shares", SHARES, index_of(SHARES, sync_widget(of_shares, shares)),
-        key=of_shares, on_change=on_user_change(of_shares, set_shares),
-        format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
-    )  # fmt: skip
+def _side_words(name: str, side: Side) -> str:
+    return f"{name} is {scenario_words(side.scenario)}; {plain(policy_label(side.policy, side.scenario))} decides."
 
 
 def _episodes(session: Session, state: Compare) -> None:
-    def update() -> None:
-        state.episodes = int(st.session_state["compare_episodes"])
-        state.stopped = None
+    def set_episodes() -> None:
+        state.episodes, state.stopped = int(st.session_state["compare_episodes"]), None
 
     st.number_input(
         "Episodes", 1, MOST_EPISODES, sync_widget("compare_episodes", state.episodes),
-        key="compare_episodes", on_change=on_user_change("compare_episodes", update), step=1, width=130,
-        help="Both sides play these episodes of the sidebar's episode seed. More of them make the intervals narrower; one gives "
-        "no interval.",
+        key="compare_episodes", on_change=on_user_change("compare_episodes", set_episodes), step=1, width=130,
+        help="Both sides play these episodes of the sidebar's episode seed. More episodes make the intervals narrower; one "
+        "episode gives no interval.",
     )  # fmt: skip

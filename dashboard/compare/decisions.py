@@ -1,4 +1,4 @@
-"""Decisions that differ between A and B: on the two maps, in a table, and one task's alternatives on either side."""
+"""Decisions that differ between A and B: on the two maps, in a table, and the alternatives of one task on both sides."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.chart_tables import csv_button, selectable_tasks
 from dashboard.compare.state import Compare
-from dashboard.drawings import bar_panels, ward_players
-from dashboard.session import Session
+from dashboard.drawings import bar_panels, ward_player
+from dashboard.explore.views import best_move
+from dashboard.session import Session, policy_label
 from dashboard.text import plain
 from dashboard.widgets import sync_widget
 from iomt_core.charts import tasks as task_charts
@@ -23,19 +25,14 @@ from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import why
 
 MOST_ROWS = 2000
-KINDS = {
-    "all": "all",
-    "moved": "own device ↔ server",
-    "server": "server → other server",
-}
+KINDS = {"all": "all", "moved": "own device ↔ server", "server": "server → other server"}
 
 
 def maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Record], comparable: bool) -> None:
-    """The two wards side by side, stepping together; tasks that the other side decides otherwise carry a dashed ring."""
+    """The two wards side by side, stepping together; a dashed ring marks tasks that the two sides decide differently."""
     step = min(session.step, max(int(r.step.max()) for r in records))
     shown = []
     for n, (name, side, record) in enumerate(zip("AB", sides, records, strict=True)):
@@ -48,26 +45,14 @@ def maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Reco
         row = min(step, len(record)) - 1
         text = f"Side {name}. {ward_text(record, row)}"
         if comparable:
-            text += (
-                f" {sum(k >= 0 for user in changed[row] for k in user)} tasks are decided otherwise on the other side."
-            )
-        shown.append((f"{name}: {entry(side.policy).label} on {side.scenario.name}", frames, text))
+            text += f" {sum(k >= 0 for user in changed[row] for k in user)} tasks are decided differently on the other side."
+        shown.append((f"{name}: {policy_label(side.policy, side.scenario)} on {side.scenario.name}", frames, text))
 
-    def stepped() -> None:
-        step = st.session_state["compare_maps"].step
-        if step:
-            session.step = int(step)
-
-    def picked() -> None:
-        point = st.session_state["compare_maps"].picked
-        if point:
-            pick(session, point)
-
-    ward_players(shown, step, session.picked, picked, stepped, "compare_maps")
+    ward_player(shown, step, session, "compare_maps")
 
 
 def shown_episode(state: Compare, number: int, done: int) -> None:
-    """Which of the episodes the maps and tables below show; for now `number`, of those that are there."""
+    """A control for the episode that the maps and tables show: `number` now, of the `done` episodes played so far."""
 
     def update() -> None:
         state.shown = int(st.session_state["compare_shown"])
@@ -77,21 +62,15 @@ def shown_episode(state: Compare, number: int, done: int) -> None:
         st.number_input(
             "Episode shown", 1, done, sync_widget("compare_shown", number), key="compare_shown", on_change=update,
             step=1, width=150,
-            help="The maps, the tables of decisions and the selected task are of this episode; the figures above are of all.",
+            help="Maps, tables of decisions and the selected task are of this episode; the metrics above are of all episodes.",
         )  # fmt: skip
-
-
-def pick(session: Session, point: Any) -> None:
-    """Selects a task, and goes to its step."""
-    session.picked = (int(point[0]), int(point[1]), int(point[2]))
-    session.step = session.picked[0]
 
 
 def picked_task(session: Session, records: tuple[Record, Record]) -> None:
     """What both sides did with the selected task, in a sentence."""
     if session.picked is None:
         st.info(
-            "Click a task on a map or a row of the table to see what either side did with it.",
+            "Click a task on a map or a row of the table to see what both sides did with it.",
             icon=":material/touch_app:",
         )
         return
@@ -127,8 +106,8 @@ def _task(record: Record, point: tuple[int, int, int]) -> dict[str, float] | Non
     return {name: float(x[at]) for name, x in values.items()}
 
 
-def changed_table(session: Session, number: int, records: tuple[Record, Record]) -> None:
-    """The tasks that B decides otherwise than A, in the step on the maps or the whole episode."""
+def changed_table(session: Session, number: int, sides: tuple[Side, Side], records: tuple[Record, Record]) -> None:
+    """The tasks that A and B decide differently, in the step on the maps or in the whole episode."""
     table = changed_decisions(*records)
     local = (table["choice_a"] == 0) | (table["choice_b"] == 0)
     counts = {"all": len(table), "moved": int(local.sum()), "server": int((~local).sum())}
@@ -137,8 +116,8 @@ def changed_table(session: Session, number: int, records: tuple[Record, Record])
         kind = st.segmented_control(
             "Changes", list(KINDS), default="all", required=True, key="compare_kind",
             format_func=lambda k: f"{KINDS[k]} ({counts[k]})",
-            help="Servers of one ward are often alike: a move from one to another may mean little, a move between own device and "
-            "server never does.",
+            help="The servers of a scenario are often alike. A move from one server to another may mean little; a move between "
+            "own device and server always matters.",
         )  # fmt: skip
     with right:
         whole = st.toggle("Whole episode", True, key="compare_whole", help="Off: only the step on the maps.")
@@ -147,45 +126,42 @@ def changed_table(session: Session, number: int, records: tuple[Record, Record])
         keep &= table["step"] == session.step
     shown = table[keep].reset_index(drop=True)
     if shown.empty:
-        st.info("No decision of this kind differs here.", icon=":material/drag_handle:")
+        st.info("No decision of this kind differs.", icon=":material/drag_handle:")
         return
-
-    def chosen() -> None:
-        rows = st.session_state["compare_changed"].selection.rows
-        if rows and rows[0] < len(shown):
-            pick(session, shown.loc[rows[0], ["step", "user", "task"]].tolist())
 
     numbers = changes_table(shown)
     columns: dict[str, Any] = {
         str(name): st.column_config.NumberColumn(format="%.4g") for name in numbers if numbers[name].dtype == float
     }
-    st.dataframe(
-        numbers.head(MOST_ROWS), hide_index=True, key="compare_changed", on_select=chosen, selection_mode="single-row",
-        column_config=columns, alt="Tasks that B decides otherwise than A", height=min(400, 38 + 35 * len(shown)),
+    selectable_tasks(
+        numbers.head(MOST_ROWS), shown, session, "compare_changed", column_config=columns,
+        alt="Tasks that A and B decide differently", height=min(400, 38 + 35 * len(shown)),
     )  # fmt: skip
     more = f" The {MOST_ROWS} largest of {len(shown)} are shown; the file has all." if len(shown) > MOST_ROWS else ""
-    st.caption(f"Episode {number}; the largest change of weighted cost first, click a column's head to sort.{more}")
-    st.download_button(
-        "Download these (CSV)", lambda: shown.to_csv(index=False), f"changed-decisions-episode-{number}.csv", "text/csv",
-        on_click="ignore",
-    )  # fmt: skip
+    st.caption(f"Episode {number}; the largest change of weighted cost first. Click a column's head to sort.{more}")
+    who = {
+        f"policy_{name.lower()}": policy_label(side.policy, side.scenario)
+        for name, side in zip("AB", sides, strict=True)
+    }
+    file = f"changed-decisions-episode-{number}.csv"
+    csv_button("Download these (CSV)", lambda: shown.assign(**who).to_csv(index=False), file)
 
 
 def flow(records: tuple[Record, Record], number: int) -> None:
-    """How many tasks went from which device of A to which of B."""
+    """How many tasks are on each device in A, by their device in B."""
     counts = flows(*records)
     st.html(flow_map(counts))
-    st.caption(f"Tasks of episode {number} that stand in both wards; what lies off the diagonal is decided otherwise.")
+    st.caption(
+        f"Tasks of episode {number} that exist in both scenarios. Outside the diagonal A and B decide differently."
+    )
     with st.expander("As a table"):
         table = counts.rename_axis("A \\ B").reset_index()
         st.dataframe(table, hide_index=True, alt="Number of tasks by their device in A and in B")
-        st.download_button(
-            "Download (CSV)", table.to_csv(index=False), "devices-a-b.csv", "text/csv", on_click="ignore"
-        )
+        csv_button("Download (CSV)", table.to_csv(index=False), "devices-a-b.csv")
 
 
 def alternatives(session: Session, number: int, sides: tuple[Side, Side], records: tuple[Record, Record]) -> None:
-    """The selected task's alternatives on either side, each a full recomputation of its step."""
+    """The alternatives of the selected task on both sides; each is a full recomputation of its step."""
     if session.picked is None:
         st.info("Select a task on a map or in the table first.", icon=":material/touch_app:")
         return
@@ -201,35 +177,21 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
         st.info(plain(f"{name}: {error}"))
         return
     frame = answer.alternatives
-    best = frame.iloc[int(frame["ward_change"].to_numpy().argmin())]
-    words = f"moving it to {best['device']} would lower the ward's total by {-best['ward_change']:.4f}"
-    if best["ward_change"] > -1e-9:
-        words = "no other device would make the ward's total lower"
     cost = float(frame["cost"].iloc[answer.chosen])
-    st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {words}.")
+    st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {best_move(frame)}.")
     bar_panels(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
     table = alternatives_table(frame)
     st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")
-    st.download_button(
-        f"Download {name} (CSV)",
-        table.to_csv(index=False),
-        f"alternatives-{name}.csv",
-        "text/csv",
-        on_click="ignore",
-    )
+    csv_button(f"Download {name} (CSV)", table.to_csv(index=False), f"alternatives-{name}.csv")
 
 
 def tabs(
-    session: Session,
-    number: int,
-    sides: tuple[Side, Side],
-    records: tuple[Record, Record],
-    pairing: Pairing,
+    session: Session, number: int, sides: tuple[Side, Side], records: tuple[Record, Record], pairing: Pairing,
     more: Callable[[], None],
-) -> None:
+) -> None:  # fmt: skip
     """Tabs; only the open one is computed. `more` shows the episodes."""
     names = ["Decisions that changed", "From where to where", "Selected task", "Episode by episode"]
-    missing = "Decisions cannot be compared one to one here: the two wards do not have the same tasks."
+    missing = "Decisions cannot be compared one to one here: the two scenarios do not have the same tasks."
     for tab, name in zip(st.tabs(names, key="compare_tabs", on_change="rerun"), names, strict=True):
         if not tab.open:
             continue
@@ -243,4 +205,4 @@ def tabs(
             elif name == names[1]:
                 flow(records, number)
             else:
-                changed_table(session, number, records)
+                changed_table(session, number, sides, records)

@@ -1,4 +1,4 @@
-"""Playing what the Compare page compares: the first episodes are shown at once, the others are added as they come."""
+"""Plays the episodes of the Compare page: the first are shown at once, the others are added while the page is open."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from iomt_core.experiments.comparison.sides import Side, advance, finished
 from iomt_core.scenario import ScenarioError
 
 MIN_EPISODES = 2  # episodes: one gives no interval
-MAX_WAIT = 0.1  # s that are waited for all episodes, before the first will do: heuristics are done after one piece more
-BAR_DELAY = 0.5  # s after which the wait for the first ones has a bar
-INTERRUPT_INTERVAL = 0.05  # s after which a click may interrupt
-TIMER_SLICE = 0.25  # s of playing beside what is shown; a click on it waits no longer than that, or one piece
+MAX_WAIT = 0.1  # s to wait for all episodes before the first are shown; heuristics are usually done by then
+BAR_DELAY = 0.5  # s of waiting for the first episodes before a progress bar appears
+INTERRUPT_INTERVAL = 0.05  # s between two points at which a click may interrupt
+TIMER_SLICE = 0.25  # s of playing at a call of the timer; a click waits at most this long, or for one piece
 
 
 class Playing:
@@ -25,11 +25,11 @@ class Playing:
     def __init__(self, state: Compare, a: Side, b: Side, seed: int) -> None:
         self.state, self.sides, self.seed, self.episodes = state, (a, b), seed, state.episodes
         self.key = (a.key, b.key, seed, self.episodes)
-        self.begun = self.done / self.episodes  # share that is there already
+        self.begun = self.done / self.episodes  # share that is there at the beginning
         self.part, self.spent = 0.0, 0.0  # of what was missing; seconds
-        if state.beside != self.key:
+        if state.continuing != self.key:
             state.seconds_per_episode = None
-        self.turns = 0  # of the timer
+        self.calls = 0  # of the timer
         self._pieces = self._from_here()
         self._since = self._breath = 0.0  # when a piece began, and when somebody could last interrupt it
         self._touch: Callable[[], object] = lambda: None
@@ -46,24 +46,26 @@ class Playing:
 
     @property
     def stopped(self) -> bool:
-        """Whether a person has stopped just this comparison."""
+        """Whether a person has stopped this comparison."""
         return self.state.stopped == self.key
 
     def stop(self) -> None:
-        """What has been played stays."""
+        """Stops playing; the episodes played so far stay."""
         self.state.stopped = self.key
 
     def piece(self, touch: Callable[[], object]) -> bool:
-        """Plays one piece; False where none is left. Raises `ScenarioError` where a side's run is gone by now.
+        """Plays one piece; returns False if none is left. Raises `ScenarioError` if a side's run has been deleted.
 
-        `touch` is called between the steps of a policy that remembers, and writes to the page: there Streamlit breaks off
-        for a person who wants another thing now, and the piece is lost.
+        `touch` is called between the steps of a policy with memory and writes to the page. At a write Streamlit ends the run
+        of the script if a person has done something else; the piece is then lost.
         """
         self._since = self._breath = time.monotonic()
         self._touch = touch
         try:
             self.part = next(self._pieces, 1.0)
-        except BaseException:  # Streamlit's are no Exceptions. A generator that was broken off reads as one at its end.
+        except (
+            BaseException
+        ):  # Streamlit's are no Exception. An interrupted generator is finished, so a new one is needed.
             self._pieces, self._since = self._from_here(), 0.0
             raise
         self.spent, self._since = self.elapsed, 0.0
@@ -80,11 +82,11 @@ class Playing:
 
     @property
     def _missing(self) -> float:
-        """Episodes that were not there at the beginning; a side may have more of them than both together."""
+        """Number of episodes that were missing at the beginning."""
         return max(1.0, (1 - self.begun) * self.episodes)
 
     def show(self, bar: DeltaGenerator, what: str) -> None:
-        """Progress and time left, in the place of `bar`."""
+        """Shows progress and time left in `bar`."""
         share, seconds_per_episode = self.begun + (1 - self.begun) * self.part, self.state.seconds_per_episode
         left = (
             ""
@@ -94,7 +96,7 @@ class Playing:
         bar.progress(share, f"{what}: {100 * share:.0f} %{left}")
 
     def row(self, what: str, key: str) -> DeltaGenerator:
-        """Progress, time left and Cancel, where the script is; returns the bar's place."""
+        """Shows progress, time left and Cancel; returns the place of the bar."""
         with st.container(horizontal=True, vertical_alignment="center"):
             bar = st.empty()
             self.show(bar, what)
@@ -103,19 +105,19 @@ class Playing:
 
 
 def play(state: Compare, a: Side, b: Side, seed: int) -> int:
-    """Plays both sides and returns how many episodes both have; shows progress, time left and Cancel where it takes long.
+    """Plays both sides and returns how many episodes both have, with progress, time left and Cancel if it takes long.
 
-    Where it does, the first episodes will do, up to the one that the map shows; the others are played while they are looked
-    at, and the page takes more in each time there are twice as many. Called outside fragments, for a click in one does not
-    interrupt, while one that has the whole page run again does, and what has been played stays.
+    Then the first episodes are enough, up to the one on the map. The others are played while a person looks at the page, which
+    is refreshed each time the number of episodes has doubled. To be called outside fragments: there a click that reruns the
+    whole page interrupts it, and one in a fragment does not. Episodes played so far stay.
     """
-    # Two places: what is put into one after another in the same run would stand there together.
+    # Two places, because elements written one after another into one place in the same run would all stay visible.
     first, slot, playing = st.empty(), st.empty(), Playing(state, a, b, seed)
     bar: DeltaGenerator | None = None
     words, needed = f"Playing {state.episodes} episodes of A and of B", max(MIN_EPISODES, state.shown)
     if not playing.stopped:
         state.stopped = None
-        patience = 0.0 if state.beside == playing.key else MAX_WAIT
+        patience = 0.0 if state.continuing == playing.key else MAX_WAIT
 
         def touch() -> None:
             nonlocal bar
@@ -131,39 +133,39 @@ def play(state: Compare, a: Side, b: Side, seed: int) -> int:
             touch()
     first.empty()
     done = playing.done
-    state.beside = None if playing.stopped or done == state.episodes else playing.key
+    state.continuing = None if playing.stopped or done == state.episodes else playing.key
     if playing.stopped and done < state.episodes:
         with slot.container():
             _stopped(state, done)
-    elif state.beside:
+    elif state.continuing:
         with slot.container():
             st.fragment(_play_others, run_every=TIMER_SLICE)(playing, done)
     return done
 
 
-def _play_others(playing: Playing, there: int) -> None:
-    """Plays on beside the first episodes, of which `there` are on the page: a turn at each call of the timer's."""
-    words = f"The first {there} of {playing.episodes} episodes are below; playing the others"
+def _play_others(playing: Playing, shown: int) -> None:
+    """Plays the other episodes, a slice at each call of the timer; `shown` episodes are on the page."""
+    words = f"The first {shown} of {playing.episodes} episodes are below; playing the others"
     bar = playing.row(words, "compare_cancel")
-    if playing.turns:  # the first call is the page's own
+    if playing.calls:  # not at the first call, which is the page's own
         until, more = playing.spent + TIMER_SLICE, True
         try:
             while not playing.stopped and more and playing.spent < until:
                 more = playing.piece(lambda: playing.show(bar, words))
                 playing.show(bar, words)
         except ScenarioError:
-            more = False  # the page says what is gone
-        if playing.stopped or not more or playing.done >= min(2 * there, playing.episodes):
+            more = False  # the page says what is missing
+        if playing.stopped or not more or playing.done >= min(2 * shown, playing.episodes):
             st.rerun()
-    playing.turns += 1
+    playing.calls += 1
 
 
 def _stopped(state: Compare, done: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        what = f"the figures below are of these {done}" if done else "there is nothing to show yet"
+        what = f"the results below are of these {done}" if done else "there is nothing to show yet"
         st.warning(f"Stopped after {done} of {state.episodes} episodes; {what}.", icon=":material/stop_circle:")
-        st.button("Go on", on_click=_go_on, args=(state,), icon=":material/play_arrow:")
+        st.button("Continue", on_click=_continue, args=(state,), icon=":material/play_arrow:")
 
 
-def _go_on(state: Compare) -> None:
+def _continue(state: Compare) -> None:
     state.stopped = None

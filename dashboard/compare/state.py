@@ -1,4 +1,4 @@
-"""What the Compare page works on besides the lab: where side A comes from, how many episodes, which one the map shows."""
+"""The state of the Compare page: where side A comes from, how many episodes are played, which one the maps show."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ MOST_ENTRIES = 64  # of side A in a link
 
 @dataclass
 class Compare:
-    """The page's state. `policy` and `shares` are A's where A is not the pinned one, which has its own."""
+    """The page's state. `policy` and `shares` are A's unless A is the pinned side, which has its own."""
 
-    source: str = SAME  # SAME: the sidebar's ward; PINNED; or a preset's name
+    source: str = SAME  # SAME: the sidebar's scenario; PINNED; or a preset's name
     policy: str = "price-response"
     shares: Shares = "own"
     episodes: int = 10
     shown: int = 1  # the episode on the map
     stopped: tuple[object, ...] | None = None  # the comparison that a person has stopped
-    beside: tuple[object, ...] | None = None  # the one whose first episodes are on the page while the others are played
-    seconds_per_episode: float | None = None  # seconds an episode of it takes, where known
-    seen: Pinned | None = None  # the pinned one when the page was last here
+    continuing: tuple[object, ...] | None = None  # the one whose other episodes are played while the first are shown
+    seconds_per_episode: float | None = None  # of that comparison, once measured
+    last_pinned: Pinned | None = None  # what was pinned when the page ran last
 
     def side_a(self, session: Session) -> Side:
-        """What stands on side A."""
+        """Side A."""
         if self.source == PINNED and session.pinned is not None:
             return Side(session.pinned.scenario, session.pinned.policy, session.pinned.shares)
         ward = PRESETS.get(self.source, session.scenario)
         return Side(ward, self.policy, self.shares)
 
     def set_a(self, session: Session, policy: str, shares: Shares) -> None:
-        """Gives A another policy or other shares."""
+        """Sets policy and shares of A."""
         if self.source == PINNED and session.pinned is not None:
-            session.pinned = self.seen = replace(session.pinned, policy=policy, shares=shares)
+            session.pinned = self.last_pinned = replace(session.pinned, policy=policy, shares=shares)
         else:
             self.policy, self.shares = policy, shares
 
     def pin(self, session: Session, side: Side) -> None:
-        """Makes this side A, and what the other pages compare with."""
-        session.pinned = self.seen = Pinned(side.scenario, side.policy, side.shares, session.seed)
+        """Makes a side A, and the pinned scenario of the other pages."""
+        session.pinned = self.last_pinned = Pinned(side.scenario, side.policy, side.shares, session.seed)
         self.source = PINNED
 
     def swap(self, session: Session) -> None:
@@ -64,7 +64,7 @@ class Compare:
         session.policy, session.shares = a.policy, a.shares
 
     def entries(self, session: Session) -> dict[str, str]:
-        """What the link says of this page. Raises `ScenarioError` where A does not fit into a link."""
+        """The page's entries of a link. Raises `ScenarioError` if A does not fit into a link."""
         a = self.side_a(session)
         ward = to_query(a.scenario) if self.source == PINNED else {}
         about = {"ward": self.source, **ward, "policy": a.policy, "shares": a.shares}
@@ -72,12 +72,12 @@ class Compare:
 
 
 def side_b(session: Session) -> Side:
-    """What stands on side B: the sidebar's ward and policy."""
+    """Side B: the sidebar's scenario and policy."""
     return Side(session.scenario, session.policy, session.shares)
 
 
 def usable(side: Side) -> tuple[Side, list[str]]:
-    """The side, or the same with the optimum where its policy cannot decide on its ward, and why."""
+    """The side, with the optimum as policy if its own cannot decide in its scenario, and the reasons."""
     try:
         make_policy(side.policy, side.scenario)
     except ScenarioError as error:
@@ -86,7 +86,7 @@ def usable(side: Side) -> tuple[Side, list[str]]:
 
 
 def linkable_session(session: Session) -> Session:
-    """The lab with step and selection that B's ward has, for a link names them for the ward it describes: A may have more."""
+    """The session with step and selection limited to B's scenario, which the link describes; A may have more."""
     s, picked = session.scenario, session.picked
     if picked is not None and not (picked[0] <= s.T and picked[1] <= s.users and picked[2] <= s.tasks):
         picked = None
@@ -94,19 +94,19 @@ def linkable_session(session: Session) -> Session:
 
 
 def state(session: Session) -> Compare:
-    """This session's state; at the page's first run what the link says, and A is what was pinned since."""
+    """The page's state; at its first run what the link says. A newly pinned scenario becomes side A."""
     if KEY not in st.session_state:
         st.session_state[KEY] = from_link(session)
     found = cast(Compare, st.session_state[KEY])
-    if session.pinned is not found.seen:
-        found.seen = session.pinned
+    if session.pinned is not found.last_pinned:
+        found.last_pinned = session.pinned
         found.source = PINNED if session.pinned is not None else SAME
     found.shown = min(found.shown, found.episodes)
     return found
 
 
 def from_link(session: Session) -> Compare:
-    """What the entries of a link in `lab.view` describe; each that cannot be used is told in `lab.problems`."""
+    """The state that `session.view`, the page's entries of a link, describes; invalid entries become problems."""
     found = Compare()
     for read in (_read_a, _read_episodes, _read_shown):
         try:

@@ -1,4 +1,4 @@
-"""The parts of the Compare page below its head: each shows one thing of the two sides."""
+"""The results of the Compare page: each function shows one thing about the two sides."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.drawings import episode_pairs, forest
+from dashboard.chart_tables import csv_button
+from dashboard.drawings import draw
+from dashboard.session import policy_label
 from dashboard.text import plain
 from iomt_core.charts import forest as forest_charts
 from iomt_core.experiments.comparison.differences import Pairing, differences
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.comparison.sides import Comparison, Side
 from iomt_core.metrics import METRICS
-from iomt_core.training.catalogue import entry
+
+NAN = float("nan")
 
 
 def answer(found: Comparison, pairing: Pairing) -> None:
-    """The comparison in two sentences."""
+    """The comparison in a few sentences, and the policies with the networks that decided."""
     cost = found.pair("cost")
     if cost.same:
         words = "**A and B cost the same** in every episode"
@@ -35,11 +38,16 @@ def answer(found: Comparison, pairing: Pairing) -> None:
             words += f" (95 % interval {100 * low:+.3g} to {100 * high:+.3g} %, {len(cost.a)} episodes)"
             words += "" if cost.excludes_zero else ": **not distinguishable from 0**"
     st.markdown(f"{words}. {_decisions(found, pairing)}")
+    st.caption("; ".join(f"{n}: {plain(_label(side))}" for n, side in (("A", found.a), ("B", found.b))) + ".")
+
+
+def _label(side: Side) -> str:
+    return policy_label(side.policy, side.scenario)
 
 
 def _decisions(found: Comparison, pairing: Pairing) -> str:
     if not pairing.comparable:
-        return "Decisions cannot be compared one to one: the two wards do not have the same tasks."
+        return "Decisions cannot be compared one to one: the two scenarios do not have the same tasks."
     if not found.changed:
         return f"All {found.compared} decisions are the same."
     share, between = 100 * found.changed / found.compared, found.changed - found.moved
@@ -49,25 +57,31 @@ def _decisions(found: Comparison, pairing: Pairing) -> str:
     )
 
 
-def ended(found: Comparison) -> None:
-    """A warning where batteries ended episodes: the sides then did not play the same steps."""
+def warnings(found: Comparison) -> None:
+    """Warnings: different networks of one policy decided, or batteries ended episodes, so that the steps differ."""
+    if found.a.policy == found.b.policy and _label(found.a) != _label(found.b):
+        st.warning(
+            f"Different networks decided: A: {plain(_label(found.a))}; B: {plain(_label(found.b))}. Part of every difference "
+            "comes from the networks.",
+            icon=":material/warning:",
+        )
     for name, side, count, steps in zip("AB", (found.a, found.b), found.ended, found.steps, strict=True):
         if count:
             st.warning(
-                f"{name}: an empty battery (C5) ended {count} of {found.episodes} episodes. The figures are of the steps played, "
+                f"{name}: an empty battery (C5) ended {count} of {found.episodes} episodes. The metrics are of the steps played, "
                 f"{steps:.3g} of {side.scenario.T} on average.",
                 icon=":material/battery_alert:",
             )
 
 
 def parameters(a: Side, b: Side, pairing: Pairing) -> None:
-    """What differs between the sides, only that, and what their episodes share."""
+    """What differs between the sides, the network that decides included, and what their episodes share."""
     rows = [
         (d.label + " ᴬ" * d.assumption, plain(d.symbol), plain(d.a), plain(d.b))
         for d in differences(a.scenario, b.scenario)
     ]
-    if a.policy != b.policy:
-        rows.insert(0, ("Policy", "", plain(entry(a.policy).label), plain(entry(b.policy).label)))
+    if _label(a) != _label(b):
+        rows.insert(0, ("Policy", "", plain(_label(a)), plain(_label(b))))
     if a.shares != b.shares:
         rows.insert(0, ("Shares", "", a.shares, b.shares))
     st.markdown("**What differs**")
@@ -76,22 +90,22 @@ def parameters(a: Side, b: Side, pairing: Pairing) -> None:
         st.table(table, border="horizontal", hide_index=True, alt="Parameters in which A and B differ")
     else:
         st.info(
-            "Nothing: A and B are the same. Move a slider in the sidebar, or choose another policy or ward for A.",
+            "Nothing: A and B are the same. Move a slider in the sidebar, or choose another policy or scenario for A.",
             icon=":material/drag_handle:",
         )
     st.caption("  \n".join(pairing.notes))
 
 
 def figures(found: Comparison) -> None:
-    """The forest plot."""
+    """The change of every metric as a forest plot."""
     st.markdown("**Change from A to B**")
-    forest(forest_charts.forest(found.pairs))
+    draw("forest", forest_charts.forest(found.pairs))
     if found.episodes == 1:
-        st.caption("One episode gives no interval: take two or more.")
+        st.caption("One episode gives no interval: play two or more.")
 
 
 def numbers(found: Comparison) -> None:
-    """The metrics in numbers."""
+    """All metrics as a table, computed while it is open."""
     box = st.expander("All metrics in numbers", key="compare_numbers", on_change="rerun")
     if box.open:
         with box:
@@ -105,49 +119,43 @@ def _numbers(found: Comparison) -> None:
     }
     st.dataframe(table, hide_index=True, column_config=columns, alt="Metrics of A and B with paired intervals")
     st.caption(
-        "Means over episodes; B - A with its 95 % interval (Student) over the paired differences, episode by episode; the "
-        "change in % is of A's mean, taken as fixed. pp: percentage points. Each interval is 95 % by itself, not all at once."
+        "Means over episodes. B - A has a 95 % interval (Student) over the paired differences, episode by episode. The change "
+        "in % is relative to A's mean, which is taken as fixed. pp: percentage points. Each interval holds with 95 % by "
+        "itself, not all of them together."
     )
-    _download("Download (CSV)", table, "comparison-figures.csv")
+    named = table.assign(policy_a=_label(found.a), policy_b=_label(found.b))
+    csv_button("Download (CSV)", named.to_csv(index=False), "comparison-metrics.csv")
 
 
 def metric_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
-    """One row a metric, in the units people read."""
+    """One row for each metric, in the units that are shown to people."""
     rows = []
     for pair in pairs:
-        factor, interval, share = pair.metric.factor, pair.interval, pair.relative_interval
+        metric, interval, share = pair.metric, pair.interval or (NAN, NAN), pair.relative_interval or (NAN, NAN)
+        values = {"A": pair.mean_a, "B": pair.mean_b, "B - A": pair.difference, "from": interval[0], "to": interval[1]}
+        relative = {
+            "change (%)": NAN if pair.relative is None else pair.relative,
+            "from (%)": share[0],
+            "to (%)": share[1],
+        }
         rows.append(
-            {
-                "metric": pair.metric.label,
-                "unit": pair.metric.unit,
-                "A": pair.mean_a * factor,
-                "B": pair.mean_b * factor,
-                "B - A": pair.difference * factor,
-                "from": interval[0] * factor if interval else float("nan"),
-                "to": interval[1] * factor if interval else float("nan"),
-                "unit of B - A": pair.metric.difference_unit,
-                "change (%)": float("nan") if pair.relative is None else 100 * pair.relative,
-                "from (%)": 100 * share[0] if share else float("nan"),
-                "to (%)": 100 * share[1] if share else float("nan"),
-                "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair)],
-                "meaning": pair.metric.help,
-            }
+            {"metric": metric.label, "unit": metric.unit}
+            | {name: x * metric.factor for name, x in values.items()}
+            | {"unit of B - A": metric.difference_unit}
+            | {name: 100 * x for name, x in relative.items()}
+            | {"what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair)], "meaning": metric.help}
         )
     return pd.DataFrame(rows)
 
 
-def _download(label: str, table: pd.DataFrame, file: str) -> None:
-    st.download_button(label, table.to_csv(index=False), file, "text/csv", on_click="ignore")
-
-
 def episodes(found: Comparison) -> None:
-    """Every episode's pair of values of one metric."""
+    """The values of one metric in A and B, for every episode."""
     name = st.selectbox(
         "Metric", list(METRICS), key="compare_figure", format_func=lambda n: METRICS[n].label, width=300,
         help="Which metric to show episode by episode.",
     )  # fmt: skip
     pair = found.pair(name)
-    episode_pairs(forest_charts.episode_pairs(pair))
+    draw("episode_pairs", forest_charts.episode_pairs(pair))
     if pair.narrowing is not None:
         st.caption(
             f"Pairing makes the interval of this difference {pair.narrowing:.3g} times as narrow as that of as many independent "
@@ -160,4 +168,4 @@ def episodes(found: Comparison) -> None:
                 columns[f"{side}: {pair.metric.axis_title}"] = [x * pair.metric.factor for x in values]  # type: ignore[assignment]
     table = pd.DataFrame(columns)
     st.dataframe(table, hide_index=True, alt="All metrics of every episode", height=min(360, 38 + 35 * len(table)))
-    _download("Download all episodes (CSV)", table, "comparison-episodes.csv")
+    csv_button("Download all episodes (CSV)", table.to_csv(index=False), "comparison-episodes.csv")

@@ -1,4 +1,4 @@
-"""What the Inspect page shows: the selected decision, stepping, and the page's own part of a link."""
+"""The state of the Inspect page: the selected decision, the controls that step, and the page's entries of a link."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from iomt_core.record import Record
 TABS = {
     "values": "Q-values (17)",
     "shares": "Shares (C2–C4)",
-    "seen": "Seen and unseen (14)",
+    "seen": "Observation (14)",
     "mixer": "Mixer (22)–(25)",
     "regret": "Regret",
     "formulas": "Formulas",
@@ -25,37 +25,36 @@ RANKS = {"best": "the best device for the task alone", "optimum": "the optimum's
 
 @dataclass
 class InspectState:
-    """Lives as long as the session; `round` 0 is the last one."""
+    """What the page shows, for the whole session; `round` 0 is the last round."""
 
     tab: str = "values"
     rank: str = "best"
     round: int = 0
-    agreed: object = None  # the episode whose long computation was asked for
+    agreed: object = None  # the episode for which a person has started the long computation
 
     def link(self) -> dict[str, str]:
-        """What a link says of it."""
+        """The page's entries of a link."""
         view = {"tab": self.tab, "rank": self.rank}
         return {**view, "round": str(self.round)} if self.round else view
 
 
 def state(session: Session) -> InspectState:
-    """This session's; at first, what the link says, each entry checked, a bad one told in `lab.problems`."""
+    """The page's state in this session; at first what the link says."""
     if "inspect" not in st.session_state:
         st.session_state["inspect"] = from_view(session, session.view)
     return cast(InspectState, st.session_state["inspect"])
 
 
 def from_view(session: Session, view: Mapping[str, str]) -> InspectState:
-    """The state that the page's entries of a link describe; an entry that cannot be used is a problem of the lab."""
+    """The state that the page's entries of a link describe; an invalid entry becomes a problem of the session."""
     fresh = InspectState()
     for name, allowed in (("tab", TABS), ("rank", RANKS)):
         value = view.get(name, getattr(fresh, name))
         if value in allowed:
             setattr(fresh, name, value)
         else:
-            session.problems.append(
-                f"v_{name} = {value[:40]!r} in the link is not known: allowed is {', '.join(allowed)}."
-            )  # fmt: skip
+            words = ", ".join(allowed)
+            session.problems.append(f"v_{name} = {value[:40]!r} in the link is not known: allowed is {words}.")
     text = view.get("round", "0")
     if text in {str(n) for n in range(9)}:
         fresh.round = int(text)
@@ -65,9 +64,9 @@ def from_view(session: Session, view: Mapping[str, str]) -> InspectState:
 
 
 def select(session: Session, shown: Record) -> Point | None:
-    """The decision that is looked at: the lab's selection in the lab's step; where there is none, the step's first task.
+    """Selects a decision in the session's step and returns it: the selected task, or the first task of the step.
 
-    `None` in a step in which nobody has a task, as a workload of one's own may leave some.
+    Returns None for a step in which nobody has a task; a workload from a file may have such steps.
     """
     session.step = step = min(session.step, len(shown))
     active = shown.snapshot.active[step - 1]
@@ -82,7 +81,7 @@ def select(session: Session, shown: Record) -> Point | None:
 
 
 def stepping(session: Session, shown: Record, point: Point | None) -> None:
-    """Buttons first, back, next, last, and the step, user and task as numbers."""
+    """Buttons First, Back, Next and Last, and controls for step, user and task."""
     step, user, task = point or (session.step, 1, 1)
     last, active = len(shown), shown.snapshot.active[step - 1]
 
@@ -113,13 +112,13 @@ def stepping(session: Session, shown: Record, point: Point | None) -> None:
             st.button(label, icon=f":material/{icon}:", on_click=go, args=(to,), disabled=off, key=f"inspect_{icon}")
         st.number_input(
             f"Step of {last}", 1, last, sync_widget("inspect_step", step), key="inspect_step", on_change=update, width=130,
-            help="Step t of the episode; the policy, its memory and the batteries are as they then were.",
+            help="Step t of the episode. The policy, its memory and the batteries are those of that step.",
         )  # fmt: skip
         if point is None:
             return
         st.selectbox(
             "User", users, index_of(users, sync_widget("inspect_user", user)), key="inspect_user",
-            on_change=other_user, width=100, help="Agent i, whose decision it is.",
+            on_change=other_user, width=100, help="Agent i, who decides.",
         )  # fmt: skip
         st.selectbox(
             "Task", tasks, index_of(tasks, sync_widget("inspect_task", task)),

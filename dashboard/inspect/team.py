@@ -1,13 +1,14 @@
-"""The parts of the Inspect page that look beyond one decision: mixer, regret, formulas."""
+"""The parts of the Inspect page that turn beyond one decision: mixer, regret, formulas."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.chart_tables import chart_table, download
+from dashboard.chart_tables import chart_table, download, selectable_tasks
 from dashboard.drawings import bar_panels
 from dashboard.inspect.state import RANKS, InspectState
 from dashboard.inspect.views import REGRET, episode_args, formula_block, inspection_of
@@ -20,43 +21,44 @@ from iomt_core.charts.devices import price_bars
 from iomt_core.charts.tables import price_table
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
-from iomt_core.training.catalogue import entry
 from iomt_core.twin import northbound_inspect as north
 
 WORST = 10
-LONG_COMPUTATION = 6.0  # s of computing that are asked for first
+LONG_COMPUTATION = 6.0  # s; a longer computation must be started by a person
 MIXERS = {
-    "sum": "VDN: Q_tot is the sum of the agents' values. All derivatives are 1, and there is no attention.",
-    "QMIX": "QMIX (24): a monotone network whose weights come from the limited global state ŝ; no attention stands before it.",
-    "attention": "SAE-QMIX (22)–(24): attention on ô alone, so that its weights do not move with the values and (25) holds.",
-    "attention as printed": "SAE-QMIX by the letter: queries and keys of (22) hold the values, so that (25) can break.",
+    "sum": "VDN: Q_tot is the sum of the agents' values. All derivatives are 1; there is no attention.",
+    "QMIX": "QMIX (24): a monotone network with weights from the limited global state ŝ; there is no attention.",
+    "attention": "SAE-QMIX (22)–(24): attention on ô alone. Its weights do not depend on the values, so (25) holds.",
+    "attention as printed": "SAE-QMIX as printed: queries and keys of (22) contain the values, so (25) can be violated.",
 }
 
 
 def mixer(session: Session, shown: Record, point: Point) -> None:
-    """From the agents' values to the team's, in this step."""
+    """How the mixer combines the agents' values into the team's value in this step."""
     found = inspection_of(session, point)
     if found is None or found.mixing is None:
-        label = plain(entry(session.shown_policy).label)
+        label = plain(session.policy_label)
         if found is None:
-            words = (
-                f"{label} has no mixer: it is not learned. What ties its users together are the servers' shadow prices."
-            )
+            words = f"{label} has no mixer: it is not learned. Its users are coordinated by the servers' shadow prices."
         elif found.numbers is not None:
-            words = f"{label} has no values of single strategies to mix here: its critic judges whole users, while training only."
+            words = (
+                f"{label} has no values of single strategies to mix: its critic values all tasks of a user together."
+            )
         else:
-            words = "This checkpoint holds no mixer. It is needed for training only; train anew to keep it."
+            words = "This checkpoint has no mixer, which is needed in training only. Train again to store it."
         st.info(words, icon=":material/info:")
         row = point[0] - 1
         bar_panels(price_bars(shown, row), "inspect_prices")
         chart_table("shadow_prices", lambda: price_table(shown, row), "Shadow price of every resource in the step")
         return
     mixed, user = found.mixing, point[1]
-    st.caption(MIXERS[mixed.kind] + f" Q_tot = {mixed.q_tot:.4f}. Used in training only: each agent decides alone.")
+    st.caption(
+        MIXERS[mixed.kind] + f" Q_tot = {mixed.q_tot:.4f}. It is used in training only: each agent decides alone."
+    )
     broken = [n + 1 for n, slope in enumerate(mixed.slopes.tolist()) if slope < 0]
     if broken:
         st.warning(
-            f"(25) is broken in this step: ∂Q_tot/∂Q_i is negative for agent {', '.join(map(str, broken))}.",
+            f"(25) is violated in this step: ∂Q_tot/∂Q_i is negative for agent {', '.join(map(str, broken))}.",
             icon=":material/warning:",
         )
     left, right = st.columns(2)
@@ -68,10 +70,11 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
             st.html(charts.attention(mixed))
             even = 1 / len(mixed.agent_values)
             st.caption(
-                f"Row: who attends; column: to whom. Each row adds up to 1; even attention would be {even:.4f} everywhere."
+                f"Each row is an agent, each column the agent it attends to. A row adds up to 1; even attention would be "
+                f"{even:.4f}."
             )
     with right:
-        st.markdown("**How much each agent's value counts, ∂Q_tot/∂Q_i (25)**")
+        st.markdown("**Weight of each agent's value, ∂Q_tot/∂Q_i (25)**")
         bar_panels(charts.slopes(mixed, user), "slopes")
     agents = range(1, len(mixed.agent_values) + 1)
     frame = pd.DataFrame(
@@ -84,19 +87,16 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
     )
     if mixed.attention is not None:
         frame = frame.assign(**{f"attends to {n}": mixed.attention[:, n - 1].double().numpy() for n in agents})
-    chart_table("mixer", lambda: frame, "What the mixer makes of the agents")
+    chart_table("mixer", lambda: frame, "Values, weights and attention of the agents")
     formula_block(formulas.mixing_formulas(mixed, user))
 
 
-# -- regret --------------------------------------------------------------------------------------------------------------
-
-
 def regret(session: Session, view: InspectState, shown: Record, point: Point) -> None:
-    """The step's regret task by task, and the episode's worst decisions."""
+    """The regret of every task in the step, and the worst decisions of the episode."""
     st.markdown(
         f"**Regret** of one decision, everything else fixed. *Against the best device*: {REGRET['best'][0].lower()}"
         f"{REGRET['best'][1:]} *Against the optimum's device*: {REGRET['optimum'][0].lower()}{REGRET['optimum'][1:]} Shares "
-        "follow the policy's rule, as in Explore's alternatives. In weighted cost."
+        "follow the policy's rule, as in the alternatives on Explore. Unit: weighted cost."
     )
 
     def update() -> None:
@@ -105,7 +105,7 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
     st.segmented_control(
         "Against", list(RANKS), default=sync_widget("inspect_rank", view.rank),
         key="inspect_rank", required=True, on_change=update, format_func=lambda name: RANKS[name],
-        help="Which regret the map and the list of the worst decisions go by.",
+        help="The regret that the map shows and that sorts the list of worst decisions.",
     )  # fmt: skip
     column = f"regret_{view.rank}"
     frame = north.regrets(*episode_args(session), point[0])
@@ -116,28 +116,21 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
         total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
         words = f"The step's total weighted cost is {total:.4f}"
         if best is not None:
-            words += f"; no joint decision whatever can come below {float(best):.4f}"
-        st.caption(f"{words}. Regrets of single tasks do not add up to the difference: moves depend on each other.")
+            words += f"; no joint decision can be below {float(best):.4f}"
+        st.caption(
+            f"{words}. The regrets of single tasks do not add up to the difference, because moves depend on each other."
+        )
         chart_table("regret", lambda: _regret_table(frame), "Regret of the step")
     with right:
         _worst(session, view, shown, column)
 
 
 def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "step": frame["step"],
-            "user": frame["user"],
-            "task": frame["task"],
-            "chosen": [device_name(k) for k in frame["choice"]],
-            "optimum's": [device_name(k) for k in frame["optimum"]],
-            "best alone": [device_name(k) for k in frame["best"]],
-            "p": frame["weight"].round(3),
-            "cost": frame["cost"].round(4),
-            "regret": frame["regret_best"].round(5),
-            "against the optimum": frame["regret_optimum"].round(5),
-        }
-    )
+    devices = {"chosen": "choice", "optimum's": "optimum", "best alone": "best"}
+    numbers = {"p": "weight", "cost": "cost", "regret": "regret_best", "against the optimum": "regret_optimum"}
+    columns: dict[str, Any] = {name: [device_name(k) for k in frame[column]] for name, column in devices.items()}
+    columns |= {name: frame[column].round(5) for name, column in numbers.items()}
+    return frame[["step", "user", "task"]].assign(**columns)
 
 
 def _worst(session: Session, view: InspectState, shown: Record, column: str) -> None:
@@ -147,37 +140,30 @@ def _worst(session: Session, view: InspectState, shown: Record, column: str) -> 
         return
     worst = frame.sort_values(column, ascending=False, kind="stable").head(WORST).reset_index(drop=True)
 
-    def chosen() -> None:
-        rows = st.session_state["worst"].selection.rows
-        if rows:
-            step, user, task = (int(x) for x in worst.loc[rows[0], ["step", "user", "task"]])
-            session.step, session.picked = step, (step, user, task)
-
-    st.dataframe(
-        _regret_table(worst), hide_index=True, key="worst", on_select=chosen, selection_mode="single-row",
-        alt="The worst decisions; select a row to look at it",
-    )  # fmt: skip
+    selectable_tasks(
+        _regret_table(worst), worst, session, "worst", alt="The worst decisions; select a row to look at it"
+    )
     none = int((frame["regret_best"] < 1e-9).sum())
     st.caption(
-        f"Select a row to look at that decision. {none} of {len(frame)} decisions of the episode have no better device."
+        f"Select a row to look at that decision. For {none} of {len(frame)} decisions of the episode no device is better."
     )
     download(_regret_table(frame), "regret_of_episode", "Regret of the episode")
 
 
 def _whole(session: Session, view: InspectState, steps: int) -> pd.DataFrame | None:
-    """All steps' regrets; where that takes long it is asked for first, and any click stops it between two steps."""
-    here, parts, bar = episode_args(session), [], None
+    """The regrets of all steps. If that takes long, a person must start it; any click stops it between two steps."""
+    episode, parts, bar = episode_args(session), [], None
     began = time.monotonic()
     for step in range(1, steps + 1):
-        parts.append(north.regrets(*here, step))
+        parts.append(north.regrets(*episode, step))
         spent = time.monotonic() - began
         left = spent / step * (steps - step)
         if spent > 0.4 and step < steps:
-            if left > LONG_COMPUTATION and view.agreed != here:
-                if not st.button(f"Price all {steps} steps, about {spent + left:.0f} s", icon=":material/calculate:"):
-                    st.caption("Every task on every device in every step, each with the best shares anew.")
+            if left > LONG_COMPUTATION and view.agreed != episode:
+                if not st.button(f"Compute all {steps} steps, about {spent + left:.0f} s", icon=":material/calculate:"):
+                    st.caption("Every task on every device in every step, each time with new best shares.")
                     return None
-                view.agreed = here
+                view.agreed = episode
             if bar is None:
                 bar = st.empty()
             with bar.container(horizontal=True, vertical_alignment="center"):
@@ -189,29 +175,26 @@ def _whole(session: Session, view: InspectState, steps: int) -> pd.DataFrame | N
     return pd.concat(parts, ignore_index=True)
 
 
-# -- formulas ------------------------------------------------------------------------------------------------------------
-
-
 def numbers(session: Session, shown: Record, point: Point) -> None:
-    """Each formula with this decision's numbers put in."""
+    """The formulas with the numbers of this decision."""
     step, user, task = point
     left, right = st.columns(2)
     with left:
         st.markdown(f"**What task {task} of user {user} costs**")
         formula_block(formulas.task_formulas(shown, step - 1, user, task))
     with right:
-        st.markdown("**How it was decided, and what the team makes of it**")
+        st.markdown("**How it was decided, and the value of the team**")
         found = inspection_of(session, point)
         if found is None or not found.turns:
-            label = plain(entry(session.shown_policy).label)
+            label = plain(session.policy_label)
             st.info(f"{label} has no (17), (18), (22)–(24): there are no Q-values.", icon=":material/info:")
             return
         weight = shown.snapshot.weight[step - 1]
-        look = found.task_turns(user, task, weight)[-1]
-        block = [formulas.look_formula(look, k) for k in range(len(look.worth))]
+        turn = found.task_turns(user, task, weight)[-1]
+        block = [formulas.look_formula(turn, k) for k in range(len(turn.worth))]
         if found.task_values is not None:
             block.append(formulas.agent_formula(weight[user - 1].tolist(), found.task_values[user - 1].tolist(), user))
         if found.mixing is not None:
             block += formulas.mixing_formulas(found.mixing, user)
         formula_block(block)
-    st.caption("Numbers are printed with six digits in SI units; the values follow from the numbers as printed.")
+    st.caption("Numbers are printed with six digits in SI units; each value follows from the numbers as printed.")

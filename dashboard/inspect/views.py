@@ -1,4 +1,4 @@
-"""The parts of the Inspect page that show a decision: its summary, its values, its shares, what was observed."""
+"""The parts of the Inspect page that show a decision: summary, Q-values, shares, observation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from dashboard.chart_tables import download
+from dashboard.chart_tables import download, selectable_tasks
 from dashboard.drawings import bar_panels
 from dashboard.inspect.state import InspectState
 from dashboard.session import Point, Session
@@ -22,54 +22,55 @@ from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import entry
+from iomt_core.training.catalogue import entry, network_of
 from iomt_core.twin import northbound_inspect as north
 from iomt_core.twin.northbound import why
 from iomt_core.twin.northbound_inspect import Inspection, TaskTurn
 
 SHARE_WORDS = {
-    "equal": "Shares are even here: each task gets the same part of its device, whatever an Actor would ask for.",
-    "optimal": "Shares here are the best for these choices, computed by one who sees everything.",
+    "equal": "Shares are even: each task gets the same part of its device, whatever an Actor would request.",
+    "optimal": "Shares are the best for these choices, computed with full information.",
 }
+REQUESTS = "Every user requests shares for itself; if the requests exceed a device, all are scaled down in proportion."
 DECIDES = {
     "optimum": "It searches all users' choices together for the lowest weighted cost, starting from the shadow prices.",
-    "price-response": "Each user alone takes what is cheapest for it at broadcast mean shadow prices.",
-    "greedy": "Task by task in turn, it takes the device that is cheapest now, seeing who is already on each.",
-    "nearest": "It looks at distances only.",
+    "price-response": "Each user alone takes the cheapest devices at the broadcast mean shadow prices.",
+    "greedy": "Task by task, it takes the device that is cheapest now, knowing who is already on each device.",
+    "nearest": "It uses distances only.",
 }
 
 
 def episode_args(session: Session) -> tuple[Any, str, int, Any]:
-    """What names the shown episode to the northbound interface."""
+    """The arguments that identify the shown episode in the northbound interface."""
     return session.scenario, session.shown_policy, session.seed, session.shares
 
 
 def formula_block(formulas: list[Formula]) -> None:
-    """Formulas with the numbers put in, the equation's number beside each."""
+    """Shows formulas with numbers inserted, each with its equation number."""
     st.markdown("\n\n".join(f"**{f.number}** {f.what}\n\n$${f.latex}$$" for f in formulas))
 
 
 def inspection_of(session: Session, point: Point) -> Inspection | None:
-    """What the policy's networks made of the step; nothing where it has none."""
+    """The values and requests of the policy's networks in the step; None for a policy without networks."""
     found = north.inspect_step(*episode_args(session), point[0])
     if found is not None and not found.agrees:
         st.warning(
-            "These networks would choose otherwise now than in the episode shown: the checkpoint was replaced while the "
-            "dashboard ran. Restart it to play the episode anew.",
+            "These networks would now choose differently than in the episode shown: the checkpoint was replaced while the "
+            "dashboard was running. Restart the dashboard to play the episode again.",
             icon=":material/warning:",
         )
     return found
 
 
 def decision(session: Session, shown: Record, point: Point) -> None:
-    """The selected decision in a few figures."""
+    """The selected decision: device, delay, energy, cost and regret."""
     step, user, task = point
     at = (step - 1, user - 1, task - 1)
     chosen, out = int(shown.action.choice[at]), shown.outcome
     mine = north.regrets(*episode_args(session), step).query("user == @user and task == @task").iloc[0]
     st.markdown(
-        f"**Step {step}, user {user}, task {task}: {plain(entry(session.shown_policy).label)} chose {device_name(chosen)}.** "
-        f"The optimum's device for it is {device_name(int(mine['optimum']))}; with all else fixed the best one is "
+        f"**Step {step}, user {user}, task {task}: {plain(session.policy_label)} chose {device_name(chosen)}.** "
+        f"The optimum's device for it is {device_name(int(mine['optimum']))}; with everything else fixed the best device is "
         f"{device_name(int(mine['best']))}."
     )
     of_task = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost, "weight": shown.snapshot.weight}
@@ -85,15 +86,10 @@ def decision(session: Session, shown: Record, point: Point) -> None:
 
 
 def _tasks(session: Session, shown: Record, point: Point) -> None:
-    """The user's tasks in this step; a row is a selection."""
+    """The user's tasks in this step; a click on a row selects the task."""
     step, user, _ = point
     mine = north.regrets(*episode_args(session), step).query("user == @user").reset_index(drop=True)
     own = north.observed_tasks(shown, step - 1, user)
-
-    def chosen() -> None:
-        rows = st.session_state["inspect_tasks"].selection.rows
-        if rows:
-            session.picked = (step, user, int(mine.loc[rows[0], "task"]))
 
     frame = pd.DataFrame(
         {
@@ -109,55 +105,50 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
             "regret": mine["regret_best"].round(4),
         }
     )
-    st.dataframe(
-        frame, hide_index=True, key="inspect_tasks", on_select=chosen, selection_mode="single-row",
-        height=min(320, 38 + 35 * len(frame)), alt=f"The tasks of user {user}; select a row to look at it",
+    selectable_tasks(
+        frame, mine, session, "inspect_tasks", height=min(320, 38 + 35 * len(frame)),
+        alt=f"The tasks of user {user}; select a row to look at it",
     )  # fmt: skip
 
 
 REGRET = {
-    "best": "By how much the ward's total weighted cost in this step would fall if this task alone went to the device best "
-    "for the ward, all other tasks staying where they are. 0: no better device.",
-    "optimum": "The same against the device that the optimum gives this task. It may be negative: the optimum moves other "
-    "tasks too, and its device may be worse among these neighbours.",
+    "best": "By how much the total weighted cost of this step would fall if this task alone moved to the device that is best for "
+    "the ward, with all other tasks fixed. 0: no device is better.",
+    "optimum": "The same for the device that the optimum gives this task. It may be negative: the optimum moves other tasks too, "
+    "and its device may be worse with the present choices of the others.",
 }
 
 
-# -- Q-values ------------------------------------------------------------------------------------------------------------
-
-
 def values(session: Session, view: InspectState, shown: Record, point: Point) -> None:
-    """Every pass of (17) beside the true cost of every alternative."""
+    """The Q-values of every strategy, eq. (17), and the true cost of every alternative."""
     found = inspection_of(session, point)
     if found is None or not found.turns:
         _no_values(session, shown, point, found)
         return
     step, user, task = point
     turns = found.task_turns(user, task, shown.snapshot.weight[step - 1])
-    look = _select_round(view, turns)
-    names = _task_names(shown, point, look.values.shape[1])
+    turn = _select_round(view, turns)
+    names = _task_names(shown, point, turn.values.shape[1])
     true = north.alternatives(*episode_args(session), step, user, task)
     own = true[:, user - 1][:, shown.snapshot.active[step - 1, user - 1]]
     left, right = st.columns(2)
     with left:
         st.markdown("**What the network expects: Q of each task under each strategy**")
         shown_values = (
-            look.values[:, [n - 1 for n in _active_tasks(shown, point)]] if look.values.shape[1] > 1 else look.values
+            turn.values[:, [n - 1 for n in _active_tasks(shown, point)]] if turn.values.shape[1] > 1 else turn.values
         )
-        what = f"Q-values of task {task}'s network by strategy and task; {device_name(look.choice)} is taken"
-        st.html(charts.by_strategy(shown_values.tolist(), names, look.choice, what))
-        st.caption(
-            "In reward, about 1 − cost: dark is good, against the rest of its column. Outlined: taken in this round."
-        )
+        what = f"Q-values of task {task}'s network by strategy and task; {device_name(turn.choice)} is chosen"
+        st.html(charts.by_strategy(shown_values.tolist(), names, turn.choice, what))
+        st.caption("In reward, about 1 − cost. Dark is good within its column. Outlined: chosen in this round.")
     with right:
         st.markdown("**What is true: cost of each of the user's tasks under each strategy**")
         what = f"True cost of user {user}'s tasks with task {task} on each device"
         chosen = int(shown.action.choice[_index(point)])
         st.html(charts.by_strategy(own.tolist(), _task_names(shown, point, 2), chosen, what, good=False))
         st.caption(
-            "Dark is dear, against the rest of its column. Each row prices the whole step again, only this task moved."
+            "Dark is expensive within its column. Each row computes the whole step again with only this task moved."
         )
-    _choice(session, shown, point, look, true)
+    _choice(session, shown, point, turn, true)
 
 
 def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
@@ -173,7 +164,8 @@ def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
         "Round", range(1, len(turns) + 1), default=sync_widget("inspect_round", wanted),
         key="inspect_round", required=True, on_change=update,
         format_func=lambda n: f"{n}, which counts" if n == len(turns) else str(n),
-        help="The tasks of an agent decide in turn, 1 to J, each knowing where the others then are; the last round counts.",
+        help="The tasks of an agent are decided in order, 1 to J; each decision knows the present devices of the others. The "
+        "last round counts.",
     )  # fmt: skip
     return turns[wanted - 1]
 
@@ -194,71 +186,66 @@ def _task_names(shown: Record, point: Point, columns: int) -> list[str]:
     return [f"{'▶ ' if n == task else ''}{n} (p {float(weight[n - 1]):.2g})" for n in _active_tasks(shown, point)]
 
 
-def _choice(session: Session, shown: Record, point: Point, look: TaskTurn, true: torch.Tensor) -> None:
+def _choice(session: Session, shown: Record, point: Point, turn: TaskTurn, true: torch.Tensor) -> None:
     step, user, task = point
     weight = shown.snapshot.weight[step - 1]
     totals = (true * weight).sum((1, 2))
-    counted = look.worth + look.margin
+    counted = turn.worth + turn.margin
     chosen = int(shown.action.choice[_index(point)])
+    devices = range(len(counted))
     frame = pd.DataFrame(
         {
-            "": ["➜" if k == look.choice else "" for k in range(len(counted))],
-            "strategy": [device_name(k) for k in range(len(counted))],
-            "Σ p Q (17)": look.worth.double().numpy(),
-            "margin": look.margin.double().numpy(),
-            "counts": counted.double().numpy(),
-            "expected gain": (look.worth - look.worth[chosen]).double().numpy(),
-            "true gain": (totals[chosen] - totals).numpy(),
+            "": ["➜" if k == turn.choice else "" for k in devices], "strategy": [device_name(k) for k in devices],
+            "Σ p Q (17)": turn.worth.double().numpy(), "margin": turn.margin.double().numpy(), "counts": counted.double().numpy(),
+            "expected gain": (turn.worth - turn.worth[chosen]).double().numpy(), "true gain": (totals[chosen] - totals).numpy(),
             "true cost of the task": true[:, user - 1, task - 1].numpy(),
             "true Σ p cost of the user": (true[:, user - 1] * weight[user - 1]).sum(-1).numpy(),
             "true total of the ward": totals.numpy(),
         }
-    )
-    before = ", ".join(f"{n}: {device_name(k)}" for n, k in enumerate(look.before, 1) if n != task)
-    if look.round:
-        way = f"In turn (round {look.round}); when task {task} decided, the user's other tasks stood at {before}."
+    )  # fmt: skip
+    before = ", ".join(f"{n}: {device_name(k)}" for n, k in enumerate(turn.before, 1) if n != task)
+    if turn.round:
+        way = f"Round {turn.round}: when task {task} was decided, the user's other tasks were on {before}."
     else:
-        way = "All of the user's tasks decided at once, each without knowing the others' choice."
+        way = "All tasks of the user were decided at the same time, without knowing each other's choices."
     st.dataframe(frame.style.format(precision=5), hide_index=True, key="choice_table", alt="Strategies by (17)")
     st.caption(
-        f"{way} Taken is the largest of *counts*, of equals the first. The server with the fewest of the user's other tasks "
-        f"(counted from the user's own offset) counts {float(look.margin.max()):g} more{_less(look)}: servers are much alike, "
-        "and agents that cannot see each other would all run to the one that seems a little better. *Expected gain* and *true "
-        "gain* are over the device really taken, in weighted reward and weighted cost of the whole ward; a well-trained network "
-        "orders them alike. It saw none of the other users' tasks." + _scale(session)
+        f"{way} The strategy with the largest value in *counts* is chosen; of equal values, the first. The server with the "
+        f"fewest of the user's other tasks (in the user's own cyclic order) gets a margin of {float(turn.margin.max()):g}"
+        f"{_less(turn)}: servers are much alike, and agents that cannot see each other would otherwise all choose the one that "
+        "seems slightly better. *Expected gain* and *true gain* are relative to the chosen device, in weighted reward and "
+        "weighted cost of the whole ward; a well-trained network ranks them alike. It did not see the tasks of other users."
+        + _scale(session)
     )
     download(frame, "strategies", "Strategies of the task")
 
 
-def _less(look: TaskTurn) -> str:
-    least = float(look.margin.min())
-    return f", any other {-least:g} less" if least < 0 else ""
+def _less(turn: TaskTurn) -> str:
+    least = float(turn.margin.min())
+    return f", every other one of {least:g}" if least < 0 else ""
 
 
 def _scale(session: Session) -> str:
     unit = north.cost_unit(session.scenario, session.shown_policy)
-    return f" It reads costs in units of what is usual in this ward: its Q is about 1 − {unit:.3g} × cost." * (
+    return f" The network scales costs by what is typical in this scenario: its Q is about 1 − {unit:.3g} × cost." * (
         unit != 1
     )
 
 
 def _no_values(session: Session, shown: Record, point: Point, found: Inspection | None) -> None:
     step, user, task = point
-    label = plain(entry(session.shown_policy).label)
+    label = plain(session.policy_label)
     if found is not None and found.numbers is not None and found.first_server is not None:
-        x, dealt, k = (
-            float(found.numbers[user - 1, task - 1]),
-            int(found.first_server[user - 1, task - 1]),
-            session.scenario.servers,
-        )
+        at, k = (user - 1, task - 1), session.scenario.servers
+        x, first = float(found.numbers[at]), int(found.first_server[at])
         number = min(int(x * (k + 1)), k)
         st.info(
-            f"{label} has no Q-values per strategy: its Actor gives each task's device as a number. Here x = {x:.4f}, and "
+            f"{label} has no Q-values per strategy: its Actor outputs a number that gives the device. Here x = {x:.4f}, and "
             f"⌊x (K + 1)⌋ = ⌊{x:.4f} × {k + 1}⌋ = {number}: "
             + (
                 "0 is the own device."
                 if number == 0
-                else f"the {number}. server, counted from the one that the task is dealt to, server {dealt}: "
+                else f"server number {number} in the task's cyclic order, which begins with server {first}: "
                 f"{device_name(int(found.choice[user - 1, task - 1]))}."
             ),
             icon=":material/info:",
@@ -267,7 +254,7 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
         decides = DECIDES.get(session.shown_policy, plain(entry(session.shown_policy).summary))
         st.info(
             f"{label} has no Q-values: it is not learned. {decides} "
-            "Below is what there is to compare: the true cost of every alternative, and the shadow prices.",
+            "Below are the true cost of every alternative and the shadow prices.",
             icon=":material/info:",
         )
     try:
@@ -285,46 +272,39 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
             {
                 **tables.alternatives_table(frame),
                 "weight × cost": frame["cost"] * weight,
-                "price of what it holds": price,
-                "both": frame["cost"] * weight + price,
+                "price of its resources": price,
+                "sum": frame["cost"] * weight + price,
             }
         )
         st.dataframe(out.style.format(precision=4), hide_index=True, key="true_table", alt="True alternatives")
         st.caption(
-            "*Price of what it holds*: λ f + μ b at the step's shadow prices, in weighted cost: what the others lose by it. "
-            "At the best decision, the smallest of *both* is near what is chosen."
+            "*Price of its resources*: λ f + μ b at the shadow prices of the step, in weighted cost: what the other tasks "
+            "lose. At the best decision, the chosen device has nearly the smallest value of *sum*."
         )
         download(out, "alternatives", "The alternatives of the task")
 
 
-# -- shares --------------------------------------------------------------------------------------------------------------
-
-
 def shares(session: Session, shown: Record, point: Point) -> None:
-    """What was asked for and what was granted."""
+    """The shares that were requested and granted."""
     step, user, task = point
     frame = north.grants(shown, step - 1)
     mine = frame[frame["user"] == user]
     rule = session.shares if session.shares != "own" else entry(session.shown_policy).sharing
-    if entry(session.shown_policy).trained and session.shares == "own":
-        st.caption(
-            "The Actor asks, knowing only its own tasks; a device that is over-asked scales all requests down alike."
-        )
-    else:
-        st.caption(
-            SHARE_WORDS.get(rule, "Every user asks for itself; an over-asked device scales all requests down alike.")
-        )
+    requested = entry(session.shown_policy).trained and session.shares == "own"
+    st.caption(
+        "The Actor knows only the user's own tasks. " + REQUESTS if requested else SHARE_WORDS.get(rule, REQUESTS)
+    )
     bar_panels(charts.share_bars(mine, task), "share_bars")
     st.dataframe(_share_table(mine), hide_index=True, key="share_table", alt="Shares of the user's tasks")
     chosen = int(shown.action.choice[_index(point)])
     there = frame[(frame["choice"] == chosen) & ((frame["user"] == user) | (chosen > 0))]
-    st.markdown(f"**Who else was on {device_name(chosen)}: {len(there)} task{'s' * (len(there) != 1)} in all**")
+    st.markdown(f"**All tasks on {device_name(chosen)}: {len(there)}**")
     st.dataframe(_share_table(there), hide_index=True, key="share_table_device", alt=f"Tasks on {device_name(chosen)}")
     found = inspection_of(session, point)
     if found is not None and session.shares != "own":
         x, y = found.requested[user - 1, task - 1].tolist()
         st.caption(
-            f"Its Actor would have asked for {x:.1%} of the CPU and {y:.1%} of the bandwidth; the option Shares overrides it."
+            f"Its Actor would request {x:.1%} of the CPU and {y:.1%} of the bandwidth; the setting *Shares* overrides it."
         )
     download(frame, "shares", "Shares of all tasks")
 
@@ -338,50 +318,48 @@ def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
     for kind, name in (("cpu", "CPU"), ("bandwidth", "bandwidth")):
         columns |= {
             f"{name} requested (%)": (frame[f"{kind}_requested"] * 100).round(2),
-            f"{name} asked by all (%)": (frame[f"{kind}_asked_by_all"] * 100).round(1),
+            f"{name} requested by all (%)": (frame[f"{kind}_requested_by_all"] * 100).round(1),
             f"{name} granted (%)": (frame[f"{kind}_granted"] * 100).round(2),
             TASK[f"{kind}_hz"].heading: (frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor).round(3),
         }
     return pd.DataFrame(columns)
 
 
-# -- seen and unseen -----------------------------------------------------------------------------------------------------
-
-
-def seen(session: Session, shown: Record, point: Point) -> None:
-    """Eq. (14) in units, and beside it what was hidden."""
+def observation(session: Session, shown: Record, point: Point) -> None:
+    """The agent's observation (14), in units, and what was hidden from it."""
     step, user, _ = point
     known = entry(session.shown_policy)
     if known.trained:
-        words = "Each number reaches the network scaled to about 0 to 1, as shown beside it."
-        if session.shown_policy.endswith("@general") or _scale(session):
+        words = "Each number enters the network scaled to about 0 to 1, as shown next to it."
+        if network_of(session.shown_policy, session.scenario) == "general network" or _scale(session):
             words = (
-                "A network for any ward reads these numbers as costs in units of what is usual in the ward. Batteries in its "
-                "training were ample: it takes them for full."
+                "The general network gets these numbers as costs in units of what is typical in the scenario. Batteries were "
+                "ample in its training, so it assumes that they are full."
             )
     elif known.decentralised:
-        words = "This policy decides user by user from this and from what is broadcast; it needs no scaled numbers."
+        words = "This policy decides for each user from these numbers and from broadcast prices; it needs no scaled numbers."
     else:
-        words = "This policy is central: it sees everything on both sides of this page. An agent would see the left side only."
+        words = "This policy is central: it knows everything on both sides of this page. An agent would know the left side only."
     st.caption(words)
     left, right = st.columns(2)
     with left:
-        st.markdown(f"**What agent {user} saw, eq. (14)**")
+        st.markdown(f"**What agent {user} observed, eq. (14)**")
         own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
         st.dataframe(own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks")
         st.dataframe(rest.style.format(precision=3), hide_index=True, key="seen_rest", alt="Itself and the servers")
-        download(pd.concat([own, rest]), "seen", "What the agent saw")
+        download(pd.concat([own, rest]), "observation", "What the agent observed")
     with right:
         hidden = north.hidden_tasks(shown, step - 1, user)
         hidden.insert(2, "device", [device_name(k) for k in hidden.pop("choice")])
-        st.markdown(f"**What it could not see: {len(hidden)} tasks of other users, their choices and requests**")
+        st.markdown(f"**What it could not observe: {len(hidden)} tasks of other users, their choices and requests**")
         if hidden.empty:
             st.info("There is no other user in this step.", icon=":material/info:")
         else:
             st.dataframe(
                 hidden.style.format(precision=2), hide_index=True, key="unseen", alt="Others' tasks", height=420
             )
-            download(hidden, "unseen", "What it could not see")
+            download(hidden, "hidden", "What it could not observe")
         st.caption(
-            "Nor could it know what the channel's fading or the servers would do within the step; delays are expectations (6)."
+            "It did not know the fading of the channel or the load of the servers within the step either; delays are "
+            "expectations (6)."
         )

@@ -1,4 +1,4 @@
-"""The questions of the guided tour: each changes a ward or its policy, and its answer is computed when it is shown."""
+"""The questions of the guided tour: each changes a scenario or its policy; its answer is computed when it is shown."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
-
-import torch
 
 from iomt_core.experiments.evaluation import evaluate_episode
 from iomt_core.metrics import METRICS, TASK
@@ -23,7 +21,7 @@ Point = tuple[int, int, int]  # step, user, task, from 1
 
 @dataclass(frozen=True)
 class Setup:
-    """A ward and who decides on it. Both sides of a question have one seed, so that the same random numbers draw both."""
+    """A scenario and the policy that decides. Both sides of a question have one seed, so that their tasks are the same."""
 
     scenario: Scenario
     policy: str = "optimum"
@@ -45,8 +43,8 @@ class Setup:
 class Question:
     """One stop of the tour.
 
-    `answer` puts into words what changed from `before` to `after`; `pick` finds the task to look at, if it is about one.
-    `page` is where the answer is best seen.
+    answer: says in words what changed from `before` to `after`; pick: finds the task to look at, if there is one; page: the
+    page that shows the answer best.
     """
 
     key: str
@@ -80,16 +78,16 @@ def _local(setup: Setup) -> str:
 
 
 def _fewer_servers(a: Setup, b: Setup) -> str:
-    kept = torch.tensor([int(n) for n in _stayed(a.record, b.record)])
+    to_server, to_wearable = _moved_tasks(a.record, b.record)
     return (
         f"The cost of the best decision {_rise(a.figures['cost'], b.figures['cost'])}. The mean delay goes from {_delay(a)} to "
-        f"{_delay(b)}, and {_local(b)} of the tasks stay on the wearable instead of {_local(a)}: of those that had gone to "
-        f"the last server, {int(kept[0])} move to another server and {int(kept[1])} come home."
+        f"{_delay(b)}, and {_local(b)} of the tasks stay on the wearable instead of {_local(a)}: of the tasks on "
+        f"the last server, {to_server} move to another server and {to_wearable} to the wearable."
     )
 
 
-def _stayed(a: Record, b: Record) -> tuple[int, int]:
-    """How many of the tasks on a server that `b` no longer has went to another server, and how many became local."""
+def _moved_tasks(a: Record, b: Record) -> tuple[int, int]:
+    """Of the tasks on servers that `b` does not have: how many move to another server, and how many become local."""
     steps = min(len(a), len(b))
     gone = a.action.choice[:steps] > b.scenario.servers
     local = b.action.choice[:steps] == 0
@@ -100,7 +98,7 @@ def _more_tasks(a: Setup, b: Setup) -> str:
     late = METRICS["deadline_miss_share"].show(b.figures["deadline_miss_share"])
     shared = b.figures["mean_delay_s"] / a.figures["mean_delay_s"]
     return (
-        f"The cost a task {_rise(a.figures['cost'], b.figures['cost'])}, and everyone pays it: with {b.scenario.tasks} tasks a "
+        f"The cost per task {_rise(a.figures['cost'], b.figures['cost'])}, and everyone pays it: with {b.scenario.tasks} tasks a "
         f"user instead of {a.scenario.tasks} the mean delay is {shared:.2f} times as long ({_delay(a)} → {_delay(b)}). "
         f"{_local(b)} of the tasks stay local ({_local(a)} before); {late} are later than the deadline."
     )
@@ -124,7 +122,7 @@ def _nearest(record: Record) -> float:
 
 @lru_cache(maxsize=4)
 def _local_task(setup: Setup) -> Why:
-    """The local task of step 1 that every server would serve worse, and that the ward would miss most to see moved."""
+    """A local task of step 1 for which every server is worse, with the largest increase of the total cost if it moved."""
     record = setup.record
     found = []
     for i, j in ((record.action.choice[0] == 0) & record.snapshot.active[0]).nonzero().tolist():
@@ -146,16 +144,16 @@ def _why_local(a: Setup, b: Setup) -> str:
     del a
     found = _local_task(b)
     frame = found.alternatives
-    here, servers = frame.iloc[0], frame.iloc[1:]
+    local, servers = frame.iloc[0], frame.iloc[1:]
     best = servers.iloc[int(servers["cost"].to_numpy().argmin())]
     least = servers.iloc[int(servers["ward_change"].to_numpy().argmin())]
     total = float(b.record.totals[0])
     delay, energy = TASK["delay_s"].show, TASK["energy_j"].show
     return (
-        f"Task {found.task} of user {found.user} costs {here['cost']:.3f} on the wearable, in {delay(here['delay_s'])} and "
-        f"with {energy(here['energy_j'])}. On {device_name(int(best['choice']))}, the cheapest server for it, it would cost "
-        f"{best['cost']:.3f}: {delay(best['delay_s'])}, but {energy(best['energy_j'])}, for sending costs energy. And "
-        f"everyone else would have to make room: even on {device_name(int(least['choice']))}, where that matters least, the "
+        f"Task {found.task} of user {found.user} costs {local['cost']:.3f} on the wearable, in {delay(local['delay_s'])} and "
+        f"with {energy(local['energy_j'])}. On {device_name(int(best['choice']))}, the cheapest server for it, it would cost "
+        f"{best['cost']:.3f}: {delay(best['delay_s'])}, but {energy(best['energy_j'])}, because sending costs energy. And "
+        f"all other tasks would get less: even on {device_name(int(least['choice']))}, where this matters least, the "
         f"ward's total would rise by {least['ward_change']:.3f}, {100 * least['ward_change'] / total:.1f} % of the step's."
     )
 
@@ -167,10 +165,10 @@ def _alone(a: Setup, b: Setup) -> str:
     share = float(differ[active].double().mean())
     gap = METRICS["gap"].show
     return (
-        f"When each user answers alone to the servers' mean prices, the cost {_rise(a.figures['cost'], b.figures['cost'])}, "
+        f"When each user decides alone, from the servers' mean prices, the cost {_rise(a.figures['cost'], b.figures['cost'])}, "
         "although "
         f"{100 * share:.0f} % of the decisions differ: many decisions are about equally good. The certified gap grows from "
-        f"{gap(a.figures['gap'])} to {gap(b.figures['gap'])}. Without prices it is another matter: greedy, where "
+        f"{gap(a.figures['gap'])} to {gap(b.figures['gap'])}. Without prices the result is worse: greedy, where "
         f"each task takes what is cheapest for itself, costs {greedy.figures['cost'] / a.figures['cost']:.2f} times as much as "
         "the optimum."
     )
@@ -180,13 +178,13 @@ _PAPER = PRESETS["paper"]
 _DISTANCE = _PAPER.changed(channel="log-distance", name="paper, log-distance")
 QUESTIONS: tuple[Question, ...] = (
     Question(
-        "server", "One server less?", "The ward loses one of its four servers. Who pays for it?",
+        "server", "One server less?", "The ward loses one of its four servers. Which tasks pay for it?",
         "The tasks of the lost server on the map, and how far every policy's bar has moved from its pinned mark. (The "
         "ward lays out three servers anew, so one of those that stay moves too.)",
         Setup(_PAPER), Setup(_PAPER.changed(servers=_PAPER.servers - 1)), _fewer_servers,
     ),
     Question(
-        "tasks", "Twice the tasks?", "Every user makes twice as many tasks with the same four servers.",
+        "tasks", "Twice the tasks?", "Every user has twice as many tasks with the same four servers.",
         "The mean delay, and “Where time goes” below: which part of the delay grows?",
         Setup(_PAPER), Setup(_PAPER.changed(tasks=2 * _PAPER.tasks)), _more_tasks,
     ),
@@ -198,14 +196,14 @@ QUESTIONS: tuple[Question, ...] = (
         Setup(_DISTANCE), Setup(_DISTANCE.changed(eta=4.0)), _worse_channel,
     ),
     Question(
-        "local", "Why is this task local?", "Four servers, each ten times as fast as the wearable, and yet it stays at home.",
-        "The selected task's alternatives: each row is the whole step computed anew with only this task moved.",
+        "local", "Why is this task local?", "Four servers, each ten times as fast as the wearable, and yet the task stays local.",
+        "The selected task's alternatives: each row is a full computation of the step with only this task moved.",
         Setup(_PAPER), Setup(_PAPER), _why_local, pick=_local_point,
     ),
     Question(
         "alone", "What does deciding alone cost?",
-        "Nobody sees anybody else's tasks; users know only the servers' mean prices.",
-        "The difference of the costs beside the bound: how much could a better decentralised policy still gain?",
+        "No user knows the tasks of others; users know only the servers' mean prices.",
+        "The difference of the costs, and the bound: how much could a better decentralised policy still gain?",
         Setup(_PAPER), Setup(_PAPER, "price-response"), _alone, page="compare",
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The guided tour on the pages: begins a question by setting the lab, and shows a slim banner while it lasts."""
+"""The guided tour: a question sets scenario, policy and selection; a banner on every page shows question and answer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ KEY = "tour"
 
 @dataclass
 class Tour:
-    """Where a session stands in the tour. `at` is the question's number from 0; none while the tour is not on."""
+    """State of the tour in a session. `at` is the number of the question, from 0; None if there is no tour."""
 
     at: int | None = None
-    before: Session | None = None  # the lab as it was before the tour, to go back to
+    before: Session | None = None  # the session's state before the tour, to be restored
 
 
 def state() -> Tour:
@@ -29,7 +29,7 @@ def state() -> Tour:
 
 
 def begin(session: Session, at: int) -> None:
-    """Sets the lab to a question: its ward, policy and task, and pins its `before`."""
+    """Sets the session to a question: its scenario, policy and task; pins its `before`."""
     tour, question = state(), QUESTIONS[at]
     if tour.at is None:
         tour.before = replace(session, problems=[], view={})
@@ -56,12 +56,12 @@ def _pinned(setup: Setup) -> Pinned:
 
 
 def end() -> None:
-    """Ends the tour; the ward stays as it is on screen."""
+    """Ends the tour; the scenario stays as it is."""
     state().at = None
 
 
 def restore(session: Session) -> None:
-    """Ends the tour and restores the ward from before it."""
+    """Ends the tour and restores the state from before it."""
     tour = state()
     if tour.before is not None:
         for name in ("scenario", "policy", "shares", "seed", "step", "picked", "pinned"):
@@ -71,7 +71,7 @@ def restore(session: Session) -> None:
 
 
 def tour_banner(session: Session) -> None:
-    """The question that is on, what to look at, the answer, and the way on; nothing while the tour is not on."""
+    """Shows the question, its answer, what to look at, and the buttons of the tour; nothing if there is no tour."""
     at = state().at
     if at is None:
         return
@@ -81,15 +81,15 @@ def tour_banner(session: Session) -> None:
         head.markdown(f"**Question {at + 1} of {len(QUESTIONS)}: {question.title}**")
         with way.container(horizontal=True, horizontal_alignment="right", gap="small"):
             st.button("Back", icon=":material/arrow_back:", key="tour_back", on_click=begin, args=(session, at - 1),
-                      disabled=at == 0, help="The question before.")  # fmt: skip
+                      disabled=at == 0, help="The previous question.")  # fmt: skip
             last = at == len(QUESTIONS) - 1
             st.button("Next", icon=":material/arrow_forward:", key="tour_next", on_click=begin, args=(session, at + 1),
                       disabled=last, type="secondary" if last else "primary", help="The next question.")  # fmt: skip
             st.button("End tour", icon=":material/close:", key="tour_end", on_click=end,
-                      help="Leaves the ward as it is. The Start page offers the ward you had before the tour.")  # fmt: skip
+                      help="The scenario stays as it is. The Start page can restore the one from before the tour.")  # fmt: skip
         st.markdown(f"{question.words()}\n\n*What to look at:* {question.look}")
         if Setup(session.scenario, session.policy, session.shares, session.seed) != question.after:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption("You have changed the ward since: the answer above is the question's own.")
-                st.button("Set the question again", key="tour_again", on_click=begin, args=(session, at),
-                          help="Puts ward, policy, seed and pin back to what the question asks.")  # fmt: skip
+                st.caption("You have changed the scenario: the answer above is for the original question.")
+                st.button("Restore the question", key="tour_again", on_click=begin, args=(session, at),
+                          help="Restores scenario, policy, seed and pin of the question.")  # fmt: skip

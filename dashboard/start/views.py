@@ -1,4 +1,4 @@
-"""The parts of the Start page: what one sees, the ward moving, the tour's questions, where to go, claims and assumptions."""
+"""The parts of the Start page: what the lab shows, a scenario that plays, the tour, the other pages, claims and assumptions."""
 
 from __future__ import annotations
 
@@ -19,61 +19,45 @@ from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.scenario import PRESETS, metadata
 
 ABOUT = {
-    "explore": "Move any parameter and see at once what every policy decides, and why a task runs where it runs.",
-    "inspect": "Look inside one decision and the policy that took it.",
-    "compare": "Two wards or two policies beside each other on the same tasks, with how sure the difference is.",
+    "explore": "Change any parameter and see what every policy decides, and why a task runs on its device.",
+    "inspect": "Look inside one decision and the policy that made it.",
+    "compare": "Two scenarios or two policies on the same tasks, with the confidence interval of every difference.",
     "train": "Train the paper's algorithm or its baselines, and watch them learn.",
-    "sweep": "One parameter over its whole range, many episodes a point, with intervals.",
+    "sweep": "One parameter over its whole range, many episodes at each point, with intervals.",
 }
-KEY = "start_ward"
 CARD = 214  # px: five cards in a row on a wide screen
 
 
 def sentences(session: Session) -> None:
-    """What one sees, in three sentences."""
+    """What the lab shows, in a few sentences."""
     s = session.scenario
     users = f"{s.users} user{'s' * (s.users > 1)}"
     servers = f"{s.servers} edge server{'s' * (s.servers > 1)}"
     st.markdown(
-        f"This is a ward of {users} with wearables: in every step each has up to {s.tasks} tasks (the small marks around "
-        f"a user), and each task is computed on the wearable, grey, or sent to one of {servers}, in that server's colour and "
-        "shape. A policy decides where, and with how much of a device's CPU and bandwidth; the lab prices each decision in delay "
-        "and energy by the equations of a published model. Beside every policy stands a bound that no policy whatever can beat, "
-        "so that you always see how far it is from the best possible."
+        f"This is a ward of {users} with wearables. In every step each user has up to {s.tasks} tasks (the small marks around "
+        f"a user). Each task is computed on the wearable (grey) or sent to one of {servers}, drawn in that server's colour and "
+        "shape. A policy decides where each task runs and how much of the device's CPU and bandwidth it gets; here it is "
+        f"**{plain(session.policy_label)}**. The lab computes delay and energy of every decision by the equations of a "
+        "published model. It also computes a bound that no policy can beat, so you always see how far a policy is from the "
+        "best possible."
     )
 
 
 def ward(session: Session) -> None:
-    """The map of the lab's ward, playing; a task clicked is opened on Explore."""
+    """The map of the scenario, playing; a click on a task opens it on Explore."""
     record = explore_views.record(session)
     row = min(session.step, len(record)) - 1
 
-    def picked() -> None:
-        point = st.session_state[KEY].picked
-        if point:
-            session.picked = (int(point[0]), int(point[1]), int(point[2]))
-            session.step, session.wanted_page = session.picked[0], "explore"
-
-    def stepped() -> None:
-        step = st.session_state[KEY].step
-        if step:
-            session.step = int(step)
-
+    maps = [("", ward_frames(record), ward_text(record, row))]
     ward_player(
-        ward_frames(record),
-        int(record.step[row]),
-        session.picked,
-        ward_text(record, row),
-        picked,
-        stepped,
-        KEY,
-        autoplay=True,
-    )
-    st.caption("Each step brings new tasks. Click one to see why it runs where it runs.")
+        maps, int(record.step[row]), session, "start_ward", autoplay=True,
+        on_picked=lambda: setattr(session, "wanted_page", "explore"),
+    )  # fmt: skip
+    st.caption("Each step brings new tasks. Click a task to see why it runs on its device.")
 
 
 def figures(session: Session) -> None:
-    """A few figures of the episode on the map."""
+    """A few metrics of the episode on the map."""
     now = Setup(session.scenario, session.shown_policy, session.shares, session.seed).figures
     local = Setup(session.scenario, "all-local", seed=session.seed).figures
     shown = (CONTEXT["tasks"], METRICS["mean_delay_s"], METRICS["local_share"], METRICS["gap"])
@@ -83,13 +67,13 @@ def figures(session: Session) -> None:
             column.metric(metric.label, metric.show(now[metric.name]), border=True, help=text)
     change, cost = now["cost"] / local["cost"] - 1, METRICS["cost"]
     st.caption(
-        f"Cost: {cost.show(now['cost'])}, {abs(change):.0%} {'less' if change < 0 else 'more'} than with everything on the "
+        f"Cost: {cost.show(now['cost'])}, {abs(change):.0%} {'less' if change < 0 else 'more'} than with all tasks on the "
         f"wearables ({cost.show(local['cost'])}). It is the {cost.help}."
     )
 
 
 def tour(session: Session) -> None:
-    """The tour's questions as cards, and the way back to what was there before it."""
+    """The tour's questions as cards, and a button that restores what was there before the tour."""
     st.header("Five questions to begin with", anchor=False)
     with st.container(horizontal=True, gap="small"):
         for n, question in enumerate(QUESTIONS):
@@ -97,20 +81,20 @@ def tour(session: Session) -> None:
                 st.button(
                     question.title, key=f"ask_{question.key}", on_click=begin, args=(session, n), width="stretch",
                     type="primary" if n == 0 else "secondary",
-                    help=f"Sets ward and policy for you, and opens {TITLES[question.page][0]}.",
+                    help=f"Sets scenario and policy for you, and opens {TITLES[question.page][0]}.",
                 )  # fmt: skip
                 st.caption(question.teaser)
     before = state().before
     if before is not None:
         st.button(
-            f"Back to “{plain(before.scenario.name)}”, the ward from before the tour", icon=":material/undo:", key="tour_undo",
-            on_click=restore, args=(session,), help="Restores scenario, policy, step, selection and pin.",
+            f"Back to “{plain(before.scenario.name)}”, the scenario from before the tour", icon=":material/undo:",
+            key="tour_undo", on_click=restore, args=(session,), help="Restores scenario, policy, step, selection and pin.",
         )  # fmt: skip
 
 
 def cards() -> None:
-    """Where to go."""
-    st.header("Or go where you like", anchor=False)
+    """The other pages as cards."""
+    st.header("Or open a page", anchor=False)
     known = pages()
     with st.container(horizontal=True, gap="small"):
         for name, text in ABOUT.items():
@@ -121,7 +105,7 @@ def cards() -> None:
 
 
 def claims() -> None:
-    """What the paper claims, and what is an assumption of the lab."""
+    """What the paper claims, what was found here, and what is an assumption of the lab."""
     assumed = {name: meta for name, meta in metadata().items() if meta.source == "assumption"}
     rest = sum(meta.group != "file" for meta in metadata().values())
     left, right = st.columns(2)
@@ -130,45 +114,42 @@ def claims() -> None:
         st.markdown(
             "Yuan et al., *Digital Twin-Driven MADRL Approaches for Communication-Computing-Control Co-Optimization* (IEEE JSAC, "
             "2025), train many users' agents together and let each decide alone (SAE-MT-QMIX), and report less delay and less "
-            "energy than their baselines. The lab takes none of this on trust: model and algorithm are rebuilt equation by "
-            "equation, and every policy, trained or not, stands beside the same bound."
+            "energy than their baselines. The lab checks this: model and algorithm are rebuilt equation by equation, and every "
+            "policy, trained or not, is measured against the same bound."
         )
         _found()
     with right:
         st.header("What is assumed", anchor=False)
         st.markdown(
-            f"The paper leaves open {len(assumed)} of the {rest} parameters: their values are this lab's assumptions, marked ᴬ "
-            "on every control. The medical task kinds of the *hospital* ward are assumed magnitudes too. Everything here is "
-            "simulated; there is no patient's data in it."
+            f"The paper gives no value for {len(assumed)} of the {rest} parameters. Their values are assumptions of this lab, "
+            "marked ᴬ on every control. So are the magnitudes of the medical task kinds in the *hospital* preset. Everything is "
+            "simulated; there are no patient data."
         )
         box = st.expander("All assumptions", key="start_assumptions", on_change="rerun")
         if box.open:
-            default = PRESETS["paper"]
             rows = [
-                {
-                    "parameter": meta.label or name,
-                    "symbol": meta.symbol,
-                    "value": _shown(getattr(default, name), meta.show),
-                    "meaning": meta.meaning,
-                }
+                {"parameter": meta.label or name, "symbol": meta.symbol,
+                 "value": _shown(getattr(PRESETS["paper"], name), meta.show), "meaning": meta.meaning}
                 for name, meta in assumed.items()
-            ]
+            ]  # fmt: skip
             box.dataframe(pd.DataFrame(rows), hide_index=True, key="assumptions", alt="All assumptions of the lab")
 
 
 def _found() -> None:
-    """Whether the claim holds here, from the shipped runs."""
+    """Whether the claim holds here, by the shipped policies."""
     manifest = read_manifest()
     if manifest is None:
-        st.info("No trained policies are shipped here: `make pretrained` makes them.", icon=":material/info:")
+        st.info("No trained policies are included: `make pretrained` makes them.", icon=":material/info:")
         return
     table = verdict_table(manifest)
     if len(table):
         steps = manifest["held_out"]["steps"]
-        st.markdown(f"**What was found here**, on {steps} held-out steps of the paper's ward:")
+        st.markdown(
+            f"**What was found here**, on {steps} held-out steps of the paper's scenario, with the paper networks:"
+        )
         st.table(table, border="horizontal", hide_index=True, alt="The paper's claim, metric by metric")
         st.caption("Means over training seeds; differences to the best other learned policy, Welch's interval.")
-    chart_table("found", lambda: results(manifest), "All policies on the paper's ward")
+    chart_table("found", lambda: results(manifest), "All policies in the paper's scenario")
 
 
 def _shown(value: object, show: object) -> str:

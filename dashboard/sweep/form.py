@@ -1,4 +1,4 @@
-"""The form of a new sweep: what is varied, for whom, how often, and where it runs."""
+"""The form of a new sweep: parameters, policies, episodes, and where it runs."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ SPACINGS: tuple[Spacing, ...] = ("linear", "logarithmic")
 USUAL_COUNT = 6
 PAPER_HELP = (
     "Starts at once, with the policies and episodes below. The paper's Figs. 6 and 7 vary the tasks, 8, 9, 12 and 13 the "
-    "servers, 10 and 11 the users; all else is the ward in the sidebar. The exact values are an assumption of this lab."
+    "servers, 10 and 11 the users. Everything else is the scenario in the sidebar. The exact values are assumptions."
 )
 
 
 @dataclass
 class AxisForm:
-    """One axis as the form holds it, in the units a person reads."""
+    """One axis in the form, in the units that are shown to people."""
 
     parameter: str
     low: float
@@ -66,7 +66,7 @@ class AxisForm:
 
 @dataclass
 class Form:
-    """What this session has filled in."""
+    """The values of the form in this session."""
 
     axes: list[AxisForm]
     policies: list[str]
@@ -78,7 +78,7 @@ class Form:
     name: str = ""
 
     def spec(self, session: Session, axes: list[Axis] | None = None) -> SweepSpec:
-        """The sweep that is asked for. Raises `ScenarioError`."""
+        """The sweep that the form describes. Raises `ScenarioError`."""
         chosen = axes or [form.axis() for form in self.axes[: 1 + self.two]]
         return sweep_spec(
             {
@@ -95,7 +95,7 @@ class Form:
 
 
 def usual(s: Scenario, name: str) -> AxisForm:
-    """A sensible range to begin with: the whole one of a count, around the present value of a scale."""
+    """A range to begin with: the whole range of a count; for a logarithmic parameter, around its present value."""
     meta, value = sweepable()[name], getattr(s, name)
     now = sum(value) / 2 if isinstance(value, tuple) else value
     low, high = cast(float, meta.low), cast(float, meta.high)
@@ -110,13 +110,13 @@ def usual(s: Scenario, name: str) -> AxisForm:
 
 
 def new_form(session: Session) -> Form:
-    """A form to begin with: the paper's users, the lab's policy beside the optimum and what it is measured against."""
+    """A form to begin with: the paper's users, and the optimum, price response and the session's policy."""
     policies = list(dict.fromkeys(["optimum", "price-response", session.shown_policy, "greedy"]))[:3]
     return Form([AxisForm.of(PAPER_AXES["users"]), AxisForm.of(PAPER_AXES["servers"])], policies, seed=session.seed)
 
 
 def new_sweep(session: Session, form: Form, problems: list[str]) -> str | None:
-    """Shows the form; the name of a sweep that was just started. What went wrong is put into `problems`."""
+    """Shows the form. Returns the name of a sweep that was just started; what went wrong is added to `problems`."""
     usable = sweepable(session.scenario)
     _paper(session, form, problems)
     axes = [_axis(session, form, 0, usable)]
@@ -142,7 +142,7 @@ def _paper(session: Session, form: Form, problems: list[str]) -> None:
 
 
 def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta]) -> Axis | None:
-    """The controls of one axis; the axis, or nothing where it cannot be."""
+    """Shows the controls of one axis. Returns the axis, or None if it is invalid."""
     mine = form.axes[number]
     if mine.parameter not in usable:
         mine = form.axes[number] = usual(session.scenario, next(iter(usable)))
@@ -156,13 +156,15 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
     row = st.container(horizontal=True, vertical_alignment="bottom")
     key = f"sweep_parameter_{number}"
     source = "an assumption" if meta.source == "assumption" else meta.source
-    middle = " A value is the middle of its range; both ends scale with it." if _is_pair(session.scenario, mine) else ""
+    middle = (
+        " Each value is the middle of the range; both ends scale with it." if _is_pair(session.scenario, mine) else ""
+    )
     row.selectbox(
         "Second parameter" if number else "Parameter", list(usable), index_of(usable, sync_widget(key, mine.parameter)),
         key=key, on_change=choose, width=250,
         format_func=lambda n: f"{usable[n].label} {written(usable[n].symbol)}".strip(),
         help=f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Allowed: {meta.allowed()}. Source: {source}.{middle} "
-        "Offered is every parameter that is a number and that this ward does not fix by a file.",
+        "The list has every parameter that is a number and that no file fixes in this scenario.",
     )  # fmt: skip
     scale = meta.shown_factor
     low, high = (float(f"{cast(float, x) * scale:.10g}") for x in (meta.low, meta.high))
@@ -178,12 +180,12 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
     _form_widget(
         "Values", row.number_input, "count", mine, f"sweep_count_{suffix}", convert=int, min_value=1,
         max_value=MOST_VALUES, step=1, width=130,
-        help="How many, both ends among them. Whole numbers come each once.",
+        help="How many values, both ends included. Whole numbers occur once each.",
     )  # fmt: skip
     _form_widget(
         "Spacing", row.selectbox, "spacing", mine, f"sweep_spacing_{suffix}", options=SPACINGS,
         width=160,
-        help="Logarithmic: each value the same multiple of the one before.",
+        help="Logarithmic: each value is the same multiple of the previous one.",
     )  # fmt: skip
     try:
         axis = mine.axis()
@@ -205,26 +207,27 @@ def _policies_row(form: Form) -> None:
     _form_widget(
         "Policies", row.multiselect, "policies", form, options=list(known), format_func=lambda n: known[n].label,
         max_selections=MOST_POLICIES, convert=list, width=480,
-        help="A trained policy decides only on wards that it was trained for; elsewhere its line has a gap.",
+        help="A trained policy decides only in scenarios that its networks were trained for; elsewhere its line has a gap. The "
+        "results say which network decided at which points.",
     )  # fmt: skip
     _form_widget(
         "Episodes a point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
         width=160,
-        help="A point is their mean, its band the 95 % interval over them; of one episode there is no band.",
+        help="A point is their mean, its band their 95 % interval; one episode gives no band.",
     )  # fmt: skip
     _form_widget(
         "Episode seed", row.number_input, "seed", form, width=160, min_value=0, max_value=LARGEST_SEED, step=1, convert=int,
-        help="Draws tasks, powers and dynamics, the same for every policy. The layout's seed stands in the sidebar.",
+        help="Draws tasks, powers and dynamics, the same for every policy. The layout seed is in the sidebar.",
     )  # fmt: skip
     with row.popover("Where it runs", icon=":material/memory:"):
         _form_widget(
             "Processes", st.number_input, "workers", form, min_value=1, max_value=MOST_WORKERS, step=1, convert=int,
-            disabled=bool(form.cluster), help="On this machine, a core each.",
+            disabled=bool(form.cluster), help="On this machine; each uses one core.",
         )  # fmt: skip
         _form_widget(
             "Cluster", st.text_input, "cluster", form, placeholder="tcp://host:port", max_chars=300,
-            help="Address of a dask.distributed scheduler, in place of processes here. Its members unpickle what they send "
-            "each other: name only one that you trust. Its workers need this package at the same state.",
+            help="Address of a dask.distributed scheduler, used instead of processes here. Its members unpickle what they "
+            "send each other: use only a cluster that you trust. Its workers need the same version of this package.",
         )  # fmt: skip
 
 
@@ -232,7 +235,7 @@ def _start(session: Session, form: Form, axes: list[Axis], problems: list[str]) 
     row = st.container(horizontal=True, vertical_alignment="bottom")
     _form_widget(
         "Name", row.text_input, "name", form, placeholder=_free_name(form), max_chars=LONGEST_NAME, width=250,
-        help="How the sweep is called here: a-z, 0-9 and -. Left empty, it is the name shown.",
+        help="Name of the sweep: a-z, 0-9 and -. Empty: the name shown.",
     )  # fmt: skip
     spec = _spec(session, form, axes) if axes else None
     row.button(
@@ -274,7 +277,7 @@ def _free_name(form: Form) -> str:
 def _form_widget(
     label: str, widget: Any, name: str, target: Any, key: str | None = None, convert: Any = None, **options: Any
 ) -> Any:
-    """A control whose value lives in `target`, so that it outlasts a change of pages."""
+    """A control whose value is the attribute `name` of `target`, so that it survives a change of pages."""
     own = key or f"sweep_{name}"
     value = getattr(target, name)
     value = convert(value) if convert is not None else value

@@ -1,8 +1,9 @@
-"""The parts of the Sweep page that show sweeps: which there are, how one goes, its figures, numbers and files."""
+"""The parts of the Sweep page that show sweeps: the list, and progress, charts, numbers and files of one."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,7 @@ from iomt_core.metrics import METRICS
 from iomt_core.runs.directory import log_tail
 from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import ScenarioError
+from iomt_core.scenario.links import whole_number
 from iomt_core.training.catalogue import entry
 
 PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
@@ -39,7 +41,7 @@ BADGES = {
 
 @dataclass
 class View:
-    """What this session looks at, and the form it fills in."""
+    """What the page shows in this session, and the form."""
 
     form: Form
     shown: str | None = None
@@ -50,7 +52,7 @@ class View:
 
 
 def current_view(session: Session) -> View:
-    """This session's view; at first, what its link says."""
+    """The page's state in this session; at first what the link says."""
     if "sweep_view" not in st.session_state:
         view = View(new_form(session))
         read_form(view, session)
@@ -59,7 +61,7 @@ def current_view(session: Session) -> View:
 
 
 def read_form(view: View, session: Session) -> None:
-    """Fills the view from the page's entries of a link; an entry that cannot be used is a problem of the view."""
+    """Fills the view from the page's entries of a link; an invalid entry becomes a problem of the view."""
     for read in (_read_sweep, _read_over, _read_policies, _read_episodes):
         try:
             read(view, session)
@@ -100,25 +102,27 @@ def _read_policies(view: View, session: Session) -> None:
 
 
 def _read_episodes(view: View, session: Session) -> None:
-    text = session.view.get("episodes")
-    if text is None:
-        return
-    if not (text.isascii() and text.isdigit() and len(text) < 8 and 1 <= int(text) <= MOST_EPISODES):
-        raise ScenarioError(f"episodes = {text[:40]!r} in the link is out of range: allowed is 1 to {MOST_EPISODES}.")
-    view.form.episodes = int(text)
+    if "episodes" in session.view:
+        text = session.view["episodes"]
+        count = whole_number(text, 1, MOST_EPISODES)
+        if count is None:
+            raise ScenarioError(
+                f"episodes = {text[:40]!r} in the link is out of range: allowed is 1 to {MOST_EPISODES}."
+            )
+        view.form.episodes = count
 
 
 def poll_interval(known: Sequence[RunRecord]) -> float | None:
-    """Seconds between two looks at the sweeps; None while none is running or queued."""
+    """Seconds between two refreshes; None while no sweep is running or queued."""
     return 1.0 if any(sweep.active or sweep.state == "queued" for sweep in known) else None
 
 
 def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
-    """Lets a person choose a sweep; the chosen one, the latest at first."""
+    """Lets a person choose a sweep and returns it; at first the latest."""
     sweeps = {sweep.name: sweep for sweep in known}
     if not sweeps:
         st.info(
-            "No sweeps yet. Start one above: it runs in a process of its own, also while this page is closed.",
+            "No sweeps yet. Start one above: it runs in its own process and continues when this page is closed.",
             icon=":material/info:",
         )
         return None
@@ -138,7 +142,7 @@ def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
 
 
 def progress(sweep: RunRecord, view: View) -> None:
-    """State, progress, time left, and what can be done."""
+    """State, progress, time left, and buttons."""
     status, done, total = sweep.status, sweep.done, sweep.total
     colour, icon = BADGES[sweep.condition]
     left, right = st.columns([5, 3], vertical_alignment="center")
@@ -146,9 +150,9 @@ def progress(sweep: RunRecord, view: View) -> None:
         st.badge(sweep.condition, icon=f":material/{icon}:", color=cast(Any, colour))
         words = f"{done} of {total} points"
         if status.get("cached"):
-            words += f", {status['cached']} known before"
+            words += f", {status['cached']} from the cache"
         if sweep.stopping:
-            words += ": what is done within seconds is kept"
+            words += ": points that finish within seconds are policy"
         elif sweep.seconds_left is not None:
             words += f", {clock(sweep.seconds_left)} left" if done < total else ", writing the results"
         elif sweep.state == "queued":
@@ -160,7 +164,7 @@ def progress(sweep: RunRecord, view: View) -> None:
         _actions(sweep, view)
     if sweep.state != "finished":
         st.progress(min(1.0, done / total) if total else 0.0)
-    with st.container():  # a place of its own, so that a live chart below stays as it is when words come
+    with st.container():  # a fixed place, so that a live chart below does not move when a message appears
         _failures(sweep)
 
 
@@ -185,13 +189,15 @@ def _actions(sweep: RunRecord, view: View) -> None:
         )
     if not sweep.active:
         with st.popover("Delete", icon=":material/delete:"):
-            st.write(f"Deletes the sweep {plain(sweep.name)} and its files. Its points stay known to later sweeps.")
+            st.write(
+                f"Deletes the sweep {plain(sweep.name)} and its files. Its points stay in the cache for later sweeps."
+            )
             st.button("Delete it", on_click=act, args=(SWEEPS.delete,), key="sweep_delete")
 
 
 def _failures(sweep: RunRecord) -> None:
     if sweep.reason:
-        st.warning(f"{plain(sweep.reason)} What was done is kept.", icon=":material/warning:")
+        st.warning(f"{plain(sweep.reason)} Finished points are policy.", icon=":material/warning:")
         if words := log_tail(sweep.folder):
             with st.expander("The end of its log"):
                 st.code(words, language=None)
@@ -199,7 +205,7 @@ def _failures(sweep: RunRecord) -> None:
 
 
 def results(sweep: RunRecord, view: View) -> None:
-    """Figures, numbers and files of a sweep, as far as it is known."""
+    """Charts, networks, numbers and files of a sweep, as far as it has run."""
     spec = sweep.spec
     if spec is None:
         return
@@ -211,6 +217,7 @@ def results(sweep: RunRecord, view: View) -> None:
         _curves(table, spec.axes[0], name, spec, sweep, view)
     else:
         _maps(table, name, spec, sweep, view)
+    _networks(spec, table)
     gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if gaps:
         with st.expander(
@@ -219,6 +226,21 @@ def results(sweep: RunRecord, view: View) -> None:
             for policy, reason in gaps:
                 st.markdown(f"**{plain(labels(spec)[policy])}**: {plain(reason)}")
     _files(sweep, spec, table)
+
+
+def _networks(spec: SweepSpec, table: pd.DataFrame) -> None:
+    """Which network decided, for every trained policy; a policy with several is a warning."""
+    pairs = Counter(zip(table["policy"], table["network"], strict=True))
+    found = [(str(policy), str(network), count) for (policy, network), count in pairs.items() if network]
+    words = [f"{plain(labels(spec)[p])}: {plain(n)} at {count} point{'s' * (count > 1)}" for p, n, count in found]
+    if len({policy for policy, _, _ in found}) < len(found):
+        st.warning(
+            f"Several networks decided. {'; '.join(words)}. Open markers or * mark the less common network; compare points of "
+            "one network only.",
+            icon=":material/warning:",
+        )
+    elif words:
+        st.caption(f"Which network decided: {'; '.join(words)}.")
 
 
 def _metric_picker(view: View, spec: SweepSpec) -> str:
@@ -236,13 +258,13 @@ def _metric_picker(view: View, spec: SweepSpec) -> str:
         if len(spec.axes) == 1:
             st.toggle(
                 "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
-                help="Logarithmic figure axis, so that one absurd policy does not flatten the others.",
+                help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
             )  # fmt: skip
     return view.figure
 
 
 def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, sweep: RunRecord, view: View) -> None:
-    text = f"{METRICS[name].axis_title} over {axis.title}, a line a policy with its 95 % interval; numbers in the table below."
+    text = f"{METRICS[name].axis_title} over {axis.title}, a line for each policy with its 95 % interval."
     if sweep.active:
         rows, drawing = live_curves(table, axis, name, labels(spec), view.log_y)
         st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}", alt=text, width="stretch")
@@ -255,39 +277,39 @@ def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, sweep: 
     )
     if name in ("cost", "gap"):
         st.caption(
-            "The red line is the certified lower bound: no policy whatever can cost less. Bands are 95 % intervals over "
+            "The red line is the certified lower bound: no policy can cost less. Bands are 95 % intervals over "
             "episodes (Student)."
         )
 
 
 def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, sweep: RunRecord, view: View) -> None:
     named = labels(spec)
-    kept = view.policies.get(sweep.name)
-    if kept not in named:
-        kept = next(iter(named))
+    policy = view.policies.get(sweep.name)
+    if policy not in named:
+        policy = next(iter(named))
     key = f"sweep_map_{sweep.name}"
 
     def update() -> None:
-        view.policies[sweep.name] = st.session_state[key] or kept
+        view.policies[sweep.name] = st.session_state[key] or policy
 
     st.pills(
-        "Policy", list(named), default=sync_widget(key, kept), key=key, on_change=update,
+        "Policy", list(named), default=sync_widget(key, policy), key=key, on_change=update,
         format_func=lambda n: named[n], required=True,
-        help="Colours run over the same values for all policies, so that maps can be compared.",
+        help="The colour scale is the same for all policies, so that maps can be compared.",
     )  # fmt: skip
-    if not bool(((table["policy"] == kept) & (table["state"] == "done")).any()):
+    if not bool(((table["policy"] == policy) & (table["state"] == "done")).any()):
         st.info(
-            f"No point of {plain(named[kept])} is known{'' if sweep.active else ': see below why'}.",
+            f"No point of {plain(named[policy])} is done{'' if sweep.active else '; the reason is below'}.",
             icon=":material/info:",
         )
         return
-    text = f"{METRICS[name].axis_title} of {named[kept]} over {spec.axes[0].title} and {spec.axes[1].title}."
+    text = f"{METRICS[name].axis_title} of {named[policy]} over {spec.axes[0].title} and {spec.axes[1].title}."
     if sweep.active:
-        rows, drawing = live_map(table, spec.axes, name, kept)
-        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}_{kept}", alt=text, width="stretch")
+        rows, drawing = live_map(table, spec.axes, name, policy)
+        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}_{policy}", alt=text, width="stretch")
         return
-    figure = charts.heat_map(table, spec.axes, name, kept, charts.colour_span(table, name))
-    st.plotly_chart(figure, key=f"sweep_heat_{sweep.name}_{name}_{kept}", config=PLOT, alt=text)
+    figure = charts.heat_map(table, spec.axes, name, policy, charts.colour_span(table, name))
+    st.plotly_chart(figure, key=f"sweep_heat_{sweep.name}_{name}_{policy}", config=PLOT, alt=text)
 
 
 def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
@@ -305,14 +327,13 @@ def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
             st.download_button(
                 label, data, f"sweep-{sweep.name}.{ending}", kind, on_click="ignore", icon=":material/download:",
                 key=f"sweep_{ending}", disabled=table.empty,
-                help="What is known so far. SI units; the report holds figures, settings and how to repeat it, and needs "
-                "no network." if ending == "html" else "What is known so far, one row a point, SI units.",
+                help="Results so far, in SI units. The report has charts, networks, settings and the command to repeat the "
+                "sweep, and works offline." if ending == "html" else "Results so far, one row for each point, with the "
+                "network; SI units.",
             )  # fmt: skip
-    box = st.expander("Numbers", key="sweep_numbers", on_change="rerun")
-    if box.open:
-        with box:
-            shown = table.dropna(axis=1, how="all")
-            st.dataframe(shown, hide_index=True, key="sweep_table", alt="All points of the sweep", height=320)
+    if (box := st.expander("Numbers", key="sweep_numbers", on_change="rerun")).open:
+        shown = table.dropna(axis=1, how="all")
+        box.dataframe(shown, hide_index=True, key="sweep_table", alt="All points of the sweep", height=320)
     box = st.expander("How to repeat it", key="sweep_repeat", on_change="rerun")
     if box.open:
         with box:
@@ -320,11 +341,11 @@ def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
             st.code(words, language="bash", wrap_lines=True)
             if "scenario.yaml" in words:
                 st.caption(
-                    "scenario.yaml: download it in the sidebar under Files and own data, or from the report's end."
+                    "scenario.yaml: download it in the sidebar under *Files and own data*, or copy it from the end of the report."
                 )
 
 
-def every(known: Sequence[RunRecord]) -> None:
+def all_sweeps(known: Sequence[RunRecord]) -> None:
     """All sweeps as a table."""
     rows = []
     for sweep in known:

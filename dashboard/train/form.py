@@ -1,4 +1,4 @@
-"""The form of a new run: algorithm, ward, length, seed, hyper-parameters; checked as it is filled in."""
+"""The form of a new training run: algorithm, scenario, length, seed, hyper-parameters; checked while it is filled in."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from iomt_core.training.settings import Settings, allowed
 from iomt_core.twin.northbound import checked_seed
 
 SIDEBAR = "sidebar"
-EPISODES = 320  # a first impression within a minute or two; the paper's figures take 2400
-POINTS = 10  # evaluations and checkpoints of a run, where a person does not say
+EPISODES = 320  # a first impression within a minute or two
+POINTS = 10  # evaluations and checkpoints of a run, unless a person sets another number
 CELL = 180  # pixels of a hyper-parameter's control
-# Field, label; those with a pair of values stand twice.
+# Field, label; a pair of values has two controls.
 NAMED = (
     ("learning_rate", "Learning rate of θ^Q"),
     ("actor_learning_rate", "Learning rate of θ^μ"),
@@ -51,17 +51,17 @@ def new_run(session: Session) -> str | None:
     source = fields.selectbox(
         "Scenario", [SIDEBAR, *PRESETS], key="train_scenario", persist_state="session",
         format_func=lambda n: f"as in the sidebar ({_ward_name(session.scenario)})" if n == SIDEBAR else n,
-        help="The ward that is trained on. The run keeps a copy: later changes in the sidebar do not touch it.\n\n"
+        help="The scenario to train in. The run keeps a copy, so later changes in the sidebar do not affect it.\n\n"
         + "\n\n".join(f"**{preset}**: {note}" for preset, note in PRESET_NOTES.items()),
     )  # fmt: skip
     episodes = fields.number_input(
         "Episodes", value=EPISODES, step=32, key="train_episodes", persist_state="session",
         help=f"Episodes to play, M of Algorithm 1. Allowed: {allowed('episodes')}. {EPISODES} give a first impression; the "
-        f"shipped policies took {Settings.model_fields['episodes'].default}. Schedules stretch over the run's length.",
+        f"included policies took {Settings.model_fields['episodes'].default}. Schedules adapt to the length of the run.",
     )  # fmt: skip
     seed = fields.number_input(
         "Seed", value=0, step=1, key="train_seed", persist_state="session",
-        help="Seed of everything that the run draws: weights, worlds, noise, minibatches. The same seed gives the same run.",
+        help="Seed of all random numbers of the run: weights, episodes, noise, minibatches. The same seed gives the same run.",
     )  # fmt: skip
     algorithm = str(name)
     ward = session.scenario if source in (SIDEBAR, None) else PRESETS[str(source)]
@@ -71,7 +71,7 @@ def new_run(session: Session) -> str | None:
     last = st.container(horizontal=True, vertical_alignment="bottom")
     wanted = last.text_input(
         "Name", key="train_name", placeholder=suggested, persist_state="page",
-        help="How the run is called here and among the policies: a-z, 0-9 and -. Left empty, it is the name shown.",
+        help="Name of the run, here and among the policies: a-z, 0-9 and -. Empty: the name shown.",
     )  # fmt: skip
     chosen = (wanted or "").strip() or suggested
     try:
@@ -84,7 +84,7 @@ def new_run(session: Session) -> str | None:
         last.caption(_expected(spec, known))
     pressed = last.button(
         "Start", type="primary", icon=":material/play_arrow:", key="train_start", disabled=bool(problems), width=160,
-        help=f"{concurrent_runs()} runs train at once; the others wait in the queue.",
+        help=f"{concurrent_runs()} runs train at the same time; others wait in the queue.",
     )  # fmt: skip
     for problem in problems:
         st.error(plain(problem), icon=":material/error:")
@@ -125,12 +125,12 @@ def _expected(spec: RunSpec, known: list[RunRecord]) -> str:
 
 
 def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
-    """What differs from the algorithm's own settings, and how often it is evaluated and saved."""
+    """The hyper-parameters of the form, and how often the run is evaluated and saved."""
     own = default_settings(algorithm)
     box = st.expander("Hyper-parameters", key="train_hyper", on_change="rerun")
     values: dict[str, Any] = {}
     every: dict[str, Any] = {"evaluate_every": None, "checkpoint_every": None}
-    # Its controls are made when it is open; what was set there holds when it is closed again.
+    # The controls exist only while the box is open; their values stay valid when it is closed.
     if box.open:
         with box:
             cells = st.container(horizontal=True)

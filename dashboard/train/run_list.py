@@ -1,4 +1,4 @@
-"""The table of runs: states, progress, and what can be done with each."""
+"""The table of runs: state, progress and buttons."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.drawings import component
 from dashboard.runs import clock
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.charts.learning import DASHES
@@ -18,20 +19,15 @@ from iomt_core.runs.curves import curves
 from iomt_core.runs.queue import RunRecord
 
 _FOLDER = Path(__file__).parent
-_table = st.components.v2.component(
-    "run_list",
-    html='<div class="runs"></div>',
-    css=(_FOLDER / "run_list.css").read_text(encoding="utf-8"),
-    js="\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("../svg.js", "run_list.js")),
-)
 KEY = "run_list"
+_table = component(KEY, "runs", _FOLDER / "run_list.css", _FOLDER / "run_list.js")
 
 
 def run_list(rows: Sequence[Mapping[str, Any]], act: Callable[[str, str], None]) -> None:
-    """Shows the rows; `act` is called with an action and a run's name before the rerun."""
+    """Shows the rows; a click calls `act` with the action and the run's name, before the rerun."""
 
     def on_action() -> None:
-        action = st.session_state[KEY].on_action
+        action = st.session_state[KEY].did
         if action:
             act(str(action[0]), str(action[1]))
 
@@ -39,7 +35,7 @@ def run_list(rows: Sequence[Mapping[str, Any]], act: Callable[[str, str], None])
 
 
 def row(run: RunRecord, shown: Sequence[str], focus: str | None, colours: Mapping[str, int]) -> dict[str, Any]:
-    """What the table shows of a run."""
+    """The table's data of a run."""
     number, speed = colours.get(run.name), run.number("episodes_per_s")
     gap = curves(run.folder).latest.get("gap")
     return {
@@ -54,7 +50,7 @@ def row(run: RunRecord, shown: Sequence[str], focus: str | None, colours: Mappin
 
 
 def actions(run: RunRecord) -> list[str]:
-    """What can be done with a run now."""
+    """The buttons of a run in its present state."""
     if run.active:
         return [] if run.stopping else ["Stop"]
     if run.state == "queued":

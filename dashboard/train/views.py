@@ -1,4 +1,4 @@
-"""The parts of the Train page that show runs: the table of all, and curves, table and files of those that are chosen."""
+"""The parts of the Train page that show runs: the table of all, and curves, table and files of the chosen ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, cast
 import pandas as pd
 import streamlit as st
 
+from dashboard.chart_tables import csv_button
 from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.train.run_list import row, run_list
@@ -26,19 +27,19 @@ from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.run_spec import default_settings
 from iomt_core.training.settings import Settings
 
-MAX_SHOWN = 8  # runs on the charts: as many as there are colours
-LIVE, IDLE = 1.0, 5.0  # seconds between two looks at the runs, while one trains and while none does
+MAX_SHOWN = 8  # runs on the charts: the number of colours
+LIVE, IDLE = 1.0, 5.0  # seconds between two refreshes, while a run trains and while none does
 LINES = ("optimum", "price-response", "greedy")
 LABELS = {name: POLICIES[name].label.lower() for name in REFERENCES}
 
 
 @dataclass
 class View:
-    """What this session looks at."""
+    """What the page shows in this session."""
 
     shown: list[str] = field(default_factory=list)  # runs on the charts; the first is shown in full
     problems: list[str] = field(default_factory=list)
-    used: RunRecord | None = None  # a finished run that is wanted as the lab's policy
+    used: RunRecord | None = None  # a finished run to be used as the session's policy
 
     @property
     def focus(self) -> str | None:
@@ -50,17 +51,17 @@ class View:
         self.shown = [name]
 
     def show(self, name: str) -> None:
-        """Takes one run more."""
+        """Shows a run too."""
         if name not in self.shown:
             self.shown = [*self.shown, name][:MAX_SHOWN]
 
     def hide(self, name: str) -> None:
-        """Takes one run less."""
+        """Hides a run."""
         self.shown = [one for one in self.shown if one != name]
 
 
 def current_view(session: Session) -> View:
-    """This session's view; at first, what its link says."""
+    """The page's state in this session; at first what the link says."""
     if "train_view" not in st.session_state:
         view = View()
         known = {run.name for run in TRAINING.runs()}
@@ -74,17 +75,17 @@ def current_view(session: Session) -> View:
 
 
 def drop_deleted_runs(known: Sequence[RunRecord], view: View) -> None:
-    """Takes runs that are no longer there from the charts, and says so."""
+    """Hides runs that no longer exist, and says so."""
     names = {run.name for run in known}
     for name in [name for name in view.shown if name not in names]:
         view.hide(name)
         view.problems.append(
-            f"run = {name!r} is not there any more: it was deleted elsewhere, or its directory was removed."
+            f"run = {name!r} does not exist any more: it was deleted elsewhere, or its directory was removed."
         )
 
 
 def table(known: Sequence[RunRecord], view: View) -> None:
-    """All runs, and what can be done with them."""
+    """The table of all runs with its buttons."""
 
     def delete(name: str) -> None:
         TRAINING.delete(name)
@@ -112,32 +113,32 @@ def table(known: Sequence[RunRecord], view: View) -> None:
         run_list([row(run, view.shown, view.focus, colours) for run in known], act)
     else:
         st.info(
-            "No runs yet. Start one above: it trains in a process of its own, also while this page is closed.",
+            "No runs yet. Start one above: it trains in its own process and continues when this page is closed.",
             icon=":material/info:",
         )
-    with st.container():  # a place of its own, as below
+    with st.container():  # a fixed place, as below
         for problem in view.problems:
             st.warning(plain(problem), icon=":material/warning:")
 
 
 def numbers(view: View) -> dict[str, int]:
-    """A number for every run shown, which decides on its colour and dash; it keeps it as long as it is shown."""
-    kept: dict[str, int] = st.session_state.setdefault("train_numbers", {})
-    for name in [name for name in kept if name not in view.shown]:
-        del kept[name]
+    """A number for every run shown, which sets its colour and dash; it stays the same while the run is shown."""
+    assigned: dict[str, int] = st.session_state.setdefault("train_numbers", {})
+    for name in [name for name in assigned if name not in view.shown]:
+        del assigned[name]
     for name in view.shown:
-        if name not in kept:
-            kept[name] = next(n for n in range(MAX_SHOWN) if n not in kept.values())
-    return kept
+        if name not in assigned:
+            assigned[name] = next(n for n in range(MAX_SHOWN) if n not in assigned.values())
+    return assigned
 
 
 def show_failure(run: RunRecord) -> None:
-    """Why a run does not go on by itself, in words."""
+    """Shows why a run has stopped, and from where it can be resumed."""
     if run.state not in ("failed", "interrupted"):
         return
     last = last_checkpoint(run.folder)
     place = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
-    again = f" Resume takes it up {place}." if run.spec is not None else ""
+    again = f" *Resume* continues it {place}." if run.spec is not None else ""
     text = (
         f"**{plain(run.name)}** {'failed' if run.state == 'failed' else 'was interrupted'}. {plain(run.reason)}{again}"
     )
@@ -145,7 +146,7 @@ def show_failure(run: RunRecord) -> None:
 
 
 def details(known: Sequence[RunRecord], view: View) -> None:
-    """Tabs on the chosen runs; only the open one is computed."""
+    """Tabs for the chosen runs; only the open one is computed."""
     by_name = {run.name: run for run in known}
     chosen = [by_name[name] for name in view.shown if name in by_name]
     if not chosen:
@@ -155,7 +156,7 @@ def details(known: Sequence[RunRecord], view: View) -> None:
                 icon=":material/touch_app:",
             )
         return
-    with st.empty():  # a place of its own, so that what is below stays as it is when the words come or go
+    with st.empty():  # a fixed place, so that charts below do not move when a message appears
         show_failure(chosen[0])
     tabs = st.tabs(["Learning", "Losses", "Table", "Configuration and files"], key="train_tabs", on_change="rerun")
     for tab, show in zip(tabs, (_learning, _losses, _table, _files), strict=True):
@@ -167,25 +168,26 @@ def details(known: Sequence[RunRecord], view: View) -> None:
 def _learning(chosen: Sequence[RunRecord], view: View) -> None:
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     lines = left.multiselect(
-        "Beside", REFERENCES, LINES, key="train_lines", format_func=lambda name: POLICIES[name].label, persist_state="session",
-        help="What others reach on the same held-out episodes, as lines: of the first run's ward. The optimum is within its "
-        "own gap of the certified bound.",
+        "References", REFERENCES, LINES, key="train_lines", persist_state="session",
+        format_func=lambda name: POLICIES[name].label,
+        help="What other policies reach on the same held-out episodes, as lines, in the scenario of the first run. The optimum "
+        "is within its own gap of the certified bound.",
     )  # fmt: skip
     right.caption(
-        "Faint: training episodes, with exploration. Points: evaluations on held-out episodes, without. "
-        "Drag moves a chart, Ctrl and wheel zooms, a double click shows all again."
+        "Faint lines: training episodes, with exploration. Points: evaluations on held-out episodes, without exploration. "
+        "Drag to move a chart, Ctrl and wheel to zoom, double-click to show all."
     )
     wards = st.empty()
     if len({run.spec.scenario.digest for run in chosen if run.spec is not None}) > 1:
         wards.caption(
-            "These runs are on different wards: only the gap compares across them. The lines are those of "
+            "These runs have different scenarios: only the gap can be compared. The reference lines are of "
             f"{plain(chosen[0].spec.scenario.name) if chosen[0].spec else 'the first'}."
         )
     _charts(learning.LEARNING, chosen, view, lines, 335)
 
 
 def _losses(chosen: Sequence[RunRecord], view: View) -> None:
-    st.caption("Means over a batch's updates, as minimised; a run begins to learn after its warm-up.")
+    st.caption("Means over the updates of a batch. A run begins to learn after its warm-up.")
     _charts(learning.LOSSES, chosen, view, (), 510)
 
 
@@ -198,15 +200,15 @@ def _charts(
     if not any(c.metrics or c.evaluations for c in found.values()):
         waits = chosen[0].state == "queued"
         waiting.info(
-            "It waits in the queue." if waits else "The first batch of episodes is being played.",
+            "The run waits in the queue." if waits else "The first batch of episodes is being played.",
             icon=":material/hourglass_top:",
         )
     cells = st.container(horizontal=True)  # as many in a row as fit
     for curve in drawn:
-        beside = learning.beside_lines(curve, found[chosen[0].name], lines, LABELS)
+        references = learning.beside_lines(curve, found[chosen[0].name], lines, LABELS)
         with cells.container(width=width):
             st.markdown(f"**{curve.metric.label}**", help=curve.metric.sentence)
-            _chart(curve, found, learning.spec(curve, list(found), beside, episodes, numbers(view)))
+            _chart(curve, found, learning.spec(curve, list(found), references, episodes, numbers(view)))
 
 
 def _chart(curve: learning.Curve, found: Mapping[str, Curves], spec: dict[str, Any]) -> None:
@@ -232,10 +234,8 @@ def _table(chosen: Sequence[RunRecord], view: View) -> None:
     words = "All lines of the chosen runs, the latest first"
     st.dataframe(frame.iloc[::-1], hide_index=True, key="train_table", height=380, alt=words)
     name = "-".join(run.name for run in chosen)[:80]
-    st.download_button(
-        "Download (CSV)", lambda: frame.to_csv(index=False), f"{name}.csv", "text/csv", on_click="ignore", key="train_csv"
-    )  # fmt: skip
-    st.caption("SI units: seconds and joules a task. Columns that begin with evaluation_ are of held-out episodes.")
+    csv_button("Download (CSV)", lambda: frame.to_csv(index=False), f"{name}.csv", key="train_csv")
+    st.caption("SI units: seconds and joules per task. Columns that begin with evaluation_ are of held-out episodes.")
 
 
 def _files(chosen: Sequence[RunRecord], view: View) -> None:
@@ -245,40 +245,32 @@ def _files(chosen: Sequence[RunRecord], view: View) -> None:
         return
     spec, folder = run.spec, run.folder
     with st.container(horizontal=True):
-        st.download_button(
-            "Configuration (JSON)", lambda: configuration(spec), f"{run.name}.json", "application/json",
-            on_click="ignore", key="train_get_configuration", icon=":material/download:",
-            help="Algorithm, scenario, settings and seed: all that the run is made of.",
-        )  # fmt: skip
-        st.download_button(
-            "Metrics (CSV)", lambda: metrics_csv(folder), f"{run.name}.csv", "text/csv",
-            on_click="ignore", key="train_get_metrics", icon=":material/download:", disabled=run.done == 0,
-            help="A row a batch of episodes, SI units.",
-        )  # fmt: skip
-        last = last_checkpoint(folder)
-        st.download_button(
-            "Checkpoint (zip)", lambda: checkpoint_zip(folder), f"{run.name}-checkpoint.zip", "application/zip",
-            on_click="ignore", key="train_get_checkpoint", icon=":material/download:", disabled=last is None,
-            help="The last complete checkpoint: weights as safetensors, a JSON that names them with their SHA-256.",
-        )  # fmt: skip
-    own = default_settings(spec.algorithm)
+        for label, build, file, kind, missing, text in (
+            ("Configuration (JSON)", lambda: configuration(spec), f"{run.name}.json", "application/json", False,
+             "Algorithm, scenario, settings and seed: everything that defines the run."),
+            ("Metrics (CSV)", lambda: metrics_csv(folder), f"{run.name}.csv", "text/csv", run.done == 0,
+             "One row for each batch of episodes, SI units."),
+            ("Checkpoint (zip)", lambda: checkpoint_zip(folder), f"{run.name}-checkpoint.zip", "application/zip",
+             last_checkpoint(folder) is None,
+             "The last complete checkpoint: weights as safetensors and a JSON file with their SHA-256."),
+        ):  # fmt: skip
+            st.download_button(
+                label, build, file, kind, on_click="ignore", key=f"train_get_{label.split()[0]}", disabled=missing, help=text,
+                icon=":material/download:",
+            )  # fmt: skip
+    own, used = default_settings(spec.algorithm), spec.settings
     rows = [
-        {
-            "setting": name,
-            "value": str(getattr(spec.settings, name)),
-            "algorithm's own": str(getattr(own, name)),
-            "differs": "➜" if getattr(spec.settings, name) != getattr(own, name) else "",
-            "meaning": field.description,
-        }
+        {"setting": name, "value": str(getattr(used, name)), "algorithm's own": str(getattr(own, name)),
+         "differs": "➜" * (getattr(used, name) != getattr(own, name)), "meaning": field.description}
         for name, field in Settings.model_fields.items()
-    ]
+    ]  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="train_settings", height=300, alt="Settings of the run")
     with st.expander("The end of its log"):
         st.code(log_tail(folder) or "Nothing.", language=None, wrap_lines=True)
 
 
 def adopt_run(view: View, session: Session) -> bool:
-    """Makes the finished run that is wanted the lab's policy, on its ward. Returns whether there is one."""
+    """Sets the run that was chosen for Explore as the session's policy, in its scenario. Returns whether there was one."""
     run, view.used = view.used, None
     if run is None or run.spec is None:
         return False
@@ -289,5 +281,5 @@ def adopt_run(view: View, session: Session) -> bool:
 
 
 def poll_interval(known: Sequence[RunRecord]) -> float:
-    """Seconds until the next look at the runs: often while something happens by itself."""
+    """Seconds until the next refresh: short while a run trains or waits."""
     return LIVE if any(run.active or run.state == "queued" for run in known) else IDLE

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from iomt_core.environment.observation import EFFICIENCY_SCALE, observe
 from iomt_core.metrics import TASK
 from iomt_core.model.allocation import device_index, per_device
 from iomt_core.record import Record
+from iomt_core.scenario import metadata
 
 DATA, CYCLES = TASK["data_bits"], TASK["cycles"]
 
@@ -34,13 +36,19 @@ def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
     """The rest of the observation (14): the user's device, and all servers; `user` from 1."""
     s, snap, i = record.scenario, record.snapshot, user - 1
     numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, 3 * s.tasks :].tolist()
-    rows: list[tuple[str, str, float, str]] = [
-        ("transmission power", "P^tr", float(snap.P_tr[row, i]), "W"),
-        ("battery left", "Cap", float(snap.battery[row, i]) * 1e3, "mJ"),
-        ("own CPU", "F_i", float(snap.F_i[row, i]) / 1e9, "GHz"),
+    meta = metadata()
+
+    def row_of(name: str, quantity: str, symbol: str, value: Tensor) -> tuple[str, str, float, str]:
+        known = meta[name]
+        return quantity, symbol, float(value) * known.shown_factor, known.shown_unit or known.unit
+
+    rows = [
+        row_of("P_tr", "transmission power", "P^tr", snap.P_tr[row, i]),
+        row_of("Cap", "battery left", "Cap", snap.battery[row, i]),
+        row_of("F_i", "own CPU", "F_i", snap.F_i[row, i]),
     ]
-    for symbol, name, values in (("B", "bandwidth", snap.B_k[row]), ("F", "CPU", snap.F_k[row])):
-        rows += [(f"{name} of server {k}", f"{symbol}_{k}", float(x) / 1e9, "GHz") for k, x in enumerate(values, 1)]
+    for name, quantity, values in (("B_k", "bandwidth", snap.B_k[row]), ("F_k", "CPU", snap.F_k[row])):
+        rows += [row_of(name, f"{quantity} of server {k}", f"{name[0]}_{k}", x) for k, x in enumerate(values, 1)]
     links = numbers[len(rows) :]
     rows += [
         (f"spectral efficiency to server {k}", f"e_{k}", x * EFFICIENCY_SCALE, "bit/s/Hz")
@@ -78,7 +86,7 @@ def grants(record: Record, row: int) -> pd.DataFrame:
     active, choice = snap.active[one], act.choice[one]
     device = device_index(choice, k)
     cpu, band = act.cpu[one] * active, act.bandwidth[one] * active
-    asked_cpu, asked_band = (per_device(x, device, k).gather(1, device).view_as(x) for x in (cpu, band))
+    all_cpu, all_band = (per_device(x, device, k).gather(1, device).view_as(x) for x in (cpu, band))
     capacity = torch.cat([snap.F_k[one], snap.F_i[one]], 1).gather(1, device).view_as(cpu)
     place = (choice - 1).clamp_min(0).flatten(1)
     bandwidth = snap.B_k[one].gather(1, place).view_as(cpu)
@@ -89,12 +97,12 @@ def grants(record: Record, row: int) -> pd.DataFrame:
         "task": torch.arange(1, j + 1).expand_as(cpu),
         "choice": choice,
         "cpu_requested": cpu,
-        "cpu_requested_by_all": asked_cpu,
+        "cpu_requested_by_all": all_cpu,
         "cpu_granted": out.f[one] / capacity,
         "cpu_hz": out.f[one],
         "cpu_capacity_hz": capacity,
         "bandwidth_requested": band.masked_fill(local, torch.nan),
-        "bandwidth_requested_by_all": asked_band.masked_fill(local, torch.nan),
+        "bandwidth_requested_by_all": all_band.masked_fill(local, torch.nan),
         "bandwidth_granted": (out.b[one] / bandwidth).masked_fill(local, torch.nan),
         "bandwidth_hz": out.b[one].masked_fill(local, torch.nan),
         "bandwidth_capacity_hz": bandwidth.masked_fill(local, torch.nan),

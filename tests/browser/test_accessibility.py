@@ -9,7 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from dashboard.navigation import ROOT, TITLES
+from dashboard.navigation import TITLES
+from iomt_core.paths import ROOT
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.northbound import play
 from tests.browser.lab_server import downloaded, open_page, settle

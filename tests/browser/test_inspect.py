@@ -65,7 +65,7 @@ def test_a_trained_policy_opens_from_a_link_with_all_its_tabs(chromium: Browser,
     open_inspect(page, f"{lab}/?page=inspect&preset=paper&policy=sae-mt-qmix&step=2&task=2.3.4&v_tab=mixer")
     expect(page.get_by_text(re.compile("Step 2, user 3, task 4: SAE-MT-QMIX"))).to_be_visible()
     expect(page.get_by_role("tab", name="Mixer")).to_have_attribute("aria-selected", "true")
-    for tab in ("Q-values", "Shares", "Seen and unseen", "Formulas", "Regret"):
+    for tab in ("Q-values", "Shares", "Observation", "Formulas", "Regret"):
         page.get_by_role("tab", name=tab).click()
         settle(page)
         assert page.get_by_test_id("stException").count() == 0

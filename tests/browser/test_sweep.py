@@ -69,8 +69,8 @@ def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page
     assert 0 < kept < 100
     settle(page)
     resume.click()
-    expect(page.get_by_text(re.compile(r"\d+ known before"))).to_be_visible(timeout=60_000)
-    known = int(re.search(r"(\d+) known before", words.inner_text())[1])  # type: ignore[index]
+    expect(page.get_by_text(re.compile(r"\d+ from the cache"))).to_be_visible(timeout=60_000)
+    known = int(re.search(r"(\d+) from the cache", words.inner_text())[1])  # type: ignore[index]
     assert known == kept
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(resume).to_be_visible(timeout=30_000)
