@@ -3,7 +3,9 @@ export default function (component) {
   const { data, parentElement } = component;
   const root = parentElement.querySelector(".drawing");
   root.replaceChildren();
-  const row = 34, left = 150, width = 620, top = 44, height = top + row * data.rows.length + 46;
+  const longest = Math.max(...data.rows.map((entry) => entry.label.length));  // characters, which left is wide enough for
+  const left = Math.min(290, Math.max(150, 24 + 7.8 * longest));
+  const row = 34, width = 620, top = 44, height = top + row * data.rows.length + 46;
   const x = (value) => left + ((width - left - 8) * Math.min(value, data.end)) / data.end;
   html(root, "div", { className: "title" }, "Cost of every policy, and the bound");
   const svg = make(root, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": data.text });
