@@ -43,44 +43,31 @@ def files_that_run() -> Iterator[dict[str, None]]:
         threading.setprofile(None)
 
 
-def slider_to_figure() -> dict[str, list[str]]:
-    """The way of the policy that is shown, price response, and of its map; then everything that Explore does."""
+def main() -> None:
+    """Prints the files of three ways: to the map of a ward, to all of Explore, and from `iomt train` to a checkpoint."""
+    from streamlit.testing.v1 import AppTest
+
     from iomt_core.charts.ward_map import ward_frames
+    from iomt_core.cli.commands import app
     from iomt_core.scenario import PRESETS
     from iomt_core.twin.northbound import play
 
-    play(PRESETS["lecture"], "price-response", 0)
-    with files_that_run() as figure:
-        s = PRESETS["lecture"].changed(servers=3)
-        ward_frames(play(s, "price-response", 0))
-
-    from streamlit.testing.v1 import AppTest
-
-    app = AppTest.from_file(str(ROOT / "pages" / "explore" / "explore.py"), default_timeout=300).run()
-    with files_that_run() as page:
-        app.slider(key="p_servers").set_value(3).run()
-    if app.exception:
-        raise RuntimeError(app.exception[0].message)
-    return {"slider to the map": list(figure), "slider to all of Explore, with every policy": list(page)}
-
-
-def train_to_checkpoint() -> dict[str, list[str]]:
-    """A short run of the default algorithm, with its checkpoint; evaluations on held-out episodes are a part of it."""
-    from iomt_core.cli.commands import app
-
-    words = ["train", "--algorithm", "sae-mt-qmix", "--scenario", "lecture"]
-    for setting in ("episodes=64", "num_envs=32", "warm_up=32"):
-        words += ["--set", setting]
-    with tempfile.TemporaryDirectory() as place, files_that_run() as found:
-        app([*words, "--out", f"{place}/run"], standalone_mode=False)
-    return {"`iomt train` to a checkpoint": list(found)}
-
-
-def main() -> None:
-    """Prints every way with its files."""
-    for way, files in {**slider_to_figure(), **train_to_checkpoint()}.items():
-        print(f"\n{way}: {len(files)} files")
-        print("\n".join(f"  {file}" for file in files))
+    ways = {}
+    play(PRESETS["lecture"], "price-response", 0)  # what happens once only is no part of the way
+    with files_that_run() as ways["slider to the map"]:
+        ward_frames(play(PRESETS["lecture"].changed(servers=3), "price-response", 0))
+    page = AppTest.from_file(str(ROOT / "pages" / "explore" / "explore.py"), default_timeout=300).run()
+    with files_that_run() as ways["slider to all of Explore, with every policy"]:
+        page.slider(key="p_servers").set_value(3).run()
+    if page.exception:
+        raise RuntimeError(page.exception[0].message)
+    words = (
+        "train --algorithm sae-mt-qmix --scenario lecture --set episodes=64 --set num_envs=32 --set warm_up=32 --out"
+    )
+    with tempfile.TemporaryDirectory() as place, files_that_run() as ways["`iomt train` to a checkpoint"]:
+        app([*words.split(), f"{place}/run"], standalone_mode=False)
+    for way, files in ways.items():
+        print(f"\n{way}: {len(files)} files", *(f"  {file}" for file in files), sep="\n")
 
 
 if __name__ == "__main__":

@@ -134,14 +134,8 @@ class WardAgents:
         step = {"step_cost": (out.cost * now.weight).sum((1, 2))}
         if self.options.certificate:
             step["step_bound"] = solve_dual(now, s).bound
-        return AgentStep(
-            reward,
-            done.reward,
-            done.terminated,
-            done.truncated,
-            {name: x.reshape(shape) for name, x in tasks.items()},
-            step,
-        )
+        info = {name: x.reshape(shape) for name, x in tasks.items()}
+        return AgentStep(reward, done.reward, done.terminated, done.truncated, info, step)
 
     def _joint_action(self, action: Tensor | Mapping[str, Tensor], now: Snapshot) -> Action:
         """Any form of action as choices and shares of (B, U, J)."""

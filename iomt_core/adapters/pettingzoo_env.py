@@ -90,7 +90,10 @@ class WardEnv(ParallelEnv):
     def _joint(self, actions: Mapping[str, Any]) -> torch.Tensor | dict[str, torch.Tensor]:
         """The agents' actions, checked for shape, as tensors of a batch of one world."""
         if self.ward.options.action != "dict":
-            return self._stacked({a: self._of(actions, a) for a in self.agents}, "action", self._length())
+            length = self.ward.tasks_per_agent * (
+                self.ward.numbers_per_task if self.ward.options.action == "box" else 1
+            )
+            return self._stacked({a: self._of(actions, a) for a in self.agents}, "action", length)
         joint = {}
         for field in self.ward.fields:
             values = {}
@@ -101,10 +104,6 @@ class WardEnv(ParallelEnv):
                 values[agent] = actions[agent][field]
             joint[field] = self._stacked(values, field, self.ward.tasks_per_agent)
         return joint
-
-    def _length(self) -> int:
-        ward = self.ward
-        return ward.tasks_per_agent * (ward.numbers_per_task if ward.options.action == "box" else 1)
 
     def _of(self, actions: Mapping[str, Any], agent: str) -> Any:
         if agent not in actions:

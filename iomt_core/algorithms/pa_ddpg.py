@@ -154,14 +154,10 @@ class PADDPG(Algorithm):
     # The best of 13 trials of a random search, see docs/training.md.
     tuned = MappingProxyType(
         {
-            "learning_rate": 4e-3,
-            "actor_learning_rate": 3e-4,
-            "batch": 4,
-            "tau": 0.05,
-            "share_noise": (1.0, 0.1),
+            "learning_rate": 4e-3, "actor_learning_rate": 3e-4, "batch": 4, "tau": 0.05, "share_noise": (1.0, 0.1),
             "decay_from": 0.2,
         }
-    )
+    )  # fmt: skip
 
     def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ContinuousActions:
         """Actors and critics; `rounds` does not apply, an Actor decides for all tasks at once."""

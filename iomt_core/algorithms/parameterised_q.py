@@ -166,10 +166,7 @@ class ParameterisedQ(Agents):
         """Replays `decide` for a step whose strategies `choice` are known: the requested shares, and the memory after it."""
         of_actor, of_q = memory
         requested, states = self.actor(inputs, of_actor)
-        return requested, (
-            states[:, -1],
-            self._remember(inputs, self.q.encode(inputs), requested, choice, of_q),
-        )
+        return requested, (states[:, -1], self._remember(inputs, self.q.encode(inputs), requested, choice, of_q))
 
     def _remember(self, inputs: Inputs, tokens: Tensor, requested: Tensor, choice: Tensor, past: Tensor) -> Tensor:
         """The MPTQ networks' memory after a step in which `requested` and `choice` were done."""

@@ -92,35 +92,21 @@ def spec(
     """The Vega-Lite specification of one chart. `episodes` is where the axis ends, `colours` the number of each run."""
     palette = [SERVER_COLOURS[colours[run] % len(SERVER_COLOURS)] for run in runs]
     dashes = [list(DASHES[colours[run] % len(DASHES)]) for run in runs]
-    x = {
-        "field": "episodes",
-        "type": "quantitative",
-        "title": "episodes",
-        "scale": {"domain": [0, episodes], "nice": False},
-    }
-    y = {
-        "field": "value",
-        "type": "quantitative",
-        "title": curve.metric.axis_title,
-        "scale": {"zero": False, "padding": 14, "nice": False},
-        "axis": {"tickCount": 5},
-    }
+    quantity = {"type": "quantitative", "title": curve.metric.axis_title}
+    x = {"field": "episodes", **quantity, "title": "episodes", "scale": {"domain": [0, episodes], "nice": False}}
+    scale = {"zero": False, "padding": 14, "nice": False}
+    y = {"field": "value", **quantity, "scale": scale, "axis": {"tickCount": 5}}
     colour = {"field": "run", "type": "nominal", "scale": {"domain": list(runs), "range": palette}, "legend": None}
     dash = {"field": "run", "type": "nominal", "scale": {"domain": list(runs), "range": dashes}, "legend": None}
     tooltip = [
         {"field": "run", "title": "run"},
         {"field": "kind", "title": "episodes played"},
         {"field": "episodes", "type": "quantitative", "format": ",.0f"},
-        {"field": "value", "type": "quantitative", "title": curve.metric.axis_title, "format": ".4~g"},
+        {"field": "value", **quantity, "format": ".4~g"},
     ]
     encoding = {"x": x, "y": y, "color": colour, "strokeDash": dash, "tooltip": tooltip}
-    zoom = {
-        "name": ZOOM,
-        "select": {"type": "interval", "zoom": "wheel![event.ctrlKey]"},
-        "bind": "scales",
-    }
-    only_one = len(curve.columns) == 1
-    faint = 1.0 if only_one else 0.45
+    zoom = {"name": ZOOM, "select": {"type": "interval", "zoom": "wheel![event.ctrlKey]"}, "bind": "scales"}
+    faint = 1.0 if len(curve.columns) == 1 else 0.45
     layers: list[dict[str, Any]] = []
     for kind, _, _ in curve.columns:
         mark: dict[str, Any] = {"type": "line", "clip": True, "strokeWidth": 2, "opacity": faint}
@@ -147,36 +133,17 @@ def _side_by_side(lines: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str,
 
 def _line(line: Mapping[str, Any], y: Mapping[str, Any], inset: float) -> dict[str, Any]:
     colour = BOUND_COLOUR if line["name"] == "bound" else "#8a8f98"
-    row = {"value": line["value"], "label": line["label"]}
-    at = {**y, "title": y["title"]}
     tooltip = [{"field": "label", "title": "beside"}, {"field": "value", "type": "quantitative", "format": ".4~g"}]
+    dash = list(BESIDE_DASHES.get(line["name"], (4, 4)))
+    rule = {"type": "rule", "strokeDash": dash, "strokeWidth": 1.6, "color": colour, "clip": True}
+    text = {
+        "type": "text", "align": "right", "baseline": "bottom", "dx": -3, "dy": -1, "fontSize": 11, "color": colour,
+        "clip": True,
+    }  # fmt: skip
+    place = {"y": y, "x": {"value": {"expr": f"width - {inset:g}"}}, "text": {"field": "label"}}
     return {
-        "data": {"values": [row]},
-        "layer": [
-            {
-                "mark": {
-                    "type": "rule",
-                    "strokeDash": list(BESIDE_DASHES.get(line["name"], (4, 4))),
-                    "strokeWidth": 1.6,
-                    "color": colour,
-                    "clip": True,
-                },
-                "encoding": {"y": at, "tooltip": tooltip},
-            },
-            {
-                "mark": {
-                    "type": "text",
-                    "align": "right",
-                    "baseline": "bottom",
-                    "dx": -3,
-                    "dy": -1,
-                    "fontSize": 11,
-                    "color": colour,
-                    "clip": True,
-                },
-                "encoding": {"y": at, "x": {"value": {"expr": f"width - {inset:g}"}}, "text": {"field": "label"}},
-            },
-        ],
+        "data": {"values": [{"value": line["value"], "label": line["label"]}]},
+        "layer": [{"mark": rule, "encoding": {"y": y, "tooltip": tooltip}}, {"mark": text, "encoding": place}],
     }
 
 

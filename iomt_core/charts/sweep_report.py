@@ -93,7 +93,7 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
         "the last digits may differ. A trained policy also needs the same checkpoint.</p>",
         _settings(spec), _two_columns("Versions", versions), "<h2>All numbers</h2>", "<div class='wide'>",
         table.dropna(axis=1, how="all").to_html(index=False, border=0, na_rep="", float_format="{:.6g}".format),
-        f"</div><h2>The scenario as a file</h2><pre>{e(_scenario_text(spec))}</pre></body></html>\n",
+        f"</div><h2>The scenario as a file</h2><pre>{e(dump_scenario(spec.scenario))}</pre></body></html>\n",
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
@@ -156,7 +156,3 @@ def _settings(spec: SweepSpec) -> str:
 def _two_columns(heading: str, rows: Mapping[str, Any]) -> str:
     body = "".join(f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
     return f"<h2>{html.escape(heading)}</h2><table>{body}</table>"
-
-
-def _scenario_text(spec: SweepSpec) -> str:
-    return dump_scenario(spec.scenario)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,8 @@ from typing import Annotated
 import typer
 
 from iomt_core.cli.common import notes
-from iomt_core.experiments.paper.pretraining import Job, publish, train_all
 from iomt_core.experiments.paper.pretraining import jobs as pretraining_jobs
+from iomt_core.experiments.paper.pretraining import publish, train_all
 from iomt_core.training.catalogue import PRETRAINED
 
 
@@ -30,11 +29,7 @@ def pretrained(
     """Train every shipped policy with all its seeds, continuing unfinished runs, and publish the median seed of each."""
     chosen = pretraining_jobs(only or ())
     if train:
-        _train_all(chosen, runs, jobs)
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as executor:
+            train_all(chosen, runs, executor, notes.print)
     publish(chosen, runs, out, notes.print)
     notes.print(f"Written: {out / 'manifest.json'}")
-
-
-def _train_all(chosen: Sequence[Job], runs: Path, jobs: int) -> None:
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as executor:
-        train_all(chosen, runs, executor, notes.print)

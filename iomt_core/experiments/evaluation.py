@@ -89,14 +89,9 @@ class Summary:
         total["episodes"] = episodes
         known = [metric for metric in METRICS.values() if metric.denominator in total]
         values: dict[str, Any] = {
-            "scenario": self.scenario.name,
-            "scenario_digest": self.scenario.digest,
-            "policy": self.policy,
-            "network": self.network,
-            "shares": self.shares,
-            "seed": self.seed,
-            "episodes": episodes,
-        }
+            "scenario": self.scenario.name, "scenario_digest": self.scenario.digest, "policy": self.policy,
+            "network": self.network, "shares": self.shares, "seed": self.seed, "episodes": episodes,
+        }  # fmt: skip
         for metric in (*CONTEXT.values(), *known):
             if metric.numerator in total:
                 value = metric.aggregate(total)

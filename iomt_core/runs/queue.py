@@ -41,10 +41,6 @@ LOCK, QUEUE, NEW = ".queue.lock", ".queue.json", ".new"
 LOCK_WAIT = 10.0  # seconds
 
 
-def _no_arguments() -> Sequence[str]:
-    return ()
-
-
 @dataclass(frozen=True)
 class RunKind:
     """What differs between training runs and sweeps."""
@@ -58,9 +54,8 @@ class RunKind:
     read_spec: Callable[[Path], Any]  # from a run's folder; raises `ScenarioError`
     write_spec: Callable[[Path, Any], None]  # into a new run's folder
     total: Callable[[Any], int]  # units of work of a spec: episodes or points
-    arguments: Callable[..., Sequence[str]] = (
-        _no_arguments  # command line of a worker's options; raises `ScenarioError`
-    )
+    # The command line of a worker's options; raises `ScenarioError`.
+    arguments: Callable[..., Sequence[str]] = lambda: ()
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+import reprlib
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from pydantic import ValidationError
 
 MOST_PROBLEMS = 10  # in one message
 
@@ -33,6 +37,32 @@ def check_range(name: str, value: int, low: int, high: int) -> None:
     """Raise `ScenarioError` unless `value` lies from `low` to `high`."""
     if not low <= value <= high:
         raise ScenarioError(f"{name} = {value} is out of range: allowed is {low} to {high}.")
+
+
+def shortened(value: Any, most: int = 60) -> str:
+    """A value from outside in a form short enough for an error message, at most about `most` characters."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = most
+    return short.repr(value)  # limits nesting too
+
+
+def explain(error: ValidationError, allowed: Callable[[str], str]) -> ScenarioError:
+    """Translate pydantic's findings into messages with field, value and reason.
+
+    allowed: the allowed values of a field as text, "" if there is none; it replaces pydantic's words where a value lies outside.
+    """
+    problems: list[str] = []
+    for one in error.errors():
+        cause = one.get("ctx", {}).get("error")
+        if isinstance(cause, ScenarioError):
+            problems += cause.problems
+            continue
+        reach = allowed(str(one["loc"][0])) if one["loc"] else ""
+        outside = reach and one["type"].startswith(("greater_", "less_", "literal_"))
+        reason = f"allowed is {reach}" if outside else f"{one['msg'][0].lower()}{one['msg'][1:]}"
+        where = ".".join(map(str, one["loc"]))[:60]
+        problems.append(f"{where} = {shortened(one.get('input'))} cannot be used: {reason}.")
+    return ScenarioError(problems)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import reprlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,18 +23,12 @@ from torch import Tensor, nn
 
 from iomt_core.paths import user_folder
 from iomt_core.scenario import ScenarioError
+from iomt_core.scenario.errors import shortened
 from iomt_core.training.formats import FORMAT, KNOWN, migrate_tensors
 
 LONGEST_SHOWN = 100  # characters of a folder's name
 POLICY, LEARNER, MARK = "policy.safetensors", "learner.safetensors", "checkpoint.json"
 LARGEST_MARK = 4_000_000
-
-
-def shortened(value: Any, most: int = 60) -> str:
-    """A value from a file in a form short enough for an error message, at most about `most` characters."""
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = short.maxlong = most
-    return short.repr(value)  # limits nesting too
 
 
 class CheckpointError(ScenarioError):

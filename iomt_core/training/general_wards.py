@@ -13,16 +13,9 @@ from iomt_core.training.observation_encoder import MOST_SERVERS, MOST_TASKS, MOS
 STEPS = 4  # of an episode in training: steps differ in their tasks only
 COUNTS = {"users": (2, MOST_USERS), "tasks": (2, MOST_TASKS), "servers": (1, MOST_SERVERS)}
 LOGARITHMIC = {
-    "F_i": (2.5e7, 4e8),
-    "F_k": (2.5e8, 4e9),
-    "k0": (2.5e-26, 4e-25),
-    "B_k": (2.5e8, 4e9),
-    "N0": (4e-22, 4e-20),
-    "sigma2": (0.3, 3.0),
-    "area": (30.0, 300.0),
-    "T_max": (5e-3, 80e-3),
-    "E_ref": (25e-6, 400e-6),
-}
+    "F_i": (2.5e7, 4e8), "F_k": (2.5e8, 4e9), "k0": (2.5e-26, 4e-25), "B_k": (2.5e8, 4e9), "N0": (4e-22, 4e-20),
+    "sigma2": (0.3, 3.0), "area": (30.0, 300.0), "T_max": (5e-3, 80e-3), "E_ref": (25e-6, 400e-6),
+}  # fmt: skip
 EVEN = {"alpha_T": (0.1, 1.0), "alpha_E": (0.0, 1.0), "PL0": (20.0, 60.0), "eta": (2.0, 4.0)}
 SPANS = {"D": (4e4, 1.6e6), "C": (2.5e4, 8e5), "P_tr": (0.05, 1.6)}  # both ends of a scenario's range lie within these
 MOST_PRIORITY = 6

@@ -175,11 +175,5 @@ def _snapshot(fields: dict[str, Tensor]) -> Snapshot:
     """A snapshot with what agents, prices and rewards need; positions are not stored."""
     D, beta = fields["D"], fields["beta"]
     nothing = D.new_zeros(len(D), 0)
-    return Snapshot(
-        **fields,  # type: ignore[arg-type]
-        kind=nothing,
-        users_xy=nothing,
-        servers_xy=nothing,
-        distance=beta,
-        key=torch.zeros_like(D[:, 0, 0]).long(),
-    )
+    places = {"kind": nothing, "users_xy": nothing, "servers_xy": nothing, "distance": beta}
+    return Snapshot(**fields, **places, key=torch.zeros_like(D[:, 0, 0]).long())  # type: ignore[arg-type]

@@ -12,7 +12,8 @@ import torch
 
 from iomt_core.algorithms.registry import algorithm
 from iomt_core.scenario import Scenario, ScenarioError, scenario
-from iomt_core.training.checkpoints import CheckpointError, shortened
+from iomt_core.scenario.errors import explain, shortened
+from iomt_core.training.checkpoints import CheckpointError
 from iomt_core.training.formats import FORMAT, KNOWN, migrate
 from iomt_core.training.settings import Settings, allowed
 from iomt_core.training.trainer import CPU, Trainer
@@ -76,17 +77,7 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(dict(values))
     except pydantic.ValidationError as error:
-        problems = []
-        for one in error.errors():
-            field = ".".join(str(part) for part in one["loc"])
-            reach = allowed(str(one["loc"][0])) if one["loc"] else ""
-            reason = f"{one['msg'][0].lower()}{one['msg'][1:]}"
-            if reach and one["type"].startswith(
-                ("greater_", "less_", "literal_")
-            ):  # the allowed range explains it better
-                reason = f"allowed is {reach}"
-            problems.append(f"{field[:60]} = {shortened(one.get('input'))} cannot be used: {reason}.")
-        raise ScenarioError(problems) from None
+        raise explain(error, allowed) from None
 
 
 def default_settings(name: str, **changes: Any) -> Settings:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from iomt_core.nets.backend import backend_name
+from iomt_core.scenario.errors import shortened
 from iomt_core.training.checkpoints import (
     LEARNER,
     POLICY,
@@ -17,7 +18,6 @@ from iomt_core.training.checkpoints import (
     load_module,
     read_facts,
     read_tensors,
-    shortened,
     write_checkpoint,
 )
 from iomt_core.training.run_spec import RunSpec

@@ -23,9 +23,9 @@ from iomt_core.experiments.statistics import mean, mean_interval
 from iomt_core.experiments.training_check import CHECKED, HELD_OUT, Evaluator, RangeEvaluator, for_any_ward
 from iomt_core.metrics import METRICS
 from iomt_core.paths import PACKAGE
-from iomt_core.runs.directory import read_status
+from iomt_core.runs.directory import read_lines, read_status
 from iomt_core.runs.process import prepare
-from iomt_core.runs.training_run import TrainingRun
+from iomt_core.runs.training_run import EVALUATIONS, TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError, check_known
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import make_policy
@@ -62,21 +62,11 @@ class Job:
 
 GENERAL = MappingProxyType(
     {
-        "wards": "general",
-        "recurrent": False,
-        "episodes": 2560,
-        "updates": 8,
-        "batch": 8,
-        "replay": 2048,
-        "learning_rate": 5e-4,
-        "actor_learning_rate": 5e-5,
-        "decay_from": 0.3,
-        "temperature": (0.01, 0.005),
-        "share_noise": (0.1, 0.05),
-        "evaluate_every": 320,
-        "checkpoint_every": 320,
+        "wards": "general", "recurrent": False, "episodes": 2560, "updates": 8, "batch": 8, "replay": 2048,
+        "learning_rate": 5e-4, "actor_learning_rate": 5e-5, "decay_from": 0.3, "temperature": (0.01, 0.005),
+        "share_noise": (0.1, 0.05), "evaluate_every": 320, "checkpoint_every": 320,
     }
-)
+)  # fmt: skip
 PLAN = (
     Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
     Job("general", "sae-mt-qmix", (0,), GENERAL),
@@ -115,12 +105,7 @@ def train_all(
 
 def finished(job: Job, runs: Path) -> list[int]:
     """The seeds of a job whose runs are finished."""
-    return [seed for seed in job.seeds if is_finished(run_place(runs, job, seed))]
-
-
-def is_finished(place: Path) -> bool:
-    """Whether a run is finished."""
-    return read_status(place).get("state") == "finished"
+    return [seed for seed in job.seeds if read_status(run_place(runs, job, seed)).get("state") == "finished"]
 
 
 def run_place(runs: Path, job: Job, seed: int) -> Path:
@@ -223,7 +208,8 @@ def _ship_median(job: Job, runs: Path, place: Path, evaluator: Evaluator, known:
         for name, value in zip(PER_SEED, values, strict=True):
             of_seed[name][str(seed)] = value
     of_seed = {name: dict(sorted(values.items(), key=lambda one: int(one[0]))) for name, values in of_seed.items()}
-    gaps = {int(seed): figures["gap"] for seed, figures in of_seed["seeds"].items()}
+    figures = {name: [one[name] for one in of_seed["seeds"].values()] for name in CHECKED}
+    gaps = dict(zip(map(int, of_seed["seeds"]), figures["gap"], strict=True))
     median = sorted(gaps, key=gaps.__getitem__)[len(gaps) // 2]
     at_hand = [seed for seed in gaps if seed in now or seed == known.get("shipped_seed")]
     shipped = min(at_hand, key=lambda seed: abs(gaps[seed] - gaps[median]))  # the median, or what is nearest to it
@@ -235,7 +221,7 @@ def _ship_median(job: Job, runs: Path, place: Path, evaluator: Evaluator, known:
         **facts,
         "seeds_planned": list(job.seeds),
         "seeds": of_seed["seeds"],
-        "mean": {figure: mean_of_seeds([one[figure] for one in of_seed["seeds"].values()]) for figure in CHECKED},
+        "mean": {name: {"mean": mean(x), "ci95": mean_interval(x)} for name, x in figures.items()},
         "median_seed": median,
         "shipped_seed": shipped,
         "precision": precision,
@@ -276,19 +262,13 @@ def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool
     return False
 
 
-def mean_of_seeds(values: Sequence[float]) -> dict[str, Any]:
-    """Mean over seeds with its 95 % interval (Student)."""
-    return {"mean": mean(values), "ci95": mean_interval(values)}
-
-
 def _seconds(place: Path) -> float:
-    return float(json.loads((place / "status.json").read_text(encoding="utf-8"))["seconds"])
+    return float(read_status(place)["seconds"])
 
 
 def _curve(place: Path) -> list[list[float]]:
     """The learning curve: pairs of episodes and gap."""
-    lines = (place / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
-    return [[one["episodes"], round(one["gap"], 5)] for one in map(json.loads, lines)]
+    return [[one["episodes"], round(one["gap"], 5)] for one in read_lines(place / EVALUATIONS)]
 
 
 def _commit() -> str:

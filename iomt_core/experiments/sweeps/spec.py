@@ -29,6 +29,7 @@ from iomt_core.scenario import (
     metadata,
     set_elsewhere,
 )
+from iomt_core.scenario.errors import explain
 from iomt_core.scenario.files import misread
 from iomt_core.scenario.notes import note
 from iomt_core.scenario.units import read_number
@@ -255,7 +256,7 @@ def sweep_spec(values: Mapping[str, Any], known: bool = True) -> SweepSpec:
     try:
         spec = SweepSpec.model_validate(dict(values))
     except ValidationError as error:
-        raise ScenarioError(_explain(error)) from None
+        raise explain(error, lambda field: ", ".join(SHARES) if field == "shares" else "") from None
     unknown = [problem for name in spec.policies if known for problem in _problems(lambda: entry(name))]  # noqa: B023
     if unknown:
         raise ScenarioError(unknown)
@@ -289,7 +290,7 @@ def _axis(**values: Any) -> Axis:
     try:
         return Axis.model_validate(values)
     except ValidationError as error:
-        raise ScenarioError(_explain(error)) from None
+        raise explain(error, lambda field: ", ".join(SHARES) if field == "shares" else "") from None
 
 
 def _known(parameter: str) -> Meta:
@@ -307,19 +308,6 @@ def _problems(check: Callable[[], object]) -> list[str]:
     except ScenarioError as error:
         return error.problems
     return []
-
-
-def _explain(error: ValidationError) -> list[str]:
-    found: list[str] = []
-    for one in error.errors():
-        cause = one.get("ctx", {}).get("error")
-        if isinstance(cause, ScenarioError):
-            found += cause.problems
-            continue
-        where = ".".join(str(part) for part in one["loc"]) or "sweep"
-        allowed = f" Allowed is {', '.join(SHARES)}." if where == "shares" else ""
-        found.append(f"{where} = {str(one.get('input'))[:60]!r} cannot be used: {one['msg'].lower()}.{allowed}")
-    return found
 
 
 # Varied in Figs. 6 to 13; the values are this lab's, because the paper's figures cannot be read off exactly.
