@@ -94,10 +94,10 @@ def test_a_change_in_the_middle_of_a_question_is_said_and_can_be_taken_back(page
     expect(banner).to_be_visible()
     settle(page)
     page.locator("[data-testid=stSidebar] input[type=range][aria-label^='Edge servers']").first.press("ArrowLeft")
-    expect(banner).to_contain_text("You have changed the ward since")
-    page.get_by_role("button", name="Set the question again").click()
+    expect(banner).to_contain_text("You have changed the scenario")
+    page.get_by_role("button", name="Restore the question").click()
     expect(page.locator("[data-testid=stHeading]").first).to_contain_text("3 servers")
-    expect(banner).not_to_contain_text("You have changed the ward since")
+    expect(banner).not_to_contain_text("You have changed the scenario")
 
 
 def test_a_link_to_start_restores_it(page: Page, lab: str) -> None:

@@ -143,7 +143,9 @@ def test_two_tabs_watch_stop_resume_and_lose_a_run(page: Page, chromium: Browser
     assert process is not None
     process.kill()
     expect(state(page, "long")).to_have_text("interrupted", timeout=SLOW)
-    expect(page.get_by_text(re.compile("was interrupted.*Resume takes it up from episode"))).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text(re.compile("was interrupted.*Resume continues it from episode"))).to_be_visible(
+        timeout=SLOW
+    )
 
     press(page, "delete", "long")
     press(page, "really delete", "long")
