@@ -1,7 +1,7 @@
-"""Every metric once: its name, label, unit, direction, meaning, aggregation and number format.
+"""The registry of metrics: name, label, unit, direction, meaning, aggregation and number format of each.
 
-Values are SI everywhere inside. What a person sees is made by `Metric.show`, `Metric.axis_title` and `Metric.heading`, so that
-the command line, charts, tables, reports and pages agree.
+Values are in SI units inside the program. `Metric.show`, `Metric.axis_title` and `Metric.heading` make what people read, so
+that command line, charts, tables, reports and pages agree.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from iomt_core.scenario.reference import markdown
 
 Direction = Literal["lower", "higher", "none"]
 FOUR_DIGITS = "#.4g"  # four significant digits, zeros at the end included
-LARGE = 1e5  # from here on a number is written with three significant digits
-ROUNDING = 1e-9  # a smaller difference, in the unit people see, is rounding
+LARGE = 1e5  # larger numbers are written with three significant digits
+ROUNDING = 1e-9  # a smaller difference, in the displayed unit, is a rounding error
 
 
 @dataclass(frozen=True)
 class Metric:
     """A quantity that the lab reports.
 
-    name: its key in summaries, results, manifests and tables.
-    label: what a person reads; `symbol` is the paper's.
-    help: what it means, with the equation's number.
-    unit, factor: the unit people see, and what an SI value is multiplied by to be in it; `si` is the SI unit.
-    better: which direction is better, "none" where neither is.
-    number_format: of the number people see.
-    numerator, denominator, offset: how it is aggregated, see `aggregate`; empty where it is not (of one task or update).
+    name: key in summaries, results, manifests and tables.
+    label, symbol: name that people read, and the paper's symbol.
+    help: meaning, with the number of the equation.
+    unit, factor, si: displayed unit, its factor from the SI value, and the SI unit.
+    better: which direction is better, "none" if neither is.
+    number_format: format of the displayed number.
+    numerator, denominator, offset: how it is aggregated, see `aggregate`; empty if it is not.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """The same as the heading of a table's column: `delay (ms)`."""
+        """Label and unit as the heading of a table's column: `mean delay (ms)`."""
         title = self.axis_title
         return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
@@ -70,20 +70,20 @@ class Metric:
 
     @property
     def difference_unit(self) -> str:
-        """The unit of a difference: between two percentages, percentage points."""
+        """The unit of a difference: `pp`, percentage points, for percentages."""
         return "pp" if self.unit == "%" else self.unit
 
     def number(self, value: float, sign: Literal["", "+"] = "") -> str:
-        """An SI value in `unit`, without the unit: `4.156`."""
+        """An SI value converted to `unit`, without the unit: `4.156`."""
         shown = value * self.factor
         return f"{shown:{sign}{self.number_format if abs(shown) < LARGE else '.3g'}}"
 
     def show(self, value: float) -> str:
-        """An SI value as a person reads it: `4.156 ms`."""
+        """An SI value as text with its unit: `4.156 ms`."""
         return "n/a" if math.isnan(value) else f"{self.number(value)} {self.unit}".strip()
 
     def show_difference(self, difference: float) -> str:
-        """A difference of two SI values: `+1.118 ms`, `-1.30 pp`; `±0` for mere rounding, `about 0` if no digit shows it."""
+        """A difference of two SI values: `+1.118 ms`, `-1.30 pp`; `±0` for rounding errors, `about 0` if all digits are 0."""
         if math.isnan(difference):
             return "n/a"
         number = self.number(difference, "+")
@@ -94,9 +94,9 @@ class Metric:
         return f"{number} {self.difference_unit}".strip()
 
     def aggregate(self, sums: Mapping[str, float]) -> float:
-        """Σ numerator / Σ denominator + offset, of sums by name over any number of tasks, steps and episodes.
+        """The metric from sums by name over any number of tasks, steps and episodes: Σ numerator / Σ denominator + offset.
 
-        Without a denominator it is the sum itself. NaN where the denominator is 0.
+        Without a denominator it is Σ numerator. NaN if the denominator is 0.
         """
         total = sums[self.numerator]
         if self.denominator:
@@ -104,7 +104,7 @@ class Metric:
         return total + self.offset
 
     def per_episode(self, sums: Mapping[str, Sequence[float]]) -> list[float]:
-        """`aggregate` of each episode by itself; `sums` hold one value an episode."""
+        """`aggregate` for every episode separately; `sums` has one value for each episode."""
         names = [self.numerator, self.denominator] if self.denominator else [self.numerator]
         rows = zip(*(sums[name] for name in names), strict=True)
         return [self.aggregate(dict(zip(names, row, strict=True))) for row in rows]
@@ -114,7 +114,7 @@ def _by_name(*metrics: Metric) -> Mapping[str, Metric]:
     return MappingProxyType({metric.name: metric for metric in metrics})
 
 
-# What policies are judged by. The numerators and denominators are the sums of `experiments.evaluation.Summary`.
+# The metrics that policies are compared by. The numerators and denominators are the sums of `experiments.evaluation.Summary`.
 METRICS = _by_name(
     Metric(
         "cost", "Cost", "priority-weighted mean task cost, α_T T/T_max + α_E E/E_ref",
@@ -150,7 +150,7 @@ METRICS = _by_name(
     ),
 )  # fmt: skip
 
-# What else a summary says, to read the metrics by.
+# Further figures of a summary.
 CONTEXT = _by_name(
     Metric(
         "lower_bound", "Certified lower bound", "no policy's cost can be lower in these steps",
@@ -165,17 +165,19 @@ CONTEXT = _by_name(
     Metric("mean_steps", "Mean episode length", "mean steps an episode", numerator="steps", denominator="episodes"),
 )  # fmt: skip
 
-# What a training run says of a batch of episodes besides cost, delay and energy.
+# Figures of a training run for each batch of episodes, in addition to cost, delay and energy.
 TRAINING = _by_name(
     Metric("return", "Return", "sum of the team's reward over an episode", better="higher"),
     Metric("temperature", "Temperature", "temperature of the Boltzmann choice over strategies"),
-    Metric("loss_19", "Critics, own: (19)", "what each task's Q-network is off by", better="lower"),
-    Metric("loss_26", "Critics, team: (26)", "what the mixed value is off by, times team_weight", better="lower"),
-    Metric("loss_21", "Actors, own: (21)", "minus the values that the actors reach", better="lower"),
+    Metric("loss_19", "Critics, own: (19)", "mean squared error of each task's Q-values", better="lower"),
+    Metric(
+        "loss_26", "Critics, team: (26)", "mean squared error of the mixed value, times team_weight", better="lower"
+    ),
+    Metric("loss_21", "Actors, own: (21)", "minus the Q-values of the actors' shares", better="lower"),
     Metric("loss_27", "Actors, team: (27)", "minus the mixed value, times team_weight", better="lower"),
 )
 
-# The columns of the table of decisions, one row a task.
+# The columns of the table of decisions, which has a row for each task.
 TASK = _by_name(
     Metric("episode", "Episode", "episode, from 1"),
     Metric("step", "Step", "step, from 1"),

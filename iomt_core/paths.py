@@ -1,7 +1,7 @@
-"""Where the lab's files are, in a checkout and when installed from a wheel.
+"""Locations of the lab's files, in a checkout and after installation from a wheel.
 
-In a checkout everything stands at its root. A wheel puts the app, its pages and the trained policies into the folder
-`iomt_twin_lab` beside the packages, and runs and sweeps then go to the current directory.
+In a checkout everything is at its root. A wheel puts the app, its pages and the trained policies into the folder
+`iomt_twin_lab` next to the packages; runs and sweeps then go to the current directory.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ USER_FOLDERS = {"IOMT_RUNS": "runs", "IOMT_SWEEPS": "sweeps"}  # names by enviro
 
 
 def user_folder(variable: str) -> Path:
-    """The absolute path of a folder for a user's own files.
+    """The absolute path of a folder for the user's own files.
 
-    It is the value of the environment variable if that is set, else the folder of `USER_FOLDERS` at the root of a checkout,
-    else that folder in the current directory.
+    It is the value of the environment variable if that is set, otherwise the folder of `USER_FOLDERS` at the root of the
+    checkout, or in the current directory if there is no checkout.
     """
     return Path(os.environ.get(variable) or (ROOT if IN_CHECKOUT else Path()) / USER_FOLDERS[variable]).absolute()
 
 
 def user_folder_variables() -> dict[str, str]:
-    """The environment that makes a process with another current directory use the same folders."""
+    """Environment variables with which a process in another directory uses the same folders."""
     return {variable: os.fspath(user_folder(variable)) for variable in USER_FOLDERS}

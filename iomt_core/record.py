@@ -1,4 +1,4 @@
-"""What happened in episodes: snapshots, actions, outcomes and certificates of their steps, and the same as a tidy table."""
+"""Record of played episodes: snapshot, action, outcome and certificate of every step, and the same as a tidy table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from iomt_core.scenario import Scenario
 class Record(Batch):
     """R steps of one or more episodes of a scenario; the first axis of every tensor is the step.
 
-    Only steps that were played are in it: an episode that a battery ended has fewer than T.
+    It holds only steps that were played; an episode that an empty battery ended has fewer than T.
     """
 
     scenario: Scenario
@@ -28,39 +28,39 @@ class Record(Batch):
     snapshot: Snapshot
     action: Action
     outcome: Outcome
-    dual: DualSolution | None  # the steps' certificates, where they were computed
-    ended: Tensor  # (R,) bool: a user could not pay for this step (C5)
+    dual: DualSolution | None  # certificates of the steps, if they were computed
+    ended: Tensor  # (R,) bool: the battery of some user was too low for this step (C5)
 
     def __len__(self) -> int:
         return len(self.step)
 
     @property
     def totals(self) -> Tensor:
-        """Total cost of each step over its tasks, weighted by p = P / mean P, (R,)."""
+        """Total cost of each step, weighted by p = P / mean P, (R,)."""
         return (self.outcome.cost * self.snapshot.weight).sum((1, 2))
 
     @property
     def prices(self) -> Prices | None:
-        """The shadow prices of each step; None without certificates."""
+        """The shadow prices of every step; None without certificates."""
         return None if self.dual is None else self.dual.prices
 
     def table(self) -> pd.DataFrame:
-        """One row for each active task, with the columns of `metrics.TASK`; SI units."""
+        """A table with a row for each active task and the columns of `metrics.TASK`, in SI units."""
         snap, out, act = self.snapshot, self.outcome, self.action
         _, u, j, _ = snap.shape
         shape = snap.D.shape
         local = act.choice == 0
         distance = snap.distance.gather(2, (act.choice - 1).clamp_min(0)).masked_fill(local, torch.nan)
 
-        def for_each_task(x: Tensor) -> Tensor:
+        def per_task(x: Tensor) -> Tensor:
             return x[:, None, None].expand(shape)
 
         user = torch.arange(1, u + 1)[None, :, None].expand(shape)
         task = torch.arange(1, j + 1)[None, None, :].expand(shape)
         bound = torch.full_like(self.totals, torch.nan) if self.dual is None else self.dual.bound
         columns = {
-            "episode": for_each_task(self.episode),
-            "step": for_each_task(self.step),
+            "episode": per_task(self.episode),
+            "step": per_task(self.step),
             "user": user,
             "task": task,
             "priority": snap.P.to(torch.int64),
@@ -78,7 +78,7 @@ class Record(Batch):
             "energy_j": out.energy,
             "cost": out.cost,
             "deadline_missed": out.missed,
-            "bound": for_each_task(bound),
+            "bound": per_task(bound),
             "weight": snap.weight,
             "cpu_share_requested": act.cpu,
             "bandwidth_share_requested": act.bandwidth.masked_fill(local, torch.nan),

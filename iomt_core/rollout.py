@@ -1,7 +1,7 @@
-"""The one loop that plays episodes: training, the twin, evaluation and comparison all use it.
+"""The loop that plays episodes, for training, the twin, evaluation and comparison.
 
-`Rollout` plays the worlds of an environment step by step. `play_episodes` plays whole episodes: all steps in one batch
-where the policy allows it, else by a `Rollout`; the result is the same.
+`Rollout` plays the worlds of an environment step by step. `play_episodes` plays whole episodes: all steps in one batch if the
+policy allows it, otherwise by a `Rollout`, with the same result.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from iomt_core.policies.price_response import PriceResponse
 from iomt_core.record import Record
 from iomt_core.scenario import Scenario
 
-SETTLED = 1e-5  # part of a battery's capacity that changes no decision: requests move by less than single precision
+# Part of a battery's capacity that is too small to change a decision: requests change by less than single precision.
+BATTERY_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class Step:
-    """One played step of B worlds: what stood before the policy, what it did, and what came of it."""
+    """One played step of B worlds: the snapshot, the policy's action, and the environment's transition."""
 
     number: int  # from 1
     snapshot: Snapshot
@@ -38,15 +39,20 @@ class Step:
     transition: Transition
 
     def record(self, s: Scenario, episode: Tensor) -> Record:
-        """The step as rows of a record, one for each world whose episode had not ended; `episode` (B,) their numbers."""
-        done = self.transition
+        """The step as a record, with a row for each world whose episode had not ended.
+
+        episode: (B,) int64, the number of each world's episode.
+        """
+        transition = self.transition
         number = torch.full_like(episode, self.number)
-        rows = Record(s, episode, number, self.snapshot, self.action, done.outcome, self.dual, done.terminated)
-        return rows.select(done.alive)
+        rows = Record(
+            s, episode, number, self.snapshot, self.action, transition.outcome, self.dual, transition.terminated
+        )
+        return rows.select(transition.alive)
 
 
 class Rollout:
-    """Plays the worlds of one environment under one policy, step by step."""
+    """Plays the worlds of an environment under one policy, step by step; `shares` as in `policies.base.with_shares`."""
 
     def __init__(self, policy: Policy, environment: Environment, shares: Shares = "own") -> None:
         self.policy, self.environment, self.shares = policy, environment, shares
@@ -54,13 +60,13 @@ class Rollout:
 
     @property
     def done(self) -> bool:
-        """Whether all episodes are over, by their length or by an empty battery."""
+        """Whether all episodes are over, at their last step or by an empty battery."""
         return self.environment.done
 
     def step(self, dual: DualSolution | None = None) -> Step:
-        """Decides and prices the next step; `dual` is its certificate, where the caller has it.
+        """Plays the next step. Raises `RuntimeError` after T steps.
 
-        Raises `RuntimeError` after T steps.
+        dual: the certificate of the step, if the caller has it.
         """
         environment, snapshot = self.environment, self.environment.snapshot
         action, self._memory = self.policy.step(snapshot, self._memory, dual)
@@ -69,7 +75,10 @@ class Rollout:
         return Step(environment.t, snapshot, action, dual, transition)
 
     def fork(self, policy: Policy | None = None, shares: Shares | None = None) -> Rollout:
-        """An independent continuation from here, with the same tasks to come; another policy begins without memory."""
+        """An independent copy that continues from here with the same future tasks, under another policy or share rule if given.
+
+        A new policy starts without memory.
+        """
         fork = Rollout(policy or self.policy, self.environment.fork(), shares or self.shares)
         fork._memory = self._memory if policy is None else None
         return fork
@@ -77,24 +86,24 @@ class Rollout:
 
 @dataclass(frozen=True)
 class EpisodeSet:
-    """All steps of some episodes before anybody decides, with their certificates; many policies can play the same set."""
+    """All steps of some episodes before any decision, with their certificates; several policies can play the same set."""
 
     scenario: Scenario
     seed: int
-    first: int  # number of the first episode, from 0
-    count: int  # of episodes
-    snapshot: Snapshot  # (T · count, …): step by step, in each the episodes in order; batteries full
+    first: int  # the first episode, from 0
+    count: int  # number of episodes
+    snapshot: Snapshot  # (T · count, …) sorted by step, then episode; batteries are full
     dual: DualSolution | None
 
 
 def draw_episodes(s: Scenario, seed: int, first: int = 0, count: int = 1, certify: bool = True) -> EpisodeSet:
-    """Draws episodes `first` (from 0) to `first + count - 1` of a seed, and certifies all their steps unless told not to."""
+    """Draws episodes `first` (from 0) to `first + count - 1` of a seed; `certify` also solves the dual of all their steps."""
     snapshot = concatenate(World(s, world_seeds(seed, first, count)).episode())
     return EpisodeSet(s, seed, first, count, snapshot, solve_dual(snapshot, s) if certify else None)
 
 
 def decide_episodes(policy: Policy, episodes: EpisodeSet) -> Action | None:
-    """The policy's decisions in all steps, whatever rule makes the shares; None where they depend on earlier steps."""
+    """The policy's decisions in all steps, before any share rule; None if they depend on earlier steps."""
     return policy.decide(episodes.snapshot, episodes.dual) if policy.uses_past == "nothing" else None
 
 
@@ -105,10 +114,10 @@ def play_episodes(
     decisions: Action | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Record:
-    """Plays each episode to its end. Returns one row a step played, sorted by episode and step.
+    """Plays each episode to its end. Returns a record with a row for each played step, sorted by episode and step.
 
-    `decisions` is what `decide_episodes` returned, where the caller has it. `on_step` is called after every step of a policy
-    with memory, which takes long; an exception from it ends the play.
+    shares: see `policies.base.with_shares`. decisions: the result of `decide_episodes`, if the caller has it. on_step: called
+    after every step of a policy with memory, which is slow; it may raise an exception to stop.
     """
     if policy.uses_past == "memory":
         return _play_step_by_step(policy, episodes, shares, on_step)
@@ -130,24 +139,24 @@ def _play_step_by_step(policy: Policy, episodes: EpisodeSet, shares: Shares, on_
 
 
 def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, decisions: Action | None) -> Record:
-    """Decides all steps at once. A policy that sees batteries decides again where they turn out other than expected.
+    """Decides all steps at once. A policy that depends on batteries decides again where their charge differs from the expected.
 
-    Each round settles at least one more step of every episode, so T rounds are enough; as decisions depend little on
-    batteries, a few are.
+    After each round at least one more step of every episode is final, so T rounds are enough. A few are enough in practice,
+    because decisions depend little on the charge.
     """
     s, count = episodes.scenario, episodes.count
-    sees_batteries = policy.uses_past == "batteries"
-    snapshot = _with_expected_batteries(episodes) if sees_batteries else episodes.snapshot
+    uses_batteries = policy.uses_past == "batteries"
+    snapshot = _with_expected_batteries(episodes) if uses_batteries else episodes.snapshot
     action = policy.decide(snapshot, episodes.dual) if decisions is None else decisions
     decided_at = snapshot.battery
     for _ in range(s.T + 1):
-        taken = with_shares(action, snapshot, s, shares)
-        result = outcome(snapshot, taken, s)
+        final = with_shares(action, snapshot, s, shares)
+        result = outcome(snapshot, final, s)
         battery, spent = _batteries(episodes, result)
         snapshot = replace(snapshot, battery=battery)
-        if not sees_batteries:
+        if not uses_batteries:
             break
-        rows = ((decided_at - battery).abs().amax(-1) > SETTLED * s.Cap).nonzero().flatten()
+        rows = ((decided_at - battery).abs().amax(-1) > BATTERY_TOLERANCE * s.Cap).nonzero().flatten()
         if not len(rows):
             break
         decided_at = decided_at.index_copy(0, rows, battery[rows])
@@ -157,20 +166,20 @@ def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, dec
     played = (ended.cumsum(0) - ended.to(torch.int64)) == 0
     step = torch.arange(1, s.T + 1)[:, None].expand(s.T, count)
     episode = torch.arange(episodes.first + 1, episodes.first + count + 1).expand(s.T, count)
-    record = Record(s, episode.flatten(), step.flatten(), snapshot, taken, result, episodes.dual, ended.flatten())
-    order = torch.arange(s.T * count).view(s.T, count).T.flatten()  # from step by step to episode by episode
+    record = Record(s, episode.flatten(), step.flatten(), snapshot, final, result, episodes.dual, ended.flatten())
+    order = torch.arange(s.T * count).view(s.T, count).T.flatten()  # sorted by episode, then step
     return record.select(order[played.T.flatten()])
 
 
 def _with_expected_batteries(episodes: EpisodeSet) -> Snapshot:
-    """The steps with the batteries that they would find if all users answered to prices: a good first guess."""
+    """The steps with the charge that batteries would have under price response, a good first guess."""
     s = episodes.scenario
     result = outcome(episodes.snapshot, PriceResponse(s).decide(episodes.snapshot), s)
     return replace(episodes.snapshot, battery=_batteries(episodes, result)[0])
 
 
 def _batteries(episodes: EpisodeSet, result: Outcome) -> tuple[Tensor, Tensor]:
-    """Energy left before each step, J (T · count, U), and spent in all steps up to and with it, J (T, count, U)."""
+    """Charge before each step (T · count, U), and energy spent up to the end of each step (T, count, U), in J."""
     s = episodes.scenario
     used = result.energy.sum(-1).view(s.T, episodes.count, s.users)
     spent = used.cumsum(0)

@@ -1,1 +1,1 @@
-"""The Dec-POMDP of section IV-B over a batch of worlds, and a PettingZoo environment on top."""
+"""The Dec-POMDP of section IV-B over a batch of worlds."""

@@ -1,6 +1,6 @@
-"""Counter-based random numbers: each is a function of (world seed, stream, step, index) only.
+"""Counter-based random numbers: each is a function of world seed, stream, step and index only.
 
-Therefore a world is the same in a batch of any size, a fork needs no generator state, and any step can be drawn alone.
+A world is therefore the same in a batch of any size, a fork needs no generator state, and any step can be drawn alone.
 The mixing function is SplitMix64's finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
 generators"), applied to the key and to each counter.
 """
@@ -22,7 +22,7 @@ PART_BITS = 21
 
 
 class Stream(IntEnum):
-    """Independent random sequences of one world; a new use takes a new number, so that existing worlds do not change."""
+    """Independent random sequences of a world. A new use gets a new number, so that existing worlds do not change."""
 
     TASKS = 1
     KINDS = 2
@@ -36,12 +36,12 @@ class Stream(IntEnum):
 
 
 def _wrapped(value: int) -> int:
-    """Wraps an int to a signed 64-bit value, as int64 arithmetic would."""
+    """Converts an int to a signed 64-bit value by wrapping around, like int64 arithmetic."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _mix_(z: Tensor) -> Tensor:
-    """Applies SplitMix64's finaliser in place; int64 arithmetic wraps, and the masks make the shifts logical."""
+    """Applies SplitMix64's finaliser in place. int64 arithmetic wraps around; the masks make the shifts logical."""
     shifted = torch.empty_like(z)
     z.bitwise_xor_(torch.bitwise_right_shift(z, 30, out=shifted).bitwise_and_((1 << 34) - 1)).mul_(MIX_1)
     z.bitwise_xor_(torch.bitwise_right_shift(z, 27, out=shifted).bitwise_and_((1 << 37) - 1)).mul_(MIX_2)
@@ -53,15 +53,11 @@ def _counters(count: int, device: torch.device) -> Tensor:
     return torch.arange(1, count + 1, device=device) * GOLDEN
 
 
-def keys(seeds: Tensor, stream: Stream, steps: range) -> Tensor:
-    """Keys of all worlds at several steps of a stream; `seeds` (B,) int64 -> (len(steps), B) int64."""
-    key = _mix_(seeds + _wrapped(GOLDEN * (int(stream) + 1)))
-    offsets = torch.tensor([_wrapped(step * MIX_1) for step in steps], device=seeds.device)
-    return _mix_(key + offsets[:, None])
-
-
 def keys_at(seeds: Tensor, stream: Stream, step: int | Tensor) -> Tensor:
-    """Keys of all worlds at one step of a stream, (B,) int64; `step` is one number, or (B,) int64 with a step per world."""
+    """Keys of all worlds at one step of a stream, (B,) int64.
+
+    seeds: (B,) int64. step: one number; (B,) int64 with a step for each world; or (n, 1) int64, which gives (n, B) keys.
+    """
     offset = step * MIX_1 if isinstance(step, Tensor) else _wrapped(step * MIX_1)
     return _mix_(_mix_(seeds + _wrapped(GOLDEN * (int(stream) + 1))) + offset)
 
@@ -76,48 +72,42 @@ def bits(seeds: Tensor, stream: Stream, step: int | Tensor, count: int) -> Tenso
     return keyed_bits(keys_at(seeds, stream, step), count)
 
 
-def step_keys(seeds: Tensor, steps: range) -> Tensor:
-    """A seed for every world and step, (len(steps), B) int64, for policies that draw at random."""
-    offsets = torch.tensor([_wrapped((step + 1) * MIX_2) for step in steps], device=seeds.device)
-    return _mix_(seeds + offsets[:, None])
-
-
-def parts(seeds: Tensor, stream: Stream, step: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Three uniform numbers in (0, 1) per counter, 21 bits each, from one mixing; each (B, count)."""
-    unit = Span.of(0.0, 1.0, dtype, seeds.device)
-    return keyed_parts(keys_at(seeds, stream, step), (unit, unit, unit), count)
+def step_keys(seeds: Tensor, count: int) -> Tensor:
+    """A seed for each world in each of the first `count` steps, (count, B) int64, for policies that draw at random."""
+    return _mix_(seeds + torch.arange(1, count + 1, device=seeds.device)[:, None] * MIX_2)
 
 
 @dataclass(frozen=True)
-class Span:
-    """The range of a uniform number of 21 bits: the integer n stands for `start` + n · `unit`."""
+class Range:
+    """The range of a uniform number of 21 bits, of which the integer n means `start` + n · `unit`."""
 
-    start: Tensor  # 0-dimensional; gives the result its dtype, so that one pass converts and scales
+    start: Tensor  # 0-dimensional; its dtype is that of the numbers, so that one operation converts and scales
     unit: float
 
     @classmethod
-    def of(cls, low: float, high: float, dtype: torch.dtype, device: torch.device) -> Span:
+    def between(cls, low: float, high: float, dtype: torch.dtype, device: torch.device) -> Range:
         """The range from `low` to `high`, both excluded."""
         unit = (high - low) * 2.0**-PART_BITS
         return cls(torch.tensor(low + unit / 2, dtype=dtype, device=device), unit)
 
 
-def keyed_parts(key: Tensor, spans: tuple[Span, Span, Span], count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Uniform numbers in three spans per counter, from one mixing of the keys (B,); each (B, count)."""
+def uniform_triples(key: Tensor, ranges: tuple[Range, Range, Range], count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Three uniform numbers in three ranges for each of `count` counters; `key` (B,) int64 -> three times (B, count).
+
+    One 64-bit random number gives all three, which is faster than three calls of `uniform`.
+    """
     z = keyed_bits(key, count)
     part, mask = torch.empty_like(z), (1 << PART_BITS) - 1
-    first, second, third = spans
-    return (
-        torch.add(first.start, torch.bitwise_and(z, mask, out=part), alpha=first.unit),
-        torch.add(
-            second.start, torch.bitwise_and(z.bitwise_right_shift_(PART_BITS), mask, out=part), alpha=second.unit
-        ),
-        torch.add(third.start, z.bitwise_right_shift_(PART_BITS).bitwise_and_(mask), alpha=third.unit),
-    )
+    numbers = []
+    for span in ranges:
+        torch.bitwise_and(z, mask, out=part)
+        numbers.append(torch.add(span.start, part, alpha=span.unit))
+        z.bitwise_right_shift_(PART_BITS)
+    return numbers[0], numbers[1], numbers[2]
 
 
 def uniform(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Uniform numbers in (0, 1), (B, count); 23 bits, so that float32 and float64 worlds agree to rounding."""
+    """Uniform numbers in (0, 1), (B, count), of 23 bits, so that float32 and float64 worlds agree except for rounding."""
     z = (bits(seeds, stream, step, count) >> 41) & ((1 << 23) - 1)
     return z.to(dtype).add_(0.5).mul_(2.0**-23)
 
@@ -130,10 +120,10 @@ def normal(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype:
 
 
 def world_seeds(seed: int, first: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """Seeds of the worlds number first … first + count - 1 of a run, (count,) int64."""
+    """Seeds of the worlds `first` to `first` + `count` - 1 of a run, (count,) int64."""
     return episode_seeds(seed, torch.arange(first, first + count, device=device))
 
 
 def episode_seeds(seed: int, index: Tensor) -> Tensor:
-    """Seeds of the worlds of a run with the given numbers, (B,) int64 -> (B,) int64."""
+    """Seeds of the worlds of a run with the numbers `index`, (B,) int64 -> (B,) int64."""
     return _mix_(_mix_(torch.full_like(index, seed)) + index * GOLDEN)

@@ -1,4 +1,4 @@
-"""Observations of the agents, eq. (14), and of the mixer; all scaled to about [0, 1]."""
+"""Observations of the agents, eq. (14), and of the mixer, scaled to about [0, 1]."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def names(s: Scenario) -> list[str]:
 
 
 def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
-    """Observations of all agents, (B, U, n), eq. (14). An agent's row holds nothing of other users' tasks.
+    """Observations of all agents, (B, U, n), eq. (14). An agent does not observe the tasks of other users.
 
-    Task sizes are scaled by the largest that can occur; an absent task is all 0. With channel "log-distance" an agent
-    also observes its mean spectral efficiency to each server, which it can measure.
+    Task sizes are relative to the largest that can occur; a missing task is all 0. With channel "log-distance" an agent also
+    observes its mean spectral efficiency to each server, which a device can measure.
     """
     b, u, _, _ = snapshot.shape
     P = snapshot.P if snapshot.all_active else snapshot.P * snapshot.active
@@ -49,32 +49,32 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
     if torch.compiler.is_compiling():
         return torch.cat([*(x * (1 / largest) for x, largest in parts), *rest], dim=-1)
     # Written in place, so that scaling and copying are one pass.
-    seen, start = snapshot.D.new_empty(b, u, size(s)), 0
+    observation, start = snapshot.D.new_empty(b, u, size(s)), 0
     for x, largest in parts:
-        torch.mul(x, 1 / largest, out=seen[..., start : start + x.shape[-1]])
+        torch.mul(x, 1 / largest, out=observation[..., start : start + x.shape[-1]])
         start += x.shape[-1]
     for x in rest:
-        seen[..., start : start + x.shape[-1]] = x
+        observation[..., start : start + x.shape[-1]] = x
         start += x.shape[-1]
-    return seen
+    return observation
 
 
 def efficiency(snapshot: Snapshot, s: Scenario) -> Tensor:
-    """Mean spectral efficiency of each link at a fair share of a server's bandwidth, (B, U, K), in units of 30 bit/s/Hz."""
-    fair = snapshot.B_k[:, None] / max(1.0, s.users * s.tasks / s.servers)
-    return mean_rate(fair, snapshot.beta) / fair / EFFICIENCY_SCALE
+    """Mean spectral efficiency of each link at an equal share of the bandwidth, (B, U, K), in units of `EFFICIENCY_SCALE`."""
+    share = snapshot.B_k[:, None] / max(1.0, s.users * s.tasks / s.servers)
+    return mean_rate(share, snapshot.beta) / share / EFFICIENCY_SCALE
 
 
 def limited_state(snapshot: Snapshot, s: Scenario) -> Tensor:
-    """The limited global state ŝ, (B, 2K + 5): servers' resources, counts and summed demand; no single user's tasks."""
-    most = s.users * s.tasks
+    """Limited global state ŝ, (B, 2K + 5): resources of the servers, counts and total demand, but no tasks of single users."""
+    count = s.users * s.tasks
     active = snapshot.active.sum((1, 2))
     counts = torch.stack(
         [
-            active / most,
-            (snapshot.D.sum((1, 2)) / (most * s.data_span[1])),
-            (snapshot.C.sum((1, 2)) / (most * s.cycle_span[1])),
-            (snapshot.weight.sum((1, 2)) / most),
+            active / count,
+            (snapshot.D.sum((1, 2)) / (count * s.data_span[1])),
+            (snapshot.C.sum((1, 2)) / (count * s.cycle_span[1])),
+            (snapshot.weight.sum((1, 2)) / count),
             torch.full_like(active, math.log2(s.users + 1) / 4, dtype=snapshot.D.dtype),
         ],
         dim=1,
@@ -83,7 +83,7 @@ def limited_state(snapshot: Snapshot, s: Scenario) -> Tensor:
 
 
 def mixer_observation(snapshot: Snapshot, s: Scenario) -> Tensor:
-    """Corrected observations ô_i for the mixer, (B, U, 6): sums over a user's tasks, P_tr, F_i and the battery level."""
+    """Corrected observations ô_i for the mixer, (B, U, 6): sums over a user's tasks, P_tr, F_i and battery charge."""
     j = s.tasks
     return torch.stack(
         [

@@ -1,7 +1,6 @@
 """The part of the ward that policies do not influence: tasks, positions and background load of B worlds.
 
-Only the batteries depend on a policy, and those are in `environment.py`. Therefore all steps of an episode can be drawn
-in advance and decided in one batch.
+Only the batteries depend on a policy; `environment.py` has them. All steps of an episode can therefore be drawn in advance.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor
 
 from iomt_core.environment import counter
-from iomt_core.environment.counter import Span, Stream
+from iomt_core.environment.counter import Range, Stream
+from iomt_core.model.batch import Batch
 from iomt_core.model.channel import unit_snr_bandwidth
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.scenario import Scenario
@@ -23,8 +23,8 @@ MOST_BACKGROUND = 0.95
 
 
 @dataclass(frozen=True)
-class DynamicsState:
-    """State of the dynamics between steps; constant if all dynamics are off."""
+class DynamicsState(Batch):
+    """State of the dynamics at a step. Tensors of dynamics that are off are constant or empty."""
 
     users_xy: Tensor  # (B, U, 2) m
     waypoint: Tensor  # (B, U, 2) m
@@ -35,9 +35,9 @@ class DynamicsState:
 class World:
     """Draws the snapshots of B worlds of one scenario.
 
-    The same seed gives the same world in any batch and, to rounding, in float32 and float64. A `step` is one number for
-    all worlds, or (B,) int64, a step a world. Step T, after the last, exists too: it is what a truncated episode would
-    have continued with. An own workload starts again there.
+    A seed gives the same world in any batch and, except for rounding, in float32 and float64. A `step` counts from 0 and is
+    one number for all worlds, or (B,) int64. Step T exists too, for bootstrapping: with it a truncated episode would have
+    continued. An own workload starts again there.
     """
 
     def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float64) -> None:
@@ -49,7 +49,7 @@ class World:
         self._draw(seeds)
 
     def reseeded(self, seeds: Tensor) -> World:
-        """Worlds of the same scenario from other seeds, (B,) int64; the scenario's tables are shared."""
+        """Worlds of the same scenario from other seeds, (B,) int64; faster than a new `World`."""
         other = copy.copy(self)
         other._draw(seeds)
         return other
@@ -74,66 +74,67 @@ class World:
         if s.speed == 0:
             self._links = self._distances(self._start)
             self._max_ratio = float(s.B_k / self._links[1].amin()) if len(seeds) else math.inf
-        # For all steps at once: on tensors this small, the number of operations decides the time.
-        self.step_keys = counter.step_keys(seeds, range(s.T + 1))
-        self.task_keys = counter.keys(seeds, Stream.TASKS, range(s.T + 1))
+        # For all steps at once: with tensors this small, the number of operations determines the time.
+        self.step_keys = counter.step_keys(seeds, s.T + 1)
+        steps = torch.arange(s.T + 1, device=seeds.device)[:, None]
+        self.task_keys = counter.keys_at(seeds, Stream.TASKS, steps)
 
     @property
-    def spans(self) -> tuple[Span, Span, Span]:
+    def ranges(self) -> tuple[Range, Range, Range]:
         """Ranges from which D, C and P are drawn in a ward with one kind of task."""
-        return self._kinds.spans
+        return self._kinds.ranges
 
     def initial_state(self) -> DynamicsState:
-        """State of the dynamics at the first step, drawn from their stationary distribution."""
+        """The state of the dynamics at step 0, drawn from the stationary distribution."""
         s, batch = self.scenario, len(self.seeds)
-        nothing = self._power.new_zeros(())
+        unused = self._power[:, :0]
         return DynamicsState(
             users_xy=self._start,
             waypoint=self._waypoints(0) if s.speed else self._start,
-            size=self._burst_shock(0) if s.burst else nothing,
-            load=self._normal(Stream.BACKGROUND, 0, 2 * s.servers).view(batch, -1, 2) if s.background else nothing,
+            size=self._burst_shock(0) if s.burst else unused,
+            load=self._normal(Stream.BACKGROUND, 0, 2 * s.servers).view(batch, -1, 2) if s.background else unused,
         )
 
-    def advance(self, moving: DynamicsState, step: int | Tensor) -> DynamicsState:
-        """Advances the dynamics from step `step` - 1 to `step`, both counted from 0."""
+    def advance(self, state: DynamicsState, step: int | Tensor) -> DynamicsState:
+        """The state of the dynamics at `step`, from that at the step before."""
         s = self.scenario
         if s.speed:
-            moving = self._walk(moving, step)
+            state = self._walk(state, step)
         if s.burst:
             keep, renew = s.burst, math.sqrt(1 - s.burst**2)
-            moving = replace(moving, size=keep * moving.size + renew * self._burst_shock(step))
+            state = replace(state, size=keep * state.size + renew * self._burst_shock(step))
         if s.background:
             keep, renew = s.background_correlation, math.sqrt(1 - s.background_correlation**2)
-            shock = self._normal(Stream.BACKGROUND, step, 2 * s.servers).view_as(moving.load)
-            moving = replace(moving, load=keep * moving.load + renew * shock)
-        return moving
+            shock = self._normal(Stream.BACKGROUND, step, 2 * s.servers).view_as(state.load)
+            state = replace(state, load=keep * state.load + renew * shock)
+        return state
 
-    def snapshot(self, moving: DynamicsState, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
-        """The ward at `step` as policies receive it; batteries (B, U) in J are full unless given."""
+    def snapshot(self, state: DynamicsState, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
+        """The snapshot at `step`, which policies decide on; `battery` (B, U) in J, full unless given."""
         s = self.scenario
-        D, C, P, kind, active = self._tasks(moving, step)
+        D, C, P, kind, active = self._tasks(state, step)
         weight = P / s.mean_P
         if self._workload is not None:
             weight = weight * active
-        distance, beta = self._links or self._distances(moving.users_xy)
+        distance, beta = self._links or self._distances(state.users_xy)
         F_k, B_k = self._servers
         if s.background:
             width = min(s.background, MOST_BACKGROUND - s.background)
-            taken = s.background + width * (2 * torch.special.ndtr(moving.load) - 1)
-            F_k, B_k = F_k * (1 - taken[..., 0]), B_k * (1 - taken[..., 1])
+            load = s.background + width * (2 * torch.special.ndtr(state.load) - 1)
+            F_k, B_k = F_k * (1 - load[..., 0]), B_k * (1 - load[..., 1])
         return Snapshot(
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
             battery=self.full_battery if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
-            users_xy=moving.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
+            users_xy=state.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
             key=_at(self.step_keys, step), max_ratio=self._max_ratio, all_active=self._workload is None,
         )  # fmt: skip
 
     def episode(self) -> list[Snapshot]:
-        """All T steps of an episode with full batteries, to be decided in one batch."""
-        moving, steps = self.initial_state(), []
+        """All T steps of an episode with full batteries."""
+        state, steps = self.initial_state(), []
         for step in range(self.scenario.T):
-            moving = self.advance(moving, step) if step else moving
-            steps.append(self.snapshot(moving, step))
+            state = self.advance(state, step) if step else state
+            steps.append(self.snapshot(state, step))
         return steps
 
     def _uniform(self, stream: Stream, step: int | Tensor, count: int) -> Tensor:
@@ -146,7 +147,7 @@ class World:
         distance = (users_xy[:, :, None] - self._servers_xy[:, None]).norm(dim=-1)
         return distance, unit_snr_bandwidth(distance, self._power[:, :, None], self.scenario)
 
-    def _tasks(self, moving: DynamicsState, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _tasks(self, state: DynamicsState, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         s = self.scenario
         shape = (len(self.seeds), s.users, s.tasks)
         if self._workload is not None:
@@ -154,20 +155,20 @@ class World:
             return D, C, P, self._kinds.zero.expand(shape), active
         k = self._kinds
         kind, active = k.zero.expand(shape), k.yes.expand(shape)
-        draws = (x.view(shape) for x in counter.keyed_parts(_at(self.task_keys, step), k.spans, s.users * s.tasks))
+        draws = (x.view(shape) for x in counter.uniform_triples(_at(self.task_keys, step), k.ranges, s.users * s.tasks))
         if not k.mixed:
             D, C, P = draws
             return D, C, P.floor_(), kind, active
         u_D, u_C, u_P = draws
         if s.burst:
-            u_D, u_C = torch.special.ndtr(moving.size).unbind(-1)
+            u_D, u_C = torch.special.ndtr(state.size).unbind(-1)
         if s.kinds:
             kind = torch.searchsorted(k.edges, self._uniform(Stream.KINDS, step, s.users * s.tasks)).view(shape)
         D, C, P = (low[kind] + span[kind] * u for low, span, u in zip(k.low, k.span, (u_D, u_C, u_P), strict=True))
         return D, C, P.floor_(), kind, active
 
     def _burst_shock(self, step: int | Tensor) -> Tensor:
-        """Standard normal shocks (B, U, J, 2), partly shared by a user's tasks, so that a burst affects the whole user."""
+        """Standard normal shocks (B, U, J, 2), partly shared by the tasks of a user, so that a burst affects all of them."""
         s, batch = self.scenario, len(self.seeds)
         own = self._normal(Stream.BURST, step, s.users * s.tasks * 2).view(batch, s.users, s.tasks, 2)
         shared = self._normal(Stream.BURST_SHARED, step, s.users * 2).view(batch, s.users, 1, 2)
@@ -177,26 +178,26 @@ class World:
         s = self.scenario
         return self._uniform(Stream.WAYPOINTS, step, s.users * 2).view(-1, s.users, 2) * s.area
 
-    def _walk(self, moving: DynamicsState, step: int | Tensor) -> DynamicsState:
-        """Random waypoint mobility: moves towards the waypoint and draws a new one where it is reached."""
+    def _walk(self, state: DynamicsState, step: int | Tensor) -> DynamicsState:
+        """Random waypoint mobility: moves users towards their waypoints, and draws a new one where it is reached."""
         s = self.scenario
-        way = moving.waypoint - moving.users_xy
-        left = way.norm(dim=-1, keepdim=True)
+        path = state.waypoint - state.users_xy
+        distance = path.norm(dim=-1, keepdim=True)
         reach = s.speed * s.step_time
-        arrived = left <= reach
-        there = torch.where(arrived, moving.waypoint, moving.users_xy + way * (reach / left.clamp_min(1e-12)))
-        return replace(moving, users_xy=there, waypoint=torch.where(arrived, self._waypoints(step), moving.waypoint))
+        arrived = distance <= reach
+        position = torch.where(arrived, state.waypoint, state.users_xy + path * (reach / distance.clamp_min(1e-12)))
+        return replace(state, users_xy=position, waypoint=torch.where(arrived, self._waypoints(step), state.waypoint))
 
 
 def _at(table: Tensor, step: int | Tensor) -> Tensor:
-    """Row `step` of a (T + 1, B) table, or each world's own row; (B,)."""
+    """Row `step` of a (T + 1, B) table, (B,); with `step` (B,) the entry of each world's own step."""
     return table.gather(0, step[None])[0] if isinstance(step, Tensor) else table[step]
 
 
 class _KindTable:
-    """Ranges of the task kinds as tensors; a priority from lo … hi is floor(U(lo, hi + 1)).
+    """Ranges of the task kinds as tensors. A priority between lo and hi is floor(U(lo, hi + 1)).
 
-    A ward of one kind without bursts is drawn from its ranges directly (`spans`), others from uniforms in (0, 1).
+    With one kind and without bursts, tasks are drawn from their ranges directly (`ranges`), otherwise from (0, 1).
     """
 
     def __init__(self, s: Scenario, dtype: torch.dtype, device: torch.device) -> None:
@@ -209,16 +210,13 @@ class _KindTable:
         ranges = torch.tensor(kinds, dtype=dtype, device=device)
         self.low = ranges[:, :, 0].T
         self.span = (ranges[:, :, 1] - ranges[:, :, 0]).T
-        D, C, P = ((0, 1), (0, 1), (0, 1)) if self.mixed else kinds[0]
-        self.spans = (
-            Span.of(D[0], D[1], dtype, device),
-            Span.of(C[0], C[1], dtype, device),
-            Span.of(P[0], P[1], dtype, device),
-        )
+        limits = ((0, 1), (0, 1), (0, 1)) if self.mixed else kinds[0]
+        D, C, P = (Range.between(low, high, dtype, device) for low, high in limits)
+        self.ranges = D, C, P
 
 
 def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Positions of users (U, 2) and servers (K, 2) in m: given by the scenario, or drawn from its layout seed."""
+    """Positions of users (U, 2) and servers (K, 2) in m, given by the scenario or drawn from its seed."""
     if s.places is not None:
         return (
             torch.tensor(s.places.users, dtype=dtype, device=device),
@@ -237,14 +235,19 @@ def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") 
 
 
 def _workload(s: Scenario, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The scenario's own workload as (T, U, J) tensors D in bit, C in cycles, P, and active."""
+    """The own workload of a scenario as tensors (T, U, J): D in bit, C in cycles, P, active."""
     assert s.workload is not None
     D = torch.zeros(s.T, s.users, s.tasks, dtype=dtype)
     C, P, active = torch.zeros_like(D), torch.ones_like(D), torch.zeros_like(D, dtype=torch.bool)
     filled: dict[tuple[int, int], int] = {}
     for task in s.workload:
-        place = (task.step - 1, task.user - 1)
-        j = filled.get(place, 0)
-        filled[place] = j + 1
-        D[(*place, j)], C[(*place, j)], P[(*place, j)], active[(*place, j)] = task.D, task.C, task.P, True
+        step_user = (task.step - 1, task.user - 1)
+        j = filled.get(step_user, 0)
+        filled[step_user] = j + 1
+        D[(*step_user, j)], C[(*step_user, j)], P[(*step_user, j)], active[(*step_user, j)] = (
+            task.D,
+            task.C,
+            task.P,
+            True,
+        )
     return D.to(device), C.to(device), P.to(device), active.to(device)

@@ -66,4 +66,4 @@ class RangeEvaluator:
 
 def for_any_ward(trained: TrainedPolicy) -> Callable[[Scenario], Policy]:
     """Makes the policy of general networks for any ward of their range."""
-    return lambda s: TrainedPolicy(s, trained.spec, trained.shipped)
+    return lambda s: TrainedPolicy(s, trained.spec, trained.original_agents)

@@ -12,22 +12,29 @@ from torch import Tensor
 
 
 class Batch:
-    """Base of frozen dataclasses whose fields are tensors, or such dataclasses again, over one batch of worlds.
+    """Base class of frozen dataclasses whose fields are tensors, or such dataclasses again, with one batch axis in common.
 
-    A field that is neither (None, a scenario) belongs to the batch as a whole and is kept as it is.
+    The batch axis is the first axis of every tensor; its rows are parallel worlds or recorded steps. A field of another
+    type (None, a scenario) belongs to the batch as a whole, and all methods copy it unchanged.
     """
 
-    def select(self, index: Tensor | slice) -> Self:
-        """Some of the worlds: every tensor indexed along its first axis."""
-        return type(self)(**{f.name: _pick(getattr(self, f.name), index) for f in fields(self)})  # type: ignore[arg-type]
+    def select(self, rows: Tensor | slice) -> Self:
+        """The given rows of the batch; `rows` is a slice, row numbers or a mask (B,) bool."""
+        return _map_tensors(lambda x: x[rows], self)
 
     def to(self, device: torch.device) -> Self:
-        """The same on another device; itself where it is there."""
-        return type(self)(**{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})  # type: ignore[arg-type]
+        """The batch on the given device; its tensors are not copied if they are there already."""
+        return _map_tensors(lambda x: x.to(device), self)
 
-    def replace_rows(self, index: Tensor, worlds: Self) -> Self:
-        """A copy in which the worlds of these numbers are others."""
-        return type(self)(**{f.name: _put(getattr(self, f.name), index, getattr(worlds, f.name)) for f in fields(self)})  # type: ignore[arg-type]
+    def replace_rows(self, rows: Tensor, other: Self) -> Self:
+        """A copy with the rows `rows`, (n,) int64, taken from `other`, a batch of n rows."""
+        return _map_tensors(lambda x, new: x.index_copy(0, rows, new), self, other)
+
+    def replace_where(self, mask: Tensor, other: Self) -> Self:
+        """This batch with the rows of `mask`, (B,) bool, taken from `other`, a batch of as many rows."""
+        if bool(mask.all()):
+            return other
+        return _map_tensors(lambda x, new: torch.where(mask.view(-1, *[1] * (x.dim() - 1)), new, x), self, other)
 
 
 B = TypeVar("B", bound=Batch)
@@ -35,69 +42,54 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def without_autograd(compute: Callable[P, B]) -> Callable[P, B]:
-    """For solvers of thousands of small operations, a seventh of whose time is autograd's bookkeeping.
+def _map_tensors(function: Callable[..., Tensor], batch: B, *others: B) -> B:
+    """Applies a function to each tensor of a batch, together with the same tensor of the other batches."""
 
-    What comes back are ordinary tensors: a learner may use them in a loss.
+    def mapped(name: str) -> Any:
+        values = [getattr(one, name) for one in (batch, *others)]
+        if isinstance(values[0], Tensor):
+            return function(*values)
+        return _map_tensors(function, *values) if isinstance(values[0], Batch) else values[0]
+
+    return type(batch)(**{field.name: mapped(field.name) for field in fields(batch)})  # type: ignore[arg-type]
+
+
+def concatenate(batches: Sequence[B]) -> B:
+    """Joins batches along the batch axis, for example the steps of an episode, which can then be decided together."""
+    return _map_tensors(lambda *tensors: torch.cat(tensors), *batches)
+
+
+def without_inference_mode(batch: B) -> B:
+    """A copy whose tensors autograd may use, even if the batch was computed in inference mode."""
+    return _map_tensors(Tensor.clone, batch)
+
+
+def without_autograd(compute: Callable[P, B]) -> Callable[P, B]:
+    """Decorator for solvers, which are never differentiated: runs them in inference mode.
+
+    They consist of thousands of small operations, and autograd's bookkeeping would take a seventh of their time. The result
+    may still be used in a loss.
     """
 
     @wraps(compute)
     def run(*args: P.args, **kwargs: P.kwargs) -> B:
         with torch.inference_mode():
-            found = compute(*args, **kwargs)
-        return without_inference_mode(found)
+            result = compute(*args, **kwargs)
+        return without_inference_mode(result)
 
     return run
 
 
 def cached_tensors(make: Callable[P, T]) -> Callable[P, T]:
-    """`lru_cache` for functions whose tensors last: ordinary ones, whoever asks first, for they may stand in losses too."""
+    """`lru_cache` for functions that return constant tensors.
+
+    The tensors are made outside inference mode even if the first caller is in it, because later callers may differentiate.
+    """
 
     @lru_cache(maxsize=32)
     @wraps(make)
-    def remembered(*args: P.args, **kwargs: P.kwargs) -> T:
+    def cached(*args: P.args, **kwargs: P.kwargs) -> T:
         with torch.inference_mode(False):
             return make(*args, **kwargs)
 
-    return cast(Callable[P, T], remembered)
-
-
-def without_inference_mode(batch: B) -> B:
-    """A copy whose tensors know nothing of the inference mode that they may come from."""
-    return type(batch)(**{f.name: _ordinary(getattr(batch, f.name)) for f in fields(batch)})  # type: ignore[arg-type]
-
-
-def concatenate(batches: Sequence[B]) -> B:
-    """Many batches as one, along the batch axis: an episode's steps become worlds that are decided together."""
-    return _join(batches)  # type: ignore[no-any-return]
-
-
-def _ordinary(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.clone()
-    return without_inference_mode(value) if isinstance(value, Batch) else value
-
-
-def _pick(value: Any, index: Tensor | slice) -> Any:
-    if isinstance(value, Tensor):
-        return value[index]
-    return value.select(index) if isinstance(value, Batch) else value
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, (Tensor, Batch)) else value
-
-
-def _put(value: Any, index: Tensor, other: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.index_copy(0, index, other)
-    return value.replace_rows(index, other) if isinstance(value, Batch) else value
-
-
-def _join(values: Sequence[Any]) -> Any:
-    first = values[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(values))
-    if isinstance(first, Batch):
-        return type(first)(**{f.name: _join([getattr(v, f.name) for v in values]) for f in fields(first)})  # type: ignore[arg-type]
-    return first
+    return cast(Callable[P, T], cached)

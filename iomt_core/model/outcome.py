@@ -1,4 +1,4 @@
-"""What a joint action leads to: delay, energy and cost of every task, eqs. (1)-(10)."""
+"""Outcome of a joint action: delay, energy and cost of every task, eqs. (1)-(10)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import task_cost, task_reward
 from iomt_core.scenario import Scenario
 
-# Hz and cycle/s: a request for nothing gets next to nothing, so that its delay is finite. Together with `WEAKEST_LINK` and
-# the ranges of the parameters it keeps every delay under 2e14 s and every cost of a step under 1e26, in float32 too.
+# Hz and cycle/s, granted even to a request of 0, so that delays are finite. With `WEAKEST_LINK` and the ranges of the
+# parameters it keeps every delay below 2e14 s and the cost of a step below 1e26, which float32 can represent.
 SMALLEST_GRANT = 1e-6
 
 
 @dataclass(frozen=True)
 class Outcome(Batch):
-    """What became of every task; (B, U, J) each, 0 where no task is."""
+    """Result for every task; (B, U, J) each, 0 where there is no task."""
 
     f: Tensor  # cycle/s granted
     b: Tensor  # Hz granted, 0 for local tasks
@@ -37,15 +37,10 @@ class Outcome(Batch):
 
 
 def outcome(snapshot: Snapshot, action: Action, s: Scenario) -> Outcome:
-    """Evaluates a joint action exactly in every world of the batch; not differentiable. All numbers are finite."""
+    """Evaluates a joint action exactly, in every world of the batch; not differentiable. All results are finite."""
     f, b = granted(snapshot, action)
-    return priced(snapshot, action.choice, f, b, s)
-
-
-def priced(snapshot: Snapshot, choice: Tensor, f: Tensor, b: Tensor, s: Scenario) -> Outcome:
-    """The same from granted CPU `f` in cycle/s and bandwidth `b` in Hz."""
-    offloaded = choice.to(f.dtype).clamp_max_(1.0)
-    link = _link(snapshot.beta, choice)
+    offloaded = action.choice.to(f.dtype).clamp_max_(1.0)
+    link = _link(snapshot.beta, action.choice)
     speed = f.clamp_min(SMALLEST_GRANT)
     delay_exe = execution_delay(snapshot.C, speed)
     rate = mean_rate(b.clamp_min(SMALLEST_GRANT), link, snapshot.max_ratio)
@@ -60,8 +55,14 @@ def priced(snapshot: Snapshot, choice: Tensor, f: Tensor, b: Tensor, s: Scenario
     return Outcome(f, b, rate.mul_(offloaded), delay_tx, delay_exe, delay, energy, cost, late.bool(), reward)
 
 
+def evaluate_step(snapshot: Snapshot, action: Action, s: Scenario) -> tuple[Outcome, Tensor, Tensor]:
+    """Outcome of a joint action, charge after it (B, U) in J, negative if it was too low, and reward of each agent (B, U)."""
+    result = outcome(snapshot, action, s)
+    return result, snapshot.battery - result.energy.sum(-1), (result.reward * snapshot.weight).sum(-1)
+
+
 def _link(beta: Tensor, choice: Tensor) -> Tensor:
-    """β of each task's link to its server, (B, U, J); of a local task that to the first, which nobody looks at."""
+    """β of each task's link to its server, (B, U, J); for a local task, of the link to server 1, which is not used."""
     if not torch.compiler.is_compiling():
         return beta.gather(2, (choice - 1).clamp_min_(0))
     device, link = choice.to(beta.dtype), beta[:, :, :1].expand(choice.shape)

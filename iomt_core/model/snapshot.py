@@ -1,4 +1,4 @@
-"""What stands before the policies in one step: a batch of worlds as tensors."""
+"""The state that policies decide on in one step, and their actions: a batch of worlds as tensors."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from iomt_core.model.batch import Batch
 
 @dataclass(frozen=True)
 class Snapshot(Batch):
-    """One step of B worlds with U users, J tasks a user and K servers. SI units.
+    """One step of B worlds with U users, J tasks for each user and K servers. SI units.
 
-    Tasks that do not exist (a workload of one's own may be ragged) are not `active`; their D, C and weight are 0.
+    In an own workload some users may have fewer tasks. The missing ones are not `active`; their D, C and weight are 0.
     """
 
     D: Tensor  # (B, U, J) bit
     C: Tensor  # (B, U, J) cycle
     P: Tensor  # (B, U, J) priority
-    weight: Tensor  # (B, U, J) p = P / mean P, 0 where no task is
+    weight: Tensor  # (B, U, J) p = P / mean P, 0 where there is no task
     active: Tensor  # (B, U, J) bool
     kind: Tensor  # (B, U, J) index into the scenario's kind names
     P_tr: Tensor  # (B, U) W
-    battery: Tensor  # (B, U) J left
+    battery: Tensor  # (B, U) remaining charge, J
     F_i: Tensor  # (B, U) cycle/s
-    F_k: Tensor  # (B, K) cycle/s, what background load leaves
-    B_k: Tensor  # (B, K) Hz, what background load leaves
+    F_k: Tensor  # (B, K) cycle/s that background load leaves
+    B_k: Tensor  # (B, K) Hz that background load leaves
     users_xy: Tensor  # (B, U, 2) m
     servers_xy: Tensor  # (B, K, 2) m
     distance: Tensor  # (B, U, K) m
     beta: Tensor  # (B, U, K) Hz, unit-SNR bandwidth of each link
-    key: Tensor  # (B,) int64, of world and step: what a policy that draws at random draws from
-    max_ratio: float = math.inf  # known bound of a server's bandwidth over a link's β; a shortcut only
-    all_active: bool = False  # known that every task is active; a shortcut only, False is always right
+    key: Tensor  # (B,) int64, seed of this world and step, for policies that draw at random
+    max_ratio: float = math.inf  # a known upper limit of B_k / beta; only saves time
+    all_active: bool = False  # True only if all tasks are active; only saves time, False is always correct
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -45,17 +45,13 @@ class Snapshot(Batch):
 
 @dataclass(frozen=True)
 class Action(Batch):
-    """What every user asks for: a device a task, and shares of that device.
+    """The decision for every task: its device, and the requested shares of that device."""
 
-    `cpu` is the requested share of the chosen device's CPU and `bandwidth` that of the chosen server's bandwidth, in
-    [0, 1]; `bandwidth` of a local task is not looked at. Shape of each (B, U, J).
-    """
-
-    choice: Tensor  # 0 local, k server k
-    cpu: Tensor
-    bandwidth: Tensor
+    choice: Tensor  # (B, U, J) int64, 0 local, k server k
+    cpu: Tensor  # (B, U, J) requested share of the device's CPU, 0 to 1
+    bandwidth: Tensor  # (B, U, J) requested share of the server's bandwidth, 0 to 1; ignored for local tasks
 
 
 def device_name(choice: int) -> str:
-    """Name of a choice: 0 local, k server k."""
+    """The name of a device that people read: 0 is the own device, k is server k."""
     return "own device" if choice == 0 else f"server {choice}"

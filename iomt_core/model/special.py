@@ -1,4 +1,4 @@
-"""The scaled exponential integral e^x E1(x), which torch has no function for."""
+"""The scaled exponential integral e^x E1(x), which torch does not have."""
 
 from __future__ import annotations
 
@@ -9,44 +9,45 @@ from torch import Tensor
 
 EULER = 0.5772156649015329
 SPLIT = 2.0
-# Where one term of the series (float32), or three (float64), are exact to rounding; below it most wards' links lie.
+# Up to this x the given number of terms of the series is exact to rounding; most links of most wards are below it.
 _NEAR_ZERO = {torch.float32: (2.0**-14, 1), torch.float64: (2.0**-14, 3)}
 _SERIES_TERMS = {torch.float32: 14, torch.float64: 25}
 _FRACTION_TERMS = {torch.float32: 12, torch.float64: 40}
 
 
 def short_series(upper: float, dtype: torch.dtype) -> bool:
-    """Whether a few terms serve every x up to `upper`."""
+    """Whether the shortest series is accurate for every x up to `upper`."""
     return upper <= _NEAR_ZERO[dtype][0]
 
 
 def scaled_exp1(x: Tensor, upper: float = math.inf) -> Tensor:
     """e^x E1(x) for x > 0, elementwise; dimensionless.
 
-    E1 alone underflows and e^x alone overflows where x is large, their product decays like 1/x. Up to `SPLIT` the power
-    series (Abramowitz and Stegun 5.1.11), above it the continued fraction (5.1.22, even part). Relative error below
-    1e-12 in float64 and 5e-6 in float32 for x from 1e-12 to 1e6. An element's formula depends on its dtype and on
-    itself, never on its neighbours: the batch only decides which formulas are evaluated at all. Who knows that no x is
-    above `upper` saves the look.
+    upper: a known upper limit of x, which saves time.
+
+    For large x, E1 underflows and e^x overflows, while their product decays like 1/x. The power series is used up to `SPLIT`
+    (Abramowitz and Stegun 5.1.11), the continued fraction above it (5.1.22, even part). The relative error is below 1e-12 in
+    float64 and 5e-6 in float32 for x from 1e-12 to 1e6. The value of an element never depends on the others: the batch only
+    decides which formulas are evaluated at all.
     """
     if x.numel() == 0:
         return torch.empty_like(x)
-    near, few = _NEAR_ZERO[x.dtype]
+    small, few_terms = _NEAR_ZERO[x.dtype]
     if short_series(upper, x.dtype):
-        return _series(x, few)
-    if torch.compiler.is_compiling():  # fused, all formulas together cost less than a look at the batch
-        middle = _series(x.clamp(near, SPLIT), _SERIES_TERMS[x.dtype])
-        value = torch.where(x <= near, _series(x, few), middle)
+        return _series(x, few_terms)
+    if torch.compiler.is_compiling():  # a compiled kernel evaluates all formulas faster than it could branch
+        middle = _series(x.clamp(small, SPLIT), _SERIES_TERMS[x.dtype])
+        value = torch.where(x <= small, _series(x, few_terms), middle)
         return torch.where(x > SPLIT, _fraction(x.clamp_min(SPLIT)), value)
     largest = float(x.amax())
-    if largest <= near:
-        return _series(x, few)
+    if largest <= small:
+        return _series(x, few_terms)
     smallest = float(x.amin())
     if smallest > SPLIT:
         return _fraction(x)
-    value = _series(x.clamp(near, SPLIT), _SERIES_TERMS[x.dtype])
-    if smallest <= near:
-        value = torch.where(x <= near, _series(x, few), value)
+    value = _series(x.clamp(small, SPLIT), _SERIES_TERMS[x.dtype])
+    if smallest <= small:
+        value = torch.where(x <= small, _series(x, few_terms), value)
     if largest > SPLIT:
         value = torch.where(x > SPLIT, _fraction(x.clamp_min(SPLIT)), value)
     return value
@@ -66,7 +67,7 @@ def _series(x: Tensor, terms: int) -> Tensor:
 
 
 def _fraction(x: Tensor) -> Tensor:
-    """1 / (x + 1 - 1² / (x + 3 - 2² / (x + 5 - …))), from the last term upwards."""
+    """1 / (x + 1 - 1² / (x + 3 - 2² / (x + 5 - …))), from the last term to the first."""
     terms = _FRACTION_TERMS[x.dtype]
     tail = x + (2 * terms + 1)
     for n in range(terms, 0, -1):

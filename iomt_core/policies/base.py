@@ -14,21 +14,24 @@ from iomt_core.scenario import Scenario
 
 Shares = Literal["own", "equal", "optimal"]
 SHARES: tuple[Shares, ...] = ("own", "equal", "optimal")
-Memory = tuple[Tensor, ...]  # second axis of each: worlds
+Memory = tuple[
+    Tensor, ...
+]  # what recurrent networks carry from step to step; the second axis of each tensor is the batch
 Sharing = Literal["requests", "equal", "optimal"]
 UsesPast = Literal["nothing", "batteries", "memory"]
 
 
 class Policy(ABC):
-    """Decides for every task of a batch of worlds: on which device it runs, and which shares of it the task requests.
+    """Decides for every task of a batch of worlds on which device it runs and which shares of that device it requests.
 
-    A policy belongs to one scenario. Its decision in a world never depends on the other worlds of the batch. Class
-    attributes say what whoever plays it must know:
+    A policy belongs to one scenario. Its decision in one world never depends on the other worlds of the batch. Class
+    attributes:
 
-    `decentralised`: a user's decision uses only its own observation and what is broadcast to all.
-    `uses_past`: what a decision depends on besides the step itself. "nothing": all steps of an episode can be decided in
-    one batch; "batteries": what earlier steps left in them; "memory": more, carried from step to step by `step`.
-    `sharing`: the rule by which shares are made.
+    name, label, summary: the name in commands and files, the name people see, and a sentence that explains the policy.
+    decentralised: whether a user decides from its own observation and from data that is broadcast to all users.
+    uses_past: what a decision depends on apart from the current step. "nothing": all steps of an episode can be decided in
+        one batch. "batteries": also on the charge that earlier steps left. "memory": on more, carried by `step`.
+    sharing: how the shares of a device are made: as requested, equal, or optimal for the choices.
     """
 
     name: ClassVar[str]
@@ -43,23 +46,26 @@ class Policy(ABC):
 
     @abstractmethod
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
-        """Choices and requested shares, (B, U, J) each; a policy with memory decides as in a first step.
+        """Decides one step in every world of the batch. A policy with memory decides as in the first step of an episode.
 
-        `dual` is the certificate of these steps where the caller has it, so that no policy needs to solve for it again.
+        dual: the certificate of these steps, if the caller has it already; policies that need it then need not solve for it.
         """
 
     def step(
         self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
     ) -> tuple[Action, Memory | None]:
-        """Decides the next step of an episode. Returns the action and the memory for the step after it.
+        """Decides the next step of an episode. Returns the action and the memory to pass in at the step after it.
 
-        `memory` is what the last step returned, None before the first; `dual` as in `decide`.
+        memory: what the previous step returned, None at the first. dual: see `decide`.
         """
         return self.decide(snapshot, dual), None
 
 
 def with_shares(action: Action, snapshot: Snapshot, s: Scenario, shares: Shares | Sharing) -> Action:
-    """The same choices with even shares ("equal"), the best ones ("optimal"), or those of the action ("own", "requests")."""
+    """The action's choices with other shares.
+
+    shares: "equal" divides each device evenly, "optimal" as costs least; "own" and "requests" keep the action as it is.
+    """
     if shares == "equal":
         return equal_shares(snapshot, action.choice)
     if shares == "optimal":

@@ -1,7 +1,7 @@
-"""What one task would take of each resource at a given price, and what that costs it.
+"""How much of each resource one task takes at a given price, and what that costs.
 
-Three one-dimensional convex problems, each with a closed or tabulated solution. A = α_T/T_max turns seconds into cost,
-G = α_E/E_ref joules; w is the task's weight.
+Three one-dimensional convex problems, each with a closed or tabulated solution. A = α_T/T_max converts seconds to cost,
+G = α_E/E_ref converts joules to cost, and w is the weight of the task.
 
     own CPU            min_f  w C (A/f + G k0 f²) + ν f
     server CPU         min_f  w A C/f + λ f
@@ -28,21 +28,21 @@ LOG_LOW, LOG_HIGH, POINTS = -55.0, 115.0, 8192
 
 
 def delay_price(s: Scenario) -> float:
-    """A = α_T / T_max: cost of a second."""
+    """A = α_T / T_max, the cost of one second."""
     return s.alpha_T / s.T_max
 
 
 def energy_price(s: Scenario) -> float:
-    """G = α_E / E_ref: cost of a joule."""
+    """G = α_E / E_ref, the cost of one joule."""
     return s.alpha_E / s.E_ref
 
 
 def own_frequency(y: Tensor, s: Scenario, iterations: int = 2) -> Tensor:
-    """The f that solves A/f² = y + 2 G k0 f, in cycle/s: what a local task wants where own CPU costs y = ν/(w C).
+    """CPU frequency that a local task takes at the normalised price y = ν/(w C); the f that solves A/f² = y + 2 G k0 f.
 
-    Newton's method on a convex falling function, from a point at most 6 % left of the root: it rises to the root and never
-    passes it. Two steps leave 5e-5 of f, and as the cost is flat at its minimum, 2e-9 of the cost; three leave less than
-    rounding does.
+    y: any shape. Returns cycle/s, same shape. Newton's method on a convex decreasing function, from a start at most 6 % left
+    of the root: it approaches the root from the left and never passes it. Two iterations leave a relative error of 5e-5 in f,
+    and of 2e-9 in the cost, which is flat at its minimum; three leave less than rounding.
     """
     A, g = delay_price(s), energy_price(s) * s.k0
     free = math.inf if g == 0 else (A / (2 * g)) ** (1 / 3)
@@ -51,26 +51,26 @@ def own_frequency(y: Tensor, s: Scenario, iterations: int = 2) -> Tensor:
         return f
     for _ in range(iterations):
         inverse = 1 / f
-        fall = A * inverse * inverse
-        f = f + (fall - y - 2 * g * f) / (2 * fall * inverse + 2 * g)
+        benefit = A * inverse * inverse  # A/f², what a little more frequency saves
+        f = f + (benefit - y - 2 * g * f) / (2 * benefit * inverse + 2 * g)
     return f
 
 
 def own_curvature(f: Tensor, s: Scenario) -> Tensor:
-    """-dy/df at f: how fast `own_frequency` answers to its price."""
+    """-dy/df at f, the inverse slope of `own_frequency`."""
     return 2 * delay_price(s) / f**3 + 2 * energy_price(s) * s.k0
 
 
-def _gain_above_one(x: Array) -> Array:
-    """(1 + x) e^x E1(x) - 1, by its asymptotic series where the difference would cancel."""
+def _rate_slope(x: Array) -> Array:
+    """(1 + x) e^x E1(x) - 1, the derivative of `_rate_factor`; by its asymptotic series where the difference would cancel."""
     near, far = np.minimum(x, 60.0), np.maximum(x, 60.0)
     series = sum((-1) ** (n + 1) * n * math.factorial(n) / far ** (n + 1) for n in range(1, 14))
     exact: Array = (1 + near) * np.exp(near) * exp1(near) - 1
     return np.where(x < 60, exact, series)
 
 
-def _product(x: Array) -> Array:
-    """x e^x E1(x), which tends to 1."""
+def _rate_factor(x: Array) -> Array:
+    """x e^x E1(x), the rate of eq. (6) relative to its limit for infinite bandwidth."""
     near, far = np.minimum(x, 60.0), np.maximum(x, 60.0)
     series = 1 + sum((-1) ** n * math.factorial(n) / far**n for n in range(1, 14))
     exact: Array = near * np.exp(near) * exp1(near)
@@ -78,34 +78,35 @@ def _product(x: Array) -> Array:
 
 
 class BandwidthTable:
-    """V(y) = min_x 1/(x h(x)) + y x with h(x) = e^x E1(x), and the x that attains it.
+    """V(y) = min over x of 1/(x h(x)) + y x, with h(x) = e^x E1(x), and the x that attains the minimum.
 
-    Every bandwidth problem is this one: with x = b/β and y = μ β²/(W ln2) it costs W ln2/β · V(y). log V is stored over
-    log y with its exact slope y x/V and read by cubic Hermite interpolation, to 1e-11 relative. Above the table log V goes
-    on along its tangent, which lies below it, for log V is convex in log y; below the table V is 1 to 2e-12.
+    Every bandwidth problem has this form: with x = b/β, y = μ β²/(W ln2) and W = w (A + G P_tr) D its cost is W ln2/β · V(y).
+    The table holds log V and its exact slope y x/V over log y. Cubic Hermite interpolation has a relative error of 1e-11.
+    Above the table log V continues along its tangent, which never exceeds log V, because log V is convex in log y. Below the
+    table V is 1 to within 2e-12.
     """
 
     def __init__(self) -> None:
         log_y = np.linspace(LOG_LOW, LOG_HIGH, POINTS)
         low, high = np.full(POINTS, math.log(1e-27)), np.full(POINTS, math.log(1e13))
-        for _ in range(80):  # bisection: y falls in x
+        for _ in range(80):  # bisection; y decreases in x
             middle = (low + high) / 2
             x = np.exp(middle)
-            too_small = np.log(_gain_above_one(x)) - 2 * np.log(_product(x)) > log_y
+            too_small = np.log(_rate_slope(x)) - 2 * np.log(_rate_factor(x)) > log_y
             low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
         x, y = np.exp((low + high) / 2), np.exp(log_y)
-        value = 1 / _product(x) + y * x
+        value = 1 / _rate_factor(x) + y * x
         self.step = log_y[1] - log_y[0]
         table = np.stack([np.log(value), self.step * y * x / value])
         self._value, self._slope = torch.from_numpy(table[0].copy()), torch.from_numpy(table[1].copy())
 
     def __call__(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """V and x at y; float64 inside, any shape."""
-        place = (torch.log(y.to(torch.float64)) - LOG_LOW).mul_(1 / self.step)
-        beyond = (place - (POINTS - 1)).clamp_min_(0.0)
-        place.clamp_(0, POINTS - 1.001)
-        index = place.to(torch.int64)
-        t = place - index
+        """V(y) and the minimising x for y of any shape; computed in float64."""
+        position = (torch.log(y.to(torch.float64)) - LOG_LOW).mul_(1 / self.step)
+        beyond = (position - (POINTS - 1)).clamp_min_(0.0)
+        position.clamp_(0, POINTS - 1.001)
+        index = position.to(torch.int64)
+        t = position - index
         value, slope = self._value.to(y.device), self._slope.to(y.device)
         v0, v1, m0, m1 = value[index], value[index + 1], slope[index], slope[index + 1]
         # Cubic Hermite in Horner's form, and its derivative.
@@ -118,5 +119,5 @@ class BandwidthTable:
 
 @cached_tensors
 def bandwidth_table() -> BandwidthTable:
-    """The one table, made at first use (40 ms)."""
+    """The table, made at the first call in 40 ms."""
     return BandwidthTable()

@@ -5,11 +5,11 @@ With prices λ_k (server CPU), μ_k (server bandwidth) and ν_i (own CPU) the ta
     bound(λ, μ, ν) = Σ_ij min over s of [ local: min_f cost + ν_i f ; server k: min_{f,b} cost + λ_k f + μ_k b ]
                      - Σ λ_k F_k - Σ μ_k B_k - Σ ν_i F_i
 
-It holds for any prices ≥ 0 and is concave in them. It is maximised by Newton's method in the logarithms of the prices on
-a smoothed dual, in which a softmin at temperature τ stands for the min over s and τ falls. How well that search goes
-decides how high the bound is, not whether it holds: the bound reported is evaluated anew at the best prices seen, each
-task's minimum from below, less a margin for rounding (`DualProblem.bound`). It is never below the bound at prices of 0, which
-is a sum of costs; so 0 <= bound.
+The bound holds for any prices ≥ 0 and is concave in them. Newton's method in the logarithms of the prices maximises a
+smoothed dual, in which a softmin at a falling temperature τ replaces the min over s. The quality of this search decides how
+high the bound is, not whether it holds: the result is evaluated again at the best prices found, with each task's minimum
+estimated from below, minus a margin for rounding (`DualProblem.bound`). The result is never below the bound at prices of 0,
+which is a sum of costs, and is therefore not negative.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from iomt_core.scenario import Scenario
 # What rounding may do to a bound, relative to all that is added up in it. In float64 the minima of tasks are exact to 1e-11
 # (see BandwidthTable), all else to 1e-14. A float32 snapshot's costs, which the bound must not exceed, are summed in float32.
 MARGIN = {torch.float64: 3e-10, torch.float32: 3e-5}
-# Near the presets this many steps do; far from them prices start orders of magnitude off and more are taken, as long
-# as some world's bound still rises by more than ENOUGH of itself, or it is refused steps on a slope that is STEEP.
+# Near the presets ITERATIONS are enough. Far from them the first prices are wrong by orders of magnitude, and iterations
+# continue while the bound of some world still rises by a part larger than ENOUGH, or while its steps are rejected although
+# the gradient is still STEEP.
 ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
@@ -49,67 +50,59 @@ class Prices(Batch):
 
 @dataclass(frozen=True)
 class DualSolution(Batch):
-    """The certificate of a step."""
+    """The certificates of B steps."""
 
-    bound: Tensor  # (B,) no policy's total weighted cost in this step is lower
+    bound: Tensor  # (B,) lower bound on the total weighted cost of any policy in this step
     prices: Prices
-    values: Tensor  # (B, U, J, K + 1) what each task costs at these prices where it goes
-    choice_weights: Tensor  # (B, U, J, K + 1) softmin of the values at the last temperature; sums to 1
+    values: Tensor  # (B, U, J, K + 1) cost of each task on each device at these prices
+    choice_weights: Tensor  # (B, U, J, K + 1) softmin weights of the values over the devices; their sum is 1
 
 
 @dataclass(frozen=True)
 class TaskValues(Batch):
-    """The decoupled tasks at some prices."""
+    """Costs and resource use of the decoupled tasks at given prices."""
 
-    value: Tensor  # (B, U, J, K + 1) cost there, resources paid for
-    f_own: Tensor  # (B, U, J) cycle/s of its own CPU
-    f: Tensor  # (B, U, J, K) cycle/s of each server's CPU
-    band: Tensor  # (B, U, J, K) Hz of each server's bandwidth
-
-    def updated(self, other: TaskValues, where: Tensor) -> TaskValues:
-        """The other's in the worlds of `where`, (B,) bool."""
-        if bool(where.all()):
-            return other
-        wide = where[:, None, None]
-        return TaskValues(
-            torch.where(wide[..., None], other.value, self.value),
-            torch.where(wide, other.f_own, self.f_own),
-            torch.where(wide[..., None], other.f, self.f),
-            torch.where(wide[..., None], other.band, self.band),
-        )
+    value: Tensor  # (B, U, J, K + 1) cost on each device, including the price of the resources
+    f_own: Tensor  # (B, U, J) cycle/s on the own CPU
+    f: Tensor  # (B, U, J, K) cycle/s on each server
+    band: Tensor  # (B, U, J, K) Hz of each server
 
 
 class DualProblem:
-    """The step's decoupled task problems as a function of prices; float64."""
+    """The task problems of a step, which decouple at given prices; computed in float64.
+
+    The cost of sending a task is `tx_scale` V(y) with y = μ `tx_y`, see `BandwidthTable`; x is bandwidth over β.
+    """
 
     def __init__(self, snapshot: Snapshot, s: Scenario) -> None:
         self.s = s
         self.shape = snapshot.shape
         self.active = snapshot.active
         self.margin = MARGIN[snapshot.D.dtype]
-        # A request for nothing is granted SMALLEST_GRANT, so that a device may give that much more than it has for each task.
+        # Even a request of 0 is granted SMALLEST_GRANT, so a device may give this much more than its capacity for each task.
         _, u, j, _ = self.shape
         self.F_k, self.B_k = (x.to(torch.float64) + u * j * SMALLEST_GRANT for x in (snapshot.F_k, snapshot.B_k))
         self.F_i = snapshot.F_i.to(torch.float64) + j * SMALLEST_GRANT
         self.capacity = torch.cat([self.F_k, self.B_k, self.F_i], dim=1)
         weight = snapshot.weight.to(torch.float64)
         energy = energy_price(s) * snapshot.P_tr.to(torch.float64)
-        # Tasks that are not there get harmless sizes here and are masked out of every sum.
-        self.q = (weight * snapshot.C).masked_fill(~self.active, 1.0)
+        # Missing tasks get a size of 1 here and are masked out of every sum.
+        self.q = (weight * snapshot.C).masked_fill(~self.active, 1.0)  # w C
+        # W, the weighted cost of sending the task at 1 bit/s
         self.w_tx = (weight * (delay_price(s) + energy[:, :, None]) * snapshot.D).masked_fill(~self.active, 1.0)
         beta = snapshot.beta.to(torch.float64)
         self.beta = beta
-        self.root = (self.q * delay_price(s)).sqrt()
+        self.root = (self.q * delay_price(s)).sqrt()  # sqrt(w A C)
         self.tx_scale = self.w_tx[..., None] * (LN2 / beta)[:, :, None]
         self.tx_y = (beta * beta / LN2)[:, :, None] / self.w_tx[..., None]
-        cap = self.B_k[:, None] / beta
-        self.x_cap = cap[:, :, None]
-        self.v_cap = (1 / (cap * scaled_exp1(cap)))[:, :, None]
+        x_cap = self.B_k[:, None] / beta
+        self.x_cap = x_cap[:, :, None]  # x at all of the server's bandwidth
+        self.v_cap = (1 / (x_cap * scaled_exp1(x_cap)))[:, :, None]  # V there, without the price
 
     def task_values(self, p: Prices, iterations: int = 2) -> TaskValues:
-        """What every task costs at these prices wherever it goes, and what it would use there.
+        """Cost and resource use of every task on every device at these prices.
 
-        `iterations` is that of `own_frequency`: two are enough to search with.
+        iterations: see `own_frequency`; two are enough during the search.
         """
         s = self.s
         f_own = torch.minimum(own_frequency(p.own[:, :, None] / self.q, s, iterations), self.F_i[:, :, None])
@@ -129,16 +122,16 @@ class DualProblem:
         )
 
     def bound(self, theta: Tensor, tasks: TaskValues) -> Tensor:
-        """The bound at log prices `theta`, (B, 2K + U), less the margin for rounding; (B,).
+        """The bound at log prices `theta`, (B, 2K + U), minus the margin for rounding; (B,).
 
-        The margin is of the summands, not of their difference: where prices are far off it is that which cancels.
+        The margin is relative to the summands, not to their difference, because at poor prices the summands nearly cancel.
         """
         costs = (tasks.value.amin(-1) * self.active).sum((1, 2))
         paid = (theta.exp() * self.capacity).sum(1)
         return costs * (1 - self.margin) - paid * (1 + self.margin)
 
     def first_prices(self) -> Prices:
-        """A guess: a little over half of all tasks go to the servers, spread evenly."""
+        """Starting prices: those at which a little over half of all tasks are offloaded, evenly over the servers."""
         _, u, j, k = self.shape
         share = max(1.0, 0.55 * u * j / k)
         mean_root = (self.root * self.active).sum((1, 2)) / self.active.sum((1, 2)).clamp_min(1)
@@ -154,10 +147,10 @@ class DualProblem:
 
 @without_autograd
 def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) -> DualSolution:
-    """Maximises the bound for every world of the batch; float64 whatever the snapshot's dtype.
+    """Maximises the bound for every world of the batch, in float64 for any dtype of the snapshot.
 
-    Levenberg-Marquardt: each world keeps a damping of its own, which falls while steps raise its smoothed dual and grows
-    where one does not; such a step is not taken.
+    Levenberg-Marquardt: each world has its own damping, which falls while steps raise its smoothed dual. A step that does not
+    raise it is rejected, and the damping grows.
     """
     problem = DualProblem(snapshot, s)
     b, _, _, k = problem.shape
@@ -166,11 +159,11 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     theta = torch.cat([first.cpu, first.bandwidth, first.own], dim=1).log()
     lowest = theta - FARTHEST
 
-    def smooth_bound(at: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
+    def smooth_bound(log_prices: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
         soft, pi = _softmin(tasks.value, tau)
-        return (soft * problem.active).sum((1, 2)) - (at.exp() * capacity).sum(1), pi
+        return (soft * problem.active).sum((1, 2)) - (log_prices.exp() * capacity).sum(1), pi
 
-    # Free resources are a bound too, and the better one where nobody has to share.
+    # Prices of 0 give a bound too, which is the better one where there is enough for all.
     free = best_theta = torch.full_like(theta, -torch.inf)
     free_tasks = problem.task_values(prices_at(free, k), CERTIFYING)
     free_bound = best_bound = problem.bound(free, free_tasks)
@@ -179,16 +172,18 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     damping = theta.new_full((b, 1), 1e-2)
     temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
     settled, slope = theta.new_full((b,), -torch.inf), theta.new_full((b,), torch.inf)
-    moving = torch.ones(b, dtype=torch.bool, device=theta.device)  # a settled world stays, whatever the others do
+    moving = torch.ones(
+        b, dtype=torch.bool, device=theta.device
+    )  # a world that has converged does not change with the rest of the batch
     for iteration in range(MOST_ITERATIONS):
         tau = temperature * scale
-        now, pi = smooth_bound(theta, tasks, tau)
+        current, pi = smooth_bound(theta, tasks, tau)
         if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:
-            held_up = (damping[:, 0] > 1) & (slope > STEEP * best_bound.abs())
-            moving = moving & ((now - settled > ENOUGH * best_bound.abs()) | held_up)
+            rejected = (damping[:, 0] > 1) & (slope > STEEP * best_bound.abs())
+            moving = moving & ((current - settled > ENOUGH * best_bound.abs()) | rejected)
             if not bool(moving.any()):
                 break
-            settled = now
+            settled = current
         gradient, hessian = _ascent(problem, prices_at(theta, k), tasks, pi, tau)
         gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)
@@ -196,12 +191,12 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         diagonal += damping * (diagonal + gradient.abs()) + 1e-12 * best_bound.abs()[:, None] + 1e-300
         step = torch.linalg.solve_ex(hessian, gradient)[0].clamp_(-LONGEST_STEP, LONGEST_STEP)
         trial = torch.maximum(theta + step, lowest)
-        found = problem.task_values(prices_at(trial, k))
-        rises = moving & (smooth_bound(trial, found, tau)[0] >= now - 1e-10 * now.abs())
+        trial_tasks = problem.task_values(prices_at(trial, k))
+        rises = moving & (smooth_bound(trial, trial_tasks, tau)[0] >= current - 1e-10 * current.abs())
         theta = torch.where(rises[:, None], trial, theta)
-        tasks = tasks.updated(found, rises)
+        tasks = tasks.replace_where(rises, trial_tasks)
         damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
-        bound = problem.bound(trial, found)
+        bound = problem.bound(trial, trial_tasks)
         better = moving & (bound > best_bound)
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
@@ -210,7 +205,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     best_bound = problem.bound(best_theta, tasks)
     worse = best_bound < free_bound
     best_theta, best_bound = torch.where(worse[:, None], free, best_theta), torch.maximum(best_bound, free_bound)
-    values = tasks.updated(free_tasks, worse).value if bool(worse.any()) else tasks.value
+    values = tasks.replace_where(worse, free_tasks).value
     _, choice_weights = _softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
     return DualSolution(best_bound, prices_at(best_theta, k), values, choice_weights)
 
@@ -222,21 +217,21 @@ def prices_at(theta: Tensor, k: int) -> Prices:
 
 
 def _softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """Over the last axis, at temperature tau (…, 1): the smoothed minimum (…), and each entry's part in it, which sum to 1.
+    """The smoothed minimum over the last axis, (…), and the softmin weights of its entries, which add up to 1.
 
-    torch's own softmax and logsumexp are slow over an axis of five, and share no work.
+    tau: temperature, (…, 1). torch's softmax and logsumexp are slow over an axis as short as this and share no work.
     """
     least = values.amin(-1, keepdim=True)
-    parts = ((least - values) / tau).exp_()
-    total = parts.sum(-1, keepdim=True)
-    return (least - tau * total.log())[..., 0], parts / total
+    weights = ((least - values) / tau).exp_()
+    total = weights.sum(-1, keepdim=True)
+    return (least - tau * total.log())[..., 0], weights / total
 
 
 def _ascent(problem: DualProblem, p: Prices, tasks: TaskValues, pi: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """What the tasks spend on each resource (B, 2K + U), and minus the curvature of the smoothed dual in log prices.
+    """Spending on each resource (B, 2K + U), and the negative Hessian of the smoothed dual in log prices.
 
-    The curvature has two parts: each task's own answer to a price (half of its spending on servers, as f and b fall
-    about with the root of the price), and 1/τ times the covariance of spending under the softmin.
+    The Hessian has two parts: the response of each task's demand to a price (half of its spending on servers, because f and b
+    fall about with the square root of the price), and 1/τ times the covariance of spending under the softmin.
     """
     b, u, j, k = problem.shape
     pi = pi * problem.active[..., None]

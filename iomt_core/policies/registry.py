@@ -1,4 +1,4 @@
-"""Every policy by name, in the order in which people want to see them."""
+"""All policies without training by name, in the order of lists."""
 
 from __future__ import annotations
 

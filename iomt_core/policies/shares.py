@@ -1,7 +1,7 @@
-"""Shares for given choices: even, or the best there are.
+"""Shares for given choices: equal or optimal.
 
-For given choices the devices decouple, and each one's shares are a convex problem: on a server f ∝ sqrt(w C) and
-bandwidth by one multiplier, on a user's own CPU one multiplier with the k0 f² term.
+For given choices the devices decouple, and the shares of each device are the solution of a convex problem: on a server
+f ∝ sqrt(w C), and bandwidth by one multiplier; on a user's own CPU, one multiplier with the k0 f² term.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from iomt_core.scenario import Scenario
 
 
 def equal_shares(snapshot: Snapshot, choice: Tensor) -> Action:
-    """Every task of a device gets the same share of it, and together they take all of it."""
+    """Divides each device equally among its tasks; `choice` (B, U, J)."""
     b, u, j, k = snapshot.shape
     device = device_index(choice, k)
     count = per_device(snapshot.active.to(snapshot.D.dtype), device, k).clamp_min_(1.0)
@@ -25,30 +25,30 @@ def equal_shares(snapshot: Snapshot, choice: Tensor) -> Action:
 
 
 def optimal_shares(snapshot: Snapshot, choice: Tensor, s: Scenario) -> Action:
-    """The shares that minimise the weighted cost under these choices; of its own CPU a user may leave some idle."""
+    """The shares that minimise the weighted cost for these choices, (B, U, J). A user may leave part of its own CPU idle."""
     k = snapshot.shape[3]
     device = device_index(choice, k)
     local = choice == 0
     weight = snapshot.weight.to(torch.float64)
     root = (weight * snapshot.C).sqrt()
-    of_server = root / per_device(root, device, k).gather(1, device).view_as(root).clamp_min(1e-300)
+    server_share = root / per_device(root, device, k).gather(1, device).view_as(root).clamp_min(1e-300)
     f_own = own_allocation(weight * snapshot.C, local & snapshot.active, snapshot.F_i.to(torch.float64), s)
-    cpu = torch.where(local, f_own / snapshot.F_i[:, :, None], of_server)
+    cpu = torch.where(local, f_own / snapshot.F_i[:, :, None], server_share)
     return Action(choice, cpu.to(snapshot.D.dtype), _best_bandwidth(snapshot, choice, device, s).to(snapshot.D.dtype))
 
 
 def own_allocation(q: Tensor, mask: Tensor, F: Tensor, s: Scenario, iterations: int = 7) -> Tensor:
-    """Best own-CPU frequencies, cycle/s, for the tasks of `mask`; 0 elsewhere.
+    """Optimal frequencies on a user's own CPU for the tasks of `mask`, cycle/s; 0 for the other tasks.
 
-    `q` = w C and `mask` are (…, J), `F` (…). Solves Σ f(ν/q) = F by Newton's method; where the tasks together want less
-    than F even for free, ν = 0 and the rest of the CPU stays idle to save energy.
+    q: w C, (…, J); mask: (…, J) bool; F: the CPU's frequency, (…) cycle/s. Newton's method on Σ f(ν/q) = F. Where the tasks
+    take less than F even at a price of 0, ν is 0, and the rest of the CPU stays idle to save energy.
     """
     A, g = delay_price(s), energy_price(s) * s.k0
     q = torch.where(mask, q, 1.0).clamp_min(1e-9)
-    many = mask.sum(-1).clamp_min(1)
-    even = F / many
+    count = mask.sum(-1).clamp_min(1)
+    even = F / count
     y = (A / even**2 - 2 * g * even).clamp_min(0.0)
-    nu = y * many / (mask / q).sum(-1).clamp_min(1e-30)
+    nu = y * count / (mask / q).sum(-1).clamp_min(1e-30)
     for _ in range(iterations):
         f = own_frequency(nu[..., None] / q, s) * mask
         slope = (mask / (q * own_curvature(f.clamp_min(1e-30), s))).sum(-1)
@@ -58,14 +58,14 @@ def own_allocation(q: Tensor, mask: Tensor, F: Tensor, s: Scenario, iterations: 
 
 
 def own_cost(q: Tensor, mask: Tensor, F: Tensor, s: Scenario) -> Tensor:
-    """Least weighted cost of running the tasks of `mask` on a user's own CPU; (…, J) -> (…)."""
+    """Minimal weighted cost of the tasks of `mask` on a user's own CPU, (…, J) -> (…); arguments as in `own_allocation`."""
     f = own_allocation(q, mask, F, s, iterations=3)
-    each = delay_price(s) / f.clamp_min(1e-30) + energy_price(s) * s.k0 * f * f
-    return (q * each).masked_fill(~mask, 0.0).sum(-1)
+    per_cycle = delay_price(s) / f.clamp_min(1e-30) + energy_price(s) * s.k0 * f * f
+    return (q * per_cycle).masked_fill(~mask, 0.0).sum(-1)
 
 
 def _best_bandwidth(snapshot: Snapshot, choice: Tensor, device: Tensor, s: Scenario) -> Tensor:
-    """Bandwidth shares, one multiplier a server; 0 for local tasks."""
+    """Optimal bandwidth shares, (B, U, J), by one multiplier for each server; 0 for local tasks."""
     k = snapshot.shape[3]
     sent = (choice > 0) & snapshot.active
     beta = torch.nn.functional.pad(snapshot.beta.to(torch.float64), (1, 0), value=1.0).gather(2, choice)
@@ -73,7 +73,7 @@ def _best_bandwidth(snapshot: Snapshot, choice: Tensor, device: Tensor, s: Scena
     w_tx = (snapshot.weight * price[:, :, None] * snapshot.D).clamp_min(1e-30)
     y_per_mu = beta * beta / (w_tx * LN2)
     capacity = torch.cat([snapshot.B_k, torch.ones_like(snapshot.F_i)], dim=1).to(torch.float64)
-    # First guess as if all links were alike; then b falls about with mu^-0.52, so the step nearly lands.
+    # The first multiplier assumes equal links. b falls about with mu^-0.52, so an exponent of 1.9 nearly reaches the capacity.
     root = w_tx.sqrt() * sent
     total = per_device(root, device, k).clamp_min(1e-30)
     x = (root * (capacity / total).gather(1, device).view_as(beta) / beta).clamp_min(1e-25)

@@ -23,7 +23,7 @@ from iomt_core.nets.actor import FIRST_SHARE
 from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, OWN_FEATURES, Inputs, Sizes, compress_cost, share_features
 from iomt_core.nets.shared import DEVICE_FEATURES
 from iomt_core.policies.dual import DualProblem, Prices
-from iomt_core.policies.price_response import EAGERNESS, mean_prices, price_sample
+from iomt_core.policies.price_response import REQUEST_FACTOR, mean_prices, price_sample
 from iomt_core.scenario import Scenario
 
 MAX_REQUEST_FACTOR = 20.0
@@ -164,7 +164,7 @@ class GeneralObservationEncoder(ObservationEncoder):
         wanted = problem.task_values(self.prices)
         f, band = (wanted.f / problem.F_k[:, None, None]), (wanted.band / problem.B_k[:, None, None])
         usual = math.exp(float(torch.stack([f, band])[:, sample.active].clamp_min(1e-9).log().mean()))
-        return max(EAGERNESS, min(MAX_REQUEST_FACTOR, FIRST_SHARE / usual))
+        return max(REQUEST_FACTOR, min(MAX_REQUEST_FACTOR, FIRST_SHARE / usual))
 
 
 def general_sizes() -> Sizes:

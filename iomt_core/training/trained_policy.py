@@ -24,11 +24,11 @@ from iomt_core.training.observation_encoder import general_sizes, observation_en
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trainer import Trainer
 
-ROWS = 640  # decided at a time: keeps memory flat
+ROWS = 640  # worlds decided at a time, to limit memory
 
 
 class TrainedPolicy(Policy):
-    """All agents of a trained algorithm, each deciding from its own observation and what it remembers."""
+    """All agents of a trained algorithm; each decides from its own observation and memory."""
 
     name = "trained"
     label = "Trained"
@@ -36,7 +36,7 @@ class TrainedPolicy(Policy):
     sharing = "requests"
 
     def __init__(self, s: Scenario, spec: RunSpec, agents: Agents, mixer: Mixer | None = None) -> None:
-        """`mixer` is what the agents were trained under; deciding needs none."""
+        """`mixer` is the mixer that the agents were trained with; it is not needed for decisions."""
         super().__init__(s)
         shared = spec.settings.wards == "general"
         self.encoder = observation_encoder(s, shared)
@@ -47,39 +47,44 @@ class TrainedPolicy(Policy):
                 f"policy = {spec.algorithm!r} cannot decide here: it was trained for {_ward(spec.scenario)}, and this ward "
                 f"has {_ward(s)}. The heuristics and the optimum work on every ward."
             )
-        self.spec, self.shipped, self.agents, self.mixer = spec, agents, agents.resized_for(self.encoder.sizes), mixer
-        found = ALGORITHMS[spec.algorithm]
-        self.name, self.label, self.summary = found.name, found.label, found.summary  # type: ignore[misc]
-        # An agent observes its battery (14), which earlier steps have drained; shared networks take it for full.
+        self.spec, self.original_agents, self.agents, self.mixer = (
+            spec,
+            agents,
+            agents.resized_for(self.encoder.sizes),
+            mixer,
+        )
+        algorithm = ALGORITHMS[spec.algorithm]
+        self.name, self.label, self.summary = algorithm.name, algorithm.label, algorithm.summary  # type: ignore[misc]
+        # An agent observes its battery (14), which depends on earlier steps; networks for any ward take it for full.
         self.uses_past = "memory" if spec.settings.recurrent else "nothing" if shared else "batteries"  # type: ignore[misc]
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
-        """What a trainer's target networks decide now; of one on a GPU a copy, for whoever asks decides on the CPU."""
+        """The policy of a trainer's current target networks; networks on a GPU are copied to the CPU."""
         agents, mixer = trainer.learner.target_agents, trainer.learner.target_mixer
         if trainer.device.type != "cpu":
             agents, mixer = copy.deepcopy(agents).cpu(), copy.deepcopy(mixer).cpu()
         return cls(spec.scenario, spec, agents, mixer)
 
     @classmethod
-    def load(cls, place: Path, s: Scenario | None = None) -> TrainedPolicy:
-        """From a checkpoint, for the scenario it was trained on or another of the same sizes. Raises `ScenarioError`."""
-        facts = read_facts(place)
-        spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
+    def load(cls, folder: Path, s: Scenario | None = None) -> TrainedPolicy:
+        """Loads a checkpoint, for the scenario that it was trained on or another of the same sizes. Raises `ScenarioError`."""
+        facts = read_facts(folder)
+        spec = RunSpec.from_json(facts, f"checkpoint {str(folder)!r}")
         sizes = general_sizes() if spec.settings.wards == "general" else Sizes.of(spec.scenario)
-        found, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(place)!r}"
-        agents = found.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
-        tensors = read_tensors(place, POLICY, facts)
+        algorithm, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(folder)!r}"
+        agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
+        tensors = read_tensors(folder, POLICY, facts)
         load_module(agents, _part(tensors, "agents/"), where)
-        mixer = found.mixer(sizes)
+        mixer = algorithm.mixer(sizes)
         weights = _part(tensors, "mixer/")
-        known = bool(weights) or not list(mixer.parameters())
-        if known:
+        has_mixer = bool(weights) or not list(mixer.parameters())
+        if has_mixer:
             load_module(mixer, weights, f"{where}, mixer")
-        return cls(spec.scenario if s is None else s, spec, agents, mixer if known else None)
+        return cls(spec.scenario if s is None else s, spec, agents, mixer if has_mixer else None)
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
-        """A first step's decision, or any step's where there is no memory."""
+        """Decides every row as the first step of an episode, which is exact for policies without memory."""
         return concatenate(
             [self.step(snapshot.select(rows), None)[0] for rows in torch.arange(len(snapshot.D)).split(ROWS)]
         )
@@ -88,7 +93,7 @@ class TrainedPolicy(Policy):
         self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
     ) -> tuple[Action, Memory]:
         """Decides the next step of an episode; see `Policy.step`."""
-        with torch.inference_mode():  # autograd's bookkeeping would be a tenth of the time
+        with torch.inference_mode():  # autograd's bookkeeping would take a tenth of the time
             if memory is None:
                 memory = self.agents.start(len(snapshot.D))
             decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory)

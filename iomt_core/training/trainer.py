@@ -1,6 +1,6 @@
-"""Algorithm 1, SAE-MT-QMIX, which all algorithms of the lab share; lines are numbered as in the paper.
+"""Algorithm 1, SAE-MT-QMIX, which all algorithms of the lab share; line numbers are the paper's.
 
-`Trainer.advance` is an iteration: `play` is the sample phase and the replay update (lines 2 to 7), `learn` the network
+`Trainer.advance` is one iteration: `play` is the sample phase and the replay update (lines 2 to 7), `learn` the network
 updates (lines 8 to 15).
 """
 
@@ -30,26 +30,26 @@ from iomt_core.training.observation_encoder import GeneralObservationEncoder, Ob
 from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
-TEMPERATURE_REACHED = 0.7  # part of the run after which the temperature stays
-WARDS = 4  # drawn for each batch of episodes and for each update, where networks are for any ward
+COOLING_PART = 0.7  # part of the run in which the temperature falls; then it stays
+WARDS = 4  # wards in each batch of episodes and in each update, if networks are trained for any ward
 CPU = torch.device("cpu")
-SLOWEST = 0.03  # of the learning rates at the run's end
+LAST_LR_FACTOR = 0.03  # factor of the learning rates at the end of the run
 
 
 class Trainer:
-    """One training run. What it draws depends only on its seed and on its progress, so that a run can be resumed anywhere."""
+    """One training run. Its random numbers depend only on its seed and progress, so that it can be resumed at any point."""
 
     def __init__(
         self, algorithm: Algorithm, s: Scenario, settings: Settings, seed: int, device: torch.device = CPU
     ) -> None:
-        """`device` holds worlds, networks and replay; random numbers are the same on all devices."""
+        """`device` is where worlds, networks and replay are; random numbers are the same on all devices."""
         self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
         self.device = device
         self.general = settings.wards == "general"
         self.encoder = ObservationEncoder(s)
         sizes = general_sizes() if self.general else self.encoder.sizes
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_number(seed, "weights"))
+            torch.manual_seed(_derived_seed(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
             mixer = algorithm.mixer(sizes)
         agents.to(device)
@@ -86,9 +86,9 @@ class Trainer:
         return self.played >= self.settings.episodes
 
     def advance(self) -> dict[str, float]:
-        """Plays a batch of episodes and learns from the replay buffer: lines 1 to 17. Returns mean figures and losses.
+        """Plays a batch of episodes and learns from the replay buffer, lines 1 to 17. Returns mean figures and losses.
 
-        Instead of after every step, the networks are updated after the batch, unless `learn_every` is "step".
+        The networks are updated after the batch, or after every step if `learn_every` is "step".
         """
         losses: list[dict[str, float]] = []
         if self.settings.learn_every == "step":
@@ -100,9 +100,9 @@ class Trainer:
         return figures | {name: mean(one[name] for one in losses if name in one) for name in names}
 
     def play(self, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Plays the next episodes to their end with noise, and stores them: lines 2 to 7. Returns mean figures.
+        """Plays the next episodes with exploration noise and stores them, lines 2 to 7. Returns mean figures.
 
-        `after_step` is called after each step. Networks for any ward play on several wards, which share the episodes.
+        after_step: called after each step. Networks for any ward play on several wards, among which episodes are divided.
         """
         batch = min(self.settings.num_envs, self.settings.episodes - self.played)
         if isinstance(self.replay, Replay):
@@ -112,8 +112,9 @@ class Trainer:
         return {name: mean(one[name] for one in figures) for name in figures[0]}
 
     def _play_ward(self, replay: Replay, batch: int, after_step: Callable[[], None]) -> dict[str, float]:
-        # The sample phase. Lines 2 and 3: new episodes, first observations.
-        seeds = world_seeds(_number(self.seed, "worlds"), self.played, batch, self.device)
+        """Plays `batch` episodes of one ward and stores them in its replay buffer. Returns mean figures."""
+        # Lines 2 and 3: new episodes, first observations.
+        seeds = world_seeds(_derived_seed(self.seed, "worlds"), self.played, batch, self.device)
         agents = self.learner.target_agents.resized_for(replay.encoder.sizes)
         policy = ExploringPolicy(replay.encoder, agents, self.noise(), self._generator("play", self.played))
         rollout = Rollout(policy, Environment(replay.scenario, seeds))
@@ -122,7 +123,7 @@ class Trainer:
             with torch.no_grad(), accelerated():
                 steps.append(rollout.step())  # lines 5 and 6
             after_step()
-        # Line 7: the replay update, once for all steps; the observations and rewards are made from it when it is sampled.
+        # Line 7: the replay update, once for all steps. Observations and rewards are computed when a minibatch is drawn.
         replay.add(
             [*(step.snapshot for step in steps), rollout.environment.snapshot],
             [step.action.choice for step in steps],
@@ -134,12 +135,12 @@ class Trainer:
         return _figures(steps, replay.encoder.unit) | {"temperature": policy.noise.temperature}
 
     def learn(self) -> dict[str, float]:
-        """Updates the networks `updates` times, each on a minibatch and on both levels: lines 8 to 15. Returns mean losses."""
+        """Updates the networks `updates` times on both levels, each time on a minibatch, lines 8 to 15. Returns mean losses."""
         if self.played < self.settings.warm_up:
             return {}
         losses: dict[str, list[Tensor]] = {}
         for _ in range(self.settings.updates):
-            # Lines 9 and 13: one minibatch for both levels; of networks for any ward, one from each of several wards.
+            # Lines 9 and 13: one minibatch for both levels; for networks for any ward, one from each of several wards.
             generator = self._generator("replay", self.updates)
             counterfactual = self.settings.critic_target == "counterfactual"
             parts = [
@@ -161,26 +162,26 @@ class Trainer:
     def noise(self) -> Noise:
         """The exploration noise at this point of the run."""
         s = self.settings
-        (hot, cold), (wide, narrow) = s.temperature, s.share_noise
-        part = min(1.0, self.progress / TEMPERATURE_REACHED)
-        temperature = hot * (cold / hot) ** part if hot else 0.0
-        return Noise(temperature, s.epsilon, wide + (narrow - wide) * self.progress)
+        (first, last), (first_noise, last_noise) = s.temperature, s.share_noise
+        part = min(1.0, self.progress / COOLING_PART)
+        temperature = first * (last / first) ** part if first else 0.0
+        return Noise(temperature, s.epsilon, first_noise + (last_noise - first_noise) * self.progress)
 
     def lr_factor(self) -> float:
         """The factor of the learning rates at this point of the run."""
         start = self.settings.decay_from
         part = max(0.0, (self.progress - start) / (1 - start)) if start < 1 else 0.0
-        return 1 - (1 - SLOWEST) * part
+        return 1 - (1 - LAST_LR_FACTOR) * part
 
     def _ward(self, number: int) -> ObservationEncoder:
-        return GeneralObservationEncoder(training_ward(_number(self.seed, "ward", number)))
+        return GeneralObservationEncoder(training_ward(_derived_seed(self.seed, "ward", number)))
 
     def _generator(self, purpose: str, count: int) -> torch.Generator:
-        return torch.Generator().manual_seed(_number(self.seed, purpose, count))
+        return torch.Generator().manual_seed(_derived_seed(self.seed, purpose, count))
 
 
 class ExploringPolicy(Policy):
-    """The agents' policies with exploration noise (line 5); collects what the Actors put out, which learning needs too."""
+    """The agents' policies with exploration noise (line 5). Collects the outputs of the Actors, which learning needs."""
 
     name, label, summary = "exploring", "Exploring", "Networks in training, with exploration noise."
     uses_past, sharing = "memory", "requests"
@@ -191,7 +192,7 @@ class ExploringPolicy(Policy):
         self.outputs: list[Tensor] = []  # of each step so far, (B, U, J, outputs)
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
-        """A first step's decision."""
+        """Decides as in the first step of an episode."""
         return self.step(snapshot, None)[0]
 
     def step(
@@ -206,16 +207,17 @@ class ExploringPolicy(Policy):
 
 
 def _figures(steps: Sequence[Step], unit: float) -> dict[str, float]:
-    """Means over the steps played: weighted cost in the networks' unit, delay in s, energy in J; and the mean return."""
+    """Means over the played steps: weighted cost in the networks' unit, delay in s, energy in J; and the mean return."""
     total = dict.fromkeys(("cost", "delay", "energy", "return", "weight", "steps"), 0.0)
     for step in steps:
-        done, weight, played = step.transition, step.snapshot.weight, step.transition.alive[:, None, None]
-        total["cost"] += float((done.outcome.cost * weight * played).sum())
-        total["delay"] += float((done.outcome.delay * played).mean((1, 2)).sum())
-        total["energy"] += float((done.outcome.energy * played).mean((1, 2)).sum())
-        total["return"] += float(done.reward.sum()) / len(done.reward)
+        transition, weight = step.transition, step.snapshot.weight
+        played = transition.alive[:, None, None]
+        total["cost"] += float((transition.outcome.cost * weight * played).sum())
+        total["delay"] += float((transition.outcome.delay * played).mean((1, 2)).sum())
+        total["energy"] += float((transition.outcome.energy * played).mean((1, 2)).sum())
+        total["return"] += float(transition.reward.sum()) / len(transition.reward)
         total["weight"] += float((weight * played).sum())
-        total["steps"] += float(done.alive.sum())
+        total["steps"] += float(transition.alive.sum())
     return {
         "cost": total["cost"] / total["weight"] * unit,
         "delay_s": total["delay"] / total["steps"],
@@ -224,7 +226,7 @@ def _figures(steps: Sequence[Step], unit: float) -> dict[str, float]:
     }
 
 
-def _number(seed: int, purpose: str, count: int = 0) -> int:
-    """A seed of 62 bits, a hash, for one purpose of a run."""
+def _derived_seed(seed: int, purpose: str, count: int = 0) -> int:
+    """A seed of 62 bits for one purpose of a run, by hashing."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{count}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 2

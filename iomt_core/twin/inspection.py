@@ -1,4 +1,4 @@
-"""The networks of a trained policy in one step of an episode: their values, their requests, and each task's choice."""
+"""Values, requests and choices of a trained policy's networks in one step of an episode."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from iomt_core.twin.mixing import Mixing, mixing
 
 @dataclass(frozen=True)
 class TaskTurn:
-    """One task's turn: the values by which its strategy is chosen.
+    """The values by which one task's strategy is chosen, when it is the task's turn.
 
-    `values` has a column for each of the agent's tasks, or a single one if the network values its own task only. Chosen is
-    the strategy with the largest `worth + margin`, the first of equals.
+    `values` has a column for each of the agent's tasks, or only one if the network values just its own task. The strategy with
+    the largest `worth + margin` is chosen, the first one if several are equal.
     """
 
-    round: int  # from 1; 0 where all tasks decide at once
-    before: list[int]  # (J,) the agent's strategies before the turn
+    round: int  # from 1; 0 if all tasks decide at once
+    before: list[int]  # (J,) the agent's strategies before this turn
     values: Tensor  # (K + 1, J) or (K + 1, 1)
     weight: Tensor  # (J,) or (1,) p of the columns
     worth: Tensor  # (K + 1,) the sum in (17)
@@ -37,22 +37,22 @@ class TaskTurn:
 class Inspection:
     """A trained policy's networks in one step.
 
-    Networks without values for strategies have no `turns`; there the Actor's `numbers` make the choice.
+    Networks without values for strategies have no `turns`; the Actor's `numbers` determine their choices.
     """
 
     requested: Tensor  # (U, J, 2) shares of CPU and bandwidth that the Actor requests
-    choice: Tensor  # (U, J) the choice of these networks
-    agrees: bool  # whether the record has the same choice
+    choice: Tensor  # (U, J) the choices of these networks
+    agrees: bool  # whether the record has the same choices
     turns: tuple[Turn, ...] = ()
-    values: tuple[Tensor, ...] = ()  # (U, 1, tasks, K + 1, J) values by strategy and task, of each turn
+    values: tuple[Tensor, ...] = ()  # for each turn: (U, 1, tasks, K + 1, J) values by strategy and task
     rounds: int = 0
-    task_values: Tensor | None = None  # (U, J) q_j of (18), at the choice of the record
+    task_values: Tensor | None = None  # (U, J) q_j of (18), at the choices of the record
     mixing: Mixing | None = None
     numbers: Tensor | None = None  # (U, J) the Actor's number for a task's strategy
-    first_server: Tensor | None = None  # (U, J) the server that strategies count from
+    first_server: Tensor | None = None  # (U, J) the server with which the numbering of strategies starts
 
     def task_turns(self, user: int, task: int, weight: Tensor) -> list[TaskTurn]:
-        """The turns of task `task` of user `user` (both from 1), in order; `weight` is p of all tasks, (U, J)."""
+        """All turns of one task, in order; `user` and `task` from 1, `weight` is p of all tasks, (U, J)."""
         i, j, found = user - 1, task - 1, list[TaskTurn]()
         for turn, all_values in zip(self.turns, self.values, strict=True):
             if j not in turn.tasks:
@@ -67,7 +67,7 @@ class Inspection:
 
 @torch.no_grad()
 def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
-    """The agents' memory before each step of one episode, given the actions in its record."""
+    """The agents' memory before each step of an episode, for the actions in its record."""
     agents = policy.agents
     memory, found = agents.start(1), list[Memory]()
     if policy.uses_past != "memory":
@@ -84,7 +84,7 @@ def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
 
 @torch.no_grad()
 def inspect_step(policy: TrainedPolicy, record: Record, row: int, memory: Memory) -> Inspection:
-    """The policy's networks in the step of `row`, with the `memory` that they had before it."""
+    """Evaluates the policy's networks in the step of `row`; `memory` is their memory before it."""
     one, agents = record.select(slice(row, row + 1)), policy.agents
     inputs, taken = policy.encoder.inputs(one.snapshot), one.action.choice.transpose(0, 1)  # agents first
     if isinstance(agents, ContinuousActions):

@@ -1,4 +1,4 @@
-"""The mixer in one step: from the agents' values to Q_tot, (22)-(24), and the derivative by each of them, (25)."""
+"""The mixer in one step: from the agents' values to Q_tot, (22)-(24), and its derivatives by these values, (25)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from iomt_core.nets.mixers import KEY, QMIX, SAEQMIX, Mixer
 
 @dataclass(frozen=True)
 class Mixing:
-    """The mixer's intermediate results for U agents in one step; None where the mixer has no such part."""
+    """Intermediate results of the mixer for U agents in one step; None if the mixer does not have them."""
 
     kind: str  # "sum", "QMIX", "attention" or "attention as printed"
     agent_values: Tensor  # (U,) Q_i (18)
     scores: Tensor | None  # (U, U) A of (22), before the softmax
-    attention: Tensor | None  # (U, U) Â of (22); every row adds up to 1
-    weighted: Tensor  # (U,) Q̂_i (23), what (24) is given; without attention Q_i itself
+    attention: Tensor | None  # (U, U) Â of (22); the sum of each row is 1
+    weighted: Tensor  # (U,) Q̂_i (23), the input of (24); without attention Q_i itself
     slopes: Tensor  # (U,) ∂Q_tot/∂Q_i (25)
     q_tot: float
-    hidden: tuple[int, int] | None  # units of the hidden layer of (24) that are on, of how many
+    hidden: tuple[int, int] | None  # active units and all units of the hidden layer of (24)
     offset: float | None  # b_2 of (24)
 
 
 def mixing(mixer: Mixer, q: Tensor, corrected: Tensor, state: Tensor) -> Mixing:
-    """All results between the agents' values `q` (U,) and Q_tot; `corrected` is ô (U, 6), `state` is ŝ."""
+    """Evaluates the mixer; `q` are the agents' values (U,), `corrected` is ô (U, 6), `state` is ŝ."""
     q = q.detach().clone().requires_grad_()
     with torch.enable_grad():
         total = mixer(q[None], corrected[None], state[None])

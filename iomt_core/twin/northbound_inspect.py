@@ -1,6 +1,7 @@
-"""The northbound interface of Inspect: what a twin's agents observed, how they valued it, and what they regret.
+"""The northbound interface of the Inspect page: observations, values and regret of the agents.
 
-Apart from `northbound`, because it knows trained networks. Everything is of the episode of `northbound.play`, and cached.
+All functions are about the episode of `northbound.play`. `user`, `task` and `step` count from 1. Results are cached, so they
+must not be changed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = [
 
 
 def _row_of(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> int:
-    """The record's row of a step (from 1). Raises `ScenarioError` for a step that was not played."""
+    """The row of a step in the record. Raises `ScenarioError` for a step that was not played."""
     played = len(play(s, policy, seed, shares))
     if not 1 <= step <= played:
         raise ScenarioError(f"step = {step} was not played: allowed is 1 to {played}.")
@@ -50,7 +51,7 @@ def _memories(s: Scenario, policy: str, seed: int, shares: Shares) -> tuple[Trai
 
 @cached_by_checkpoint(maxsize=64)
 def inspect_step(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> Inspection | None:
-    """The values and requests of a trained policy's networks in a step; None for a policy without. Raises `ScenarioError`."""
+    """Values and requests of a trained policy's networks in a step; None for other policies. Raises `ScenarioError`."""
     row = _row_of(s, policy, seed, shares, step)
     if not entry(policy).trained:
         return None
@@ -59,7 +60,7 @@ def inspect_step(s: Scenario, policy: str, seed: int, shares: Shares, step: int)
 
 
 def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tensor:
-    """The optimum's devices for the steps that this policy played, (R, U, J). Raises `ScenarioError`."""
+    """The optimum's choices in the steps that this policy played, (R, U, J). Raises `ScenarioError`."""
     _, action = decisions(s, Optimum.name, seed)
     assert action is not None
     return action.choice[play(s, policy, seed, shares).step - 1]
@@ -67,7 +68,7 @@ def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tens
 
 @cached_by_checkpoint(maxsize=512)
 def regrets(s: Scenario, policy: str, seed: int, shares: Shares, step: int) -> pd.DataFrame:
-    """See `regret.regrets`; cached, so not to be changed. Raises `ScenarioError`."""
+    """See `regret.regrets`. Raises `ScenarioError`."""
     row = _row_of(s, policy, seed, shares, step)
     optimum = optimum_choices(s, policy, seed, shares)[row]
     return regret.regrets(play(s, policy, seed, shares), row, share_rule(policy, shares), optimum)
@@ -81,6 +82,6 @@ def alternatives(s: Scenario, policy: str, seed: int, shares: Shares, step: int,
 
 
 def cost_unit(s: Scenario, policy: str) -> float:
-    """The factor of costs in a trained policy's networks; 1 for networks of one ward and for policies without any."""
+    """The factor of costs in a trained policy's networks; 1 for networks of one ward and for policies without networks."""
     trained = make_policy(policy, s)
     return trained.encoder.unit if isinstance(trained, TrainedPolicy) else 1.0

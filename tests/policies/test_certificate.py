@@ -15,7 +15,7 @@ import torch
 from iomt_core.adapters.pettingzoo_env import WardEnv
 from iomt_core.policies.demand import bandwidth_table, own_frequency
 from iomt_core.policies.dual import DualProblem, prices_at, solve_dual
-from iomt_core.policies.optimum import optimum
+from iomt_core.policies.optimum import Optimum
 from iomt_core.scenario import PRESETS, Places, Scenario
 from tests.certificate import certificate_violations, number_violations, training_violations
 from tests.wards import steps, totals, whole_range
@@ -50,8 +50,9 @@ def test_training_is_finite_all_over_the_allowed_range(seed: int) -> None:
 @pytest.mark.parametrize("s", [WEAK, WEAKEST], ids=["weak", "weakest"])
 def test_links_that_never_get_anything_through_have_a_tight_bound(s: Scenario) -> None:
     snapshot = steps(s, 10)
-    found = optimum(snapshot, s)
-    gap = totals(snapshot, found.action, s) / found.dual.bound - 1
+    dual = solve_dual(snapshot, s)
+    action = Optimum(s).decide(snapshot, dual)
+    gap = totals(snapshot, action, s) / dual.bound - 1
     assert float(gap.min()) >= 0
     assert float(gap.max()) < 0.01
     _assert_none([(s, what) for what in number_violations(s, 0)])
@@ -79,7 +80,7 @@ def test_a_bound_holds_at_any_prices(seed: int) -> None:
     s = group[0]
     for one in group:
         snapshot = steps(one, 1)
-        problem, cost = DualProblem(snapshot, one), totals(snapshot, optimum(snapshot, one).action, one)
+        problem, cost = DualProblem(snapshot, one), totals(snapshot, Optimum(one).decide(snapshot), one)
         found = solve_dual(snapshot, one).prices
         best = torch.cat([found.cpu, found.bandwidth, found.own], dim=1).clamp_min(1e-300).log()
         generator = torch.Generator().manual_seed(seed)
