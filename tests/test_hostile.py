@@ -397,7 +397,7 @@ def test_files_of_a_run_that_are_not_what_they_should_be_hide_no_other_run(runs:
                         f'{{"state": "running", "pid": {NINES[:30]}, "started": {NINES[:400]}, "done": {NINES[:400]}}}'],
         "worker.json": ['{"pid": -1, "started": 0}', '{"pid": 1e999, "started": "x"}', "[" * 100_000],
         "metrics.jsonl": ["[1]\n", f'{{"episodes": {NINES[:400]}, "cost": 1}}\n', "[" * 100_000 + "\n", '{"episodes": NaN}\n'],
-        "beside.json": ['{"optimum": {"cost": "x", "gap": 1e999}}', f'{{"optimum": {{"cost": {NINES[:400]}}}}}'],
+        "references.json": ['{"optimum": {"cost": "x", "gap": 1e999}}', f'{{"optimum": {{"cost": {NINES[:400]}}}}}'],
     }  # fmt: skip
     finished(runs, "good")
     for file, contents in broken.items():

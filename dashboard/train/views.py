@@ -205,7 +205,7 @@ def _charts(
         )
     cells = st.container(horizontal=True)  # as many in a row as fit
     for curve in drawn:
-        references = learning.beside_lines(curve, found[chosen[0].name], lines, LABELS)
+        references = learning.reference_lines(curve, found[chosen[0].name], lines, LABELS)
         with cells.container(width=width):
             st.markdown(f"**{curve.metric.label}**", help=curve.metric.sentence)
             _chart(curve, found, learning.spec(curve, list(found), references, episodes, numbers(view)))

@@ -17,7 +17,7 @@ from iomt_core.metrics import METRICS, TRAINING, Metric
 from iomt_core.runs.curves import Curves, thinned
 
 DASHES = ((1, 0), (7, 3), (2, 2), (8, 3, 2, 3))
-BESIDE_DASHES = MappingProxyType(
+REFERENCE_DASHES = MappingProxyType(
     {"optimum": (5, 2), "price-response": (2, 3), "greedy": (9, 3), "random": (1, 5), "bound": (1, 0)}
 )
 HEIGHT = 230
@@ -31,7 +31,7 @@ ZOOM = "zoom"  # the selection that holds a chart's zoom
 class Curve:
     """One chart of learning: a metric while exploring, on held-out episodes, or both.
 
-    `training` is its column in metrics.jsonl; where it is `evaluated`, evaluations.jsonl and beside.json have it by its name.
+    `training` is its column in metrics.jsonl; where it is `evaluated`, evaluations.jsonl and references.json have it by its name.
     """
 
     metric: Metric
@@ -71,15 +71,17 @@ def points(curve: Curve, runs: Mapping[str, Curves]) -> pd.DataFrame:
     return table.assign(value=table["value"] * curve.metric.factor)
 
 
-def beside_lines(curve: Curve, found: Curves, shown: Sequence[str], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def reference_lines(
+    curve: Curve, found: Curves, shown: Sequence[str], labels: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """Reference lines of a chart: results of the heuristics and the optimum, and in the chart of the cost the bound."""
     metric = curve.metric
     if not curve.evaluated:
         return []
     lines = [
-        {"name": name, "label": labels.get(name, name), "value": found.beside[name][metric.name] * metric.factor}
+        {"name": name, "label": labels.get(name, name), "value": found.references[name][metric.name] * metric.factor}
         for name in shown
-        if metric.name in found.beside.get(name, {})
+        if metric.name in found.references.get(name, {})
     ]
     if metric.name == "cost" and found.bound is not None and lines:
         lines.append({"name": "bound", "label": "bound", "value": found.bound})
@@ -133,8 +135,8 @@ def _side_by_side(lines: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str,
 
 def _line(line: Mapping[str, Any], y: Mapping[str, Any], inset: float) -> dict[str, Any]:
     colour = BOUND_COLOUR if line["name"] == "bound" else "#8a8f98"
-    tooltip = [{"field": "label", "title": "beside"}, {"field": "value", "type": "quantitative", "format": ".4~g"}]
-    dash = list(BESIDE_DASHES.get(line["name"], (4, 4)))
+    tooltip = [{"field": "label", "title": "reference"}, {"field": "value", "type": "quantitative", "format": ".4~g"}]
+    dash = list(REFERENCE_DASHES.get(line["name"], (4, 4)))
     rule = {"type": "rule", "strokeDash": dash, "strokeWidth": 1.6, "color": colour, "clip": True}
     text = {
         "type": "text", "align": "right", "baseline": "bottom", "dx": -3, "dy": -1, "fontSize": 11, "color": colour,

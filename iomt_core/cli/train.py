@@ -76,7 +76,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
         bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
         evaluator = Evaluator(s)
-        beside = references_of_run(run.folder, evaluator)
+        references = references_of_run(run.folder, evaluator)
 
         def evaluate(trainer: Trainer) -> Mapping[str, Any]:
             found = evaluator.evaluate(TrainedPolicy.from_trainer(trainer, run.spec))
@@ -90,7 +90,7 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
         state = run.train(stop, evaluate, _tensorboard(run) if tensorboard else None, on_status)
     found = evaluator.evaluate(TrainedPolicy.from_trainer(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
-    for label, values in {run.spec.algorithm: found, **beside}.items():
+    for label, values in {run.spec.algorithm: found, **references}.items():
         table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))
     notes.print(table)
     if state == "stopped":

@@ -42,8 +42,8 @@ class Evaluator:
 
 
 def references_of_run(place: Path, evaluator: Evaluator) -> Mapping[str, Any]:
-    """The reference policies' metrics; kept in the run's directory as `beside.json`. Raises `ScenarioError`."""
-    path = place / "beside.json"
+    """The reference policies' metrics; kept in the run's directory as `references.json`. Raises `ScenarioError`."""
+    path = place / "references.json"
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
     found = evaluator.references()

@@ -80,7 +80,7 @@ class Curves:
 
     metrics: Columns  # one value per batch of episodes, played with exploration
     evaluations: Columns  # one value per evaluation on held-out episodes, without exploration
-    beside: Mapping[str, Mapping[str, float]]  # figures of heuristics and optimum on the held-out episodes
+    references: Mapping[str, Mapping[str, float]]  # figures of heuristics and optimum on the held-out episodes
 
     @property
     def latest(self) -> Mapping[str, float]:
@@ -90,7 +90,7 @@ class Curves:
     @property
     def bound(self) -> float | None:
         """The certified lower bound of the evaluations' cost, where it is known."""
-        for values in self.beside.values():
+        for values in self.references.values():
             if "cost" in values and "gap" in values:
                 return values["cost"] / (1 + values["gap"])
         return None
@@ -113,19 +113,19 @@ def _lines(path: Path) -> Lines:
 
 def curves(folder: Path) -> Curves:
     """The curves of the run in this folder, empty where it has none yet."""
-    beside = _beside(folder / "beside.json")
-    return Curves(_lines(folder / METRICS).read_new(), _lines(folder / EVALUATIONS).read_new(), beside)
+    references = _references(folder / "references.json")
+    return Curves(_lines(folder / METRICS).read_new(), _lines(folder / EVALUATIONS).read_new(), references)
 
 
-def _beside(path: Path) -> Mapping[str, Mapping[str, float]]:
+def _references(path: Path) -> Mapping[str, Mapping[str, float]]:
     try:
-        return _read_beside(path, path.stat().st_mtime_ns)
+        return _read_references(path, path.stat().st_mtime_ns)
     except OSError:
         return {}
 
 
 @lru_cache(maxsize=512)
-def _read_beside(path: Path, changed: int) -> Mapping[str, Mapping[str, float]]:
+def _read_references(path: Path, changed: int) -> Mapping[str, Mapping[str, float]]:
     del changed
     found: dict[str, dict[str, float]] = {}
     for name, values in (read_json(path) or {}).items():

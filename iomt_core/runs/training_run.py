@@ -5,7 +5,7 @@ Besides the files of every run (see `directory`) the folder holds
 run.json          algorithm, scenario, settings, seed: what resuming needs
 metrics.jsonl     one line per batch of episodes
 evaluations.jsonl one line per evaluation on held-out episodes
-beside.json       what the heuristics and the optimum reach on the held-out episodes
+references.json   what the heuristics and the optimum reach on the held-out episodes
 checkpoints/N     after N episodes; the last two are kept
 """
 

@@ -159,7 +159,7 @@ def main() -> None:
         with server() as address, browser() as chromium:
             if not options.alone:
                 spec = RunSpec("sae-mt-qmix", PRESETS["paper"], default_settings("sae-mt-qmix", episodes=1_000_000), 0)
-                TRAINING.create("beside", spec)
+                TRAINING.create("background", spec)
             page = chromium.new_page(viewport={"width": 1366, "height": 768})
             page.set_default_timeout(3000)
             page.set_default_navigation_timeout(60_000)
@@ -176,8 +176,8 @@ def main() -> None:
                 kept.append(memory(session))
                 print(f"round {turn}: server {kept[-1][0]:.0f} MB, page {kept[-1][1]:.1f} MB", flush=True)
             if not options.alone:
-                TRAINING.stop("beside")
-                while TRAINING.run("beside").active:
+                TRAINING.stop("background")
+                while TRAINING.run("background").active:
                     time.sleep(0.5)
     report(times, kept)
 

@@ -20,7 +20,7 @@ def manifest(ours: list[float], other: list[float]) -> dict[str, Any]:
         }
         return {"kind": "paper", "label": label, "seeds": seeds}
 
-    return {"policies": {OURS: entry("Ours", ours), "paper-qmix": entry("Other", other)}, "beside": {}}
+    return {"policies": {OURS: entry("Ours", ours), "paper-qmix": entry("Other", other)}, "references": {}}
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,9 @@ def test_two_train_at_once_and_the_queue_moves_on_without_anybody(place: Path) -
     assert {"run:a", "run:c"} <= set(catalogue())
     found = curves(place / "a")
     assert len(found.metrics["episodes"]) == SHORT.episodes / SHORT.num_envs
-    assert found.beside["optimum"]["gap"] < found.beside["random"]["gap"]
+    assert found.references["optimum"]["gap"] < found.references["random"]["gap"]
     assert found.bound is not None
-    assert found.bound <= found.beside["optimum"]["cost"]
+    assert found.bound <= found.references["optimum"]["cost"]
     assert metrics_csv(place / "a").count("\n") == 1 + SHORT.episodes / SHORT.num_envs
     assert checkpoint_zip(place / "a")[:2] == b"PK"
 

@@ -38,7 +38,7 @@ CHECKED_EPISODES = 4  # held-out, on which tests check that each shipped policy 
 CHECKED_WARDS = {"paper": ("paper",), "general": ("paper", "lecture")}  # presets, by kind of policy
 EPISODES = 20  # held-out episodes for the manifest; the points of a learning curve use fewer
 HALVED_WITHIN = 1e-3  # largest change of the gap for which half precision is shipped
-BESIDE = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
+REFERENCES = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     shipped: dict[str, Any] = manifest.get("policies", {})
     s = PRESETS["paper"]
     evaluator = Evaluator(s, EPISODES)
-    beside = evaluator.references(BESIDE)
+    references = evaluator.references(REFERENCES)
     held_out = {"seed": HELD_OUT, "episodes": EPISODES, "steps": EPISODES * s.T}
     wards: RangeEvaluator | None = None
     chosen = [job for job in chosen if finished(job, runs)]
@@ -159,14 +159,14 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     for name, entry in shipped.items():
         entry["check"] = check_figures(place / name, entry["kind"])
     if wards is not None:
-        manifest["beside_range"] = {
+        manifest["references_range"] = {
             name: wards.evaluate(lambda s, name=name: make_policy(name, s))  # type: ignore[misc]
             for name in ("optimum", "price-response", "greedy")
         }
     manifest |= {
         "what": "Trained policies of this directory, how each came about and how good it is; made by `make pretrained`.",
         "held_out": held_out,
-        "beside": beside,
+        "references": references,
         "policies": shipped,
     }
     write_text_atomically(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

@@ -102,7 +102,7 @@ def results(manifest: Mapping[str, Any]) -> pd.DataFrame:
         cells = {METRICS[name].label: seeds_text(METRICS[name], _of_seeds(entry, METRICS[name])) for name in SHOWN}
         gap = mean(_of_seeds(entry, METRICS["gap"]))
         rows.append((gap, {"policy": label, "seeds": str(len(entry["seeds"])), **cells}))
-    for name, values in manifest["beside"].items():
+    for name, values in manifest["references"].items():
         cells = {METRICS[key].label: METRICS[key].show(values[key]) for key in SHOWN}
         rows.append((values["gap"], {"policy": name, "seeds": "", **cells}))
     return pd.DataFrame([row for _, row in sorted(rows, key=lambda row: row[0])])
