@@ -150,6 +150,6 @@ def test_two_tabs_watch_stop_resume_and_lose_a_run(page: Page, chromium: Browser
     press(page, "delete", "long")
     press(page, "really delete", "long")
     expect(run_row(page, "long")).to_have_count(0, timeout=SLOW)
-    expect(other.get_by_text("run = 'long' is not there any more")).to_be_visible(timeout=SLOW)
+    expect(other.get_by_text("run = 'long' does not exist any more")).to_be_visible(timeout=SLOW)
     other.context.close()
     assert "long" not in os.listdir(os.environ["IOMT_RUNS"])
