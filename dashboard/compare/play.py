@@ -20,7 +20,7 @@ TIMER_SLICE = 0.25  # s of playing at a call of the timer; a click waits at most
 
 
 class Playing:
-    """A comparison that is played piece by piece, over as many runs of the script as it takes."""
+    """A comparison that is played piece by piece, over several runs of the script."""
 
     def __init__(self, state: Compare, a: Side, b: Side, seed: int) -> None:
         self.state, self.sides, self.seed, self.episodes = state, (a, b), seed, state.episodes
@@ -31,7 +31,7 @@ class Playing:
             state.seconds_per_episode = None
         self.calls = 0  # of the timer
         self._pieces = self._from_here()
-        self._since = self._breath = 0.0  # when a piece began, and when somebody could last interrupt it
+        self._since = self._breath = 0.0  # when a piece began, and when it could last be interrupted
         self._touch: Callable[[], object] = lambda: None
 
     @property
@@ -41,7 +41,7 @@ class Playing:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of playing, the piece that is played now among them."""
+        """Seconds of playing, including the current piece."""
         return self.spent + (time.monotonic() - self._since if self._since else 0.0)
 
     @property
@@ -105,11 +105,12 @@ class Playing:
 
 
 def play(state: Compare, a: Side, b: Side, seed: int) -> int:
-    """Plays both sides and returns how many episodes both have, with progress, time left and Cancel if it takes long.
+    """Plays both sides. Returns how many episodes both have.
 
-    Then the first episodes are enough, up to the one on the map. The others are played while a person looks at the page, which
-    is refreshed each time the number of episodes has doubled. To be called outside fragments: there a click that reruns the
-    whole page interrupts it, and one in a fragment does not. Episodes played so far stay.
+    If it takes long, it shows progress, time left and Cancel, and returns after the first episodes, up to the one on the map.
+    The others are played while the page is open; the page is refreshed each time their number has doubled. To be called
+    outside fragments: there a click that reruns the whole page interrupts it, but a click in a fragment does not. Episodes
+    played so far stay.
     """
     # Two places, because elements written one after another into one place in the same run would all stay visible.
     first, slot, playing = st.empty(), st.empty(), Playing(state, a, b, seed)

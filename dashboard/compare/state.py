@@ -29,7 +29,7 @@ class Compare:
     shares: Shares = "own"
     episodes: int = 10
     shown: int = 1  # the episode on the map
-    stopped: tuple[object, ...] | None = None  # the comparison that the user has stopped
+    stopped: tuple[object, ...] | None = None  # the comparison that was stopped
     continuing: tuple[object, ...] | None = None  # the comparison whose first episodes are shown while
     # the others are played
     seconds_per_episode: float | None = None  # measured in that comparison

@@ -31,9 +31,7 @@ SHARE_WORDS = {
     "equal": "Shares are even: each task gets the same part of its device, whatever an Actor would request.",
     "optimal": "Shares are the best for these choices, computed with full information.",
 }
-REQUESTS_RULE = (
-    "Every user requests shares for itself; if the requests exceed a device, all are scaled down in proportion."
-)
+REQUESTS = "Every user requests shares for itself; if the requests exceed a device, all are scaled down in proportion."
 HOW_IT_DECIDES = {
     "optimum": "It searches all users' choices together for the lowest weighted cost, starting from the shadow prices.",
     "price-response": "Each user chooses, by itself, the cheapest devices at the mean shadow prices that the servers broadcast.",
@@ -154,7 +152,7 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
 
 
 def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
-    """Lets the user choose a round, if there are several. The last round is the default."""
+    """Shows a control for the round, if there are several, and returns the chosen one; at first the last."""
     if len(turns) == 1:
         return turns[0]
 
@@ -299,9 +297,7 @@ def shares(session: Session, shown: Record, point: Point) -> None:
     rule = session.shares if session.shares != "own" else entry(session.shown_policy).sharing
     requested = entry(session.shown_policy).trained and session.shares == "own"
     st.caption(
-        "The Actor knows only the user's own tasks. " + REQUESTS_RULE
-        if requested
-        else SHARE_WORDS.get(rule, REQUESTS_RULE)
+        "The Actor knows only the user's own tasks. " + REQUESTS if requested else SHARE_WORDS.get(rule, REQUESTS)
     )
     bar_panels(charts.share_bars(mine, task), "share_bars")
     st.dataframe(_share_table(mine), hide_index=True, key="share_table", alt="Shares of the user's tasks")

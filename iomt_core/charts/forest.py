@@ -102,6 +102,6 @@ def episode_pairs(pair: Paired) -> dict[str, Any]:
 
 
 def flow_map(counts: pd.DataFrame) -> str:
-    """How many tasks run where in A (rows) and in B (columns); off the diagonal stands what changed."""
+    """How many tasks run where in A (rows) and in B (columns); the cells off the diagonal are the changes."""
     rows, columns = [f"A: {name}" for name in counts.index], [f"B: {name}" for name in counts.columns]
     return heat_table(counts.to_numpy().tolist(), columns, rows, "tasks by their device in A and in B", digits=0)

@@ -180,7 +180,7 @@ class _Decisions:
         if self.parquet is not None:
             self.parquet.close()
             self.parquet = None
-        self._remove_results()  # a summary must never stand beside the decisions of another evaluation
+        self._remove_results()  # the folder must never hold a summary with the decisions of another evaluation
         try:
             os.replace(self.part, self.final)
             write_text_atomically(self.out / "summary.json", summary)

@@ -83,7 +83,7 @@ def share_features(shares: Tensor) -> Tensor:
 
 
 def cyclic_order(tasks: int, device: torch.device) -> Tensor:
-    """Task indices, (J, J): row j starts at task j and goes on cyclically, as the columns of (16) do."""
+    """Task indices, (J, J): row j is j, j + 1, … modulo J, the order of the columns of (16)."""
     j = torch.arange(tasks, device=device)
     return (j[:, None] + j) % tasks
 

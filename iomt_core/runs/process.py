@@ -78,7 +78,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a stop was requested."""
         return self._signalled or self._file.exists()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
