@@ -12,7 +12,7 @@ from dashboard.compare.state import Compare
 from iomt_core.experiments.comparison.sides import Side, advance, finished
 from iomt_core.scenario import ScenarioError
 
-MIN_EPISODES = 2  # episodes: one gives no interval
+MIN_EPISODES = 2  # episodes; a single one gives no interval
 MAX_WAIT = 0.1  # s to wait for all episodes before the first are shown; heuristics are usually done by then
 BAR_DELAY = 0.5  # s of waiting for the first episodes before a progress bar appears
 INTERRUPT_INTERVAL = 0.05  # s between two points at which a click may interrupt
@@ -25,11 +25,11 @@ class Playing:
     def __init__(self, state: Compare, a: Side, b: Side, seed: int) -> None:
         self.state, self.sides, self.seed, self.episodes = state, (a, b), seed, state.episodes
         self.key = (a.key, b.key, seed, self.episodes)
-        self.begun = self.done / self.episodes  # share that is there at the beginning
-        self.part, self.spent = 0.0, 0.0  # of what was missing; seconds
+        self.begun = self.done / self.episodes  # fraction already played at the beginning
+        self.part, self.spent = 0.0, 0.0  # fraction of the missing episodes, and seconds of playing, in finished pieces
         if state.continuing != self.key:
             state.seconds_per_episode = None
-        self.calls = 0  # of the timer
+        self.calls = 0  # number of calls of the timer
         self._pieces = self._from_here()
         self._since = self._breath = 0.0  # when a piece began, and when it could last be interrupted
         self._touch: Callable[[], object] = lambda: None

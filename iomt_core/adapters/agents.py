@@ -1,4 +1,4 @@
-"""What agents observe, do and earn, in many worlds at once: the common part of all adapters."""
+"""Observations, actions and rewards of agents in many worlds at once: the common part of all adapters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from iomt_core.policies.price_response import PriceResponse
 from iomt_core.policies.shares import equal_shares, optimal_shares
 from iomt_core.scenario import Scenario, ScenarioError
 
-LARGEST_OBSERVATION = 1e6  # values are scaled to about [0, 1], but a person's own CSV need not keep to the ranges
+LARGEST_OBSERVATION = 1e6  # values are scaled to about [0, 1]; those of a workload from a file may be larger
 
 
 @dataclass(frozen=True)
 class AgentOptions:
-    """What one agent is, does, observes and earns.
+    """Options: what one agent is, and its actions, observations and rewards.
 
     action: "dict" = choice, cpu and bandwidth by name; "box" = one vector in [-1, 1], for each task K + 1 scores of
         which the largest is the choice, then the two requested shares, scaled from [0, 1]; "choice" = devices only.
@@ -138,7 +138,7 @@ class WardAgents:
         return AgentStep(reward, done.reward, done.terminated, done.truncated, info, step)
 
     def _joint_action(self, action: Tensor | Mapping[str, Tensor], now: Snapshot) -> Action:
-        """Any form of action as choices and shares of (B, U, J)."""
+        """Converts any form of action to choices and shares, (B, U, J)."""
         s = self.scenario
         if isinstance(action, Tensor) and self.options.action == "box":
             self._check("action", action, (self.tasks_per_agent * self.numbers_per_task,), -1.0, 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from iomt_core.charts.axes import marks
 
-ROOM = 1.05  # an axis without a given end is so many times as long as its longest bar
+ROOM = 1.05  # length of an axis without a given end, relative to its longest bar
 
 
 @dataclass(frozen=True)

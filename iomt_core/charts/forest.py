@@ -13,7 +13,7 @@ from iomt_core.charts.heat_table import heat_table
 from iomt_core.charts.style import SERVER_COLOURS
 from iomt_core.experiments.comparison.paired import Paired
 
-# An axis ends at this multiple of the middle change, so that one huge change does not flatten the others; its text says it.
+# An axis ends at this multiple of the median change, so that one huge change does not flatten the others.
 LONGEST = 6.0
 A_COLOUR, B_COLOUR = SERVER_COLOURS[0], SERVER_COLOURS[1]
 VERDICTS = {

@@ -52,7 +52,7 @@ def device_named(name: str) -> torch.device:
 
 
 def lower_priority(process: psutil.Process) -> None:
-    """Lets the dashboard and the browser run before a worker."""
+    """Lowers this process's priority, so that the dashboard and the browser run first."""
     with contextlib.suppress(psutil.Error, OSError, ValueError):
         process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE))  # Windows has priority classes
     # Where Linux groups sessions for scheduling, nice counts within a session only and the group has its own.

@@ -214,7 +214,7 @@ class RunQueue:
         return self.run(name)
 
     def stop(self, name: str) -> RunRecord:
-        """Asks a running run to save and end, or removes a run from the queue. To ask twice is to ask once.
+        """Asks a running run to save and end, or removes a run from the queue. A second request has no effect.
 
         Raises `ScenarioError` where it has ended already.
         """
@@ -256,7 +256,7 @@ class RunQueue:
     def start_waiting(self, leaving: str | None = None) -> list[str]:
         """Starts queued runs in their order while there is room. Returns their names. Raises `ScenarioError`.
 
-        leaving: a run whose worker calls this as its last act, and so no longer counts as running.
+        leaving: a run whose worker calls this just before it ends; it no longer counts as running.
         """
         started: list[str] = []
         if not any(run.state == "queued" for run in self.runs()):
@@ -276,7 +276,7 @@ class RunQueue:
 
     @contextmanager
     def working(self, folder: Path) -> Iterator[None]:
-        """Around a worker's work on a run: holds the run's lock, records a failure, and starts waiting runs at the end.
+        """Context of a worker: holds the run's lock, records a failure, and starts waiting runs at the end.
 
         Raises `ScenarioError` where the folder is not a run or another process works on it.
         """

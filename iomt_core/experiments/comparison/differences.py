@@ -126,6 +126,6 @@ def _only(one: str, many: str, a: int, b: int, what: str) -> str:
 def _same_places(a: Scenario, b: Scenario, who: str) -> bool:
     if a.places is not None and b.places is not None:
         return bool(getattr(a.places, who) == getattr(b.places, who))
-    # Servers stand on a grid that their number lays out; a user's place does not depend on how many there are.
+    # Servers are on a grid that depends on their number; a user's position does not depend on the number of users.
     number = (a.servers == b.servers) or who == "users"
     return number and (a.places, a.seed, a.area) == (b.places, b.seed, b.area)
