@@ -1,3 +1,6 @@
-"""What `make bench` runs, each figure next to an alternative or target in the same run, and a wide check of the certificate."""
+"""What `make bench` runs: each figure beside a named alternative or target, in the same run."""
 
-import iomt_core  # noqa: F401  # before torch: it sets how torch's threads wait
+import os
+
+# All cores, for large batches; iomt_core's own default is one thread. OpenMP reads it when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))

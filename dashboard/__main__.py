@@ -7,12 +7,7 @@ networks, so that the first visitor does not wait.
 from __future__ import annotations
 
 import gc
-import os
 import sys
-
-# Every rerun has its own thread, and each would start its own OpenMP workers for arrays that are too small to share. Torch
-# reads this when it loads, so it comes before the imports.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from streamlit.web.cli import main as streamlit
 

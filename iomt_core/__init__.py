@@ -2,7 +2,7 @@
 
 import os
 
-# Threads of a team that wait for each other spin by default. Where another program keeps a core busy, small tensors then
-# take ten times as long with two threads as with one; threads that sleep while they wait lose nothing. OpenMP reads this
-# once, when torch is first imported, so iomt_core has to be imported before torch.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# One thread, unless the caller chose otherwise. Most tensors here are small, and threads of a team spin while they wait for
+# each other: two threads are at best 1.8 times as fast as one on an idle machine, and 5 to 15 times slower than that when
+# another program keeps a core busy. OpenMP reads this once, when torch is first imported, so import iomt_core before torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
