@@ -26,7 +26,7 @@ ROUND_SECONDS = 0.25
 
 
 def plain_round(s: Scenario, seconds: float) -> float:
-    """Task decisions a second of the plain version."""
+    """Task decisions per second of the plain version."""
     snapshot = Environment(s, world_seeds(0, 0, 1), torch.float64).snapshot
     world, requests = plain_world(s, snapshot), [plain_requests(random_action(snapshot, n)) for n in range(s.T)]
     steps, start = 0, time.perf_counter()
@@ -47,7 +47,7 @@ def seconds_to_compile(s: Scenario, batch: int) -> float:
 
 
 def tensor_round(s: Scenario, batch: int, seconds: float, fuse: bool = False) -> float:
-    """Task decisions a second of `batch` worlds in float32; drawing new worlds for a new episode counts."""
+    """Task decisions per second of `batch` worlds in float32, including the time to draw new worlds for new episodes."""
     environment = Environment(s, world_seeds(0, 0, batch), fuse=fuse)
     actions = [random_action(environment.snapshot, n) for n in range(4)]
     steps, start = 0, time.perf_counter()

@@ -217,7 +217,7 @@ def _policies_row(form: Form) -> None:
         "results say which network decided at which points.",
     )  # fmt: skip
     _form_widget(
-        "Episodes a point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
+        "Episodes per point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
         width=160,
         help="A point is their mean, its band their 95 % interval; one episode gives no band.",
     )  # fmt: skip

@@ -30,7 +30,7 @@ HYPER_PARAMETERS = (
     ("gamma", "Discount γ"),
     ("team_weight", "Weight of the team's loss"),
     ("num_envs", "Parallel environments"),
-    ("updates", "Updates a batch"),
+    ("updates", "Updates per batch"),
     ("batch", "Minibatch N^B, episodes"),
     ("tau", "Target update τ"),
     ("rounds", "Rounds of an agent's tasks"),

@@ -32,7 +32,7 @@ class AgentOptions:
     agents: one agent a "user", or a "task"; a task's agent observes its own D, C and P, then all that its user observes.
     agent_id: appends the agent's one-hot index to its observation.
     reward: the agent's "own" priority-weighted task rewards, or the sum over the "team".
-    certificate: adds `step_bound`, the certified lower bound of the step's cost, to the infos; takes some milliseconds a step.
+    certificate: adds `step_bound`, the certified lower bound of the step's cost, to the infos; takes milliseconds in each step.
 
     Raises `ScenarioError` for a value that is not allowed.
     """
@@ -61,7 +61,7 @@ CHOICES = AgentOptions(action="choice")
 
 @dataclass(frozen=True)
 class AgentStep:
-    """Result of one step; N agents, M tasks an agent."""
+    """Result of one step; N agents, M tasks for each agent."""
 
     reward: Tensor  # (B, N)
     team_reward: Tensor  # (B,) priority-weighted sum over all tasks

@@ -14,7 +14,7 @@ ROOM = 1.05  # length of an axis without a given end, relative to its longest ba
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars with one entry a group: value, colour, whether it is outlined (`marked`), and the text at its end (`shown`)."""
+    """Bars, with one entry for each group: value, colour, whether it is outlined (`marked`), and text at its end (`shown`)."""
 
     name: str
     values: Sequence[float]

@@ -34,7 +34,7 @@ def verdict(pair: Paired) -> str:
 
 
 def forest(pairs: Sequence[Paired]) -> dict[str, Any]:
-    """Data of a forest plot, one row a metric: mean change from A to B in % of A's mean, with its 95 % interval.
+    """Data of a forest plot, one row for each metric: mean change from A to B in % of A's mean, with its 95 % interval.
 
     A metric that is 0 in A has no relative change; its row says so.
     """

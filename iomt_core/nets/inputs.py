@@ -26,7 +26,7 @@ class Sizes:
     servers: int
     other: int  # length of an observation without its tasks
     state: int  # length of ŝ
-    features: int = TASK_FEATURES  # numbers a task
+    features: int = TASK_FEATURES  # number of features of a task
     shared: bool = False  # one network for all agents and tasks, and for every ward up to these counts
 
     @property

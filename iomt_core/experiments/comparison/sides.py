@@ -59,7 +59,7 @@ class Comparison:
     b: Side
     seed: int
     episodes: int
-    pairs: tuple[Paired, ...]  # one a metric of `metrics.METRICS`
+    pairs: tuple[Paired, ...]  # one for each metric of `metrics.METRICS`
     compared: int  # tasks that both sides decided in the same place (episode, step, user, task)
     changed: int  # of these, on different devices
     moved: int  # of these, from a user's own device to a server or back
