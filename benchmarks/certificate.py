@@ -1,7 +1,7 @@
 """Looks for scenarios in which the certificate or a number is wrong: `python -m benchmarks.certificate --scenarios 100000`.
 
 Scenarios are drawn from the whole allowed range (`tests/wards.py`) and checked as the property test does
-(`tests/certificate.py`). What does not hold is counted, and written as JSON with its scenarios.
+(`tests/certificate.py`). Violations are counted, and written as JSON with their scenarios.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EVERY = 15.0  # seconds between two lines of progress
 
 @dataclass(frozen=True)
 class Violation:
-    """What does not hold in one scenario; `whole_range(group, GROUP)[number]` draws it again."""
+    """The violations in one scenario; `whole_range(group, GROUP)[number]` draws it again."""
 
     group: int
     number: int
@@ -44,7 +44,7 @@ class Violation:
 
 
 def check(group: int, train: bool) -> list[Violation]:
-    """All that does not hold in a group; an error is a finding, too."""
+    """All violations in a group of scenarios; an exception counts as a violation."""
     torch.set_num_threads(1)
     drawn, number = [], 0
     found: list[tuple[int, str]] = []

@@ -1,8 +1,7 @@
-"""How long a person waits in Explore: `python -m benchmarks.explore_latency`.
+"""Waiting time on the Explore page: `python -m benchmarks.explore_latency`.
 
-In Chromium, from the key press on a slider to new numbers in the headline, to all three figures (map, policies beside the
-bound, delays) drawn anew, and to the page at rest. Every press makes a scenario not seen before, so nothing comes out of
-a cache.
+Measured in Chromium from the key press on a slider to new numbers in the headline, to all three new figures (map, policies
+and bound, delays), and to the end of all changes. Every press makes a new scenario, so no result comes from a cache.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A learner update beside the same written literally, and beside the machine's own matmul: `python -m benchmarks.learner_speed`.
+"""Time of a learner update, compared with a literal version and with one large matmul: `python -m benchmarks.learner_speed`.
 
 Both compute (19), (21), (26) and (27) on one minibatch; `tests/algorithms/test_learner.py` shows that they give the same
 losses. The update is timed with the networks' backend and without.
@@ -127,8 +127,8 @@ def main() -> None:
             own = decision_milliseconds(s, rounds)
         with accelerated(False):
             without = decision_milliseconds(s, rounds)
-        beside = f", without backend {without:.1f} ms" if rounds else ""
-        print(f"\na joint decision of 64 tasks {name}: {own:.1f} ms{beside} (wanted: {TARGET_DECISION:g})")
+        comparison = f", without backend {without:.1f} ms" if rounds else ""
+        print(f"\na joint decision of 64 tasks {name}: {own:.1f} ms{comparison} (wanted: {TARGET_DECISION:g})")
 
 
 if __name__ == "__main__":

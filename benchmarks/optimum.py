@@ -1,4 +1,4 @@
-"""The optimum's speed and its gap to its own certified bound, beside price response: `python -m benchmarks.optimum`."""
+"""The optimum's speed and its gap to its certified bound, compared with price response: `python -m benchmarks.optimum`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TARGETS = {"paper": 2.0, "lecture": 6.0, "crowded": 2.0, "hospital": 2.0, "drain
 
 
 def steps(s: Scenario, count: int, seed: int) -> Snapshot:
-    """`count` steps of the ward, from as many episodes as it takes."""
+    """`count` steps of the ward, from as many episodes as needed."""
     world = World(s, world_seeds(seed, 0, -(-count // s.T)))
     return concatenate(world.episode()).select(slice(0, count))
 
 
 def milliseconds(work: Callable[[], object], runs: int = 9) -> float:
-    """Median time of a call, after one that does not count."""
+    """Median time of a call, after one call for warming up."""
     work()
     times = []
     for _ in range(runs):
@@ -39,7 +39,7 @@ def milliseconds(work: Callable[[], object], runs: int = 9) -> float:
 
 
 def gap(snapshot: Snapshot, action: Action, bound: torch.Tensor, s: Scenario) -> torch.Tensor:
-    """Relative distance to the bound, each step, in per cent."""
+    """Relative gap to the bound in each step, per cent."""
     total = (outcome(snapshot, action, s).cost * snapshot.weight).sum((1, 2))
     return 100 * (total / bound - 1)
 

@@ -1,8 +1,8 @@
-"""Task decisions a second: the tensor environment beside the same step written plainly: `python -m benchmarks.world_speed`.
+"""Task decisions per second: the tensor environment and the same step without tensors: `python -m benchmarks.world_speed`.
 
-A decision is one task drawn, priced and observed; actions are drawn beforehand on both sides. Times are the best of
-several rounds, plain and tensors in turn, because whatever else the machine does only adds to them. That both compute the
-same numbers is tested in `tests/environment`.
+One decision means that a task is drawn, its cost computed and the result observed; actions are drawn beforehand. Times are
+the best of several alternating rounds, because other work on the machine can only make a round slower. `tests/environment`
+tests that both compute the same numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROUND_SECONDS = 0.25
 
 
 def plain_round(s: Scenario, seconds: float) -> float:
-    """Task decisions a second of the plain version."""
+    """Task decisions per second of the plain version."""
     snapshot = Environment(s, world_seeds(0, 0, 1), torch.float64).snapshot
     world, requests = plain_world(s, snapshot), [plain_requests(random_action(snapshot, n)) for n in range(s.T)]
     steps, start = 0, time.perf_counter()
@@ -47,7 +47,7 @@ def seconds_to_compile(s: Scenario, batch: int) -> float:
 
 
 def tensor_round(s: Scenario, batch: int, seconds: float, fuse: bool = False) -> float:
-    """Task decisions a second of `batch` worlds in float32; drawing new worlds for a new episode counts."""
+    """Task decisions per second of `batch` worlds in float32, including the time to draw new worlds for new episodes."""
     environment = Environment(s, world_seeds(0, 0, batch), fuse=fuse)
     actions = [random_action(environment.snapshot, n) for n in range(4)]
     steps, start = 0, time.perf_counter()
@@ -69,13 +69,13 @@ def _peaks(batch: int) -> tuple[int, int]:
 
 
 def _resident_peak() -> int:
-    """The most memory this process has ever had, bytes. Linux; `getrusage` would count its parent's."""
+    """The peak memory of this process so far, bytes. Linux only; `getrusage` would include the parent's."""
     line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def memory_a_world(batch: int) -> float:
-    """Bytes a world that an episode of `batch` worlds takes at its peak; in a process of its own, for peaks stay."""
+    """Peak memory of an episode of `batch` worlds, bytes per world. Runs in a new process, because a peak never goes down."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         before, after = pool.apply(_peaks, (batch,))
     return (after - before) / batch

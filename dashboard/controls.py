@@ -1,4 +1,4 @@
-"""The sidebar: one control a parameter, generated from the scenario's metadata."""
+"""The sidebar: one control for each parameter, generated from the scenario's metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Train and Sweep pages share: durations in words, and a thread that starts waiting runs."""
+"""What the Train and Sweep pages share: durations as text, and a thread that starts waiting runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVERY = 3.0  # seconds
 
 
 def clock(seconds: float) -> str:
-    """A duration in words."""
+    """A duration as text, such as "5 min 02 s"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

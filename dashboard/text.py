@@ -1,4 +1,4 @@
-"""Text that came from a person, escaped for Streamlit's Markdown so that it is shown literally and does nothing."""
+"""Escapes text from outside for Streamlit's Markdown, so that it is shown literally and has no effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers send: links, files, tables, checkpoints, names. It is refused in words, and nothing is run, read or written."""
+"""What strangers send: links, files, tables, checkpoints, names. All are refused; nothing is run, read or written."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SPEC = RunSpec("qmix", PRESETS["lecture"], default_settings("qmix", episodes=32)
 
 @pytest.fixture(autouse=True)
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty place for runs; what stands around it is as before at the end."""
+    """An empty place for runs; everything around it must be unchanged at the end."""
     place = tmp_path / "runs"
     place.mkdir()
     (tmp_path / "beside").write_text("untouched")
@@ -126,9 +126,9 @@ LINKS = [
 @pytest.mark.parametrize(("query", "said"), LINKS, ids=range(len(LINKS)))
 def test_a_hostile_link_changes_nothing_and_says_what_is_allowed(query: dict[str, str], said: str) -> None:
     session, fresh = from_link(query), Session()
-    told = "\n".join(session.problems)
-    assert said in told
-    assert len(told) <= READABLE
+    message = "\n".join(session.problems)
+    assert said in message
+    assert len(message) <= READABLE
     for name in ("scenario", "policy", "shares", "seed", "step", "picked", "pinned", "view"):
         assert getattr(session, name) == getattr(fresh, name), name
 
@@ -227,9 +227,9 @@ def test_a_hostile_scenario_file_is_refused_in_words(content: str | bytes, said:
         content = content.replace("{marker}", str(marker))
     session = Session(step=3, picked=(3, 1, 1))
     session.try_change(lambda: parse_scenario(content, "ward.yaml"))
-    told = "\n".join(session.problems)
-    assert said in told
-    assert len(told) <= READABLE
+    message = "\n".join(session.problems)
+    assert said in message
+    assert len(message) <= READABLE
     assert (session.scenario, session.step, session.picked) == (Session().scenario, 3, (3, 1, 1))
     assert not marker.exists()
 
@@ -260,9 +260,9 @@ def test_a_hostile_table_is_refused_in_words(content: str | bytes, said: str) ->
     raw = content.encode() if isinstance(content, str) else content
     session = Session()
     session.try_change(lambda: with_workload(session.scenario, read_workload_csv(raw, "tasks.csv")))
-    told = "\n".join(session.problems)
-    assert said in told
-    assert len(told) <= READABLE
+    message = "\n".join(session.problems)
+    assert said in message
+    assert len(message) <= READABLE
     assert session.scenario == Session().scenario
 
 
@@ -457,11 +457,11 @@ def test_hostile_arguments_are_refused_before_anything_is_written(words: list[st
     out = tmp_path / "out"
     called = CliRunner().invoke(app, [word.replace("{out}", str(out)) for word in words])
     assert isinstance(called.exception, ScenarioError)  # which `main` prints, problem by problem
-    told = str(called.exception)
+    message = str(called.exception)
     reasons = "cannot be used|is not known|out of range|neither a preset|cannot be read|too large|is not a run"
-    assert re.search(f"{reasons}|a scenario is a mapping", told)
-    assert len(told) <= READABLE
-    assert "\x1b" not in told
+    assert re.search(f"{reasons}|a scenario is a mapping", message)
+    assert len(message) <= READABLE
+    assert "\x1b" not in message
     assert not out.exists()
 
 
@@ -551,5 +551,5 @@ def test_a_page_shows_what_is_wrong_with_a_link_literally(page: str, runs: Path)
         opened.query_params[name] = value
     opened.run()
     assert not opened.exception
-    told = [shown(error.value) for error in opened.error]
-    assert any(text in words for words in told)
+    messages = [shown(error.value) for error in opened.error]
+    assert any(text in words for words in messages)

@@ -12,7 +12,7 @@ from dashboard.compare.state import Compare
 from iomt_core.experiments.comparison.sides import Side, advance, finished
 from iomt_core.scenario import ScenarioError
 
-MIN_EPISODES = 2  # episodes: one gives no interval
+MIN_EPISODES = 2  # episodes; a single one gives no interval
 MAX_WAIT = 0.1  # s to wait for all episodes before the first are shown; heuristics are usually done by then
 BAR_DELAY = 0.5  # s of waiting for the first episodes before a progress bar appears
 INTERRUPT_INTERVAL = 0.05  # s between two points at which a click may interrupt
@@ -20,18 +20,18 @@ TIMER_SLICE = 0.25  # s of playing at a call of the timer; a click waits at most
 
 
 class Playing:
-    """A comparison that is played piece by piece, over as many runs of the script as it takes."""
+    """A comparison that is played piece by piece, over several runs of the script."""
 
     def __init__(self, state: Compare, a: Side, b: Side, seed: int) -> None:
         self.state, self.sides, self.seed, self.episodes = state, (a, b), seed, state.episodes
         self.key = (a.key, b.key, seed, self.episodes)
-        self.begun = self.done / self.episodes  # share that is there at the beginning
-        self.part, self.spent = 0.0, 0.0  # of what was missing; seconds
+        self.begun = self.done / self.episodes  # fraction already played at the beginning
+        self.part, self.spent = 0.0, 0.0  # fraction of the missing episodes, and seconds of playing, in finished pieces
         if state.continuing != self.key:
             state.seconds_per_episode = None
-        self.calls = 0  # of the timer
+        self.calls = 0  # number of calls of the timer
         self._pieces = self._from_here()
-        self._since = self._breath = 0.0  # when a piece began, and when somebody could last interrupt it
+        self._since = self._breath = 0.0  # when a piece began, and when it could last be interrupted
         self._touch: Callable[[], object] = lambda: None
 
     @property
@@ -41,7 +41,7 @@ class Playing:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of playing, the piece that is played now among them."""
+        """Seconds of playing, including the current piece."""
         return self.spent + (time.monotonic() - self._since if self._since else 0.0)
 
     @property
@@ -105,11 +105,12 @@ class Playing:
 
 
 def play(state: Compare, a: Side, b: Side, seed: int) -> int:
-    """Plays both sides and returns how many episodes both have, with progress, time left and Cancel if it takes long.
+    """Plays both sides. Returns how many episodes both have.
 
-    Then the first episodes are enough, up to the one on the map. The others are played while a person looks at the page, which
-    is refreshed each time the number of episodes has doubled. To be called outside fragments: there a click that reruns the
-    whole page interrupts it, and one in a fragment does not. Episodes played so far stay.
+    If it takes long, it shows progress, time left and Cancel, and returns after the first episodes, up to the one on the map.
+    The others are played while the page is open; the page is refreshed each time their number has doubled. To be called
+    outside fragments: there a click that reruns the whole page interrupts it, but a click in a fragment does not. Episodes
+    played so far stay.
     """
     # Two places, because elements written one after another into one place in the same run would all stay visible.
     first, slot, playing = st.empty(), st.empty(), Playing(state, a, b, seed)

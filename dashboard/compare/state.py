@@ -1,4 +1,4 @@
-"""The state of the Compare page: where side A comes from, how many episodes are played, which one the maps show."""
+"""The state of the Compare page: the source of side A, the number of episodes, and the episode that the maps show."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from iomt_core.training.catalogue import entry, make_policy
 
 SAME, PINNED = "same", "pinned"
 KEY = "compare"
-MOST_ENTRIES = 64  # of side A in a link
+MOST_ENTRIES = 64  # largest number of entries of side A in a link
 
 
 @dataclass
 class Compare:
-    """The page's state. `policy` and `shares` are A's unless A is the pinned side, which has its own."""
+    """The page's state. `policy` and `shares` belong to A, unless A is the pinned side, which has its own."""
 
-    source: str = SAME  # SAME: the sidebar's scenario; PINNED; or a preset's name
+    source: str = SAME  # scenario of A. SAME: the sidebar's; PINNED: the pinned one; otherwise a preset's name
     policy: str = "price-response"
     shares: Shares = "own"
     episodes: int = 10
     shown: int = 1  # the episode on the map
-    stopped: tuple[object, ...] | None = None  # the comparison that a person has stopped
-    continuing: tuple[object, ...] | None = None  # the one whose other episodes are played while the first are shown
-    seconds_per_episode: float | None = None  # of that comparison, once measured
-    last_pinned: Pinned | None = None  # what was pinned when the page ran last
+    stopped: tuple[object, ...] | None = None  # the comparison that was stopped
+    continuing: tuple[object, ...] | None = None  # the comparison whose first episodes are shown while
+    # the others are played
+    seconds_per_episode: float | None = None  # measured in that comparison
+    last_pinned: Pinned | None = None  # what was pinned at the last run of the page
 
     def side_a(self, session: Session) -> Side:
-        """Side A."""
+        """Side A: its scenario, policy and shares."""
         if self.source == PINNED and session.pinned is not None:
             return Side(session.pinned.scenario, session.pinned.policy, session.pinned.shares)
         ward = PRESETS.get(self.source, session.scenario)
@@ -49,12 +50,12 @@ class Compare:
             self.policy, self.shares = policy, shares
 
     def pin(self, session: Session, side: Side) -> None:
-        """Makes a side A, and the pinned scenario of the other pages."""
+        """Pins `side`, for all pages, and makes it side A."""
         session.pinned = self.last_pinned = Pinned(side.scenario, side.policy, side.shares, session.seed)
         self.source = PINNED
 
     def swap(self, session: Session) -> None:
-        """A becomes B, which the sidebar shows, and B becomes A."""
+        """Exchanges A and B; the sidebar then shows the old A."""
         a, b = self.side_a(session), side_b(session)
         if self.source == SAME:
             self.policy, self.shares = b.policy, b.shares
@@ -64,7 +65,7 @@ class Compare:
         session.policy, session.shares = a.policy, a.shares
 
     def entries(self, session: Session) -> dict[str, str]:
-        """The page's entries of a link. Raises `ScenarioError` if A does not fit into a link."""
+        """The page's part of a link, by name. Raises `ScenarioError` if A does not fit into a link."""
         a = self.side_a(session)
         ward = to_query(a.scenario) if self.source == PINNED else {}
         about = {"ward": self.source, **ward, "policy": a.policy, "shares": a.shares}
@@ -77,7 +78,7 @@ def side_b(session: Session) -> Side:
 
 
 def usable(side: Side) -> tuple[Side, list[str]]:
-    """The side, with the optimum as policy if its own cannot decide in its scenario, and the reasons."""
+    """The side, and no problems. If its policy cannot decide in its scenario: the side with the optimum, and the reasons."""
     try:
         make_policy(side.policy, side.scenario)
     except ScenarioError as error:
@@ -86,7 +87,7 @@ def usable(side: Side) -> tuple[Side, list[str]]:
 
 
 def linkable_session(session: Session) -> Session:
-    """The session with step and selection limited to B's scenario, which the link describes; A may have more."""
+    """The session with step and selected task limited to B's scenario, which the link describes; A may have more of both."""
     s, picked = session.scenario, session.picked
     if picked is not None and not (picked[0] <= s.T and picked[1] <= s.users and picked[2] <= s.tasks):
         picked = None
@@ -94,7 +95,7 @@ def linkable_session(session: Session) -> Session:
 
 
 def state(session: Session) -> Compare:
-    """The page's state; at its first run what the link says. A newly pinned scenario becomes side A."""
+    """The page's state; at the first run it is read from the link. A newly pinned scenario becomes side A."""
     if KEY not in st.session_state:
         st.session_state[KEY] = from_link(session)
     found = cast(Compare, st.session_state[KEY])
@@ -106,11 +107,11 @@ def state(session: Session) -> Compare:
 
 
 def from_link(session: Session) -> Compare:
-    """The state that `session.view`, the page's entries of a link, describes; invalid entries become problems."""
+    """Reads the state from `session.view`, the page's part of a link; invalid entries are added to `session.problems`."""
     found = Compare()
-    for read in (_read_a, _read_episodes, _read_shown):
+    for read_part in (_read_a, _read_episodes, _read_shown):
         try:
-            read(found, session)
+            read_part(found, session)
         except ScenarioError as error:
             session.problems = [
                 *session.problems,

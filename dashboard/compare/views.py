@@ -1,4 +1,4 @@
-"""The results of the Compare page: each function shows one thing about the two sides."""
+"""The results on the Compare page; each function shows one part."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAN = float("nan")
 
 
 def answer(found: Comparison, pairing: Pairing) -> None:
-    """The comparison in a few sentences, and the policies with the networks that decided."""
+    """The result in a few sentences, and the policies with the networks that decided."""
     cost = found.pair("cost")
     if cost.same:
         words = "**A and B cost the same** in every episode"
@@ -58,7 +58,7 @@ def _decisions(found: Comparison, pairing: Pairing) -> str:
 
 
 def warnings(found: Comparison) -> None:
-    """Warnings: different networks of one policy decided, or batteries ended episodes, so that the steps differ."""
+    """Warns if different networks of one policy decided, or if empty batteries ended episodes early."""
     if found.a.policy == found.b.policy and _label(found.a) != _label(found.b):
         st.warning(
             f"Different networks decided: A: {plain(_label(found.a))}; B: {plain(_label(found.b))}. Part of every difference "
@@ -75,7 +75,7 @@ def warnings(found: Comparison) -> None:
 
 
 def parameters(a: Side, b: Side, pairing: Pairing) -> None:
-    """What differs between the sides, the network that decides included, and what their episodes share."""
+    """A table of what differs between the sides, including the networks, and notes on what their episodes have in common."""
     rows = [
         (d.label + " ᴬ" * d.assumption, plain(d.symbol), plain(d.a), plain(d.b))
         for d in differences(a.scenario, b.scenario)
@@ -128,7 +128,7 @@ def _numbers(found: Comparison) -> None:
 
 
 def metric_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
-    """One row for each metric, in the units that are shown to people."""
+    """One row for each metric, in the units shown on the pages."""
     rows = []
     for pair in pairs:
         metric, interval, share = pair.metric, pair.interval or (NAN, NAN), pair.relative_interval or (NAN, NAN)

@@ -133,7 +133,7 @@ def policies(session: Session, now: dict[str, dict[str, Any]]) -> None:
 
 
 def selected_task(session: Session, shown: Record) -> Why | None:
-    """Why the selected task runs on its device, in words and a chart."""
+    """Explains why the selected task runs on its device: text and a chart."""
     if session.picked is None:
         st.info(
             "Click a task (a small mark on the map, a bar, or a row below) to see why it runs on its device. With the keyboard: "
@@ -159,7 +159,7 @@ def selected_task(session: Session, shown: Record) -> Why | None:
 
 
 def best_move(alternatives: pd.DataFrame) -> str:
-    """Whether another device for the task would lower the total cost of the ward, in words."""
+    """A sentence: whether another device for the task would lower the total cost of the ward."""
     best = alternatives.iloc[int(alternatives["ward_change"].to_numpy().argmin())]
     if best["ward_change"] > -1e-9:
         return "no other device would make the ward's total lower"

@@ -1,4 +1,4 @@
-"""The parts of the Inspect page that turn beyond one decision: mixer, regret, formulas."""
+"""The parts of the Inspect page that show more than one decision: mixer, regret, formulas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from iomt_core.record import Record
 from iomt_core.twin import northbound_inspect as north
 
 WORST = 10
-LONG_COMPUTATION = 6.0  # s; a longer computation must be started by a person
+LONG_COMPUTATION = 6.0  # s; a longer computation starts only after a click
 MIXERS = {
     "sum": "VDN: Q_tot is the sum of the agents' values. All derivatives are 1; there is no attention.",
     "QMIX": "QMIX (24): a monotone network with weights from the limited global state ŝ; there is no attention.",
@@ -41,9 +41,7 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
         if found is None:
             words = f"{label} has no mixer: it is not learned. Its users are coordinated by the servers' shadow prices."
         elif found.numbers is not None:
-            words = (
-                f"{label} has no values of single strategies to mix: its critic values all tasks of a user together."
-            )
+            words = f"{label} has no values of single strategies to mix: its critic gives one value for all tasks of a user."
         else:
             words = "This checkpoint has no mixer, which is needed in training only. Train again to store it."
         st.info(words, icon=":material/info:")
@@ -126,6 +124,7 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
 
 
 def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of `frame` that people see, with readable names."""
     devices = {"chosen": "choice", "optimum's": "optimum", "best alone": "best"}
     numbers = {"p": "weight", "cost": "cost", "regret": "regret_best", "against the optimum": "regret_optimum"}
     columns: dict[str, Any] = {name: [device_name(k) for k in frame[column]] for name, column in devices.items()}
@@ -134,8 +133,9 @@ def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _worst(session: Session, view: InspectState, shown: Record, column: str) -> None:
+    """The decisions of the episode with the largest regret in `column`."""
     st.markdown(f"**The worst {WORST} decisions of the episode**")
-    frame = _whole(session, view, len(shown))
+    frame = _episode_regrets(session, view, len(shown))
     if frame is None:
         return
     worst = frame.sort_values(column, ascending=False, kind="stable").head(WORST).reset_index(drop=True)
@@ -150,8 +150,11 @@ def _worst(session: Session, view: InspectState, shown: Record, column: str) -> 
     download(_regret_table(frame), "regret_of_episode", "Regret of the episode")
 
 
-def _whole(session: Session, view: InspectState, steps: int) -> pd.DataFrame | None:
-    """The regrets of all steps. If that takes long, a person must start it; any click stops it between two steps."""
+def _episode_regrets(session: Session, view: InspectState, steps: int) -> pd.DataFrame | None:
+    """The regrets of all steps. A long computation starts only after a click, and any later click stops it between two steps.
+
+    Returns None if the computation has not started.
+    """
     episode, parts, bar = episode_args(session), [], None
     began = time.monotonic()
     for step in range(1, steps + 1):

@@ -32,10 +32,10 @@ SHARE_WORDS = {
     "optimal": "Shares are the best for these choices, computed with full information.",
 }
 REQUESTS = "Every user requests shares for itself; if the requests exceed a device, all are scaled down in proportion."
-DECIDES = {
+HOW_IT_DECIDES = {
     "optimum": "It searches all users' choices together for the lowest weighted cost, starting from the shadow prices.",
-    "price-response": "Each user alone takes the cheapest devices at the broadcast mean shadow prices.",
-    "greedy": "Task by task, it takes the device that is cheapest now, knowing who is already on each device.",
+    "price-response": "Each user chooses, by itself, the cheapest devices at the mean shadow prices that the servers broadcast.",
+    "greedy": "It gives one task after another the device that is cheapest now, knowing which tasks each device already has.",
     "nearest": "It uses distances only.",
 }
 
@@ -51,7 +51,7 @@ def formula_block(formulas: list[Formula]) -> None:
 
 
 def inspection_of(session: Session, point: Point) -> Inspection | None:
-    """The values and requests of the policy's networks in the step; None for a policy without networks."""
+    """The values and requests of the policy's networks in the step; None if the policy has no networks."""
     found = north.inspect_step(*episode_args(session), point[0])
     if found is not None and not found.agrees:
         st.warning(
@@ -120,7 +120,7 @@ REGRET = {
 
 
 def values(session: Session, view: InspectState, shown: Record, point: Point) -> None:
-    """The Q-values of every strategy, eq. (17), and the true cost of every alternative."""
+    """The Q-values of every strategy, used in eq. (17), and the true cost of every alternative."""
     found = inspection_of(session, point)
     if found is None or not found.turns:
         _no_values(session, shown, point, found)
@@ -152,6 +152,7 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
 
 
 def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
+    """Shows a control for the round, if there are several, and returns the chosen one; at first the last."""
     if len(turns) == 1:
         return turns[0]
 
@@ -187,6 +188,7 @@ def _task_names(shown: Record, point: Point, columns: int) -> list[str]:
 
 
 def _choice(session: Session, shown: Record, point: Point, turn: TaskTurn, true: torch.Tensor) -> None:
+    """How the strategy was chosen by (17), compared with the true costs."""
     step, user, task = point
     weight = shown.snapshot.weight[step - 1]
     totals = (true * weight).sum((1, 2))
@@ -212,20 +214,22 @@ def _choice(session: Session, shown: Record, point: Point, turn: TaskTurn, true:
     st.caption(
         f"{way} The strategy with the largest value in *counts* is chosen; of equal values, the first. The server with the "
         f"fewest of the user's other tasks (in the user's own cyclic order) gets a margin of {float(turn.margin.max()):g}"
-        f"{_less(turn)}: servers are much alike, and agents that cannot see each other would otherwise all choose the one that "
-        "seems slightly better. *Expected gain* and *true gain* are relative to the chosen device, in weighted reward and "
-        "weighted cost of the whole ward; a well-trained network ranks them alike. It did not see the tasks of other users."
-        + _scale(session)
+        f"{_negative_margin(turn)}: servers are similar, and agents that cannot see each other would otherwise all choose "
+        "the one that seems slightly better. *Expected gain* and *true gain* are relative to the chosen device, in weighted "
+        "reward and weighted cost of the whole ward; a well-trained network ranks them alike. The network did not see the "
+        "tasks of other users." + _scale(session)
     )
     download(frame, "strategies", "Strategies of the task")
 
 
-def _less(turn: TaskTurn) -> str:
+def _negative_margin(turn: TaskTurn) -> str:
+    """The margin of all other servers as text, if it is negative."""
     least = float(turn.margin.min())
     return f", every other one of {least:g}" if least < 0 else ""
 
 
 def _scale(session: Session) -> str:
+    """A note on the unit of cost in the network; empty if costs are not scaled."""
     unit = north.cost_unit(session.scenario, session.shown_policy)
     return f" The network scales costs by what is typical in this scenario: its Q is about 1 − {unit:.3g} × cost." * (
         unit != 1
@@ -233,6 +237,7 @@ def _scale(session: Session) -> str:
 
 
 def _no_values(session: Session, shown: Record, point: Point, found: Inspection | None) -> None:
+    """For a policy without Q-values: how it decides, and the true cost of every alternative."""
     step, user, task = point
     label = plain(session.policy_label)
     if found is not None and found.numbers is not None and found.first_server is not None:
@@ -251,7 +256,7 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
             icon=":material/info:",
         )
     else:
-        decides = DECIDES.get(session.shown_policy, plain(entry(session.shown_policy).summary))
+        decides = HOW_IT_DECIDES.get(session.shown_policy, plain(entry(session.shown_policy).summary))
         st.info(
             f"{label} has no Q-values: it is not learned. {decides} "
             "Below are the true cost of every alternative and the shadow prices.",
@@ -285,7 +290,7 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
 
 
 def shares(session: Session, shown: Record, point: Point) -> None:
-    """The shares that were requested and granted."""
+    """The requested and the granted shares of the user's tasks and of all tasks on the chosen device."""
     step, user, task = point
     frame = north.grants(shown, step - 1)
     mine = frame[frame["user"] == user]
@@ -326,7 +331,7 @@ def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def observation(session: Session, shown: Record, point: Point) -> None:
-    """The agent's observation (14), in units, and what was hidden from it."""
+    """The agent's observation (14) with units, and what the agent could not observe."""
     step, user, _ = point
     known = entry(session.shown_policy)
     if known.trained:

@@ -63,7 +63,7 @@ class Question:
 
 
 def _rise(old: float, new: float) -> str:
-    """A change in words: `rises from 0.1514 to 0.1689 (+11.5 %)`."""
+    """A change as text: `rises from 0.1514 to 0.1689 (+11.5 %)`."""
     if old <= 0 or abs(new / old - 1) < 5e-4:
         return f"stays at {new:.4f}"
     return f"{'rises' if new > old else 'falls'} from {old:.4f} to {new:.4f} ({100 * (new / old - 1):+.1f} %)"

@@ -34,7 +34,7 @@ from iomt_core.training.catalogue import catalogue
 from iomt_core.twin.northbound import LARGEST_SEED
 
 SPACINGS: tuple[Spacing, ...] = ("linear", "logarithmic")
-USUAL_COUNT = 6
+USUAL_COUNT = 6  # values of an axis at first
 PAPER_HELP = (
     "Starts at once, with the policies and episodes below. The paper's Figs. 6 and 7 vary the tasks, 8, 9, 12 and 13 the "
     "servers, 10 and 11 the users. Everything else is the scenario in the sidebar. The exact values are assumptions."
@@ -43,7 +43,7 @@ PAPER_HELP = (
 
 @dataclass
 class AxisForm:
-    """One axis in the form, in the units that are shown to people."""
+    """One axis in the form, in the units shown on the pages."""
 
     parameter: str
     low: float
@@ -52,14 +52,14 @@ class AxisForm:
     spacing: Spacing
 
     def axis(self) -> Axis:
-        """The axis, SI. Raises `ScenarioError`."""
+        """The axis in SI units. Raises `ScenarioError`."""
         factor = sweepable()[self.parameter].shown_factor
         low, high = (float(f"{x / factor:.12g}") for x in (self.low, self.high))
         return spaced(self.parameter, low, high, self.count, self.spacing)
 
     @classmethod
     def of(cls, axis: Axis) -> AxisForm:
-        """The form of an axis."""
+        """The form that describes `axis`."""
         ends = (axis.shown(axis.values[0]), axis.shown(axis.values[-1]))
         return cls(axis.parameter, *ends, len(axis.values), axis.spacing)
 
@@ -72,13 +72,13 @@ class Form:
     policies: list[str]
     episodes: int = 5
     seed: int = 0
-    two: bool = False
+    two: bool = False  # whether there is a second axis
     workers: int = field(default_factory=default_workers)
-    cluster: str = ""
+    cluster: str = ""  # address of a Dask scheduler; empty: processes on this machine
     name: str = ""
 
     def spec(self, session: Session, axes: list[Axis] | None = None) -> SweepSpec:
-        """The sweep that the form describes. Raises `ScenarioError`."""
+        """The sweep that the form describes, or the same sweep over other `axes`. Raises `ScenarioError`."""
         chosen = axes or [form.axis() for form in self.axes[: 1 + self.two]]
         return sweep_spec(
             {
@@ -88,14 +88,17 @@ class Form:
         )  # fmt: skip
 
     def place(self) -> dict[str, Any]:
-        """Where it runs. Raises `ScenarioError`."""
+        """Where the sweep runs, as arguments of `SWEEPS.create`. Raises `ScenarioError`."""
         if self.cluster.strip():
             return {"cluster": checked_address(self.cluster.strip())}
         return {"workers": checked_workers(self.workers)}
 
 
 def usual(s: Scenario, name: str) -> AxisForm:
-    """A range to begin with: the whole range of a count; for a logarithmic parameter, around its present value."""
+    """The initial range of a parameter: a quarter to four times its value if it is logarithmic, otherwise all allowed values.
+
+    A range without an upper limit ends at 9.
+    """
     meta, value = sweepable()[name], getattr(s, name)
     now = sum(value) / 2 if isinstance(value, tuple) else value
     low, high = cast(float, meta.low), cast(float, meta.high)
@@ -110,13 +113,13 @@ def usual(s: Scenario, name: str) -> AxisForm:
 
 
 def new_form(session: Session) -> Form:
-    """A form to begin with: the paper's users, and the optimum, price response and the session's policy."""
+    """The initial form: the paper's numbers of users, and the optimum, price response and the session's policy."""
     policies = list(dict.fromkeys(["optimum", "price-response", session.shown_policy, "greedy"]))[:3]
     return Form([AxisForm.of(PAPER_AXES["users"]), AxisForm.of(PAPER_AXES["servers"])], policies, seed=session.seed)
 
 
 def new_sweep(session: Session, form: Form, problems: list[str]) -> str | None:
-    """Shows the form. Returns the name of a sweep that was just started; what went wrong is added to `problems`."""
+    """Shows the form. Returns the name of the sweep that was just started, or None; errors are put into `problems`."""
     usable = sweepable(session.scenario)
     _paper(session, form, problems)
     axes = [_axis(session, form, 0, usable)]
@@ -127,6 +130,8 @@ def new_sweep(session: Session, form: Form, problems: list[str]) -> str | None:
 
 
 def _paper(session: Session, form: Form, problems: list[str]) -> None:
+    """Buttons that start a sweep over one of the paper's axes."""
+
     def run(name: str) -> None:
         form.axes[0], form.two = AxisForm.of(PAPER_AXES[name]), False
         _begin(session, form, problems)
@@ -197,6 +202,7 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
 
 
 def _is_pair(s: Scenario, form: AxisForm) -> bool:
+    """Whether the parameter is a range, a pair of two ends."""
     return isinstance(getattr(s, form.parameter), tuple)
 
 
@@ -211,7 +217,7 @@ def _policies_row(form: Form) -> None:
         "results say which network decided at which points.",
     )  # fmt: skip
     _form_widget(
-        "Episodes a point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
+        "Episodes per point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
         width=160,
         help="A point is their mean, its band their 95 % interval; one episode gives no band.",
     )  # fmt: skip
@@ -271,25 +277,25 @@ def _begin(session: Session, form: Form, problems: list[str]) -> None:
 
 
 def _free_name(form: Form) -> str:
-    return SWEEPS.free_name("-".join(one.parameter for one in form.axes[: 1 + form.two]))
+    return SWEEPS.free_name("-".join(axis.parameter for axis in form.axes[: 1 + form.two]))
 
 
 def _form_widget(
     label: str, widget: Any, name: str, target: Any, key: str | None = None, convert: Any = None, **options: Any
 ) -> Any:
     """A control whose value is the attribute `name` of `target`, so that it survives a change of pages."""
-    own = key or f"sweep_{name}"
+    widget_key = key or f"sweep_{name}"
     value = getattr(target, name)
     value = convert(value) if convert is not None else value
     if "min_value" in options:
         value = clamp(value, options["min_value"], options["max_value"])
-    sync_widget(own, value)
+    sync_widget(widget_key, value)
     default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
     options[default] = index_of(options["options"], value) if default == "index" else value
 
     def update() -> None:
-        now = st.session_state[own]
+        now = st.session_state[widget_key]
         if now is not None:
             setattr(target, name, now)
 
-    return widget(label, key=own, on_change=update, **options)
+    return widget(label, key=widget_key, on_change=update, **options)

@@ -118,7 +118,7 @@ def poll_interval(known: Sequence[RunRecord]) -> float | None:
 
 
 def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
-    """Lets a person choose a sweep and returns it; at first the latest."""
+    """Shows a control for the sweep and returns the chosen one; at first the latest."""
     sweeps = {sweep.name: sweep for sweep in known}
     if not sweeps:
         st.info(

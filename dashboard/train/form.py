@@ -20,17 +20,17 @@ from iomt_core.training.settings import Settings, allowed
 from iomt_core.twin.northbound import checked_seed
 
 SIDEBAR = "sidebar"
-EPISODES = 320  # a first impression within a minute or two
-POINTS = 10  # evaluations and checkpoints of a run, unless a person sets another number
-CELL = 180  # pixels of a hyper-parameter's control
-# Field, label; a pair of values has two controls.
-NAMED = (
+EPISODES = 320  # default; gives a first impression in one or two minutes
+POINTS = 10  # default number of evaluations and checkpoints in a run
+CELL = 180  # width of a hyper-parameter's control, pixels
+# Setting and label of each control; a pair of values has two controls.
+HYPER_PARAMETERS = (
     ("learning_rate", "Learning rate of θ^Q"),
     ("actor_learning_rate", "Learning rate of θ^μ"),
     ("gamma", "Discount γ"),
     ("team_weight", "Weight of the team's loss"),
     ("num_envs", "Parallel environments"),
-    ("updates", "Updates a batch"),
+    ("updates", "Updates per batch"),
     ("batch", "Minibatch N^B, episodes"),
     ("tau", "Target update τ"),
     ("rounds", "Rounds of an agent's tasks"),
@@ -41,7 +41,7 @@ NAMED = (
 
 
 def new_run(session: Session) -> str | None:
-    """Shows the form. Returns the name of the run that was just started."""
+    """Shows the form. Returns the name of the run that was just started, or None."""
     known = TRAINING.runs()
     fields = st.container(horizontal=True)
     name = fields.selectbox(
@@ -116,6 +116,7 @@ def _spec(algorithm: str, ward: Scenario, changes: Mapping[str, Any], seed: Any)
 
 
 def _expected(spec: RunSpec, known: list[RunRecord]) -> str:
+    """How long the run is, and how many runs must end before it starts."""
     waits = sum(run.active or run.state == "queued" for run in known) - concurrent_runs() + 1
     queue = f" {waits} run{'s' * (waits > 1)} must end before it starts." if waits > 0 else ""
     return (
@@ -125,7 +126,7 @@ def _expected(spec: RunSpec, known: list[RunRecord]) -> str:
 
 
 def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
-    """The hyper-parameters of the form, and how often the run is evaluated and saved."""
+    """Shows the hyper-parameters. Returns their values, and how often the run is evaluated and saved, in episodes."""
     own = default_settings(algorithm)
     box = st.expander("Hyper-parameters", key="train_hyper", on_change="rerun")
     values: dict[str, Any] = {}
@@ -134,7 +135,7 @@ def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
     if box.open:
         with box:
             cells = st.container(horizontal=True)
-            for name, label in NAMED:
+            for name, label in HYPER_PARAMETERS:
                 with cells:
                     values[name] = _control(algorithm, name, label, getattr(own, name))
             for name, label in (("evaluate_every", "Evaluate every"), ("checkpoint_every", "Checkpoint every")):
@@ -147,14 +148,14 @@ def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
         values, every = st.session_state.get(f"hyper_{algorithm}", (values, every))
     num_envs = values.get("num_envs", own.num_envs)
     num_envs = num_envs if isinstance(num_envs, int) and num_envs > 0 else 1
-    often = max(1, math.ceil(max(1, episodes) / POINTS / num_envs)) * num_envs
-    return {**values, **{name: often if value is None else value for name, value in every.items()}}
+    interval = max(1, math.ceil(max(1, episodes) / POINTS / num_envs)) * num_envs
+    return {**values, **{name: interval if value is None else value for name, value in every.items()}}
 
 
 def _help(name: str) -> str:
     text = str(Settings.model_fields[name].description)
-    reach = f" Allowed: {allowed(name)}." if allowed(name) else ""
-    return f"{text[:1].upper()}{text[1:]}.{reach}"
+    limits = f" Allowed: {allowed(name)}." if allowed(name) else ""
+    return f"{text[:1].upper()}{text[1:]}.{limits}"
 
 
 def _control(algorithm: str, name: str, label: str, default: Any) -> Any:

@@ -1,4 +1,4 @@
 """The ward as other libraries' environments: PettingZoo, Gymnasium (vectorised), TorchRL and Stable-Baselines3.
 
-`agents.py` says once what an agent observes, does and earns. An adapter only translates that into its library's types.
+`agents.py` defines observations, actions and rewards of an agent. An adapter only converts them to its library's types.
 """

@@ -1,4 +1,4 @@
-"""What agents observe, do and earn, in many worlds at once: the common part of all adapters."""
+"""Observations, actions and rewards of agents in many worlds at once: the common part of all adapters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from iomt_core.policies.price_response import PriceResponse
 from iomt_core.policies.shares import equal_shares, optimal_shares
 from iomt_core.scenario import Scenario, ScenarioError
 
-LARGEST_OBSERVATION = 1e6  # values are scaled to about [0, 1], but a person's own CSV need not keep to the ranges
+LARGEST_OBSERVATION = 1e6  # values are scaled to about [0, 1]; those of a workload from a file may be larger
 
 
 @dataclass(frozen=True)
 class AgentOptions:
-    """What one agent is, does, observes and earns.
+    """Options: what one agent is, and its actions, observations and rewards.
 
     action: "dict" = choice, cpu and bandwidth by name; "box" = one vector in [-1, 1], for each task K + 1 scores of
         which the largest is the choice, then the two requested shares, scaled from [0, 1]; "choice" = devices only.
@@ -32,7 +32,7 @@ class AgentOptions:
     agents: one agent a "user", or a "task"; a task's agent observes its own D, C and P, then all that its user observes.
     agent_id: appends the agent's one-hot index to its observation.
     reward: the agent's "own" priority-weighted task rewards, or the sum over the "team".
-    certificate: adds `step_bound`, the certified lower bound of the step's cost, to the infos; takes some milliseconds a step.
+    certificate: adds `step_bound`, the certified lower bound of the step's cost, to the infos; takes milliseconds in each step.
 
     Raises `ScenarioError` for a value that is not allowed.
     """
@@ -61,7 +61,7 @@ CHOICES = AgentOptions(action="choice")
 
 @dataclass(frozen=True)
 class AgentStep:
-    """Result of one step; N agents, M tasks an agent."""
+    """Result of one step; N agents, M tasks for each agent."""
 
     reward: Tensor  # (B, N)
     team_reward: Tensor  # (B,) priority-weighted sum over all tasks
@@ -138,7 +138,7 @@ class WardAgents:
         return AgentStep(reward, done.reward, done.terminated, done.truncated, info, step)
 
     def _joint_action(self, action: Tensor | Mapping[str, Tensor], now: Snapshot) -> Action:
-        """Any form of action as choices and shares of (B, U, J)."""
+        """Converts any form of action to choices and shares, (B, U, J)."""
         s = self.scenario
         if isinstance(action, Tensor) and self.options.action == "box":
             self._check("action", action, (self.tasks_per_agent * self.numbers_per_task,), -1.0, 1.0)

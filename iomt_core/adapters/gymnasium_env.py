@@ -1,4 +1,4 @@
-"""Many worlds a step as a Gymnasium `VectorEnv`: one joint agent a world decides for all its tasks."""
+"""A Gymnasium `VectorEnv` that steps many worlds at once; in each world one joint agent decides for all tasks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ except ImportError as error:
 
 
 def observation_space(length: int) -> spaces.Box:
-    """Space of an observation or a state of so many numbers."""
+    """Space of an observation or a state of the given length."""
     return spaces.Box(0.0, LARGEST_OBSERVATION, (length,), np.float32)
 
 
 def action_space(agents: WardAgents, tasks: int) -> spaces.Space[Any]:
-    """Space of an action for so many tasks, in the form that the agents' options name."""
+    """Space of an action for the given number of tasks, in the form set by the agents' options."""
     options, devices = agents.options, agents.scenario.servers + 1
     if options.action == "box":
         return spaces.Box(-1.0, 1.0, (tasks * agents.numbers_per_task,), np.float32)

@@ -21,9 +21,10 @@ from iomt_core.adapters.gymnasium_env import action_space, observation_space
 class WardEnv(ParallelEnv):
     """One world of a scenario; agents are `user_1` … `user_U`, or `user_1_task_1` … `user_U_task_J`.
 
-    `options` says what an agent is, observes, does and earns. All agents leave together: terminated when some battery is
-    empty, truncated after T steps; the observation after truncation is what would have come. `infos` holds delay_s,
-    energy_j, cost, missed and weight of the agent's tasks, step_cost of all tasks, and step_bound with a certificate.
+    `options` defines the agents and their observations, actions and rewards. All agents end together: terminated when a
+    battery is empty, truncated after T steps. The observation after truncation is that of the step that would have followed.
+    `infos` holds delay_s, energy_j, cost, missed and weight of the agent's tasks, step_cost of all tasks, and step_bound
+    with a certificate.
     """
 
     metadata = {"name": "iomt_ward_v1", "render_modes": []}  # noqa: RUF012 - PettingZoo reads a dict
@@ -78,10 +79,10 @@ class WardEnv(ParallelEnv):
         return np.asarray(self.ward.state()[0].numpy())
 
     def render(self) -> None:
-        """Draws nothing: the dashboard shows wards."""
+        """Does nothing; use the dashboard to show a ward."""
 
     def close(self) -> None:
-        """Has nothing to close."""
+        """Does nothing; there is nothing to close."""
 
     def _observations(self) -> dict[str, Any]:
         seen = self.ward.observations()[0].numpy()

@@ -1,4 +1,4 @@
-"""Many worlds a step as a Stable-Baselines3 `VecEnv`: every agent of every world is one environment of a shared policy."""
+"""A Stable-Baselines3 `VecEnv` that steps many worlds at once; each agent of each world is one of its environments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many worlds a step as one TorchRL environment, with the keys that its multi-agent examples and BenchMARL use."""
+"""A TorchRL environment that steps many worlds at once, with the keys of TorchRL's multi-agent examples and BenchMARL."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ except ImportError as error:
 
 
 class WardTorchRLEnv(EnvBase):
-    """`num_envs` worlds of a scenario with batch size [num_envs]; N agents in the group "agents".
+    """`num_envs` worlds of a scenario, batch size [num_envs], with N agents in the group "agents".
 
-    Keys: ("agents", "observation") (B, N, n), ("agents", "action"), ("agents", "reward") (B, N, 1), "state" (B, S), and
-    "done", "terminated", "truncated" (B, 1). With action "choice" a user's action is `MultiCategorical` (B, N, J), a
-    task's `Categorical` (B, N); with "box" it is `Bounded`; "dict" is not offered here. ("info", "step_cost") (B, 1) is
-    the last step's weighted cost, ("info", "step_bound") its certified lower bound if the options ask for it. A world
-    that ends waits for `reset`, which TorchRL's rollouts and collectors call with a "_reset" mask; other worlds continue.
+    Keys, with n the size of an observation and S of the state: ("agents", "observation") (B, N, n), ("agents", "action"),
+    ("agents", "reward") (B, N, 1), "state" (B, S), and "done", "terminated", "truncated" (B, 1). With action "choice" the
+    action is `MultiCategorical` (B, N, J) for users and `Categorical` (B, N) for tasks as agents; with "box" it is
+    `Bounded`; "dict" is not supported. ("info", "step_cost") (B, 1) is the weighted cost of the last step; ("info",
+    "step_bound") is its certified lower bound, if the options request it. A world that has ended waits for `reset`, which
+    TorchRL's rollouts and collectors call with a "_reset" mask; the other worlds continue.
     """
 
     batch_locked = True

@@ -73,7 +73,7 @@ class Agents(nn.Module, ABC):
 
     @abstractmethod
     def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
-        """The agents' own loss for θ^Q, (19), and the agent values (18) of what was done, (N, U).
+        """The agents' own loss for θ^Q, (19), and the agent values (18) of the actions taken, (N, U).
 
         target: the target networks; gamma: the discount factor in the targets (20).
         """
@@ -102,11 +102,11 @@ class Agents(nn.Module, ABC):
 
     @abstractmethod
     def critic_parameters(self) -> list[nn.Parameter]:
-        """θ^Q."""
+        """The parameters θ^Q of the value networks."""
 
     @abstractmethod
     def actor_parameters(self) -> list[nn.Parameter]:
-        """θ^μ."""
+        """The parameters θ^μ of the Actors."""
 
 
 def add_exploration_noise(

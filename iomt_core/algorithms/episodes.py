@@ -35,12 +35,12 @@ class Episodes:
 
     @property
     def now(self) -> Inputs:
-        """What the agents saw before each step."""
+        """The observations before each step."""
         return self.inputs.rows(slice(0, self.steps))
 
     @property
     def later(self) -> Inputs:
-        """What they saw after it."""
+        """The observations after each step."""
         return self.inputs.rows(slice(self.batch, None))
 
     def mean(self, x: Tensor) -> Tensor:

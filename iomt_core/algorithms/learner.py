@@ -1,4 +1,4 @@
-"""Both levels of Algorithm 1's update, lines 8 to 15: the agents' own losses, and the team's through the mixer."""
+"""The update of Algorithm 1, lines 8 to 15, on both levels: the agents' own losses, and the team's loss through the mixer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from iomt_core.nets.backend import accelerated
 from iomt_core.nets.grouped import average_over_networks, grouped_parameters
 from iomt_core.nets.mixers import Mixer
 
-LARGEST_WARD = 64  # networks of the paper's ward: gradients over several wards are scaled to as many
+# Number of networks in the paper's ward. Gradients over several wards are scaled as if each ward had this many.
+LARGEST_WARD = 64
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class LearnerSettings:
 class Learner:
     """Online and target networks of agents and mixer, and their optimisers.
 
-    The agents' level is (19) to (21), the team's (26) to (28). Both losses are computed on the same minibatch and added up,
-    so that each network runs once for both; the team's loss is per task, times `team_weight`.
+    The agents' losses are (19) to (21), the team's losses (26) to (28). They are computed on the same minibatch and added, so
+    that each network runs only once for both. The team's critic loss is divided by the number of networks and multiplied by
+    `team_weight`.
     """
 
     def __init__(self, agents: Agents, mixer: Mixer, settings: LearnerSettings) -> None:
@@ -45,17 +47,17 @@ class Learner:
         self.actor_parameters = agents.actor_parameters()
         self.critic_optimiser = torch.optim.Adam(self.critic_parameters, settings.learning_rate, fused=True)
         self.actor_optimiser = torch.optim.Adam(self.actor_parameters, settings.actor_learning_rate, fused=True)
-        # Listed once: walking through the modules in every update takes longer than moving the weights.
+        # Listed only once, because finding all parameters takes longer than updating the target networks.
         self._targets: list[Tensor] = [*self.target_agents.parameters(), *self.target_mixer.parameters()]
         self._online: list[Tensor] = [*self.agents.parameters(), *self.mixer.parameters()]
-        self.parameter_tying = False  # whether all networks of one kind apply the mean of their gradients
+        self.parameter_tying = False  # whether all networks of one kind use the mean of their gradients
         self._grouped = dict(grouped_parameters(agents))
 
     def update(self, *parts: Episodes, lr_factor: float = 1.0, actors: bool = True) -> dict[str, Tensor]:
         """One update of the critics, of the Actors if `actors`, and of the target networks.
 
-        parts: minibatches, possibly of different wards; the loss is the mean over them. lr_factor: factor on the learning
-        rates. Returns the losses by name, each a mean per network.
+        parts: minibatches, possibly of different wards; the loss is their mean. lr_factor: factor on the learning rates.
+        Returns the losses by name, each divided by the number of networks.
         """
         losses = self.update_critics(*parts, lr_factor=lr_factor)
         if actors:
@@ -64,18 +66,18 @@ class Learner:
         return losses
 
     def losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
-        """The critics' loss and the Actors' loss, both levels added up."""
+        """The critics' loss and the Actors' loss, each the sum of the agents' and the team's loss."""
         with accelerated():
             return sum(self._critic_losses(episodes)), sum(self._actor_losses(episodes))  # type: ignore[return-value]
 
     def update_critics(self, *parts: Episodes, lr_factor: float = 1.0) -> dict[str, Tensor]:
-        """Updates θ^Q of the MPTQ networks by (19) and (26), and attention and mixer by (26)."""
+        """Updates θ^Q of the MPTQ networks with (19) and (26), and attention and mixer with (26)."""
         rate = self.settings.learning_rate * lr_factor
         own, team = self._step(self.critic_optimiser, self.critic_parameters, self._critic_losses, parts, rate)
         return {"loss_19": own, "loss_26": team}
 
     def update_actors(self, *parts: Episodes, lr_factor: float = 1.0) -> dict[str, Tensor]:
-        """Updates θ^μ by (21) and (27), both valued by the target networks."""
+        """Updates θ^μ with (21) and (27); the target networks compute the values in both."""
         rate = self.settings.actor_learning_rate * lr_factor
         own, team = self._step(self.actor_optimiser, self.actor_parameters, self._actor_losses, parts, rate)
         return {"loss_21": own, "loss_27": team}
@@ -114,7 +116,7 @@ class Learner:
         parts: Sequence[Episodes],
         learning_rate: float,
     ) -> tuple[Tensor, Tensor]:
-        """One optimiser step on the two losses' sum, a mean over the parts. Returns both losses per network."""
+        """One optimiser step on the sum of both losses, averaged over the parts. Returns both losses per network."""
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
         optimiser.zero_grad(set_to_none=True)
@@ -122,7 +124,7 @@ class Learner:
         for part in parts:
             with accelerated():
                 own, team = losses(part)
-            # Among wards of different sizes each counts alike; of a single ward the sum over its networks is minimised.
+            # Wards of different sizes get the same weight. For a single ward the loss is the sum over its networks.
             scale = 1.0 if len(parts) == 1 else LARGEST_WARD / (part.sizes.networks * len(parts))
             ((own + team) * scale).backward()
             found.append(torch.stack([own.detach(), team.detach()]) / part.sizes.networks)

@@ -1,4 +1,4 @@
-"""MPMT-DQN over VDN: the paper's agents, with their values added up (section VI-B); the same as VDN in section VI-C."""
+"""MPMT-DQN with VDN: the paper's agents, whose values are added (section VI-B). Section VI-C calls it VDN."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from iomt_core.nets.mixers import VDN
 
 
 class MPMTDQN(Algorithm):
-    """Multi-pass Q-networks that value all tasks of an agent under each strategy of one."""
+    """One multi-pass Q-network for each task: it values all tasks of the agent under every strategy of its task."""
 
     name = "mpmt-dqn"
     label = "MPMT-DQN (VDN)"

@@ -1,4 +1,4 @@
-"""MT-MP-DQN over VDN: an MP-DQN per task (Bester et al. 2019) that values its own task only (section VI-B)."""
+"""MT-MP-DQN with VDN: one MP-DQN (Bester et al. 2019) for each task, which values only this task (section VI-B)."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from iomt_core.nets.critic import Critic
 from iomt_core.nets.inputs import Inputs, Sizes, share_features
 from iomt_core.nets.mixers import VDN
 
-REQUEST_PENALTY = 0.02  # in units of reward a task, at `request_penalty` = 1: of log(share / FIRST_SHARE) squared
-STRATEGY_NOISE = 3.0  # deviation of the strategy number, in widths of one strategy, where shares have a deviation of 1
+REQUEST_PENALTY = 0.02  # reward per task at `request_penalty` = 1: factor on log(share / FIRST_SHARE)²
+STRATEGY_NOISE = 3.0  # noise on the strategy number in widths of one strategy, for share noise of 1
 
 
 class ContinuousActions(Agents):

@@ -18,44 +18,50 @@ from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
-# Added to the worth of a strategy before the choice: to the task's round-robin server, and to every other server; nothing to
-# the own device. Servers are much alike: without it, agents that cannot see each other would all choose the server that
-# seems slightly better. And the round-robin server is less crowded than the average one, which is all a network knows.
+# Two margins that are added to the worth of a strategy before the choice: the first for the task's favoured server, the
+# second for every other server; the own device gets none. Servers are similar. Without margins, agents that cannot see each
+# other would all choose the server that seems slightly better. The favoured server is also less crowded than the average
+# server, but a network only knows the average.
 MARGINS = 0.03, -0.02
-MARGINS_GENERAL = 0.01, 0.0  # the same for general networks: prices already tell servers apart
+MARGINS_GENERAL = 0.01, 0.0  # for general networks, which already distinguish servers by their prices
 HUBER_DELTA = 0.1  # in units of reward
-REQUEST_PENALTY = 0.05  # in units of reward, at `request_penalty` = 1: of an agent's squared mean logarithm of requests
+# In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
+REQUEST_PENALTY = 0.05
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One step of the choice of strategies: `tasks` decide, given the strategies before it."""
+    """One step of the choice of strategies: the tasks in `tasks` decide, given the strategies before the step."""
 
     tasks: range
-    stood: Tensor  # (U, N, J, K + 1) of 0 and 1, the strategies before
-    values: Tensor  # (U, tasks, P, N, outputs) of every pass
-    worth: Tensor  # (U, N, tasks, K + 1) the sum in (17)
+    one_hot_before: Tensor  # (U, N, J, K + 1) the strategies before, one-hot
+    values: Tensor  # (U, tasks, P, N, outputs) Q-values of every pass
+    worth: Tensor  # (U, N, tasks, K + 1) the sum in (17) for each strategy
     margin: Tensor  # (U, N, tasks, K + 1) added to the worth before the choice, see `MARGINS`
-    taken: Tensor  # (U, N, J, K + 1) of 0 and 1, the strategies after
+    one_hot_after: Tensor  # (U, N, J, K + 1) the strategies after, one-hot
 
     @property
     def before(self) -> Tensor:
         """The strategies before, (U, N, J)."""
-        return self.stood.argmax(-1)
+        return self.one_hot_before.argmax(-1)
 
     @property
     def after(self) -> Tensor:
         """The strategies after, (U, N, J)."""
-        return self.taken.argmax(-1)
+        return self.one_hot_after.argmax(-1)
 
 
 class ParameterisedQ(Agents):
-    """MPMT-DQN of sections V-A and V-B; MT-MP-DQN without `columns`, MT-PDQN also without `passes`."""
+    """Agents of MPMT-DQN, sections V-A and V-B. MT-MP-DQN without `columns`; MT-PDQN without both."""
 
     def __init__(
         self, sizes: Sizes, passes: bool = True, columns: bool = True, rounds: int = 0, recurrent: bool = True
     ) -> None:
-        """`rounds` is how many times each task of an agent decides, given the others' current strategies; 0: all at once."""
+        """Creates the Actor and the MPTQ networks.
+
+        passes: one pass for each strategy; columns: each network values all tasks of its agent; rounds: how many times each
+        task of an agent decides, given the current strategies of the agent's other tasks, 0: all tasks decide at once.
+        """
         super().__init__(sizes)
         self.rounds = rounds
         if sizes.shared:
@@ -85,13 +91,13 @@ class ParameterisedQ(Agents):
     def decide(
         self, inputs: Inputs, memory: Memory, noise: Noise | None = None, generator: torch.Generator | None = None
     ) -> tuple[Decision, Memory]:
-        """As `Agents.decide`: shares by the Actor, then strategies by (17) at these shares."""
-        of_actor, of_q = memory
-        requested, states = self.actor(inputs, of_actor)
+        """As `Agents.decide`: the Actor requests shares, then (17) chooses the strategies for these shares."""
+        actor_memory, q_memory = memory
+        requested, states = self.actor(inputs, actor_memory)
         requested = add_exploration_noise(requested, noise, generator, self.sizes.least_share)
         tokens = self.q.encode(inputs)
-        choice = self.choose(inputs, tokens, requested, of_q, noise, generator)
-        return Decision(choice, requested), (states[:, -1], self._remember(inputs, tokens, requested, choice, of_q))
+        choice = self.choose(inputs, tokens, requested, q_memory, noise, generator)
+        return Decision(choice, requested), (states[:, -1], self._remember(inputs, tokens, requested, choice, q_memory))
 
     @torch.no_grad()
     def choose(
@@ -103,15 +109,15 @@ class ParameterisedQ(Agents):
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Strategies by (17), (U, N, J).
+        """Chooses the strategies by (17). Returns them, (U, N, J).
 
         tokens: `q.encode(inputs)`; requested: shares, (U, N, J, 2); past: the MPTQ networks' memory. With rounds, tasks start
-        from the round-robin assignment; then one task after another takes the strategy that is best for the agent, given the
-        current strategies of its other tasks.
+        from the round-robin assignment; then each task in order takes the strategy that is best for its agent, given the
+        current strategies of the agent's other tasks.
         """
         for turn in self.turns(inputs, tokens, requested, past, noise, generator):
-            taken = turn.taken
-        return taken.argmax(-1)
+            one_hot = turn.one_hot_after
+        return one_hot.argmax(-1)
 
     def turns(
         self,
@@ -122,7 +128,7 @@ class ParameterisedQ(Agents):
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[Turn]:
-        """The steps by which `choose` arrives at its strategies: a single one at once, or one per task and round."""
+        """Yields the steps of `choose`: one step if all tasks decide at once, otherwise one for each task in each round."""
         choice, k = self.round_robin_choice(inputs), self.sizes.servers
         taken = functional.one_hot(choice, k + 1).to(requested.dtype)
         favoured_margin, other_margin = self.margins
@@ -132,20 +138,20 @@ class ParameterisedQ(Agents):
             worth = self.strategy_values(values, inputs.weight)
             margin = margins.expand_as(worth).scatter(-1, choice[..., None], favoured_margin)
             after = functional.one_hot(_boltzmann(worth + margin, noise, generator), k + 1)
-            every = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
-            yield Turn(range(self.sizes.tasks), taken, every, worth, margin, after)
+            all_values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
+            yield Turn(range(self.sizes.tasks), taken, all_values, worth, margin, after)
             return
         values_of, weights = self.q.sequential(tokens, requested, past, inputs), self._cyclic_weights(inputs.weight)
         server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
-        rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K): servers from each agent's own first server on
-        rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is no server
+        rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K) breaks ties: user i begins with server i
+        rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is never favoured
         count = taken.sum(2)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
             values = values_of(j, taken)
             worth = self._worth_of(j, values, weights)
-            # The favoured server is the one with the fewest of the agent's other tasks: so agents that know nothing of each
-            # other fill all servers evenly.
+            # The favoured server is the one with the fewest of the agent's other tasks. This spreads tasks evenly over the
+            # servers although the agents do not know each other's choices.
             count -= taken[:, :, j]
             favoured = (count + rank).argmin(-1, keepdim=True)
             margin = margins[:, :, 0].scatter(-1, favoured, favoured_margin)
@@ -157,47 +163,47 @@ class ParameterisedQ(Agents):
 
     @property
     def margins(self) -> tuple[float, float]:
-        """What is added to the worth of the favoured server, and of every other server."""
+        """The margins of the favoured server and of every other server, see `MARGINS`."""
         if self.sizes.servers == 1:
             return 0.0, 0.0  # nothing to spread tasks over
         return MARGINS_GENERAL if self.sizes.shared else MARGINS
 
     def recall(self, inputs: Inputs, choice: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """Replays `decide` for a step whose strategies `choice` are known: the requested shares, and the memory after it."""
-        of_actor, of_q = memory
-        requested, states = self.actor(inputs, of_actor)
-        return requested, (states[:, -1], self._remember(inputs, self.q.encode(inputs), requested, choice, of_q))
+        """Repeats `decide` for known strategies `choice`. Returns the requested shares and the memory after the step."""
+        actor_memory, q_memory = memory
+        requested, states = self.actor(inputs, actor_memory)
+        return requested, (states[:, -1], self._remember(inputs, self.q.encode(inputs), requested, choice, q_memory))
 
     def _remember(self, inputs: Inputs, tokens: Tensor, requested: Tensor, choice: Tensor, past: Tensor) -> Tensor:
-        """The MPTQ networks' memory after a step in which `requested` and `choice` were done."""
+        """The MPTQ networks' memory after a step with the action (`requested`, `choice`)."""
         if not self.q.memory.recurrent:
             return past
         rows = self.q.rows(tokens, self.q.encode_actions(requested, choice, inputs), _by_network(choice))
         return self.q.memory.advance(rows, past)[:, 0]
 
     def offered(self, values: Tensor, tasks: range) -> Tensor:
-        """Values of a turn by strategy and task: (U, tasks, P, N, outputs) -> (U, N, tasks, K + 1, J).
+        """Reorders the values of a turn by strategy and task: (U, tasks, P, N, outputs) -> (U, N, tasks, K + 1, J).
 
         Without columns a network values its own task only; the result is then (U, N, tasks, K + 1, 1).
         """
         if self.q.columns:
-            column = self._order()[list(tasks)].argsort(-1)  # which column holds task j'
+            column = self._order()[list(tasks)].argsort(-1)  # the column that holds task j'
             index = column[None, :, None, None].expand(values.shape[0], -1, values.shape[2], values.shape[3], -1)
             return values.gather(4, index).permute(0, 3, 1, 2, 4)
         return self._own(values)[..., None]
 
     def q_taken(self, inputs: Inputs, requested: Tensor, choice: Tensor, past: Tensor) -> Tensor:
-        """q_j of (18) at the action that was taken, (U, N, J)."""
+        """The values q_j of (18) of the action that was taken, (U, N, J)."""
         values = self.q(self.q.encode(inputs), self.q.encode_actions(requested, choice, inputs), past)
         return self.task_values(self.q.select_pass(values, _by_network(choice)), choice)[1]
 
     # -- losses ------------------------------------------------------------------------------------------------------
 
     def critic_loss(self, episodes: Episodes, target: Agents, gamma: float) -> tuple[Tensor, Tensor]:
-        """(19) with the targets (20): a mean over an agent's networks, summed over agents.
+        """The loss (19) with the targets (20), and the agents' values (18) of the actions taken, (N, U).
 
-        A pass learns all of its columns, because (17) uses all of them. With counterfactual rewards all passes learn, else
-        the one of the strategy that was taken.
+        The loss is summed over all networks. A pass learns all of its columns, because (17) uses all of them. With
+        counterfactual rewards all passes learn, otherwise only the pass of the strategy that was taken.
         """
         assert isinstance(target, ParameterisedQ)
         tokens = self.q.encode(episodes.now)
@@ -221,7 +227,7 @@ class ParameterisedQ(Agents):
         return episodes.mean(loss).sum() * self.sizes.tasks, self._agent_values(own, episodes.now.weight)
 
     def _counterfactual_loss(self, values: Tensor, rewards: Tensor, later: Tensor | None) -> Tensor:
-        """Mean error of every strategy's values against its counterfactual reward, (U, N)."""
+        """Mean error between the values of every strategy and their counterfactual rewards, (U, N)."""
         u, j = self.sizes.users, self.sizes.tasks
         values = values.unflatten(0, (u, j))  # (U, J, P, N, outputs)
         if self.q.columns:
@@ -237,10 +243,10 @@ class ParameterisedQ(Agents):
         return (offered - wanted).square().mean((1, 2))
 
     def _error(self, difference: Tensor) -> Tensor:
-        """Squared error; for general networks Huber's, linear beyond `HUBER_DELTA`.
+        """Squared error; for general networks twice the Huber loss, which is linear beyond `HUBER_DELTA`.
 
-        In some wards the wrong device costs a hundred times as much as the right one. How bad exactly it is matters less than
-        which of the good devices is best.
+        In some wards a wrong device costs a hundred times as much as the right one. Large errors get less weight, because
+        ranking the good devices matters more than the exact cost of a bad one.
         """
         if not self.sizes.shared:
             return difference.square()
@@ -248,11 +254,12 @@ class ParameterisedQ(Agents):
         return functional.huber_loss(difference, zeros, reduction="none", delta=HUBER_DELTA) * 2
 
     def actor_loss(self, episodes: Episodes, target: Agents) -> tuple[Tensor, Tensor]:
-        """(21): minus the sum over networks, passes and columns of p Q', a mean over passes; and (18) at μ for (27).
+        """The loss (21), and the agents' values (18) of the Actors' requests for (27), (N, U).
 
-        Network j values task j's requests, μ(o)[2j-1 : 2j] in (21), by their effect on all tasks; the other tasks' requests
-        are observation, x_-j. Where more is requested than there is, only the ratios of requests count and nothing fixes
-        their level; a small penalty on the distance from the initial request does.
+        The loss is minus the sum of p Q' over networks and columns, averaged over passes. Network j values the requests of
+        task j, μ(o)[2j-1 : 2j] in (21), by their effect on all tasks; the other tasks' requests x_-j are part of its input
+        and get no gradient. If the requests exceed a device, only their ratios matter, so nothing keeps their level stable.
+        A small penalty therefore keeps them near the initial request.
         """
         assert isinstance(target, ParameterisedQ)
         now = episodes.now
@@ -267,14 +274,14 @@ class ParameterisedQ(Agents):
         return episodes.mean(loss).sum(), self._agent_values(own, now.weight)
 
     def best_next(self, episodes: Episodes) -> Tensor:
-        """As `Agents.best_next`: (18) after each step, (N, U)."""
+        """As `Agents.best_next`: the value (18) of the next step, for each step, (N, U)."""
         inputs = episodes.later
         return self._agent_values(self._best_later(episodes)[1], inputs.weight)
 
     def next_values(self, episodes: Episodes) -> Tensor:
-        """What (20) adds to a reward, before γ: Q' of the next step at its best strategies; 0 after the last step.
+        """The next step's values Q' in (20), before the factor γ, at the best strategies; 0 after the last step.
 
-        (U, N, J, J) with columns, network j's values of all tasks; else (U, N, J).
+        Returns (U, N, J, J) with columns, network j's values of all tasks; otherwise (U, N, J).
         """
         with torch.no_grad():
             regressed, own = self._best_later(episodes)
@@ -282,6 +289,7 @@ class ParameterisedQ(Agents):
             return values * episodes.going_on.view(-1, *[1] * (values.dim() - 2))
 
     def _best_later(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        """`task_values` of the next steps at their best strategies and the requests of the Actor."""
         inputs = episodes.later
         states = self._states(episodes)[:, 1:].flatten(1, 2)
         requested = self._requests(episodes.inputs, episodes.batch)[:, episodes.batch :]
@@ -293,9 +301,9 @@ class ParameterisedQ(Agents):
     # -- values ------------------------------------------------------------------------------------------------------
 
     def strategy_values(self, values: Tensor, weight: Tensor) -> Tensor:
-        """The worth of each strategy of each task to its agent, the sum in (17); (U, N, J, K + 1).
+        """The worth of each strategy of each task for its agent: the sum in (17), (U, N, J, K + 1).
 
-        values: (G, P, N, outputs) of all passes; weight: p, (U, N, J). Without columns the sum has one term, the own task's.
+        values: (G, P, N, outputs) of all passes; weight: p, (U, N, J). Without columns the sum has only the own task's term.
         """
         values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
         if self.q.columns:
@@ -311,20 +319,21 @@ class ParameterisedQ(Agents):
     def _own(self, values: Tensor) -> Tensor:
         """Each task's own value under each strategy, for networks without columns.
 
-        (U, tasks, P, N, outputs) -> (U, N, tasks, K + 1). A single pass holds all of them; of several, pass s holds the s-th.
+        (U, tasks, P, N, outputs) -> (U, N, tasks, K + 1). One pass holds the values of all strategies;
+        with several passes, pass s holds the value of strategy s.
         """
         own = values[:, :, 0] if self.q.slots == 1 else values.diagonal(dim1=2, dim2=4)
         return own.transpose(1, 2)
 
     def _cyclic_weights(self, weight: Tensor) -> list[Tensor]:
-        """p of the tasks in the order of network j's columns, for each j; (U, 1, N, J) each."""
+        """For each network j, the weights p of the tasks in the order of its columns, (U, 1, N, J)."""
         return [x[:, None] for x in weight[:, :, self._order()].unbind(2)]
 
     def task_values(self, values: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
-        """The values that are regressed on rewards, and each task's own value q_j, (U, N, J).
+        """The values that are fitted to rewards, and each task's own value q_j, (U, N, J).
 
-        values: (G, 1, N, outputs), the passes of `choice` (U, N, J). With columns the former are (U, N, J, J), network j's
-        values of all tasks in cyclic order from j; without, they equal the latter.
+        values: (G, 1, N, outputs), the passes of `choice` (U, N, J). With columns the fitted values are (U, N, J, J): network
+        j's values of all tasks in cyclic order from j. Without columns they are the same as the own values.
         """
         u, j = self.sizes.users, self.sizes.tasks
         values = values[:, 0].unflatten(0, (u, j)).transpose(1, 2)  # (U, N, J, outputs)
@@ -334,7 +343,7 @@ class ParameterisedQ(Agents):
         return own, own
 
     def best(self, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The strategies of (17), (U, N, J), from the values (G, P, N, outputs) of all passes, and each task's value there."""
+        """The best strategies by (17) from the values (G, P, N, outputs) of all passes, and each task's value; both (U, N, J)."""
         choice = self.strategy_values(values.detach(), weight).argmax(-1)
         return choice, self.task_values(self.q.select_pass(values, _by_network(choice)), choice)[1]
 
@@ -343,6 +352,7 @@ class ParameterisedQ(Agents):
         return self._states(episodes)[:, :-1].flatten(1, 2)
 
     def _states(self, episodes: Episodes) -> Tensor:
+        """The MPTQ networks' memories before each step and after the last, (G, T + 1, episodes, width)."""
         with torch.no_grad():
             if not self.q.memory.recurrent:
                 g, t = self.sizes.users * self.sizes.tasks, episodes.steps // episodes.batch
@@ -353,7 +363,7 @@ class ParameterisedQ(Agents):
             return self.q.unroll_memory(rows, episodes.batch)
 
     def _requests(self, inputs: Inputs, batch: int) -> Tensor:
-        """μ over whole episodes, (U, N, J, 2)."""
+        """The Actors' requests μ(o) over whole episodes, (U, N, J, 2)."""
         requested: Tensor = self.actor(inputs, self.actor.memory.start(batch))[0]
         return requested
 
@@ -363,7 +373,7 @@ class ParameterisedQ(Agents):
 
     @staticmethod
     def _agent_values(own: Tensor, weight: Tensor) -> Tensor:
-        """(18): Q_i = Σ_j p_j q_j; (N, U)."""
+        """The agents' values (18): Q_i = Σ_j p_j q_j, (N, U)."""
         return (own * weight).sum(-1).transpose(0, 1)
 
     def critic_parameters(self) -> list[nn.Parameter]:
@@ -376,15 +386,15 @@ class ParameterisedQ(Agents):
 
 
 def _by_network(choice: Tensor) -> Tensor:
-    """Strategies (U, N, J) with tasks in the network axis, (U·J, N)."""
+    """Moves the tasks of the strategies (U, N, J) into the network axis, (U·J, N)."""
     return flatten_tasks(choice[..., None])[..., 0]
 
 
 def _boltzmann(worth: Tensor, noise: Noise | None, generator: torch.Generator | None) -> Tensor:
-    """Strategies from their worth (…, K + 1): the best ones, or Boltzmann exploration at the noise's temperature.
+    """Chooses strategies by their worth (…, K + 1): the best, or with noise by Boltzmann exploration at its temperature.
 
-    First a server is drawn, then that server or the own device. So many servers that are alike do not outweigh the single
-    own device by their number.
+    A server is drawn first, then the choice is between this server and the own device. Otherwise many similar servers would
+    almost always win over the own device, only because there are more of them.
     """
     if noise is None:
         return worth.argmax(-1)

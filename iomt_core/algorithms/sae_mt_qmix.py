@@ -1,4 +1,4 @@
-"""SAE-MT-QMIX, the paper's algorithm: MPMT-DQN agents under a mixing network with self-attention (section V)."""
+"""SAE-MT-QMIX, the paper's algorithm: MPMT-DQN agents and a mixing network with self-attention (section V)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class SAEMTQMIX(QMIX):
     summary = "The paper's algorithm: multi-pass multi-task agents, mixed by a self-attention QMIX."
 
     def mixer(self, sizes: Sizes) -> Mixer:
-        """Attention that depends on ô only."""
+        """The SAE-QMIX mixer with attention that depends on ô only."""
         return SAEQMIX(sizes.users, sizes.state, MIXER_OBSERVATION_SIZE)
 
 
 class SAEMTQMIXPaper(SAEMTQMIX):
-    """The same with queries and keys from (ô_i, Q_i), as (22) is printed."""
+    """SAE-MT-QMIX with queries and keys computed from (ô_i, Q_i), as (22) is printed."""
 
     name = "sae-mt-qmix-paper"
     label = "SAE-MT-QMIX as printed"
@@ -34,5 +34,5 @@ class SAEMTQMIXPaper(SAEMTQMIX):
     tuned = MappingProxyType({"critic_target": "observed", "rounds": 0, "parameter_tying": 0.0})
 
     def mixer(self, sizes: Sizes) -> Mixer:
-        """Attention that depends on ô and on the values."""
+        """The SAE-QMIX mixer with attention that depends on ô and on the values."""
         return SAEQMIX(sizes.users, sizes.state, MIXER_OBSERVATION_SIZE, "paper")

@@ -9,12 +9,12 @@ from typing import Any
 
 from iomt_core.charts.axes import marks
 
-ROOM = 1.05  # an axis without a given end is so many times as long as its longest bar
+ROOM = 1.05  # length of an axis without a given end, relative to its longest bar
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars with one entry a group: value, colour, whether it is outlined (`marked`), and the text at its end (`shown`)."""
+    """Bars, with one entry for each group: value, colour, whether it is outlined (`marked`), and text at its end (`shown`)."""
 
     name: str
     values: Sequence[float]

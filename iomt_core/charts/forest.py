@@ -13,7 +13,7 @@ from iomt_core.charts.heat_table import heat_table
 from iomt_core.charts.style import SERVER_COLOURS
 from iomt_core.experiments.comparison.paired import Paired
 
-# An axis ends at this multiple of the middle change, so that one huge change does not flatten the others; its text says it.
+# An axis ends at this multiple of the median change, so that one huge change does not flatten the others.
 LONGEST = 6.0
 A_COLOUR, B_COLOUR = SERVER_COLOURS[0], SERVER_COLOURS[1]
 VERDICTS = {
@@ -34,7 +34,7 @@ def verdict(pair: Paired) -> str:
 
 
 def forest(pairs: Sequence[Paired]) -> dict[str, Any]:
-    """Data of a forest plot, one row a metric: mean change from A to B in % of A's mean, with its 95 % interval.
+    """Data of a forest plot, one row for each metric: mean change from A to B in % of A's mean, with its 95 % interval.
 
     A metric that is 0 in A has no relative change; its row says so.
     """
@@ -102,6 +102,6 @@ def episode_pairs(pair: Paired) -> dict[str, Any]:
 
 
 def flow_map(counts: pd.DataFrame) -> str:
-    """How many tasks run where in A (rows) and in B (columns); off the diagonal stands what changed."""
+    """How many tasks run where in A (rows) and in B (columns); the cells off the diagonal are the changes."""
     rows, columns = [f"A: {name}" for name in counts.index], [f"B: {name}" for name in counts.columns]
     return heat_table(counts.to_numpy().tolist(), columns, rows, "tasks by their device in A and in B", digits=0)

@@ -17,7 +17,10 @@ from iomt_core.twin.mixing import Mixing
 def by_strategy(
     cells: Sequence[Sequence[float]], tasks: Sequence[str], taken: int, what: str, good: bool = True
 ) -> str:
-    """A table with one row a strategy and one column a task of the user; the chosen strategy is outlined."""
+    """HTML table with a row for each strategy and a column for each task of the user; the chosen strategy is outlined.
+
+    cells: values, strategies by tasks; taken: the chosen strategy; what: description; good: whether larger is better.
+    """
     devices = [device_name(k) for k in range(len(cells))]
     return heat_table(cells, tasks, devices, what, taken, good=good, by_column=True)
 
@@ -32,7 +35,7 @@ def attention(mixing: Mixing) -> str:
 
 
 def slopes(mixing: Mixing, user: int) -> dict[str, Any]:
-    """∂Q_tot/∂Q_i (25) of every agent; the selected user's is outlined, negative ones are red."""
+    """Bars of ∂Q_tot/∂Q_i (25) of every agent; the selected user's bar is outlined, negative bars are red."""
     values = mixing.slopes.tolist()
     colours = ["#0072b2" if v >= 0 else BOUND_COLOUR for v in values]
     marked = [n == user - 1 for n in range(len(values))]
@@ -56,7 +59,7 @@ def share_bars(mine: pd.DataFrame, picked: int) -> dict[str, Any]:
 
 
 def regret_map(frame: pd.DataFrame, column: str) -> str:
-    """Regret of every task of a step, users by tasks."""
+    """HTML table of the regret of every task of a step, users by tasks."""
     table = frame.pivot(index="user", columns="task", values=column)
     columns, rows = [f"task {t}" for t in table.columns], [f"user {u}" for u in table.index]
     return heat_table(table.to_numpy().tolist(), columns, rows, "regret by user and task", good=False)

@@ -1,6 +1,6 @@
 """Learning curves as Vega-Lite, which adds new points without redrawing, so that a live curve never flickers or loses its zoom.
 
-While a run goes on only the table changes; the specification depends on the runs and lines shown.
+While a run trains, only the table of points changes. The specification depends only on the runs and lines shown.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ REFERENCE_DASHES = MappingProxyType(
     {"optimum": (5, 2), "price-response": (2, 3), "greedy": (9, 3), "random": (1, 5), "bound": (1, 0)}
 )
 HEIGHT = 230
-CLOSE = 0.12  # of the lines' span: labels that are closer would overlap
-LETTER = 5.6  # pixels a letter of a label
+CLOSE = 0.12  # fraction of the lines' range; labels of lines closer than this would overlap
+LETTER = 5.6  # width of a letter in a label, pixels
 EXPLORING, EVALUATED = "while exploring", "evaluated"
-ZOOM = "zoom"  # the selection that holds a chart's zoom
+ZOOM = "zoom"  # name of the Vega-Lite selection that stores the zoom
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One chart of learning: a metric while exploring, on held-out episodes, or both.
+    """One learning curve: a metric while exploring, on held-out episodes, or both.
 
-    `training` is its column in metrics.jsonl; where it is `evaluated`, evaluations.jsonl and references.json have it by its name.
+    training: its column in metrics.jsonl, None if it is not there; evaluated: whether evaluations.jsonl and references.json
+    contain it, under the metric's name.
     """
 
     metric: Metric
@@ -40,7 +41,7 @@ class Curve:
 
     @property
     def columns(self) -> tuple[tuple[str, str, str], ...]:
-        """Kind, where it is (`metrics` or `evaluations`) and its name there."""
+        """Kind, source (`metrics` or `evaluations` of `Curves`) and column of each line."""
         both = ((EXPLORING, "metrics", self.training), (EVALUATED, "evaluations", self.metric.name))
         return tuple((kind, source, name) for kind, source, name in both[: 1 + self.evaluated] if name is not None)
 
@@ -57,7 +58,7 @@ LOSSES = tuple(Curve(TRAINING[name], name) for name in ("loss_19", "loss_26", "l
 
 
 def points(curve: Curve, runs: Mapping[str, Curves]) -> pd.DataFrame:
-    """Columns episodes, value, run, kind; at most `curves.MOST_POINTS` rows a run and kind."""
+    """The points of a chart, with columns episodes, value, run, kind; at most `curves.MOST_POINTS` rows for each run and kind."""
     parts = []
     for run, found in runs.items():
         for kind, source, name in curve.columns:
@@ -74,7 +75,7 @@ def points(curve: Curve, runs: Mapping[str, Curves]) -> pd.DataFrame:
 def reference_lines(
     curve: Curve, found: Curves, shown: Sequence[str], labels: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Reference lines of a chart: results of the heuristics and the optimum, and in the chart of the cost the bound."""
+    """Reference lines of a chart: the results of the policies `shown`, and in the cost chart also the lower bound."""
     metric = curve.metric
     if not curve.evaluated:
         return []
@@ -91,7 +92,7 @@ def reference_lines(
 def spec(
     curve: Curve, runs: Sequence[str], lines: Sequence[Mapping[str, Any]], episodes: int, colours: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The Vega-Lite specification of one chart. `episodes` is where the axis ends, `colours` the number of each run."""
+    """The Vega-Lite specification of one chart. episodes: end of the horizontal axis; colours: colour number of each run."""
     palette = [SERVER_COLOURS[colours[run] % len(SERVER_COLOURS)] for run in runs]
     dashes = [list(DASHES[colours[run] % len(DASHES)]) for run in runs]
     quantity = {"type": "quantitative", "title": curve.metric.axis_title}
@@ -121,7 +122,7 @@ def spec(
 
 
 def _side_by_side(lines: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], float]]:
-    """The lines with their labels' distance from the right in pixels; labels of close lines are put side by side."""
+    """The lines with the distance of their labels from the right edge, pixels; labels of close lines stand next to each other."""
     ordered = sorted(lines, key=lambda line: float(line["value"]))
     span = float(ordered[-1]["value"]) - float(ordered[0]["value"]) if ordered else 0.0
     placed: list[tuple[Mapping[str, Any], float]] = []
@@ -152,6 +153,6 @@ def _line(line: Mapping[str, Any], y: Mapping[str, Any], inset: float) -> dict[s
 def words(curve: Curve, runs: Sequence[str]) -> str:
     """Alternative text of a chart; the values are in the table.
 
-    It must not change with every point: Streamlit makes it part of the specification and would redraw the chart.
+    It must not depend on the points: Streamlit makes it part of the specification, so a new text would redraw the chart.
     """
     return f"{curve.metric.axis_title} over the episodes of {', '.join(runs)}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# The colours of Okabe and Ito (2008), distinguishable for most colour-blind readers, and two more.
+# Server colours: those of Okabe and Ito (2008), which most colour-blind readers can distinguish, and two more.
 LOCAL_COLOUR = "#8a8f98"
 SERVER_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7a5195", "#8c6d31")
 KIND_COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#edc948", "#76b7b2")
@@ -12,5 +12,5 @@ BOUND_COLOUR = "#d62728"
 
 
 def device_colour(choice: int) -> str:
-    """Colour of a choice: 0 local, k server k."""
+    """Colour of a device: 0 is the own device, k is server k."""
     return LOCAL_COLOUR if choice == 0 else SERVER_COLOURS[(choice - 1) % len(SERVER_COLOURS)]

@@ -29,7 +29,7 @@ def look(number: int) -> tuple[str, str, str]:
 def curves(
     table: pd.DataFrame, axis: Axis, name: str, labels: Mapping[str, str], log_y: bool = False, title: str = ""
 ) -> go.Figure:
-    """A metric over an axis, a line a policy with its 95 % interval as a band.
+    """A metric over an axis, one line for each policy with its 95 % interval as a band.
 
     `table` is `sweeps.run.results_table` of one axis, or one value's rows of the other; `labels` names the policies, in the
     order of their colours. Where a policy could not decide its line is broken. Markers are open where another network of the

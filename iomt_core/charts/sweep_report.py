@@ -18,7 +18,7 @@ from iomt_core.scenario.files import dump_scenario
 from iomt_core.training.catalogue import entry
 
 MAPPED = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share")  # metrics with a heat map a policy
-# The page may load nothing, whatever a name contains or the charting library would fetch.
+# The page may not load anything, even if a name or the charting library tries to.
 GUARD = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }

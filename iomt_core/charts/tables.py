@@ -1,4 +1,4 @@
-"""Tables with the numbers that a chart shows, one row a mark, units in the headings."""
+"""Tables with the numbers that a chart shows, one row for each mark, units in the headings."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ DASH_ARRAYS = {"solid": "", "dash": "9 6", "dot": "2 5", "dashdot": "10 4 2 4"}
 def ward_frames(record: Record) -> dict[str, Any]:
     """All steps of one episode: positions in metres, the choice for each task (-1: no task), delay in ms, cost, server load.
 
-    `users_xy` has one entry a step if users move, else a single entry.
+    `users_xy` has one entry for each step if users move, else a single entry.
     """
     s, snap, out = record.scenario, record.snapshot, record.outcome
     active = snap.active

@@ -1,3 +1,3 @@
-"""The command line, one file a command."""
+"""The command line, one file for each command."""
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it

@@ -42,7 +42,7 @@ def presets() -> None:
 
 
 def policies() -> None:
-    """List the policies, and the networks that decide in the trained ones: the first of them that knows the ward."""
+    """List the policies, and the networks of the trained ones; the first network that was trained for the ward decides."""
     table = Table("policy", "decentralised", "trained", "network", "what it does")
     for policy in catalogue().values():
         words = ("yes" if yes else "no" for yes in (policy.decentralised, policy.trained))

@@ -58,14 +58,14 @@ def sweep(
         str | None, typer.Option(help="A dask.distributed scheduler that you trust.", metavar="tcp://HOST:PORT")
     ] = None,
     points: Annotated[
-        Path | None, typer.Option(help="Directory of the points that were ever computed.", metavar="DIR")
+        Path | None, typer.Option(help="Directory of the store of computed points.", metavar="DIR")
     ] = None,
     workload: WorkloadOption = None,
     places: PlacesOption = None,
 ) -> None:
-    """Vary one or two parameters; write results.csv, results.parquet and report.html, one row a point.
+    """Vary one or two parameters; write results.csv, results.parquet and report.html, one row for each point.
 
-    Ctrl-C and SIGTERM stop and keep what is done, --resume goes on. A point that was ever computed is not computed again.
+    Ctrl-C and SIGTERM stop the sweep and keep its results; --resume continues it. A computed point is never computed again.
     """
     if cluster is not None and workers is not None:
         raise ScenarioError(f"workers = {workers} has no meaning with cluster = {cluster!r}: give one of them.")

@@ -46,7 +46,7 @@ def train(
 ) -> None:
     """Train an algorithm; Ctrl-C and SIGTERM stop it after the batch and save.
 
-    --resume goes on to the same weights as if never stopped, on the device where it began.
+    --resume continues a run, on the device where it began, and gives the same weights as a run that was never stopped.
     """
     prepare(threads)
     torch_device = device_named(device)

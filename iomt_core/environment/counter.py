@@ -79,7 +79,7 @@ def step_keys(seeds: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Range:
-    """The range of a uniform number of 21 bits, of which the integer n means `start` + n · `unit`."""
+    """The range of a uniform number of 21 bits: the integer n stands for `start` + n · `unit`."""
 
     start: Tensor  # 0-dimensional; its dtype is that of the numbers, so that one operation converts and scales
     unit: float

@@ -74,7 +74,7 @@ class VectorEnvironment:
 
     @torch.no_grad()
     def step(self, action: Action) -> Transition:
-        """Plays one step in every world. Worlds that are over earn nothing and stay over."""
+        """Plays one step in every world. Worlds whose episode has ended get no reward and do not change."""
         s = self.scenario
         alive = ~self.over
         outcome, charge, agent_reward = evaluate_step(self.snapshot, action, s)

@@ -27,7 +27,7 @@ from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import make_policy, network_of
 from iomt_core.twin.northbound import checked_seed, checked_shares, play
 
-# Task values a chunk of episodes: memory does not grow with the number of episodes.
+# Number of task values in a chunk of episodes, so that memory does not grow with the number of episodes.
 CHUNK = 1_500_000
 MOST_EPISODES = 1_000_000
 RESULTS = ("summary.json", "decisions.parquet", "decisions.csv")
@@ -48,7 +48,7 @@ def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares =
 
 @dataclass
 class Summary:
-    """Sums over the steps of each episode; `sums` has one value an episode, for `Metric.aggregate`."""
+    """Sums over the steps of each episode; `sums` has one value for each episode, for `Metric.aggregate`."""
 
     scenario: Scenario
     policy: str
@@ -180,7 +180,7 @@ class _Decisions:
         if self.parquet is not None:
             self.parquet.close()
             self.parquet = None
-        self._remove_results()  # a summary must never stand beside the decisions of another evaluation
+        self._remove_results()  # the folder must never hold a summary with the decisions of another evaluation
         try:
             os.replace(self.part, self.final)
             write_text_atomically(self.out / "summary.json", summary)

@@ -14,7 +14,7 @@ from iomt_core.model.batch import Batch
 class Snapshot(Batch):
     """One step of B worlds with U users, J tasks for each user and K servers. SI units.
 
-    In an own workload some users may have fewer tasks. The missing ones are not `active`; their D, C and weight are 0.
+    In a workload from a file some users may have fewer tasks. Missing tasks are not `active`; their D, C and weight are 0.
     """
 
     D: Tensor  # (B, U, J) bit
@@ -26,8 +26,8 @@ class Snapshot(Batch):
     P_tr: Tensor  # (B, U) W
     battery: Tensor  # (B, U) remaining charge, J
     F_i: Tensor  # (B, U) cycle/s
-    F_k: Tensor  # (B, K) cycle/s that background load leaves
-    B_k: Tensor  # (B, K) Hz that background load leaves
+    F_k: Tensor  # (B, K) cycle/s, CPU of server k without its background load
+    B_k: Tensor  # (B, K) Hz, bandwidth of server k without its background load
     users_xy: Tensor  # (B, U, 2) m
     servers_xy: Tensor  # (B, K, 2) m
     distance: Tensor  # (B, U, K) m
@@ -53,5 +53,5 @@ class Action(Batch):
 
 
 def device_name(choice: int) -> str:
-    """The name of a device that people read: 0 is the own device, k is server k."""
+    """The name of a device for people: 0 is the own device, k is server k."""
     return "own device" if choice == 0 else f"server {choice}"

@@ -82,7 +82,7 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> W
 
 
 def _relief(joins: Tensor, chosen: Tensor) -> Tensor:
-    """The factor of the device that the task leaves, whichever device it joins; (B, U, J, 1, J')."""
+    """The factor for the device that the task leaves, the same for every device that it joins; (B, U, J, 1, J')."""
     return (joins * chosen[..., None]).sum(3, keepdim=True)
 
 

@@ -26,7 +26,7 @@ class Sizes:
     servers: int
     other: int  # length of an observation without its tasks
     state: int  # length of ŝ
-    features: int = TASK_FEATURES  # numbers a task
+    features: int = TASK_FEATURES  # number of features of a task
     shared: bool = False  # one network for all agents and tasks, and for every ward up to these counts
 
     @property
@@ -83,7 +83,7 @@ def share_features(shares: Tensor) -> Tensor:
 
 
 def cyclic_order(tasks: int, device: torch.device) -> Tensor:
-    """Task indices, (J, J): row j starts at task j and goes on cyclically, as the columns of (16) do."""
+    """Task indices, (J, J): row j is j, j + 1, … modulo J, the order of the columns of (16)."""
     j = torch.arange(tasks, device=device)
     return (j[:, None] + j) % tasks
 

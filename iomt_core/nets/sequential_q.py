@@ -1,4 +1,4 @@
-"""Q-values of one task after another while strategies change: what no strategy changes is computed once for all.
+"""Q-values of one task after another; everything that does not depend on the strategies is computed only once.
 
 When an agent's tasks decide one after another, every task's network is evaluated several times, each time with other
 strategies of the other tasks. Only the token of the others' actions is new then; keys, values and scores of everything else
@@ -29,21 +29,21 @@ Maps = list[tuple[Tensor, Tensor]]  # weight and bias of a layer, task by task
 
 @dataclass(frozen=True)
 class Prepared:
-    """What no strategy changes, of G = U·J networks with P passes."""
+    """Intermediate results that do not depend on the strategies, of G = U·J networks with P passes."""
 
     shares: Tensor  # (U, N, J, 2) as requested
     rows: Tensor  # (G, P, N, width) the own token in every pass
-    of_rows: Tensor  # (G, P, N, 3 width) their queries, keys and values in the second Encoder
+    of_rows: Tensor  # (G, P, N, 3 width) queries, keys and values of `rows` in the second Encoder
     of_rest: Tensor  # (G, 1, N, 2 width) key and value of the last token there
     of_tokens: Tensor  # (G, 3, N, 2 width) keys and values of the tokens in the third Encoder
     others: Tensor  # (G, N, width) the token of the other tasks, without their strategies
-    known: int  # how many inputs of `others_asked` are in it
+    known: int  # number of inputs of `others_asked` that `others` contains
     past: Tensor  # (G, N, width) the memory's states
     from_past: Tensor | None  # (G, N, 3 width) what the GRU computes from them
 
 
 def prepare(q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor) -> Prepared:
-    """Computes what no strategy changes; tokens (U·J, 3, N, width), shares (U, N, J, 2), past (U·J, N, width)."""
+    """Computes what does not depend on the strategies; tokens (U·J, 3, N, width), shares (U, N, J, 2), past (U·J, N, width)."""
     u, n, j, _ = shares.shape
     d, g, slots = tokens.shape[-1], u * j, q.slots
     features = share_features(shares)

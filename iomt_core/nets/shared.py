@@ -29,9 +29,9 @@ from iomt_core.nets.inputs import (
 from iomt_core.nets.task_q import ActionFeatures, TaskQ
 
 WIDTH, HIDDEN, HEAD = 32, 96, 64
-Q_SCALE = 0.2  # of the learned correction to values at prices: one update must not overturn the order of all strategies
+Q_SCALE = 0.2  # scale of the learned correction; small, so that one update cannot reorder all strategies
 ACTOR_SCALE = 0.5
-LOGIT_EPS = 0.002  # a suggested share closer than this to the ends of its range would leave the Actor no gradient
+LOGIT_EPS = 0.002  # distance of suggested shares from the ends of their range, where the gradient vanishes
 DEVICE_FEATURES = 4  # numbers that describe a task on a device; the last is its worth at the ward's prices
 
 
@@ -80,7 +80,7 @@ class SharedActor(nn.Module):
 
 @dataclass(frozen=True)
 class SharedActionFeatures(ActionFeatures):
-    """Joint actions, and what is known of each device under them."""
+    """Joint actions, and features of each device under these actions."""
 
     devices: (
         Tensor  # (G, K + 1, N, ·) features of the own task on each device, and what the agent's others request there

@@ -53,7 +53,7 @@ class TaskQ(nn.Module):
         self.first = Encoder(g, WIDTH, HIDDEN)
         self.slot = GroupedLinear(g * self.slots, 2, WIDTH, maps=self.slots)
         known = max(1, 2 * (j - 1)) + (devices * (j - 1) + 2 * devices if aware else 0)
-        self.others_asked = GroupedLinear(g, known, WIDTH)  # an old name that stands in every shipped checkpoint
+        self.others_asked = GroupedLinear(g, known, WIDTH)  # the name is part of all shipped checkpoints
         self.second = Encoder(g, WIDTH, HIDDEN)
         self.memory = GroupedGRU(g, WIDTH, recurrent)
         self.third = Encoder(g, WIDTH, HIDDEN)

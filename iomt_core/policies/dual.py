@@ -163,7 +163,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         soft, pi = _softmin(tasks.value, tau)
         return (soft * problem.active).sum((1, 2)) - (log_prices.exp() * capacity).sum(1), pi
 
-    # Prices of 0 give a bound too, which is the better one where there is enough for all.
+    # Prices of 0 also give a bound, which is better if the resources are enough for all tasks.
     free = best_theta = torch.full_like(theta, -torch.inf)
     free_tasks = problem.task_values(prices_at(free, k), CERTIFYING)
     free_bound = best_bound = problem.bound(free, free_tasks)

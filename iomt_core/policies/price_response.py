@@ -1,4 +1,4 @@
-"""Price response: each user decides alone, as is best for it at the servers' mean shadow prices.
+"""Price response: each user minimises its own cost at the servers' mean shadow prices.
 
 The prices of the dual (`dual.py`) are averaged over sample steps of the ward and broadcast once; nothing else couples the
 users. A user keeps those tasks local that are cheapest there at these prices, distributes the others over the servers, and

@@ -18,7 +18,7 @@ import pandas as pd
 from iomt_core.runs.directory import read_json
 from iomt_core.runs.training_run import EVALUATIONS, METRICS
 
-MOST_POINTS = 500  # of a drawn curve
+MOST_POINTS = 500  # in a drawn curve
 MOST_READ = 8_000_000  # bytes per call; longer files take several calls
 Columns = Mapping[str, list[float]]
 
@@ -34,7 +34,7 @@ class Lines:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read_new(self) -> Columns:
-        """All values so far by name, in columns of equal length; NaN where a line lacks one."""
+        """All values so far, by name, in columns of equal length; NaN if a line does not have the value."""
         with self._lock:
             try:
                 with self.path.open("rb") as file:
@@ -46,7 +46,7 @@ class Lines:
             except OSError:
                 self.columns, self._offset, self._file = {}, 0, None
                 return {}
-            whole = content[: content.rfind(b"\n") + 1]  # a line that is still being written waits
+            whole = content[: content.rfind(b"\n") + 1]  # an incomplete last line is read at the next call
             self._offset += len(whole)
             for line in whole.splitlines():
                 self._add(line)

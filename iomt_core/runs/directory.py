@@ -95,7 +95,7 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def log_tail(folder: Path) -> str:
-    """The end of what the run's worker printed; empty where there is nothing."""
+    """The end of the worker's log; empty if there is no log."""
     try:
         with (folder / LOG).open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LONGEST_LOG))
@@ -105,10 +105,10 @@ def log_tail(folder: Path) -> str:
 
 
 def delete(folder: Path) -> None:
-    """Removes a run's folder. Raises `ScenarioError` where it cannot be removed.
+    """Removes a run's folder. Raises `ScenarioError` if it cannot be removed.
 
-    The folder first moves into a trash folder beside it, so that it disappears in one step for everybody. Whatever cannot be
-    removed from the trash now is tried again at the next deletion.
+    The folder is first moved into a trash folder next to it, so that it disappears in one step. Files in the trash that
+    cannot be removed now are removed at a later deletion.
     """
     trash = folder.parent / TRASH
     with os_errors(f"{folder.name!r} cannot be deleted"):

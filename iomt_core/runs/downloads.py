@@ -1,4 +1,4 @@
-"""What a person takes away from a training run: its configuration, its lines as a table, its last checkpoint."""
+"""Downloads of a training run: its configuration, its recorded lines as a table, its last checkpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def metrics_csv(folder: Path) -> str:
 
 
 def checkpoint_zip(folder: Path) -> bytes:
-    """The last complete checkpoint as a zip. Raises `CheckpointError` where there is none yet."""
+    """The last complete checkpoint as a zip. Raises `CheckpointError` if there is none yet."""
     for _ in range(ATTEMPTS):
         last = last_checkpoint(folder)
         if last is None:

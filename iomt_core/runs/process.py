@@ -52,7 +52,7 @@ def device_named(name: str) -> torch.device:
 
 
 def lower_priority(process: psutil.Process) -> None:
-    """Lets the dashboard and the browser run before a worker."""
+    """Lowers this process's priority, so that the dashboard and the browser run first."""
     with contextlib.suppress(psutil.Error, OSError, ValueError):
         process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE))  # Windows has priority classes
     # Where Linux groups sessions for scheduling, nice counts within a session only and the group has its own.
@@ -78,7 +78,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a stop was requested."""
         return self._signalled or self._file.exists()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

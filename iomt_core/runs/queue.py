@@ -81,7 +81,7 @@ class RunRecord:
 
     @property
     def resumable(self) -> bool:
-        """Whether it can go on."""
+        """Whether the run can be resumed."""
         return self.state in RESUMABLE and self.spec is not None
 
     @property
@@ -130,7 +130,7 @@ class RunQueue:
         return sorted(found, key=lambda run: (-run.created, run.name))
 
     def run(self, name: str) -> RunRecord:
-        """The run of this name. Raises `ScenarioError` where there is none (any more)."""
+        """The run of this name. Raises `ScenarioError` if it does not exist (any more)."""
         # A name is looked up among the runs and never becomes part of a path.
         for run in self.runs():
             if run.name == name:
@@ -209,12 +209,12 @@ class RunQueue:
             if run.resumable:
                 self._save({**self._waiting(), name: options})
             elif run.state not in ("queued", "running") or run.stopping:
-                raise ScenarioError(f"{self.kind.name} = {name!r} cannot go on: it is {run.condition}.")
+                raise ScenarioError(f"{self.kind.name} = {name!r} cannot be resumed: it is {run.condition}.")
         self.start_waiting()
         return self.run(name)
 
     def stop(self, name: str) -> RunRecord:
-        """Asks a running run to save and end, or removes a run from the queue. To ask twice is to ask once.
+        """Asks a running run to save and end, or removes a run from the queue. A second request has no effect.
 
         Raises `ScenarioError` where it has ended already.
         """
@@ -256,7 +256,7 @@ class RunQueue:
     def start_waiting(self, leaving: str | None = None) -> list[str]:
         """Starts queued runs in their order while there is room. Returns their names. Raises `ScenarioError`.
 
-        leaving: a run whose worker calls this as its last act, and so no longer counts as running.
+        leaving: a run whose worker calls this just before it ends; it no longer counts as running.
         """
         started: list[str] = []
         if not any(run.state == "queued" for run in self.runs()):
@@ -276,7 +276,7 @@ class RunQueue:
 
     @contextmanager
     def working(self, folder: Path) -> Iterator[None]:
-        """Around a worker's work on a run: holds the run's lock, records a failure, and starts waiting runs at the end.
+        """Context of a worker: holds the run's lock, records a failure, and starts waiting runs at the end.
 
         Raises `ScenarioError` where the folder is not a run or another process works on it.
         """
@@ -311,7 +311,7 @@ class RunQueue:
 
     @contextmanager
     def _locked(self) -> Iterator[Path]:
-        """The root folder, while nobody else changes anything there. Raises `ScenarioError`."""
+        """The root folder, locked against other processes. Raises `ScenarioError`."""
         root = self.kind.root()
         busy = f"{self.kind.name}s: another process is changing them; try again in a moment."
         with file_lock(root / LOCK, LOCK_WAIT, busy, f"{self.kind.name}s = {str(root)!r} cannot be used"):

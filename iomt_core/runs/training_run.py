@@ -147,7 +147,7 @@ class TrainingRun:
 
 
 def read_run_spec(folder: Path) -> RunSpec:
-    """What the run in this folder is of. Raises `CheckpointError`."""
+    """Reads the definition of the run in this folder. Raises `CheckpointError`."""
     facts = read_json(folder / SPEC)
     if facts is None:
         raise CheckpointError(f"resume = {str(folder)!r} is not a run: {SPEC} cannot be read.")
@@ -155,7 +155,7 @@ def read_run_spec(folder: Path) -> RunSpec:
 
 
 def write_run_spec(folder: Path, spec: RunSpec) -> None:
-    """Makes a new run's folder. Raises `ScenarioError`."""
+    """Creates a new run's folder with its run.json. Raises `ScenarioError`."""
     with os_errors(f"out = {str(folder)!r} cannot be made a directory"):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     write_json(folder / SPEC, spec.as_json(), indent=1)

@@ -1,7 +1,7 @@
 """The process that works on a run: who it is, whether it lives, how it is started, and the lock it holds.
 
 A process is identified by its number and start time, because the system gives numbers away again. The lock on
-`worker.lock` is released by the system when the process ends, however it ends: two processes never work on one run.
+`worker.lock` is released by the system when the process ends for any reason, so two processes never work on one run.
 """
 
 from __future__ import annotations
@@ -141,5 +141,5 @@ def record_failure(folder: Path) -> Iterator[None]:
         with contextlib.suppress(ScenarioError):
             write_status(folder, {**read_status(folder), "state": "failed", "reason": reason, **vars(Worker.current())})
         if isinstance(error, OSError):
-            raise ScenarioError(f"{folder.name!r} cannot go on: {reason}") from None
+            raise ScenarioError(f"{folder.name!r} cannot continue: {reason}") from None
         raise

@@ -1,4 +1,4 @@
-"""The error of everything that a person gives and that cannot be used, and the checks that raise it."""
+"""The error for invalid input, with field, value and allowed range, and the checks that raise it."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def shortened(value: Any, most: int = 60) -> str:
 
 
 def explain(error: ValidationError, allowed: Callable[[str], str]) -> ScenarioError:
-    """Translate pydantic's findings into messages with field, value and reason.
+    """Translate pydantic's errors into messages with field, value and reason.
 
-    allowed: the allowed values of a field as text, "" if there is none; it replaces pydantic's words where a value lies outside.
+    allowed: returns the allowed values of a field as text, or ""; this text replaces pydantic's for a value out of range.
     """
     problems: list[str] = []
     for one in error.errors():

@@ -1,4 +1,4 @@
-"""Notes on how a person's input was read: nothing wrong, but worth a look."""
+"""Notes on how input was interpreted: it is valid, but may not be what was meant."""
 
 from __future__ import annotations
 

@@ -410,7 +410,7 @@ def _problems(s: Scenario) -> Iterator[str]:
 
 
 def _name_problems(s: Scenario) -> Iterator[str]:
-    """Names appear in tables that spreadsheets open and on screens; neither may read them as more than text."""
+    """Problems of a name. Spreadsheets and screens show names; they must not interpret them as anything but text."""
     for where, name in (("name", s.name), *((f"kinds[{n}].name", kind.name) for n, kind in enumerate(s.kinds, 1))):
         if not name.isprintable():
             yield f"{where} = {name!r} holds a character that cannot be seen: allowed are letters, digits and signs."

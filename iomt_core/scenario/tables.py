@@ -189,7 +189,7 @@ class _Table:
         self.dialect = self._find_dialect()
 
     def number(self, row: _Row, column: str, low: float, high: float, whole: bool = False) -> float:
-        """Return a cell's number; a bad one is added to the problems, and `low` stands in for it."""
+        """Return a cell's number; for an invalid one a problem is added and `low` returned."""
         text = row.cells[column]
         allowed = f"allowed is {'whole numbers ' if whole else ''}{low:g} to {high:g}"
         try:
@@ -219,7 +219,7 @@ class _Table:
         note(f"{self.name}: {columns}; numbers read with {self.dialect}.", doubtful=not usual)
 
     def _find_dialect(self) -> _Dialect:
-        """Decide from the first cells that prove something. Raises `ScenarioError` where two cells contradict each other."""
+        """Decide by the first cells that allow only one dialect. Raises `ScenarioError` if two cells contradict each other."""
         proofs: dict[str, tuple[str, str]] = {}  # by kind: the mark, and where it was proven
         for row in self.rows:
             for column, text in row.cells.items():

@@ -27,14 +27,12 @@ from iomt_core.policies.price_response import REQUEST_FACTOR, mean_prices, price
 from iomt_core.scenario import Scenario
 
 MAX_REQUEST_FACTOR = 20.0
-BATTERY_LEVEL = (
-    1.0  # general networks take every battery for full: those of the wards they were trained on never ran low
-)
-TYPICAL_COST = 0.2  # a ward's costs are scaled to this mean: the paper ward's are about that
+BATTERY_LEVEL = 1.0  # general networks assume full batteries; in their training no battery ran low
+TYPICAL_COST = 0.2  # mean to which a ward's costs are scaled; about that of the paper's ward
 MOST_USERS, MOST_TASKS, MOST_SERVERS = 12, 12, 6
 STATE_COUNTS = 5  # numbers in ŝ that do not belong to a server
 TASK_NUMBERS, WARD_NUMBERS = 10, 14
-MAX_LOG_RATIO = 6.0  # of a cost to the typical one (natural logarithm): beyond, it is just cheap or expensive
+MAX_LOG_RATIO = 6.0  # limit of the logarithm of cost / typical cost
 
 
 class ObservationEncoder:

@@ -20,7 +20,7 @@ from iomt_core.model.what_if import what_if
 from iomt_core.nets.inputs import compress_cost
 from iomt_core.training.observation_encoder import ObservationEncoder
 
-MAX_COST = 2.0  # of a task in counterfactuals: beyond, it is just bad
+MAX_COST = 2.0  # largest cost of a task in counterfactual rewards; larger ones are cut
 STATE = ("D", "C", "P", "weight", "active", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
 
 

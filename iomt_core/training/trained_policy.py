@@ -55,7 +55,7 @@ class TrainedPolicy(Policy):
         )
         algorithm = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = algorithm.name, algorithm.label, algorithm.summary  # type: ignore[misc]
-        # An agent observes its battery (14), which depends on earlier steps; networks for any ward take it for full.
+        # An agent observes its battery (14), which depends on earlier steps; networks for any ward assume that it is full.
         self.uses_past = "memory" if spec.settings.recurrent else "nothing" if shared else "batteries"  # type: ignore[misc]
 
     @classmethod

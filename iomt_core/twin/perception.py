@@ -1,4 +1,4 @@
-"""What an agent observes in a step, eq. (14), and what it does not; requested and granted shares."""
+"""What an agent observes in a step, eq. (14), what it does not observe, and the requested and granted shares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ DATA, CYCLES = TASK["data_bits"], TASK["cycles"]
 
 
 def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
-    """The agent's own tasks, with units and as scaled in its observation (14), one row for each task; `user` from 1."""
+    """The agent's own tasks, one row for each: values with units, and values as scaled in its observation (14).
+
+    row: index of the step, from 0; user: from 1.
+    """
     s, snap, i = record.scenario, record.snapshot, user - 1
     active = snap.active[row, i]
     numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, : 3 * s.tasks].view(3, s.tasks)
@@ -33,7 +36,7 @@ def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
 
 
 def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
-    """The rest of the observation (14): the user's device and all servers; `user` from 1."""
+    """The rest of the observation (14): the user's device and all servers. row: index of the step, from 0; user: from 1."""
     s, snap, i = record.scenario, record.snapshot, user - 1
     numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, 3 * s.tasks :].tolist()
     meta = metadata()
@@ -59,7 +62,7 @@ def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
 
 
 def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
-    """Tasks, choices and requests of the other users, which are not in the observation (14); `user` from 1."""
+    """Tasks, choices and requests of the other users, which are not in the observation (14). row: from 0; user: from 1."""
     table = record.select(slice(row, row + 1)).table()
     other = table[table["user"] != user]
     return pd.DataFrame(
@@ -77,9 +80,9 @@ def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
 
 
 def grants(record: Record, row: int) -> pd.DataFrame:
-    """One row for each task of the step: its requests, all requests on its device, and what was granted (C2-C4).
+    """One row for each task of the step: its requests, the sum of all requests on its device, and what was granted (C2-C4).
 
-    Shares are between 0 and 1; bandwidth is NaN for a local task.
+    row: index of the step, from 0. Shares are between 0 and 1; bandwidth is NaN for a local task.
     """
     s, snap, act, out = record.scenario, record.snapshot, record.action, record.outcome
     k, one = s.servers, slice(row, row + 1)

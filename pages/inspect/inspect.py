@@ -27,7 +27,7 @@ def main() -> None:
     explore_views.warnings(session, record)
     stepping(session, record, point)
     if point is None:
-        st.info("Nobody has a task in this step: go on to another.", icon=":material/event_busy:")
+        st.info("No user has a task in this step. Choose another step.", icon=":material/event_busy:")
         explore_views.ward(session, record)
         return
     left, right = st.columns([3, 4])

@@ -1,4 +1,4 @@
-"""What agents observe, do and earn, whatever library asks."""
+"""Observations, actions and rewards of agents, the same for every library."""
 
 from __future__ import annotations
 

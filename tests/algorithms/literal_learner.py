@@ -120,7 +120,7 @@ def losses(learner: Learner, episodes: Episodes) -> tuple[Tensor, Tensor]:
         q_mu = [torch.zeros(batch) for _ in rows]
         for task in range(j):
             online, target = TaskNetwork(agents.q, i, task), TaskNetwork(targets.q, i, task)
-            state, judged = torch.zeros(batch, agents.q.memory.width), torch.zeros(batch, agents.q.memory.width)
+            state, target_state = torch.zeros(batch, agents.q.memory.width), torch.zeros(batch, agents.q.memory.width)
             for t, r in enumerate(rows):
                 taken, shares = episodes.choice[i, r, task], episodes.requested[i, r]
                 tokens = online.encode(tasks[t], other[t])
@@ -134,7 +134,7 @@ def losses(learner: Learner, episodes: Episodes) -> tuple[Tensor, Tensor]:
                 tokens = target.encode(tasks[t], other[t])
                 worths, own = [], []
                 for s in range(agents.q.slots):
-                    values, _ = target.values(tokens, target.row(tokens, mu[t], s, own_only=True), judged)
+                    values, _ = target.values(tokens, target.row(tokens, mu[t], s, own_only=True), target_state)
                     worths.append((values * weight[t][:, order]).sum(1))
                     own.append(values[:, 0])
                 worth = torch.stack(worths)
@@ -142,7 +142,9 @@ def losses(learner: Learner, episodes: Episodes) -> tuple[Tensor, Tensor]:
                 best = worth.argmax(0)
                 q_mu[t] = q_mu[t] + weight[t][:, task] * torch.stack(own)[best, torch.arange(batch)]
                 ways = [target.row(tokens, shares, s) for s in range(agents.q.slots)]
-                judged = gru(targets.q.memory, target.g, torch.stack(ways)[taken, torch.arange(batch)], judged)
+                target_state = gru(
+                    targets.q.memory, target.g, torch.stack(ways)[taken, torch.arange(batch)], target_state
+                )
         level = torch.cat([(x / FIRST_SHARE).log().mean(1).square().sum(-1) for x in mu])
         actors = actors + REQUEST_PENALTY * (level * episodes.mask).sum()
         q_agents.append(torch.cat(q_i))

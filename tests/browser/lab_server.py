@@ -68,12 +68,12 @@ def browser() -> Iterator[Browser]:
 
 
 def settle(page: Page, timeout: float = 30_000) -> None:
-    """Waits until the script has run and the connection stands."""
+    """Waits until the script has run and the page is connected."""
     page.wait_for_selector(READY, timeout=timeout)
 
 
 def downloaded(page: Page, button: Locator) -> Path:
-    """The file that a click gives. A click on a page that still moves under it is made again, as a person would."""
+    """The file that a click downloads. If the page moved during the click, it clicks again."""
     for patience in (5_000, 10_000, 20_000):
         with suppress(TimeoutError):
             with page.expect_download(timeout=patience) as waiting:

@@ -1,6 +1,6 @@
-"""Every control of every page beside a training run, and the memory it takes: `python -m tests.browser.long_use --minutes 30`.
+"""Uses every control of every page during a training run and measures memory: `python -m tests.browser.long_use --minutes 30`.
 
-A run on `paper` trains in the background all the while. Control after control is used as a person would, in Chromium, and
+A run on `paper` trains in the background all the time. Each control is used in turn as a person would, in Chromium, and
 timed from the key or click to the page at rest; controls that start, delete or take away something are left alone. Between
 rounds the memory of the server and the live JavaScript objects of the page are read.
 """
@@ -106,7 +106,7 @@ def use(page: Page, kind: str, control: Locator, turn: int) -> None:
 
 
 def name_of(control: Locator) -> str:
-    """What a person would call it."""
+    """The visible name of a control."""
     text = (
         control.get_attribute("aria-label")
         or control.inner_text()

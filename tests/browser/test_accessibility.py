@@ -1,4 +1,4 @@
-"""An axe scan of every page, light and dark, and what axe cannot see: keyboard, table twins, text beside charts."""
+"""An axe scan of every page, light and dark, and what axe cannot see: keyboard, tables and texts for charts."""
 
 from __future__ import annotations
 

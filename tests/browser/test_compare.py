@@ -32,7 +32,7 @@ def answer(page: Page) -> Locator:
 
 
 def row(page: Page, label: str) -> str:
-    """What stands beside a figure in the forest plot."""
+    """The text next to a metric in the forest plot."""
     texts: list[str] = page.locator(".drawing text.label, .drawing text.value").all_text_contents()
     return texts[texts.index(label) + 1]
 
@@ -180,7 +180,7 @@ LONG = {"users": "12", "tasks": "12", "servers": "6", "T": "40"}
 
 
 def rest(page: Page, episodes: int) -> Locator:
-    """What stands above the first episodes while the others are played."""
+    """The text above the first episodes while the others are played."""
     words = rf"The first \d+ of {episodes} episodes are below; playing the others: \d+ %, about \d+ s left"
     return page.get_by_text(re.compile(words))
 

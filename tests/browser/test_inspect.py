@@ -70,7 +70,7 @@ def test_a_trained_policy_opens_from_a_link_with_all_its_tabs(chromium: Browser,
         settle(page)
         assert page.get_by_test_id("stException").count() == 0
     context.close()
-    # A bad entry is told and the rest still opens.
+    # An invalid entry is reported, and the rest of the link still opens.
     fresh = chromium.new_page()
     open_inspect(fresh, f"{lab}/{LINK}&v_tab=nonsense")
     expect(fresh.get_by_text("v_tab = 'nonsense' in the link is not known")).to_be_visible()
@@ -83,6 +83,6 @@ def test_a_step_in_which_nobody_has_a_task_says_so_and_leads_on(page: Page, lab:
     page.goto(f"{lab}/?{urlencode({'page': 'inspect', 'policy': 'greedy', **query})}")
     expect(page.get_by_text(re.compile("Step 1, user 1, task 1: Greedy chose"))).to_be_visible(timeout=30_000)
     page.get_by_role("button", name="Next").click()
-    expect(page.get_by_text("Nobody has a task in this step: go on to another.")).to_be_visible()
+    expect(page.get_by_text("No user has a task in this step. Choose another step.")).to_be_visible()
     page.get_by_role("button", name="Next").click()
     expect(page.get_by_text(re.compile("Step 3, user 1, task 1: Greedy chose"))).to_be_visible()

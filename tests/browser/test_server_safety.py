@@ -68,10 +68,10 @@ def test_an_upload_needs_the_token_and_ends_at_the_limit(lab: str) -> None:
             address, subprotocols=["streamlit", token], additional_headers={"Cookie": cookie, "Origin": lab}, max_size=None
         ) as socket:  # fmt: skip
             await socket.send(begin.SerializeToString())
-            told = ForwardMsg()
-            while told.WhichOneof("type") != "new_session":
-                told.ParseFromString(await asyncio.wait_for(socket.recv(), 60))
-            mine = told.new_session.initialize.session_id
+            message = ForwardMsg()
+            while message.WhichOneof("type") != "new_session":
+                message.ParseFromString(await asyncio.wait_for(socket.recv(), 60))
+            mine = message.new_session.initialize.session_id
             known = {"Cookie": cookie, "X-Xsrftoken": token}
             tries = ((100, {}), (100, {"Cookie": cookie}), (100, known), (LIMIT + 1, known))
             return tuple([await asyncio.to_thread(put, lab, mine, size, headers) for size, headers in tries])  # type: ignore[return-value]

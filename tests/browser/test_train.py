@@ -88,8 +88,8 @@ def test_a_run_learns_finishes_and_is_a_policy(page: Page, lab: str) -> None:
     got = {}
     for label in ("Configuration (JSON)", "Metrics (CSV)", "Checkpoint (zip)"):
         got[label] = downloaded(page, page.get_by_role("button", name=label)).read_bytes()
-    told = json.loads(got["Configuration (JSON)"])
-    assert (told["algorithm"], told["settings"]["episodes"], told["scenario"]["users"]) == ("mt-pdqn", 64, 2)
+    config = json.loads(got["Configuration (JSON)"])
+    assert (config["algorithm"], config["settings"]["episodes"], config["scenario"]["users"]) == ("mt-pdqn", 64, 2)
     assert got["Metrics (CSV)"].count(b"\n") == 1 + 2
     names = zipfile.ZipFile(io.BytesIO(got["Checkpoint (zip)"])).namelist()
     assert "brief/00000064/policy.safetensors" in names

@@ -45,13 +45,13 @@ def test_utilisation_is_the_used_share_in_percent(ward: Scenario) -> None:
 
 def test_shadow_prices_are_those_of_the_table(ward: Scenario) -> None:
     record = play(ward, "optimum", 0)
-    told = price_table(record, 1).set_index("resource")["cost saved (% of the step's, per GHz)"]
+    prices = price_table(record, 1).set_index("resource")["cost saved (% of the step's, per GHz)"]
     (cpu, band), (own,) = values(price_bars(record, 1), 0), values(price_bars(record, 1), 1)
     for k in range(ward.servers):
-        assert cpu[k] == pytest.approx(told[f"CPU of server {k + 1}"], abs=1e-4)
-        assert band[k] == pytest.approx(told[f"bandwidth of server {k + 1}"], abs=1e-4)
+        assert cpu[k] == pytest.approx(prices[f"CPU of server {k + 1}"], abs=1e-4)
+        assert band[k] == pytest.approx(prices[f"bandwidth of server {k + 1}"], abs=1e-4)
     for u in range(ward.users):  # drawn for 10 MHz more
-        assert own[u] == pytest.approx(told[f"own CPU of user {u + 1}"] / 100, abs=1e-4)
+        assert own[u] == pytest.approx(prices[f"own CPU of user {u + 1}"] / 100, abs=1e-4)
 
 
 def test_a_step_in_which_nobody_has_a_task_has_no_prices() -> None:
@@ -115,5 +115,5 @@ def test_episode_pairs_stand_between_the_ends_of_their_axis_with_different_ticks
 
 def test_the_map_of_flows_tells_counts() -> None:
     counts = pd.DataFrame([[12, 3], [0, 5]], index=["own device", "server 1"], columns=["own device", "server 1"])
-    told = flow_map(counts)
-    assert [told.count(f">{n}</td>") for n in (12, 3, 0, 5)] == [1, 1, 1, 1]
+    html = flow_map(counts)
+    assert [html.count(f">{n}</td>") for n in (12, 3, 0, 5)] == [1, 1, 1, 1]

@@ -1,4 +1,4 @@
-"""The command line as a person uses it: files that can be checked, and clear words for what cannot be done."""
+"""The command line as a person uses it: files that can be checked, and clear messages for errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A beside B: exact where nothing differs, antisymmetric, as sure as scipy says, and true about single decisions."""
+"""Comparison of A and B: exact if nothing differs, antisymmetric, intervals as in scipy, correct for single decisions."""
 
 from __future__ import annotations
 

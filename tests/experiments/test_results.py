@@ -1,4 +1,4 @@
-"""What is said of the paper's claim follows from the runs, whichever way they went."""
+"""The verdict on the paper's claim follows from the results of the runs."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ def test_the_simple_policies_do_what_their_names_say() -> None:
     s = PRESETS["paper"].changed(users=5, tasks=7, servers=3)
     snapshot = steps(s, 6)
     assert int(make_policy("all-local", s).decide(snapshot).choice.max()) == 0
-    dealt = make_policy("offload-evenly", s).decide(snapshot).choice
-    counts = torch.stack([(dealt == k).sum((1, 2)) for k in range(4)])
+    choice = make_policy("offload-evenly", s).decide(snapshot).choice
+    counts = torch.stack([(choice == k).sum((1, 2)) for k in range(4)])
     assert int(counts[0].max()) == 0
     assert int((counts[1:].amax(0) - counts[1:].amin(0)).max()) <= 1
     nearest = make_policy("nearest", s).decide(snapshot).choice - 1

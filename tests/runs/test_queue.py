@@ -1,4 +1,4 @@
-"""The state of a run is true whatever happens to its process, its directory, its disk or its onlookers."""
+"""The state of a run stays correct when its process, its directory, its disk or other readers fail."""
 
 from __future__ import annotations
 

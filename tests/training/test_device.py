@@ -49,8 +49,8 @@ def test_a_device_that_is_not_here_is_named(name: str) -> None:
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_gpu_plays_and_learns_what_the_cpu_does(name: str) -> None:
     """The same worlds, random numbers and first updates, except for rounding."""
-    told = spec(name)
-    here, there = told.trainer(CPU), told.trainer(device_named("cuda"))
+    run_spec = spec(name)
+    here, there = run_spec.trainer(CPU), run_spec.trainer(device_named("cuda"))
     for _ in range(2):
         seen = there.play()
         for key, value in here.play().items():
@@ -64,10 +64,10 @@ def test_a_gpu_plays_and_learns_what_the_cpu_does(name: str) -> None:
 @pytest.mark.parametrize("name", [*ALGORITHMS, "general"])
 def test_a_run_stopped_on_a_gpu_goes_on_bit_by_bit(name: str, tmp_path: Path) -> None:
     gpu = device_named("cuda")
-    told = spec("qmix", wards="general", recurrent=False) if name == "general" else spec(name)
-    TrainingRun.create(tmp_path / "whole", told, gpu).train()
+    run_spec = spec("qmix", wards="general", recurrent=False) if name == "general" else spec(name)
+    TrainingRun.create(tmp_path / "whole", run_spec, gpu).train()
     asked = iter([False, False, False, True])
-    assert TrainingRun.create(tmp_path / "parts", told, gpu).train(stop=lambda: next(asked)) == "stopped"
+    assert TrainingRun.create(tmp_path / "parts", run_spec, gpu).train(stop=lambda: next(asked)) == "stopped"
     assert TrainingRun.resume(tmp_path / "parts", gpu).train() == "finished"
     whole, parts = (last_checkpoint(tmp_path / run) for run in ("whole", "parts"))
     assert whole is not None
@@ -80,15 +80,15 @@ def test_a_run_stopped_on_a_gpu_goes_on_bit_by_bit(name: str, tmp_path: Path) ->
 
 @on_a_gpu
 def test_what_a_gpu_trained_goes_on_and_decides_on_a_cpu(tmp_path: Path) -> None:
-    told = spec("sae-mt-qmix")
+    run_spec = spec("sae-mt-qmix")
     asked = iter([False, False, True])
-    run = TrainingRun.create(tmp_path / "run", told, device_named("cuda"))
+    run = TrainingRun.create(tmp_path / "run", run_spec, device_named("cuda"))
     assert run.train(stop=lambda: next(asked)) == "stopped"
     snapshot = Environment(WARD, world_seeds(0, 0, 3)).snapshot
     last = last_checkpoint(tmp_path / "run")
     assert last is not None
     now, later = (
-        TrainedPolicy.from_trainer(run.trainer, told).decide(snapshot),
+        TrainedPolicy.from_trainer(run.trainer, run_spec).decide(snapshot),
         TrainedPolicy.load(last).decide(snapshot),
     )
     assert torch.equal(now.choice, later.choice)

@@ -77,14 +77,14 @@ def _age(run: Path) -> None:
     tensors = load_file(last / LEARNER)
     save_file({name.replace("replay/requested", "replay/asked"): x for name, x in tensors.items()}, last / LEARNER)
     for path in (run / "run.json", last / MARK):
-        told = json.loads(path.read_text())
-        settings = {names.get(name, name): value for name, value in told["settings"].items()}
-        told |= {"settings": {**settings, "credit": "what-if"}}
+        saved = json.loads(path.read_text())
+        settings = {names.get(name, name): value for name, value in saved["settings"].items()}
+        saved |= {"settings": {**settings, "credit": "what-if"}}
         if path.name == MARK:
-            told |= {
+            saved |= {
                 "format": 1,
-                "sha256": {**told["sha256"], LEARNER: hashlib.sha256((last / LEARNER).read_bytes()).hexdigest()},
+                "sha256": {**saved["sha256"], LEARNER: hashlib.sha256((last / LEARNER).read_bytes()).hexdigest()},
             }
         else:
-            del told["format"]
-        path.write_text(json.dumps(told))
+            del saved["format"]
+        path.write_text(json.dumps(saved))

@@ -83,7 +83,7 @@ def test_the_strategy_shown_as_taken_is_what_was_done_and_follows_from_the_numbe
 
 @pytest.mark.parametrize("name", ["in-turn", "general"])
 def test_a_column_is_the_value_of_the_task_it_names(name: str) -> None:
-    """Network j's column of task j, at the strategies that were kept, is q_j of (18) if nobody moved after j's last turn."""
+    """Network j's column of task j, at the final strategies, is q_j of (18) if no other task moved after j's last turn."""
     s, policy = ward(name), f"run:{name}"
     record = play(s, policy, 5)
     found = north.inspect_step(s, policy, 5, "own", 2)

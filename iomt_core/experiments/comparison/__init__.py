@@ -1,1 +1,1 @@
-"""A beside B: two scenarios, two policies or both, on the same episode seeds."""
+"""Comparison of A and B: two scenarios, two policies or both, on the same episode seeds."""

@@ -16,10 +16,10 @@ SIDES = ("data_bits", "cycles", "deadline_missed")
 def changed_decisions(a: Record, b: Record) -> pd.DataFrame:
     """The tasks that are in both records (same episode, step, user, task) and run on another device in B than in A.
 
-    One row a task, SI units: step, user, task; priority and weight of B; of the columns of `metrics.TASK` the values in A and B
-    (`_a`, `_b`), of delay, energy and cost also B - A (`_change`); `device_a`, `device_b` by name; `weighted_change`, the
-    task's part of the change of the step's total. The largest change of weighted cost comes first. Servers are compared by
-    number: server 4 of A is another device than server 3 of B, wherever they are.
+    One row for each task, in SI units, the largest change of weighted cost first. Columns: step, user, task; priority and weight
+    of B; the values of `metrics.TASK` in A and in B (`_a`, `_b`); B - A of delay, energy and cost (`_change`); `device_a` and
+    `device_b`, names; `weighted_change`, the task's part in the change of the step's total cost. Servers are compared by
+    number only: server 4 of A and server 3 of B differ even if they are at the same place.
     """
     columns = [*PLACE, "priority", "weight", "choice", *CHANGES, *SIDES]
     both = a.table()[columns].merge(b.table()[columns], on=PLACE, suffixes=("_a", "_b"))

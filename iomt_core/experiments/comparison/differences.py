@@ -1,4 +1,4 @@
-"""The parameters in which two wards differ, and the random draws that their episodes nevertheless share.
+"""The parameters in which two wards differ, and the random draws that their episodes have in common.
 
 Random numbers are a function of (episode seed, stream, step, index). Two wards with the same episode seeds therefore share
 every draw of the same stream and index: the same task with the same sizes, or the same draw scaled to another range.
@@ -11,14 +11,14 @@ from typing import Any
 
 from iomt_core.scenario import Meta, Scenario, metadata
 
-# Parameters of the size and the priority of tasks.
+# Parameters that set the sizes and priorities of tasks.
 SIZES = ("D", "C", "P", "kinds")
 NESTED = {"kinds": "Task kinds", "workload": "Own workload", "places": "Own places"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A parameter that differs between two scenarios; values as people read them, with units."""
+    """A parameter that differs between two scenarios; values are texts with units."""
 
     name: str
     label: str
@@ -66,7 +66,7 @@ class Pairing:
 
     comparable: task j of user i in step t is the same draw in both, so that decisions can be compared one by one.
     identical: it also has the same size and priority.
-    notes: both in words, and what the wards do not share.
+    notes: both as sentences, and what the wards do not share.
     """
 
     comparable: bool
@@ -126,6 +126,6 @@ def _only(one: str, many: str, a: int, b: int, what: str) -> str:
 def _same_places(a: Scenario, b: Scenario, who: str) -> bool:
     if a.places is not None and b.places is not None:
         return bool(getattr(a.places, who) == getattr(b.places, who))
-    # Servers stand on a grid that their number lays out; a user's place does not depend on how many there are.
+    # Servers are on a grid that depends on their number; a user's position does not depend on the number of users.
     number = (a.servers == b.servers) or who == "users"
     return number and (a.places, a.seed, a.area) == (b.places, b.seed, b.area)

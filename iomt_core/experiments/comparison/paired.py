@@ -1,4 +1,4 @@
-"""A metric of the same episodes on two sides: the mean difference, and how sure it is (Student, paired)."""
+"""A metric of the same episodes on two sides: the mean difference and its 95 % interval (Student, paired)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Paired:
-    """One metric on both sides, one SI value an episode; episodes in which it is undefined on a side are left out."""
+    """One metric on both sides, with one SI value for each episode; episodes in which it is undefined on a side are left out."""
 
     metric: Metric
     a: tuple[float, ...]

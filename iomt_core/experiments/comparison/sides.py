@@ -28,13 +28,13 @@ from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of, ma
 from iomt_core.twin.northbound import checked_seed, checked_shares
 
 MOST_EPISODES = 50
-# Values of tasks on devices in a chunk of episodes: about a fifth of a second under the slowest policies.
+# Largest number of (task, device) pairs in a chunk of episodes: about 0.2 s with the slowest policies.
 CHUNK = 40_000
-# Results of so many chunks are cached:
-SUMS = 1000  # figures and choices, some kilobytes each
+# Number of chunks whose results are cached:
+SUMS = 1000  # metrics and choices, a few kilobytes each
 RECORDS = 6  # whole records, while they are played
-SHOWN = 4  # whole records, while a person looks at them
-WARDS = 12  # drawn episodes with certificates, 1 to 5 MB each: other policies and shares use them again
+SHOWN = 4  # whole records that the page shows
+WARDS = 12  # drawn episodes with certificates, 1 to 5 MB each, shared by all policies and sharing rules
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Comparison:
     b: Side
     seed: int
     episodes: int
-    pairs: tuple[Paired, ...]  # one a metric of `metrics.METRICS`
+    pairs: tuple[Paired, ...]  # one for each metric of `metrics.METRICS`
     compared: int  # tasks that both sides decided in the same place (episode, step, user, task)
     changed: int  # of these, on different devices
     moved: int  # of these, from a user's own device to a server or back
@@ -72,17 +72,17 @@ class Comparison:
 
 
 def chunk_size(s: Scenario) -> int:
-    """Episodes that are played in one batch: 1, 2 or 5, by the size of the ward alone.
+    """Number of episodes in one batch: 1, 2 or 5. It depends only on the size of the ward.
 
-    So an episode is always in the same batch, whatever the policy and the number of episodes, and all policies on a ward
-    have the same certificates to the last bit.
+    So an episode is in the same batch for every policy and every number of episodes, and all policies in a ward have exactly
+    the same certificates.
     """
     values = s.T * s.users * s.tasks * (s.servers + 1)
     return next((n for n in (5, 2) if n * values <= CHUNK), 1)
 
 
 def checked(side: Side, seed: int, episodes: int) -> None:
-    """Raises `ScenarioError` for an unknown policy, one that cannot take the ward, or a number out of range."""
+    """Raises `ScenarioError` if the policy is unknown or cannot decide in the ward, or if a number is out of range."""
     check_range("episodes", episodes, 1, MOST_EPISODES)
     checked_shares(side.shares)
     checked_seed(seed)
@@ -102,7 +102,7 @@ def _finished(side: Side, seed: int, episodes: int) -> int:
 
 
 def advance(a: Side, b: Side, seed: int, episodes: int, on_step: Callable[[], None] = lambda: None) -> Iterator[float]:
-    """Plays the missing episodes chunk by chunk; yields the share done after each. What was played stays if nobody goes on.
+    """Plays the missing episodes in chunks. Yields the fraction done after each chunk; finished chunks stay cached.
 
     `on_step` is called after every step of a policy with memory; an exception from it ends the chunk, which is lost.
     Raises `ScenarioError` as `checked` does.
@@ -114,7 +114,7 @@ def advance(a: Side, b: Side, seed: int, episodes: int, on_step: Callable[[], No
         for side in dict.fromkeys((a, b))
         for first in range(_finished(side, seed, episodes), episodes, chunk_size(side.scenario))
     ]
-    # Both sides advance together: when somebody stops, what is there can be compared.
+    # Both sides advance together, so that after a stop the episodes played so far can be compared.
     missing.sort(key=lambda piece: piece[0])
     for n, (_, side, chunk) in enumerate(missing, 1):
         _sums(side, seed, chunk, on_step)
@@ -183,7 +183,7 @@ def episode(side: Side, seed: int, number: int) -> Record:
 
 @cached(LRUCache(SHOWN), _key, Lock())
 def _shown(side: Side, seed: int, chunk: int) -> Record:
-    """A chunk that a person looks at, cached apart: episodes that are played meanwhile must not displace it."""
+    """A chunk that the page shows. It has its own cache, so that chunks played meanwhile cannot remove it."""
     return _play(side, seed, chunk)
 
 
@@ -195,7 +195,7 @@ def _drawn(s: Scenario, seed: int, chunk: int) -> EpisodeSet:
 
 @cached_by_checkpoint(maxsize=2 * WARDS)
 def _decided(s: Scenario, policy: str, seed: int, chunk: int) -> tuple[Policy, Action | None]:
-    """The policy, and its decisions whatever rule makes the shares; see `rollout.decide_episodes`."""
+    """The policy, and its decisions, which do not depend on the sharing rule; see `rollout.decide_episodes`."""
     decider = make_policy(policy, s)
     return decider, decide_episodes(decider, _drawn(s, seed, chunk))
 

@@ -52,7 +52,7 @@ def read_manifest(place: Path = PRETRAINED) -> dict[str, Any] | None:
 
 
 def verdicts(manifest: Mapping[str, Any]) -> list[Verdict]:
-    """Whether SAE-MT-QMIX beats every other policy trained on the paper's ward, one verdict a metric.
+    """Whether SAE-MT-QMIX beats every other policy trained on the paper's ward, one verdict for each metric.
 
     Compared are means over training seeds on the same held-out episodes, with Welch's 95 % interval of the difference.
     """
@@ -73,7 +73,7 @@ def verdicts(manifest: Mapping[str, Any]) -> list[Verdict]:
 
 
 def verdict_table(manifest: Mapping[str, Any]) -> pd.DataFrame:
-    """`verdicts` as text, one row a metric."""
+    """`verdicts` as text, one row for each metric."""
     rows = [
         {
             "metric": found.metric.label,

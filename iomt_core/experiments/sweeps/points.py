@@ -1,8 +1,8 @@
 """The results of a sweep's points, and the store that keeps them.
 
 The result of a point is a pure function of its key: scenario, policy with its networks, shares, seed, episodes and code. The
-store is a directory of JSON files named by the SHA-256 of the key and written atomically: a stopped sweep goes on where it
-was, and a repeated one computes nothing.
+store is a directory of JSON files, named by the SHA-256 of the key and written atomically. So a stopped sweep continues where
+it stopped, and a repeated sweep computes nothing.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def code_version() -> str:
 
 
 def jobs(spec: SweepSpec) -> Iterator[tuple[Point, dict[str, Any]]]:
-    """Every point with all that its result depends on, as plain JSON values.
+    """Yields every point with its key: all that its result depends on, as plain JSON values.
 
-    Raises `ScenarioError` where a policy does not exist any more.
+    Raises `ScenarioError` if a policy no longer exists.
     """
     networks = {policy: fingerprint(policy) for policy in spec.policies}
     for point in spec.points():
@@ -64,20 +64,20 @@ def jobs(spec: SweepSpec) -> Iterator[tuple[Point, dict[str, Any]]]:
 
 
 def parcel(point: Point, job: Mapping[str, Any]) -> dict[str, Any]:
-    """The work of a point for a worker: the key and the scenario itself."""
+    """The job that is sent to a worker: the point's key and the whole scenario."""
     return {**job, "scenario": point.scenario.model_dump(mode="json", exclude={"name"})}
 
 
 def key(job: Mapping[str, Any]) -> str:
-    """SHA-256 of a point's key: its name in the store."""
+    """SHA-256 of a point's key, which is the point's name in the store."""
     return hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()
 
 
 def compute(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a point, SI, with 95 % intervals over episodes; runs on any worker, on one thread.
+    """Computes the metrics of a point in SI units, with 95 % intervals over episodes. Runs on a worker, in one thread.
 
-    Where the policy cannot decide on this ward the point is "unavailable", with the reason. Raises `RuntimeError` on a worker
-    whose code or networks differ from those that the sweep was started with, because its numbers would differ too.
+    If the policy cannot decide in this ward, the point is "unavailable", with the reason. Raises `RuntimeError` if the worker's
+    code or networks differ from those of the sweep, because its results would differ too.
     """
     begun = time.perf_counter()
     torch.set_num_threads(1)
@@ -107,7 +107,7 @@ class Store:
         self.place = place
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """The result of the point with this key; `None` where there is none."""
+        """The result of the point with this key, or `None` if there is none."""
         try:
             found = json.loads(self._file(name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -118,12 +118,12 @@ class Store:
         return result if result.get("state") in ("done", "unavailable") else None
 
     def put(self, name: str, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Stores a result. Raises `ScenarioError` where the directory cannot be written."""
+        """Stores the result of a job. Raises `ScenarioError` if the directory cannot be written."""
         file = self._file(name)
         with os_errors(f"store = {str(self.place)!r} cannot be made a directory"):
             file.parent.mkdir(parents=True, exist_ok=True)
-        kept = {"key": name, "of": dict(job), "result": dict(result)}
-        write_text_atomically(file, json.dumps(kept) + "\n")
+        stored = {"key": name, "of": dict(job), "result": dict(result)}
+        write_text_atomically(file, json.dumps(stored) + "\n")
 
     def _file(self, name: str) -> Path:
         return self.place / name[:2] / f"{name}.json"

@@ -1,11 +1,11 @@
-"""A sweep on disk: its folder, the loop that fills it, and the queue of sweeps.
+"""A sweep on disk: its folder, the loop that computes its points, and the queue of sweeps.
 
-Besides the files of every run (see `runs.directory`) the folder holds
+In addition to the files of every run (see `runs.directory`) the folder contains
 
-sweep.json      the sweep, and the code and libraries that it was created with: what resuming needs
+sweep.json      the sweep, and the versions of code and libraries that created it; needed to resume
 scenario.yaml   its base scenario
-points.jsonl    one line per point as it is done
-results.csv, results.parquet, report.html   when it ends, however it ends
+points.jsonl    one line for each point, added when the point is done
+results.csv, results.parquet, report.html   written when the sweep finishes, stops or fails
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ from iomt_core.scenario.files import dump_scenario, write_text_atomically, writt
 FORMAT = 1
 SPEC, POINTS = "sweep.json", "points.jsonl"
 CSV, PARQUET, REPORT = "results.csv", "results.parquet", "report.html"
-POLL = 0.2  # seconds between two checks whether somebody asked to stop
-# Columns beside the figures, and what a point calls them; "tasks" and "seed" may be an axis.
+POLL = 0.2  # seconds between two checks for a request to stop
+# Columns after the metrics, and their names in a point's result. "tasks_decided", because "tasks" may be an axis.
 COUNTS = {
     "lower_bound": "lower_bound", "tasks_decided": "tasks", "steps": "steps",
     "episodes_ended_by_battery": "episodes_ended_by_battery",
 }  # fmt: skip
-GRACE = 4.0  # seconds to wait for points under way after a request to stop
+GRACE = 4.0  # seconds to wait for running points after a request to stop
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pydantic", "plotly")
-# Makes the report of a sweep, as HTML, from its results so far and the versions that computed them.
+# A function that writes the HTML report of a sweep from its results so far and the versions that computed them.
 Report = Callable[[SweepSpec, pd.DataFrame, Mapping[str, str]], str]
 
 
 class Sweep:
-    """A sweep's folder, and the loop that fills it."""
+    """A sweep in its folder; `run` computes its points."""
 
     def __init__(self, folder: Path, spec: SweepSpec, store: Store) -> None:
         self.folder, self.spec, self.store = folder, spec, store
         self.results: dict[tuple[tuple[float, ...], str], dict[str, Any]] = {}
         self.cached = self.computed = 0
         self.failures: list[str] = []
-        self.abandoned = False  # whether points under way took too long to wait for them
+        self.abandoned = False  # whether some points still ran when the waiting time was over
         self.began = time.monotonic()
-        self.first_point: float | None = None  # when it was computed
+        self.first_point: float | None = None  # when the first point was computed; `time.monotonic()`
 
     @classmethod
     def create(cls, folder: Path, spec: SweepSpec, store: Store) -> Sweep:
-        """A new sweep in a new or empty folder. Raises `ScenarioError`."""
+        """Creates a sweep in a new or empty folder. Raises `ScenarioError`."""
         if (folder / SPEC).exists():
             raise ScenarioError(f"out = {str(folder)!r} holds a sweep already: name another place, or --resume it.")
         write_sweep_spec(folder, spec)
@@ -69,7 +69,7 @@ class Sweep:
 
     @classmethod
     def resume(cls, folder: Path, store: Store) -> Sweep:
-        """The sweep of a folder; what is known of it comes from the store. Raises `ScenarioError`."""
+        """Opens the sweep of a folder; `run` then takes known points from the store. Raises `ScenarioError`."""
         return cls(folder, read_spec(folder), store)
 
     def run(
@@ -79,11 +79,11 @@ class Sweep:
         on_status: Callable[[Mapping[str, Any]], None] = lambda status: None,
         report: Report | None = None,
     ) -> str:
-        """Computes what is not known yet, and writes results and report. Returns "finished", "stopped" or "failed".
+        """Computes the points that are not in the store, and writes results and report.
 
-        Once `stop()` is true, no more points are begun; those that finish within seconds are kept. A point that fails is
-        reported and left out; the sweep goes on. `on_status` gets the status after every point. Raises `ScenarioError`
-        where the folder cannot be written.
+        Returns "finished", "stopped" or "failed". Once `stop()` is true, no new points start, and running points have
+        `GRACE` seconds to finish. A failed point is reported and left out; the sweep continues with the others. `on_status`
+        gets the status after every point. Raises `ScenarioError` if the folder cannot be written.
         """
         state = "failed"
         try:
@@ -100,7 +100,7 @@ class Sweep:
         return state
 
     def _read_store(self, on_status: Callable[[Mapping[str, Any]], None]) -> list[tuple[Point, dict[str, Any]]]:
-        """Takes from the store what it has. Returns the work that is left."""
+        """Takes the known points from the store. Returns the points that are still to compute, with their jobs."""
         waiting, lines = [], []
         for point, job in jobs(self.spec):
             found = self.store.get(key(job))
@@ -143,9 +143,9 @@ class Sweep:
             result = future.result()
         except CancelledError:
             return
-        except Exception as error:  # whatever a worker met, the other points go on
-            where = ", ".join(f"{a.parameter} = {v:g}" for a, v in zip(self.spec.axes, point.values, strict=True))
-            self.failures.append(f"{point.policy} at {where}: {type(error).__name__}: {error}")
+        except Exception as error:  # a point may fail for any reason; the others continue
+            values = ", ".join(f"{a.parameter} = {v:g}" for a, v in zip(self.spec.axes, point.values, strict=True))
+            self.failures.append(f"{point.policy} at {values}: {type(error).__name__}: {error}")
             return
         self.store.put(key(job), job, result)
         self.results[point.values, point.policy] = result
@@ -172,7 +172,10 @@ class Sweep:
         on_status(status)
 
     def _seconds_left(self) -> float | None:
-        """Measured from the first point on, which leaves out the start of the worker processes; None before the second."""
+        """Estimated seconds until the sweep finishes; None before the second point.
+
+        Measured from the first point on, because the start of the worker processes must not count.
+        """
         left = max(0, self.spec.count - len(self.results) - len(self.failures))
         if self.first_point is None or self.computed < 2:
             return None if left else 0.0
@@ -180,7 +183,7 @@ class Sweep:
 
 
 def read_spec(folder: Path) -> SweepSpec:
-    """The sweep that a folder is of. Raises `ScenarioError` where there is none or it cannot be read."""
+    """Reads the sweep of a folder. Raises `ScenarioError` if there is none or it cannot be read."""
     facts = read_json(folder / SPEC)
     if facts is None or facts.get("format") != FORMAT or not isinstance(facts.get("spec"), dict):
         raise ScenarioError(
@@ -190,7 +193,7 @@ def read_spec(folder: Path) -> SweepSpec:
 
 
 def write_sweep_spec(folder: Path, spec: SweepSpec) -> None:
-    """Makes a new sweep's folder. Raises `ScenarioError`."""
+    """Creates a new sweep's folder with its scenario and `sweep.json`. Raises `ScenarioError`."""
     with os_errors(f"out = {str(folder)!r} cannot be made a directory"):
         folder.mkdir(parents=True, exist_ok=True)
     write_text_atomically(folder / "scenario.yaml", dump_scenario(spec.scenario))
@@ -199,7 +202,7 @@ def write_sweep_spec(folder: Path, spec: SweepSpec) -> None:
 
 
 def read_results(folder: Path, spec: SweepSpec) -> pd.DataFrame:
-    """What is known so far as a table, see `results_table`. Raises `ScenarioError`."""
+    """The results so far as a table, see `results_table`. Raises `ScenarioError`."""
     found = {}
     for line in read_lines(folder / POINTS):
         if isinstance(line.get("result"), dict):
@@ -208,7 +211,10 @@ def read_results(folder: Path, spec: SweepSpec) -> pd.DataFrame:
 
 
 def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str], Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a point that is known, in the order of the grid: SI values, NAME_low and NAME_high the 95 % interval."""
+    """One row for each known point, in the order of the grid.
+
+    Values are in SI units; NAME_low and NAME_high are the ends of the 95 % interval of metric NAME.
+    """
     rows = []
     for point in spec.points():
         result = results.get((point.values, point.policy))
@@ -233,7 +239,7 @@ def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str
 
 
 def columns(spec: SweepSpec) -> list[str]:
-    """The table's columns."""
+    """The columns of `results_table`, in order."""
     return [
         *(axis.parameter for axis in spec.axes), "policy", "network", "state", "reason", *figure_columns(), *COUNTS, "episodes",
         "episode_seed", "shares", "scenario_digest",
@@ -241,22 +247,22 @@ def columns(spec: SweepSpec) -> list[str]:
 
 
 def figure_columns() -> list[str]:
-    """Of them, those of the figures and the ends of their intervals."""
+    """The columns of the metrics and of the ends of their intervals."""
     return [column for name in METRICS for column in (name, f"{name}_low", f"{name}_high")]
 
 
 def versions() -> dict[str, str]:
-    """What computed this."""
+    """The versions of Python, the libraries and this code."""
     return {"Python": platform.python_version(), **{name: version(name) for name in LIBRARIES}, "code": code_version()}
 
 
 def sweeps_root() -> Path:
-    """The folder of a user's own sweeps: IOMT_SWEEPS, or `sweeps/`."""
+    """The folder of the user's sweeps: the environment variable IOMT_SWEEPS, or `sweeps/`."""
     return user_folder("IOMT_SWEEPS")
 
 
 def point_store() -> Store:
-    """The points that were ever computed, shared by all sweeps."""
+    """The store of all computed points, shared by all sweeps."""
     return Store(sweeps_root() / ".points")
 
 

@@ -1,4 +1,4 @@
-"""The definition of a sweep: a base scenario, one or two parameters over a range, policies and episodes a point.
+"""The definition of a sweep: a base scenario, one or two parameters over a range, policies, and episodes for each point.
 
 A sweep has one point for every value on its grid and every policy. `points.compute` evaluates a point, `run.Sweep` a sweep.
 """
