@@ -203,8 +203,8 @@ TASK = _by_name(
         "weight", "Weight", "p = P / mean P of the ward; a step's total is the sum of weight x cost",
         symbol="p", number_format=".3g",
     ),
-    Metric("cpu_share_requested", "CPU requested", "share of the device's CPU requested for", "%", 100.0),
-    Metric("bandwidth_share_requested", "Bandwidth requested", "share of the server's bandwidth requested for", "%", 100.0),
+    Metric("cpu_share_requested", "CPU requested", "share of the device's CPU requested", "%", 100.0),
+    Metric("bandwidth_share_requested", "Bandwidth requested", "share of the server's bandwidth requested", "%", 100.0),
     Metric("kind", "Kind", "task kind"),
 )  # fmt: skip
 
