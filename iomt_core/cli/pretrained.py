@@ -12,7 +12,7 @@ import typer
 from iomt_core.cli.common import notes
 from iomt_core.experiments.paper.pretraining import jobs as pretraining_jobs
 from iomt_core.experiments.paper.pretraining import publish, train_all
-from iomt_core.training.catalogue import PRETRAINED
+from iomt_core.paths import PRETRAINED
 
 
 def pretrained(

@@ -12,10 +12,11 @@ from rich.table import Table
 from iomt_core.cli.common import SCENARIO_HELP, PlacesOption, WorkloadOption, scenario_from
 from iomt_core.experiments.paper.results import claim_table, results_table
 from iomt_core.experiments.paper.table_iii import table_iii
+from iomt_core.paths import PRETRAINED
 from iomt_core.scenario import PRESET_NOTES, PRESETS
 from iomt_core.scenario.files import dump_scenario
 from iomt_core.scenario.reference import parameter_table
-from iomt_core.training.catalogue import PRETRAINED, catalogue, networks
+from iomt_core.training.catalogue import catalogue, networks
 
 
 def scenario(

@@ -23,7 +23,7 @@ from iomt_core.policies.base import Shares
 from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError, check_range, os_errors
-from iomt_core.scenario.files import write_text_atomically
+from iomt_core.scenario.files import replace_file, write_text_atomically
 from iomt_core.training.catalogue import make_policy, network_of
 from iomt_core.twin.northbound import checked_seed, checked_shares, play
 
@@ -182,7 +182,7 @@ class _Decisions:
             self.parquet = None
         self._remove_results()  # the folder must never hold a summary with the decisions of another evaluation
         try:
-            os.replace(self.part, self.final)
+            replace_file(self.part, self.final)
             write_text_atomically(self.out / "summary.json", summary)
         except BaseException:
             self._remove_results()

@@ -23,7 +23,7 @@ from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.paths import PRETRAINED as PRETRAINED
+from iomt_core.paths import PRETRAINED
 from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import Scenario, ScenarioError
@@ -117,8 +117,7 @@ def networks(name: str) -> tuple[str, ...]:
         return ()
     if name.startswith(RUN):
         return (f"run {name.removeprefix(RUN)}",)
-    algorithm, _, kind = name.partition("@")
-    return tuple(f"{one} network" for one in ([kind] if kind else _kinds(algorithm)))
+    return tuple(f"{kind} network" for kind in _kinds_of(name))
 
 
 def fingerprint(name: str) -> str:
@@ -168,19 +167,18 @@ def _checkpoints(name: str) -> list[Path]:
         if last is None:
             raise ScenarioError(f"policy = {name!r} has no checkpoint any more.")
         return [last]
-    algorithm, _, kind = name.partition("@")
-    return [_folder(one, algorithm) for one in ([kind] if kind else _kinds(algorithm))]
+    algorithm = name.partition("@")[0]
+    return [_folder(kind, algorithm) for kind in _kinds_of(name)]
 
 
 def _shipped_policy(name: str, s: Scenario) -> tuple[str, TrainedPolicy]:
     """The kind of the network that decides, and the policy. Raises `ScenarioError` if no network suits the ward."""
-    algorithm, _, kind = name.partition("@")
-    kinds = [kind] if kind else _kinds(algorithm)
+    algorithm, kinds = name.partition("@")[0], _kinds_of(name)
     reasons: list[str] = []
-    for one in kinds:
+    for kind in kinds:
         try:
-            loaded = _loaded(_folder(one, algorithm))
-            return one, _for_ward(loaded, s, exact=not kind and one != kinds[-1])
+            loaded = _loaded(_folder(kind, algorithm))
+            return kind, _for_ward(loaded, s, exact=kind != kinds[-1])
         except ScenarioError as error:
             reasons = error.problems
     raise ScenarioError(reasons)
@@ -229,6 +227,12 @@ def _run_facts(folder: Path, changed: int) -> tuple[str, str] | None:
 def _ward(s: Scenario) -> dict[str, Any]:
     """The parameters that distinguish wards for a trained network: all but name, episode length, discount and layout seed."""
     return s.model_dump(exclude={"name", "T", "gamma", "seed"})
+
+
+def _kinds_of(name: str) -> list[str]:
+    """The kinds of networks that may decide under a shipped policy's name: the one after "@", or all of the algorithm's."""
+    algorithm, _, kind = name.partition("@")
+    return [kind] if kind else _kinds(algorithm)
 
 
 def _kinds(algorithm: str) -> list[str]:

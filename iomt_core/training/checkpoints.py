@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from iomt_core.paths import user_folder
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.errors import shortened
+from iomt_core.scenario.files import replace_file
 from iomt_core.training.formats import FORMAT, KNOWN, migrate_tensors
 
 LONGEST_SHOWN = 100  # characters of a folder's name
@@ -90,7 +91,7 @@ def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], fac
         (part / MARK).write_text(mark + "\n", encoding="utf-8")
         _sync(part / MARK)
         shutil.rmtree(place, ignore_errors=True)
-        os.replace(part, place)
+        replace_file(part, place)
         _sync_folder(place.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from iomt_core.experiments.paper.pretraining import check_figures
-from iomt_core.training.catalogue import PRETRAINED
+from iomt_core.paths import PRETRAINED
 from iomt_core.training.checkpoints import MARK
 
 SHIPPED = json.loads((PRETRAINED / "manifest.json").read_text(encoding="utf-8"))["policies"]

@@ -47,8 +47,8 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_stopped_run_goes_on_bit_by_bit(algorithm: str, tmp_path: Path) -> None:
     TrainingRun.create(tmp_path / "whole", spec(algorithm)).train()
-    asked = iter([False, False, False, True])
-    assert TrainingRun.create(tmp_path / "parts", spec(algorithm)).train(stop=lambda: next(asked)) == "stopped"
+    stop_requests = iter([False, False, False, True])
+    assert TrainingRun.create(tmp_path / "parts", spec(algorithm)).train(stop=lambda: next(stop_requests)) == "stopped"
     assert TrainingRun.resume(tmp_path / "parts").train() == "finished"
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     lines = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("whole", "parts")]

@@ -66,8 +66,8 @@ def test_a_run_stopped_on_a_gpu_goes_on_bit_by_bit(name: str, tmp_path: Path) ->
     gpu = device_named("cuda")
     run_spec = spec("qmix", wards="general", recurrent=False) if name == "general" else spec(name)
     TrainingRun.create(tmp_path / "whole", run_spec, gpu).train()
-    asked = iter([False, False, False, True])
-    assert TrainingRun.create(tmp_path / "parts", run_spec, gpu).train(stop=lambda: next(asked)) == "stopped"
+    stop_requests = iter([False, False, False, True])
+    assert TrainingRun.create(tmp_path / "parts", run_spec, gpu).train(stop=lambda: next(stop_requests)) == "stopped"
     assert TrainingRun.resume(tmp_path / "parts", gpu).train() == "finished"
     whole, parts = (last_checkpoint(tmp_path / run) for run in ("whole", "parts"))
     assert whole is not None
@@ -81,9 +81,9 @@ def test_a_run_stopped_on_a_gpu_goes_on_bit_by_bit(name: str, tmp_path: Path) ->
 @on_a_gpu
 def test_what_a_gpu_trained_goes_on_and_decides_on_a_cpu(tmp_path: Path) -> None:
     run_spec = spec("sae-mt-qmix")
-    asked = iter([False, False, True])
+    stop_requests = iter([False, False, True])
     run = TrainingRun.create(tmp_path / "run", run_spec, device_named("cuda"))
-    assert run.train(stop=lambda: next(asked)) == "stopped"
+    assert run.train(stop=lambda: next(stop_requests)) == "stopped"
     snapshot = Environment(WARD, world_seeds(0, 0, 3)).snapshot
     last = last_checkpoint(tmp_path / "run")
     assert last is not None

@@ -58,8 +58,8 @@ def test_other_formats_and_mixed_names_are_refused(number: int, said: str) -> No
 def test_a_run_of_format_1_resumes_bit_for_bit(tmp_path: Path) -> None:
     spec = RunSpec("qmix", WARD, default_settings("qmix", **SHORT), seed=1)
     TrainingRun.create(tmp_path / "whole", spec).train()
-    asked = iter([False, False, True])
-    assert TrainingRun.create(tmp_path / "old", spec).train(stop=lambda: next(asked)) == "stopped"
+    stop_requests = iter([False, False, True])
+    assert TrainingRun.create(tmp_path / "old", spec).train(stop=lambda: next(stop_requests)) == "stopped"
     _age(tmp_path / "old")
     assert TrainingRun.resume(tmp_path / "old").train() == "finished"
     whole, old = last_checkpoint(tmp_path / "whole"), last_checkpoint(tmp_path / "old")

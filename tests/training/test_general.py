@@ -129,9 +129,9 @@ def test_units_do_not_matter() -> None:
 
 
 def test_a_stopped_general_run_resumes_bit_for_bit(place: Path, tmp_path: Path) -> None:
-    asked = iter([False, False, True])
+    stop_requests = iter([False, False, True])
     spec = RunSpec("sae-mt-qmix", PAPER, SHORT, seed=1)
-    assert TrainingRun.create(tmp_path / "parts", spec).train(stop=lambda: next(asked)) == "stopped"
+    assert TrainingRun.create(tmp_path / "parts", spec).train(stop=lambda: next(stop_requests)) == "stopped"
     assert TrainingRun.resume(tmp_path / "parts").train() == "finished"
     last = last_checkpoint(tmp_path / "parts")
     assert last is not None

@@ -12,9 +12,9 @@ import pandas as pd
 
 from iomt_core.experiments.statistics import Interval, difference_interval, mean, mean_interval
 from iomt_core.metrics import METRICS, Metric
+from iomt_core.paths import PRETRAINED
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.reference import markdown
-from iomt_core.training.catalogue import PRETRAINED
 
 OURS = "paper-sae-mt-qmix"
 SHOWN = ("gap", "cost", "mean_delay_s", "mean_energy_j")
