@@ -10,7 +10,6 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from iomt_core.experiments.sweeps.points import Point
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import (
     Frozen,
@@ -237,15 +237,6 @@ class SweepSpec(Frozen):
     def count(self) -> int:
         """Number of points."""
         return len(self.cells) * len(self.policies)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One policy on one ward of the grid."""
-
-    values: tuple[float, ...]  # of the axes, SI
-    policy: str
-    scenario: Scenario
 
 
 def sweep_spec(values: Mapping[str, Any], known: bool = True) -> SweepSpec:
