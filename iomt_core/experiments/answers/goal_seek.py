@@ -37,7 +37,7 @@ ROUNDS = 8  # of dividing, at most
 # A rise or fall between two neighbours counts against a steady curve if it is larger than this part of the curve's height.
 NOTICEABLE = 0.02
 
-Verdict = Literal["found", "always", "never", "not steady", "unknown"]
+Verdict = Literal["found", "at once", "never", "not steady", "unknown"]
 Ends = Literal["mean", "low", "high"]
 
 
@@ -60,9 +60,10 @@ class Probe:
 class Finding:
     """The answer of a goal seek.
 
-    verdict: "found"; "always", the target holds at every value; "never"; "not steady", it holds here and there; "unknown", the
-    policy cannot decide anywhere.
-    answer, neighbour: the least (or most) value at which it holds, and the next one tried, at which it does not.
+    verdict: "found"; "at once", the target holds already at the lowest (or highest) value; "never"; "not steady", it holds here
+    and there; "unknown", the policy cannot decide anywhere.
+    answer, neighbour: the least (or most) value at which it holds, and the next one tried, at which it does not. At once, the
+    neighbour is the first value at which it no longer holds.
     certain: the first value from which on the whole interval holds; refuted: the last one at which none of it does.
     steady: whether the metric only rises or only falls over the values tried.
     """
@@ -80,7 +81,7 @@ class Finding:
         """Whether the answer's interval holds as a whole and the neighbour's does not at all."""
         if self.answer is None or self.answer is not self.certain:
             return False
-        return self.neighbour is None or self.neighbour is self.refuted
+        return self.verdict == "at once" or self.neighbour is self.refuted
 
 
 class GoalSeek(Question):
@@ -152,7 +153,14 @@ class GoalSeek(Question):
 
     def ward(self, value: float) -> Scenario:
         """The ward with this value. Raises `ScenarioError`."""
-        return self.scenario.changed(**self.axis.change(self.scenario, value))
+        if value not in self._wards:
+            self._wards[value] = self.scenario.changed(**self.axis.change(self.scenario, value))
+        return self._wards[value]
+
+    @cached_property
+    def _wards(self) -> dict[float, Scenario]:
+        """The wards that were made; an answer asks for the same ones many times."""
+        return {}
 
     def points(self, results: Results) -> list[Point]:
         """The grid, and after it the values that divide the intervals of the target, round by round."""
@@ -224,11 +232,14 @@ class GoalSeek(Question):
         first = holds.index(True)
         certain = _first_of_rest(ordered, lambda probe: probe.holds(self.target, "high"))
         refuted = _first_of_rest(ordered[::-1], lambda probe: not probe.holds(self.target, "low"))
+        switches = [n for n in range(1, len(holds)) if holds[n] != holds[n - 1]]
         # A curve that is not steady may cross the target between two values of a grid.
-        if not all(holds[first:]) or (not steady and not self.exhaustive):
+        if len(switches) > 1 or (not steady and not self.exhaustive):
             return Finding("not steady", tuple(probes), certain=certain, refuted=refuted, steady=steady)
         if first == 0:
-            return Finding("always", tuple(probes), ordered[0], None, certain, refuted, steady)
+            lost = ordered[switches[0]] if switches else None
+            sure = ordered[0] if ordered[0].holds(self.target, "high") else None
+            return Finding("at once", tuple(probes), ordered[0], lost, sure, None, steady)
         return Finding("found", tuple(probes), ordered[first], ordered[first - 1], certain, refuted, steady)
 
     def sentence(self, results: Results) -> str:
@@ -255,22 +266,25 @@ class GoalSeek(Question):
             )
         assert found.answer is not None
         here = f"{label} = {self._value(found.answer)}"
-        if found.verdict == "always":
+        if found.verdict == "at once":
             end = "highest" if most else "lowest"
-            return f"{goal} holds already at the {end} value tried, {here}: {self._amount(found.answer)}.{self._doubt(found)}"
+            lost = f" It no longer holds at {self._value(found.neighbour)}." if found.neighbour else ""
+            words = f"{goal} holds already at the {end} value tried, {here}: {self._amount(found.answer)}."
+            return f"{words}{lost}{self._doubt(found)}"
         assert found.neighbour is not None
         about = "" if is_whole(self.axis.parameter) else "about "
         return (
-            f"{label}: at {'most' if most else 'least'} {about}{self._value(found.answer)}. There the {self._label()} is "
-            f"{self._amount(found.answer)}; at {self._value(found.neighbour)} it is {self._amount(found.neighbour)}. "
-            f"The target is at most {self.measured.show(self.target)}.{self._doubt(found)}"
+            f"{label}: at {'most' if most else 'least'} {about}{self._value(found.answer)}. {self.measured.label} there: "
+            f"{self._amount(found.answer)}; at {self._value(found.neighbour)}: {self._amount(found.neighbour)}. "
+            f"Target: at most {self.measured.show(self.target)}.{self._doubt(found)}"
         )
 
     def _doubt(self, found: Finding) -> str:
         if found.is_certain:
             return ""
         if found.certain is None:
-            return " This is not certain: at no value does the whole 95 % interval meet the target. More episodes may help."
+            where = "there" if found.verdict == "at once" else "at any value"
+            return f" This is not certain: the whole 95 % interval does not meet the target {where}. More episodes may help."
         more, less = ("less", "more") if self.seek == "most" else ("more", "less")
         sure = (
             f" This is not certain. The whole 95 % interval meets the target at {self._value(found.certain)} and {more}"
@@ -288,7 +302,7 @@ class GoalSeek(Question):
         early = [self._value(p) for p in self._decided(found.probes) if not p.evaluation.complete]
         if early and self.metric != "ended_share":
             notes.append(f"A battery ended episodes early at {', '.join(early)}: later steps do not count there.")
-        if not found.steady and found.verdict in ("found", "always"):
+        if not found.steady and found.verdict in ("found", "at once"):
             notes.append(
                 f"The {self._label()} does not only rise or only fall here, but all values of the range were tried."
             )

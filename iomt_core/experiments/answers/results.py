@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scipy import stats
+
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.statistics import Interval, mean_interval
 from iomt_core.metrics import Metric
@@ -31,8 +33,19 @@ class Evaluation:
         return math.nan if self.reason else metric.aggregate({name: math.fsum(x) for name, x in self.sums.items()})
 
     def interval(self, metric: Metric) -> Interval | None:
-        """95 % interval of the metric over episodes (Student); None for fewer than two."""
-        return None if self.reason else mean_interval([x for x in metric.per_episode(self.sums) if math.isfinite(x)])
+        """95 % interval of the metric over episodes (Student); None for fewer than two.
+
+        Of the share of episodes that ended early it is the exact binomial one (Clopper and Pearson), because 5 of 5 episodes
+        without an end do not prove that there is none. No interval of these metrics, all 0 or more, reaches below 0.
+        """
+        if self.reason:
+            return None
+        values = [x for x in metric.per_episode(self.sums) if math.isfinite(x)]
+        if metric.numerator == "ended":
+            found = stats.binomtest(round(math.fsum(values)), len(values)).proportion_ci(0.95)
+            return [float(found.low), float(found.high)]
+        interval = mean_interval(values)
+        return interval and [max(0.0, interval[0]), interval[1]]
 
     @property
     def complete(self) -> bool:

@@ -142,13 +142,14 @@ class TradeOff(Question):
         if len(front) == 1 or fast.delay == frugal.delay:
             name = self._who(fast)
             return f"There is no trade-off here: {name} at α_T = {fast.alpha_T:g} has both the least delay and the least energy."
-        longer, less = frugal.delay / fast.delay - 1, 1 - frugal.energy / fast.energy
+        saving = fast.energy - frugal.energy
+        half = next(c for c in front if fast.energy - c.energy >= saving / 2)
         counts = [(policy, sum(c.evaluation.policy == policy for c in front)) for policy in self.compared]
         who = ", ".join(f"{policy_name(p, self.scenario)} ({n})" for p, n in counts if n)
         return (
-            f"{less:.1%} less energy costs {longer:.1%} more delay: from {self._means(fast)} ({self._who(fast)}, "
-            f"α_T = {fast.alpha_T:g}) to {self._means(frugal)} ({self._who(frugal)}, α_T = {frugal.alpha_T:g}). "
-            f"On the front: {who}."
+            f"Energy can fall from {ENERGY.show(fast.energy)} to {ENERGY.show(frugal.energy)} while delay rises from "
+            f"{DELAY.show(fast.delay)} to {DELAY.show(frugal.delay)}. At least half of that saving costs "
+            f"{DELAY.show(half.delay - fast.delay)} more delay ({self._who(half)}, α_T = {half.alpha_T:g}). On the front: {who}."
         )
 
     def notes(self, results: Results) -> list[str]:
@@ -197,9 +198,6 @@ class TradeOff(Question):
 
     def _who(self, choice: Choice) -> str:
         return policy_name(choice.evaluation.policy, choice.evaluation.scenario)
-
-    def _means(self, choice: Choice) -> str:
-        return f"{DELAY.show(choice.delay)} and {ENERGY.show(choice.energy)}"
 
 
 def is_dominated(mean: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
