@@ -100,11 +100,11 @@ function picture(view, format) {
     else lines[n].push(word);
   }));
   const safe = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
-  const room = 19 * lines.flat().length + 8, margin = { ...view.layout.margin }, base = view.layout.template.layout;
+  const room = 19 * lines.flat().length + 14, margin = { ...view.layout.margin }, base = view.layout.template.layout;
   margin.t = (margin.t ?? base.margin.t) + room;
   const height = (view.layout.height ?? base.height) + room;
   const text = [...lines[0].map((line) => `<b>${safe(line)}</b>`), ...lines[1].map(safe)].join("<br>");
-  const title = { text, x: 0, xref: "paper", y: 1 - 8 / height, yref: "container", yanchor: "top", font: { size: 14 } };
+  const title = { text, x: 0, xref: "paper", y: 1 - 20 / height, yref: "container", yanchor: "top", font: { size: 14 } };
   const paper = getComputedStyle(view.root).getPropertyValue("--st-background-color").trim() || "#fff";
   const layout = { ...view.layout, title, margin, height, paper_bgcolor: paper };
   return window.Plotly.toImage({ data: view.plot.data, layout }, { format, width: view.width, height, scale: format === "png" ? 2 : 1 });

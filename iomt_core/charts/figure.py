@@ -60,8 +60,9 @@ def figure(
     """A figure of plain traces and layout.
 
     title: what is shown; subtitle: whose result it is and of what (policy with its network, ward, scope); both plain text.
-    alt: the content in words, for screen readers. With `step` the first shape is a vertical line that follows the ward's player,
-    and a click on a point makes the player jump to its x. Zoom and hidden traces are kept while `layout["uirevision"]` stays equal.
+    alt: the content in words, for screen readers. With `step` the first shape is a vertical line that follows the ward's
+    player, and a click on a point makes the player jump to its x. Zoom and hidden traces are kept while `layout["uirevision"]`
+    stays equal.
     """
     heading = {"text": html.escape(title, quote=False), "subtitle": {"text": html.escape(subtitle, quote=False)}}
     base = {"template": TEMPLATES["light"], "uirevision": "keep", "title": heading, "meta": {"alt": alt, "step": step}}
