@@ -26,6 +26,7 @@ LONGEST_LINK = 6_000  # characters
 LARGEST_UNPACKED = 4_000_000  # bytes
 NESTED = ("kinds", "workload", "places")  # packed: compressed JSON in base64
 KEPT = "kept:"  # in place of a packed value: the digest of own data follows
+SWITCHES = {"users_off": "users", "servers_off": "servers"}  # lists of numbers, and what counts the others
 OPTIONAL = ("gamma_t", "gamma_e")  # null: automatic
 
 
@@ -43,12 +44,19 @@ def to_query(s: Scenario, own_data: OwnDataStore | None = None, longest: int = L
     values = s.model_dump(mode="json", exclude=set(NESTED))
     query = {"preset": base}
     for key in differing[base]:
-        if key in NESTED:
+        if key in SWITCHES:
+            query[key] = ",".join(map(str, values[key]))
+        elif key in NESTED:
             query[key] = _as_text(_compress(getattr(s, key)))
         elif isinstance(values[key], list):
             query[key] = "..".join(repr(x) for x in values[key])
         else:
             query[key] = values[key] if isinstance(values[key], str) else json.dumps(values[key])
+    for off, count in SWITCHES.items():
+        if getattr(s, off):  # alone it means the preset's ward, see `Scenario.changed`
+            query[count] = str(values[count])
+            if getattr(s, f"ward_{count}") == getattr(PRESETS[base], f"ward_{count}"):
+                del query[count]
     for key in sorted(NESTED, key=lambda key: -len(query.get(key, ""))):
         if own_data is not None and key in query and _length(query) > longest:
             query[key] = KEPT + own_data.keep(_compress(getattr(s, key)))
@@ -108,15 +116,20 @@ def read_entries(entries: Mapping[str, str], own_data: OwnDataStore | None = Non
 def _as_many_as_possible(base: Scenario, values: Mapping[str, Any]) -> tuple[Scenario, list[str]]:
     """Change one value after the other, and return what is wrong with those that cannot be changed.
 
-    Own data comes last: it is large, and needs the numbers of users and tasks that go with it.
+    Own data comes last: it is large, and needs the numbers of users and tasks that go with it. Which users are switched off
+    goes with their number.
     """
     problems: list[str] = []
-    for key in sorted(values, key=lambda key: key in NESTED):
-        try:
-            base = base.changed(**{key: values[key]})
-        except ScenarioError as error:
-            problems += error.problems
-    return base, problems
+    with_count = {count: off for off, count in SWITCHES.items() if off in values and count in values}
+    for key in sorted(values.keys() - with_count.values(), key=lambda key: (key in NESTED, list(values).index(key))):
+        changes = [{name: values[name] for name in (key, with_count[key])}] if key in with_count else []
+        for change in (*changes, {key: values[key]}):
+            try:
+                base = base.changed(**change)
+                break
+            except ScenarioError as error:
+                problems += error.problems
+    return base, list(dict.fromkeys(problems))
 
 
 def whole_number(text: str, low: int, high: int) -> int | None:
