@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,6 @@ import pandas as pd
 from iomt_core.experiments.answers.question import (
     Question,
     metric_named,
-    network_notes,
     unavailable_notes,
 )
 from iomt_core.experiments.answers.results import Evaluation, Results, paired, policy_name
@@ -120,6 +119,10 @@ class GoalSeek(Question):
     def policies(self) -> tuple[str, ...]:
         """The one policy."""
         return (self.policy,)
+
+    def with_policies(self, names: Sequence[str]) -> Self:
+        """The same question about this policy."""
+        return self.model_copy(update={"policy": names[0]})
 
     @property
     def measured(self) -> Metric:
@@ -247,7 +250,7 @@ class GoalSeek(Question):
         found, goal = self.finding(results), self._goal()
         label = self.axis.meta.label or self.axis.parameter
         most = self.seek == "most"
-        who = policy_name(self.policy, self.scenario)
+        who = policy_name(self.policy)
         if found.verdict == "unknown":
             known = found.probes[0].evaluation.reason if found.probes else "no value was tried yet."
             return f"Not known: {who} cannot decide at any value in this range. {known}"
@@ -298,7 +301,6 @@ class GoalSeek(Question):
         found = self.finding(results)
         reasons = [(self._value(p), p.evaluation.reason) for p in found.probes if p.evaluation.reason]
         notes = list(unavailable_notes(reasons, f"Not available at {self.axis.meta.label}"))
-        notes += network_notes({self.policy: [p.evaluation.network for p in found.probes]})
         early = [self._value(p) for p in self._decided(found.probes) if not p.evaluation.complete]
         if early and self.metric != "ended_share":
             notes.append(f"A battery ended episodes early at {', '.join(early)}: later steps do not count there.")

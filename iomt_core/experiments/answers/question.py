@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pandas as pd
 from pydantic import ValidationError, model_validator
@@ -16,7 +16,6 @@ from iomt_core.policies.base import Shares
 from iomt_core.scenario import Frozen, Scenario, ScenarioError, check_known, check_range
 from iomt_core.scenario.errors import explain
 from iomt_core.scenario.units import read_number
-from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import checked_seed
 
 FEWEST_EPISODES, MOST_EPISODES = 2, 1_000  # an interval needs two
@@ -62,6 +61,10 @@ class Question(Frozen):
     def policies(self) -> tuple[str, ...]:
         """The policies that decide."""
 
+    @abstractmethod
+    def with_policies(self, names: Sequence[str]) -> Self:
+        """The same question about these policies, as many as now."""
+
     @property
     @abstractmethod
     def count(self) -> int:
@@ -92,8 +95,8 @@ class Question(Frozen):
 
     @property
     def policy_names(self) -> str:
-        """The policies' labels with the networks that decide in the ward."""
-        return "; ".join(policy_name(policy, self.scenario) for policy in self.policies)
+        """The policies' labels, with the networks that decide."""
+        return "; ".join(policy_name(policy) for policy in self.policies)
 
 
 def metric_named(name: str) -> Metric:
@@ -111,21 +114,6 @@ def target_from_words(text: str, metric: Metric) -> float:
         return float(read_number(text, metric.si))
     except ValueError as error:
         raise ScenarioError(f"target = {text[:60]!r} cannot be read: {error}.") from None
-
-
-def checked_policies(names: Sequence[str]) -> None:
-    """Raises `ScenarioError` for an unknown policy."""
-    for name in names:
-        entry(name)
-
-
-def network_notes(networks: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """A note for each policy that several networks decided for; `networks` has the networks of its points by policy name."""
-    for policy, found in networks.items():
-        several = list(dict.fromkeys(network for network in found if network))
-        if len(several) > 1:
-            parts = ", ".join(f"{network} at {found.count(network)}" for network in several)
-            yield f"Several networks decided for {policy}: {parts} points. Part of a difference between them is the networks'."
 
 
 def unavailable_notes(reasons: Sequence[tuple[str, str]], what: str = "Not available") -> Iterator[str]:

@@ -12,8 +12,8 @@ from scipy import stats
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.statistics import Interval, mean_interval
 from iomt_core.metrics import Metric
-from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import catalogue, describe_policy
+from iomt_core.scenario import Scenario
+from iomt_core.training.catalogue import catalogue
 
 Key = tuple[str, str]  # a scenario's digest, and a policy
 
@@ -74,10 +74,7 @@ def paired(metric: Metric, a: Evaluation, b: Evaluation) -> Paired:
     return Paired(metric, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
 
 
-def policy_name(policy: str, s: Scenario) -> str:
-    """A policy's label with the network that decides in a ward; without it where none can, the bare name if it is deleted."""
-    try:
-        return describe_policy(policy, s)
-    except ScenarioError:
-        known = catalogue()
-        return known[policy].label if policy in known else policy
+def policy_name(policy: str) -> str:
+    """A policy's label with its network: "SAE-MT-QMIX, general network"; its bare name if its run was deleted."""
+    known = catalogue()
+    return known[policy].label if policy in known else policy

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from iomt_core.experiments.answers.goal_seek import GoalSeek
-from iomt_core.experiments.answers.question import FEWEST_EPISODES, Question, checked_policies, validated
+from iomt_core.experiments.answers.question import FEWEST_EPISODES, Question, validated
 from iomt_core.experiments.answers.results import Key, Results
 from iomt_core.experiments.answers.screening import Screening
 from iomt_core.experiments.answers.sensitivity import Sensitivity
@@ -28,6 +28,7 @@ from iomt_core.runs.directory import read_json, read_lines
 from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.scenario import ScenarioError, check_known
 from iomt_core.scenario.files import write_text_atomically, written_whole
+from iomt_core.training.catalogue import entry
 
 FORMAT = 1
 SPEC, CSV, REPORT = "answer.json", "results.csv", "report.html"
@@ -101,11 +102,9 @@ def question(values: Mapping[str, Any], known: bool = True) -> Question:
     kind = values.get("kind")
     check_known("question", kind, QUESTIONS)
     found = validated(QUESTIONS[str(kind)], {"episodes": FEWEST_EPISODES, **values})
-    if "episodes" not in values:
-        found = found.model_copy(update={"episodes": found.usual_episodes})
     if known:
-        checked_policies(found.policies)
-    return found
+        found = found.with_policies([entry(name).name for name in found.policies])
+    return found if "episodes" in values else found.model_copy(update={"episodes": found.usual_episodes})
 
 
 def read_question(folder: Path) -> Question:

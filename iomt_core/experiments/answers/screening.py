@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,6 @@ import pandas as pd
 from iomt_core.experiments.answers.question import (
     IMPACTS,
     Question,
-    network_notes,
     unavailable_notes,
 )
 from iomt_core.experiments.answers.results import Results, policy_name
@@ -87,6 +86,10 @@ class Screening(Question):
         """The one policy."""
         return (self.policy,)
 
+    def with_policies(self, names: Sequence[str]) -> Self:
+        """The same question about this policy."""
+        return self.model_copy(update={"policy": names[0]})
+
     @property
     def block(self) -> int:
         """Number of points of one trajectory (Morris) or one base sample (Sobol)."""
@@ -142,7 +145,7 @@ class Screening(Question):
         label = METRICS[metric].heading.partition(" (")[0]
         table = self.indices(results, metric)
         if table.empty:
-            return f"Not known: {policy_name(self.policy, self.scenario)} decided at too few points of these ranges."
+            return f"Not known: {policy_name(self.policy)} decided at too few points of these ranges."
         by = RANKED_BY[self.method]
         ordered = table.sort_values(by, ascending=False, kind="stable").reset_index(drop=True)
         first, second = ordered.to_dict("records")[:2]
@@ -175,7 +178,7 @@ class Screening(Question):
         notes = list(unavailable_notes(missing[:1]))
         if missing:
             notes.append("Samples with such a point are left out; narrower ranges give all of them.")
-        return notes + list(network_notes({self.policy: [e.network for e in found]}))
+        return notes
 
     def table(self, results: Results) -> pd.DataFrame:
         """The indices of every metric in `IMPACTS`, one row for each metric and parameter."""

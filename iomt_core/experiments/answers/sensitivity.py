@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import pandas as pd
 
@@ -36,6 +36,8 @@ ONLY_WITH = MappingProxyType(
         "background_correlation": ("background", "it matters only with background load"),
     }
 )
+# Of these one fewer is switched off and one more switched on again, so that all others stay where they are.
+COUNTED = MappingProxyType({"users": "user_numbers", "servers": "server_numbers"})
 # With these the cost itself is measured differently; what they do to it is no effect of the ward.
 YARDSTICK = frozenset({"T_max", "E_ref", "alpha_T", "alpha_E"})
 # Parameters that have shadow prices, by the sums of `evaluation.Summary`.
@@ -117,6 +119,10 @@ class Sensitivity(Question):
         """The one policy."""
         return (self.policy,)
 
+    def with_policies(self, names: Sequence[str]) -> Self:
+        """The same question about this policy."""
+        return self.model_copy(update={"policy": names[0]})
+
     @cached_property
     def variations(self) -> tuple[Variation, ...]:
         """Every parameter in both directions, in the order of `Scenario`; those that cannot change have a reason."""
@@ -140,6 +146,11 @@ class Sensitivity(Question):
             other, why = ONLY_WITH.get(name, ("", ""))
             reason = locked.get(name, "") or (why if other and not getattr(s, other) else "")
             for up in (False, True):
+                if name in COUNTED and (others := _switched(s, name, up)):
+                    yield Variation(
+                        name, up, before, before + (1 if up else -1), s.changed(**{f"{name}_off": others[0]})
+                    )
+                    continue
                 after = before if reason else _shifted(before, name, self.change if up else -self.change)
                 yield _variation(s, name, up, after, reason)
 
@@ -158,10 +169,6 @@ class Sensitivity(Question):
         if varied is None:
             return None
         reason = base.reason or varied.reason
-        if not reason and varied.network != base.network:
-            reason = (
-                f"{varied.network} decides here, {base.network} in the ward itself: part of the difference were theirs."
-            )
         pairs = {} if reason else {name: paired(METRICS[name], base, varied) for name in IMPACTS}
         predicted = None if base.reason else predicted_change(base, variation)
         return Effect(variation, pairs, varied.network, reason, predicted)
@@ -179,7 +186,7 @@ class Sensitivity(Question):
         label = METRICS[metric].heading.partition(" (")[0]
         base = results.of(self.scenario, self.policy)
         if base is not None and base.reason:
-            return f"{policy_name(self.policy, self.scenario)} cannot decide in this ward: {base.reason}"
+            return f"{policy_name(self.policy)} cannot decide in this ward: {base.reason}"
         ranked = [
             effect
             for name, effects in self.ranked(results, metric)
@@ -269,6 +276,14 @@ def _variation(s: Scenario, name: str, up: bool, after: Any, reason: str) -> Var
         return Variation(name, up, before, after, s.changed(**{name: after}))
     except ScenarioError as error:  # it does not fit to the rest, such as own places
         return Variation(name, up, before, after, None, " ".join(error.problems))
+
+
+def _switched(s: Scenario, name: str, up: bool) -> list[tuple[int, ...]]:
+    """The numbers that are switched off after one more or fewer of users or servers; none where that is not possible."""
+    off, on = getattr(s, f"{name}_off"), getattr(s, COUNTED[name])
+    if up:
+        return [off[:-1]] if off else []
+    return [(*off, on[-1])] if len(on) > 1 else []
 
 
 def _shifted(value: Any, name: str, change: float) -> Any:

@@ -11,13 +11,12 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import pandas as pd
 
 from iomt_core.experiments.answers.question import (
     Question,
-    network_notes,
     unavailable_notes,
 )
 from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
@@ -96,6 +95,10 @@ class TradeOff(Question):
         """The policies that are compared."""
         return self.compared
 
+    def with_policies(self, names: Sequence[str]) -> Self:
+        """The same question about these policies."""
+        return self.model_copy(update={"compared": tuple(dict.fromkeys(names))})
+
     @property
     def count(self) -> int:
         """Every policy at every weight."""
@@ -145,7 +148,7 @@ class TradeOff(Question):
         saving = fast.energy - frugal.energy
         half = next(c for c in front if fast.energy - c.energy >= saving / 2)
         counts = [(policy, sum(c.evaluation.policy == policy for c in front)) for policy in self.compared]
-        who = ", ".join(f"{policy_name(p, self.scenario)} ({n})" for p, n in counts if n)
+        who = ", ".join(f"{policy_name(p)} ({n})" for p, n in counts if n)
         return (
             f"Energy can fall from {ENERGY.show(fast.energy)} to {ENERGY.show(frugal.energy)} while delay rises from "
             f"{DELAY.show(fast.delay)} to {DELAY.show(frugal.delay)}. At least half of that saving costs "
@@ -170,9 +173,8 @@ class TradeOff(Question):
         for policy in self.compared:
             means = {(c.delay, c.energy) for c in choices if c.evaluation.policy == policy}
             if len(means) == 1 and len(self.weights) > 1:
-                notes.append(f"{policy_name(policy, self.scenario)} decides the same at every weight.")
-        networks = {p: [e.network for _, e in known if e.policy == p] for p in self.compared}
-        return notes + list(network_notes(networks))
+                notes.append(f"{policy_name(policy)} decides the same at every weight.")
+        return notes
 
     def table(self, results: Results) -> pd.DataFrame:
         """One row for each policy and weight: both means with 95 % intervals, and the bound of the cost at this weight."""
@@ -197,7 +199,7 @@ class TradeOff(Question):
         return pd.DataFrame(rows)
 
     def _who(self, choice: Choice) -> str:
-        return policy_name(choice.evaluation.policy, choice.evaluation.scenario)
+        return policy_name(choice.evaluation.policy)
 
 
 def is_dominated(mean: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
