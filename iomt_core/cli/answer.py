@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from iomt_core.charts.answer_report import report
 from iomt_core.cli import INTERRUPTED
 from iomt_core.cli.common import (
     PlacesOption,
@@ -219,4 +220,4 @@ def _run(run: Answer, workers: int | None, cluster: str | None) -> str:
             progress.update(bar, completed=status["done"], total=status["total"], latest=latest)
 
         with executor(workers, cluster) as pool:
-            return run.run(pool, stop, on_status)
+            return run.run(pool, stop, on_status, report)

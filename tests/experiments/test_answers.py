@@ -313,7 +313,7 @@ def test_an_answer_waits_in_its_queue_and_is_worked_on(tmp_path: Path, monkeypat
     monkeypatch.setenv("IOMT_ANSWERS", str(tmp_path))
     asked = ask("trade-off", compared=("greedy", "sae-mt-qmix@general"), weights=(0.4, 0.6), episodes=2)
     ANSWERS.create("mine", asked, workers=1)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300  # it has a low priority
     while ANSWERS.run("mine").state in ("queued", "running"):
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -220,7 +220,12 @@ def envelope(lines: Sequence[SupportLine], delays: Sequence[float]) -> list[tupl
     corners = [
         x for a, b in itertools.combinations(slanted, 2) if (x := _crossing(a, b)) is not None and begin < x < high
     ]
-    return [(x, max(line.energy(x) for line in slanted)) for x in sorted({begin, *corners, high})] if slanted else []
+    return [(x, least_energy(lines, x)) for x in sorted({begin, *corners, high})] if slanted else []
+
+
+def least_energy(lines: Sequence[SupportLine], delay: float) -> float:
+    """The least energy that any policy can have at a delay, by the lines of weights below 1."""
+    return max(line.energy(delay) for line in lines if line.alpha_T < 1)
 
 
 def _crossing(a: SupportLine, b: SupportLine) -> float | None:
