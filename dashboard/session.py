@@ -18,7 +18,7 @@ from iomt_core.twin.northbound import checked_seed
 VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")
 PAGE_VIEW = "v_"  # what a page adds to a link begins so
 LONGEST_VIEW = LONGEST_LINK  # characters of such an entry: it may describe a second scenario
-Point = tuple[int, int, int]  # step, user, task, from 1
+Point = tuple[int, int, int]  # step from 1, the user's number in the whole ward, task from 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Session:
             self.problems = []
         except ScenarioError as error:
             self.problems = error.problems
-        if self.picked is not None and not self._exists(self.picked):
+        if self.picked is not None and not self.exists(self.picked):
             self.picked = None
         self.step = min(self.step, self.scenario.T)
 
@@ -89,13 +89,23 @@ class Session:
         return policy_label(self.shown_policy, self.scenario)
 
     def pick(self, point: Any) -> None:
-        """Selects a task (step, user, task, from 1) and goes to its step."""
+        """Selects a task, a `Point`, and goes to its step."""
         step, user, task = (int(n) for n in point)
         self.picked, self.step = (step, user, task), step
 
-    def _exists(self, point: Point) -> bool:
+    def exists(self, point: Point) -> bool:
+        """Whether the scenario has this task's step, user and place."""
         step, user, task = point
-        return step <= self.scenario.T and user <= self.scenario.users and task <= self.scenario.tasks
+        s = self.scenario
+        return step <= s.T and user in s.user_numbers and task <= s.tasks
+
+    def toggle(self, kind: str, number: int) -> None:
+        """Switches a "server" or "user" off, or on again; all others stay as they are. The last one cannot be switched off."""
+        if kind not in ("server", "user"):  # it comes from a browser
+            return
+        field = f"{kind}s_off"
+        off = {*getattr(self.scenario, field)} ^ {number}
+        self.try_change(lambda: self.scenario.changed(**{field: tuple(off)}))
 
     def query(self, page: str, view: Mapping[str, str] | None = None) -> dict[str, str]:
         """The entries of a link that restores this state on a page; `view` holds what the page adds.
@@ -178,12 +188,15 @@ def _read_task(session: Session, query: Mapping[str, str]) -> None:
     if text is None:
         return
     parts = text.split(".", 3)
-    limits = (session.scenario.T, session.scenario.users, session.scenario.tasks)
+    s = session.scenario
+    limits = (s.T, s.ward_users, s.tasks)
     step, user, task = (whole_number(p, 1, most) for p, most in zip((*parts, "", "", "")[:3], limits, strict=True))
     if len(parts) != 3 or step is None or user is None or task is None:
         raise ScenarioError(
             f"task = {text[:40]!r} in the link is not step.user.task: allowed is 1.1.1 to {'.'.join(map(str, limits))}."
         )
+    if user in s.users_off:
+        raise ScenarioError(f"task = {text[:40]!r} in the link is a task of user {user}, who is switched off.")
     session.picked = (step, user, task)
 
 

@@ -181,7 +181,7 @@ TRAINING = _by_name(
 TASK = _by_name(
     Metric("episode", "Episode", "episode, from 1"),
     Metric("step", "Step", "step, from 1"),
-    Metric("user", "User", "user, from 1"),
+    Metric("user", "User", "user, by its number in the ward"),
     Metric("task", "Task", "task of the user, from 1"),
     Metric("priority", "Priority", "P", symbol="P"),
     Metric("data_bits", "Data", "D", "KB", 1 / KILOBYTE, "bit", "D"),

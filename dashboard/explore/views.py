@@ -83,22 +83,18 @@ def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
     for problem in session.policy_problems:
         st.warning(f"{plain(problem)} Shown instead: {entry(session.shown_policy).label}.", icon=":material/warning:")
-    active = shown.snapshot.active
+    s, active = session.scenario, shown.snapshot.active
     choices = shown.action.choice[active]
-    device = int(choices.mode().values)
-    if (
-        len(choices) > 1
-        and float((choices == device).double().mean()) >= COLLAPSED
-        and (device == 0 or session.scenario.servers > 1)
-    ):
-        place = "keeps everything local" if device == 0 else f"sends everything to {device_name(device)}"
+    most = int(choices.mode().values)
+    if len(choices) > 1 and float((choices == most).double().mean()) >= COLLAPSED and (most == 0 or s.servers > 1):
+        place = "keeps everything local" if most == 0 else f"sends everything to {device_name(s.device_numbers[most])}"
         st.warning(f"This policy has collapsed: it {place}, for every task.", icon=":material/warning:")
     if bool(shown.ended.any()):
         last = int(shown.step.max())
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
-        empty = ", ".join(str(i + 1) for i in (left < 0).nonzero().flatten().tolist())
+        empty = ", ".join(str(s.user_numbers[i]) for i in (left < 0).nonzero().flatten().tolist())
         st.warning(
-            f"The episode ended in step {last} of {session.scenario.T}: the battery of user {empty} could not pay (C5).",
+            f"The episode ended in step {last} of {s.T}: the battery of user {empty} could not pay (C5).",
             icon=":material/battery_alert:",
         )
 
@@ -149,7 +145,7 @@ def selected_task(session: Session, shown: Record) -> Why | None:
         st.info(plain(str(error)))
         return None
     frame = answer.alternatives
-    chosen, best = frame.loc[answer.chosen], frame.iloc[int(frame["cost"].to_numpy().argmin())]
+    chosen, best = frame[frame["chosen"]].iloc[0], frame.iloc[int(frame["cost"].to_numpy().argmin())]
     st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
     own = f"though {best['device']} would cost the task itself only {best['cost']:.3f}"
     if best["choice"] == answer.chosen:
@@ -237,8 +233,8 @@ def _tasks(session: Session, shown: Record) -> None:
 
 
 def _fading(session: Session, shown: Record) -> None:
-    row = _row(session, shown)
-    user = (session.picked[1] if session.picked else 1) - 1
+    row, s = _row(session, shown), shown.scenario
+    user = s.user_numbers.index(session.picked[1]) if session.picked else 0
     near = int(shown.snapshot.distance[row, user].argmin())
     chosen = int(shown.action.choice[row, user, session.picked[2] - 1]) if session.picked else 0
     server = chosen - 1 if chosen else near
@@ -247,7 +243,7 @@ def _fading(session: Session, shown: Record) -> None:
     link = float(shown.snapshot.beta[row, user, server])
     distance = float(shown.snapshot.distance[row, user, server])
     share = f"{TASK['bandwidth_hz'].show(band)} (an even share of {sent})"
-    label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {share}"
+    label = f"User {s.user_numbers[user]} to server {s.server_numbers[server]}, {distance:.1f} m, {share}"
     draw("density", fading(band, link, label), "fading")
     chart_table("fading", lambda: tables.fading_table(band, link), "Quantiles of the rate on this link")
     st.caption(

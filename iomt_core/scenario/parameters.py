@@ -323,7 +323,7 @@ class Scenario(Frozen):
         """Number of servers of the whole ward, in operation or switched off."""
         return self.servers + len(self.servers_off)
 
-    @cached_property
+    @property
     def whole_ward(self) -> Scenario:
         """This ward with all its users and servers in operation."""
         return self.changed(users_off=(), servers_off=()) if self.users_off or self.servers_off else self
@@ -395,14 +395,14 @@ class Scenario(Frozen):
     def changed(self, /, **values: Any) -> Scenario:
         """Return a validated copy with these values. Raises `ScenarioError`.
 
-        Another number of `users` or `servers` alone makes another ward, in which none of them is switched off. A list of
-        those switched off alone keeps the ward: the others stay in operation.
+        `users` or `servers` alone makes a ward of that many, none of them switched off. `users_off` or `servers_off` alone
+        keeps the ward: all others are in operation.
         """
         for count, off in (("users", "users_off"), ("servers", "servers_off")):
             numbers = _split_numbers(values.get(off))
             if count not in values and isinstance(numbers, (list, tuple)):
                 values[count] = getattr(self, count) + len(getattr(self, off)) - len(numbers)
-            elif off not in values and values.get(count, getattr(self, count)) != getattr(self, count):
+            elif count in values and off not in values:
                 values[off] = ()
         return scenario({**{name: getattr(self, name) for name in type(self).model_fields}, **values})
 
