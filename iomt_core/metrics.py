@@ -165,6 +165,27 @@ CONTEXT = _by_name(
     Metric("mean_steps", "Mean episode length", "mean steps an episode", numerator="steps", denominator="episodes"),
 )  # fmt: skip
 
+# Further metrics of the Answers page: targets, and the two means that the certified bound of the cost is about.
+ANSWERS = _by_name(
+    Metric(
+        "delay_p95_s", "95th percentile of delay", "delay that 95 % of an episode's tasks stay below, mean over episodes",
+        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="delay_p95", denominator="episodes",
+    ),
+    Metric(
+        "ended_share", "Episodes ended by a battery", "share of episodes that an empty battery ended early (C5)",
+        "%", 100.0, better="lower", number_format=".1f", numerator="ended", denominator="episodes",
+    ),
+    Metric(
+        "weighted_delay_s", "Priority-weighted mean delay", "mean task delay, eq. (9), weighted by p = P / mean P as in the cost",
+        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="weighted_delay", denominator="weight",
+    ),
+    Metric(
+        "weighted_energy_j", "Priority-weighted mean energy",
+        "mean energy a task costs its user, eq. (10), weighted by p = P / mean P as in the cost",
+        "µJ", 1e6, "J", better="lower", number_format=FOUR_DIGITS, numerator="weighted_energy", denominator="weight",
+    ),
+)  # fmt: skip
+
 # Figures of a training run for each batch of episodes, in addition to cost, delay and energy.
 TRAINING = _by_name(
     Metric("return", "Return", "sum of the team's reward over an episode", better="higher"),
