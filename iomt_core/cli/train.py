@@ -10,7 +10,15 @@ import typer
 from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
+from iomt_core.cli.common import (
+    PlacesOption,
+    ScenarioOption,
+    WorkloadOption,
+    notes,
+    print_notes,
+    progress_bar,
+    scenario_from,
+)
 from iomt_core.experiments.training_check import Evaluator, references_of_run
 from iomt_core.metrics import METRICS
 from iomt_core.runs.process import StopRequest, device_named, prepare
@@ -18,6 +26,7 @@ from iomt_core.runs.training_run import TRAINING, TrainingRun
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
 from iomt_core.training.settings import Settings
+from iomt_core.training.start import Start, StartFrom
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import Trainer
 from iomt_core.twin.northbound import checked_seed
@@ -33,6 +42,10 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of all random draws of the run.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A new directory for the run.", metavar="DIR")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this directory.", metavar="DIR")] = None,
+    start_from: Annotated[
+        StartFrom | None,
+        typer.Option(help="Where the weights start: scratch (default), or the shipped general network."),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help=f"A setting, NAME=VALUE; may be repeated. {SETTINGS_HELP}.")
     ] = None,
@@ -51,7 +64,7 @@ def train(
     prepare(threads)
     torch_device = device_named(device)
     if resume is not None:
-        if algorithm is not None or out is not None or set_ or workload is not None or places is not None:
+        if any(given is not None for given in (algorithm, out, start_from, workload, places)) or set_:
             raise ScenarioError(
                 "resume: a run continues with its own settings; allowed with it are threads, device and tensorboard only."
             )
@@ -60,8 +73,14 @@ def train(
         return
     if algorithm is None or out is None:
         raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
-    settings = default_settings(algorithm, **settings_from_words(set_ or []))
-    spec = RunSpec(algorithm, scenario_from(scenario, workload, places), settings, checked_seed(seed))
+    s, start = scenario_from(scenario, workload, places), None
+    if start_from == "general":
+        try:
+            start = Start.general(algorithm, s)
+        except ScenarioError as error:
+            print_notes([f"{problem} The run starts from scratch." for problem in error.problems])
+    settings = default_settings(algorithm, start, **settings_from_words(set_ or []))
+    spec = RunSpec(algorithm, s, settings, checked_seed(seed), start)
     run = TrainingRun.create(out, spec, torch_device)
     with TRAINING.working(out):
         _train(run, tensorboard)

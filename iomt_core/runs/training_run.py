@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,14 @@ class TrainingRun:
     ) -> str:
         """Trains until all episodes are played or `stop()` is true, then saves. Returns the state: finished or stopped.
 
-        evaluate: the figures of an evaluation. on_line: called with each new line and its file's name. on_status: called
-        with each new status. Raises `ScenarioError` where the disk is full or the folder was removed; the last complete
-        checkpoint stays.
+        evaluate: the figures of an evaluation; also called before the first episode. on_line: called with each new line and
+        its file's name. on_status: called with each new status. Raises `ScenarioError` where the disk is full or the folder
+        was removed; the last complete checkpoint stays.
         """
         trainer, settings = self.trainer, self.spec.settings
         self._report("running", on_status)
+        if evaluate is not None and not trainer.played and not any(read_lines(self.folder / EVALUATIONS)):
+            self._append(EVALUATIONS, evaluate(trainer), on_line)
         while not trainer.done and not stop():
             before = trainer.played
             means = trainer.advance()
@@ -170,10 +172,16 @@ def concurrent_runs() -> int:
     return count
 
 
+def _effort(spec: RunSpec) -> Hashable:
+    """Runs with an equal effort take about the same time for an episode."""
+    s, settings = spec.scenario, spec.settings
+    return spec.algorithm, s.users, s.tasks, s.servers, s.T, settings.networks, settings.updates, settings.batch
+
+
 TRAINING = RunQueue(
     RunKind(
         "run", "IOMT_RUNS", runs_root, "train", concurrent_runs, SPEC, read_run_spec, write_run_spec,
-        total=lambda spec: spec.settings.episodes,
+        total=lambda spec: spec.settings.episodes, effort=_effort,
     )
 )  # fmt: skip
 

@@ -38,7 +38,7 @@ class TrainedPolicy(Policy):
     def __init__(self, s: Scenario, spec: RunSpec, agents: Agents, mixer: Mixer | None = None) -> None:
         """`mixer` is the mixer that the agents were trained with; it is not needed for decisions."""
         super().__init__(s)
-        shared = spec.settings.wards == "general"
+        shared = spec.settings.networks == "general"
         self.encoder = observation_encoder(s, shared)
         if shared:
             check_ward(s, spec.algorithm)
@@ -71,7 +71,7 @@ class TrainedPolicy(Policy):
         """Loads a checkpoint, for the scenario that it was trained on or another of the same sizes. Raises `ScenarioError`."""
         facts = read_facts(folder)
         spec = RunSpec.from_json(facts, f"checkpoint {str(folder)!r}")
-        sizes = general_sizes() if spec.settings.wards == "general" else Sizes.of(spec.scenario)
+        sizes = general_sizes() if spec.settings.networks == "general" else Sizes.of(spec.scenario)
         algorithm, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(folder)!r}"
         agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
         tensors = read_tensors(folder, POLICY, facts)
