@@ -28,7 +28,6 @@ from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import Why, play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
-COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
 GAP_HELP = (
     "No policy can cost less than the certified bound, so this policy is **at most** this far from the best possible. Part of "
     "the gap is slack in the bound: most where there are few tasks, so even the true optimum then shows a gap. The bound is of "
@@ -83,16 +82,8 @@ def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
     for problem in session.policy_problems:
         st.warning(f"{plain(problem)} Shown instead: {entry(session.shown_policy).label}.", icon=":material/warning:")
-    active = shown.snapshot.active
-    choices = shown.action.choice[active]
-    device = int(choices.mode().values)
-    if (
-        len(choices) > 1
-        and float((choices == device).double().mean()) >= COLLAPSED
-        and (device == 0 or session.scenario.servers > 1)
-    ):
-        place = "keeps everything local" if device == 0 else f"sends everything to {device_name(device)}"
-        st.warning(f"This policy has collapsed: it {place}, for every task.", icon=":material/warning:")
+    if shown.collapse:
+        st.warning(f"This policy has collapsed: it {shown.collapse}, for every task.", icon=":material/warning:")
     if bool(shown.ended.any()):
         last = int(shown.step.max())
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)

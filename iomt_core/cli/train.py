@@ -94,19 +94,25 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
     ):
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
         bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
+        run.report_loading("the held-out episodes")
         evaluator = Evaluator(s)
-        references = references_of_run(run.folder, evaluator)
 
         def evaluate(trainer: Trainer) -> Mapping[str, Any]:
-            found = evaluator.evaluate(TrainedPolicy.from_trainer(trainer, run.spec))
+            found = evaluator.evaluate_run(TrainedPolicy.from_trainer(trainer, run.spec))
             latest = ", ".join(f"{name} {METRICS[name].show(found[name])}" for name in ("gap", "cost"))
-            progress.update(bar, latest=latest)
+            progress.update(bar, latest=latest + f", {found['collapsed']}" * bool(found["collapsed"]))
             return found
+
+        on_line = _tensorboard(run) if tensorboard else None
+        run.report_loading("the first evaluation")
+        run.evaluate_start(evaluate, on_line)
+        run.report_loading("the policies to compare with")
+        references = references_of_run(run.folder, evaluator)
 
         def on_status(status: Mapping[str, Any]) -> None:
             progress.update(bar, completed=status["done"], speed=status["episodes_per_s"])
 
-        state = run.train(stop, evaluate, _tensorboard(run) if tensorboard else None, on_status)
+        state = run.train(stop, evaluate, on_line, on_status)
     found = evaluator.evaluate(TrainedPolicy.from_trainer(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **references}.items():

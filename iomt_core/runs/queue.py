@@ -72,7 +72,8 @@ class RunRecord:
     spec: Any  # None where it cannot be read; `reason` says why
     reason: str = ""  # why it failed or was interrupted
     stopping: bool = False  # asked to stop, but still working
-    starting: bool = False  # its worker has not reported yet
+    starting: bool = False  # its worker has not begun the first unit of work; `loading` says what it does
+    loading: str = ""  # what a starting run is loading or computing
     ahead: int = 0  # runs before it in the queue
     total: int = 0  # episodes or points
     created: float = 0.0  # seconds since 1970
@@ -181,7 +182,9 @@ class RunQueue:
             )
         return RunRecord(
             folder.name, folder, state, spec, reason,
-            stopping=state == "running" and (folder / STOP).exists(), starting=state == "running" and not reported,
+            stopping=state == "running" and (folder / STOP).exists(),
+            starting=state == "running" and not (reported and not status.get("loading")),
+            loading=str(status.get("loading") or "") if reported else "the program",
             ahead=waiting.index(folder.name) if state == "queued" else 0,
             total=self.kind.total(spec) if spec is not None else 0, created=changed / 1e9, status=status,
             owner=owner_of(folder),

@@ -21,7 +21,9 @@ def seconds_until_start(
     free = [_left(one) for one in known if one.active]
     free += [0.0] * (limit - len(free))
     speeds = {effort(one.spec): one.number("seconds") / one.done for one in reversed(known) if one.spec and one.done}
-    before = sorted((one for one in known if one.state == "queued" and one.ahead < run.ahead), key=lambda one: one.ahead)
+    before = sorted(
+        (one for one in known if one.state == "queued" and one.ahead < run.ahead), key=lambda one: one.ahead
+    )
     if None in free:
         return None
     times = [left for left in free if left is not None]

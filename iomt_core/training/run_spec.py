@@ -91,7 +91,7 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
         raise explain(error, allowed) from None
 
 
-def default_settings(name: str, start: Start | None = None, **changes: Any) -> Settings:
+def default_settings(name: str, start: Start | None = None, /, **changes: Any) -> Settings:
     """The tuned settings of the algorithm `name` for a run with this start, with `changes`. Raises `ScenarioError`."""
     return checked_settings({**algorithm(name).tuned, **(SETTINGS if start is not None else {}), **changes})
 
