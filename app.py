@@ -14,7 +14,8 @@ st.html(
     "<style>"
     "[data-testid=stBaseButton-primary], [data-testid=stBaseButton-primary] p,"
     "[data-testid=stMultiSelect] [data-tag], [data-testid=stMultiSelect] [data-tag] :is(span, button)"
-    "{ color: light-dark(#fff, #10141a) }</style>"
+    "{ color: light-dark(#fff, #10141a) }"
+    "[data-testid=stElementContainer]:has(script) { display: none }</style>"
 )
 page = navigate()
 tour_banner(current())

@@ -24,7 +24,7 @@ from iomt_core.metrics import METRICS
 from iomt_core.runs.process import StopRequest, device_named, prepare
 from iomt_core.runs.training_run import TRAINING, TrainingRun
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
+from iomt_core.training.run_spec import RunSpec, settings_for, settings_from_words
 from iomt_core.training.settings import Settings
 from iomt_core.training.start import Start, StartFrom
 from iomt_core.training.trained_policy import TrainedPolicy
@@ -79,7 +79,7 @@ def train(
             start = Start.general(algorithm, s)
         except ScenarioError as error:
             print_notes([f"{problem} The run starts from scratch." for problem in error.problems])
-    settings = default_settings(algorithm, start, **settings_from_words(set_ or []))
+    settings = settings_for(algorithm, start, settings_from_words(set_ or []))
     spec = RunSpec(algorithm, s, settings, checked_seed(seed), start)
     run = TrainingRun.create(out, spec, torch_device)
     with TRAINING.working(out):

@@ -91,9 +91,14 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
         raise explain(error, allowed) from None
 
 
-def default_settings(name: str, start: Start | None = None, /, **changes: Any) -> Settings:
-    """The tuned settings of the algorithm `name` for a run with this start, with `changes`. Raises `ScenarioError`."""
-    return checked_settings({**algorithm(name).tuned, **(SETTINGS if start is not None else {}), **changes})
+def default_settings(name: str, **changes: Any) -> Settings:
+    """The tuned settings of the algorithm `name`, with `changes`. Raises `ScenarioError`."""
+    return checked_settings({**algorithm(name).tuned, **changes})
+
+
+def settings_for(name: str, start: Start | None, changes: Mapping[str, Any]) -> Settings:
+    """The settings of the algorithm `name` for a run that starts from `start`, with `changes`. Raises `ScenarioError`."""
+    return default_settings(name, **{**(SETTINGS if start is not None else {}), **changes})
 
 
 def settings_from_words(words: Sequence[str]) -> dict[str, Any]:

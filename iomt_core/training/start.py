@@ -14,7 +14,7 @@ from iomt_core.paths import PRETRAINED
 from iomt_core.scenario import Scenario, ScenarioError, check_known
 from iomt_core.scenario.errors import shortened
 from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, load_module, read_facts, read_tensors
-from iomt_core.training.general_wards import problems
+from iomt_core.training.general_wards import outside_range
 
 StartFrom = Literal["general", "scratch"]
 GENERAL = "general"
@@ -46,11 +46,8 @@ class Start:
                 f"start_from = {GENERAL!r} cannot be used: no general network of {algorithm!r} is shipped; allowed is "
                 f"'scratch', or one of the algorithms {having}."
             )
-        found = problems(s)
-        if found:
-            raise ScenarioError(
-                f"start_from = {GENERAL!r} cannot be used: {'; '.join(found)}; allowed is 'scratch' for this ward."
-            )
+        if words := outside_range(s):
+            raise ScenarioError(f"start_from = {GENERAL!r} cannot be used: the general network {words}.")
         return cls(name, str(read_facts(PRETRAINED / name)["sha256"][POLICY]))
 
     @classmethod

@@ -24,9 +24,8 @@ from iomt_core.nets.backend import accelerated
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
-from iomt_core.scenario import Scenario
-from iomt_core.training.general_wards import check as check_ward
-from iomt_core.training.general_wards import training_ward
+from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.general_wards import outside_range, training_ward
 from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
 from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
@@ -50,7 +49,8 @@ class Trainer:
         shared = settings.networks == "general"
         self.encoder = ObservationEncoder(s)
         if shared and not self.random_wards:
-            check_ward(s, algorithm.name)
+            if words := outside_range(s):
+                raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
             self.encoder = GeneralObservationEncoder(s)
         sizes = general_sizes() if shared else self.encoder.sizes
         with torch.random.fork_rng(devices=[]):

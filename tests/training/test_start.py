@@ -14,7 +14,7 @@ from iomt_core.runs.training_run import EVALUATIONS, SPEC, TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.training.catalogue import make_policy
 from iomt_core.training.checkpoints import LEARNER, POLICY, last_checkpoint, write_checkpoint
-from iomt_core.training.run_spec import RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec, settings_for
 from iomt_core.training.start import Start
 from iomt_core.training.trained_policy import TrainedPolicy
 
@@ -24,7 +24,7 @@ SHORT = {"episodes": 24, "num_envs": 4, "updates": 2, "batch": 2, "replay": 16, 
 
 def warm_spec() -> RunSpec:
     start = Start.general("sae-mt-qmix", WARD)
-    return RunSpec("sae-mt-qmix", WARD, default_settings("sae-mt-qmix", start, **SHORT), 3, start)
+    return RunSpec("sae-mt-qmix", WARD, settings_for("sae-mt-qmix", start, SHORT), 3, start)
 
 
 def test_its_curve_begins_at_the_general_network_and_it_resumes_bit_for_bit(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_its_curve_begins_at_the_general_network_and_it_resumes_bit_for_bit(tmp_
     ("algorithm", "change", "reason"),
     [
         ("mpmt-dqn", {}, "no general network of 'mpmt-dqn' is shipped; .* qmix, sae-mt-qmix"),
-        ("qmix", {"users": 13}, "users = 13 is outside the trained range 2 to 12"),
+        ("qmix", {"users": 13}, "was trained on users = 2 to 12; this ward has users = 13"),
     ],
 )
 def test_where_no_general_network_fits_a_run_says_why_and_starts_from_scratch(
@@ -74,7 +74,7 @@ def test_where_no_general_network_fits_a_run_says_why_and_starts_from_scratch(
         Start.general(algorithm, WARD.changed(**change))
     if change:
         return  # training 13 users takes too long for a test
-    sets: list[str] = [word for name, value in (SHORT | {"episodes": 4}).items() for word in ("--set", f"{name}={value}")]
+    sets = [word for name, value in (SHORT | {"episodes": 4}).items() for word in ("--set", f"{name}={value}")]
     words = ["train", "--algorithm", algorithm, "--scenario", "lecture", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(app, [*words, "--start-from", "general", *sets], catch_exceptions=False)
     assert done.exit_code == 0, done.output
