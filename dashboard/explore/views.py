@@ -29,7 +29,6 @@ from iomt_core.training.catalogue import default_policy, usable_policy, why_not
 from iomt_core.twin.northbound import Why, play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
-COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
 GAP_HELP = (
     "No policy can cost less than the certified bound, so this policy is **at most** this far from the best possible. Part of "
     "the gap is slack in the bound: most where there are few tasks, so even the true optimum then shows a gap. The bound is of "
@@ -79,12 +78,8 @@ def headline(session: Session, now: dict[str, Any]) -> None:
 def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
     policy_replaced(session)
-    s, active = session.scenario, shown.snapshot.active
-    choices = shown.action.choice[active]
-    most = int(choices.mode().values)
-    if len(choices) > 1 and float((choices == most).double().mean()) >= COLLAPSED and (most == 0 or s.servers > 1):
-        place = "keeps everything local" if most == 0 else f"sends everything to {device_name(s.device_numbers[most])}"
-        st.warning(f"This policy has collapsed: it {place}, for every task.", icon=":material/warning:")
+    if shown.collapse:
+        st.warning(f"This policy has collapsed: it {shown.collapse}, for every task.", icon=":material/warning:")
     if bool(shown.ended.any()):
         last = int(shown.step.max())
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
