@@ -88,10 +88,9 @@ def _unknown_entries(query: Mapping[str, str]) -> list[str]:
 def _read_policy(session: Session, query: Mapping[str, str]) -> None:
     policy = query.get("policy", session.policy)
     try:
-        entry(policy)
+        session.policy = entry(policy).name
     except ScenarioError as error:
         raise ScenarioError([f"in the link: {problem}" for problem in error.problems]) from None
-    session.policy = policy
 
 
 def _read_shares(session: Session, query: Mapping[str, str]) -> None:

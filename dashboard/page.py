@@ -56,7 +56,7 @@ def share(session: Session, page: str, view: Callable[[], Mapping[str, str] | No
             "chosen on this page. A reload and the browser's Back button use it too."
         )
         st.code(full_link(query), language=None, wrap_lines=True)
-        st.caption(f"Policy: {plain(session.policy_label)}.")
+        st.caption(f"{plain(session.title)}.")
         if until := kept_until(query):
             st.caption(
                 "The own data is too large for a link. This server keeps it for everybody who has the link, at least until "

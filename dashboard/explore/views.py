@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard.chart_tables import chart_table, csv_button, file_words, selectable_tasks
 from dashboard.drawings import bar_panels, delay_bars, draw
+from dashboard.policy_notes import policy_replaced
 from dashboard.session import Session, policy_label
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
@@ -24,7 +25,7 @@ from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import entry
+from iomt_core.training.catalogue import default_policy, usable_policy, why_not
 from iomt_core.twin.northbound import Why, play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
@@ -36,24 +37,20 @@ GAP_HELP = (
 )
 
 
-def title(session: Session) -> str:
-    """The policy with its network and the size of the scenario, as Markdown."""
-    s = session.scenario
-    users, servers = f"{s.users} user{'s' * (s.users > 1)}", f"{s.servers} server{'s' * (s.servers > 1)}"
-    return f"{plain(session.policy_label)} on {users} × {s.tasks} task{'s' * (s.tasks > 1)}, {servers}"
-
-
 def record(session: Session) -> Record:
     """The episode shown."""
     return play(session.scenario, session.shown_policy, session.seed, session.shares)
 
 
 def results(session: Session) -> dict[str, dict[str, Any]]:
-    """The metrics of all heuristics and of the shown policy, by name; the shown one with the share rule of the session."""
-    shown = session.shown_policy
+    """The metrics of the compared policies by name: the default one if it can decide here, the shown one, and all heuristics.
+
+    The shown policy has the share rule of the session.
+    """
+    s, shown = session.scenario, session.shown_policy
     return {
-        n: evaluate_episode(session.scenario, n, session.seed, session.shares if n == shown else "own")
-        for n in dict.fromkeys((*POLICIES, shown))
+        n: evaluate_episode(s, n, session.seed, session.shares if n == shown else "own")
+        for n in dict.fromkeys((usable_policy(default_policy(), s), shown, *POLICIES))
     }
 
 
@@ -71,7 +68,7 @@ def headline(session: Session, now: dict[str, Any]) -> None:
         )  # fmt: skip
     if p is not None:
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, session.scenario)]
-        labels = policy_label(p.policy, p.scenario), session.policy_label
+        labels = policy_label(p.policy), session.policy_label
         if labels[0] != labels[1] or p.shares != session.shares:
             changes.insert(0, f"policy {plain(labels[0])} → {plain(labels[1])}")
         if p.seed != session.seed:
@@ -81,8 +78,7 @@ def headline(session: Session, now: dict[str, Any]) -> None:
 
 def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
-    for problem in session.policy_problems:
-        st.warning(f"{plain(problem)} Shown instead: {entry(session.shown_policy).label}.", icon=":material/warning:")
+    policy_replaced(session)
     active = shown.snapshot.active
     choices = shown.action.choice[active]
     device = int(choices.mode().values)
@@ -119,7 +115,7 @@ def _row(session: Session, shown: Record) -> int:
 
 def policies(session: Session, now: dict[str, dict[str, Any]]) -> None:
     """The cost of all policies in this scenario and seed, with the bound as a line."""
-    labels = {n: policy_label(n, session.scenario) for n in now}
+    labels = {n: policy_label(n) for n in now}
     by_label = {labels[n]: values for n, values in now.items()}
     pinned = None
     if session.pinned is not None:
@@ -127,7 +123,7 @@ def policies(session: Session, now: dict[str, dict[str, Any]]) -> None:
         pinned = {
             labels[n]: evaluate_episode(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
             for n in now
-            if n in POLICIES or n == p.policy
+            if not why_not(n, p.scenario)
         }
     draw("policy_bars", comparison.policy_bars(by_label, labels["optimum"], session.policy_label, pinned))
     chart_table("policies", lambda: tables.policy_table(by_label, pinned), "Cost and gap of every policy")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -94,9 +93,7 @@ def _read_over(view: View, entries: Mapping[str, str]) -> None:
 def _read_policies(view: View, entries: Mapping[str, str]) -> None:
     if "policies" in entries:
         names = list(dict.fromkeys(name for name in entries["policies"].split(",") if name))
-        for name in names:
-            entry(name)
-        view.form.policies = names
+        view.form.policies = [entry(name).name for name in names]
 
 
 def _read_episodes(view: View, entries: Mapping[str, str]) -> None:
@@ -203,7 +200,7 @@ def _failures(sweep: RunRecord) -> None:
 
 
 def results(sweep: RunRecord, view: View) -> None:
-    """Charts, networks, numbers and files of a sweep, as far as it has run."""
+    """Charts, numbers and files of a sweep, as far as it has run."""
     spec = sweep.spec
     if spec is None:
         return
@@ -215,7 +212,6 @@ def results(sweep: RunRecord, view: View) -> None:
         _curves(table, spec.axes[0], name, spec, sweep, view)
     else:
         _maps(table, name, spec, sweep, view)
-    _networks(spec, table)
     gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if gaps:
         with st.expander(
@@ -224,21 +220,6 @@ def results(sweep: RunRecord, view: View) -> None:
             for policy, reason in gaps:
                 st.markdown(f"**{plain(labels(spec)[policy])}**: {plain(reason)}")
     _files(sweep, spec, table)
-
-
-def _networks(spec: SweepSpec, table: pd.DataFrame) -> None:
-    """Which network decided, for every trained policy; a policy with several is a warning."""
-    pairs = Counter(zip(table["policy"], table["network"], strict=True))
-    found = [(str(policy), str(network), count) for (policy, network), count in pairs.items() if network]
-    words = [f"{plain(labels(spec)[p])}: {plain(n)} at {count} point{'s' * (count > 1)}" for p, n, count in found]
-    if len({policy for policy, _, _ in found}) < len(found):
-        st.warning(
-            f"Several networks decided. {'; '.join(words)}. Open markers or * mark the less common network; compare points of "
-            "one network only.",
-            icon=":material/warning:",
-        )
-    elif words:
-        st.caption(f"Which network decided: {'; '.join(words)}.")
 
 
 def _metric_picker(view: View, spec: SweepSpec) -> str:
@@ -325,7 +306,7 @@ def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
             st.download_button(
                 label, data, f"sweep-{sweep.name}.{ending}", kind, on_click="ignore", icon=":material/download:",
                 key=f"sweep_{ending}", disabled=table.empty,
-                help="Results so far, in SI units. The report has charts, networks, settings and the command to repeat the "
+                help="Results so far, in SI units. The report has charts, settings and the command to repeat the "
                 "sweep, and works offline." if ending == "html" else "Results so far, one row for each point, with the "
                 "network; SI units.",
             )  # fmt: skip
