@@ -78,6 +78,7 @@ def headline(session: Session, now: dict[str, Any]) -> None:
 def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
     policy_replaced(session)
+    s = session.scenario
     if shown.collapse:
         st.warning(f"This policy has collapsed: it {shown.collapse}, for every task.", icon=":material/warning:")
     if bool(shown.ended.any()):
