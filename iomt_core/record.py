@@ -10,9 +10,16 @@ from torch import Tensor
 
 from iomt_core.model.batch import Batch
 from iomt_core.model.outcome import Outcome
-from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.model.snapshot import Action, Snapshot, device_name
 from iomt_core.policies.dual import DualSolution, Prices
 from iomt_core.scenario import Scenario
+
+COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
+
+
+def collapse_words(device: int) -> str:
+    """What a policy does that has collapsed to a device, see `Record.collapsed_to`."""
+    return f"sends everything to {device_name(device)}" if device else "keeps everything local"
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,19 @@ class Record(Batch):
     def prices(self) -> Prices | None:
         """The shadow prices of every step; None without certificates."""
         return None if self.dual is None else self.dual.prices
+
+    def collapsed_to(self) -> int | None:
+        """The device on which nearly all tasks run, whatever their sizes: 0 for the users' own devices, k for server k.
+
+        None if there is no such device, or if it is the only server.
+        """
+        choices = self.action.choice[self.snapshot.active]
+        if len(choices) < 2:
+            return None
+        device = int(choices.mode().values)
+        if float((choices == device).double().mean()) < COLLAPSED or (device and self.scenario.servers == 1):
+            return None
+        return device
 
     def table(self) -> pd.DataFrame:
         """A table with a row for each active task and the columns of `metrics.TASK`, in SI units."""

@@ -22,13 +22,12 @@ from iomt_core.experiments.evaluation import evaluate_episode
 from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
-from iomt_core.record import Record
+from iomt_core.record import Record, collapse_words
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import default_policy, usable_policy, why_not
+from iomt_core.training.catalogue import default_policy, entry, usable_policy, why_not
 from iomt_core.twin.northbound import Why, play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
-COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
 GAP_HELP = (
     "No policy can cost less than the certified bound, so this policy is **at most** this far from the best possible. Part of "
     "the gap is slack in the bound: most where there are few tasks, so even the true optimum then shows a gap. The bound is of "
@@ -54,18 +53,29 @@ def results(session: Session) -> dict[str, dict[str, Any]]:
 
 
 def headline(session: Session, now: dict[str, Any]) -> None:
-    """Five metrics of the episode, each with its change from the pinned scenario."""
+    """Five metrics of the episode, each with its change from the pinned scenario.
+
+    Changes are graded as better or worse only if both wards have the same users with the same number of tasks.
+    """
     p = session.pinned
     then = evaluate_episode(p.scenario, p.policy, p.seed, p.shares) if p else None
+    graded = p is not None and all(getattr(p.scenario, n) == getattr(session.scenario, n) for n in ("users", "tasks"))
     for column, name in zip(st.columns(len(HEADLINE)), HEADLINE, strict=True):
-        metric = METRICS[name]
-        delta = None if then is None else metric.show_difference(now[name] - then[name])
-        changed = delta is not None and not delta.startswith(("±", "about"))
+        metric, delta = METRICS[name], None
+        if then is not None:
+            difference = metric.show_difference(now[name] - then[name], now[name])
+            delta = difference if graded else f"pinned: {metric.show(then[name])}"
+        changed = graded and delta is not None and not delta.startswith(("±", "about"))
         column.metric(
             metric.label, metric.show(now[name]), delta, border=True, help=GAP_HELP if name == "gap" else metric.sentence,
             delta_color="inverse" if changed else "off", delta_arrow="auto" if changed else "off",
         )  # fmt: skip
     if p is not None:
+        if not graded:
+            st.caption(
+                f"**Not comparable**: the pinned ward has {p.scenario.size_words}, this one {session.scenario.size_words}. Its "
+                "figures are shown without a grade."
+            )
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, session.scenario)]
         labels = policy_label(p.policy), session.policy_label
         if labels[0] != labels[1] or p.shares != session.shares:
@@ -78,16 +88,10 @@ def headline(session: Session, now: dict[str, Any]) -> None:
 def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
     policy_replaced(session)
-    active = shown.snapshot.active
-    choices = shown.action.choice[active]
-    device = int(choices.mode().values)
-    if (
-        len(choices) > 1
-        and float((choices == device).double().mean()) >= COLLAPSED
-        and (device == 0 or session.scenario.servers > 1)
-    ):
-        place = "keeps everything local" if device == 0 else f"sends everything to {device_name(device)}"
-        st.warning(f"This policy has collapsed: it {place}, for every task.", icon=":material/warning:")
+    device = shown.collapsed_to() if entry(session.shown_policy).trained else None  # heuristics may do so on purpose
+    if device is not None and device != play(session.scenario, "optimum", session.seed).collapsed_to():
+        words = f"{session.policy_label} has collapsed: it {collapse_words(device)}, which the optimum does not."
+        st.warning(plain(words), icon=":material/warning:")
     if bool(shown.ended.any()):
         last = int(shown.step.max())
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
