@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from iomt_core.charts.answers import charts, subtitle
+from iomt_core.charts.answers import charts
 from iomt_core.charts.report import document, drawn, repeat_note, scenario_rows, scenario_source, two_columns
 from iomt_core.experiments.answers.goal_seek import GoalSeek
 from iomt_core.experiments.answers.question import IMPACTS, Question
@@ -48,7 +48,6 @@ def report(asked: Question, results: Results, versions: Mapping[str, str]) -> st
         for metric in (IMPACTS if isinstance(asked, (Sensitivity, Screening)) else IMPACTS[:1])
         for one in charts(asked, results, metric)
     ]
-    missing = sum(results.of(p.scenario, p.policy) is None for p in asked.points(results))
     table = asked.table(results)
     settings: dict[str, Any] = {
         "policy": f"{asked.policy_names} [{', '.join(asked.policies)}]", "shares": asked.shares,
@@ -57,9 +56,8 @@ def report(asked: Question, results: Results, versions: Mapping[str, str]) -> st
     return document(
         asked.title,
         [
-            f"<p><b>{e(asked.sentence(results))}</b></p>",
-            f"<p class='small'>{e(subtitle(asked))}. Intervals are 95 % intervals over episodes.</p>",
-            f"<p><b>Not complete:</b> {missing} points are missing.</p>" if missing else "",
+            f"<p><b>{e(asked.answer(results))}</b></p>",
+            f"<p class='small'>{asked.intervals}.</p>",
             *(f"<p>{e(note)}</p>" for note in asked.notes(results)),
             *drawn(figures),
             "<h2>How to repeat it</h2>", f"<pre>{e(command(asked))}</pre>", repeat_note(asked.scenario),

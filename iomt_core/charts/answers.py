@@ -218,7 +218,7 @@ def goal_curve(asked: GoalSeek, results: Results) -> go.Figure:
     }  # fmt: skip
     words = "; ".join(f"{asked.value_words(probe)}: {shown.show(probe.mean)}" for probe in decided)
     return figure(
-        data, layout, f"{shown.label} over {_lower_first(asked.axis.meta.label or asked.axis.parameter)}",
+        data, layout, f"{shown.label} at each value of {_lower_first(asked.axis.meta.label or asked.axis.parameter)}",
         f"{shown.axis_title} at the values tried: {words}. Target: at most {shown.show(asked.target)}. Filled: it holds.",
         subtitle(asked),
     )  # fmt: skip
@@ -287,7 +287,7 @@ def _policy_trace(policy: str, n: int, choices: Sequence[Choice]) -> dict[str, A
     return {
         "type": "scatter", "mode": "lines+markers", "name": label, "x": [_rounded(DELAY.factor * c.delay) for c in ordered],
         "y": [_rounded(ENERGY.factor * c.energy) for c in ordered],
-        "line": {"color": colour, "dash": DASHES[n % len(DASHES)], "width": 1.5},
+        "line": {"color": colour, "dash": DASHES[n % len(DASHES)], "width": 1},
         "marker": {
             "symbol": [f"{symbol}-open" if c.dominated else symbol for c in ordered], "size": 10, "color": colour,
             "line": {"width": 1.5, "color": colour},

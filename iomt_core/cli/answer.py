@@ -197,7 +197,7 @@ def _work(folder: Path, workers: int | None, cluster: str | None) -> None:
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", highlight=False)
     asked, known = run.question, run.known
-    typer.echo(asked.sentence(known))
+    typer.echo(asked.answer(known))
     for note in asked.notes(known):
         notes.print(f"note: {note}", style="yellow", highlight=False, soft_wrap=True)
     notes.print(f"Decided by: {asked.policy_names}. {asked.episodes} episodes of seed {asked.seed} on every ward.")

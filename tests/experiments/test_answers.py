@@ -137,6 +137,9 @@ def test_the_indices_of_an_additive_function_are_known() -> None:
             expected = slopes**2 / (slopes**2).sum()
             for column in ("first", "total"):
                 assert (abs(table[column] - expected) < np.maximum(0.02, table[f"{column}_conf"])).all()
+        again = cast(Screening, ask("screening", policy="greedy", axes=axes, method=method, samples=samples))
+        np.testing.assert_array_equal(again.design, asked.design)
+        pd.testing.assert_frame_equal(indices(again.method, axes, again.design, again.design @ slopes + 7, 0), table)
         flat = indices(asked.method, axes, asked.design, np.full(len(asked.design), 3.0), 0)
         assert (flat[list(COLUMNS[asked.method])] == 0).all(axis=None)
 
@@ -280,7 +283,7 @@ def test_a_choice_is_dominated_if_another_beats_it(tmp_path: Path, here: Executo
         assert one.dominated == beaten
     front = asked.front(results)
     assert [c.energy for c in front] == sorted((c.energy for c in front), reverse=True)
-    assert "Greedy decides the same at every weight." in asked.notes(results)
+    assert "The same decisions at every weight: Greedy, Random." in asked.notes(results)
 
 
 def test_episodes_cut_short_are_neither_drawn_nor_bounded(tmp_path: Path, here: Executor) -> None:
@@ -323,7 +326,7 @@ def test_a_worker_of_the_queue_answers_and_writes_table_and_report(
     assert ended.returncode == 0, ended.stderr
     done = ANSWERS.run("mine")
     assert (done.state, done.done, done.spec) == ("finished", 4, asked)
-    assert ended.stdout.strip() == asked.sentence(read_results(done.folder))
+    assert ended.stdout.strip() == asked.answer(read_results(done.folder))
     table = pd.read_csv(done.folder / "results.csv")
     assert table["network"].fillna("").tolist() == ["", "", "general network", "general network"]
     page = (done.folder / "report.html").read_text(encoding="utf-8")

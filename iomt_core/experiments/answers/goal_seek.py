@@ -308,8 +308,8 @@ class GoalSeek(Question):
             notes.append(
                 f"The {self._label()} does not only rise or only fall here, but all values of the range were tried."
             )
-        if found.verdict == "found" and not is_whole(self.axis.parameter):
-            notes.append("Between the values tried nothing was played.")
+        if self.axis.parameter == "servers":
+            notes.append("For every number the servers are laid out anew over the ward.")
         return notes
 
     def table(self, results: Results) -> pd.DataFrame:

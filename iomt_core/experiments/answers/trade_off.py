@@ -170,10 +170,13 @@ class TradeOff(Question):
         missing = [f"{a:g}" for a in self.weights if a not in {line.alpha_T for line in lines}]
         if missing and len(known) == self.count:
             notes.append(f"No line of the bound at α_T = {', '.join(missing)}: no policy played all steps there.")
-        for policy in self.compared:
-            means = {(c.delay, c.energy) for c in choices if c.evaluation.policy == policy}
-            if len(means) == 1 and len(self.weights) > 1:
-                notes.append(f"{policy_name(policy)} decides the same at every weight.")
+        same = [
+            policy_name(policy)
+            for policy in self.compared
+            if len({(c.delay, c.energy) for c in choices if c.evaluation.policy == policy}) == 1
+        ]
+        if same and len(known) == self.count:
+            notes.append(f"The same decisions at every weight: {', '.join(same)}.")
         return notes
 
     def table(self, results: Results) -> pd.DataFrame:
