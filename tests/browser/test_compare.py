@@ -12,8 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from iomt_core.experiments.comparison.decisions import changed_decisions
 from iomt_core.experiments.comparison.sides import Side, compare, episode
 from iomt_core.scenario import PRESETS
-from tests.browser.lab_server import downloaded, settle, slider
-from tests.browser.test_explore import choose
+from tests.browser.lab_server import choose, downloaded, settle, slider
 
 pytestmark = pytest.mark.browser
 
