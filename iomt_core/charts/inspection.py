@@ -1,37 +1,84 @@
-"""One decision in detail: Q-values by strategy and task, attention, derivatives, requested and granted shares, regret."""
+"""One decision in detail: values and costs by device and task, attention, derivatives, requested and granted shares, regret."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
+from iomt_core.charts import heat_map
 from iomt_core.charts.bars import Bars, panel, panels
-from iomt_core.charts.heat_table import heat_table
+from iomt_core.charts.figure import figure
 from iomt_core.charts.style import BOUND_COLOUR, device_colour
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.twin.mixing import Mixing
 
+Point = tuple[int, int, int]  # step, user, task, from 1
 
-def by_strategy(
-    cells: Sequence[Sequence[float]], tasks: Sequence[str], taken: int, what: str, good: bool = True
-) -> str:
-    """HTML table with a row for each strategy and a column for each task of the user; the chosen strategy is outlined.
+# Colours show distances in cost: full colour at this share of the step's mean task cost. A difference of 1 % stays pale.
+FULL = 0.2
 
-    cells: values, strategies by tasks; taken: the chosen strategy; what: description; good: whether larger is better.
+
+def by_device(
+    values: Sequence[Sequence[float]], points: Sequence[Point], task: int, chosen: int, full: float, expected: bool,
+    subtitle: str,
+) -> go.Figure:  # fmt: skip
+    """What the network expects of each of a user's tasks, or what each task truly costs, for every device of one task.
+
+    values: Q-values if `expected`, else costs, devices by tasks; points: the tasks of the columns; task: the task that is decided,
+    outlined on the `chosen` device. Colours show how much worse a value is than the best of its column; darkest at `full`.
     """
-    devices = [device_name(k) for k in range(len(cells))]
-    return heat_table(cells, tasks, devices, what, taken, good=good, by_column=True)
-
-
-def attention(mixing: Mixing) -> str:
-    """Attention weights Â of (22): row i holds the weights that agent i gives to every agent."""
-    assert mixing.attention is not None
-    agents = [f"agent {n}" for n in range(1, len(mixing.agent_values) + 1)]
-    return heat_table(
-        mixing.attention.tolist(), agents, agents, "attention weight of agent by agent attended to", digits=4
+    table = np.array(values, dtype=float)
+    worse = table.max(0) - table if expected else table - table.min(0)
+    devices = [device_name(k) for k in range(len(table))]
+    names = [f"{'▶ ' if point[2] == task else ''}{point[2]}" for point in points]
+    what = "expected value" if expected else "true cost"
+    hover = [
+        [
+            f"task {task} on {device}<br>{what} of task {point[2]}: {value:.5f}<br>"
+            + (f"{far:.5f} worse than the best device" if far else "best device for this task")
+            for point, value, far in zip(points, line, distance, strict=True)
+        ]
+        for device, line, distance in zip(devices, table, worse, strict=True)
+    ]
+    trace = heat_map.cells(
+        worse.tolist(), (0.0, full), names, devices, [[f"{v:.3f}" for v in line] for line in table], hover,
+        customdata=[points] * len(devices), meta={"values": table.tolist()},
+    )  # fmt: skip
+    layout = heat_map.layout(len(devices), f"task of user {points[0][1]}", f"task {task} on")
+    layout["shapes"] = [heat_map.outline(chosen, 0, len(points) - 1)]
+    title = (
+        "What the network expects: value of each task"
+        if expected
+        else "What is true: cost of each task, computed by the model"
     )
+    alt = f"{title}, for task {task} on each device; {devices[chosen]} is chosen."
+    return figure([trace], layout, title, alt, subtitle)
+
+
+def attention(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
+    """Attention weights Â of (22): row i holds the weights that agent i gives to every agent; even attention is half the colour."""
+    assert mixing.attention is not None
+    weights = mixing.attention.tolist()
+    names = [str(n) for n in range(1, len(weights) + 1)]
+    hover = [
+        [
+            f"agent {a} gives agent {b} the weight {w:.4f}<br>even attention: {1 / len(weights):.4f}"
+            for b, w in zip(names, line, strict=True)
+        ]
+        for a, line in zip(names, weights, strict=True)
+    ]
+    text = [[f"{w:.3f}" for w in line] for line in weights]
+    trace = heat_map.cells(weights, (0.0, 2 / len(weights)), names, names, text, hover, heat_map.BLUES)
+    layout = heat_map.layout(len(weights), "agent that is attended to", "agent")
+    layout["shapes"] = [heat_map.outline(user - 1, 0, len(weights) - 1)]
+    title = "Attention: how much weight each agent gives to every agent"
+    alt = f"{title}; agent {user} is outlined. The numbers are in the table below."
+    return figure([trace], layout, title, alt, subtitle)
 
 
 def slopes(mixing: Mixing, user: int) -> dict[str, Any]:
@@ -58,8 +105,31 @@ def share_bars(mine: pd.DataFrame, picked: int) -> dict[str, Any]:
     return panels(one("cpu", "CPU"), one("bandwidth", "bandwidth"))
 
 
-def regret_map(frame: pd.DataFrame, column: str) -> str:
-    """HTML table of the regret of every task of a step, users by tasks."""
+def regret_map(frame: pd.DataFrame, column: str, picked: Point, full: float, title: str, subtitle: str) -> go.Figure:
+    """Regret of every task of a step, users by tasks; the selected task is outlined. Darkest at `full`, pale at 0 and below."""
     table = frame.pivot(index="user", columns="task", values=column)
-    columns, rows = [f"task {t}" for t in table.columns], [f"user {u}" for u in table.index]
-    return heat_table(table.to_numpy().tolist(), columns, rows, "regret by user and task", good=False)
+    tasks, users = [int(n) for n in table.columns], [int(n) for n in table.index]
+    devices = {
+        (row.user, row.task): f"chosen: {device_name(int(row.choice))}, best alone: {device_name(int(row.best))}"
+        for row in frame.itertuples()
+    }
+    values = table.to_numpy()
+    text = [["" if np.isnan(v) else "0" if abs(v) < 5e-5 else f"{v:.4f}" for v in line] for line in values]
+    hover = [
+        [f"user {i}, task {j}: regret {v:.5f}<br>{devices.get((i, j), '')}" for j, v in zip(tasks, line, strict=True)]
+        for i, line in zip(users, values, strict=True)
+    ]
+    step = picked[0]
+    points = [[(step, i, j) for j in tasks] for i in users]
+    trace = heat_map.cells(
+        values.tolist(), (0.0, full), [str(n) for n in tasks], [str(n) for n in users], text, hover, customdata=points
+    )
+    layout = heat_map.layout(len(users), "task", "user")
+    column_of = tasks.index(picked[2])
+    layout["shapes"] = [heat_map.outline(users.index(picked[1]), column_of, column_of)]
+    worst = frame.loc[frame[column].idxmax()]
+    alt = (
+        f"{title} in step {step}, users by tasks. Largest: user {worst['user']}, task {worst['task']}, "
+        f"{TASK['cost'].show(float(worst[column]))}."
+    )
+    return figure([trace], layout, title, alt, subtitle)
