@@ -1,20 +1,29 @@
-"""Grouped bars in panels: the data of the drawing as JSON-ready values."""
+"""Grouped bars, the figure that most charts of one step are."""
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from iomt_core.charts.axes import marks
+import plotly.graph_objects as go
 
-ROOM = 1.05  # length of an axis without a given end, relative to its longest bar
+from iomt_core.charts.axes import marks
+from iomt_core.charts.figure import figure
+
+FAINT = 0.55  # opacity of the bars beside a marked one
+ROOM = 1.12  # length of the value axis relative to the longest bar, so that a label has room above it
+MOST_WORDS = 40  # bars that an alternative text lists
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars, with one entry for each group: value, colour, whether it is outlined (`marked`), and text at its end (`shown`)."""
+    """Bars of one series, with one entry for each group.
+
+    marked: whether a bar is emphasised; shown: text at its end; points: what a click on it sends, see `plotly_chart`.
+    """
 
     name: str
     values: Sequence[float]
@@ -22,6 +31,77 @@ class Bars:
     hatched: bool = False
     marked: Sequence[bool] = ()
     shown: Sequence[str] = ()
+    points: Sequence[Any] = ()
+
+
+def grouped_bars(
+    groups: Sequence[str], series: Sequence[Bars], title: str, axis: str, x_axis: str = "", subtitle: str = "",
+    unit: str = "", end: float | None = None,
+) -> go.Figure:  # fmt: skip
+    """Vertical bars by group and series; hover shows group, series, exact value and unit.
+
+    axis: title of the value axis with its unit; x_axis: what the groups are; unit: of the values in hover and alternative text.
+    A value that is not finite has no bar. Without `end` the axis reaches from 0, or the lowest value, to the highest.
+    """
+    marked = {n for bars in series for n, mark in enumerate(bars.marked) if mark}
+    names = [html.escape(name, quote=False) for name in groups]
+    finite = [value for bars in series for value in bars.values if math.isfinite(value)]
+    low, high = ROOM * min(0.0, min(finite, default=0.0)), ROOM * max(0.0, max(finite, default=0.0))
+    ticks = [f"<b>{name}</b>" if n in marked else name for n, name in enumerate(names)]
+    layout = {
+        "barmode": "group",
+        "showlegend": len(series) > 1,
+        "xaxis": {
+            "title": {"text": x_axis},
+            "type": "category",
+            "tickvals": names,
+            "ticktext": ticks,
+            "showgrid": False,
+        },
+        "yaxis": {"title": {"text": axis}, "range": [low, max(high, low + 1e-12) if end is None else end]},
+    }
+    return figure([_trace(bars, names, unit, marked) for bars in series], layout, title,
+                  f"{title}. {axis}: {_words(groups, series, unit)}.", subtitle)  # fmt: skip
+
+
+def _trace(bars: Bars, names: Sequence[str], unit: str, marked: Set[int]) -> dict[str, Any]:
+    name = html.escape(bars.name, quote=False)
+    marker: dict[str, Any] = {"color": list(bars.colours)}
+    if bars.hatched:
+        marker["pattern"] = {"shape": "/", "size": 6, "solidity": 0.35, "fillmode": "overlay", "fgcolor": "#ffffff"}
+    if marked:
+        marker["opacity"] = [1.0 if n in marked else FAINT for n in range(len(names))]
+    return {
+        "type": "bar",
+        "name": name,
+        "x": list(names),
+        "y": [float(f"{value:.6g}") if math.isfinite(value) else None for value in bars.values],
+        "marker": marker,
+        "text": list(bars.shown) or None,
+        "textposition": "outside",
+        "textangle": 0,
+        "cliponaxis": False,
+        "hovertext": [_word(group, name, value, unit) for group, value in zip(names, bars.values, strict=True)],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "customdata": list(bars.points) or None,
+    }
+
+
+def _word(group: str, name: str, value: float, unit: str) -> str:
+    return f"{group}, {name}: {value:.4g}{unit and ' '}{unit}"
+
+
+def _words(groups: Sequence[str], series: Sequence[Bars], unit: str) -> str:
+    """The bars in words; only the ends of their range if they are many."""
+    if len(groups) * len(series) <= MOST_WORDS:
+        return "; ".join(
+            _word(group, bars.name, value, unit)
+            for bars in series
+            for group, value in zip(groups, bars.values, strict=True)
+        )
+    return "; ".join(
+        f"{bars.name} from {min(bars.values):.4g} to {max(bars.values):.4g} {unit}".strip() for bars in series
+    )
 
 
 def panel(
@@ -33,8 +113,8 @@ def panel(
     `end` the axis reaches from 0, or the lowest value, to the highest.
     """
     finite = [v for bars in series for v in bars.values if math.isfinite(v)]
-    low = ROOM * min(0.0, min(finite, default=0.0))
-    high = end if end is not None else ROOM * max(0.0, max(finite, default=0.0))
+    low = 1.05 * min(0.0, min(finite, default=0.0))
+    high = end if end is not None else 1.05 * max(0.0, max(finite, default=0.0))
     if high <= low:
         high = low + 1.0
     return {
