@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table, download, selectable_tasks
-from dashboard.drawings import bar_panels
+from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.inspect.state import RANKS, InspectState
-from dashboard.inspect.views import REGRET, episode_args, formula_block, inspection_of
+from dashboard.inspect.views import REGRET, episode_args, formula_block, full_colour, inspection_of, subtitle
 from dashboard.session import Point, Session
 from dashboard.text import plain
 from dashboard.widgets import sync_widget
@@ -26,10 +26,11 @@ from iomt_core.twin import northbound_inspect as north
 WORST = 10
 LONG_COMPUTATION = 6.0  # s; a longer computation starts only after a click
 MIXERS = {
-    "sum": "VDN: Q_tot is the sum of the agents' values. All derivatives are 1; there is no attention.",
-    "QMIX": "QMIX (24): a monotone network with weights from the limited global state ŝ; there is no attention.",
-    "attention": "SAE-QMIX (22)–(24): attention on ô alone. Its weights do not depend on the values, so (25) holds.",
-    "attention as printed": "SAE-QMIX as printed: queries and keys of (22) contain the values, so (25) can be violated.",
+    "sum": "VDN: the team's value is the sum of the agents' values. All weights are 1; there is no attention.",
+    "QMIX": "QMIX: a network that never falls when an agent's value rises; its weights depend on the state. There is no attention.",
+    "attention": "SAE-QMIX: attention on the observations alone, so the team's value never falls when an agent's value rises.",
+    "attention as printed": "SAE-QMIX as printed: the attention depends on the values, so the team's value may fall when an "
+    "agent's value rises.",
 }
 
 
@@ -46,41 +47,37 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
             words = "This checkpoint has no mixer, which is needed in training only. Train again to store it."
         st.info(words, icon=":material/info:")
         row = point[0] - 1
-        bar_panels(price_bars(shown, row), "inspect_prices")
+        charts_beside(price_bars(shown, row, session.title), "inspect_prices")
         chart_table("shadow_prices", lambda: price_table(shown, row), "Shadow price of every resource in the step")
         return
     mixed, user = found.mixing, point[1]
-    st.caption(
-        MIXERS[mixed.kind] + f" Q_tot = {mixed.q_tot:.4f}. It is used in training only: each agent decides alone."
+    st.markdown(
+        f"In training, a mixer combines the agents' values into one value of the team: {mixed.q_tot:.4f} in this step. Left: how "
+        "much weight each agent gives to the others. Right: by how much the team's value grows with each agent's own. When "
+        f"acting, each agent decides alone. {MIXERS[mixed.kind]}",
+        help="Values: eq. (18); attention: eq. (22); weighted values: eq. (23); team: eq. (24); derivatives: eq. (25).",
     )
     broken = [n + 1 for n, slope in enumerate(mixed.slopes.tolist()) if slope < 0]
     if broken:
         st.warning(
-            f"(25) is violated in this step: ∂Q_tot/∂Q_i is negative for agent {', '.join(map(str, broken))}.",
+            f"In this step the team's value falls when the value of agent {', '.join(map(str, broken))} rises: eq. (25) is "
+            "violated.",
             icon=":material/warning:",
         )
-    left, right = st.columns(2)
-    with left:
-        if mixed.attention is None:
-            st.info("No attention in this mixer.", icon=":material/info:")
-        else:
-            st.markdown("**Attention weights between agents, Â (22)**")
-            st.html(charts.attention(mixed))
-            even = 1 / len(mixed.agent_values)
-            st.caption(
-                f"Each row is an agent, each column the agent it attends to. A row adds up to 1; even attention would be "
-                f"{even:.4f}."
-            )
-    with right:
-        st.markdown("**Weight of each agent's value, ∂Q_tot/∂Q_i (25)**")
-        bar_panels(charts.slopes(mixed, user), "slopes")
+    figures = [charts.slopes(mixed, user, subtitle(session, point))]
+    if mixed.attention is not None:
+        figures.insert(0, charts.attention(mixed, user, subtitle(session, point)))
+    charts_beside(figures, "inspect_mixer")
+    if mixed.attention is not None:
+        even = 1 / len(mixed.agent_values)
+        st.caption(f"Each row adds up to 1. Even attention, {even:.3f} for every agent, has half the colour.")
     agents = range(1, len(mixed.agent_values) + 1)
     frame = pd.DataFrame(
         {
             "agent": agents,
-            "Q_i (18)": mixed.agent_values.double().numpy(),
-            "weighted Q̂_i (23)": mixed.weighted.double().numpy(),
-            "∂Q_tot/∂Q_i (25)": mixed.slopes.double().numpy(),
+            "value Q_i": mixed.agent_values.double().numpy(),
+            "weighted value Q̂_i": mixed.weighted.double().numpy(),
+            "∂Q_tot/∂Q_i": mixed.slopes.double().numpy(),
         }
     )
     if mixed.attention is not None:
@@ -92,9 +89,10 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
 def regret(session: Session, view: InspectState, shown: Record, point: Point) -> None:
     """The regret of every task in the step, and the worst decisions of the episode."""
     st.markdown(
-        f"**Regret** of one decision, everything else fixed. *Against the best device*: {REGRET['best'][0].lower()}"
-        f"{REGRET['best'][1:]} *Against the optimum's device*: {REGRET['optimum'][0].lower()}{REGRET['optimum'][1:]} Shares "
-        "follow the policy's rule, as in the alternatives on Explore. Unit: weighted cost."
+        "By how much the ward's weighted cost would fall if one task alone ran on another device, everything else fixed. The "
+        f"darker, the larger; the colour is full at {charts.FULL:.0%} of the step's mean task cost. Click a cell to select its task.",
+        help=f"*Best device*: {REGRET['best']}\n\n*The optimum's device*: {REGRET['optimum']}\n\nShares follow the policy's "
+        "rule, as in the alternatives on Explore.",
     )
 
     def update() -> None:
@@ -109,8 +107,9 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
     frame = north.regrets(*episode_args(session), point[0])
     left, right = st.columns([3, 4])
     with left:
-        st.markdown(f"**Step {point[0]}, task by task**")
-        st.html(charts.regret_map(frame, column))
+        title = f"Regret of every task, against {RANKS[view.rank]}"
+        figure = charts.regret_map(frame, column, point, full_colour(shown, point), title, f"{session.title} · step {point[0]}")
+        plotly_chart(figure, "inspect_regret", session.pick)
         total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
         words = f"The step's total weighted cost is {total:.4f}"
         if best is not None:
@@ -181,6 +180,10 @@ def _episode_regrets(session: Session, view: InspectState, steps: int) -> pd.Dat
 def numbers(session: Session, shown: Record, point: Point) -> None:
     """The formulas with the numbers of this decision."""
     step, user, task = point
+    st.markdown(
+        "The model's equations with the numbers of this decision, in SI units and six digits. Each value follows from the "
+        "numbers as printed; the number of an equation is on hover."
+    )
     left, right = st.columns(2)
     with left:
         st.markdown(f"**What task {task} of user {user} costs**")
@@ -190,7 +193,7 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
         found = inspection_of(session, point)
         if found is None or not found.turns:
             label = plain(session.policy_label)
-            st.info(f"{label} has no (17), (18), (22)–(24): there are no Q-values.", icon=":material/info:")
+            st.info(f"{label} has no values of devices, agents or the team: it is not learned this way.", icon=":material/info:")
             return
         weight = shown.snapshot.weight[step - 1]
         turn = found.task_turns(user, task, weight)[-1]
@@ -200,4 +203,3 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
         if found.mixing is not None:
             block += formulas.mixing_formulas(found.mixing, user)
         formula_block(block)
-    st.caption("Numbers are printed with six digits in SI units; each value follows from the numbers as printed.")

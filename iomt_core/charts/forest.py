@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from iomt_core.charts import heat_map
 from iomt_core.charts.figure import figure
 from iomt_core.charts.style import SERVER_COLOURS
-from iomt_core.experiments.comparison.paired import Paired
+from iomt_core.experiments.comparison.paired import Paired, percent
 
 # An axis ends at this multiple of the median change, so that one huge change does not flatten the others.
 LONGEST = 6.0
@@ -46,7 +46,7 @@ def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True) -> go.Fi
     """
     shown = [pair for pair in pairs if pair.relative is not None]
     low, high = _span(shown)
-    names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{change_words(pair)}" for pair in pairs}
+    names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{pair.change_words}" for pair in pairs}
     data = []
     for kind, words in VERDICTS.items():
         mine = [pair for pair in shown if verdict(pair, graded) == kind]
@@ -81,7 +81,7 @@ def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True) -> go.Fi
         },
         "margin": {"l": 8, "r": 12, "t": 40, "b": 44},
     }  # fmt: skip
-    words = "; ".join(f"{pair.metric.label} {change_words(pair)}" for pair in pairs)
+    words = "; ".join(f"{pair.metric.label} {pair.change_words}" for pair in pairs)
     alt = f"Relative change of every metric from A to B with its 95 % interval: {words}."
     return figure(data, layout, "Change from A to B, with 95 % intervals", alt, subtitle)
 
@@ -94,27 +94,6 @@ def _span(pairs: Sequence[Paired]) -> tuple[float, float]:
     ends = [x for values in every for x in values]
     low, high = max(-limit, min(ends, default=0.0)), min(limit, max(ends, default=0.0))
     return min(low, -0.05 * limit), max(high, 0.05 * limit)
-
-
-def change_words(pair: Paired) -> str:
-    """A pair's change as text: `+17.5 % (+15.2 to +19.9)`, of percentages `-0.52 percentage points`, `about 0`, `±0`."""
-    if pair.same:
-        return "±0"
-    difference = pair.metric.show_difference(pair.difference)
-    if pair.relative is None:
-        return f"0 in A; {difference} in B"
-    if pair.metric.unit == "%":
-        return difference
-    text = percent(pair.relative)
-    if pair.relative_interval is None:
-        return text
-    low, high = (percent(end).removesuffix(" %") for end in pair.relative_interval)
-    return f"{text} ({low} to {high})"
-
-
-def percent(change: float) -> str:
-    """A relative change with three significant digits: `+17.5 %`; `about 0` below 0.005 %."""
-    return "about 0" if abs(change) < 5e-5 else f"{100 * change:+.3g} %"
 
 
 def _hover(pair: Paired) -> str:

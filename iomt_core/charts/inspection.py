@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from iomt_core.charts import heat_map
-from iomt_core.charts.bars import Bars, panel, panels
+from iomt_core.charts.bars import Bars, grouped_bars
 from iomt_core.charts.figure import figure
-from iomt_core.charts.style import BOUND_COLOUR, device_colour
+from iomt_core.charts.style import BOUND_COLOUR, SERVER_COLOURS, device_colour
 from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.twin.mixing import Mixing
@@ -81,28 +80,31 @@ def attention(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
     return figure([trace], layout, title, alt, subtitle)
 
 
-def slopes(mixing: Mixing, user: int) -> dict[str, Any]:
-    """Bars of ∂Q_tot/∂Q_i (25) of every agent; the selected user's bar is outlined, negative bars are red."""
+def slopes(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
+    """Bars of ∂Q_tot/∂Q_i (25) of every agent; the selected user's bar is emphasised, negative bars are red and hatched."""
     values = mixing.slopes.tolist()
-    colours = ["#0072b2" if v >= 0 else BOUND_COLOUR for v in values]
-    marked = [n == user - 1 for n in range(len(values))]
-    bars = Bars("∂Q_tot/∂Q_i", values, colours, marked=marked, shown=[f"{v:.3f}" for v in values])
-    return panels(panel([f"agent {n}" for n in range(1, len(values) + 1)], [bars], "∂Q_tot/∂Q_i", "agents"))
+    names, marked = [f"{n}" for n in range(1, len(values) + 1)], [n == user - 1 for n in range(len(values))]
+    colours = [SERVER_COLOURS[0] if v >= 0 else BOUND_COLOUR for v in values]
+    bars = Bars("weight", values, colours, min(values) < 0, marked, [f"{v:.3f}" for v in values])
+    title = "Weight: by how much the team's value grows with an agent's own value"
+    return grouped_bars(names, [bars], title, "∂Q_tot/∂Q_i", "agent", subtitle)
 
 
-def share_bars(mine: pd.DataFrame, picked: int) -> dict[str, Any]:
-    """Requested (hatched) and granted shares (%) of one user's tasks, CPU on the left, bandwidth on the right."""
-    names = [f"task {t}{' ◀' if t == picked else ''}" for t in mine["task"]]
-    colours = [device_colour(k) for k in mine["choice"]]
+def share_bars(mine: pd.DataFrame, kind: str, task: int, step: int, subtitle: str) -> go.Figure:
+    """Requested (hatched) and granted shares of one user's tasks, % of their device; `task` is emphasised.
 
-    def one(kind: str, name: str) -> dict[str, Any]:
-        requested = Bars(f"{name} requested", (mine[f"{kind}_requested"] * 100).tolist(), colours, hatched=True)
-        granted = Bars(f"{name} granted", (mine[f"{kind}_granted"] * 100).tolist(), colours)
-        return panel(
-            names, [requested, granted], "share of its device (%)", f"{name}: requested (hatched), granted", " %"
-        )
-
-    return panels(one("cpu", "CPU"), one("bandwidth", "bandwidth"))
+    mine: `northbound_inspect.grants` of one user; kind: "cpu" or "bandwidth". A click on a bar sends its task.
+    """
+    names, colours = [str(t) for t in mine["task"]], [device_colour(k) for k in mine["choice"]]
+    marked = [t == task for t in mine["task"]]
+    points = [(step, int(i), int(j)) for i, j in zip(mine["user"], mine["task"], strict=True)]
+    series = [
+        Bars(name, (mine[f"{kind}_{name}"] * 100).tolist(), colours, name == "requested", marked, points=points)
+        for name in ("requested", "granted")
+    ]
+    what = "CPU" if kind == "cpu" else "Bandwidth"
+    title = f"{what}: share requested (hatched) and granted"
+    return grouped_bars(names, series, title, f"{what} (% of its device)", f"task of user {points[0][1]}", subtitle, "%")
 
 
 def regret_map(frame: pd.DataFrame, column: str, picked: Point, full: float, title: str, subtitle: str) -> go.Figure:

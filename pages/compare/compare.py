@@ -42,10 +42,10 @@ def results() -> None:
     views.warnings(found)
     with st.container(horizontal=True, gap="medium"):
         with st.container():
-            views.figures(found)
+            views.figures(found, paired)
         with st.container(width=380):
             views.parameters(a, b, paired)
-    views.numbers(found)
+    views.numbers(found, paired)
     decisions.shown_episode(settings, number, done)
     decisions.maps(session, sides, records, paired.comparable)
     decisions.picked_task(session, records)

@@ -10,6 +10,7 @@ from dashboard.inspect import team, views
 from dashboard.inspect.state import TABS, select, state, stepping
 from dashboard.page import page_head, share
 from dashboard.session import current
+from dashboard.widgets import open_tab
 
 session = current()
 view = state(session)
@@ -35,12 +36,9 @@ def main() -> None:
         explore_views.ward(session, record)
     with right:
         views.decision(session, record, point)
-    tabs = st.tabs(list(TABS.values()), default=TABS[view.tab], key="inspect_tabs", on_change="rerun")
-    for name, tab in zip(TABS, tabs, strict=True):
-        if tab.open:
-            view.tab = name
-            with tab:
-                SHOW[name](record, point)
+    name, place = open_tab(TABS, "inspect_tabs", view.tab, lambda name: setattr(view, "tab", name))
+    with place:
+        SHOW[name](record, point)
 
 
 SHOW = {
