@@ -8,9 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table, csv_button, file_words, selectable_tasks
-from dashboard.drawings import bar_panels, delay_bars, draw, ward_player
+from dashboard.drawings import bar_panels, delay_bars, draw
 from dashboard.session import Session, policy_label
 from dashboard.text import plain
+from dashboard.ward_map import ward_map
 from iomt_core.charts import comparison, tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.devices import price_bars, utilisation
@@ -106,8 +107,8 @@ def ward(session: Session, shown: Record) -> None:
     """The map of the ward, which can play the episode."""
     row = _row(session, shown)
 
-    maps = [("", ward_frames(shown), ward_text(shown, row))]
-    ward_player(maps, int(shown.step[row]), session, "ward")
+    maps = [("", ward_frames(shown, session.policy_label), ward_text(shown, row))]
+    ward_map(maps, int(shown.step[row]), session, "ward")
     chart_table("ward", lambda: tables.ward_table(shown, row), "Places of users and servers, and the tasks of each")
 
 
