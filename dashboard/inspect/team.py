@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard.chart_tables import chart_table, download, selectable_tasks
 from dashboard.drawings import bar_panels
+from dashboard.plotly_chart import charts_beside
 from dashboard.inspect.state import RANKS, InspectState
 from dashboard.inspect.views import REGRET, episode_args, formula_block, inspection_of
 from dashboard.session import Point, Session
@@ -46,7 +47,7 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
             words = "This checkpoint has no mixer, which is needed in training only. Train again to store it."
         st.info(words, icon=":material/info:")
         row = point[0] - 1
-        bar_panels(price_bars(shown, row), "inspect_prices")
+        charts_beside(price_bars(shown, row), "inspect_prices")
         chart_table("shadow_prices", lambda: price_table(shown, row), "Shadow price of every resource in the step")
         return
     mixed, user = found.mixing, point[1]

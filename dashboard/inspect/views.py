@@ -10,6 +10,7 @@ import torch
 
 from dashboard.chart_tables import download, selectable_tasks
 from dashboard.drawings import bar_panels
+from dashboard.plotly_chart import charts_beside
 from dashboard.inspect.state import InspectState
 from dashboard.session import Point, Session
 from dashboard.text import plain, show_errors
@@ -269,7 +270,7 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
         return
     left, right = st.columns([2, 3])
     with left:
-        bar_panels(task_charts.alternatives(frame), "inspect_alternatives")
+        charts_beside(task_charts.alternatives(frame), "inspect_alternatives")
     with right:
         price = frame["cpu_price"] * frame["cpu_hz"] + (frame["bandwidth_price"] * frame["bandwidth_hz"]).fillna(0.0)
         weight = float(shown.snapshot.weight[_index(point)])
