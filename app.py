@@ -5,17 +5,12 @@ import streamlit as st
 from dashboard.navigation import navigate
 from dashboard.session import current
 from dashboard.start.tour import tour_banner
+from iomt_core.paths import APP
 
 st.set_page_config(
-    page_title="IoMT Twin Lab", page_icon=":material/cardiology:", layout="wide", initial_sidebar_state="expanded"
+    page_title="IoMT Twin Lab", page_icon=":material/cardiology:", layout="wide", initial_sidebar_state="auto"
 )
-# White text on the light blue of the dark theme would be hard to read.
-st.html(
-    "<style>"
-    "[data-testid=stBaseButton-primary], [data-testid=stBaseButton-primary] p,"
-    "[data-testid=stMultiSelect] [data-tag], [data-testid=stMultiSelect] [data-tag] :is(span, button)"
-    "{ color: light-dark(#fff, #10141a) }</style>"
-)
+st.html(APP / "dashboard" / "style.css")
 page = navigate()
 tour_banner(current())
 page.run()

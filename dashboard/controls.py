@@ -110,6 +110,7 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
     value = getattr(session.scenario, name)
 
     def change(convert: Callable[[Any], Any]) -> None:
+        session.moved = name
         session.try_change(lambda: session.scenario.changed(**{name: convert(st.session_state[key])}))
 
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit

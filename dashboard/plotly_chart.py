@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +63,13 @@ def plotly_chart(figure: go.Figure, key: str, on_click: Callable[[Any], None] | 
         "clicks": on_click is not None,
     }
     _chart(key=key, data=data, on_point_change=clicked)
+
+
+def charts_beside(
+    figures: Sequence[go.Figure], key: str, on_click: Callable[[Any], None] | None = None
+) -> None:  # fmt: skip
+    """Shows figures side by side as far as there is room; `on_click` as for `plotly_chart`."""
+    with st.container(key=f"beside_{key}"):
+        for n, figure in enumerate(figures, 1):
+            with st.container():
+                plotly_chart(figure, f"{key}_{n}", on_click)

@@ -9,7 +9,8 @@ import streamlit as st
 
 from dashboard.chart_tables import csv_button, selectable_tasks
 from dashboard.compare.state import Compare
-from dashboard.drawings import bar_panels
+from dashboard.compare.views import sides_words
+from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.explore.views import best_move
 from dashboard.session import Session, policy_label
 from dashboard.text import plain
@@ -181,7 +182,7 @@ def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Sid
     frame = answer.alternatives
     cost = float(frame["cost"].iloc[answer.chosen])
     st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {best_move(frame)}.")
-    bar_panels(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
+    charts_beside(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
     table = alternatives_table(frame)
     st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")
     csv_button(f"Download {name} (CSV)", table.to_csv(index=False), f"alternatives-{name}.csv")

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from iomt_core.experiments.statistics import mean_interval
 from iomt_core.metrics import CONTEXT, METRICS
@@ -46,6 +47,28 @@ def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares =
     )
 
 
+def step_sums(record: Record) -> dict[str, Tensor]:
+    """The sums over each step's tasks that metrics are made of, by name, (R,) each; see `Metric.aggregate`."""
+    s, out, snap = record.scenario, record.outcome, record.snapshot
+    active = snap.active
+    sums = {
+        "tasks": active.sum((1, 2)),
+        "weight": snap.weight.sum((1, 2)),
+        "delay": (out.delay * active).sum((1, 2)),
+        "energy": (out.energy * active).sum((1, 2)),
+        "cost": record.totals,
+        "missed": (out.missed & active).sum((1, 2)),
+        "local": ((record.action.choice == 0) & active).sum((1, 2)),
+        "T_all": (delay_utility(out.delay, snap.P, s) * active).sum((1, 2)),
+        "E_all": (energy_utility(out.energy, snap.P, s) * active).sum((1, 2)),
+        "ended": record.ended,
+        "steps": torch.ones_like(record.step),
+    }
+    if record.dual is not None:
+        sums["bound"] = record.dual.bound
+    return sums
+
+
 @dataclass
 class Summary:
     """Sums over the steps of each episode; `sums` has one value for each episode, for `Metric.aggregate`."""
@@ -59,26 +82,9 @@ class Summary:
 
     def add(self, record: Record) -> None:
         """Adds complete episodes."""
-        s, out, snap = self.scenario, record.outcome, record.snapshot
-        active = snap.active
-        per_step = {
-            "tasks": active.sum((1, 2)),
-            "weight": snap.weight.sum((1, 2)),
-            "delay": (out.delay * active).sum((1, 2)),
-            "energy": (out.energy * active).sum((1, 2)),
-            "cost": record.totals,
-            "missed": (out.missed & active).sum((1, 2)),
-            "local": ((record.action.choice == 0) & active).sum((1, 2)),
-            "T_all": (delay_utility(out.delay, snap.P, s) * active).sum((1, 2)),
-            "E_all": (energy_utility(out.energy, snap.P, s) * active).sum((1, 2)),
-            "ended": record.ended,
-            "steps": torch.ones_like(record.step),
-        }
-        if record.dual is not None:
-            per_step["bound"] = record.dual.bound
         episode = record.episode - record.episode.min()
         count = int(episode.max()) + 1
-        for name, values in per_step.items():
+        for name, values in step_sums(record).items():
             sums = torch.zeros(count, dtype=torch.float64).index_add_(0, episode, values.to(torch.float64))
             self.sums.setdefault(name, []).extend(sums.tolist())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.controls import sidebar
-from dashboard.explore import views
+from dashboard.explore import curves, details, views
 from dashboard.page import page_head, share
 from dashboard.session import Pinned, current
 
@@ -32,15 +32,16 @@ def main() -> None:
         share(session, "explore")
     views.headline(session, results[session.shown_policy])
     views.warnings(session, record)
-    left, right = st.columns([5, 4])
-    with left:
-        views.ward(session, record)
-    with right:
-        views.policies(session, results)
-        answer = views.selected_task(session, record)
-    if answer is not None:
-        views.alternatives_table(answer)
-    views.details(session, record)
+    with st.container(key="hero"):
+        with st.container():
+            views.ward(session, record)
+        with st.container():
+            curves.episode_curves(session, record, views.policy_labels(session, results))
+        with st.container():
+            views.policies(session, results)
+        with st.container():
+            views.selected_task(session, record)
+    details.tabs(session, record)
 
 
 main()
