@@ -90,6 +90,12 @@ class Session:
         """The shown policy with the network that decides, for example "SAE-MT-QMIX, general network"."""
         return policy_label(self.shown_policy, self.scenario)
 
+    @property
+    def title(self) -> str:
+        """What decides and where."""
+        s = self.scenario
+        return f"Policy: {self.policy_label} · Ward: {s.users} users × {s.tasks} tasks, {s.servers} servers"
+
     def pick(self, point: Any) -> None:
         """Selects a task (step, user, task, from 1) and goes to its step."""
         step, user, task = (int(n) for n in point)

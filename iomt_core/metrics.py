@@ -83,8 +83,7 @@ class Metric:
         return "n/a" if math.isnan(value) else f"{self.number(value)} {self.unit}".strip()
 
     def show_difference(self, difference: float) -> str:
-        """A difference of two SI values: `+1.118 ms`, `-1.30 percentage points`; `±0` for rounding errors, `about 0` if all digits are 0.
-        """
+        """A difference of two SI values: `+1.118 ms`, `-1.30 percentage points`; `±0` for rounding, `about 0` if digits are 0."""
         if math.isnan(difference):
             return "n/a"
         number = self.number(difference, "+")

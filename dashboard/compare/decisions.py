@@ -10,8 +10,8 @@ import streamlit as st
 from dashboard.chart_tables import csv_button, selectable_tasks
 from dashboard.compare.state import Compare
 from dashboard.compare.views import sides_words
-from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.explore.views import best_move
+from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Session, policy_label
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
@@ -153,8 +153,8 @@ def flow(sides: tuple[Side, Side], records: tuple[Record, Record], number: int) 
     """How many tasks are on each device in A, by their device in B."""
     counts = flows(*records)
     st.markdown(
-        "How many tasks ran on a device in A (rows) and on one in B (columns). On the outlined diagonal both decide alike; all other "
-        "tasks moved."
+        "How many tasks ran on a device in A (rows) and on one in B (columns). On the outlined diagonal both decide alike; all "
+        "other tasks moved."
     )
     plotly_chart(flow_map(counts, f"{sides_words(sides)} · episode {number}"), "compare_flow")
     with st.expander("As a table"):

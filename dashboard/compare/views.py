@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
@@ -106,7 +104,9 @@ def figures(found: Comparison, pairing: Pairing) -> None:
     if found.episodes == 1:
         st.caption("One episode gives no interval: play two or more.")
     else:
-        st.caption("A mark is the mean change, its line the 95 % interval; where the line crosses 0, the change may be chance.")
+        st.caption(
+            "A mark is the mean change, its line the 95 % interval; where the line crosses 0, the change may be chance."
+        )
 
 
 def numbers(found: Comparison, pairing: Pairing) -> None:
@@ -153,7 +153,10 @@ def metric_table(pairs: tuple[Paired, ...], graded: bool) -> pd.DataFrame:
             | {name: x * metric.factor for name, x in values.items()}
             | {"unit of B - A": metric.difference_unit}
             | {name: 100 * x for name, x in relative.items()}
-            | {"what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded)], "meaning": metric.help}
+            | {
+                "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded)],
+                "meaning": metric.help,
+            }
         )
     return pd.DataFrame(rows)
 

@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table, download, selectable_tasks
-from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.inspect.state import RANKS, InspectState
 from dashboard.inspect.views import REGRET, episode_args, formula_block, full_colour, inspection_of, subtitle
+from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Point, Session
 from dashboard.text import plain
 from dashboard.widgets import sync_widget
@@ -27,7 +27,7 @@ WORST = 10
 LONG_COMPUTATION = 6.0  # s; a longer computation starts only after a click
 MIXERS = {
     "sum": "VDN: the team's value is the sum of the agents' values. All weights are 1; there is no attention.",
-    "QMIX": "QMIX: a network that never falls when an agent's value rises; its weights depend on the state. There is no attention.",
+    "QMIX": "QMIX: the team's value never falls when an agent's value rises; the weights depend on the state, without attention.",
     "attention": "SAE-QMIX: attention on the observations alone, so the team's value never falls when an agent's value rises.",
     "attention as printed": "SAE-QMIX as printed: the attention depends on the values, so the team's value may fall when an "
     "agent's value rises.",
@@ -89,8 +89,8 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
 def regret(session: Session, view: InspectState, shown: Record, point: Point) -> None:
     """The regret of every task in the step, and the worst decisions of the episode."""
     st.markdown(
-        "By how much the ward's weighted cost would fall if one task alone ran on another device, everything else fixed. The "
-        f"darker, the larger; the colour is full at {charts.FULL:.0%} of the step's mean task cost. Click a cell to select its task.",
+        "By how much the ward's weighted cost would fall if one task alone ran on another device, everything else fixed. The darker, "
+        f"the larger; the colour is full at {charts.FULL:.0%} of the step's mean task cost. Click a cell to select its task.",
         help=f"*Best device*: {REGRET['best']}\n\n*The optimum's device*: {REGRET['optimum']}\n\nShares follow the policy's "
         "rule, as in the alternatives on Explore.",
     )
@@ -108,7 +108,9 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
     left, right = st.columns([3, 4])
     with left:
         title = f"Regret of every task, against {RANKS[view.rank]}"
-        figure = charts.regret_map(frame, column, point, full_colour(shown, point), title, f"{session.title} · step {point[0]}")
+        figure = charts.regret_map(
+            frame, column, point, full_colour(shown, point), title, f"{session.title} · step {point[0]}"
+        )
         plotly_chart(figure, "inspect_regret", session.pick)
         total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
         words = f"The step's total weighted cost is {total:.4f}"
@@ -193,7 +195,10 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
         found = inspection_of(session, point)
         if found is None or not found.turns:
             label = plain(session.policy_label)
-            st.info(f"{label} has no values of devices, agents or the team: it is not learned this way.", icon=":material/info:")
+            st.info(
+                f"{label} has no values of devices, agents or the team: it is not learned this way.",
+                icon=":material/info:",
+            )
             return
         weight = shown.snapshot.weight[step - 1]
         turn = found.task_turns(user, task, weight)[-1]

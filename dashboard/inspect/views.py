@@ -9,8 +9,8 @@ import streamlit as st
 import torch
 
 from dashboard.chart_tables import download, selectable_tasks
-from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.inspect.state import InspectState
+from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Point, Session
 from dashboard.text import plain, show_errors
 from dashboard.widgets import sync_widget
@@ -49,7 +49,9 @@ def formula_block(formulas: list[Formula]) -> None:
     """Shows formulas with numbers inserted; the number of the equation or constraint is on hover."""
     for f in formulas:
         kind = "Equation" if f.number.startswith("(") else "Constraint" if f.number.startswith("C") else ""
-        st.markdown(f"**{f.what[:1].upper()}{f.what[1:]}**\n\n$${f.latex}$$", help=f"{kind} {f.number}" if kind else None)
+        st.markdown(
+            f"**{f.what[:1].upper()}{f.what[1:]}**\n\n$${f.latex}$$", help=f"{kind} {f.number}" if kind else None
+        )
 
 
 def subtitle(session: Session, point: Point) -> str:
@@ -140,9 +142,9 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
         return
     step, user, task = point
     st.markdown(
-        f"Each row is a device for task {task}, each column a task of user {user}. Left: what the network expects each task to be "
-        "worth (about 1 - cost). Right: what each task would truly cost, with the whole step computed again. The darker, the worse "
-        f"compared with the best device of the column; the colour is full at {charts.FULL:.0%} of the step's mean task cost, so "
+        f"Each row is a device for task {task}, each column a task of user {user}. Left: what the network expects each task to "
+        "be worth (about 1 - cost). Right: what each task would truly cost, with the whole step computed again. The darker, the "
+        f"worse compared with the column's best device; the colour is full at {charts.FULL:.0%} of the step's mean task cost, so "
         "that differences too small to matter stay pale. The chosen device is outlined; click a cell to select its task.",
         help="Left: the Q-values of eq. (17). Right: eqs. (1) to (10) and the cost behind (11).",
     )
@@ -160,7 +162,9 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
         figure = charts.by_device(expected.tolist(), at, task, turn.choice, full * unit, True, words)
         plotly_chart(figure, "inspect_expected", session.pick)
     with right:
-        plotly_chart(charts.by_device(own.tolist(), points, task, chosen, full, False, words), "inspect_true", session.pick)
+        plotly_chart(
+            charts.by_device(own.tolist(), points, task, chosen, full, False, words), "inspect_true", session.pick
+        )
     _choice(session, shown, point, turn, len(turns), true)
 
 
@@ -224,7 +228,11 @@ def _choice(
     before = ", ".join(f"task {n} on {device_name(k)}" for n, k in enumerate(turn.before, 1) if n != task)
     if turn.round:
         way = f"Round {rounds} is final; the highest score wins."
-        way += f" When task {task} was decided in round {turn.round}, the user's other tasks were: {before}." if before else ""
+        way += (
+            f" When task {task} was decided in round {turn.round}, the user's other tasks were: {before}."
+            if before
+            else ""
+        )
     else:
         way = "The highest score wins. All tasks of the user were decided at the same time, without knowing each other's devices."
     st.caption(
@@ -233,6 +241,20 @@ def _choice(
         "although it does not see the tasks of other users." + _scale(session)
     )
     download(frame, "strategies", "Devices by their score")
+
+
+def _negative_margin(turn: TaskTurn) -> str:
+    """The margin of all other servers as text, if it is negative."""
+    least = float(turn.margin.min())
+    return f", for every other server {least:g}" if least < 0 else ""
+
+
+def _scale(session: Session) -> str:
+    """A note on the unit of cost in the network; empty if costs are not scaled."""
+    unit = north.cost_unit(session.scenario, session.shown_policy)
+    return f" This network counts costs in units of what is typical here: it expects about 1 - {unit:.3g} × cost." * (
+        unit != 1
+    )
 
 
 def _no_values(session: Session, shown: Record, point: Point, found: Inspection | None) -> None:
@@ -341,9 +363,7 @@ def observation(session: Session, shown: Record, point: Point) -> None:
     if known.trained:
         words = "Each number enters the network scaled to about 0 to 1, as shown beside it."
         if network_of(session.shown_policy, session.scenario) == "general network" or _scale(session):
-            words = (
-                "The network scales them by what is typical in the scenario, and assumes full batteries, as in its training."
-            )
+            words = "The network scales them by what is typical in the scenario, and assumes full batteries, as in its training."
     elif known.decentralised:
         words = "This policy decides for each user from these numbers and from the prices that servers broadcast."
     else:
@@ -358,7 +378,10 @@ def observation(session: Session, shown: Record, point: Point) -> None:
         st.markdown(f"**What agent {user} observed**")
         own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
         names = {TASK[name].symbol_heading: TASK[name].heading for name in ("data_bits", "cycles")} | {"P": "priority"}
-        names |= {f"{symbol} observed": f"{name}, scaled" for symbol, name in (("D", "data"), ("C", "cycles"), ("P", "priority"))}
+        names |= {
+            f"{symbol} observed": f"{name}, scaled"
+            for symbol, name in (("D", "data"), ("C", "cycles"), ("P", "priority"))
+        }
         own = own.rename(columns=names)
         st.dataframe(own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks")
         st.dataframe(rest.style.format(precision=3), hide_index=True, key="seen_rest", alt="Itself and the servers")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -204,7 +203,7 @@ def _failures(sweep: RunRecord) -> None:
 
 
 def results(sweep: RunRecord, view: View) -> None:
-    """Charts, networks, numbers and files of a sweep, as far as it has run."""
+    """Charts, numbers and files of a sweep, as far as it has run."""
     spec = sweep.spec
     if spec is None:
         return
@@ -216,7 +215,6 @@ def results(sweep: RunRecord, view: View) -> None:
         _curves(table, spec.axes[0], name, spec, sweep, view)
     else:
         _maps(table, name, spec, sweep, view)
-    _networks(spec, table)
     gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if gaps:
         with st.expander(
@@ -225,21 +223,6 @@ def results(sweep: RunRecord, view: View) -> None:
             for policy, reason in gaps:
                 st.markdown(f"**{plain(labels(spec)[policy])}**: {plain(reason)}")
     _files(sweep, spec, table)
-
-
-def _networks(spec: SweepSpec, table: pd.DataFrame) -> None:
-    """Which network decided, for every trained policy; a policy with several is a warning."""
-    pairs = Counter(zip(table["policy"], table["network"], strict=True))
-    found = [(str(policy), str(network), count) for (policy, network), count in pairs.items() if network]
-    words = [f"{plain(labels(spec)[p])}: {plain(n)} at {count} point{'s' * (count > 1)}" for p, n, count in found]
-    if len({policy for policy, _, _ in found}) < len(found):
-        st.warning(
-            f"Several networks decided. {'; '.join(words)}. Open markers or * mark the less common network; compare points of "
-            "one network only.",
-            icon=":material/warning:",
-        )
-    elif words:
-        st.caption(f"Which network decided: {'; '.join(words)}.")
 
 
 def _metric_picker(view: View, spec: SweepSpec) -> str:

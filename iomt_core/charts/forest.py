@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -42,39 +44,19 @@ def verdict(pair: Paired, graded: bool = True) -> str:
 def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True) -> go.Figure:
     """Mean change of every metric from A to B, % of A's mean, with its 95 % interval; a metric that is 0 in A has no mark.
 
-    A mark or end outside the axis stands at its edge as an arrow; the numbers are beside the names. `graded`: see `verdict`.
+    A mark beyond the axis stands at its end as an arrow; the numbers are below the names. `graded`: see `verdict`.
     """
-    shown = [pair for pair in pairs if pair.relative is not None]
-    low, high = _span(shown)
+    changed = [pair for pair in pairs if pair.relative is not None]
+    low, high = _span(changed)
     names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{pair.change_words}" for pair in pairs}
     data = []
-    for kind, words in VERDICTS.items():
-        mine = [pair for pair in shown if verdict(pair, graded) == kind]
-        if mine:
-            colour, symbol = MARKS[kind]
-            at = [100 * (pair.relative or 0.0) for pair in mine]
-            ends = [[100 * end for end in pair.relative_interval or (pair.relative or 0.0,) * 2] for pair in mine]
-            arrows = ["triangle-right" if x > high else "triangle-left" if x < low else symbol for x in at]
-            data.append(
-                {
-                    "type": "scatter", "mode": "markers", "name": words, "x": [min(high, max(low, x)) for x in at],
-                    "y": [names[pair.metric.name] for pair in mine],
-                    "error_x": {
-                        "type": "data", "symmetric": False, "thickness": 2.5, "width": 6, "color": colour,
-                        "array": [max(0.0, min(high, b) - min(high, max(low, x))) for x, (_, b) in zip(at, ends, strict=True)],
-                        "arrayminus": [max(0.0, min(high, max(low, x)) - max(low, a)) for x, (a, _) in zip(at, ends, strict=True)],
-                    },
-                    "marker": {"color": colour, "symbol": arrows, "size": 12, "line": {"width": 2.5, "color": colour}},
-                    "hovertext": [_hover(pair) for pair in mine], "hovertemplate": "%{hovertext}<extra></extra>",
-                }
-            )  # fmt: skip
+    for kind in VERDICTS:
+        if mine := [pair for pair in changed if verdict(pair, graded) == kind]:
+            data.append(_marks(mine, kind, [names[pair.metric.name] for pair in mine], low, high))
     room = 0.06 * (high - low)
     layout = {
         "height": 84 + ROW * len(pairs),
-        "xaxis": {
-            "title": {"text": "change from A to B (% of A's mean)"},
-            "range": [low - room, high + room], "zeroline": True, "zerolinewidth": 2,
-        },
+        "xaxis": {"title": {"text": "change from A to B (% of A's mean)"}, "range": [low - room, high + room], "zeroline": True},
         "yaxis": {
             "type": "category", "categoryorder": "array", "categoryarray": list(names.values()), "fixedrange": True,
             "range": [len(pairs) - 0.5, -0.5], "showgrid": False,
@@ -84,6 +66,27 @@ def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True) -> go.Fi
     words = "; ".join(f"{pair.metric.label} {pair.change_words}" for pair in pairs)
     alt = f"Relative change of every metric from A to B with its 95 % interval: {words}."
     return figure(data, layout, "Change from A to B, with 95 % intervals", alt, subtitle)
+
+
+def _marks(pairs: Sequence[Paired], kind: str, rows: Sequence[str], low: float, high: float) -> dict[str, Any]:
+    """The trace of the metrics of one verdict; marks and intervals end at the ends of the axis."""
+    colour, symbol = MARKS[kind]
+    changes = [100 * (pair.relative or 0.0) for pair in pairs]
+    ends = [
+        [100 * end for end in pair.relative_interval or (change / 100,) * 2]
+        for pair, change in zip(pairs, changes, strict=True)
+    ]
+    x, left, right = (np.clip(values, low, high) for values in (changes, [e[0] for e in ends], [e[1] for e in ends]))
+    symbols = ["triangle-right" if c > high else "triangle-left" if c < low else symbol for c in changes]
+    return {
+        "type": "scatter", "mode": "markers", "name": VERDICTS[kind], "x": x.tolist(), "y": list(rows),
+        "error_x": {
+            "type": "data", "symmetric": False, "array": (right - x).tolist(), "arrayminus": (x - left).tolist(),
+            "thickness": 2.5, "width": 6, "color": colour,
+        },
+        "marker": {"color": colour, "symbol": symbols, "size": 12, "line": {"width": 2.5, "color": colour}},
+        "hovertext": [_hover(pair) for pair in pairs], "hovertemplate": "%{hovertext}<extra></extra>",
+    }  # fmt: skip
 
 
 def _span(pairs: Sequence[Paired]) -> tuple[float, float]:
@@ -132,7 +135,9 @@ def episode_pairs(pair: Paired, subtitle: str) -> go.Figure:
         )  # fmt: skip
     layout = {
         "hovermode": "x unified",
-        "xaxis": {"title": {"text": "episode"}, "dtick": max(1, -(-len(pair.a) // 12)), "unifiedhovertitle": {"text": "episode %{x}"}},
+        "xaxis": {
+            "title": {"text": "episode"}, "dtick": max(1, -(-len(pair.a) // 12)), "unifiedhovertitle": {"text": "episode %{x}"},
+        },
         "yaxis": {"title": {"text": metric.axis_title}},
     }  # fmt: skip
     alt = f"{metric.axis_title} of every episode in A and in B; the numbers are in the table below."

@@ -28,8 +28,8 @@ def by_device(
 ) -> go.Figure:  # fmt: skip
     """What the network expects of each of a user's tasks, or what each task truly costs, for every device of one task.
 
-    values: Q-values if `expected`, else costs, devices by tasks; points: the tasks of the columns; task: the task that is decided,
-    outlined on the `chosen` device. Colours show how much worse a value is than the best of its column; darkest at `full`.
+    values: Q-values if `expected`, else costs, devices by tasks; points: the tasks of the columns; task: the task that is
+    decided, outlined on the `chosen` device. Colours show how much worse a value is than the best of its column; darkest at `full`.
     """
     table = np.array(values, dtype=float)
     worse = table.max(0) - table if expected else table - table.min(0)
@@ -60,7 +60,7 @@ def by_device(
 
 
 def attention(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
-    """Attention weights Â of (22): row i holds the weights that agent i gives to every agent; even attention is half the colour."""
+    """Attention weights Â of (22): row i holds the weights that agent i gives; even attention has half the colour."""
     assert mixing.attention is not None
     weights = mixing.attention.tolist()
     names = [str(n) for n in range(1, len(weights) + 1)]
@@ -104,17 +104,18 @@ def share_bars(mine: pd.DataFrame, kind: str, task: int, step: int, subtitle: st
     ]
     what = "CPU" if kind == "cpu" else "Bandwidth"
     title = f"{what}: share requested (hatched) and granted"
-    return grouped_bars(names, series, title, f"{what} (% of its device)", f"task of user {points[0][1]}", subtitle, "%")
+    return grouped_bars(
+        names, series, title, f"{what} (% of its device)", f"task of user {points[0][1]}", subtitle, "%"
+    )
 
 
 def regret_map(frame: pd.DataFrame, column: str, picked: Point, full: float, title: str, subtitle: str) -> go.Figure:
     """Regret of every task of a step, users by tasks; the selected task is outlined. Darkest at `full`, pale at 0 and below."""
     table = frame.pivot(index="user", columns="task", values=column)
     tasks, users = [int(n) for n in table.columns], [int(n) for n in table.index]
-    devices = {
-        (row.user, row.task): f"chosen: {device_name(int(row.choice))}, best alone: {device_name(int(row.best))}"
-        for row in frame.itertuples()
-    }
+    chosen, best = ([device_name(int(k)) for k in frame[name]] for name in ("choice", "best"))
+    words = [f"chosen: {a}, best alone: {b}" for a, b in zip(chosen, best, strict=True)]
+    devices = dict(zip(zip(frame["user"], frame["task"], strict=True), words, strict=True))
     values = table.to_numpy()
     text = [["" if np.isnan(v) else "0" if abs(v) < 5e-5 else f"{v:.4f}" for v in line] for line in values]
     hover = [
@@ -129,9 +130,9 @@ def regret_map(frame: pd.DataFrame, column: str, picked: Point, full: float, tit
     layout = heat_map.layout(len(users), "task", "user")
     column_of = tasks.index(picked[2])
     layout["shapes"] = [heat_map.outline(users.index(picked[1]), column_of, column_of)]
-    worst = frame.loc[frame[column].idxmax()]
+    worst = frame.sort_values(column).iloc[-1]
     alt = (
-        f"{title} in step {step}, users by tasks. Largest: user {worst['user']}, task {worst['task']}, "
+        f"{title} in step {step}, users by tasks. Largest: user {worst['user']:.0f}, task {worst['task']:.0f}, "
         f"{TASK['cost'].show(float(worst[column]))}."
     )
     return figure([trace], layout, title, alt, subtitle)

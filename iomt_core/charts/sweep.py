@@ -99,8 +99,8 @@ def heat_map(
     text = [["" if v is None or not numbers else "n/a" if math.isnan(v) else f"{v:.3g}" for v in line] for line in grid]
     columns, names = ([f"{axis.shown(v):g}" for v in axis.values] for axis in (right, up))
     hover = [
-        [f"{right.title} {a}<br>{up.title} {b}<br>{shown.label} {v or 0.0:.4g} {shown.unit}" for a, v in zip(columns, line, strict=True)]
-        for b, line in zip(names, grid, strict=True)
+        [f"{right.title} {a}<br>{up.title} {b}<br>{shown.label} {v or 0.0:.4g} {shown.unit}" for a, v in zip(columns, row, strict=True)]
+        for b, row in zip(names, grid, strict=True)
     ]  # fmt: skip
     trace = heat.cells(
         [[math.nan if v is None else v for v in line] for line in grid], span, columns, names, text, hover,
@@ -140,11 +140,9 @@ def bound_line(table: pd.DataFrame, axis: Axis) -> tuple[list[float], list[float
 
 def _axis_range(axis: Axis) -> dict[str, Any]:
     """Range and ticks of the whole axis, also while only some points are known."""
-    ends = [axis.shown(axis.values[0]), axis.shown(axis.values[-1])]
+    ends, found = [axis.shown(axis.values[0]), axis.shown(axis.values[-1])], dict[str, Any](type="linear")
     if axis.spacing == "logarithmic":
         ends, found = [math.log10(end) for end in ends], {"type": "log", "dtick": "D2", "tickformat": ",~g"}
-    else:
-        found = {"type": "linear"}
     if is_whole(axis.parameter) and len(axis.values) <= MOST_TICKS:  # there are no half servers
         found["tickvals"] = [axis.shown(value) for value in axis.values]
     room = 0.04 * (ends[1] - ends[0]) or 0.5

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from iomt_core.charts.sweep import colour_span, curves, heat_map, usual_network
+from iomt_core.charts.sweep import colour_span, curves, heat_map
 from iomt_core.experiments.sweeps.spec import SweepSpec
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS, ScenarioError, counted, metadata
@@ -24,7 +24,8 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; font-size: 13px; } td, th { padding: .15rem .6rem; border-bottom: 1px solid #ddd;
 text-align: left; font-variant-numeric: tabular-nums; } pre { background: #f4f5f7; padding: .8rem; overflow-x: auto; }
-figure { margin: 1rem 0; } figcaption { font-size: 14px; } .wide { overflow-x: auto; } h2 { margin-top: 2rem; } .small { color: #555; font-size: 13px; }
+figure { margin: 1rem 0; } figcaption { font-size: 14px; }
+.wide { overflow-x: auto; } h2 { margin-top: 2rem; } .small { color: #555; font-size: 13px; }
 """
 
 
@@ -87,7 +88,6 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
             # The charting library is written into the page once, with the first chart.
             parts += _figure(one, not scripted)
             scripted = True
-    parts += _networks(spec, table)
     reasons = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if reasons:
         rows = "".join(f"<tr><td>{e(p)}</td><td>{e(r)}</td></tr>" for p, r in reasons)
@@ -108,7 +108,9 @@ def _figure(figure: go.Figure, scripted: bool) -> list[str]:
     """A chart with its title and subtitle above it, which wrap on a narrow page, and its content in words."""
     heading, alt = figure.layout.title, html.escape(figure.layout.meta["alt"], quote=True)
     figure.layout.title = None
-    drawn = figure.to_html(full_html=False, include_plotlyjs=scripted, config={"displaylogo": False, "responsive": True})
+    drawn = figure.to_html(
+        full_html=False, include_plotlyjs=scripted, config={"displaylogo": False, "responsive": True}
+    )
     words = f"<figcaption><b>{heading.text}</b><br>{heading.subtitle.text}</figcaption>"  # escaped in `charts.figure`
     return [f'<figure>{words}<div role="img" aria-label="{alt}">{drawn}</div></figure>']
 
@@ -122,26 +124,6 @@ def _charts(spec: SweepSpec, table: pd.DataFrame, name: str) -> Iterator[go.Figu
             if bool((table["policy"] == policy).any()):
                 words = f"Policy: {label} · {subtitle(spec)}"
                 yield heat_map(table, spec.axes, name, policy, colour_span(table, name), words)
-
-
-def _networks(spec: SweepSpec, table: pd.DataFrame) -> list[str]:
-    """Which network of each trained policy decided at which points; those of another than the usual one are marked."""
-    rows = []
-    for (policy, network), found in table[table["network"] != ""].groupby(["policy", "network"], sort=False):
-        where = " · ".join(
-            f"{axis.parameter} = {', '.join(f'{axis.shown(v):g}' for v in sorted(set(found[axis.parameter])))}"
-            for axis in spec.axes
-        )
-        marked = "" if network == usual_network(table[table["policy"] == policy]) else "marked"
-        rows.append("".join(f"<td>{html.escape(str(x))}</td>" for x in (policy, network, len(found), where, marked)))
-    if not rows:
-        return []
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return [
-        "<h2>Which network decided</h2><p class='small'>A trained policy has several networks; the one that knows the ward "
-        "decides. In the figures, points of another network than the policy's usual one have open markers or a *.</p>"
-        f"<table><tr><th>policy</th><th>network</th><th>points</th><th>at</th><th></th></tr>{body}</table>"
-    ]
 
 
 def _settings(spec: SweepSpec) -> str:

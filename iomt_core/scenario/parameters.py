@@ -335,6 +335,11 @@ class Scenario(Frozen):
         return scenario({**{name: getattr(self, name) for name in type(self).model_fields}, **values})
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 user", "8 users"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def metadata() -> Mapping[str, Meta]:
     """Return every parameter's `Meta` by field name, in the order of the class."""
     return _METADATA
