@@ -153,8 +153,8 @@ def flow(sides: tuple[Side, Side], records: tuple[Record, Record], number: int) 
     """How many tasks are on each device in A, by their device in B."""
     counts = flows(*records)
     st.markdown(
-        "How many tasks ran on a device in A (rows) and on one in B (columns). On the outlined diagonal both decide alike; all "
-        "other tasks moved."
+        "How many tasks ran on a device in A (rows) and on one in B (columns). On the outlined diagonal both decide alike; the "
+        "darker another cell, the more tasks moved."
     )
     plotly_chart(flow_map(counts, f"{sides_words(sides)} · episode {number}"), "compare_flow")
     with st.expander("As a table"):

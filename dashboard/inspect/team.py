@@ -90,7 +90,7 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
     """The regret of every task in the step, and the worst decisions of the episode."""
     st.markdown(
         "By how much the ward's weighted cost would fall if one task alone ran on another device, everything else fixed. The darker, "
-        f"the larger; the colour is full at {charts.FULL:.0%} of the step's mean task cost. Click a cell to select its task.",
+        "the larger; the colour is full at half the step's mean task cost. Click a cell to select its task.",
         help=f"*Best device*: {REGRET['best']}\n\n*The optimum's device*: {REGRET['optimum']}\n\nShares follow the policy's "
         "rule, as in the alternatives on Explore.",
     )
@@ -105,31 +105,31 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
     )  # fmt: skip
     column = f"regret_{view.rank}"
     frame = north.regrets(*episode_args(session), point[0])
-    left, right = st.columns([3, 4])
-    with left:
-        title = f"Regret of every task, against {RANKS[view.rank]}"
-        figure = charts.regret_map(
-            frame, column, point, full_colour(shown, point), title, f"{session.title} · step {point[0]}"
-        )
-        plotly_chart(figure, "inspect_regret", session.pick)
-        total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
-        words = f"The step's total weighted cost is {total:.4f}"
-        if best is not None:
-            words += f"; no joint decision can be below {float(best):.4f}"
-        st.caption(
-            f"{words}. The regrets of single tasks do not add up to the difference, because moves depend on each other."
-        )
-        chart_table("regret", lambda: _regret_table(frame), "Regret of the step")
-    with right:
-        _worst(session, view, shown, column)
+    with st.container(key="wide_regret"):
+        with st.container():
+            title = f"Regret of every task, against {RANKS[view.rank]}"
+            words = f"{session.title} · step {point[0]}"
+            figure = charts.regret_map(frame, column, point, full_colour(shown, point), title, words)
+            plotly_chart(figure, "inspect_regret", session.pick)
+            total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
+            words = f"The step's total weighted cost is {total:.4f}"
+            if best is not None:
+                words += f"; no joint decision can be below {float(best):.4f}"
+            st.caption(
+                f"{words}. The regrets of single tasks do not add up to the difference, because moves depend on each other."
+            )
+            chart_table("regret", lambda: _regret_table(frame), "Regret of the step")
+        with st.container():
+            _worst(session, view, shown, column)
 
 
 def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns of `frame` that people see, with readable names."""
-    devices = {"chosen": "choice", "optimum's": "optimum", "best alone": "best"}
-    numbers = {"p": "weight", "cost": "cost", "regret": "regret_best", "against the optimum": "regret_optimum"}
-    columns: dict[str, Any] = {name: [device_name(k) for k in frame[column]] for name, column in devices.items()}
-    columns |= {name: frame[column].round(5) for name, column in numbers.items()}
+    numbers = {"regret": "regret_best", "to optimum": "regret_optimum"}
+    devices = {"chosen": "choice", "best alone": "best", "optimum's": "optimum"}
+    columns: dict[str, Any] = {name: frame[column].round(4) for name, column in numbers.items()}
+    columns |= {name: [device_name(k) for k in frame[column]] for name, column in devices.items()}
+    columns |= {"cost": frame["cost"].round(4), "weight": frame["weight"]}
     return frame[["step", "user", "task"]].assign(**columns)
 
 
@@ -186,25 +186,28 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
         "The model's equations with the numbers of this decision, in SI units and six digits. Each value follows from the "
         "numbers as printed; the number of an equation is on hover."
     )
-    left, right = st.columns(2)
-    with left:
-        st.markdown(f"**What task {task} of user {user} costs**")
-        formula_block(formulas.task_formulas(shown, step - 1, user, task))
-    with right:
-        st.markdown("**How it was decided, and the value of the team**")
-        found = inspection_of(session, point)
-        if found is None or not found.turns:
-            label = plain(session.policy_label)
-            st.info(
-                f"{label} has no values of devices, agents or the team: it is not learned this way.",
-                icon=":material/info:",
-            )
-            return
-        weight = shown.snapshot.weight[step - 1]
-        turn = found.task_turns(user, task, weight)[-1]
-        block = [formulas.look_formula(turn, k) for k in range(len(turn.worth))]
-        if found.task_values is not None:
-            block.append(formulas.agent_formula(weight[user - 1].tolist(), found.task_values[user - 1].tolist(), user))
-        if found.mixing is not None:
-            block += formulas.mixing_formulas(found.mixing, user)
-        formula_block(block)
+    found, weight = inspection_of(session, point), shown.snapshot.weight[step - 1]
+    learned = found is not None and bool(found.turns)
+    with st.container(key="wide_formulas"):
+        with st.container():
+            st.markdown(f"##### What task {task} of user {user} costs")
+            formula_block(formulas.task_formulas(shown, step - 1, user, task))
+            if found is not None and learned:
+                st.markdown("##### What the team's value is")
+                if found.task_values is not None:
+                    formula_block(
+                        [formulas.agent_formula(weight[user - 1].tolist(), found.task_values[user - 1].tolist(), user)]
+                    )
+                if found.mixing is not None:
+                    formula_block(formulas.mixing_formulas(found.mixing, user))
+        with st.container():
+            st.markdown("##### How its device was chosen")
+            if found is not None and learned:
+                turn = found.task_turns(user, task, weight)[-1]
+                formula_block([formulas.look_formula(turn, k) for k in range(len(turn.worth))])
+                st.markdown(f"The highest score wins: {device_name(turn.choice)}.")
+            else:
+                st.info(
+                    f"{plain(session.policy_label)} has no scores of devices: it is not learned this way.",
+                    icon=":material/info:",
+                )

@@ -90,13 +90,16 @@ def decision(session: Session, shown: Record, point: Point) -> None:
     )
     of_task = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost, "weight": shown.snapshot.weight}
     cells = (
-        *((TASK[name].label, TASK[name].show(float(values[at])), TASK[name].help) for name, values in of_task.items()),
+        *(
+            (TASK[name].label, TASK[name].show(float(values[at])), TASK[name].sentence)
+            for name, values in of_task.items()
+        ),
         ("Regret", f"{mine['regret_best']:.4f}", REGRET["best"]),
-        ("Against the optimum", f"{mine['regret_optimum']:+.4f}", REGRET["optimum"]),
+        ("Regret to optimum", f"{mine['regret_optimum']:+.4f}", REGRET["optimum"]),
     )
-    with st.container(horizontal=True):
+    with st.container(key="headline"):
         for label, value, text in cells:
-            st.metric(label, value, border=True, help=text, width=165)
+            st.metric(label, value, border=True, help=text)
     _tasks(session, shown, point)
 
 
@@ -105,19 +108,17 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
     step, user, _ = point
     mine = north.regrets(*episode_args(session), step).query("user == @user").reset_index(drop=True)
     own = north.observed_tasks(shown, step - 1, user)
-
     frame = pd.DataFrame(
         {
-            "": ["➜" if t == point[2] else "" for t in mine["task"]],
-            "task": mine["task"],
-            **{
-                TASK[name].symbol_heading: own[TASK[name].symbol_heading].round(2)
-                for name in ("data_bits", "cycles", "priority")
-            },
+            "task": [f"➜ {t}" if t == point[2] else str(t) for t in mine["task"]],
             "chosen": [device_name(k) for k in mine["choice"]],
             "optimum's": [device_name(k) for k in mine["optimum"]],
             "cost": mine["cost"].round(4),
             "regret": mine["regret_best"].round(4),
+            **{
+                TASK[name].heading: own[TASK[name].symbol_heading].round(2)
+                for name in ("data_bits", "cycles", "priority")
+            },
         }
     )
     selectable_tasks(
@@ -144,7 +145,7 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
     st.markdown(
         f"Each row is a device for task {task}, each column a task of user {user}. Left: what the network expects each task to "
         "be worth (about 1 - cost). Right: what each task would truly cost, with the whole step computed again. The darker, the "
-        f"worse compared with the column's best device; the colour is full at {charts.FULL:.0%} of the step's mean task cost, so "
+        f"worse compared with the column's best device; the colour is full at half the step's mean task cost, so "
         "that differences too small to matter stay pale. The chosen device is outlined; click a cell to select its task.",
         help="Left: the Q-values of eq. (17). Right: eqs. (1) to (10) and the cost behind (11).",
     )
@@ -340,20 +341,21 @@ def shares(session: Session, shown: Record, point: Point) -> None:
     download(frame, "shares", "Shares of all tasks")
 
 
-def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
+def _share_table(frame: pd.DataFrame) -> Any:
     columns: dict[str, Any] = {
         "user": frame["user"],
         "task": frame["task"],
-        "device": [device_name(k) for k in frame["choice"]],
+        "device": map(device_name, frame["choice"]),
     }
     for kind, name in (("cpu", "CPU"), ("bandwidth", "bandwidth")):
         columns |= {
-            f"{name} requested (%)": (frame[f"{kind}_requested"] * 100).round(2),
-            f"{name} requested by all (%)": (frame[f"{kind}_requested_by_all"] * 100).round(1),
-            f"{name} granted (%)": (frame[f"{kind}_granted"] * 100).round(2),
-            TASK[f"{kind}_hz"].heading: (frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor).round(3),
+            f"{name} requested (%)": frame[f"{kind}_requested"] * 100,
+            f"{name} granted (%)": frame[f"{kind}_granted"] * 100,
+            f"{name} (MHz)": frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor,
         }
-    return pd.DataFrame(columns)
+    for kind, name in (("cpu", "CPU"), ("bandwidth", "bandwidth")):
+        columns[f"all requests of {name} (%)"] = frame[f"{kind}_requested_by_all"] * 100
+    return pd.DataFrame(columns).style.format(precision=1, na_rep="")
 
 
 def observation(session: Session, shown: Record, point: Point) -> None:
@@ -373,27 +375,49 @@ def observation(session: Session, shown: Record, point: Point) -> None:
         help="The observation of eq. (14). The agent does not know the fading of the channel or the load of the servers within "
         "the step either; delays are expectations, eq. (6).",
     )
-    left, right = st.columns(2)
-    with left:
-        st.markdown(f"**What agent {user} observed**")
-        own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
-        names = {TASK[name].symbol_heading: TASK[name].heading for name in ("data_bits", "cycles")} | {"P": "priority"}
-        names |= {
-            f"{symbol} observed": f"{name}, scaled"
-            for symbol, name in (("D", "data"), ("C", "cycles"), ("P", "priority"))
-        }
-        own = own.rename(columns=names)
-        st.dataframe(own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks")
-        st.dataframe(rest.style.format(precision=3), hide_index=True, key="seen_rest", alt="Itself and the servers")
-        download(pd.concat([own, rest]), "observation", "What the agent observed")
-    with right:
-        hidden = north.hidden_tasks(shown, step - 1, user)
-        hidden.insert(2, "device", [device_name(k) for k in hidden.pop("choice")])
-        st.markdown(f"**What it could not observe: {len(hidden)} tasks of other users, their choices and requests**")
-        if hidden.empty:
-            st.info("There is no other user in this step.", icon=":material/info:")
-        else:
+    own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
+    hidden = north.hidden_tasks(shown, step - 1, user)
+    hidden.insert(2, "device", [device_name(k) for k in hidden.pop("choice")])
+    rows = 38 + 35 * len(own), 38 + 35 * len(rest)  # px, heights of the two tables on the left
+    with st.container(key="wide_observation"):
+        with st.container():
+            st.markdown(f"**What agent {user} observed**")
+            heads = {
+                "task": "task",
+                "P": "priority",
+                "D observed": "scaled",
+                "C observed": "scaled",
+                "P observed": "scaled",
+            }
+            heads |= {TASK[name].symbol_heading: TASK[name].heading for name in ("data_bits", "cycles")}
+            order = [name for name in own if not name.endswith("observed")]
+            order = [part for name in order for part in (name, f"{name[0]} observed") if part in own]
+            config = {
+                name: st.column_config.Column(head, width=62 if head == "scaled" else None)
+                for name, head in heads.items()
+            }
             st.dataframe(
-                hidden.style.format(precision=2), hide_index=True, key="unseen", alt="Others' tasks", height=420
+                own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks", height=rows[0],
+                column_order=order, column_config=config,
+            )  # fmt: skip
+            rest = rest.rename(columns={"observed": "scaled"})
+            st.dataframe(
+                rest.style.format(precision=3),
+                hide_index=True,
+                key="seen_rest",
+                alt="Itself and the servers",
+                height=rows[1],
             )
-            download(hidden, "hidden", "What it could not observe")
+            download(pd.concat([own, rest]), "observation", "What the agent observed")
+        with st.container():
+            st.markdown(f"**What it could not observe: {len(hidden)} tasks of other users**")
+            if hidden.empty:
+                st.info("There is no other user in this step.", icon=":material/info:")
+            else:
+                heads = {TASK[name].symbol_heading: TASK[name].heading for name in ("data_bits", "cycles", "priority")}
+                heads |= {f"{name} requested (%)": f"{name} (%)" for name in ("CPU", "bandwidth")}
+                st.dataframe(
+                    hidden.rename(columns=heads).style.format(precision=2, na_rep=""), hide_index=True, key="unseen",
+                    alt="Others' tasks, their devices and requests", height=min(sum(rows) + 16, 38 + 35 * len(hidden)),
+                )  # fmt: skip
+                download(hidden, "hidden", "What it could not observe")

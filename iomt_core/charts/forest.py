@@ -17,13 +17,14 @@ from iomt_core.experiments.comparison.paired import Paired, percent
 
 # An axis ends at this multiple of the median change, so that one huge change does not flatten the others.
 LONGEST = 6.0
+LEAST_FLOW = 0.05  # of all tasks: a cell with fewer moved tasks than this never has the darkest colour
 ROW = 52  # px, height of a row of the forest plot
 A_COLOUR, B_COLOUR = SERVER_COLOURS[0], SERVER_COLOURS[1]
 VERDICTS = {
-    "better": "B better, interval excludes 0",
-    "worse": "B worse, interval excludes 0",
+    "better": "B better",
+    "worse": "B worse",
     "other": "changed, neither better nor worse",
-    "open": "interval contains 0, or there is none",
+    "open": "not distinguishable from 0",
 }
 # Colour and symbol of a verdict; the symbols differ too, for readers who cannot tell the colours apart.
 MARKS = {
@@ -145,17 +146,20 @@ def episode_pairs(pair: Paired, subtitle: str) -> go.Figure:
 
 
 def flow_map(counts: pd.DataFrame, subtitle: str) -> go.Figure:
-    """How many tasks run where in A (rows) and in B (columns); the cells off the diagonal are the changes."""
+    """How many tasks run where in A (rows) and in B (columns); only the changes, off the diagonal, are coloured."""
     rows, columns, values = list(map(str, counts.index)), list(map(str, counts.columns)), counts.to_numpy()
+    alike = np.equal.outer(rows, columns)
+    moved = np.where(alike, 0, values)
     hover = [
         [f"{n} tasks<br>A: {a}, B: {b}" + "<br>decided alike" * (a == b) for b, n in zip(columns, line, strict=True)]
         for a, line in zip(rows, values, strict=True)
     ]
+    span = (0.0, float(max(1.0, moved.max(initial=0), LEAST_FLOW * values.sum())))
     text = [[str(n) for n in line] for line in values]
-    full = float(max(1, values.max(initial=1)))
-    trace = heat_map.cells(values.astype(float).tolist(), (0.0, full), columns, rows, text, hover, heat_map.BLUES)
+    trace = heat_map.cells(
+        moved.tolist(), span, columns, rows, text, hover, heat_map.BLUES, meta={"values": values.tolist()}
+    )
     layout = heat_map.layout(len(rows), "device in B", "device in A")
-    layout["shapes"] = [heat_map.outline(n, n, n) for n in range(min(len(rows), len(columns)))]
-    moved = int(values.sum() - values.diagonal().sum())
-    alt = f"Number of tasks by their device in A and in B; {moved} of {int(values.sum())} are on different devices."
+    layout["shapes"] = [heat_map.outline(n, n, n, heat_map.SOFT) for n in range(min(len(rows), len(columns)))]
+    alt = f"Number of tasks by their device in A and in B; {int(moved.sum())} of {int(values.sum())} are on different devices."
     return figure([trace], layout, "Where tasks run in A and in B", alt, subtitle)

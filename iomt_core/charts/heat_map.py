@@ -10,7 +10,7 @@ INK = "#10141a"  # legible on every colour below
 ORANGES = [[0.0, "#fdf6ef"], [1.0, "#f0924c"]]  # darker is worse
 BLUES = [[0.0, "#f2f7fc"], [1.0, "#6baed6"]]  # darker is more
 ROW = 34  # px, height of a row
-OUTLINE = "#d62728"
+STRONG, SOFT = ("#d62728", 3), ("#6b7280", 1.5)  # colour and width of outlines
 
 
 def cells(
@@ -47,9 +47,9 @@ def layout(rows: int, across: str, down: str) -> dict[str, Any]:
     }
 
 
-def outline(row: int, first: int, last: int) -> dict[str, Any]:
+def outline(row: int, first: int, last: int, look: tuple[str, float] = STRONG) -> dict[str, Any]:
     """The shape that outlines the cells of a row from column `first` to `last`, all from 0."""
     return {
         "type": "rect", "x0": first - 0.5, "x1": last + 0.5, "y0": row - 0.5, "y1": row + 0.5,
-        "line": {"color": OUTLINE, "width": 3},
+        "line": {"color": look[0], "width": look[1]},
     }  # fmt: skip

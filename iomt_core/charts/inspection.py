@@ -19,7 +19,7 @@ from iomt_core.twin.mixing import Mixing
 Point = tuple[int, int, int]  # step, user, task, from 1
 
 # Colours show distances in cost: full colour at this share of the step's mean task cost. A difference of 1 % stays pale.
-FULL = 0.2
+FULL = 0.5
 
 
 def by_device(
@@ -71,7 +71,7 @@ def attention(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
         ]
         for a, line in zip(names, weights, strict=True)
     ]
-    text = [[f"{w:.3f}" for w in line] for line in weights]
+    text = [[f"{w:.{4 if len(weights) <= 10 else 3}f}" for w in line] for line in weights]
     trace = heat_map.cells(weights, (0.0, 2 / len(weights)), names, names, text, hover, heat_map.BLUES)
     layout = heat_map.layout(len(weights), "agent that is attended to", "agent")
     layout["shapes"] = [heat_map.outline(user - 1, 0, len(weights) - 1)]
@@ -87,7 +87,7 @@ def slopes(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
     colours = [SERVER_COLOURS[0] if v >= 0 else BOUND_COLOUR for v in values]
     bars = Bars("weight", values, colours, min(values) < 0, marked, [f"{v:.3f}" for v in values])
     title = "Weight: by how much the team's value grows with an agent's own value"
-    return grouped_bars(names, [bars], title, "∂Q_tot/∂Q_i", "agent", subtitle)
+    return grouped_bars(names, [bars], title, "weight of the agent's value", "agent", subtitle)
 
 
 def share_bars(mine: pd.DataFrame, kind: str, task: int, step: int, subtitle: str) -> go.Figure:

@@ -31,11 +31,11 @@ def main() -> None:
         st.info("No user has a task in this step. Choose another step.", icon=":material/event_busy:")
         explore_views.ward(session, record)
         return
-    left, right = st.columns([3, 4])
-    with left:
-        explore_views.ward(session, record)
-    with right:
-        views.decision(session, record, point)
+    with st.container(key="hero"):
+        with st.container():
+            explore_views.ward(session, record)
+        with st.container():
+            views.decision(session, record, point)
     name, place = open_tab(TABS, "inspect_tabs", view.tab, lambda name: setattr(view, "tab", name))
     with place:
         SHOW[name](record, point)
