@@ -30,6 +30,6 @@ def share(session: Session, page: str, view: Callable[[], Mapping[str, str] | No
             link = update_link(session, page, view())
             st.write("This link opens the page as it is now, with its scenario, policy, seed and selection:")
             st.code(link, language=None, wrap_lines=True)
-            st.caption(f"Policy: {plain(session.policy_label)}.")
+            st.caption(f"{plain(session.title)}.")
         except ScenarioError as error:
             st.info(plain(str(error)))

@@ -12,7 +12,15 @@ import streamlit as st
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.scenario.links import LONGEST_LINK, from_query, to_query, whole_number
-from iomt_core.training.catalogue import catalogue, describe_policy, entry, make_policy
+from iomt_core.training.catalogue import (
+    FALLBACK,
+    catalogue,
+    default_policy,
+    describe,
+    entry,
+    usable_policy,
+    why_not,
+)
 from iomt_core.twin.northbound import checked_seed
 
 VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task")
@@ -36,7 +44,7 @@ class Session:
     """The state of one session. Controls write here; views read from here."""
 
     scenario: Scenario = PRESETS["paper"]
-    policy: str = "optimum"
+    policy: str = field(default_factory=default_policy)
     shares: Shares = "own"
     seed: int = 0
     step: int = 1
@@ -64,37 +72,28 @@ class Session:
         """Replaces a chosen or pinned run that another tab or process has deleted."""
         known = catalogue()
         if self.policy not in known:
+            deleted, self.policy = self.policy, default_policy()
             self.problems = [
-                f"policy = {self.policy!r} does not exist any more: its run was deleted. Shown instead: optimum."
+                f"policy = {deleted!r} does not exist any more: its run was deleted. Shown instead: "
+                f"{policy_label(self.policy)}."
             ]
-            self.policy = "optimum"
         if self.pinned is not None and self.pinned.policy not in known:
             self.pinned = None
 
     @property
     def shown_policy(self) -> str:
-        """The chosen policy, or the optimum if the chosen one cannot decide in this scenario."""
-        return "optimum" if self.policy_problems else self.policy
-
-    @property
-    def policy_problems(self) -> list[str]:
-        """Why the chosen policy cannot decide in this scenario; empty if it can."""
-        try:
-            make_policy(self.policy, self.scenario)
-        except ScenarioError as error:
-            return error.problems
-        return []
+        """The policy that decides: the chosen one, or price response if the chosen one cannot decide in this scenario."""
+        return usable_policy(self.policy, self.scenario)
 
     @property
     def policy_label(self) -> str:
-        """The shown policy with the network that decides, for example "SAE-MT-QMIX, general network"."""
-        return policy_label(self.shown_policy, self.scenario)
+        """The policy that decides, with its network: "SAE-MT-QMIX, general network"."""
+        return policy_label(self.shown_policy)
 
     @property
     def title(self) -> str:
-        """What decides and where."""
-        s = self.scenario
-        return f"Policy: {self.policy_label} · Ward: {s.users} users × {s.tasks} tasks, {s.servers} servers"
+        """What decides and where: "Policy: SAE-MT-QMIX, general network · Ward: 8 users × 8 tasks, 4 servers"."""
+        return describe(self.shown_policy, self.scenario)
 
     def pick(self, point: Any) -> None:
         """Selects a task (step, user, task, from 1) and goes to its step."""
@@ -119,13 +118,16 @@ class Session:
         return {"page": page, **to_query(self.scenario), **chosen, **added}
 
 
-def policy_label(policy: str, s: Scenario) -> str:
-    """A policy's label with the network that decides in a scenario; its bare name if its run was deleted."""
-    try:
-        return describe_policy(policy, s)
-    except ScenarioError:  # it cannot decide there, or is gone
-        known = catalogue()
-        return known[policy].label if policy in known else f"{policy} (deleted)"
+def policy_label(policy: str) -> str:
+    """A policy's label with its network: "SAE-MT-QMIX, general network"; its bare name if its run was deleted."""
+    known = catalogue()
+    return known[policy].label if policy in known else f"{policy} (deleted)"
+
+
+def replaced_policy(policy: str, s: Scenario) -> str:
+    """Why another policy than this one decides in a scenario, and which; empty if this one does."""
+    reason = why_not(policy, s)
+    return f"{reason} Shown instead: {policy_label(FALLBACK).lower()}." if reason else ""
 
 
 def current() -> Session:
@@ -162,7 +164,7 @@ def from_link(query: Mapping[str, str]) -> Session:
 def _read_policy(session: Session, query: Mapping[str, str]) -> None:
     policy, shares = query.get("policy", session.policy), query.get("shares", session.shares)
     try:
-        entry(policy)
+        policy = entry(policy).name
     except ScenarioError as error:
         raise ScenarioError([f"in the link: {problem}" for problem in error.problems]) from None
     if shares not in SHARES:

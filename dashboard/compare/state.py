@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
-from dashboard.session import Pinned, Session
+from dashboard.session import Pinned, Session, replaced_policy
 from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.links import from_query, to_query, whole_number
-from iomt_core.training.catalogue import entry, make_policy
+from iomt_core.training.catalogue import default_policy, entry, usable_policy
 
 SAME, PINNED = "same", "pinned"
 KEY = "compare"
@@ -41,6 +41,11 @@ class Compare:
             return Side(session.pinned.scenario, session.pinned.policy, session.pinned.shares)
         ward = PRESETS.get(self.source, session.scenario)
         return Side(ward, self.policy, self.shares)
+
+    def set_source(self, session: Session, source: str) -> None:
+        """Sets where A's scenario comes from; two scenarios are compared under B's policy unless a person chooses another."""
+        new = side_b(session) if self.source == SAME != source else self.side_a(session)
+        self.source, self.policy, self.shares = source, new.policy, new.shares
 
     def set_a(self, session: Session, policy: str, shares: Shares) -> None:
         """Sets policy and shares of A."""
@@ -77,13 +82,9 @@ def side_b(session: Session) -> Side:
     return Side(session.scenario, session.policy, session.shares)
 
 
-def usable(side: Side) -> tuple[Side, list[str]]:
-    """The side, and no problems. If its policy cannot decide in its scenario: the side with the optimum, and the reasons."""
-    try:
-        make_policy(side.policy, side.scenario)
-    except ScenarioError as error:
-        return replace(side, policy="optimum"), error.problems
-    return side, []
+def usable(side: Side) -> tuple[Side, str]:
+    """The side with the policy that decides, and why it is not the chosen one; "" if it is."""
+    return replace(side, policy=usable_policy(side.policy, side.scenario)), replaced_policy(side.policy, side.scenario)
 
 
 def linkable_session(session: Session) -> Session:
@@ -128,11 +129,11 @@ def _read_a(found: Compare, session: Session) -> None:
         about = dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=MOST_ENTRIES))
     except ValueError:
         raise ScenarioError(f"v_a = {text[:40]!r} is not a list of name=value.") from None
-    source, policy, shares = about.pop("ward", SAME), about.pop("policy", "optimum"), about.pop("shares", "own")
+    source, policy, shares = about.pop("ward", SAME), about.pop("policy", default_policy()), about.pop("shares", "own")
     if source not in (SAME, PINNED, *PRESETS):
         allowed = ", ".join((SAME, PINNED, *PRESETS))
         raise ScenarioError(f"ward = {source[:40]!r} is not known: allowed is {allowed}.")
-    entry(policy)
+    policy = entry(policy).name
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares[:40]!r} is not known: allowed is {', '.join(SHARES)}.")
     if source == PINNED:

@@ -42,7 +42,7 @@ def sides_words(sides: tuple[Side, Side]) -> str:
 
 
 def _label(side: Side) -> str:
-    return policy_label(side.policy, side.scenario)
+    return policy_label(side.policy)
 
 
 def _decisions(found: Comparison, pairing: Pairing) -> str:
@@ -58,13 +58,7 @@ def _decisions(found: Comparison, pairing: Pairing) -> str:
 
 
 def warnings(found: Comparison) -> None:
-    """Warns if different networks of one policy decided, or if empty batteries ended episodes early."""
-    if found.a.policy == found.b.policy and _label(found.a) != _label(found.b):
-        st.warning(
-            f"Different networks decided: A: {plain(_label(found.a))}; B: {plain(_label(found.b))}. Part of every difference "
-            "comes from the networks.",
-            icon=":material/warning:",
-        )
+    """Warns if empty batteries ended episodes early."""
     for name, side, count, steps in zip("AB", (found.a, found.b), found.ended, found.steps, strict=True):
         if count:
             st.warning(
@@ -75,7 +69,7 @@ def warnings(found: Comparison) -> None:
 
 
 def parameters(a: Side, b: Side, pairing: Pairing) -> None:
-    """A table of what differs between the sides, including the networks, and notes on what their episodes have in common."""
+    """A table of what differs between the sides, including the policies, and notes on what their episodes have in common."""
     rows = [
         (d.label + " ᴬ" * d.assumption, plain(d.symbol), plain(d.a), plain(d.b))
         for d in differences(a.scenario, b.scenario)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.explore.views import size, visible_row
+from dashboard.explore.views import visible_row
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session, policy_label
 from dashboard.widgets import sync_widget
@@ -39,9 +39,9 @@ def episode_curves(session: Session, shown: Record, labels: Mapping[str, str]) -
         records[labels[name]] = play(session.scenario, name, session.seed)
         looks.append(look)
     if (p := session.pinned) is not None:
-        records[f"pinned: {policy_label(p.policy, p.scenario)}"] = play(p.scenario, p.policy, p.seed, p.shares)
+        records[f"pinned: {policy_label(p.policy)}"] = play(p.scenario, p.policy, p.seed, p.shares)
         looks.append(PINNED)
     row = visible_row(session, shown)
-    about = f"{size(session.scenario)} · each step of this episode"
+    about = f"Ward: {session.scenario.size_words} · each step of this episode"
     plotly_chart(live_curves(records, looks, int(shown.step[row]), about), "episode_curves")
     chart_table("episode_curves", lambda: live_table(records), "Mean delay, mean energy and cost of each step")

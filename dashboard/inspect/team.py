@@ -89,8 +89,8 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
 def regret(session: Session, view: InspectState, shown: Record, point: Point) -> None:
     """The regret of every task in the step, and the worst decisions of the episode."""
     st.markdown(
-        "By how much the ward's weighted cost would fall if one task alone ran on another device, everything else fixed. The darker, "
-        "the larger; the colour is full at half the step's mean task cost. Click a cell to select its task.",
+        "By how much the ward's weighted cost would fall if one task alone ran on another device, everything else fixed. The "
+        "darker, the larger; the colour is full at half the step's mean task cost. Click a cell to select its task.",
         help=f"*Best device*: {REGRET['best']}\n\n*The optimum's device*: {REGRET['optimum']}\n\nShares follow the policy's "
         "rule, as in the alternatives on Explore.",
     )

@@ -22,7 +22,7 @@ from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import entry, network_of
+from iomt_core.training.catalogue import GENERAL, entry
 from iomt_core.twin import northbound_inspect as north
 from iomt_core.twin.northbound import why
 from iomt_core.twin.northbound_inspect import Inspection, TaskTurn
@@ -364,7 +364,7 @@ def observation(session: Session, shown: Record, point: Point) -> None:
     known = entry(session.shown_policy)
     if known.trained:
         words = "Each number enters the network scaled to about 0 to 1, as shown beside it."
-        if network_of(session.shown_policy, session.scenario) == "general network" or _scale(session):
+        if known.network == GENERAL or _scale(session):
             words = "The network scales them by what is typical in the scenario, and assumes full batteries, as in its training."
     elif known.decentralised:
         words = "This policy decides for each user from these numbers and from the prices that servers broadcast."
@@ -382,20 +382,10 @@ def observation(session: Session, shown: Record, point: Point) -> None:
     with st.container(key="wide_observation"):
         with st.container():
             st.markdown(f"**What agent {user} observed**")
-            heads = {
-                "task": "task",
-                "P": "priority",
-                "D observed": "scaled",
-                "C observed": "scaled",
-                "P observed": "scaled",
-            }
-            heads |= {TASK[name].symbol_heading: TASK[name].heading for name in ("data_bits", "cycles")}
-            order = [name for name in own if not name.endswith("observed")]
-            order = [part for name in order for part in (name, f"{name[0]} observed") if part in own]
-            config = {
-                name: st.column_config.Column(head, width=62 if head == "scaled" else None)
-                for name, head in heads.items()
-            }
+            heads = {TASK[name].symbol_heading: TASK[name].heading for name in ("data_bits", "cycles", "priority")}
+            order = ["task", *(part for head in heads for part in (head, f"{head[0]} observed"))]
+            config = {head: st.column_config.Column(words) for head, words in heads.items()}
+            config |= {head: st.column_config.Column("scaled", width=62) for head in order[2::2]}
             st.dataframe(
                 own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks", height=rows[0],
                 column_order=order, column_config=config,

@@ -16,7 +16,7 @@ from dashboard.ward_map import ward_map
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
 from iomt_core.metrics import CONTEXT, METRICS
-from iomt_core.scenario import PRESETS, metadata
+from iomt_core.scenario import PRESETS, counted, metadata
 
 ABOUT = {
     "explore": "Change any parameter and see what every policy decides, and why a task runs on its device.",
@@ -31,12 +31,12 @@ CARD = 214  # px: five cards in a row on a wide screen
 def sentences(session: Session) -> None:
     """What the lab shows, in a few sentences."""
     s = session.scenario
-    users = f"{s.users} user{'s' * (s.users > 1)}"
-    servers = f"{s.servers} edge server{'s' * (s.servers > 1)}"
+    servers = counted(s.servers, "edge server")
     st.markdown(
-        f"This is a ward of {users} with wearables. In every step each user has up to {s.tasks} tasks (the small marks around "
-        f"a user). Each task is computed on the wearable (grey) or sent to one of {servers}, drawn in that server's colour and "
-        "shape. A policy decides where each task runs and how much of the device's CPU and bandwidth it gets; here it is "
+        f"This is a ward of {counted(s.users, 'user')} with wearables. In every step each user has up to {s.tasks} tasks (the "
+        f"small marks around a user). Each task is computed on the wearable (grey) or sent to one of {servers}, drawn in that "
+        "server's colour and shape. A policy decides where each task runs and how much of the device's CPU and bandwidth it "
+        "gets; here it is "
         f"**{plain(session.policy_label)}**. The lab computes delay and energy of every decision by the equations of a "
         "published model. It also computes a bound that no policy can beat, so you always see how far a policy is from the "
         "best possible."

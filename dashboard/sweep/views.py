@@ -94,9 +94,7 @@ def _read_over(view: View, session: Session) -> None:
 def _read_policies(view: View, session: Session) -> None:
     if "policies" in session.view:
         names = list(dict.fromkeys(name for name in session.view["policies"].split(",") if name))
-        for name in names:
-            entry(name)
-        view.form.policies = names
+        view.form.policies = [entry(name).name for name in names]
 
 
 def _read_episodes(view: View, session: Session) -> None:
@@ -299,7 +297,7 @@ def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
             st.download_button(
                 label, data, f"sweep-{sweep.name}.{ending}", kind, on_click="ignore", icon=":material/download:",
                 key=f"sweep_{ending}", disabled=table.empty,
-                help="Results so far, in SI units. The report has charts, networks, settings and the command to repeat the "
+                help="Results so far, in SI units. The report has charts, settings and the command to repeat the "
                 "sweep, and works offline." if ending == "html" else "Results so far, one row for each point, with the "
                 "network; SI units.",
             )  # fmt: skip

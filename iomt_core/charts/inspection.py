@@ -29,7 +29,7 @@ def by_device(
     """What the network expects of each of a user's tasks, or what each task truly costs, for every device of one task.
 
     values: Q-values if `expected`, else costs, devices by tasks; points: the tasks of the columns; task: the task that is
-    decided, outlined on the `chosen` device. Colours show how much worse a value is than the best of its column; darkest at `full`.
+    decided, outlined on the `chosen` device. Colours show how much worse a value is than the column's best; darkest at `full`.
     """
     table = np.array(values, dtype=float)
     worse = table.max(0) - table if expected else table - table.min(0)

@@ -98,10 +98,14 @@ def heat_map(
     numbers = len(right.values) * len(up.values) <= MOST_NUMBERS
     text = [["" if v is None or not numbers else "n/a" if math.isnan(v) else f"{v:.3g}" for v in line] for line in grid]
     columns, names = ([f"{axis.shown(v):g}" for v in axis.values] for axis in (right, up))
+    end = f"<br>{shown.label} "
     hover = [
-        [f"{right.title} {a}<br>{up.title} {b}<br>{shown.label} {v or 0.0:.4g} {shown.unit}" for a, v in zip(columns, row, strict=True)]
+        [
+            f"{right.title} {a}<br>{up.title} {b}{end}{v or 0:.4g} {shown.unit}"
+            for a, v in zip(columns, row, strict=True)
+        ]
         for b, row in zip(names, grid, strict=True)
-    ]  # fmt: skip
+    ]
     trace = heat.cells(
         [[math.nan if v is None else v for v in line] for line in grid], span, columns, names, text, hover,
         heat.ORANGES if shown.better == "lower" else heat.BLUES, showscale=True,

@@ -366,6 +366,11 @@ class Scenario(Frozen):
         return 1 / self.E_ref if self.gamma_e is None else self.gamma_e
 
     @property
+    def size_words(self) -> str:
+        """The ward's size in words: "8 users × 8 tasks, 4 servers"."""
+        return f"{counted(self.users, 'user')} × {counted(self.tasks, 'task')}, {counted(self.servers, 'server')}"
+
+    @property
     def kind_names(self) -> tuple[str, ...]:
         """Names of the task kinds; without a mix there is one kind, "task"."""
         return tuple(k.name for k in self.kinds) if self.kinds and self.workload is None else ("task",)

@@ -13,7 +13,6 @@ from dashboard.session import current
 from dashboard.text import plain, show_errors
 from iomt_core.experiments.comparison.differences import pairing
 from iomt_core.experiments.comparison.sides import compare, episode
-from iomt_core.training.catalogue import entry
 
 session = current()
 settings = state(session)
@@ -21,10 +20,10 @@ sidebar(session)
 show_errors(session.problems, "The page still uses the last valid values.")
 controls.head(session, settings)
 controls.sides(session, settings)
-(a, problems_a), (b, problems_b) = usable(settings.side_a(session)), usable(side_b(session))
-for name, problems in (("A", problems_a), ("B", problems_b)):
-    for problem in problems:
-        st.warning(f"{name}: {plain(problem)} Shown instead: {entry('optimum').label}.", icon=":material/warning:")
+(a, reason_a), (b, reason_b) = usable(settings.side_a(session)), usable(side_b(session))
+for name, reason in (("A", reason_a), ("B", reason_b)):
+    if reason:
+        st.warning(f"{name}: {plain(reason)}", icon=":material/warning:")
 done = play(settings, a, b, session.seed)
 
 
