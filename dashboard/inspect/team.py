@@ -125,11 +125,14 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
 
 def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns of `frame` that people see, with readable names."""
-    numbers = {"regret": "regret_best", "to optimum": "regret_optimum"}
     devices = {"chosen": "choice", "best alone": "best", "optimum's": "optimum"}
-    columns: dict[str, Any] = {name: frame[column].round(4) for name, column in numbers.items()}
+    columns: dict[str, Any] = {"regret": frame["regret_best"].round(4)}
     columns |= {name: [device_name(k) for k in frame[column]] for name, column in devices.items()}
-    columns |= {"cost": frame["cost"].round(4), "weight": frame["weight"]}
+    columns |= {
+        "regret to optimum": frame["regret_optimum"].round(4),
+        "cost": frame["cost"].round(4),
+        "weight": frame["weight"],
+    }
     return frame[["step", "user", "task"]].assign(**columns)
 
 

@@ -88,14 +88,13 @@ def decision(session: Session, shown: Record, point: Point) -> None:
         f"The optimum's device for it is {device_name(int(mine['optimum']))}; with everything else fixed the best device is "
         f"{device_name(int(mine['best']))}."
     )
-    of_task = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost, "weight": shown.snapshot.weight}
+    of_task = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost}
     cells = (
         *(
             (TASK[name].label, TASK[name].show(float(values[at])), TASK[name].sentence)
             for name, values in of_task.items()
         ),
         ("Regret", f"{mine['regret_best']:.4f}", REGRET["best"]),
-        ("Regret to optimum", f"{mine['regret_optimum']:+.4f}", REGRET["optimum"]),
     )
     with st.container(key="headline"):
         for label, value, text in cells:
@@ -107,7 +106,6 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
     """The user's tasks in this step; a click on a row selects the task."""
     step, user, _ = point
     mine = north.regrets(*episode_args(session), step).query("user == @user").reset_index(drop=True)
-    own = north.observed_tasks(shown, step - 1, user)
     frame = pd.DataFrame(
         {
             "task": [f"➜ {t}" if t == point[2] else str(t) for t in mine["task"]],
@@ -115,10 +113,7 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
             "optimum's": [device_name(k) for k in mine["optimum"]],
             "cost": mine["cost"].round(4),
             "regret": mine["regret_best"].round(4),
-            **{
-                TASK[name].heading: own[TASK[name].symbol_heading].round(2)
-                for name in ("data_bits", "cycles", "priority")
-            },
+            "priority": shown.snapshot.P[step - 1, user - 1][shown.snapshot.active[step - 1, user - 1]].int(),
         }
     )
     selectable_tasks(
@@ -127,6 +122,8 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
     )  # fmt: skip
 
 
+# Headings of what an agent observes of a task, by symbol.
+HEADS = {TASK["data_bits"].symbol_heading: "data (KB)", TASK["cycles"].symbol_heading: "kcycles", "P": "priority"}
 REGRET = {
     "best": "By how much the total weighted cost of this step would fall if this task alone moved to the device that is best for "
     "the ward, with all other tasks fixed. 0: no device is better.",
@@ -347,15 +344,18 @@ def _share_table(frame: pd.DataFrame) -> Any:
         "task": frame["task"],
         "device": map(device_name, frame["choice"]),
     }
-    for kind, name in (("cpu", "CPU"), ("bandwidth", "bandwidth")):
-        columns |= {
-            f"{name} requested (%)": frame[f"{kind}_requested"] * 100,
-            f"{name} granted (%)": frame[f"{kind}_granted"] * 100,
-            f"{name} (MHz)": frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor,
-        }
-    for kind, name in (("cpu", "CPU"), ("bandwidth", "bandwidth")):
-        columns[f"all requests of {name} (%)"] = frame[f"{kind}_requested_by_all"] * 100
-    return pd.DataFrame(columns).style.format(precision=1, na_rep="")
+    kinds = (("cpu", "CPU"), ("bandwidth", "bandwidth"))
+    for kind, name in kinds:
+        columns |= {f"{name} {word}": frame[f"{kind}_{word}"] * 100 for word in ("requested", "granted")}
+    for kind, name in kinds:
+        columns[f"{name} (MHz)"] = frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor
+    for kind, name in kinds:
+        columns[f"all requests of {name}"] = frame[f"{kind}_requested_by_all"] * 100
+    table = pd.DataFrame(columns)
+    shares: dict[Any, Any] = {name: "{:.1f} %" for name in table if "request" in str(name) or "granted" in str(name)}
+    return table.style.format(shares, na_rep="–").format(
+        precision=1, na_rep="–", subset=["CPU (MHz)", "bandwidth (MHz)"]
+    )
 
 
 def observation(session: Session, shown: Record, point: Point) -> None:
@@ -377,17 +377,16 @@ def observation(session: Session, shown: Record, point: Point) -> None:
     )
     own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
     hidden = north.hidden_tasks(shown, step - 1, user)
-    hidden.insert(2, "device", [device_name(k) for k in hidden.pop("choice")])
     rows = 38 + 35 * len(own), 38 + 35 * len(rest)  # px, heights of the two tables on the left
     with st.container(key="wide_observation"):
         with st.container():
             st.markdown(f"**What agent {user} observed**")
-            heads = {TASK[name].symbol_heading: TASK[name].heading for name in ("data_bits", "cycles", "priority")}
-            order = ["task", *(part for head in heads for part in (head, f"{head[0]} observed"))]
-            config = {head: st.column_config.Column(words) for head, words in heads.items()}
-            config |= {head: st.column_config.Column("scaled", width=62) for head in order[2::2]}
+            order = ["task", *(part for head in HEADS for part in (head, f"{head[0]} observed"))]
+            config = {head: st.column_config.Column(words, width=72) for head, words in HEADS.items()}
+            config |= {head: st.column_config.Column("scaled", width=60) for head in order[2::2]}
+            config["task"] = st.column_config.Column(width=48)
             st.dataframe(
-                own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks", height=rows[0],
+                own.style.format(precision=2), hide_index=True, key="seen_tasks", alt="Own tasks", height=rows[0],
                 column_order=order, column_config=config,
             )  # fmt: skip
             rest = rest.rename(columns={"observed": "scaled"})
@@ -404,10 +403,16 @@ def observation(session: Session, shown: Record, point: Point) -> None:
             if hidden.empty:
                 st.info("There is no other user in this step.", icon=":material/info:")
             else:
-                heads = {TASK[name].symbol_heading: TASK[name].heading for name in ("data_bits", "cycles", "priority")}
-                heads |= {f"{name} requested (%)": f"{name} (%)" for name in ("CPU", "bandwidth")}
+                tasks = [f"{i}.{j}" for i, j in zip(hidden["user"], hidden["task"], strict=True)]
+                table = pd.DataFrame(
+                    {"user.task": tasks, "device": ["own" if k == 0 else f"S{k}" for k in hidden["choice"]]}
+                )
+                requests = {f"{name} requested (%)": f"{name} (%)" for name in ("CPU", "bandwidth")}
+                table = table.join(hidden[[*HEADS, *requests]].rename(columns=HEADS | requests))
                 st.dataframe(
-                    hidden.rename(columns=heads).style.format(precision=2, na_rep=""), hide_index=True, key="unseen",
-                    alt="Others' tasks, their devices and requests", height=min(sum(rows) + 16, 38 + 35 * len(hidden)),
+                    table.style.format(precision=1, na_rep="–"), hide_index=True, key="unseen",
+                    height=min(sum(rows) + 16, 38 + 35 * len(hidden)),
+                    column_config={name: st.column_config.Column(width=62) for name in table.columns[:-1]},
+                    alt="Others' tasks, their devices and requests",
                 )  # fmt: skip
                 download(hidden, "hidden", "What it could not observe")
