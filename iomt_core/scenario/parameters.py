@@ -323,7 +323,7 @@ class Scenario(Frozen):
         """Number of servers of the whole ward, in operation or switched off."""
         return self.servers + len(self.servers_off)
 
-    @cached_property
+    @property  # not cached: a scenario that holds itself could not be compared with an equal one
     def whole_ward(self) -> Scenario:
         """This ward with all its users and servers in operation."""
         return self.changed(users_off=(), servers_off=()) if self.users_off or self.servers_off else self

@@ -8,16 +8,16 @@ from dashboard.compare import controls, decisions, views
 from dashboard.compare.play import play
 from dashboard.compare.state import linkable_session, side_b, state, usable
 from dashboard.controls import sidebar
-from dashboard.page import share
+from dashboard.page import share, show_problems
 from dashboard.session import current
-from dashboard.text import plain, show_errors
+from dashboard.text import plain
 from iomt_core.experiments.comparison.differences import pairing
 from iomt_core.experiments.comparison.sides import compare, episode
 
 session = current()
 settings = state(session)
 sidebar(session)
-show_errors(session.problems, "The page still uses the last valid values.")
+show_problems(session)
 controls.head(session, settings)
 controls.sides(session, settings)
 (a, reason_a), (b, reason_b) = usable(settings.side_a(session)), usable(side_b(session))
