@@ -116,8 +116,8 @@ def _fewer_servers(a: Setup, b: Setup) -> str:
     delay, local = _both(found, "mean_delay_s"), _both(found, "local_share")
     return (
         f"With {_who(b)}, the cost {_rise(found)}. The mean delay goes from {delay[0]} to {delay[1]}, and {local[1]} of the "
-        f"tasks stay on the wearable instead of {local[0]}. In the episode on the map, {to_server} tasks of the last server move to "
-        f"another server and {to_wearable} to the wearable."
+        f"tasks stay on the wearable instead of {local[0]}. In the episode on the map, {to_server} tasks of the last "
+        f"server move to another server and {to_wearable} to the wearable."
     )
 
 
@@ -135,8 +135,8 @@ def _more_tasks(a: Setup, b: Setup) -> str:
     times = found.pair("mean_delay_s").mean_b / found.pair("mean_delay_s").mean_a
     return (
         f"With {_who(b)}, the cost per task {_rise(found)}, and everyone pays it: with {b.scenario.tasks} tasks a user instead "
-        f"of {a.scenario.tasks} the mean delay is {times:.2f} times as long ({delay[0]} → {delay[1]}). {local[1]} of the tasks stay "
-        f"local ({local[0]} before); {late[1]} are later than the deadline."
+        f"of {a.scenario.tasks} the mean delay is {times:.2f} times as long ({delay[0]} → {delay[1]}). {local[1]} of the tasks "
+        f"stay local ({local[0]} before); {late[1]} are later than the deadline."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -146,7 +147,7 @@ def progress(sweep: RunRecord, view: View) -> None:
         if status.get("cached"):
             words += f", {status['cached']} from the cache"
         if sweep.stopping:
-            words += ": points that finish within seconds are policy"
+            words += ": points that finish within seconds are kept"
         elif sweep.seconds_left is not None:
             words += f", {clock(sweep.seconds_left)} left" if done < total else ", writing the results"
         elif sweep.state == "queued":
@@ -191,11 +192,15 @@ def _actions(sweep: RunRecord, view: View) -> None:
 
 def _failures(sweep: RunRecord) -> None:
     if sweep.reason:
-        st.warning(f"{plain(sweep.reason)} Finished points are policy.", icon=":material/warning:")
+        st.warning(f"{plain(sweep.reason)} Finished points are kept.", icon=":material/warning:")
         if words := log_tail(sweep.folder):
             with st.expander("The end of its log"):
                 st.code(words, language=None)
-    show_errors(map(str, sweep.status.get("failures") or ()))
+    reasons = [str(failure).partition(": ") for failure in sweep.status.get("failures") or ()]
+    for reason, count in Counter(reason for _, _, reason in reasons).items():
+        first = next(point for point, _, found in reasons if found == reason)
+        others = f" and {count - 1} more" if count > 1 else ""
+        show_errors([f"{first}{others} failed: {reason}"])
 
 
 def results(sweep: RunRecord, view: View) -> None:
