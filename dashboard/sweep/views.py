@@ -231,18 +231,16 @@ def _metric_picker(view: View, spec: SweepSpec) -> str:
         view.figure = st.session_state["sweep_figure"] or view.figure
         view.log_y = bool(st.session_state.get("sweep_log_y", view.log_y))
 
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.pills(
-            "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure),
-            key="sweep_figure", on_change=update, format_func=lambda n: METRICS[n].label,
-            label_visibility="collapsed", required=True,
-            help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
+    st.pills(
+        "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure), key="sweep_figure", on_change=update,
+        format_func=lambda n: METRICS[n].label, label_visibility="collapsed", required=True,
+        help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
+    )  # fmt: skip
+    if len(spec.axes) == 1:
+        st.toggle(
+            "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
+            help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
         )  # fmt: skip
-        if len(spec.axes) == 1:
-            st.toggle(
-                "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
-                help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
-            )  # fmt: skip
     return view.figure
 
 
