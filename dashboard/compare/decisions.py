@@ -9,11 +9,11 @@ import streamlit as st
 
 from dashboard.chart_tables import csv_button, selectable_tasks
 from dashboard.compare.state import Compare
-from dashboard.drawings import ward_player
-from dashboard.plotly_chart import charts_beside
 from dashboard.explore.views import best_move
+from dashboard.plotly_chart import charts_beside
 from dashboard.session import Session, policy_label
 from dashboard.text import plain
+from dashboard.ward_map import ward_map
 from dashboard.widgets import sync_widget
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.forest import flow_map
@@ -49,7 +49,7 @@ def maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Reco
             text += f" {sum(k >= 0 for user in changed[row] for k in user)} tasks are decided differently on the other side."
         shown.append((f"{name}: {policy_label(side.policy, side.scenario)} on {side.scenario.name}", frames, text))
 
-    ward_player(shown, step, session, "compare_maps")
+    ward_map(shown, step, session, "compare_maps")
 
 
 def shown_episode(state: Compare, number: int, done: int) -> None:

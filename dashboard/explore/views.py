@@ -9,10 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.drawings import ward_player
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Session, policy_label
 from dashboard.text import plain
+from dashboard.ward_map import ward_map
 from iomt_core.charts import comparison, tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.ward_map import ward_frames, ward_text
@@ -128,8 +128,8 @@ def ward(session: Session, shown: Record) -> None:
     """The map of the ward, which can play the episode."""
     row = visible_row(session, shown)
 
-    maps = [("", ward_frames(shown), ward_text(shown, row))]
-    ward_player(maps, int(shown.step[row]), session, "ward")
+    maps = [("", ward_frames(shown, session.policy_label), ward_text(shown, row))]
+    ward_map(maps, int(shown.step[row]), session, "ward")
     chart_table("ward", lambda: tables.ward_table(shown, row), "Places of users and servers, and the tasks of each")
 
 
@@ -182,7 +182,9 @@ def selected_task(session: Session, shown: Record) -> Why | None:
     if best["choice"] == answer.chosen:
         own = "which is also the cheapest for itself"
     st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {best_move(frame)}.")
-    charts_beside(task_charts.alternatives(frame, subtitle(session, f"step {step}, user {user}, task {task}")), "alternatives")
+    charts_beside(
+        task_charts.alternatives(frame, subtitle(session, f"step {step}, user {user}, task {task}")), "alternatives"
+    )
     return answer
 
 
@@ -204,5 +206,3 @@ def alternatives_table(answer: Why) -> None:
         "requests": "All requests stay as they are and are scaled down in proportion if they exceed a device.",
     }[answer.rule]
     st.caption(f"All other tasks stay where they are; each row is a full recomputation of the step. {rule}")
-
-

@@ -10,9 +10,9 @@ import streamlit as st
 
 from dashboard.chart_tables import chart_table, download, selectable_tasks
 from dashboard.drawings import bar_panels
-from dashboard.plotly_chart import charts_beside
 from dashboard.inspect.state import RANKS, InspectState
 from dashboard.inspect.views import REGRET, episode_args, formula_block, inspection_of
+from dashboard.plotly_chart import charts_beside
 from dashboard.session import Point, Session
 from dashboard.text import plain
 from dashboard.widgets import sync_widget

@@ -10,8 +10,8 @@ import torch
 
 from dashboard.chart_tables import download, selectable_tasks
 from dashboard.drawings import bar_panels
-from dashboard.plotly_chart import charts_beside
 from dashboard.inspect.state import InspectState
+from dashboard.plotly_chart import charts_beside
 from dashboard.session import Point, Session
 from dashboard.text import plain, show_errors
 from dashboard.widgets import sync_widget

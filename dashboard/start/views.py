@@ -6,13 +6,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.drawings import ward_player
 from dashboard.explore import views as explore_views
 from dashboard.navigation import TITLES, pages
 from dashboard.session import Session
 from dashboard.start.questions import QUESTIONS, Setup
 from dashboard.start.tour import begin, restore, state
 from dashboard.text import plain
+from dashboard.ward_map import ward_map
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
 from iomt_core.metrics import CONTEXT, METRICS
@@ -48,8 +48,8 @@ def ward(session: Session) -> None:
     record = explore_views.record(session)
     row = min(session.step, len(record)) - 1
 
-    maps = [("", ward_frames(record), ward_text(record, row))]
-    ward_player(
+    maps = [("", ward_frames(record, session.policy_label), ward_text(record, row))]
+    ward_map(
         maps, int(record.step[row]), session, "start_ward", autoplay=True,
         on_picked=lambda: setattr(session, "wanted_page", "explore"),
     )  # fmt: skip

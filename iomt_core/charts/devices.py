@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
 from torch import Tensor
 
@@ -64,10 +62,14 @@ def price_bars(record: Record, row: int, subtitle: str = "") -> tuple[go.Figure,
 Part = tuple[tuple[list[str], list[Bars]], str, str]  # groups and series, title, what the groups are
 
 
-def _pair(servers: Part, users: Part, axis: str, unit: str, subtitle: str, end: float | None = None) -> Any:
-    return tuple(
-        grouped_bars(groups, series, title, axis, who, subtitle, unit, end)
-        for (groups, series), title, who in (servers, users)
+def _pair(
+    servers: Part, users: Part, axis: str, unit: str, subtitle: str, end: float | None = None
+) -> tuple[go.Figure, go.Figure]:
+    """A figure of the servers and one of the users."""
+    (a, title_a, who_a), (b, title_b, who_b) = servers, users
+    return (
+        grouped_bars(*a, title_a, axis, who_a, subtitle, unit, end),
+        grouped_bars(*b, title_b, axis, who_b, subtitle, unit, end),
     )
 
 
