@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -41,6 +41,14 @@ class Snapshot(Batch):
         """(B, U, J, K)."""
         b, u, j = self.D.shape
         return b, u, j, self.F_k.shape[1]
+
+    def keep(self, users: Tensor, servers: Tensor) -> Snapshot:
+        """Only these users and servers, given by their index, (n,) int64."""
+        by_user = ("D", "C", "P", "weight", "active", "kind", "P_tr", "battery", "F_i", "users_xy")
+        kept = {name: getattr(self, name)[:, users] for name in by_user}
+        kept |= {name: getattr(self, name)[:, servers] for name in ("F_k", "B_k", "servers_xy")}
+        kept |= {name: getattr(self, name)[:, users[:, None], servers] for name in ("distance", "beta")}
+        return replace(self, **kept)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from iomt_core.scenario.presets import PRESETS
 LONGEST_LINK = 6_000  # characters
 LARGEST_UNPACKED = 4_000_000  # bytes
 NESTED = ("kinds", "workload", "places")  # packed: compressed JSON in base64
+SWITCHES = {"users_off": "users", "servers_off": "servers"}  # lists of numbers, and what counts the others
 OPTIONAL = ("gamma_t", "gamma_e")  # null: automatic
 
 
@@ -38,12 +39,19 @@ def to_query(s: Scenario) -> dict[str, str]:
     query = {"preset": base}
     for key in differing[base]:
         value = values[key]
-        if key in NESTED:
+        if key in SWITCHES:
+            query[key] = ",".join(map(str, value))
+        elif key in NESTED:
             query[key] = _pack(value)
         elif isinstance(value, list):
             query[key] = "..".join(repr(x) for x in value)
         else:
             query[key] = value if isinstance(value, str) else json.dumps(value)
+    for off, count in SWITCHES.items():
+        if getattr(s, off):  # alone it means the preset's ward, see `Scenario.changed`
+            query[count] = str(values[count])
+            if getattr(s, f"ward_{count}") == getattr(PRESETS[base], f"ward_{count}"):
+                del query[count]
     if sum(len(k) + len(v) + 2 for k, v in query.items()) > LONGEST_LINK:
         raise ScenarioError(
             f"this scenario does not fit into a link of {LONGEST_LINK} characters: download the scenario file instead."
@@ -66,7 +74,7 @@ def from_query(query: Mapping[str, str], ignore: Collection[str] = ()) -> Scenar
             values[key] = _unpack(key, text)
         else:
             values[key] = None if key in OPTIONAL and text == "null" else text
-    return scenario({**plain_values(base), **values})
+    return base.changed(**values)
 
 
 def whole_number(text: str, low: int, high: int) -> int | None:

@@ -1,5 +1,5 @@
-"""Every page at the width of a phone, a tablet, a laptop and a wide screen, light and dark: nothing is cut off, no labels overlap,
-nothing scrolls sideways, and axe finds nothing."""
+"""Every page at the width of a phone, a tablet, a laptop and a wide screen, light and dark: nothing is cut off, no labels
+overlap, nothing scrolls sideways, and axe finds nothing."""
 
 from __future__ import annotations
 
