@@ -69,7 +69,7 @@ def results(session: Session) -> dict[str, dict[str, Any]]:
     shown = session.shown_policy
     return {
         n: evaluate_episode(session.scenario, n, session.seed, session.shares if n == shown else "own")
-        for n in dict.fromkeys((*POLICIES, shown))
+        for n in dict.fromkeys(("sae-mt-qmix", *POLICIES, shown))
     }
 
 

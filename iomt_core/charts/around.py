@@ -31,7 +31,9 @@ def around_curves(
     values = sorted(points)
     x = [_shown(value, meta) for value in values]
     curves = [
-        Curve(label, x, {metric: [_value(points[v].get(name), metric) for v in values] for metric in PANELS}, look, values)
+        Curve(
+            label, x, {metric: [_value(points[v].get(name), metric) for v in values] for metric in PANELS}, look, values
+        )
         for (name, label), look in zip(labels.items(), looks, strict=True)
     ]
     bound = [_value(points[v].get(next(iter(labels))), "lower_bound") for v in values]
@@ -40,7 +42,11 @@ def around_curves(
     low, high = (_shown(end, meta) for end in (meta.low or 0.0, meta.high or 0.0))
     axis: dict[str, Any] = {"title": {"text": _axis_title(meta)}}
     if meta.log and low > 0:
-        axis |= {"type": "log", "range": [math.log10(low) - 0.03, math.log10(high) + 0.03], "dtick": "D2" if high < 100 * low else 1}
+        axis |= {
+            "type": "log",
+            "range": [math.log10(low) - 0.03, math.log10(high) + 0.03],
+            "dtick": "D2" if high < 100 * low else 1,
+        }
     else:
         axis["range"] = [low - 0.02 * (high - low), high + 0.02 * (high - low)]
     title = f"Over {_axis_title(meta)[:1].lower()}{_axis_title(meta)[1:]}"

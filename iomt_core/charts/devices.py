@@ -76,11 +76,11 @@ def _pair(
 def _servers(
     record: Record, cpu: str, cpus: list[float], band: str, bands: list[float]
 ) -> tuple[list[str], list[Bars]]:
-    numbers = range(1, record.scenario.servers + 1)
+    numbers = record.scenario.server_numbers
     colours = [device_colour(n) for n in numbers]
     return [f"S{n}" for n in numbers], [Bars(cpu, cpus, colours), Bars(band, bands, colours, hatched=True)]
 
 
 def _users(record: Record, name: str, values: list[float]) -> tuple[list[str], list[Bars]]:
-    users = record.scenario.users
-    return [str(n) for n in range(1, users + 1)], [Bars(name, values, [device_colour(0)] * users)]
+    numbers = record.scenario.user_numbers
+    return [str(n) for n in numbers], [Bars(name, values, [device_colour(0)] * len(numbers))]
