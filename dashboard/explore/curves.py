@@ -40,17 +40,25 @@ def also_shown(session: Session, labels: Mapping[str, str]) -> dict[str, Look]:
 
 def episode_curves(session: Session, shown: Record, labels: Mapping[str, str]) -> None:
     """The curves of the shown policy, the pinned one, and the policies that were ticked."""
-    records, looks = {session.policy_label: shown}, [SHOWN]
-    for name, look in also_shown(session, labels).items():
-        records[labels[name]] = play(session.scenario, name, session.seed)
-        looks.append(look)
+    others = {
+        labels[name]: (play(session.scenario, name, session.seed), look)
+        for name, look in also_shown(session, labels).items()
+    }
     if (p := session.pinned) is not None:
-        records[f"pinned: {policy_label(p.policy, p.scenario)}"] = play(p.scenario, p.policy, p.seed, p.shares)
-        looks.append(PINNED)
+        others[f"pinned: {policy_label(p.policy, p.scenario)}"] = play(p.scenario, p.policy, p.seed, p.shares), PINNED
+    draw_episode(session, shown, others, "episode_curves")
+
+
+def draw_episode(
+    session: Session, shown: Record, others: Mapping[str, tuple[Record, Look]], key: str
+) -> None:  # fmt: skip
+    """The curves of the shown policy's episode and of the others, by label, with their table."""
+    records = {session.policy_label: shown, **{label: record for label, (record, _) in others.items()}}
+    looks = [SHOWN, *(look for _, look in others.values())]
     row = visible_row(session, shown)
     about = f"{size(session.scenario)} · each step of this episode"
-    plotly_chart(live_curves(records, looks, int(shown.step[row]), about), "episode_curves")
-    chart_table("episode_curves", lambda: live_table(records), "Mean delay, mean energy and cost of each step")
+    plotly_chart(live_curves(records, looks, int(shown.step[row]), about), key)
+    chart_table(key, lambda: live_table(records), "Mean delay, mean energy and cost of each step")
 
 
 def parameter_curves(session: Session, labels: Mapping[str, str]) -> None:

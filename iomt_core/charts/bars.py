@@ -15,6 +15,7 @@ from iomt_core.charts.figure import figure
 
 FAINT = 0.55  # opacity of the bars beside a marked one
 ROOM = 1.12  # length of the value axis relative to the longest bar, so that a label has room above it
+FEW = 9  # groups whose names stand upright, a word a line
 MOST_WORDS = 40  # bars that an alternative text lists
 
 
@@ -47,7 +48,9 @@ def grouped_bars(
     names = [html.escape(name, quote=False) for name in groups]
     finite = [value for bars in series for value in bars.values if math.isfinite(value)]
     low, high = ROOM * min(0.0, min(finite, default=0.0)), ROOM * max(0.0, max(finite, default=0.0))
-    ticks = [f"<b>{name}</b>" if n in marked else name for n, name in enumerate(names)]
+    few = len(names) <= FEW
+    lines = [name.replace(" ", "<br>") if few else name for name in names]
+    ticks = [f"<b>{name}</b>" if n in marked else name for n, name in enumerate(lines)]
     layout = {
         "barmode": "group",
         "showlegend": len(series) > 1,
@@ -57,6 +60,7 @@ def grouped_bars(
             "tickvals": names,
             "ticktext": ticks,
             "showgrid": False,
+            **({"tickangle": 0} if few else {}),
         },
         "yaxis": {"title": {"text": axis}, "range": [low, max(high, low + 1e-12) if end is None else end]},
     }

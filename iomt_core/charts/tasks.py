@@ -45,8 +45,8 @@ def delay_bars(
     data = []
     for choice in sorted({task["choice"] for task in tasks}):
         here, marker = [t for t in tasks if t["choice"] == choice], {"color": device_colour(choice)}
-        data.append(_delays(here, "delay_exe", f"execution on {device_name(choice)}", marker))
-    data.append(_delays(tasks, "delay_tx", "transmission", {"color": TRANSMISSION, "pattern": LIGHT_HATCH}))
+        data.append(_delays(here, "delay_exe", device_name(choice), marker))
+    data.append(_delays(tasks, "delay_tx", "transmission (hatched)", {"color": TRANSMISSION, "pattern": LIGHT_HATCH}))
     names, deadline = [task["name"] for task in tasks], record.scenario.T_max * TASK["delay_s"].factor
     longest = max((task["delay"] for task in tasks), default=1.0)
     line = {
@@ -67,7 +67,7 @@ def delay_bars(
     }  # fmt: skip
     step = int(record.step[row])
     words = f"Delay of each task in step {step}, slowest {longest:.4g} ms, split into execution and transmission."
-    return figure(data, layout, "Delay of every task", words, subtitle)
+    return figure(data, layout, "Delay of every task: execution by device, and transmission", words, subtitle)
 
 
 def _delays(tasks: list[dict[Any, Any]], part: str, name: str, marker: dict[str, Any]) -> dict[str, Any]:
