@@ -20,6 +20,7 @@ from iomt_core.nets.backend import backend_name
 from iomt_core.paths import APP
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS
+from iomt_core.training.catalogue import default_policy
 from iomt_core.twin.northbound import play
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     # Each tensor operation releases the interpreter; a short switch interval keeps the server's thread from holding it long.
     sys.setswitchinterval(2e-4)
     backend_name()  # prepares it; a compiled backend takes some seconds the first time
-    for policy in POLICIES:
+    for policy in (*POLICIES, default_policy()):
         play(PRESETS["paper"], policy, 0).table()
     # Streamlit runs a full garbage collection after every run, which delays messages. Objects from the imports stay anyway;
     # scanning them took 120 ms in every run.

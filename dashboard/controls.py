@@ -10,20 +10,21 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.session import Session
+from dashboard.session import Session, policy_label
 from dashboard.text import plain
 from dashboard.widgets import choose, clamp, on_user_change, sync_widget
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, collect_notes, metadata, set_elsewhere
 from iomt_core.scenario.files import dump_scenario, parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
-from iomt_core.training.catalogue import catalogue, entry
+from iomt_core.training.catalogue import catalogue, usable_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {
-    "ward": "Ward", "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
+    "first": "Ward", "ward": "Places and steps", "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
     "advanced": "Advanced",
 }  # fmt: skip
+FIRST = ("users", "tasks", "servers", "channel", "eta")
 SHARE_LABELS = {"own": "policy's own", "equal": "even", "optimal": "best"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
 E24 = (
@@ -41,19 +42,25 @@ def sidebar(session: Session) -> None:
         _preset(session)
         _policy(session)
         locked = set_elsewhere(session.scenario)
-        for group in GROUPS:
+        for group in ("first", *GROUPS):
             # Only an open group's controls are made: forty of them cost more than the ward.
-            box = st.expander(GROUP_LABELS[group], expanded=group == "ward", key=f"group_{group}", on_change="rerun")
+            box = st.expander(GROUP_LABELS[group], expanded=group == "first", key=f"group_{group}", on_change="rerun")
             if box.open:
                 with box:
-                    for name, meta in metadata().items():
-                        if meta.group == group:
-                            _control(session, name, meta, locked.get(name))
+                    for name in _names(group):
+                        _control(session, name, metadata()[name], locked.get(name))
         st.caption("ᴬ An assumption of this lab: the paper does not give a value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
             with box:
                 _files(session)
+
+
+def _names(group: str) -> tuple[str, ...]:
+    """The parameters of a group of controls; those that most questions are about come first, in a group of their own."""
+    if group == "first":
+        return FIRST
+    return tuple(name for name, meta in metadata().items() if meta.group == group and name not in FIRST)
 
 
 def _preset(session: Session) -> None:
@@ -72,15 +79,21 @@ def policy_and_shares(
     left: Any, right: Any, prefix: str, label: str, side: Any, set_policy: Callable[[Any], object],
     set_shares: Callable[[Any], object],
 ) -> None:  # fmt: skip
-    """Controls for a policy and for who sets its shares; `side` has both, `label` is a format such as "A: {}"."""
+    """Controls for a policy and for who sets its shares; `side` has both, `label` is a format such as "A: {}".
+
+    The control shows the policy that decides; if that is not the chosen one, a caption names the chosen one.
+    """
     known = catalogue()
     labels = {name: p.label for name, p in known.items()}
-    labels.setdefault(side.policy, f"{side.policy} (deleted)")  # a run may be deleted at any time
+    deciding = usable_policy(side.policy, side.scenario)
     choose(
-        left, label.format("policy").capitalize(), f"{prefix}policy", labels, side.policy, set_policy,
+        left, label.format("policy").capitalize(), f"{prefix}policy", labels, deciding, set_policy,
         format_func=lambda name: labels[name],
-        help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
+        help="A *general network* works for scenarios of many sizes, a *paper network* for the paper's ward only.\n\n"
+        + "\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values()),
     )  # fmt: skip
+    if deciding != side.policy:
+        left.caption(f"Instead of {plain(policy_label(side.policy))}, which cannot decide in this scenario.")
     choose(
         right, label.format("shares").capitalize(), f"{prefix}shares", SHARES, side.shares, set_shares,
         format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
@@ -96,8 +109,6 @@ def _policy(session: Session) -> None:
         above, columns[0], "", "{}", session, lambda name: setattr(session, "policy", name),
         lambda rule: setattr(session, "shares", rule),
     )  # fmt: skip
-    if entry(session.shown_policy).trained:
-        above.caption(f"Decides here: {plain(session.policy_label)}.")
     columns[1].number_input(
         "Episode seed", 0, LARGEST_SEED, sync_widget("episode_seed", session.seed), key="episode_seed", step=1,
         on_change=on_user_change("episode_seed", set_seed),

@@ -47,7 +47,7 @@ def maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Reco
         text = f"Side {name}. {ward_text(record, row)}"
         if comparable:
             text += f" {sum(k >= 0 for user in changed[row] for k in user)} tasks are decided differently on the other side."
-        shown.append((f"{name}: {policy_label(side.policy, side.scenario)} on {side.scenario.name}", frames, text))
+        shown.append((f"{name}: {policy_label(side.policy)} on {side.scenario.name}", frames, text))
 
     ward_map(shown, step, session, "compare_maps")
 
@@ -140,10 +140,7 @@ def changed_table(session: Session, number: int, sides: tuple[Side, Side], recor
     )  # fmt: skip
     more = f" The {MOST_ROWS} largest of {len(shown)} are shown; the file has all." if len(shown) > MOST_ROWS else ""
     st.caption(f"Episode {number}; the largest change of weighted cost first. Click a column's head to sort.{more}")
-    who = {
-        f"policy_{name.lower()}": policy_label(side.policy, side.scenario)
-        for name, side in zip("AB", sides, strict=True)
-    }
+    who = {f"policy_{name.lower()}": policy_label(side.policy) for name, side in zip("AB", sides, strict=True)}
     file = f"changed-decisions-episode-{number}.csv"
     csv_button("Download these (CSV)", lambda: shown.assign(**who).to_csv(index=False), file)
 

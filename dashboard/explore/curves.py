@@ -8,7 +8,7 @@ from typing import cast
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.explore.views import size, visible_row
+from dashboard.explore.views import visible_row
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session, policy_label
 from dashboard.widgets import sync_widget
@@ -18,9 +18,10 @@ from iomt_core.charts.style import PINNED, SHOWN, Look, other_policy
 from iomt_core.experiments import around
 from iomt_core.record import Record
 from iomt_core.scenario import Scenario, metadata
+from iomt_core.training.catalogue import DEFAULT
 from iomt_core.twin.northbound import play
 
-ALWAYS = ("sae-mt-qmix", "price-response", "optimum")  # the curves over a parameter, beside that of the shown policy
+ALWAYS = (DEFAULT, "price-response", "optimum")  # the curves over a parameter, beside that of the shown policy
 
 
 def also_shown(session: Session, labels: Mapping[str, str]) -> dict[str, Look]:
@@ -45,7 +46,7 @@ def episode_curves(session: Session, shown: Record, labels: Mapping[str, str]) -
         for name, look in also_shown(session, labels).items()
     }
     if (p := session.pinned) is not None:
-        others[f"pinned: {policy_label(p.policy, p.scenario)}"] = play(p.scenario, p.policy, p.seed, p.shares), PINNED
+        others[f"pinned: {policy_label(p.policy)}"] = play(p.scenario, p.policy, p.seed, p.shares), PINNED
     draw_episode(session, shown, others, "episode_curves")
 
 
@@ -56,7 +57,7 @@ def draw_episode(
     records = {session.policy_label: shown, **{label: record for label, (record, _) in others.items()}}
     looks = [SHOWN, *(look for _, look in others.values())]
     row = visible_row(session, shown)
-    about = f"{size(session.scenario)} · each step of this episode"
+    about = f"{session.scenario.size_words} · each step of this episode"
     plotly_chart(live_curves(records, looks, int(shown.step[row]), about), key)
     chart_table(key, lambda: live_table(records), "Mean delay, mean energy and cost of each step")
 
@@ -98,7 +99,7 @@ def _around(session: Session, name: str, labels: dict[str, str], looks: list[Loo
     """The chart, drawn again every fifth of a second until all points are there."""
     found = _points(session.scenario, name, tuple(labels), session.seed)
     meta, points = metadata()[name], dict(found.points)
-    about = f"{size(session.scenario)} · this episode at every value"
+    about = f"{session.scenario.size_words} · this episode at every value"
 
     def go(value: float) -> None:
         session.try_change(lambda: session.scenario.changed(**{name: type(getattr(session.scenario, name))(value)}))

@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboard.chart_tables import chart_table
 from dashboard.plotly_chart import charts_beside, plotly_chart
+from dashboard.policy_notes import policy_replaced
 from dashboard.session import Session, policy_label
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
@@ -23,8 +24,8 @@ from iomt_core.metrics import METRICS
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
-from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.catalogue import entry
+from iomt_core.scenario import ScenarioError
+from iomt_core.training.catalogue import default_policy, usable_policy, why_not
 from iomt_core.twin.northbound import play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
@@ -36,20 +37,9 @@ GAP_HELP = (
 )
 
 
-def size(s: Scenario) -> str:
-    """The size of a ward: "8 users × 8 tasks, 4 servers"."""
-    users, servers = f"{s.users} user{'s' * (s.users > 1)}", f"{s.servers} server{'s' * (s.servers > 1)}"
-    return f"{users} × {s.tasks} task{'s' * (s.tasks > 1)}, {servers}"
-
-
-def title(session: Session) -> str:
-    """The policy with its network and the size of the scenario, as Markdown."""
-    return f"{plain(session.policy_label)} on {size(session.scenario)}"
-
-
 def subtitle(session: Session, scope: str, policy: bool = True) -> str:
-    """What a chart is of: the policy with its network, the ward and the scope, such as "this step"."""
-    return " · ".join([*([session.policy_label] if policy else []), size(session.scenario), scope])
+    """What a chart is of: the policy with its network, the ward and the scope, such as "step 3"."""
+    return " · ".join([*([session.policy_label] if policy else []), session.scenario.size_words, scope])
 
 
 def step_scope(shown: Record, row: int) -> str:
@@ -66,11 +56,14 @@ def record(session: Session) -> Record:
 
 
 def results(session: Session) -> dict[str, dict[str, Any]]:
-    """The metrics of all heuristics and of the shown policy, by name; the shown one with the share rule of the session."""
-    shown = session.shown_policy
+    """The metrics of the compared policies by name: the default one if it can decide here, the shown one, and all heuristics.
+
+    The shown policy has the share rule of the session.
+    """
+    s, shown = session.scenario, session.shown_policy
     return {
-        n: evaluate_episode(session.scenario, n, session.seed, session.shares if n == shown else "own")
-        for n in dict.fromkeys(("sae-mt-qmix", *POLICIES, shown))
+        n: evaluate_episode(s, n, session.seed, session.shares if n == shown else "own")
+        for n in dict.fromkeys((usable_policy(default_policy(), s), shown, *POLICIES))
     }
 
 
@@ -90,7 +83,7 @@ def headline(session: Session, now: dict[str, Any]) -> None:
             )  # fmt: skip
     if p is not None:
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, session.scenario)]
-        labels = policy_label(p.policy, p.scenario), session.policy_label
+        labels = policy_label(p.policy), session.policy_label
         if labels[0] != labels[1] or p.shares != session.shares:
             changes.insert(0, f"policy {plain(labels[0])} → {plain(labels[1])}")
         if p.seed != session.seed:
@@ -103,8 +96,7 @@ def headline(session: Session, now: dict[str, Any]) -> None:
 
 def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
-    for problem in session.policy_problems:
-        st.warning(f"{plain(problem)} Shown instead: {entry(session.shown_policy).label}.", icon=":material/warning:")
+    policy_replaced(session)
     active = shown.snapshot.active
     choices = shown.action.choice[active]
     device = int(choices.mode().values)
@@ -143,21 +135,21 @@ def visible_row(session: Session, shown: Record) -> int:
     return min(session.step, len(shown)) - 1
 
 
-def policy_labels(session: Session, names: Iterable[str]) -> dict[str, str]:
+def policy_labels(names: Iterable[str]) -> dict[str, str]:
     """What people read for each policy, by name."""
-    return {name: policy_label(name, session.scenario) for name in names}
+    return {name: policy_label(name) for name in names}
 
 
 def policies(session: Session, now: dict[str, dict[str, Any]]) -> None:
     """The cost of all policies in this scenario and seed, with the bound as a line."""
-    labels = policy_labels(session, now)
+    labels = policy_labels(now)
     pinned = None
     if session.pinned is not None:
         p = session.pinned
         pinned = {
             n: evaluate_episode(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
             for n in now
-            if n in POLICIES or n == p.policy
+            if not why_not(n, p.scenario)
         }
     about = subtitle(session, EPISODE, policy=False)
     figure = comparison.policy_bars(now, labels, "optimum", session.shown_policy, pinned, about)

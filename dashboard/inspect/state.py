@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import streamlit as st
 
-from dashboard.session import Point, Session
+from dashboard.session import Point, Session, page_state
 from dashboard.widgets import index_of, sync_widget
 from iomt_core.record import Record
 
@@ -40,9 +39,7 @@ class InspectState:
 
 def state(session: Session) -> InspectState:
     """The page's state in this session; at first what the link says."""
-    if "inspect" not in st.session_state:
-        st.session_state["inspect"] = from_view(session, session.view)
-    return cast(InspectState, st.session_state["inspect"])
+    return page_state(session, "inspect", lambda view: from_view(session, view))
 
 
 def from_view(session: Session, view: Mapping[str, str]) -> InspectState:

@@ -23,7 +23,7 @@ from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import entry, network_of
+from iomt_core.training.catalogue import GENERAL, entry
 from iomt_core.twin import northbound_inspect as north
 from iomt_core.twin.northbound import why
 from iomt_core.twin.northbound_inspect import Inspection, TaskTurn
@@ -337,7 +337,7 @@ def observation(session: Session, shown: Record, point: Point) -> None:
     known = entry(session.shown_policy)
     if known.trained:
         words = "Each number enters the network scaled to about 0 to 1, as shown next to it."
-        if network_of(session.shown_policy, session.scenario) == "general network" or _scale(session):
+        if known.network == GENERAL or _scale(session):
             words = (
                 "The general network gets these numbers as costs in units of what is typical in the scenario. Batteries were "
                 "ample in its training, so it assumes that they are full."

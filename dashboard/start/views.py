@@ -17,7 +17,7 @@ from dashboard.ward_map import ward_map
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
 from iomt_core.metrics import METRICS
-from iomt_core.scenario import PRESETS, metadata
+from iomt_core.scenario import PRESETS, counted, metadata
 
 ABOUT = {
     "explore": "Change any parameter and see what every policy decides, and why a task runs on its device.",
@@ -31,11 +31,10 @@ ABOUT = {
 def sentences(session: Session) -> None:
     """What the lab shows, in a few sentences."""
     s = session.scenario
-    users = f"{s.users} user{'s' * (s.users > 1)}"
-    servers = f"{s.servers} edge server{'s' * (s.servers > 1)}"
+    servers = counted(s.servers, "edge server")
     st.markdown(
-        f"A ward of {users} with wearables. In every step each user has up to {s.tasks} tasks: the small marks around a user. "
-        f"Each task runs on the wearable (grey) or on one of {servers} (that server's colour and shape). "
+        f"A ward of {counted(s.users, 'user')} with wearables. In every step each user has up to {s.tasks} tasks: the small marks "
+        f"around a user. Each task runs on the wearable (grey) or on one of {servers} (that server's colour and shape). "
         f"**{plain(session.policy_label)}** decides where each task runs and what share of CPU and bandwidth it gets. "
         "The curves show what these decisions cost, and the bound that no policy can beat."
     )
@@ -150,7 +149,12 @@ def _found() -> None:
         st.markdown(
             f"**What was found here**, on {steps} held-out steps of the paper's scenario, with the paper networks:"
         )
-        st.table(table.drop(columns="best policy"), border="horizontal", hide_index=True, alt="The paper's claim, metric by metric")
+        st.table(
+            table.drop(columns="best policy"),
+            border="horizontal",
+            hide_index=True,
+            alt="The paper's claim, metric by metric",
+        )
         st.caption("Means over training seeds; differences to the best other learned policy, Welch's interval.")
     chart_table("found", lambda: results(manifest), "All policies in the paper's scenario")
 

@@ -30,7 +30,7 @@ from iomt_core.experiments.sweeps.spec import (
 )
 from iomt_core.runs.directory import LONGEST_NAME
 from iomt_core.scenario import Meta, Scenario, ScenarioError
-from iomt_core.training.catalogue import catalogue
+from iomt_core.training.catalogue import catalogue, default_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
 SPACINGS: tuple[Spacing, ...] = ("linear", "logarithmic")
@@ -113,8 +113,8 @@ def usual(s: Scenario, name: str) -> AxisForm:
 
 
 def new_form(session: Session) -> Form:
-    """The initial form: the paper's numbers of users, and the optimum, price response and the session's policy."""
-    policies = list(dict.fromkeys(["optimum", "price-response", session.shown_policy, "greedy"]))[:3]
+    """The initial form: the paper's numbers of users, and the lab's default policy, the session's, price response and optimum."""
+    policies = list(dict.fromkeys([default_policy(), session.shown_policy, "price-response", "optimum"]))
     return Form([AxisForm.of(PAPER_AXES["users"]), AxisForm.of(PAPER_AXES["servers"])], policies, seed=session.seed)
 
 
@@ -213,8 +213,7 @@ def _policies_row(form: Form) -> None:
     _form_widget(
         "Policies", row.multiselect, "policies", form, options=list(known), format_func=lambda n: known[n].label,
         max_selections=MOST_POLICIES, convert=list, width=480,
-        help="A trained policy decides only in scenarios that its networks were trained for; elsewhere its line has a gap. The "
-        "results say which network decided at which points.",
+        help="A trained policy decides only in scenarios that its networks were trained for; elsewhere its line has a gap.",
     )  # fmt: skip
     _form_widget(
         "Episodes per point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.runs import clock
-from dashboard.session import Session
+from dashboard.session import Session, page_state
 from dashboard.sweep.form import AxisForm, Form, new_form
 from dashboard.text import plain, show_errors
 from dashboard.widgets import index_of, sync_widget
@@ -53,20 +52,18 @@ class View:
 
 def current_view(session: Session) -> View:
     """The page's state in this session; at first what the link says."""
-    if "sweep_view" not in st.session_state:
-        view = View(new_form(session))
-        read_form(view, session)
-        st.session_state["sweep_view"] = view
-    return cast(View, st.session_state["sweep_view"])
+    return page_state(session, "sweep", lambda entries: from_view(session, entries))
 
 
-def read_form(view: View, session: Session) -> None:
-    """Fills the view from the page's entries of a link; an invalid entry becomes a problem of the view."""
+def from_view(session: Session, entries: Mapping[str, str]) -> View:
+    """The state that the page's entries of a link describe; an invalid entry becomes a problem of the view."""
+    view = View(new_form(session))
     for read in (_read_sweep, _read_over, _read_policies, _read_episodes):
         try:
-            read(view, session)
+            read(view, entries)
         except ScenarioError as error:
             view.problems += error.problems
+    return view
 
 
 def link_view(view: View) -> dict[str, str]:
@@ -81,29 +78,27 @@ def link_view(view: View) -> dict[str, str]:
     return entries | ({"sweep": view.shown} if view.shown else {})
 
 
-def _read_sweep(view: View, session: Session) -> None:
-    if "sweep" in session.view:
-        view.shown = SWEEPS.run(session.view["sweep"]).name
+def _read_sweep(view: View, entries: Mapping[str, str]) -> None:
+    if "sweep" in entries:
+        view.shown = SWEEPS.run(entries["sweep"]).name
 
 
-def _read_over(view: View, session: Session) -> None:
-    if "over" in session.view:
-        axes = [AxisForm.of(axis_from_words(words)) for words in session.view["over"].split(";")[:2]]
+def _read_over(view: View, entries: Mapping[str, str]) -> None:
+    if "over" in entries:
+        axes = [AxisForm.of(axis_from_words(words)) for words in entries["over"].split(";")[:2]]
         view.form.axes[: len(axes)] = axes
         view.form.two = len(axes) == 2
 
 
-def _read_policies(view: View, session: Session) -> None:
-    if "policies" in session.view:
-        names = list(dict.fromkeys(name for name in session.view["policies"].split(",") if name))
-        for name in names:
-            entry(name)
-        view.form.policies = names
+def _read_policies(view: View, entries: Mapping[str, str]) -> None:
+    if "policies" in entries:
+        names = list(dict.fromkeys(name for name in entries["policies"].split(",") if name))
+        view.form.policies = [entry(name).name for name in names]
 
 
-def _read_episodes(view: View, session: Session) -> None:
-    if "episodes" in session.view:
-        text = session.view["episodes"]
+def _read_episodes(view: View, entries: Mapping[str, str]) -> None:
+    if "episodes" in entries:
+        text = entries["episodes"]
         count = whole_number(text, 1, MOST_EPISODES)
         if count is None:
             raise ScenarioError(
@@ -205,7 +200,7 @@ def _failures(sweep: RunRecord) -> None:
 
 
 def results(sweep: RunRecord, view: View) -> None:
-    """Charts, networks, numbers and files of a sweep, as far as it has run."""
+    """Charts, numbers and files of a sweep, as far as it has run."""
     spec = sweep.spec
     if spec is None:
         return
@@ -217,7 +212,6 @@ def results(sweep: RunRecord, view: View) -> None:
         _curves(table, spec.axes[0], name, spec, sweep, view)
     else:
         _maps(table, name, spec, sweep, view)
-    _networks(spec, table)
     gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if gaps:
         with st.expander(
@@ -226,21 +220,6 @@ def results(sweep: RunRecord, view: View) -> None:
             for policy, reason in gaps:
                 st.markdown(f"**{plain(labels(spec)[policy])}**: {plain(reason)}")
     _files(sweep, spec, table)
-
-
-def _networks(spec: SweepSpec, table: pd.DataFrame) -> None:
-    """Which network decided, for every trained policy; a policy with several is a warning."""
-    pairs = Counter(zip(table["policy"], table["network"], strict=True))
-    found = [(str(policy), str(network), count) for (policy, network), count in pairs.items() if network]
-    words = [f"{plain(labels(spec)[p])}: {plain(n)} at {count} point{'s' * (count > 1)}" for p, n, count in found]
-    if len({policy for policy, _, _ in found}) < len(found):
-        st.warning(
-            f"Several networks decided. {'; '.join(words)}. Open markers or * mark the less common network; compare points of "
-            "one network only.",
-            icon=":material/warning:",
-        )
-    elif words:
-        st.caption(f"Which network decided: {'; '.join(words)}.")
 
 
 def _metric_picker(view: View, spec: SweepSpec) -> str:
@@ -327,7 +306,7 @@ def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
             st.download_button(
                 label, data, f"sweep-{sweep.name}.{ending}", kind, on_click="ignore", icon=":material/download:",
                 key=f"sweep_{ending}", disabled=table.empty,
-                help="Results so far, in SI units. The report has charts, networks, settings and the command to repeat the "
+                help="Results so far, in SI units. The report has charts, settings and the command to repeat the "
                 "sweep, and works offline." if ending == "html" else "Results so far, one row for each point, with the "
                 "network; SI units.",
             )  # fmt: skip

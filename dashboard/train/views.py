@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import csv_button
-from dashboard.session import Session
+from dashboard.session import Session, page_state
 from dashboard.text import plain
 from dashboard.train.run_list import row, run_list
 from iomt_core.charts import learning
@@ -62,16 +62,19 @@ class View:
 
 def current_view(session: Session) -> View:
     """The page's state in this session; at first what the link says."""
-    if "train_view" not in st.session_state:
-        view = View()
-        known = {run.name for run in TRAINING.runs()}
-        for name in dict.fromkeys(filter(None, session.view.get("runs", "").split(","))):
-            if name in known:
-                view.show(name)
-            elif len(view.problems) < MAX_SHOWN:
-                view.problems.append(f"runs = {name[:60]!r} in the link is not a run of this lab.")
-        st.session_state["train_view"] = view
-    return cast(View, st.session_state["train_view"])
+    return page_state(session, "train", from_view)
+
+
+def from_view(entries: Mapping[str, str]) -> View:
+    """The state that the page's entries of a link describe; an unknown run becomes one of its problems."""
+    view = View()
+    known = {run.name for run in TRAINING.runs()}
+    for name in dict.fromkeys(filter(None, entries.get("runs", "").split(","))):
+        if name in known:
+            view.show(name)
+        elif len(view.problems) < MAX_SHOWN:
+            view.problems.append(f"runs = {name[:60]!r} in the link is not a run of this lab.")
+    return view
 
 
 def drop_deleted_runs(known: Sequence[RunRecord], view: View) -> None:

@@ -25,7 +25,7 @@ from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError, check_range, os_errors
 from iomt_core.scenario.files import replace_file, write_text_atomically
-from iomt_core.training.catalogue import make_policy, network_of
+from iomt_core.training.catalogue import entry, make_policy
 from iomt_core.twin.northbound import checked_seed, checked_shares, play
 
 # Number of task values in a chunk of episodes, so that memory does not grow with the number of episodes.
@@ -77,7 +77,7 @@ class Summary:
     policy: str
     shares: str
     seed: int
-    network: str | None = None  # which one decided, see `catalogue.network_of`
+    network: str = ""  # which one decided, see `catalogue.Entry`
     sums: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
@@ -133,8 +133,9 @@ def evaluate(
     of episodes that were just finished. Raises `ScenarioError`, also where `out` holds another evaluation and `overwrite`
     is false.
     """
-    chunks = records(s, policy, episodes, seed, shares)
-    summary = Summary(s, policy, shares, seed, network_of(policy, s))
+    decider = entry(policy)
+    chunks = records(s, decider.name, episodes, seed, shares)
+    summary = Summary(s, decider.name, shares, seed, decider.network)
     writer = _Decisions(out, csv, overwrite) if out is not None else None
     try:
         for record in chunks:

@@ -281,8 +281,13 @@ def _without_doubt(name: str, value: Any) -> Any:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file as a whole or not at all. Raises `ScenarioError` if it cannot be written."""
-    with written_whole(path) as part, part.open("w", encoding="utf-8") as file:
-        file.write(text)
+    write_atomically(path, text.encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all. Raises `ScenarioError` if it cannot be written."""
+    with written_whole(path) as part, part.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 

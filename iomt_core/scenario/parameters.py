@@ -323,7 +323,7 @@ class Scenario(Frozen):
         """Number of servers of the whole ward, in operation or switched off."""
         return self.servers + len(self.servers_off)
 
-    @cached_property
+    @property  # not cached: a scenario that holds itself could not be compared with an equal one
     def whole_ward(self) -> Scenario:
         """This ward with all its users and servers in operation."""
         return self.changed(users_off=(), servers_off=()) if self.users_off or self.servers_off else self
@@ -366,6 +366,11 @@ class Scenario(Frozen):
         return 1 / self.E_ref if self.gamma_e is None else self.gamma_e
 
     @property
+    def size_words(self) -> str:
+        """The ward's size in words: "8 users × 8 tasks, 4 servers"."""
+        return f"{counted(self.users, 'user')} × {counted(self.tasks, 'task')}, {counted(self.servers, 'server')}"
+
+    @property
     def kind_names(self) -> tuple[str, ...]:
         """Names of the task kinds; without a mix there is one kind, "task"."""
         return tuple(k.name for k in self.kinds) if self.kinds and self.workload is None else ("task",)
@@ -405,6 +410,11 @@ class Scenario(Frozen):
             elif off not in values and values.get(count, getattr(self, count)) != getattr(self, count):
                 values[off] = ()
         return scenario({**{name: getattr(self, name) for name in type(self).model_fields}, **values})
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 user", "8 users"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def metadata() -> Mapping[str, Meta]:

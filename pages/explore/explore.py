@@ -8,6 +8,7 @@ from dashboard.controls import sidebar
 from dashboard.explore import curves, details, views
 from dashboard.page import page_head, share
 from dashboard.session import Pinned, current
+from dashboard.text import plain
 
 session = current()
 sidebar(session)
@@ -23,14 +24,14 @@ def main() -> None:
     """Everything right of the sidebar; a click in here reruns only this."""
     # All that takes time comes before the first element: the browser then draws once instead of piece by piece.
     record, results = views.record(session), views.results(session)
-    with page_head(session, views.title(session)):
+    with page_head(session, plain(session.title)):
         now = Pinned(session.scenario, session.shown_policy, session.shares, session.seed)
         st.button("Pin", icon=":material/push_pin:", on_click=set_pin, args=(now,),
                   help="Every later change is compared with the present scenario and policy.")  # fmt: skip
         if session.pinned is not None:
             st.button("Unpin", on_click=set_pin, args=(None,))
         share(session, "explore")
-    labels = views.policy_labels(session, results)
+    labels = views.policy_labels(results)
     views.headline(session, results[session.shown_policy])
     views.warnings(session, record)
     with st.container(key="hero"):

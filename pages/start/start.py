@@ -5,12 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.page import page_head, share
+from dashboard.policy_notes import policy_replaced
 from dashboard.session import current
 from dashboard.start import views
 
 session = current()
 with page_head(session, "IoMT Twin Lab", large=True):
     share(session, "start")
+policy_replaced(session)
 views.sentences(session)
 with st.container(key="hero_start"):
     with st.container():

@@ -22,7 +22,13 @@ from iomt_core.scenario import (
     metadata,
     scenario,
 )
-from iomt_core.scenario.files import dump_scenario, parse_scenario, read_scenario, write_text_atomically
+from iomt_core.scenario.files import (
+    dump_scenario,
+    parse_scenario,
+    read_scenario,
+    write_atomically,
+    write_text_atomically,
+)
 from iomt_core.scenario.links import from_query, to_query
 from iomt_core.scenario.tables import (
     WORKLOAD_COLUMNS,
@@ -168,7 +174,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     place = tmp_path / "a.yaml"
     write_text_atomically(place, "one")
     with pytest.raises(TypeError):
-        write_text_atomically(place, 3)  # type: ignore[arg-type]
+        write_atomically(place, 3)  # type: ignore[arg-type]
     assert place.read_text() == "one"
     assert [p.name for p in tmp_path.iterdir()] == ["a.yaml"]
     with pytest.raises(ScenarioError, match="cannot be written"):

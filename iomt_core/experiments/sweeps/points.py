@@ -23,9 +23,9 @@ from iomt_core.experiments.sweeps.spec import Point, SweepSpec
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.paths import PACKAGE
 from iomt_core.policies.base import Shares
-from iomt_core.scenario import ScenarioError, os_errors, scenario
+from iomt_core.scenario import os_errors, scenario
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.catalogue import fingerprint, make_policy, network_of
+from iomt_core.training.catalogue import entry, fingerprint, why_not
 
 FORMAT = 1
 # The sources that a point's result depends on; charts, the command line and the other experiments are not among them.
@@ -86,12 +86,10 @@ def compute(job: Mapping[str, Any]) -> dict[str, Any]:
     if job["networks"] != fingerprint(job["policy"]):
         raise RuntimeError(f"policy {job['policy']!r} has other networks on this worker than where the sweep was begun")
     s = scenario(job["scenario"])
-    try:
-        make_policy(job["policy"], s)
-    except ScenarioError as error:
-        return {"state": "unavailable", "reason": " ".join(error.problems), "seconds": time.perf_counter() - begun}
+    if reason := why_not(job["policy"], s):
+        return {"state": "unavailable", "reason": reason, "seconds": time.perf_counter() - begun}
     shares = cast(Shares, job["shares"])
-    summary = Summary(s, job["policy"], shares, job["seed"], network_of(job["policy"], s))
+    summary = Summary(s, job["policy"], shares, job["seed"], entry(job["policy"]).network)
     for record in records(s, job["policy"], job["episodes"], job["seed"], shares):
         summary.add(record)
     values = summary.values()

@@ -31,6 +31,7 @@ from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
 from iomt_core.scenario import ScenarioError, os_errors
 from iomt_core.scenario.files import dump_scenario, write_text_atomically, written_whole
+from iomt_core.training.catalogue import catalogue
 
 FORMAT = 1
 SPEC, POINTS = "sweep.json", "points.jsonl"
@@ -202,11 +203,16 @@ def write_sweep_spec(folder: Path, spec: SweepSpec) -> None:
 
 
 def read_results(folder: Path, spec: SweepSpec) -> pd.DataFrame:
-    """The results so far as a table, see `results_table`. Raises `ScenarioError`."""
+    """The results so far as a table, see `results_table`. Raises `ScenarioError`.
+
+    Version 0.1 let a policy's name mean several networks: points of another network than it means now are left out.
+    """
     found = {}
+    known = {name: facts.network for name, facts in catalogue().items()}
     for line in read_lines(folder / POINTS):
-        if isinstance(line.get("result"), dict):
-            found[tuple(float(v) for v in line["values"]), str(line["policy"])] = line["result"]
+        policy, result = str(line["policy"]), line.get("result")
+        if isinstance(result, dict) and result.get("network") in (None, "", known.get(policy)):
+            found[tuple(float(v) for v in line["values"]), policy] = result
     return results_table(spec, found)
 
 

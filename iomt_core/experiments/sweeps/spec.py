@@ -257,10 +257,12 @@ def sweep_spec(values: Mapping[str, Any], known: bool = True) -> SweepSpec:
         spec = SweepSpec.model_validate(dict(values))
     except ValidationError as error:
         raise explain(error, lambda field: ", ".join(SHARES) if field == "shares" else "") from None
-    unknown = [problem for name in spec.policies if known for problem in _problems(lambda: entry(name))]  # noqa: B023
+    if not known:
+        return spec
+    unknown = [problem for name in spec.policies for problem in _problems(lambda: entry(name))]  # noqa: B023
     if unknown:
         raise ScenarioError(unknown)
-    return spec
+    return spec.model_copy(update={"policies": tuple(entry(name).name for name in spec.policies)})
 
 
 def written(symbol: str) -> str:
