@@ -21,7 +21,8 @@ from iomt_core.training.catalogue import catalogue, usable_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {
-    "first": "Ward", "ward": "Places and steps", "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
+    "first": "Ward", "ward": "Places and steps",
+    "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
     "advanced": "Advanced",
 }  # fmt: skip
 FIRST = ("users", "tasks", "servers", "channel", "eta")

@@ -33,8 +33,8 @@ def sentences(session: Session) -> None:
     s = session.scenario
     servers = counted(s.servers, "edge server")
     st.markdown(
-        f"A ward of {counted(s.users, 'user')} with wearables. In every step each user has up to {s.tasks} tasks: the small marks "
-        f"around a user. Each task runs on the wearable (grey) or on one of {servers} (that server's colour and shape). "
+        f"A ward of {counted(s.users, 'user')} with wearables. In every step each user has up to {s.tasks} tasks: the small "
+        f"marks around a user. Each task runs on the wearable (grey) or on one of {servers} (that server's colour and shape). "
         f"**{plain(session.policy_label)}** decides where each task runs and what share of CPU and bandwidth it gets. "
         "The curves show what these decisions cost, and the bound that no policy can beat."
     )
