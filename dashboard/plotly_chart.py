@@ -69,9 +69,11 @@ def plotly_chart(
     _chart(key=key, data=data, on_point_change=clicked, on_more_change=lambda: None)
 
 
-def charts_beside(figures: Sequence[go.Figure], key: str) -> None:
-    """Shows figures side by side as far as there is room."""
+def charts_beside(
+    figures: Sequence[go.Figure], key: str, on_click: Callable[[Any], None] | None = None
+) -> None:  # fmt: skip
+    """Shows figures side by side as far as there is room; `on_click` as for `plotly_chart`."""
     with st.container(key=f"beside_{key}"):
         for n, figure in enumerate(figures, 1):
             with st.container():
-                plotly_chart(figure, f"{key}_{n}")
+                plotly_chart(figure, f"{key}_{n}", on_click)

@@ -70,8 +70,8 @@ class Metric:
 
     @property
     def difference_unit(self) -> str:
-        """The unit of a difference: `pp`, percentage points, for percentages."""
-        return "pp" if self.unit == "%" else self.unit
+        """The unit of a difference: percentage points for percentages."""
+        return "percentage points" if self.unit == "%" else self.unit
 
     def number(self, value: float, sign: Literal["", "+"] = "") -> str:
         """An SI value converted to `unit`, without the unit: `4.156`."""
@@ -83,7 +83,7 @@ class Metric:
         return "n/a" if math.isnan(value) else f"{self.number(value)} {self.unit}".strip()
 
     def show_difference(self, difference: float) -> str:
-        """A difference of two SI values: `+1.118 ms`, `-1.30 pp`; `±0` for rounding errors, `about 0` if all digits are 0."""
+        """A difference of two SI values: `+1.118 ms`, `-1.30 percentage points`; `±0` for rounding, `about 0` if digits are 0."""
         if math.isnan(difference):
             return "n/a"
         number = self.number(difference, "+")

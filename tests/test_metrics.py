@@ -47,8 +47,8 @@ def test_what_is_shown_reads_back_as_the_value(metric: Metric, value: float) -> 
     [
         ("mean_delay_s", 4.1563e-3, "4.156 ms", "+4.156 ms"),
         ("mean_energy_j", 12.6e-6, "12.60 µJ", "+12.60 µJ"),
-        ("gap", 0.0406, "4.06 %", "+4.06 pp"),
-        ("gap", 1e6, "1e+08 %", "+1e+08 pp"),
+        ("gap", 0.0406, "4.06 %", "+4.06 percentage points"),
+        ("gap", 1e6, "1e+08 %", "+1e+08 percentage points"),
         ("cost", 0.155, "0.1550", "+0.1550"),
         ("cost", 1e-12, "0.0000", "±0"),
         ("cost", -1e-5, "-0.0000", "about 0"),

@@ -38,8 +38,8 @@ GAP_HELP = (
 
 
 def subtitle(session: Session, scope: str, policy: bool = True) -> str:
-    """What a chart is of: the policy with its network, the ward and the scope, such as "step 3"."""
-    return " · ".join([*([session.policy_label] if policy else []), session.scenario.size_words, scope])
+    """What a chart is of: the policy with its network, the ward and the scope, such as "this step"."""
+    return f"{session.title if policy else f'Ward: {session.scenario.size_words}'} · {scope}"
 
 
 def step_scope(shown: Record, row: int) -> str:

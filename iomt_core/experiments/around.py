@@ -29,7 +29,7 @@ def values(s: Scenario, name: str) -> list[float]:
     meta, now = metadata()[name], getattr(s, name)
     low, high = float(meta.low or 0.0), float(meta.high or 0.0)
     if isinstance(now, int):
-        found = {round(low + n * (high - low) / (POINTS - 1)) for n in range(POINTS)}
+        found: set[float] = {round(low + n * (high - low) / (POINTS - 1)) for n in range(POINTS)}
     elif meta.log:
         found = {float(f"{low * (high / low) ** (n / (POINTS - 1)):.3g}") for n in range(POINTS)}
     else:
