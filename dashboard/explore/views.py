@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -25,7 +26,7 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import default_policy, usable_policy, why_not
-from iomt_core.twin.northbound import Why, play, why
+from iomt_core.twin.northbound import play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
 COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
@@ -122,6 +123,10 @@ def ward(session: Session, shown: Record) -> None:
 
     maps = [("", ward_frames(shown, session.policy_label), ward_text(shown, row))]
     ward_map(maps, int(shown.step[row]), session, "ward")
+    st.caption(
+        "Click a task, a small mark around its user, to see why it runs on its device.",
+        help="With the keyboard: Tab to the map, arrow keys to the task, Enter. A bar or a row below selects its task too.",
+    )
     chart_table("ward", lambda: tables.ward_table(shown, row), "Places of users and servers, and the tasks of each")
 
 
@@ -130,14 +135,14 @@ def visible_row(session: Session, shown: Record) -> int:
     return min(session.step, len(shown)) - 1
 
 
-def policy_labels(session: Session, names: Iterable[str]) -> dict[str, str]:
+def policy_labels(names: Iterable[str]) -> dict[str, str]:
     """What people read for each policy, by name."""
     return {name: policy_label(name) for name in names}
 
 
 def policies(session: Session, now: dict[str, dict[str, Any]]) -> None:
     """The cost of all policies in this scenario and seed, with the bound as a line."""
-    labels = policy_labels(session, now)
+    labels = policy_labels(now)
     pinned = None
     if session.pinned is not None:
         p = session.pinned
@@ -152,21 +157,16 @@ def policies(session: Session, now: dict[str, dict[str, Any]]) -> None:
     chart_table("policies", lambda: tables.policy_table(now, labels, pinned), "Cost and gap of every policy")
 
 
-def selected_task(session: Session, shown: Record) -> Why | None:
-    """Explains why the selected task runs on its device: text and a chart."""
+def selected_task(session: Session, shown: Record) -> None:
+    """Explains why the selected task runs on its device: text, charts and a table."""
     if session.picked is None:
-        st.info(
-            "Click a task (a small mark on the map, a bar, or a row below) to see why it runs on its device. With the keyboard: "
-            "Tab to the map, arrow keys to the task, Enter.",
-            icon=":material/touch_app:",
-        )
-        return None
+        return
     step, user, task = session.picked
     try:
         answer = why(shown, session.shown_policy, session.shares, step, user, task)
     except ScenarioError as error:
         st.info(plain(str(error)))
-        return None
+        return
     frame = answer.alternatives
     chosen, best = frame.loc[answer.chosen], frame.iloc[int(frame["cost"].to_numpy().argmin())]
     st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
@@ -174,8 +174,18 @@ def selected_task(session: Session, shown: Record) -> Why | None:
     if best["choice"] == answer.chosen:
         own = "which is also the cheapest for itself"
     st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {best_move(frame)}.")
-    charts_beside(task_charts.alternatives(frame, subtitle(session, f"step {step}, user {user}, task {task}")), "alternatives")
-    return answer
+    about = subtitle(session, f"step {step}, user {user}, task {task}")
+    charts_beside(task_charts.alternatives(frame, about), "alternatives")
+    table = partial(tables.alternatives_table, frame, everything=True)
+    chart_table("alternatives", table, "The task on every device", "All numbers of the task on every device")
+    rule = {
+        "equal": "The shares of every device are even, computed again for each row.",
+        "optimal": "The shares of every device are the best for the choices, computed again for each row.",
+        "requests": "All requests stay as they are and are scaled down in proportion if they exceed a device.",
+    }[answer.rule]
+    st.caption(
+        f"All other tasks stay where they are. For every device the whole step was computed again with this task on it. {rule}"
+    )
 
 
 def best_move(alternatives: pd.DataFrame) -> str:
@@ -184,17 +194,3 @@ def best_move(alternatives: pd.DataFrame) -> str:
     if best["ward_change"] > -1e-9:
         return "no other device would make the ward's total lower"
     return f"moving it to {best['device']} would lower the ward's total by {-best['ward_change']:.4f}"
-
-
-def alternatives_table(answer: Why) -> None:
-    """The alternatives in full, and what stays fixed."""
-    table = tables.alternatives_table(answer.alternatives, everything=True)
-    st.dataframe(table, hide_index=True, key="alternatives_table", alt="The task's alternatives")
-    rule = {
-        "equal": "The shares of every device are even, computed again for each alternative.",
-        "optimal": "The shares of every device are the best for the choices, computed again for each alternative.",
-        "requests": "All requests stay as they are and are scaled down in proportion if they exceed a device.",
-    }[answer.rule]
-    st.caption(f"All other tasks stay where they are; each row is a full recomputation of the step. {rule}")
-
-

@@ -10,11 +10,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from iomt_core.charts.axes import marks
 from iomt_core.charts.figure import figure
 
 FAINT = 0.55  # opacity of the bars beside a marked one
 ROOM = 1.12  # length of the value axis relative to the longest bar, so that a label has room above it
+FEW = 9  # groups whose names stand upright, a word a line
 MOST_WORDS = 40  # bars that an alternative text lists
 
 
@@ -47,7 +47,9 @@ def grouped_bars(
     names = [html.escape(name, quote=False) for name in groups]
     finite = [value for bars in series for value in bars.values if math.isfinite(value)]
     low, high = ROOM * min(0.0, min(finite, default=0.0)), ROOM * max(0.0, max(finite, default=0.0))
-    ticks = [f"<b>{name}</b>" if n in marked else name for n, name in enumerate(names)]
+    few = len(names) <= FEW
+    lines = [name.replace(" ", "<br>") if few else name for name in names]
+    ticks = [f"<b>{name}</b>" if n in marked else name for n, name in enumerate(lines)]
     layout = {
         "barmode": "group",
         "showlegend": len(series) > 1,
@@ -57,6 +59,7 @@ def grouped_bars(
             "tickvals": names,
             "ticktext": ticks,
             "showgrid": False,
+            **({"tickangle": 0} if few else {}),
         },
         "yaxis": {"title": {"text": axis}, "range": [low, max(high, low + 1e-12) if end is None else end]},
     }
@@ -102,45 +105,3 @@ def _words(groups: Sequence[str], series: Sequence[Bars], unit: str) -> str:
     return "; ".join(
         f"{bars.name} from {min(bars.values):.4g} to {max(bars.values):.4g} {unit}".strip() for bars in series
     )
-
-
-def panel(
-    groups: Sequence[str], series: Sequence[Bars], axis: str, below: str, unit: str = "", end: float | None = None
-) -> dict[str, Any]:
-    """One panel: bars by group and series, each with a tooltip of group, series and value.
-
-    axis: title with unit; below: text under the panel; unit: of the tooltips. A value that is not finite has no bar. Without
-    `end` the axis reaches from 0, or the lowest value, to the highest.
-    """
-    finite = [v for bars in series for v in bars.values if math.isfinite(v)]
-    low = 1.05 * min(0.0, min(finite, default=0.0))
-    high = end if end is not None else 1.05 * max(0.0, max(finite, default=0.0))
-    if high <= low:
-        high = low + 1.0
-    return {
-        "groups": list(groups),
-        "series": [
-            [
-                {
-                    "value": float(f"{value:.6g}") if math.isfinite(value) else None,
-                    "text": f"{group}, {bars.name}: {value:.4g}{unit}",
-                    "colour": bars.colours[n],
-                    "hatched": bars.hatched,
-                    "marked": bool(bars.marked[n]) if bars.marked else False,
-                    "shown": bars.shown[n] if bars.shown else "",
-                }
-                for n, (group, value) in enumerate(zip(groups, bars.values, strict=True))
-            ]
-            for bars in series
-        ],
-        "axis": axis,
-        "below": below,
-        "low": low,
-        "high": high,
-        "ticks": marks(low, high),
-    }
-
-
-def panels(*parts: dict[str, Any], about: str = "") -> dict[str, Any]:
-    """A drawing of these panels; a screen reader reads `about` before them."""
-    return {"panels": list(parts), "about": about}

@@ -42,8 +42,11 @@ def policy_bars(
         "x": [float(f"{results[name]['cost']:.6g}") for name in names],
         "customdata": names,
         "marker": {"color": [SHOWN_COLOUR if name == shown else OTHER for name in names]},
-        "hovertext": [f"{row}<br>cost {results[name]['cost']:.4f}, at most {100 * results[name]['gap']:.3g} % above the best possible"
-                      f"<br>{results[name]['steps']} steps" for row, name in zip(rows, names, strict=True)],
+        "hovertext": [
+            f"{row}<br>cost {results[name]['cost']:.4f}, at most {100 * results[name]['gap']:.3g} % above the best possible<br>"
+            f"{results[name]['steps']} steps"
+            for row, name in zip(rows, names, strict=True)
+        ],
         "hovertemplate": "%{hovertext}<extra></extra>",
         "showlegend": False,
     }  # fmt: skip
@@ -73,7 +76,12 @@ def policy_bars(
     ticks = [f"<b>{row}</b>" if name == shown else row for row, name in zip(lines, names, strict=True)]
     layout = {
         "height": ROW * len(rows) + 110,
-        "margin": {"l": 12, "r": 16 + LETTER * max(len(line) for text in texts for line in text.split("<br>")), "t": 28, "b": 44},
+        "margin": {
+            "l": 12,
+            "r": 16 + LETTER * max(len(line) for text in texts for line in text.split("<br>")),
+            "t": 28,
+            "b": 44,
+        },
         "showlegend": True,
         "xaxis": {"title": {"text": "cost (priority-weighted mean of the tasks)"}, "range": [0, end]},
         "yaxis": {"type": "category", "tickvals": rows, "ticktext": ticks, "autorange": "reversed", "showgrid": False},

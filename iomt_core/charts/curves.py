@@ -21,13 +21,14 @@ GAP = 0.07  # between two panels, as a share of the height
 class Curve:
     """One policy's values over the horizontal axis, SI units, None where there is none.
 
-    values: by name of the metric, which is a name in `METRICS`.
+    values: by name of the metric, which is a name in `METRICS`; points: what a click sends, x by default.
     """
 
     label: str
     x: Sequence[float]
     values: Mapping[str, Sequence[float | None]]
     look: Look
+    points: Sequence[float] = ()
 
 
 def curve_panels(
@@ -70,7 +71,7 @@ def _trace(curve: Curve, name: str, axis: str, in_legend: bool) -> dict[str, Any
         "x": list(curve.x),
         "y": [None if v is None else float(f"{v * metric.factor:.6g}") for v in curve.values[name]],
         "yaxis": axis,
-        "customdata": list(curve.x),
+        "customdata": list(curve.points or curve.x),
         "line": {"color": look.colour, "width": look.width, "dash": look.dash},
         "marker": {"symbol": look.symbol, "size": 4 + look.width},
         "hovertemplate": f"%{{y:.4g}} {metric.unit}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
 from torch import Tensor
 
@@ -64,21 +62,25 @@ def price_bars(record: Record, row: int, subtitle: str = "") -> tuple[go.Figure,
 Part = tuple[tuple[list[str], list[Bars]], str, str]  # groups and series, title, what the groups are
 
 
-def _pair(servers: Part, users: Part, axis: str, unit: str, subtitle: str, end: float | None = None) -> Any:
-    return tuple(
-        grouped_bars(groups, series, title, axis, who, subtitle, unit, end)
-        for (groups, series), title, who in (servers, users)
+def _pair(
+    servers: Part, users: Part, axis: str, unit: str, subtitle: str, end: float | None = None
+) -> tuple[go.Figure, go.Figure]:
+    """A figure of the servers and one of the users."""
+    (a, title_a, who_a), (b, title_b, who_b) = servers, users
+    return (
+        grouped_bars(*a, title_a, axis, who_a, subtitle, unit, end),
+        grouped_bars(*b, title_b, axis, who_b, subtitle, unit, end),
     )
 
 
 def _servers(
     record: Record, cpu: str, cpus: list[float], band: str, bands: list[float]
 ) -> tuple[list[str], list[Bars]]:
-    numbers = range(1, record.scenario.servers + 1)
+    numbers = record.scenario.server_numbers
     colours = [device_colour(n) for n in numbers]
     return [f"S{n}" for n in numbers], [Bars(cpu, cpus, colours), Bars(band, bands, colours, hatched=True)]
 
 
 def _users(record: Record, name: str, values: list[float]) -> tuple[list[str], list[Bars]]:
-    users = record.scenario.users
-    return [str(n) for n in range(1, users + 1)], [Bars(name, values, [device_colour(0)] * users)]
+    numbers = record.scenario.user_numbers
+    return [str(n) for n in numbers], [Bars(name, values, [device_colour(0)] * len(numbers))]

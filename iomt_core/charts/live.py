@@ -51,6 +51,10 @@ def live_table(records: Mapping[str, Record]) -> pd.DataFrame:
     tables = []
     for label, record in records.items():
         values = per_step(record, metrics)
-        columns = {m.heading: [None if v is None else v * m.factor for v in values[m.name]] for m in metrics if m.name in values}
+        columns = {
+            m.heading: [None if v is None else v * m.factor for v in values[m.name]]
+            for m in metrics
+            if m.name in values
+        }
         tables.append(pd.DataFrame({"policy": label, "step": record.step.tolist(), **columns}))
     return pd.concat(tables, ignore_index=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -13,14 +15,15 @@ from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 
 MOST_NAMED = 90  # tasks that have their name below the bar
-TRANSMISSION = "#6b7280"
+TRANSMISSION = "#4b5563"
+LIGHT_HATCH = {"shape": "/", "size": 5, "solidity": 0.3, "fillmode": "overlay", "fgcolor": "#ffffff"}
 
 
 def slowest_first(record: Record, row: int) -> pd.DataFrame:
     """The rows of `Record.table` of one step, slowest task first, with the device's name and delays in milliseconds."""
     table = record.select(slice(row, row + 1)).table().sort_values("delay_s", ascending=False, kind="stable")
     ms = {name: table[f"{name}_s"] * TASK[f"{name}_s"].factor for name in ("delay", "delay_exe", "delay_tx")}
-    return table.assign(device=[device_name(k) for k in table["choice"]], **ms)
+    return table.assign(device=[device_name(k) for k in table["choice"].tolist()], **ms)
 
 
 def delay_bars(
@@ -31,22 +34,21 @@ def delay_bars(
     A click on a bar sends the task's (step, user, task).
     """
     table = slowest_first(record, row)
-    step, deadline = int(record.step[row]), record.scenario.T_max * TASK["delay_s"].factor
-    names = [f"{user}.{task}" for user, task in zip(table["user"], table["task"], strict=True)]
-    table = table.assign(name=names, point=[[step, int(u), int(j)] for u, j in zip(table["user"], table["task"], strict=True)])
-    table["outline"] = [3 if picked is not None and tuple(point) == picked else 0 for point in table["point"]]
-    table["words"] = [
-        f"task {t.name} on {t.device}: {t.delay:.4g} ms<br>execution {t.delay_exe:.4g} ms, transmission {t.delay_tx:.4g} ms"
-        + "<br><b>later than its deadline</b>" * bool(t.deadline_missed)
-        for t in table.itertuples(index=False)
-    ]
-    longest = float(table["delay"].max()) if len(table) else 1.0
-    data = [
-        _delays(part, "delay_exe", f"execution on {device_name(choice)}", {"color": device_colour(choice)})
-        for choice, part in table.groupby("choice")
-    ]
-    hatched = {"color": TRANSMISSION, "pattern": {"shape": "/", "size": 5, "solidity": 0.3, "fillmode": "overlay", "fgcolor": "#ffffff"}}
-    data.append(_delays(table, "delay_tx", "transmission", hatched))
+    tasks: list[dict[Any, Any]] = table.to_dict("records")
+    for task in tasks:
+        task["name"], task["point"] = f"{task['user']}.{task['task']}", (task["step"], task["user"], task["task"])
+        task["words"] = (
+            f"task {task['name']} on {task['device']}: {task['delay']:.4g} ms<br>execution {task['delay_exe']:.4g} ms, "
+            f"transmission {task['delay_tx']:.4g} ms" + "<br>later than the deadline" * bool(task["deadline_missed"])
+        )
+        task["outline"] = 3 if task["point"] == picked else 0
+    data = []
+    for choice in sorted({task["choice"] for task in tasks}):
+        here, marker = [t for t in tasks if t["choice"] == choice], {"color": device_colour(choice)}
+        data.append(_delays(here, "delay_exe", device_name(choice), marker))
+    data.append(_delays(tasks, "delay_tx", "transmission (hatched)", {"color": TRANSMISSION, "pattern": LIGHT_HATCH}))
+    names, deadline = [task["name"] for task in tasks], record.scenario.T_max * TASK["delay_s"].factor
+    longest = max((task["delay"] for task in tasks), default=1.0)
     line = {
         "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": deadline, "y1": deadline, "showlegend": True,
         "name": f"deadline {deadline:.4g} ms", "line": {"color": BOUND_COLOUR, "width": 2, "dash": "dash"},
@@ -63,21 +65,21 @@ def delay_bars(
         "yaxis": {"title": {"text": TASK["delay_s"].axis_title}, "rangemode": "tozero"},
         "shapes": [line] if deadline < 2 * longest else [],
     }  # fmt: skip
+    step = int(record.step[row])
     words = f"Delay of each task in step {step}, slowest {longest:.4g} ms, split into execution and transmission."
-    return figure(data, layout, "Delay of every task", words, subtitle)
+    return figure(data, layout, "Delay of every task: execution by device, and transmission", words, subtitle)
 
 
-def _delays(table: pd.DataFrame, column: str, name: str, marker: dict[str, object]) -> dict[str, object]:
-    outline = {"color": BOUND_COLOUR, "width": table["outline"].tolist()}
+def _delays(tasks: list[dict[Any, Any]], part: str, name: str, marker: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "bar",
         "name": name,
-        "x": table["name"].tolist(),
-        "y": table[column].round(6).tolist(),
-        "customdata": table["point"].tolist(),
-        "hovertext": table["words"].tolist(),
+        "x": [task["name"] for task in tasks],
+        "y": [round(task[part], 6) for task in tasks],
+        "customdata": [task["point"] for task in tasks],
+        "hovertext": [task["words"] for task in tasks],
         "hovertemplate": "%{hovertext}<extra></extra>",
-        "marker": {**marker, "line": outline},
+        "marker": {**marker, "line": {"color": BOUND_COLOUR, "width": [task["outline"] for task in tasks]}},
     }
 
 
@@ -93,8 +95,8 @@ def kind_costs(table: pd.DataFrame, subtitle: str = "") -> go.Figure:
 
 def alternatives(frame: pd.DataFrame, subtitle: str = "") -> tuple[go.Figure, go.Figure]:
     """Delay and energy of one task on each device; the chosen device is emphasised."""
-    devices, chosen = frame["device"].tolist(), [bool(c) for c in frame["chosen"]]
-    names = [f"{name} (chosen)" if c else name for name, c in zip(devices, chosen, strict=True)]
+    chosen = [bool(c) for c in frame["chosen"]]
+    names = [f"{name} (chosen)" if c else str(name) for name, c in zip(frame["device"], chosen, strict=True)]
     colours = [device_colour(c) for c in frame["choice"]]
 
     def one(metric: Metric) -> go.Figure:

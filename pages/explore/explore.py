@@ -31,17 +31,19 @@ def main() -> None:
         if session.pinned is not None:
             st.button("Unpin", on_click=set_pin, args=(None,))
         share(session, "explore")
+    labels = views.policy_labels(results)
     views.headline(session, results[session.shown_policy])
     views.warnings(session, record)
     with st.container(key="hero"):
         with st.container():
             views.ward(session, record)
         with st.container():
-            curves.episode_curves(session, record, views.policy_labels(session, results))
+            curves.episode_curves(session, record, labels)
         with st.container():
             views.policies(session, results)
         with st.container():
-            views.selected_task(session, record)
+            curves.parameter_curves(session, labels)
+    views.selected_task(session, record)
     details.tabs(session, record)
 
 
