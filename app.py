@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.navigation import navigate
+from dashboard.person import read_operator_link
 from dashboard.session import current
 from dashboard.start.tour import tour_banner
 
@@ -14,8 +15,10 @@ st.html(
     "<style>"
     "[data-testid=stBaseButton-primary], [data-testid=stBaseButton-primary] p,"
     "[data-testid=stMultiSelect] [data-tag], [data-testid=stMultiSelect] [data-tag] :is(span, button)"
-    "{ color: light-dark(#fff, #10141a) }</style>"
+    "{ color: light-dark(#fff, #10141a) }"
+    "[data-testid=stElementContainer]:has(script) { display: none }</style>"
 )
+read_operator_link()
 page = navigate()
 tour_banner(current())
 page.run()

@@ -10,20 +10,21 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.session import Session
+from dashboard.session import Session, policy_label
 from dashboard.text import plain
 from dashboard.widgets import choose, clamp, on_user_change, sync_widget
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, collect_notes, metadata, set_elsewhere
 from iomt_core.scenario.files import dump_scenario, parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
-from iomt_core.training.catalogue import catalogue, entry
+from iomt_core.training.catalogue import catalogue, usable_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {
     "ward": "Ward", "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
     "advanced": "Advanced",
 }  # fmt: skip
+OWN_DATA_LABELS = {"workload": "own workload", "places": "own places", "kinds": "task kinds"}
 SHARE_LABELS = {"own": "policy's own", "equal": "even", "optimal": "best"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
 E24 = (
@@ -49,6 +50,8 @@ def sidebar(session: Session) -> None:
                     for name, meta in metadata().items():
                         if meta.group == group:
                             _control(session, name, meta, locked.get(name))
+                        if name == "servers" and group == "ward":
+                            _in_operation(session)
         st.caption("ᴬ An assumption of this lab: the paper does not give a value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
@@ -59,6 +62,7 @@ def sidebar(session: Session) -> None:
 def _preset(session: Session) -> None:
     def set_preset(name: str | None) -> None:
         if name:
+            session.notes = []
             session.try_change(lambda: PRESETS[name])
 
     match = next((name for name, preset in PRESETS.items() if preset.digest == session.scenario.digest), None)
@@ -72,15 +76,21 @@ def policy_and_shares(
     left: Any, right: Any, prefix: str, label: str, side: Any, set_policy: Callable[[Any], object],
     set_shares: Callable[[Any], object],
 ) -> None:  # fmt: skip
-    """Controls for a policy and for who sets its shares; `side` has both, `label` is a format such as "A: {}"."""
+    """Controls for a policy and for who sets its shares; `side` has both, `label` is a format such as "A: {}".
+
+    The control shows the policy that decides; if that is not the chosen one, a caption names the chosen one.
+    """
     known = catalogue()
     labels = {name: p.label for name, p in known.items()}
-    labels.setdefault(side.policy, f"{side.policy} (deleted)")  # a run may be deleted at any time
+    deciding = usable_policy(side.policy, side.scenario)
     choose(
-        left, label.format("policy").capitalize(), f"{prefix}policy", labels, side.policy, set_policy,
+        left, label.format("policy").capitalize(), f"{prefix}policy", labels, deciding, set_policy,
         format_func=lambda name: labels[name],
-        help="\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values() if "@" not in p.name),
+        help="A *general network* works for scenarios of many sizes, a *paper network* for the paper's ward only.\n\n"
+        + "\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values()),
     )  # fmt: skip
+    if deciding != side.policy:
+        left.caption(f"Instead of {plain(policy_label(side.policy))}, which cannot decide in this scenario.")
     choose(
         right, label.format("shares").capitalize(), f"{prefix}shares", SHARES, side.shares, set_shares,
         format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
@@ -96,8 +106,6 @@ def _policy(session: Session) -> None:
         above, columns[0], "", "{}", session, lambda name: setattr(session, "policy", name),
         lambda rule: setattr(session, "shares", rule),
     )  # fmt: skip
-    if entry(session.shown_policy).trained:
-        above.caption(f"Decides here: {plain(session.policy_label)}.")
     columns[1].number_input(
         "Episode seed", 0, LARGEST_SEED, sync_widget("episode_seed", session.seed), key="episode_seed", step=1,
         on_change=on_user_change("episode_seed", set_seed),
@@ -107,7 +115,7 @@ def _policy(session: Session) -> None:
 
 def _control(session: Session, name: str, meta: Meta, locked: str | None) -> None:
     key = f"p_{name}"
-    value = getattr(session.scenario, name)
+    value = getattr(session.scenario, f"ward_{name}" if name in ("users", "servers") else name)
 
     def change(convert: Callable[[Any], Any]) -> None:
         session.try_change(lambda: session.scenario.changed(**{name: convert(st.session_state[key])}))
@@ -145,6 +153,26 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
         st.slider(label, low, high, sync_widget(key, value), step=step, args=(convert,), **common)
 
 
+def _in_operation(session: Session) -> None:
+    """Who is in operation: each server and user can be switched off alone."""
+    s = session.scenario
+    for kind, numbers, total in (
+        ("servers", s.server_numbers, s.ward_servers),
+        ("users", s.user_numbers, s.ward_users),
+    ):
+        key = f"{kind}_in_operation"
+
+        def change(kind: str = kind, key: str = key, total: int = total) -> None:
+            off = set(range(1, total + 1)) - set(st.session_state[key])
+            session.try_change(lambda: session.scenario.changed(**{f"{kind}_off": tuple(off)}))
+
+        st.pills(
+            f"{kind.capitalize()} in operation", range(1, total + 1), selection_mode="multi",
+            default=sync_widget(key, list(numbers)), key=key, on_change=on_user_change(key, change),
+            help=f"Switch one of the {kind} off, or on again. All others keep their places, numbers and tasks.",
+        )  # fmt: skip
+
+
 def _tuple_of(kind: type) -> Callable[[Any], Any]:
     return lambda pair: tuple(kind(x) for x in pair)
 
@@ -178,8 +206,10 @@ def _files(session: Session) -> None:
         "text/plain", on_click="ignore", width="stretch",
     )  # fmt: skip
 
+    count = st.session_state.setdefault("uploads", 0)  # another key empties the controls: what is in use is said below
+
     def uploaded(key: str, read: Callable[[bytes, str], Scenario]) -> None:
-        file = st.session_state[key]
+        file, st.session_state["uploads"] = st.session_state[key], count + 1
         if file is not None:
             with collect_notes() as session.notes:
                 session.try_change(lambda: read(file.getvalue(), file.name))
@@ -196,13 +226,27 @@ def _files(session: Session) -> None:
          "Columns: step, user, data_kb, cycles, priority. Steps and users count from 1; 1 KB = 8000 bit."),
         ("Own places (CSV)", ["csv"], "up_places", places, "Columns: kind (user or server), x_m, y_m."),
     ):  # fmt: skip
+        key = f"{key}_{count}"
         st.file_uploader(label, kinds, key=key, on_change=uploaded, args=(key, read), max_upload_size=2, help=text)
     for note in session.notes:
         st.caption(plain(note))
-    for field, what in (("workload", "own workload"), ("places", "own places"), ("kinds", "task kinds")):
-        if getattr(session.scenario, field):
-            st.button(f"Remove {what}", on_click=_remove, args=(session, field), width="stretch")
+    for field, what in _own_data(session.scenario).items():
+        st.markdown(f"In use: **{plain(what)}**.")
+        st.button(f"Remove {OWN_DATA_LABELS[field]}", on_click=_remove, args=(session, field), width="stretch")
+
+
+def _own_data(s: Scenario) -> dict[str, str]:
+    """What a scenario has of own data, in words, by field."""
+    found = {}
+    if s.workload is not None:
+        found["workload"] = f"own workload, {len(s.workload)} tasks of {s.users} users in {s.T} steps"
+    if s.places is not None:
+        found["places"] = f"own places of {len(s.places.users)} users and {len(s.places.servers)} servers"
+    if s.kinds:
+        found["kinds"] = f"task kinds {', '.join(kind.name for kind in s.kinds)}"
+    return found
 
 
 def _remove(session: Session, field: str) -> None:
+    session.notes = []
     session.try_change(lambda: session.scenario.changed(**{field: () if field == "kinds" else None}))

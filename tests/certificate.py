@@ -33,7 +33,7 @@ from iomt_core.policies.shares import optimal_shares
 from iomt_core.record import Record
 from iomt_core.rollout import Rollout
 from iomt_core.scenario import Scenario
-from iomt_core.training.general_wards import problems
+from iomt_core.training.general_wards import outside_range
 from iomt_core.training.observation_encoder import GeneralObservationEncoder
 from iomt_core.training.settings import Settings
 from iomt_core.training.trainer import Trainer
@@ -106,7 +106,7 @@ def number_violations(s: Scenario, seed: int) -> Iterator[str]:
 def training_violations(s: Scenario, seed: int) -> Iterator[str]:
     """One batch of episodes and one update of every algorithm, and an episode as the northbound interface plays it."""
     yield from _of_record(play(s, "price-response", seed % 2**31))
-    if not problems(s):
+    if not outside_range(s):
         snapshot = concatenate(World(s, world_seeds(seed, 0, 1)).episode())
         for value in vars(GeneralObservationEncoder(s).inputs(snapshot)).values():
             if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):

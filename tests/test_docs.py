@@ -125,15 +125,13 @@ def test_every_share_link_opens_without_problems(link: str) -> None:
     assert page in TITLES
     assert set(found.view) <= ENTRIES[page]
     if page == "compare":
-        compare_state.from_link(found)
+        compare_state.from_view(found, found.view)
     elif page == "inspect":
         inspect_state.from_view(found, found.view)
     elif page == "sweep":
         from dashboard.sweep import views as sweep_views
 
-        view = sweep_views.View(sweep_views.new_form(found))
-        sweep_views.read_form(view, found)
-        assert view.problems == []
+        assert sweep_views.from_view(found, found.view).problems == []
     assert found.problems == []
 
 

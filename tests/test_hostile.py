@@ -14,7 +14,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import streamlit as st
 import torch
 from markdown_it import MarkdownIt
 from safetensors.torch import save_file
@@ -22,9 +21,8 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from dashboard.compare import state as compare_state
-from dashboard.explore import views as explore_views
 from dashboard.navigation import TITLES
-from dashboard.session import Session, from_link
+from dashboard.session import Session, from_link, replaced_policy
 from dashboard.text import plain
 from dashboard.train import views as train_views
 from iomt_core.cli.commands import app
@@ -112,9 +110,15 @@ LINKS = [
     ({"name": LONG}, "name = 'xxx"),
     ({"name": "a\u202eb"}, r"name = 'a\u202eb' holds a character that cannot be seen"),
     ({"name": "=HYPERLINK(1)"}, "begins like a spreadsheet's formula"),
-    ({LONG: "1"}, "is not a parameter of a scenario"),
-    ({"__class__": "1"}, "__class__ is not a parameter of a scenario"),
-    ({"model_config": "1"}, "model_config is not a parameter of a scenario"),
+    ({LONG: "1"}, "Not known in the link, and ignored: 'xxx"),
+    ({"__class__": "1"}, "Not known in the link, and ignored: '__class__'"),
+    ({"model_config": "1"}, "Not known in the link, and ignored: 'model_config'"),
+    ({"workload": "kept:../../etc/passwd"}, "is not the digest of own data"),
+    ({"workload": f"kept:{'a' * 64}"}, "own data aaaaaaaa… is not on this server"),
+    ({"pin": "x"}, "pin = 'x' in the link is not a list of name=value"),
+    ({"pin": f"users={NINES}"}, "the pinned scenario is left out: users = '999"),
+    ({"pin": "policy=run%3A..%2Fx"}, "the pinned scenario is left out: in the link: policy = 'run:../x' is not known"),
+    ({"pin": "&".join(f"a{n}=1" for n in range(500))}, "is not a list of name=value"),
     ({"kinds": packed("[" * 400 + "]" * 400)}, "nested deeper than 12 levels"),
     ({"kinds": packed('[{"name": "a", "share": Infinity, "D": [1, 1], "C": [1, 1], "P": [1, 1]}]')}, "share"),
     ({"workload": packed(f'[{{"step": {"9" * 4000}, "user": 1, "D": 1, "C": 1, "P": 1}}]')}, "workload.0.step"),
@@ -126,7 +130,7 @@ LINKS = [
 @pytest.mark.parametrize(("query", "said"), LINKS, ids=range(len(LINKS)))
 def test_a_hostile_link_changes_nothing_and_says_what_is_allowed(query: dict[str, str], said: str) -> None:
     session, fresh = from_link(query), Session()
-    message = "\n".join(session.problems)
+    message = "\n".join([*session.problems, *session.hints])
     assert said in message
     assert len(message) <= READABLE
     for name in ("scenario", "policy", "shares", "seed", "step", "picked", "pinned", "view"):
@@ -166,7 +170,7 @@ COMPARE = [
 @pytest.mark.parametrize(("view", "said"), COMPARE, ids=range(len(COMPARE)))
 def test_side_a_of_a_hostile_link_is_the_usual_one(view: dict[str, str], said: str) -> None:
     session = from_link({f"v_{name}": value for name, value in view.items()})
-    found = compare_state.from_link(session)
+    found = compare_state.from_view(session, session.view)
     assert said in "\n".join(session.problems)
     assert len("\n".join(session.problems)) <= READABLE
     assert (found, session.pinned) == (compare_state.Compare(), None)
@@ -174,8 +178,7 @@ def test_side_a_of_a_hostile_link_is_the_usual_one(view: dict[str, str], said: s
 
 @pytest.mark.parametrize("text", ["../../etc/passwd", "<script>,a", ",".join("xyz" * 900), "a\x00", "‮gpj.exe"])
 def test_runs_of_a_hostile_link_are_not_looked_for_on_disk(text: str) -> None:
-    st.session_state.clear()
-    view = train_views.current_view(from_link({"v_runs": text}))
+    view = train_views.from_view({"runs": text})
     assert view.shown == []
     assert "in the link is not a run of this lab" in view.problems[0]
     assert len("\n".join(view.problems)) <= READABLE
@@ -227,7 +230,7 @@ def test_a_hostile_scenario_file_is_refused_in_words(content: str | bytes, said:
         content = content.replace("{marker}", str(marker))
     session = Session(step=3, picked=(3, 1, 1))
     session.try_change(lambda: parse_scenario(content, "ward.yaml"))
-    message = "\n".join(session.problems)
+    message = "\n".join([*session.problems, *session.hints])
     assert said in message
     assert len(message) <= READABLE
     assert (session.scenario, session.step, session.picked) == (Session().scenario, 3, (3, 1, 1))
@@ -260,7 +263,7 @@ def test_a_hostile_table_is_refused_in_words(content: str | bytes, said: str) ->
     raw = content.encode() if isinstance(content, str) else content
     session = Session()
     session.try_change(lambda: with_workload(session.scenario, read_workload_csv(raw, "tasks.csv")))
-    message = "\n".join(session.problems)
+    message = "\n".join([*session.problems, *session.hints])
     assert said in message
     assert len(message) <= READABLE
     assert session.scenario == Session().scenario
@@ -382,9 +385,9 @@ def test_a_run_of_any_name_is_shown_as_it_is_called_or_not_at_all(runs: Path) ->
     assert {name for name in catalogue() if name.startswith("run:")} == {f"run:{name}" for name in strange}
     assert {run.name for run in TRAINING.runs()} == set(strange)
     for name in strange:
-        title = explore_views.title(Session(policy=f"run:{name}"))
-        assert "checkpoint" in Session(policy=f"run:{name}").policy_problems[0]
-        assert shown(title) == title.replace("\\", "")
+        reason = plain(replaced_policy(f"run:{name}", PRESETS["lecture"]))
+        assert "has no checkpoint any more" in reason
+        assert shown(reason) == reason.replace("\\", "")
         assert shown(plain(entry(f"run:{name}").label)).startswith(name)
         with pytest.raises(ScenarioError, match="has no checkpoint any more"):
             make_policy(f"run:{name}", PRESETS["lecture"])

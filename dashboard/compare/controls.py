@@ -6,18 +6,12 @@ import streamlit as st
 
 from dashboard.compare.state import PINNED, SAME, Compare, side_b
 from dashboard.controls import policy_and_shares
-from dashboard.session import Session, policy_label
+from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.widgets import choose, on_user_change, sync_widget
 from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
-from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario
-
-
-def scenario_words(s: Scenario) -> str:
-    """Name and size of a scenario."""
-    counts = ((s.users, "user"), (s.tasks, "task"), (s.servers, "server"), (s.T, "step"))
-    users, tasks, servers, steps = (f"{n} {word}{'s' * (n > 1)}" for n, word in counts)
-    return f"{plain(s.name)}: {users} × {tasks}, {servers}, {steps}"
+from iomt_core.scenario import PRESET_NOTES, PRESETS, counted
+from iomt_core.training.catalogue import describe, usable_policy
 
 
 def head(session: Session, state: Compare) -> None:
@@ -52,13 +46,9 @@ def _side_a(session: Session, state: Compare) -> None:
         sources[PINNED] = f"pinned: {session.pinned.scenario.name}"
     sources |= {name: f"preset: {name}" for name in PRESETS}
 
-    def set_source(source: str) -> None:
-        state.source = source
-        if source != PINNED:
-            state.policy, state.shares = a.policy, a.shares
-
     choose(
-        columns[0], "A: scenario", "compare_ward", sources, state.source, set_source,
+        columns[0], "A: scenario", "compare_ward", sources, state.source,
+        lambda source: state.set_source(session, source),
         format_func=lambda name: sources[name],
         help="The same scenario as B compares two policies. The pinned one was set by **Pin**, here or on Explore.\n\n"
         + "\n\n".join(f"**{name}**: {note}" for name, note in PRESET_NOTES.items()),
@@ -87,7 +77,8 @@ def _side_b(session: Session) -> None:
 
 
 def _side_words(name: str, side: Side) -> str:
-    return f"{name} is {scenario_words(side.scenario)}; {plain(policy_label(side.policy, side.scenario))} decides."
+    s = side.scenario
+    return f"{name}: {plain(describe(usable_policy(side.policy, s), s))}, {counted(s.T, 'step')} ({plain(s.name)})."
 
 
 def _episodes(session: Session, state: Compare) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
 from urllib.parse import parse_qsl, urlencode
 
-import streamlit as st
-
-from dashboard.session import Pinned, Session
+from dashboard.session import Pinned, Session, page_state, replaced_policy
 from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.scenario.links import from_query, to_query, whole_number
-from iomt_core.training.catalogue import entry, make_policy
+from iomt_core.scenario.links import from_query, whole_number
+from iomt_core.training.catalogue import default_policy, entry, usable_policy
 
 SAME, PINNED = "same", "pinned"
-KEY = "compare"
 MOST_ENTRIES = 64  # largest number of entries of side A in a link
 
 
@@ -42,6 +39,11 @@ class Compare:
         ward = PRESETS.get(self.source, session.scenario)
         return Side(ward, self.policy, self.shares)
 
+    def set_source(self, session: Session, source: str) -> None:
+        """Sets where A's scenario comes from; two scenarios are compared under B's policy unless a person chooses another."""
+        new = side_b(session) if self.source == SAME != source else self.side_a(session)
+        self.source, self.policy, self.shares = source, new.policy, new.shares
+
     def set_a(self, session: Session, policy: str, shares: Shares) -> None:
         """Sets policy and shares of A."""
         if self.source == PINNED and session.pinned is not None:
@@ -65,10 +67,11 @@ class Compare:
         session.policy, session.shares = a.policy, a.shares
 
     def entries(self, session: Session) -> dict[str, str]:
-        """The page's part of a link, by name. Raises `ScenarioError` if A does not fit into a link."""
+        """The page's part of a link, by name."""
         a = self.side_a(session)
-        ward = to_query(a.scenario) if self.source == PINNED else {}
-        about = {"ward": self.source, **ward, "policy": a.policy, "shares": a.shares}
+        about = {"ward": self.source}
+        if self.source != PINNED:  # the link of every page has the pinned side
+            about |= {"policy": a.policy, "shares": a.shares}
         return {"a": urlencode(about), "episodes": str(self.episodes), "shown": str(self.shown)}
 
 
@@ -77,28 +80,20 @@ def side_b(session: Session) -> Side:
     return Side(session.scenario, session.policy, session.shares)
 
 
-def usable(side: Side) -> tuple[Side, list[str]]:
-    """The side, and no problems. If its policy cannot decide in its scenario: the side with the optimum, and the reasons."""
-    try:
-        make_policy(side.policy, side.scenario)
-    except ScenarioError as error:
-        return replace(side, policy="optimum"), error.problems
-    return side, []
+def usable(side: Side) -> tuple[Side, str]:
+    """The side with the policy that decides, and why it is not the chosen one; "" if it is."""
+    return replace(side, policy=usable_policy(side.policy, side.scenario)), replaced_policy(side.policy, side.scenario)
 
 
 def linkable_session(session: Session) -> Session:
     """The session with step and selected task limited to B's scenario, which the link describes; A may have more of both."""
-    s, picked = session.scenario, session.picked
-    if picked is not None and not (picked[0] <= s.T and picked[1] <= s.users and picked[2] <= s.tasks):
-        picked = None
-    return replace(session, step=min(session.step, s.T), picked=picked)
+    picked = session.picked if session.picked is not None and session.exists(session.picked) else None
+    return replace(session, step=min(session.step, session.scenario.T), picked=picked)
 
 
 def state(session: Session) -> Compare:
     """The page's state; at the first run it is read from the link. A newly pinned scenario becomes side A."""
-    if KEY not in st.session_state:
-        st.session_state[KEY] = from_link(session)
-    found = cast(Compare, st.session_state[KEY])
+    found = page_state(session, "compare", lambda view: from_view(session, view))
     if session.pinned is not found.last_pinned:
         found.last_pinned = session.pinned
         found.source = PINNED if session.pinned is not None else SAME
@@ -106,12 +101,12 @@ def state(session: Session) -> Compare:
     return found
 
 
-def from_link(session: Session) -> Compare:
-    """Reads the state from `session.view`, the page's part of a link; invalid entries are added to `session.problems`."""
-    found = Compare()
+def from_view(session: Session, view: Mapping[str, str]) -> Compare:
+    """The state that the page's entries of a link describe; invalid ones are added to `session.problems`."""
+    found = Compare(last_pinned=session.pinned)
     for read_part in (_read_a, _read_episodes, _read_shown):
         try:
-            read_part(found, session)
+            read_part(found, session, view)
         except ScenarioError as error:
             session.problems = [
                 *session.problems,
@@ -120,37 +115,41 @@ def from_link(session: Session) -> Compare:
     return found
 
 
-def _read_a(found: Compare, session: Session) -> None:
-    text = session.view.get("a")
+def _read_a(found: Compare, session: Session, view: Mapping[str, str]) -> None:
+    text = view.get("a")
     if text is None:
         return
     try:
         about = dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=MOST_ENTRIES))
     except ValueError:
         raise ScenarioError(f"v_a = {text[:40]!r} is not a list of name=value.") from None
-    source, policy, shares = about.pop("ward", SAME), about.pop("policy", "optimum"), about.pop("shares", "own")
+    source, policy, shares = about.pop("ward", SAME), about.pop("policy", default_policy()), about.pop("shares", "own")
     if source not in (SAME, PINNED, *PRESETS):
         allowed = ", ".join((SAME, PINNED, *PRESETS))
         raise ScenarioError(f"ward = {source[:40]!r} is not known: allowed is {allowed}.")
-    entry(policy)
+    policy = entry(policy).name
     if shares not in SHARES:
         raise ScenarioError(f"shares = {shares[:40]!r} is not known: allowed is {', '.join(SHARES)}.")
-    if source == PINNED:
+    if source == PINNED and about:  # links of version 0.1 have the pinned side here
         found.pin(session, Side(from_query(about), policy, shares))
+    elif source == PINNED:
+        if session.pinned is None:
+            raise ScenarioError("there is no pinned scenario.")
+        found.source = PINNED
     else:
         found.source, found.policy, found.shares = source, policy, shares
 
 
-def _read_episodes(found: Compare, session: Session) -> None:
-    found.episodes = _number(session, "episodes", found.episodes, MOST_EPISODES)
+def _read_episodes(found: Compare, session: Session, view: Mapping[str, str]) -> None:
+    found.episodes = _number(view, "episodes", found.episodes, MOST_EPISODES)
 
 
-def _read_shown(found: Compare, session: Session) -> None:
-    found.shown = _number(session, "shown", found.shown, found.episodes)
+def _read_shown(found: Compare, session: Session, view: Mapping[str, str]) -> None:
+    found.shown = _number(view, "shown", found.shown, found.episodes)
 
 
-def _number(session: Session, name: str, default: int, most: int) -> int:
-    text = session.view.get(name, str(default))
+def _number(view: Mapping[str, str], name: str, default: int, most: int) -> int:
+    text = view.get(name, str(default))
     value = whole_number(text, 1, most)
     if value is None:
         raise ScenarioError(f"v_{name} = {text[:40]!r} is not a whole number from 1 to {most}.")

@@ -21,7 +21,7 @@ NAN = float("nan")
 
 
 def answer(found: Comparison, pairing: Pairing) -> None:
-    """The result in a few sentences, and the policies with the networks that decided."""
+    """The result in a few sentences."""
     cost = found.pair("cost")
     if cost.same:
         words = "**A and B cost the same** in every episode"
@@ -38,11 +38,10 @@ def answer(found: Comparison, pairing: Pairing) -> None:
             words += f" (95 % interval {100 * low:+.3g} to {100 * high:+.3g} %, {len(cost.a)} episodes)"
             words += "" if cost.excludes_zero else ": **not distinguishable from 0**"
     st.markdown(f"{words}. {_decisions(found, pairing)}")
-    st.caption("; ".join(f"{n}: {plain(_label(side))}" for n, side in (("A", found.a), ("B", found.b))) + ".")
 
 
 def _label(side: Side) -> str:
-    return policy_label(side.policy, side.scenario)
+    return policy_label(side.policy)
 
 
 def _decisions(found: Comparison, pairing: Pairing) -> str:
@@ -58,13 +57,7 @@ def _decisions(found: Comparison, pairing: Pairing) -> str:
 
 
 def warnings(found: Comparison) -> None:
-    """Warns if different networks of one policy decided, or if empty batteries ended episodes early."""
-    if found.a.policy == found.b.policy and _label(found.a) != _label(found.b):
-        st.warning(
-            f"Different networks decided: A: {plain(_label(found.a))}; B: {plain(_label(found.b))}. Part of every difference "
-            "comes from the networks.",
-            icon=":material/warning:",
-        )
+    """Warns if empty batteries ended episodes early."""
     for name, side, count, steps in zip("AB", (found.a, found.b), found.ended, found.steps, strict=True):
         if count:
             st.warning(
@@ -75,7 +68,7 @@ def warnings(found: Comparison) -> None:
 
 
 def parameters(a: Side, b: Side, pairing: Pairing) -> None:
-    """A table of what differs between the sides, including the networks, and notes on what their episodes have in common."""
+    """A table of what differs between the sides, including the policies, and notes on what their episodes have in common."""
     rows = [
         (d.label + " ᴬ" * d.assumption, plain(d.symbol), plain(d.a), plain(d.b))
         for d in differences(a.scenario, b.scenario)
@@ -120,7 +113,7 @@ def _numbers(found: Comparison) -> None:
     st.dataframe(table, hide_index=True, column_config=columns, alt="Metrics of A and B with paired intervals")
     st.caption(
         "Means over episodes. B - A has a 95 % interval (Student) over the paired differences, episode by episode. The change "
-        "in % is relative to A's mean, which is taken as fixed. pp: percentage points. Each interval holds with 95 % by "
+        "in % is relative to A's mean, which is taken as fixed. Each interval holds with 95 % by "
         "itself, not all of them together."
     )
     named = table.assign(policy_a=_label(found.a), policy_b=_label(found.b))

@@ -1,4 +1,8 @@
-"""The questions of the guided tour: each changes a scenario or its policy; its answer is computed when it is shown."""
+"""The questions of the guided tour: each changes a scenario; its answer is computed when it is shown.
+
+The policy is the one that the person has chosen, the same in both scenarios of a question; where it cannot decide in both,
+price response.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
+from dashboard.text import plain
 from iomt_core.experiments.evaluation import evaluate_episode
 from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
 from iomt_core.scenario import PRESETS, Scenario
+from iomt_core.training.catalogue import FALLBACK, default_policy, entry, why_not
 from iomt_core.twin.northbound import Why, play, why
 
 SEED = 0
@@ -24,7 +30,7 @@ class Setup:
     """A scenario and the policy that decides. Both sides of a question have one seed, so that their tasks are the same."""
 
     scenario: Scenario
-    policy: str = "optimum"
+    policy: str
     shares: Shares = "own"
     seed: int = SEED
 
@@ -43,23 +49,32 @@ class Setup:
 class Question:
     """One stop of the tour.
 
-    answer: says in words what changed from `before` to `after`; pick: finds the task to look at, if there is one; page: the
-    page that shows the answer best.
+    answer: says in words what changed from `before` to `after`; page: the page that shows the answer best; pick: finds the task
+    to look at, if there is one; reference: the policy of `before`, if it is not the person's.
     """
 
     key: str
     title: str
     teaser: str
     look: str
-    before: Setup
-    after: Setup
+    before: Scenario
+    after: Scenario
     answer: Callable[[Setup, Setup], str]
     page: str = "explore"
-    pick: Callable[[Setup], Point] | None = field(default=None)
+    pick: Callable[[Setup], Point | None] | None = field(default=None)
+    reference: str = ""
 
-    def words(self) -> str:
-        """The answer, computed now."""
-        return self.answer(self.before, self.after)
+    def setups(self, policy: str) -> tuple[Setup, Setup]:
+        """Both sides of the question, for a person who has chosen this policy."""
+        if self.reference and not entry(policy).decentralised:
+            policy = default_policy()
+        if any(why_not(policy, s) for s in (self.before, self.after)):
+            policy = FALLBACK
+        return Setup(self.before, self.reference or policy), Setup(self.after, policy)
+
+    def words(self, policy: str) -> str:
+        """The answer for this policy, computed now."""
+        return self.answer(*self.setups(policy))
 
 
 def _rise(old: float, new: float) -> str:
@@ -67,6 +82,10 @@ def _rise(old: float, new: float) -> str:
     if old <= 0 or abs(new / old - 1) < 5e-4:
         return f"stays at {new:.4f}"
     return f"{'rises' if new > old else 'falls'} from {old:.4f} to {new:.4f} ({100 * (new / old - 1):+.1f} %)"
+
+
+def _who(setup: Setup) -> str:
+    return plain(entry(setup.policy).label)
 
 
 def _delay(setup: Setup) -> str:
@@ -80,16 +99,16 @@ def _local(setup: Setup) -> str:
 def _fewer_servers(a: Setup, b: Setup) -> str:
     to_server, to_wearable = _moved_tasks(a.record, b.record)
     return (
-        f"The cost of the best decision {_rise(a.figures['cost'], b.figures['cost'])}. The mean delay goes from {_delay(a)} to "
+        f"With {_who(b)}, the cost {_rise(a.figures['cost'], b.figures['cost'])}. The mean delay goes from {_delay(a)} to "
         f"{_delay(b)}, and {_local(b)} of the tasks stay on the wearable instead of {_local(a)}: of the tasks on "
-        f"the last server, {to_server} move to another server and {to_wearable} to the wearable."
+        f"server {b.scenario.servers_off[0]}, {to_server} move to another server and {to_wearable} to the wearable."
     )
 
 
 def _moved_tasks(a: Record, b: Record) -> tuple[int, int]:
-    """Of the tasks on servers that `b` does not have: how many move to another server, and how many become local."""
+    """Of the tasks on the server that is off in `b`: how many move to another server, and how many become local."""
     steps = min(len(a), len(b))
-    gone = a.action.choice[:steps] > b.scenario.servers
+    gone = a.action.choice[:steps] == b.scenario.servers_off[0]
     local = b.action.choice[:steps] == 0
     return int((gone & ~local).sum()), int((gone & local).sum())
 
@@ -98,19 +117,38 @@ def _more_tasks(a: Setup, b: Setup) -> str:
     late = METRICS["deadline_miss_share"].show(b.figures["deadline_miss_share"])
     shared = b.figures["mean_delay_s"] / a.figures["mean_delay_s"]
     return (
-        f"The cost per task {_rise(a.figures['cost'], b.figures['cost'])}, and everyone pays it: with {b.scenario.tasks} tasks a "
-        f"user instead of {a.scenario.tasks} the mean delay is {shared:.2f} times as long ({_delay(a)} → {_delay(b)}). "
-        f"{_local(b)} of the tasks stay local ({_local(a)} before); {late} are later than the deadline."
+        f"With {_who(b)}, the cost per task {_rise(a.figures['cost'], b.figures['cost'])}, and everyone pays it: with "
+        f"{b.scenario.tasks} tasks a user instead of {a.scenario.tasks} the mean delay is {shared:.2f} times as long "
+        f"({_delay(a)} → {_delay(b)}). {_local(b)} of the tasks stay local ({_local(a)} before); {late} are "
+        "later than the deadline."
     )
 
 
 def _worse_channel(a: Setup, b: Setup) -> str:
     near_a, near_b = _nearest(a.record), _nearest(b.record)
     return (
-        f"With a path loss exponent of {b.scenario.eta:g} instead of {a.scenario.eta:g} the cost "
+        f"With {_who(b)}, and a path loss exponent of {b.scenario.eta:g} instead of {a.scenario.eta:g}, the cost "
         f"{_rise(a.figures['cost'], b.figures['cost'])} and {_local(b)} of the tasks stay local ({_local(a)} before). Of the "
         f"tasks sent, {100 * near_b:.0f} % go to the user's nearest server ({100 * near_a:.0f} % before)."
     )
+
+
+def _half_battery(a: Setup, b: Setup) -> str:
+    rise = _rise(a.figures["cost"], b.figures["cost"])
+    return (
+        f"With {_who(b)}, {_end(a)} before, and with half the battery {_end(b)}. The cost per task of the steps that are played "
+        f"{rise}: a small battery does not make a step dearer, it ends the episode, for everyone."
+    )
+
+
+def _end(setup: Setup) -> str:
+    """How the episode ended, in words."""
+    record, s = setup.record, setup.scenario
+    if not bool(record.ended.any()):
+        return f"all {s.T} steps are played"
+    left = record.snapshot.battery[-1] - record.outcome.energy[-1].sum(-1)
+    user = s.user_numbers[int(left.argmin())]
+    return f"the episode ends in step {int(record.step[-1])} of {s.T}, when the battery of user {user} is empty"
 
 
 def _nearest(record: Record) -> float:
@@ -121,56 +159,62 @@ def _nearest(record: Record) -> float:
 
 
 @lru_cache(maxsize=4)
-def _local_task(setup: Setup) -> Why:
-    """A local task of step 1 for which every server is worse, with the largest increase of the total cost if it moved."""
+def _local_task(setup: Setup) -> Why | None:
+    """A local task of step 1 for which every server is worse, with the largest increase of the total cost if it moved.
+
+    If servers are better for every local task, one of these; None if no task is local.
+    """
     record = setup.record
     found = []
     for i, j in ((record.action.choice[0] == 0) & record.snapshot.active[0]).nonzero().tolist():
-        answer = why(record, setup.policy, setup.shares, 1, i + 1, j + 1)
+        answer = why(record, setup.policy, setup.shares, 1, record.scenario.user_numbers[i], j + 1)
         costs = answer.alternatives["cost"]
         change = float(answer.alternatives["ward_change"].iloc[1:].min())
         found.append((bool(costs.iloc[1:].min() > costs.iloc[0]), change, i, j, answer))
-    if not found:
-        raise LookupError("no task is local in step 1")
-    return max(found, key=lambda entry: entry[:4])[-1]
+    return max(found, key=lambda entry: entry[:4])[-1] if found else None
 
 
-def _local_point(setup: Setup) -> Point:
+def _local_point(setup: Setup) -> Point | None:
     found = _local_task(setup)
-    return found.step, found.user, found.task
+    return None if found is None else (found.step, found.user, found.task)
 
 
 def _why_local(a: Setup, b: Setup) -> str:
     del a
     found = _local_task(b)
+    if found is None:
+        return f"{_who(b)} keeps no task local in step 1: choose another policy."
     frame = found.alternatives
     local, servers = frame.iloc[0], frame.iloc[1:]
     best = servers.iloc[int(servers["cost"].to_numpy().argmin())]
     least = servers.iloc[int(servers["ward_change"].to_numpy().argmin())]
-    total = float(b.record.totals[0])
+    change, total = float(least["ward_change"]), float(b.record.totals[0])
     delay, energy = TASK["delay_s"].show, TASK["energy_j"].show
-    return (
-        f"Task {found.task} of user {found.user} costs {local['cost']:.3f} on the wearable, in {delay(local['delay_s'])} and "
-        f"with {energy(local['energy_j'])}. On {device_name(int(best['choice']))}, the cheapest server for it, it would cost "
-        f"{best['cost']:.3f}: {delay(best['delay_s'])}, but {energy(best['energy_j'])}, because sending costs energy. And "
-        f"all other tasks would get less: even on {device_name(int(least['choice']))}, where this matters least, the "
-        f"ward's total would rise by {least['ward_change']:.3f}, {100 * least['ward_change'] / total:.1f} % of the step's."
+    words = (
+        f"{_who(b)} keeps task {found.task} of user {found.user} local. There it costs {local['cost']:.3f}, in "
+        f"{delay(local['delay_s'])} and with {energy(local['energy_j'])}. On {device_name(int(best['choice']))}, the cheapest "
+        f"server for it, it would cost {best['cost']:.3f}, in {delay(best['delay_s'])} and with {energy(best['energy_j'])}, "
+        "because sending costs energy. All other tasks there would get less: "
     )
+    moved = f"on {device_name(int(least['choice']))}, where this matters least, the ward's total would"
+    by = f"by {abs(change):.3f}, {100 * abs(change) / total:.1f} % of the step's"
+    if change > 0:
+        return f"{words}even {moved} rise {by}."
+    return f"{words}yet {moved} fall {by}. Here the policy could do better."
 
 
 def _alone(a: Setup, b: Setup) -> str:
-    greedy = Setup(b.scenario, "greedy")
-    differ = a.record.action.choice != b.record.action.choice
+    prices, greedy = Setup(b.scenario, "price-response"), Setup(b.scenario, "greedy")
     active = a.record.snapshot.active
-    share = float(differ[active].double().mean())
-    gap = METRICS["gap"].show
+    share = float((a.record.action.choice != b.record.action.choice)[active].double().mean())
+    gap, least = METRICS["gap"].show, a.figures["cost"]
+    untrained = f"{_who(prices)}, which needs no training, costs {prices.figures['cost']:.4f}. " if b != prices else ""
     return (
-        f"When each user decides alone, from the servers' mean prices, the cost {_rise(a.figures['cost'], b.figures['cost'])}, "
-        "although "
-        f"{100 * share:.0f} % of the decisions differ: many decisions are about equally good. The certified gap grows from "
-        f"{gap(a.figures['gap'])} to {gap(b.figures['gap'])}. Without prices the result is worse: greedy, where "
-        f"each task takes what is cheapest for itself, costs {greedy.figures['cost'] / a.figures['cost']:.2f} times as much as "
-        "the optimum."
+        f"When each user decides alone with {_who(b)}, and nobody sees everything as the optimum does, the cost "
+        f"{_rise(least, b.figures['cost'])}. {100 * share:.0f} % of the decisions differ, but many decisions are about equally "
+        f"good. The certified gap is {gap(b.figures['gap'])} instead of {gap(a.figures['gap'])}. {untrained}Without prices the "
+        "result is worse: greedy, where each task takes what is cheapest for itself, costs "
+        f"{greedy.figures['cost'] / least:.2f} times as much as the optimum."
     )
 
 
@@ -179,31 +223,36 @@ _DISTANCE = _PAPER.changed(channel="log-distance", name="paper, log-distance")
 QUESTIONS: tuple[Question, ...] = (
     Question(
         "server", "One server less?", "The ward loses one of its four servers. Which tasks pay for it?",
-        "The tasks of the lost server on the map, and how far every policy's bar has moved from its pinned mark. (The "
-        "ward lays out three servers anew, so one of those that stay moves too.)",
-        Setup(_PAPER), Setup(_PAPER.changed(servers=_PAPER.servers - 1)), _fewer_servers,
+        "The tasks of the lost server on the map, and how far every policy's bar has moved from its pinned mark. In the sidebar "
+        "you can switch another server off instead.",
+        _PAPER, _PAPER.changed(servers_off=4), _fewer_servers,
     ),
     Question(
-        "tasks", "Twice the tasks?", "Every user has twice as many tasks with the same four servers.",
+        "tasks", "Twice the tasks?", "Every user has twelve tasks instead of six, with the same four servers.",
         "The mean delay, and “Where time goes” below: which part of the delay grows?",
-        Setup(_PAPER), Setup(_PAPER.changed(tasks=2 * _PAPER.tasks)), _more_tasks,
+        _PAPER.changed(tasks=6), _PAPER.changed(tasks=12), _more_tasks,
     ),
     Question(
         "channel", "A worse channel?",
         "The physical channel, where distance decides, with a path loss exponent of 4 instead of 3.",
         "The lines on the map: who still sends, and to which server? In the paper's own formula (5) distance hardly matters, so "
         "both sides here use the log-distance channel.",
-        Setup(_DISTANCE), Setup(_DISTANCE.changed(eta=4.0)), _worse_channel,
+        _DISTANCE, _DISTANCE.changed(eta=4.0), _worse_channel,
+    ),
+    Question(
+        "battery", "Half the battery?", "Every user has 1.25 mJ for an episode instead of 2.5 mJ.",
+        "The warning above the map, and the steps that are missing.",
+        _PAPER.changed(Cap=2.5e-3), _PAPER.changed(Cap=1.25e-3), _half_battery,
     ),
     Question(
         "local", "Why is this task local?", "Four servers, each ten times as fast as the wearable, and yet the task stays local.",
         "The selected task's alternatives: each row is a full computation of the step with only this task moved.",
-        Setup(_PAPER), Setup(_PAPER), _why_local, pick=_local_point,
+        _PAPER, _PAPER, _why_local, pick=_local_point,
     ),
     Question(
         "alone", "What does deciding alone cost?",
-        "No user knows the tasks of others; users know only the servers' mean prices.",
+        "No user knows the tasks of others. The optimum sees them all.",
         "The difference of the costs, and the bound: how much could a better decentralised policy still gain?",
-        Setup(_PAPER), Setup(_PAPER, "price-response"), _alone, page="compare",
+        _PAPER, _PAPER, _alone, page="compare", reference="optimum",
     ),
 )  # fmt: skip

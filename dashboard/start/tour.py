@@ -18,6 +18,7 @@ class Tour:
     """State of the tour in a session. `at` is the number of the question, from 0; None if there is no tour."""
 
     at: int | None = None
+    policy: str = ""  # the person's choice, which all questions keep
     before: Session | None = None  # the session's state before the tour, to be restored
 
 
@@ -29,16 +30,18 @@ def state() -> Tour:
 
 
 def begin(session: Session, at: int) -> None:
-    """Sets the session to a question: its scenario, policy and task; pins its `before`."""
-    tour, question = state(), QUESTIONS[at]
+    """Sets the session to a question: its scenarios, under the person's policy, and its task; pins its `before`."""
+    tour = state()
     if tour.at is None:
-        tour.before = replace(session, problems=[], view={})
-    tour.at, session.wanted_page = at, question.page
-    _set(session, question)
+        tour.before, tour.policy = replace(session, problems=[], view={}), session.policy
+    elif session.policy != QUESTIONS[tour.at].setups(tour.policy)[1].policy:  # chosen during the tour
+        tour.policy = session.policy
+    tour.at, session.wanted_page = at, QUESTIONS[at].page
+    _set(session, QUESTIONS[at], tour.policy)
 
 
-def _set(session: Session, question: Question) -> None:
-    after, before = question.after, question.before
+def _set(session: Session, question: Question, policy: str) -> None:
+    before, after = question.setups(policy)
     session.scenario, session.policy, session.shares, session.seed = (
         after.scenario,
         after.policy,
@@ -48,7 +51,7 @@ def _set(session: Session, question: Question) -> None:
     session.picked = question.pick(after) if question.pick else None
     session.step = session.picked[0] if session.picked else 1
     session.pinned = None if before == after else _pinned(before)
-    session.problems = []
+    session.problems, session.notes = [], []
 
 
 def _pinned(setup: Setup) -> Pinned:
@@ -87,9 +90,10 @@ def tour_banner(session: Session) -> None:
                       disabled=last, type="secondary" if last else "primary", help="The next question.")  # fmt: skip
             st.button("End tour", icon=":material/close:", key="tour_end", on_click=end,
                       help="The scenario stays as it is. The Start page can restore the one from before the tour.")  # fmt: skip
-        st.markdown(f"{question.words()}\n\n*What to look at:* {question.look}")
-        if Setup(session.scenario, session.policy, session.shares, session.seed) != question.after:
+        policy = state().policy
+        st.markdown(f"{question.words(policy)}\n\n*What to look at:* {question.look}")
+        if Setup(session.scenario, session.policy, session.shares, session.seed) != question.setups(policy)[1]:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption("You have changed the scenario: the answer above is for the original question.")
-                st.button("Restore the question", key="tour_again", on_click=begin, args=(session, at),
+                st.button("Restore the question", key="tour_again", on_click=_set, args=(session, question, policy),
                           help="Restores scenario, policy, seed and pin of the question.")  # fmt: skip

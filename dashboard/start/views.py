@@ -6,17 +6,17 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.drawings import ward_player
 from dashboard.explore import views as explore_views
 from dashboard.navigation import TITLES, pages
 from dashboard.session import Session
 from dashboard.start.questions import QUESTIONS, Setup
 from dashboard.start.tour import begin, restore, state
 from dashboard.text import plain
+from dashboard.ward_map import ward_map
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
 from iomt_core.metrics import CONTEXT, METRICS
-from iomt_core.scenario import PRESETS, metadata
+from iomt_core.scenario import PRESETS, counted, metadata
 
 ABOUT = {
     "explore": "Change any parameter and see what every policy decides, and why a task runs on its device.",
@@ -31,12 +31,12 @@ CARD = 214  # px: five cards in a row on a wide screen
 def sentences(session: Session) -> None:
     """What the lab shows, in a few sentences."""
     s = session.scenario
-    users = f"{s.users} user{'s' * (s.users > 1)}"
-    servers = f"{s.servers} edge server{'s' * (s.servers > 1)}"
+    servers = counted(s.servers, "edge server")
     st.markdown(
-        f"This is a ward of {users} with wearables. In every step each user has up to {s.tasks} tasks (the small marks around "
-        f"a user). Each task is computed on the wearable (grey) or sent to one of {servers}, drawn in that server's colour and "
-        "shape. A policy decides where each task runs and how much of the device's CPU and bandwidth it gets; here it is "
+        f"This is a ward of {counted(s.users, 'user')} with wearables. In every step each user has up to {s.tasks} tasks (the "
+        f"small marks around a user). Each task is computed on the wearable (grey) or sent to one of {servers}, drawn in that "
+        "server's colour and shape. A policy decides where each task runs and how much of the device's CPU and bandwidth it "
+        "gets; here it is "
         f"**{plain(session.policy_label)}**. The lab computes delay and energy of every decision by the equations of a "
         "published model. It also computes a bound that no policy can beat, so you always see how far a policy is from the "
         "best possible."
@@ -48,8 +48,8 @@ def ward(session: Session) -> None:
     record = explore_views.record(session)
     row = min(session.step, len(record)) - 1
 
-    maps = [("", ward_frames(record), ward_text(record, row))]
-    ward_player(
+    maps = [("", ward_frames(record, session.policy_label), ward_text(record, row))]
+    ward_map(
         maps, int(record.step[row]), session, "start_ward", autoplay=True,
         on_picked=lambda: setattr(session, "wanted_page", "explore"),
     )  # fmt: skip
@@ -74,7 +74,7 @@ def figures(session: Session) -> None:
 
 def tour(session: Session) -> None:
     """The tour's questions as cards, and a button that restores what was there before the tour."""
-    st.header("Five questions to begin with", anchor=False)
+    st.header("Questions to begin with", anchor=False)
     with st.container(horizontal=True, gap="small"):
         for n, question in enumerate(QUESTIONS):
             with st.container(border=True, width=CARD, height="stretch"):

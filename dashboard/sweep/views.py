@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any, cast
 import pandas as pd
 import streamlit as st
 
+from dashboard.person import current_person
 from dashboard.runs import clock
-from dashboard.session import Session
+from dashboard.session import Session, page_state
 from dashboard.sweep.form import AxisForm, Form, new_form
 from dashboard.text import plain, show_errors
 from dashboard.widgets import index_of, sync_widget
@@ -22,10 +22,12 @@ from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_live import live_curves, live_map
 from iomt_core.charts.sweep_report import command, labels, report
 from iomt_core.charts.sweep_report import title as sweep_title
-from iomt_core.experiments.sweeps.run import POINTS, SWEEPS, read_results, versions
+from iomt_core.experiments.sweeps.point_run import POINTS, versions
+from iomt_core.experiments.sweeps.run import SWEEPS, read_results
 from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
 from iomt_core.metrics import METRICS
 from iomt_core.runs.directory import log_tail
+from iomt_core.runs.owner import Person
 from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.links import whole_number
@@ -53,20 +55,18 @@ class View:
 
 def current_view(session: Session) -> View:
     """The page's state in this session; at first what the link says."""
-    if "sweep_view" not in st.session_state:
-        view = View(new_form(session))
-        read_form(view, session)
-        st.session_state["sweep_view"] = view
-    return cast(View, st.session_state["sweep_view"])
+    return page_state(session, "sweep", lambda entries: from_view(session, entries))
 
 
-def read_form(view: View, session: Session) -> None:
-    """Fills the view from the page's entries of a link; an invalid entry becomes a problem of the view."""
+def from_view(session: Session, entries: Mapping[str, str]) -> View:
+    """The state that the page's entries of a link describe; an invalid entry becomes a problem of the view."""
+    view = View(new_form(session))
     for read in (_read_sweep, _read_over, _read_policies, _read_episodes):
         try:
-            read(view, session)
+            read(view, entries)
         except ScenarioError as error:
             view.problems += error.problems
+    return view
 
 
 def link_view(view: View) -> dict[str, str]:
@@ -81,29 +81,27 @@ def link_view(view: View) -> dict[str, str]:
     return entries | ({"sweep": view.shown} if view.shown else {})
 
 
-def _read_sweep(view: View, session: Session) -> None:
-    if "sweep" in session.view:
-        view.shown = SWEEPS.run(session.view["sweep"]).name
+def _read_sweep(view: View, entries: Mapping[str, str]) -> None:
+    if "sweep" in entries:
+        view.shown = SWEEPS.run(entries["sweep"]).name
 
 
-def _read_over(view: View, session: Session) -> None:
-    if "over" in session.view:
-        axes = [AxisForm.of(axis_from_words(words)) for words in session.view["over"].split(";")[:2]]
+def _read_over(view: View, entries: Mapping[str, str]) -> None:
+    if "over" in entries:
+        axes = [AxisForm.of(axis_from_words(words)) for words in entries["over"].split(";")[:2]]
         view.form.axes[: len(axes)] = axes
         view.form.two = len(axes) == 2
 
 
-def _read_policies(view: View, session: Session) -> None:
-    if "policies" in session.view:
-        names = list(dict.fromkeys(name for name in session.view["policies"].split(",") if name))
-        for name in names:
-            entry(name)
-        view.form.policies = names
+def _read_policies(view: View, entries: Mapping[str, str]) -> None:
+    if "policies" in entries:
+        names = list(dict.fromkeys(name for name in entries["policies"].split(",") if name))
+        view.form.policies = [entry(name).name for name in names]
 
 
-def _read_episodes(view: View, session: Session) -> None:
-    if "episodes" in session.view:
-        text = session.view["episodes"]
+def _read_episodes(view: View, entries: Mapping[str, str]) -> None:
+    if "episodes" in entries:
+        text = entries["episodes"]
         count = whole_number(text, 1, MOST_EPISODES)
         if count is None:
             raise ScenarioError(
@@ -169,26 +167,35 @@ def progress(sweep: RunRecord, view: View) -> None:
 
 
 def _actions(sweep: RunRecord, view: View) -> None:
-    def act(change: Callable[[str], Any]) -> None:
+    person = current_person()
+    mine = person.may_change(sweep.owner)
+    why = (
+        None
+        if mine
+        else f"It belongs to {plain(sweep.owner.name)}: only its owner or the operator of the lab can change it."
+    )
+
+    def act(change: Callable[[str, Person], Any]) -> None:
         view.problems.clear()
         try:
-            change(sweep.name)
+            change(sweep.name, person)
         except ScenarioError as error:
             view.problems += error.problems
 
-    def resume(name: str) -> None:
-        SWEEPS.resume(name, **view.form.place())
+    def resume(name: str, by: Person) -> None:
+        SWEEPS.resume(name, by, **view.form.place())
+
+    def button(label: str, icon: str, change: Callable[[str, Person], Any], key: str) -> None:
+        st.button(label, icon=f":material/{icon}:", on_click=act, args=(change,), key=key, disabled=not mine, help=why)
 
     if sweep.stopping:
-        st.button("Stop at once", icon=":material/stop:", on_click=act, args=(SWEEPS.kill,), key="sweep_kill")
+        button("Stop at once", "stop", SWEEPS.kill, "sweep_kill")
     elif sweep.active or sweep.state == "queued":
-        st.button("Stop", icon=":material/stop:", on_click=act, args=(SWEEPS.stop,), key="sweep_stop")
+        button("Stop", "stop", SWEEPS.stop, "sweep_stop")
     if sweep.resumable:
-        st.button(
-            "Resume", icon=":material/play_arrow:", type="primary", on_click=act, args=(resume,), key="sweep_resume"
-        )
+        button("Resume", "play_arrow", resume, "sweep_resume")
     if not sweep.active:
-        with st.popover("Delete", icon=":material/delete:"):
+        with st.popover("Delete", icon=":material/delete:", disabled=not mine, help=why):
             st.write(
                 f"Deletes the sweep {plain(sweep.name)} and its files. Its points stay in the cache for later sweeps."
             )
@@ -205,7 +212,7 @@ def _failures(sweep: RunRecord) -> None:
 
 
 def results(sweep: RunRecord, view: View) -> None:
-    """Charts, networks, numbers and files of a sweep, as far as it has run."""
+    """Charts, numbers and files of a sweep, as far as it has run."""
     spec = sweep.spec
     if spec is None:
         return
@@ -217,7 +224,6 @@ def results(sweep: RunRecord, view: View) -> None:
         _curves(table, spec.axes[0], name, spec, sweep, view)
     else:
         _maps(table, name, spec, sweep, view)
-    _networks(spec, table)
     gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if gaps:
         with st.expander(
@@ -226,21 +232,6 @@ def results(sweep: RunRecord, view: View) -> None:
             for policy, reason in gaps:
                 st.markdown(f"**{plain(labels(spec)[policy])}**: {plain(reason)}")
     _files(sweep, spec, table)
-
-
-def _networks(spec: SweepSpec, table: pd.DataFrame) -> None:
-    """Which network decided, for every trained policy; a policy with several is a warning."""
-    pairs = Counter(zip(table["policy"], table["network"], strict=True))
-    found = [(str(policy), str(network), count) for (policy, network), count in pairs.items() if network]
-    words = [f"{plain(labels(spec)[p])}: {plain(n)} at {count} point{'s' * (count > 1)}" for p, n, count in found]
-    if len({policy for policy, _, _ in found}) < len(found):
-        st.warning(
-            f"Several networks decided. {'; '.join(words)}. Open markers or * mark the less common network; compare points of "
-            "one network only.",
-            icon=":material/warning:",
-        )
-    elif words:
-        st.caption(f"Which network decided: {'; '.join(words)}.")
 
 
 def _metric_picker(view: View, spec: SweepSpec) -> str:
@@ -327,7 +318,7 @@ def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
             st.download_button(
                 label, data, f"sweep-{sweep.name}.{ending}", kind, on_click="ignore", icon=":material/download:",
                 key=f"sweep_{ending}", disabled=table.empty,
-                help="Results so far, in SI units. The report has charts, networks, settings and the command to repeat the "
+                help="Results so far, in SI units. The report has charts, settings and the command to repeat the "
                 "sweep, and works offline." if ending == "html" else "Results so far, one row for each point, with the "
                 "network; SI units.",
             )  # fmt: skip
@@ -355,7 +346,8 @@ def all_sweeps(known: Sequence[RunRecord]) -> None:
         )  # fmt: skip
         rows.append(
             {
-                "sweep": sweep.name, "state": sweep.condition, "over": over, "policies": policies, "episodes": episodes,
+                "sweep": sweep.name, "owner": sweep.owner.name, "state": sweep.condition,
+                "over": over, "policies": policies, "episodes": episodes,
                 "points": f"{sweep.done} of {sweep.total}",
                 "changed": datetime.fromtimestamp(updated).isoformat(" ", "minutes") if updated else "",
             }

@@ -11,6 +11,14 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "penta
 BOUND_COLOUR = "#d62728"
 
 
-def device_colour(choice: int) -> str:
-    """Colour of a device: 0 is the own device, k is server k."""
-    return LOCAL_COLOUR if choice == 0 else SERVER_COLOURS[(choice - 1) % len(SERVER_COLOURS)]
+def device_colour(number: int) -> str:
+    """Colour of a device by its number in the whole ward: 0 is the own device, k is server k."""
+    return LOCAL_COLOUR if number == 0 else SERVER_COLOURS[(number - 1) % len(SERVER_COLOURS)]
+
+
+def ink(colour: str) -> str:
+    """Black or white: the one that is easier to read on a colour (contrast of WCAG 2, at least 4.5 to 1)."""
+    red, green, blue = (int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#ffffff" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "#000000"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,8 +31,7 @@ def curves(
     """A metric over an axis, one line for each policy with its 95 % interval as a band.
 
     `table` is `sweeps.run.results_table` of one axis, or one value's rows of the other; `labels` names the policies, in the
-    order of their colours. Where a policy could not decide its line is broken. Markers are open where another network of the
-    policy decided than at most points. Cost and gap show the certified bound too.
+    order of their colours. Where a policy could not decide its line is broken. Cost and gap show the certified bound too.
     """
     shown = METRICS[name]
     data: list[dict[str, Any]] = []
@@ -50,15 +48,12 @@ def curves(
                     "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": policy,
                 }
             )  # fmt: skip
-        networks = [f", {network}" if network else "" for network in rows["network"]]
-        words = [_interval(a, b, shown.unit) + n for a, b, n in zip(low, high, networks, strict=True)]
-        usual = usual_network(rows)
-        symbols = [symbol if network in (usual, "") else f"{symbol}-open" for network in rows["network"]]
+        words = [_interval(a, b, shown.unit) for a, b in zip(low, high, strict=True)]
         data.append(
             {
                 "type": "scatter", "x": x, "y": middle, "customdata": words, "name": text, "legendgroup": policy,
                 "mode": "lines+markers", "line": {"color": colour, "dash": dash, "width": 2},
-                "marker": {"color": colour, "symbol": symbols, "size": 8},
+                "marker": {"color": colour, "symbol": symbol, "size": 8},
                 "hovertemplate": f"{text}: %{{y:.4g}} {shown.unit}%{{customdata}}<extra></extra>",
             }
         )  # fmt: skip
@@ -81,18 +76,14 @@ def heat_map(
 ) -> go.Figure:
     """One policy's metric over two axes, the first to the right; colours run over `span`, see `colour_span`.
 
-    Cells show their numbers while they are few, "n/a" where the policy could not decide, and "*" where another of its
-    networks decided than at most points.
+    Cells show their numbers while they are few, and "n/a" where the policy could not decide.
     """
     shown, (right, up) = METRICS[name], axes
     xs, ys = ([f"{a.shown(v):g}" for v in a.values] for a in (right, up))
     rows = table[table["policy"] == policy]
-    usual = usual_network(rows)
     known = {
-        (a, b): (v, s, "" if n in (usual, "") else "*")
-        for a, b, v, s, n in zip(
-            rows[right.parameter], rows[up.parameter], rows[name], rows["state"], rows["network"], strict=True
-        )
+        (a, b): (v, s)
+        for a, b, v, s in zip(rows[right.parameter], rows[up.parameter], rows[name], rows["state"], strict=True)
     }
     z: list[list[float | None]] = []
     words: list[list[str]] = []
@@ -100,7 +91,7 @@ def heat_map(
         line = [known.get((a, b)) for a in right.values]
         z.append([None if p is None or math.isnan(p[0]) else p[0] * shown.factor for p in line])
         words.append(
-            ["" if p is None else "n/a" if p[1] == "unavailable" else f"{p[0] * shown.factor:.3g}{p[2]}" for p in line]
+            ["" if p is None else "n/a" if p[1] == "unavailable" else f"{p[0] * shown.factor:.3g}" for p in line]
         )
     data: dict[str, Any] = {
         "type": "heatmap", "x": xs, "y": ys, "z": z, "text": words, "zmin": span[0], "zmax": span[1], "xgap": 1, "ygap": 1,
@@ -116,12 +107,6 @@ def heat_map(
         "margin": {"l": 64, "r": 12, "t": 40 if title else 12, "b": 48},
     }
     return _figure([data], {**layout, **_title(title)})
-
-
-def usual_network(rows: pd.DataFrame) -> str:
-    """Return the network that decided at most points of one policy's rows; "" for a policy without networks."""
-    known = [network for network in rows["network"] if network]
-    return Counter(known).most_common(1)[0][0] if known else ""
 
 
 def colour_span(table: pd.DataFrame, name: str) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from iomt_core.charts.sweep import colour_span, curves, heat_map, usual_network
+from iomt_core.charts.sweep import colour_span, curves, heat_map
 from iomt_core.experiments.sweeps.spec import SweepSpec
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS, ScenarioError, metadata
@@ -81,7 +81,6 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
             one.update_layout(paper_bgcolor="white", plot_bgcolor="white", autosize=True)
             parts.append(one.to_html(full_html=False, include_plotlyjs=not scripted, config={"displaylogo": False}))
             scripted = True
-    parts += _networks(spec, table)
     reasons = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if reasons:
         rows = "".join(f"<tr><td>{e(p)}</td><td>{e(r)}</td></tr>" for p, r in reasons)
@@ -106,26 +105,6 @@ def _charts(spec: SweepSpec, table: pd.DataFrame, name: str) -> Iterator[go.Figu
         for policy, label in named.items():
             if bool((table["policy"] == policy).any()):
                 yield heat_map(table, spec.axes, name, policy, colour_span(table, name), label)
-
-
-def _networks(spec: SweepSpec, table: pd.DataFrame) -> list[str]:
-    """Which network of each trained policy decided at which points; those of another than the usual one are marked."""
-    rows = []
-    for (policy, network), found in table[table["network"] != ""].groupby(["policy", "network"], sort=False):
-        where = " · ".join(
-            f"{axis.parameter} = {', '.join(f'{axis.shown(v):g}' for v in sorted(set(found[axis.parameter])))}"
-            for axis in spec.axes
-        )
-        marked = "" if network == usual_network(table[table["policy"] == policy]) else "marked"
-        rows.append("".join(f"<td>{html.escape(str(x))}</td>" for x in (policy, network, len(found), where, marked)))
-    if not rows:
-        return []
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return [
-        "<h2>Which network decided</h2><p class='small'>A trained policy has several networks; the one that knows the ward "
-        "decides. In the figures, points of another network than the policy's usual one have open markers or a *.</p>"
-        f"<table><tr><th>policy</th><th>network</th><th>points</th><th>at</th><th></th></tr>{body}</table>"
-    ]
 
 
 def _settings(spec: SweepSpec) -> str:

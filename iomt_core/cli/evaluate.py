@@ -13,13 +13,13 @@ from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, n
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.policies.base import SHARES, Shares
-from iomt_core.training.catalogue import catalogue
+from iomt_core.training.catalogue import catalogue, default_policy, describe, entry
 
 
 def evaluate(
     scenario: ScenarioOption,
-    policy: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")],
     out: Annotated[Path, typer.Option(help="Directory for summary.json and decisions.parquet.", metavar="DIR")],
+    policy: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")] = default_policy(),
     episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the tasks; the seed of the places is the scenario's.")] = 0,
     shares: Annotated[str, typer.Option(help=f"Who decides on shares: {', '.join(SHARES)}.")] = "own",
@@ -33,6 +33,7 @@ def evaluate(
     A directory holds one evaluation. Ctrl-C writes nothing.
     """
     s = scenario_from(scenario, workload, places)
+    label = entry(policy).label
     finished = 0
 
     def on_progress(count: int) -> None:
@@ -42,7 +43,7 @@ def evaluate(
 
     try:
         with progress_bar() as progress:
-            bar = progress.add_task(f"{policy} on {s.name}", total=max(1, episodes))
+            bar = progress.add_task(f"{label} on {s.name}", total=max(1, episodes))
             values = run_evaluation(
                 s, policy, episodes, seed, out, cast(Shares, shares), csv, overwrite, progress=on_progress
             )
@@ -54,9 +55,8 @@ def evaluate(
             soft_wrap=True,
         )
         raise
-    table = Table("metric", "value", title=f"{policy} on {s.name}, {values['episodes']} episodes, seed {seed}")
-    if values["network"]:
-        table.add_row("decided by", values["network"])
+    notes.print(describe(policy, s))
+    table = Table("metric", "value", title=f"{s.name}, {values['episodes']} episodes, seed {seed}")
     for metric in (*METRICS.values(), *CONTEXT.values()):
         if metric.name in values:
             table.add_row(metric.label, metric.show(values[metric.name]))

@@ -16,7 +16,7 @@ from iomt_core.paths import PRETRAINED
 from iomt_core.scenario import PRESET_NOTES, PRESETS
 from iomt_core.scenario.files import dump_scenario
 from iomt_core.scenario.reference import parameter_table
-from iomt_core.training.catalogue import catalogue, networks
+from iomt_core.training.catalogue import catalogue
 
 
 def scenario(
@@ -43,11 +43,10 @@ def presets() -> None:
 
 
 def policies() -> None:
-    """List the policies, and the networks of the trained ones; the first network that was trained for the ward decides."""
-    table = Table("policy", "decentralised", "trained", "network", "what it does")
+    """List the policies. A trained policy's name means one network; `iomt evaluate` says why it cannot decide in a scenario."""
+    table = Table("policy", "decentralised", "network", "what it does")
     for policy in catalogue().values():
-        words = ("yes" if yes else "no" for yes in (policy.decentralised, policy.trained))
-        table.add_row(policy.name, *words, ", else ".join(networks(policy.name)), policy.summary)
+        table.add_row(policy.name, "yes" if policy.decentralised else "no", policy.network, policy.summary)
     Console(markup=False).print(table)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ from iomt_core.experiments.sweeps.spec import PAPER_AXES, SweepSpec, axis_from_w
 from iomt_core.policies.base import SHARES
 from iomt_core.runs.process import StopRequest
 from iomt_core.scenario import Scenario, ScenarioError, check_known, collect_notes
-from iomt_core.training.catalogue import catalogue
+from iomt_core.training.catalogue import catalogue, default_policy
 
 
 def sweep(
@@ -90,8 +89,6 @@ def sweep(
         os._exit(INTERRUPTED)
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", highlight=False)
-    for line in _networks(run):
-        notes.print(line)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
     notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet")
     code = {"finished": 0, "failed": 1}.get(state, INTERRUPTED)
@@ -134,16 +131,7 @@ def _spec(
         raise ScenarioError("over is missing: allowed is NAME=VALUES once or twice, or --paper-axis.")
     return sweep_spec(
         {
-            "scenario": scenario, "axes": axes, "policies": policies or ["optimum", "price-response"],
+            "scenario": scenario, "axes": axes, "policies": policies or [default_policy(), "price-response", "optimum"],
             "episodes": episodes, "seed": seed, "shares": shares,
         }
     )  # fmt: skip
-
-
-def _networks(run: Sweep) -> Iterator[str]:
-    """Yield, for every policy that several networks decided for, how many points each of them has."""
-    for policy in run.spec.policies:
-        found = Counter(r["network"] for (_, name), r in run.results.items() if name == policy and r.get("network"))
-        if len(found) > 1:
-            parts = ", ".join(f"{network} at {count} points" for network, count in found.most_common())
-            yield f"{policy} was decided by {parts}: compare points of one network only."

@@ -1,7 +1,8 @@
 """One step of many worlds as a single kernel, which torch.compile makes from the functions of model/ and this folder.
 
 Every eager operation reads and writes memory; the fused kernel does so once in a step. It needs a C++ compiler, some seconds
-to compile, and a scenario without dynamics, task kinds or own workload. Otherwise steps run eagerly.
+to compile, and a scenario without dynamics, task kinds, own workload or users that are switched off. Otherwise steps run
+eagerly.
 """
 
 from __future__ import annotations
@@ -78,15 +79,17 @@ class Kernel:
 
 
 def fits(s: Scenario) -> bool:
-    """Whether the steps of a scenario can be fused: one kind of task, no dynamics, no own workload."""
-    return s.workload is None and not (s.kinds or s.burst or s.speed or s.background)
+    """Whether the steps of a scenario can be fused: one kind of task, no dynamics, no own workload, no user switched off."""
+    return s.workload is None and not (s.kinds or s.burst or s.speed or s.background or s.users_off)
 
 
 @lru_cache(maxsize=8)
 def kernel(s: Scenario, num_envs: int, dtype: torch.dtype, device: torch.device) -> Kernel | None:
     """The kernel for `num_envs` worlds of a scenario; `None`, with a log message, if the step cannot be fused."""
     if not fits(s):
-        log.warning("steps are not fused: moving users, bursts, task kinds, background load or an own workload")
+        log.warning(
+            "steps are not fused: moving users, bursts, task kinds, background load, an own workload or a user off"
+        )
         return None
     try:
         return Kernel(World(s, counter.world_seeds(0, 0, num_envs, device), dtype))

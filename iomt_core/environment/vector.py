@@ -58,7 +58,7 @@ class VectorEnvironment:
             self.t = self.t.masked_fill(where, 0)
             self.terminated, self.truncated = self.terminated & ~where, self.truncated & ~where
             self._dynamics = self._dynamics.replace_where(where, first)
-            battery = torch.where(where[:, None], self._world.full_battery, self.snapshot.battery)
+            battery = self.snapshot.battery.masked_fill(where[:, None], self.scenario.Cap)
         self.snapshot = self._world.snapshot(self._dynamics, self.t, battery)
         return self.snapshot
 

@@ -26,7 +26,7 @@ MOST_BACKGROUND = 0.95
 class DynamicsState(Batch):
     """State of the dynamics at a step. Tensors of dynamics that are off are constant or empty."""
 
-    users_xy: Tensor  # (B, U, 2) m
+    users_xy: Tensor  # (B, U, 2) m; all users and servers of the ward, also those that are switched off
     waypoint: Tensor  # (B, U, 2) m
     size: Tensor  # (B, U, J, 2) standard normal score of D and C, for bursts
     load: Tensor  # (B, K, 2) standard normal score of the background load on F_k and B_k
@@ -34,6 +34,9 @@ class DynamicsState(Batch):
 
 class World:
     """Draws the snapshots of B worlds of one scenario.
+
+    It draws all users and servers of the ward, and then leaves out those that are switched off: for all others nothing
+    changes, not even by rounding.
 
     A seed gives the same world in any batch and, except for rounding, in float32 and float64. A `step` counts from 0 and is
     one number for all worlds, or (B,) int64. Step T exists too, for bootstrapping: with it a truncated episode would have
@@ -43,6 +46,11 @@ class World:
     def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float64) -> None:
         self.scenario = s
         self.dtype = dtype
+        self._in_operation: tuple[Tensor, Tensor] | None = None
+        if s.users_off or s.servers_off:
+            users, servers = (torch.tensor(n, device=seeds.device) - 1 for n in (s.user_numbers, s.server_numbers))
+            self._in_operation = users, servers
+        self._ward = s = s.whole_ward
         self._kinds = _KindTable(s, dtype, seeds.device)
         self._workload = _workload(s, dtype, seeds.device) if s.workload is not None else None
         self._layout = layout(s, dtype, seeds.device)
@@ -55,7 +63,7 @@ class World:
         return other
 
     def _draw(self, seeds: Tensor) -> None:
-        s = self.scenario
+        s = self._ward
         self.seeds = seeds
         users, servers = self._layout
         batch = len(seeds)
@@ -63,7 +71,7 @@ class World:
         low, high = s.P_tr
         self._power = low + (high - low) * self._uniform(Stream.POWER, 0, s.users)
         self._own = users.new_full((1, 1), s.F_i).expand(batch, s.users)
-        self.full_battery = users.new_full((1, 1), s.Cap).expand(batch, s.users)
+        self._full_battery = users.new_full((1, 1), s.Cap).expand(batch, s.users)
         self._servers = (
             users.new_full((1, 1), s.F_k).expand(batch, s.servers),
             users.new_full((1, 1), s.B_k).expand(batch, s.servers),
@@ -86,7 +94,7 @@ class World:
 
     def initial_state(self) -> DynamicsState:
         """The state of the dynamics at step 0, drawn from the stationary distribution."""
-        s, batch = self.scenario, len(self.seeds)
+        s, batch = self._ward, len(self.seeds)
         unused = self._power[:, :0]
         return DynamicsState(
             users_xy=self._start,
@@ -97,7 +105,7 @@ class World:
 
     def advance(self, state: DynamicsState, step: int | Tensor) -> DynamicsState:
         """The state of the dynamics at `step`, from that at the step before."""
-        s = self.scenario
+        s = self._ward
         if s.speed:
             state = self._walk(state, step)
         if s.burst:
@@ -110,8 +118,17 @@ class World:
         return state
 
     def snapshot(self, state: DynamicsState, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
-        """The snapshot at `step`, which policies decide on; `battery` (B, U) in J, full unless given."""
-        s = self.scenario
+        """The snapshot at `step`, which policies decide on, of all that is in operation.
+
+        battery: (B, U) J; full unless given.
+        """
+        if self._in_operation is None:
+            return self._whole_snapshot(state, step, battery)
+        snapshot = self._whole_snapshot(state, step).keep(*self._in_operation)
+        return snapshot if battery is None else replace(snapshot, battery=battery)
+
+    def _whole_snapshot(self, state: DynamicsState, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
+        s = self._ward
         D, C, P, kind, active = self._tasks(state, step)
         weight = P / s.mean_P
         if self._workload is not None:
@@ -124,7 +141,7 @@ class World:
             F_k, B_k = F_k * (1 - load[..., 0]), B_k * (1 - load[..., 1])
         return Snapshot(
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
-            battery=self.full_battery if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
+            battery=self._full_battery if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
             users_xy=state.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
             key=_at(self.step_keys, step), max_ratio=self._max_ratio, all_active=self._workload is None,
         )  # fmt: skip
@@ -145,10 +162,10 @@ class World:
 
     def _distances(self, users_xy: Tensor) -> tuple[Tensor, Tensor]:
         distance = (users_xy[:, :, None] - self._servers_xy[:, None]).norm(dim=-1)
-        return distance, unit_snr_bandwidth(distance, self._power[:, :, None], self.scenario)
+        return distance, unit_snr_bandwidth(distance, self._power[:, :, None], self._ward)
 
     def _tasks(self, state: DynamicsState, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        s = self.scenario
+        s = self._ward
         shape = (len(self.seeds), s.users, s.tasks)
         if self._workload is not None:
             D, C, P, active = (x[step % s.T].expand(shape) for x in self._workload)
@@ -169,18 +186,18 @@ class World:
 
     def _burst_shock(self, step: int | Tensor) -> Tensor:
         """Standard normal shocks (B, U, J, 2), partly shared by the tasks of a user, so that a burst affects all of them."""
-        s, batch = self.scenario, len(self.seeds)
+        s, batch = self._ward, len(self.seeds)
         own = self._normal(Stream.BURST, step, s.users * s.tasks * 2).view(batch, s.users, s.tasks, 2)
         shared = self._normal(Stream.BURST_SHARED, step, s.users * 2).view(batch, s.users, 1, 2)
         return math.sqrt(s.burst) * shared + math.sqrt(1 - s.burst) * own
 
     def _waypoints(self, step: int | Tensor) -> Tensor:
-        s = self.scenario
+        s = self._ward
         return self._uniform(Stream.WAYPOINTS, step, s.users * 2).view(-1, s.users, 2) * s.area
 
     def _walk(self, state: DynamicsState, step: int | Tensor) -> DynamicsState:
         """Random waypoint mobility: moves users towards their waypoints, and draws a new one where it is reached."""
-        s = self.scenario
+        s = self._ward
         path = state.waypoint - state.users_xy
         distance = path.norm(dim=-1, keepdim=True)
         reach = s.speed * s.step_time
@@ -216,26 +233,29 @@ class _KindTable:
 
 
 def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Positions of users (U, 2) and servers (K, 2) in m, given by the scenario or drawn from its seed."""
+    """Positions of all users (n, 2) and servers (n, 2) of the ward in m, given by the scenario or drawn from its seed.
+
+    Row n - 1 is number n; those that are switched off have their places too.
+    """
     if s.places is not None:
         return (
             torch.tensor(s.places.users, dtype=dtype, device=device),
             torch.tensor(s.places.servers, dtype=dtype, device=device),
         )
     draws = counter.uniform(torch.tensor([s.seed], device=device), Stream.LAYOUT, 0, 2 * 24, dtype)[0].view(24, 2)
-    users = draws[8 : 8 + s.users] * s.area
-    columns = math.ceil(math.sqrt(s.servers))
-    rows = math.ceil(s.servers / columns)
-    k = torch.arange(s.servers, device=device)
+    users, count = draws[8 : 8 + s.ward_users] * s.area, s.ward_servers
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    k = torch.arange(count, device=device)
     row, column = k // columns, k % columns
-    in_row = torch.where(row == rows - 1, s.servers - (rows - 1) * columns, columns)
+    in_row = torch.where(row == rows - 1, count - (rows - 1) * columns, columns)
     centre = torch.stack([(column + 0.5) / in_row, (row + 0.5) / rows], dim=1).to(dtype)
     cell = torch.stack([1 / in_row, torch.full_like(in_row, 1, dtype=dtype) / rows], dim=1).to(dtype)
-    return users, (centre + (draws[: s.servers] - 0.5) * 0.5 * cell) * s.area
+    return users, (centre + (draws[:count] - 0.5) * 0.5 * cell) * s.area
 
 
 def _workload(s: Scenario, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The own workload of a scenario as tensors (T, U, J): D in bit, C in cycles, P, active."""
+    """The own workload of a whole ward as tensors (T, U, J): D in bit, C in cycles, P, active."""
     assert s.workload is not None
     D = torch.zeros(s.T, s.users, s.tasks, dtype=dtype)
     C, P, active = torch.zeros_like(D), torch.ones_like(D), torch.zeros_like(D, dtype=torch.bool)

@@ -24,7 +24,7 @@ from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError, check_range, os_errors
 from iomt_core.scenario.files import replace_file, write_text_atomically
-from iomt_core.training.catalogue import make_policy, network_of
+from iomt_core.training.catalogue import entry, make_policy
 from iomt_core.twin.northbound import checked_seed, checked_shares, play
 
 # Number of task values in a chunk of episodes, so that memory does not grow with the number of episodes.
@@ -54,7 +54,7 @@ class Summary:
     policy: str
     shares: str
     seed: int
-    network: str | None = None  # which one decided, see `catalogue.network_of`
+    network: str = ""  # which one decided, see `catalogue.Entry`
     sums: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
@@ -66,6 +66,8 @@ class Summary:
             "weight": snap.weight.sum((1, 2)),
             "delay": (out.delay * active).sum((1, 2)),
             "energy": (out.energy * active).sum((1, 2)),
+            "weighted_delay": (out.delay * snap.weight).sum((1, 2)),
+            "weighted_energy": (out.energy * snap.weight).sum((1, 2)),
             "cost": record.totals,
             "missed": (out.missed & active).sum((1, 2)),
             "local": ((record.action.choice == 0) & active).sum((1, 2)),
@@ -75,22 +77,29 @@ class Summary:
             "steps": torch.ones_like(record.step),
         }
         if record.dual is not None:
+            prices = record.dual.prices
             per_step["bound"] = record.dual.bound
+            # What all of a resource is worth at its shadow price, named by the parameter that sets the resource.
+            per_step["worth_F_k"] = (prices.cpu * snap.F_k).sum(1)
+            per_step["worth_B_k"] = (prices.bandwidth * snap.B_k).sum(1)
+            per_step["worth_F_i"] = (prices.own * snap.F_i).sum(1)
         episode = record.episode - record.episode.min()
         count = int(episode.max()) + 1
         for name, values in per_step.items():
             sums = torch.zeros(count, dtype=torch.float64).index_add_(0, episode, values.to(torch.float64))
             self.sums.setdefault(name, []).extend(sums.tolist())
+        self.sums.setdefault("episodes", []).extend([1.0] * count)
+        self.sums.setdefault("delay_p95", []).extend(
+            float(out.delay[episode == n][active[episode == n]].quantile(0.95)) for n in range(count)
+        )
 
     def values(self) -> dict[str, Any]:
         """All metrics by name, SI units; `ci95` holds 95 % intervals over episodes (Student), `None` for one episode."""
         total = {name: math.fsum(values) for name, values in self.sums.items()}
-        episodes = len(self.sums["steps"])
-        total["episodes"] = episodes
         known = [metric for metric in METRICS.values() if metric.denominator in total]
         values: dict[str, Any] = {
             "scenario": self.scenario.name, "scenario_digest": self.scenario.digest, "policy": self.policy,
-            "network": self.network, "shares": self.shares, "seed": self.seed, "episodes": episodes,
+            "network": self.network, "shares": self.shares, "seed": self.seed, "episodes": int(total["episodes"]),
         }  # fmt: skip
         for metric in (*CONTEXT.values(), *known):
             if metric.numerator in total:
@@ -127,8 +136,9 @@ def evaluate(
     of episodes that were just finished. Raises `ScenarioError`, also where `out` holds another evaluation and `overwrite`
     is false.
     """
-    chunks = records(s, policy, episodes, seed, shares)
-    summary = Summary(s, policy, shares, seed, network_of(policy, s))
+    decider = entry(policy)
+    chunks = records(s, decider.name, episodes, seed, shares)
+    summary = Summary(s, decider.name, shares, seed, decider.network)
     writer = _Decisions(out, csv, overwrite) if out is not None else None
     try:
         for record in chunks:

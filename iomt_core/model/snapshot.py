@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -42,16 +42,27 @@ class Snapshot(Batch):
         b, u, j = self.D.shape
         return b, u, j, self.F_k.shape[1]
 
+    def keep(self, users: Tensor, servers: Tensor) -> Snapshot:
+        """Only these users and servers, given by their index, (n,) int64."""
+        by_user = ("D", "C", "P", "weight", "active", "kind", "P_tr", "battery", "F_i", "users_xy")
+        kept = {name: getattr(self, name)[:, users] for name in by_user}
+        kept |= {name: getattr(self, name)[:, servers] for name in ("F_k", "B_k", "servers_xy")}
+        kept |= {name: getattr(self, name)[:, users[:, None], servers] for name in ("distance", "beta")}
+        return replace(self, **kept)
+
 
 @dataclass(frozen=True)
 class Action(Batch):
     """The decision for every task: its device, and the requested shares of that device."""
 
-    choice: Tensor  # (B, U, J) int64, 0 local, k server k
+    choice: Tensor  # (B, U, J) int64, 0 local, k the k-th server in operation
     cpu: Tensor  # (B, U, J) requested share of the device's CPU, 0 to 1
     bandwidth: Tensor  # (B, U, J) requested share of the server's bandwidth, 0 to 1; ignored for local tasks
 
 
-def device_name(choice: int) -> str:
-    """The name of a device for people: 0 is the own device, k is server k."""
-    return "own device" if choice == 0 else f"server {choice}"
+def device_name(number: int) -> str:
+    """The name of a device for people, by its number in the whole ward: 0 is the own device, k is server k.
+
+    The number of a choice in a tensor is `Scenario.device_numbers[choice]`.
+    """
+    return "own device" if number == 0 else f"server {number}"

@@ -11,5 +11,5 @@ from iomt_core.policies.optimum import Optimum
 from iomt_core.policies.price_response import PriceResponse
 
 POLICIES: Mapping[str, type[Policy]] = MappingProxyType(
-    {p.name: p for p in (Optimum, PriceResponse, Greedy, NearestServer, OffloadEvenly, AllLocal, RandomChoice)}
+    {p.name: p for p in (PriceResponse, Optimum, Greedy, NearestServer, OffloadEvenly, AllLocal, RandomChoice)}
 )

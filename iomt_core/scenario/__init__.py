@@ -13,6 +13,7 @@ from iomt_core.scenario.parameters import (
     Scenario,
     WorkloadTask,
     beyond_bounds,
+    counted,
     metadata,
     scenario,
     set_elsewhere,
@@ -22,5 +23,5 @@ from iomt_core.scenario.presets import PRESET_NOTES, PRESETS
 __all__ = [
     "ASSUMED", "GROUPS", "KILOBYTE", "PRESETS", "PRESET_NOTES", "SCHEMA_VERSION", "Frozen", "Meta", "Places",
     "Scenario", "ScenarioError", "ScenarioWarning", "WorkloadTask", "beyond_bounds", "check_known", "check_range",
-    "collect_notes", "metadata", "os_errors", "scenario", "set_elsewhere",
+    "collect_notes", "counted", "metadata", "os_errors", "scenario", "set_elsewhere",
 ]  # fmt: skip

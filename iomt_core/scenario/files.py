@@ -20,7 +20,7 @@ import yaml
 
 from iomt_core.scenario.errors import ScenarioError, check_known, os_errors
 from iomt_core.scenario.notes import note
-from iomt_core.scenario.parameters import SCHEMA_VERSION, Scenario, metadata, scenario
+from iomt_core.scenario.parameters import SCHEMA_VERSION, Scenario, metadata
 from iomt_core.scenario.presets import PRESETS
 from iomt_core.scenario.units import NUMBER, read_number
 
@@ -85,8 +85,14 @@ def parse_scenario(content: bytes | str, name: str = "scenario") -> Scenario:
     if unnamed:
         raise ScenarioError(f"file {name!r}: the key {unnamed[0]!r} is not a parameter's name.")
     values.setdefault("schema_version", SCHEMA_VERSION)
-    base = plain_values(preset_named(values.pop("preset"))) if "preset" in values else {}
-    s = scenario({**base, **values})
+    base = preset_named(values.pop("preset")) if "preset" in values else Scenario()
+    s = base.changed(**values)
+    for kind, numbers, total in (
+        ("users", s.user_numbers, s.ward_users),
+        ("servers", s.server_numbers, s.ward_servers),
+    ):
+        if len(numbers) < total:
+            note(f"{name}: of {total} {kind}, {', '.join(map(str, numbers))} are in operation.", doubtful=False)
     for text in _doubtful_values(values):
         note(text)
     return s
@@ -275,8 +281,13 @@ def _without_doubt(name: str, value: Any) -> Any:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file as a whole or not at all. Raises `ScenarioError` if it cannot be written."""
-    with written_whole(path) as part, part.open("w", encoding="utf-8") as file:
-        file.write(text)
+    write_atomically(path, text.encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all. Raises `ScenarioError` if it cannot be written."""
+    with written_whole(path) as part, part.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 

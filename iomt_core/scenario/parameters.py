@@ -18,7 +18,16 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from iomt_core.scenario.errors import MOST_PROBLEMS, ScenarioError
@@ -98,6 +107,13 @@ def _split_range(value: Any) -> Any:
     return value
 
 
+def _split_numbers(value: Any) -> Any:
+    """Turn one number, or the text of several ("2, 4"), into a list."""
+    if isinstance(value, str):
+        return [part for part in value.split(",") if value.strip()]
+    return [value] if isinstance(value, int) else value
+
+
 # Numbers as files, links and command lines hold them: text may carry a unit, truth values are refused. A whole number
 # may be written as 8.0, because programs that know only floats (JavaScript, spreadsheets) write it so.
 Number = Annotated[float, BeforeValidator(_read_field)]
@@ -106,6 +122,9 @@ Metres = Annotated[float, BeforeValidator(lambda value: _read_value(value, "m"))
 Range = tuple[float, float]
 NumberRange = Annotated[tuple[Number, Number], BeforeValidator(_split_range)]
 WholeRange = Annotated[tuple[Whole, Whole], BeforeValidator(_split_range)]
+Numbers = Annotated[
+    tuple[Whole, ...], BeforeValidator(_split_numbers), AfterValidator(lambda value: tuple(sorted(value)))
+]
 
 
 class Frozen(BaseModel):
@@ -162,6 +181,12 @@ class Scenario(Frozen):
     tasks: Annotated[Whole, Meta(
         "N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 16, step=1, label="Tasks a user")] = 8
     servers: Annotated[Whole, Meta("N^m", "", "edge servers", PAPER, "ward", 1, 8, step=1, label="Edge servers")] = 4
+    users_off: Annotated[Numbers, Meta(
+        "", "", "numbers of the users that are switched off; all others keep their places, numbers and tasks, and `users` "
+        "counts only them", "", "file", label="Users switched off")] = ()
+    servers_off: Annotated[Numbers, Meta(
+        "", "", "numbers of the servers that are switched off; all others keep their places, numbers and background load, "
+        "and `servers` counts only them", "", "file", label="Servers switched off")] = ()
     T: Annotated[Whole, Meta(
         "T", "", "steps of an episode", ASSUMED, "ward", 1, 100, step=1, label="Steps of an episode")] = 20
     area: Annotated[Number, Meta(
@@ -280,9 +305,46 @@ class Scenario(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all values but the name: equal scenarios have equal digests, on every machine."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
+        """SHA-256 of all values but the name: equal scenarios have equal digests, on every machine.
+
+        Where nothing is switched off it is what it was before scenarios had `users_off` and `servers_off`.
+        """
+        everything_on = {name for name in ("users_off", "servers_off") if not getattr(self, name)}
+        text = json.dumps(self.model_dump(mode="json", exclude={"name"} | everything_on), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def ward_users(self) -> int:
+        """Number of users of the whole ward, in operation or switched off."""
+        return self.users + len(self.users_off)
+
+    @property
+    def ward_servers(self) -> int:
+        """Number of servers of the whole ward, in operation or switched off."""
+        return self.servers + len(self.servers_off)
+
+    @property  # not cached: a scenario that holds itself could not be compared with an equal one
+    def whole_ward(self) -> Scenario:
+        """This ward with all its users and servers in operation."""
+        return self.changed(users_off=(), servers_off=()) if self.users_off or self.servers_off else self
+
+    @cached_property
+    def user_numbers(self) -> tuple[int, ...]:
+        """The numbers in the whole ward of the users in operation, in the order of every tensor's user axis."""
+        return tuple(n for n in range(1, self.ward_users + 1) if n not in self.users_off)
+
+    @cached_property
+    def server_numbers(self) -> tuple[int, ...]:
+        """The numbers in the whole ward of the servers in operation, in the order of every tensor's server axis."""
+        return tuple(n for n in range(1, self.ward_servers + 1) if n not in self.servers_off)
+
+    @cached_property
+    def device_numbers(self) -> tuple[int, ...]:
+        """The device that each choice stands for: 0, the own device, then `server_numbers`.
+
+        Tensors hold choices (0 to K); tables, links and all that people see hold device numbers.
+        """
+        return (0, *self.server_numbers)
 
     @cached_property
     def mean_P(self) -> float:
@@ -302,6 +364,14 @@ class Scenario(Frozen):
     def energy_decay(self) -> float:
         """γ^e of (13), 1/J."""
         return 1 / self.E_ref if self.gamma_e is None else self.gamma_e
+
+    @property
+    def size_words(self) -> str:
+        """The ward's size in words: "8 users × 8 tasks, 4 servers", or "3 of 4 servers" if one is switched off."""
+        users, servers = counted(self.ward_users, "user"), counted(self.ward_servers, "server")
+        users = f"{self.users} of {users}" if self.users_off else users
+        servers = f"{self.servers} of {servers}" if self.servers_off else servers
+        return f"{users} × {counted(self.tasks, 'task')}, {servers}"
 
     @property
     def kind_names(self) -> tuple[str, ...]:
@@ -330,9 +400,24 @@ class Scenario(Frozen):
         ranges = [getattr(k, field) for k in self.kinds] or [getattr(self, field)]
         return min(r[0] for r in ranges), max(r[1] for r in ranges)
 
-    def changed(self, **values: Any) -> Scenario:
-        """Return a validated copy with these values. Raises `ScenarioError`."""
+    def changed(self, /, **values: Any) -> Scenario:
+        """Return a validated copy with these values. Raises `ScenarioError`.
+
+        `users` or `servers` alone makes a ward of that many, none of them switched off. `users_off` or `servers_off` alone
+        keeps the ward: all others are in operation.
+        """
+        for count, off in (("users", "users_off"), ("servers", "servers_off")):
+            numbers = _split_numbers(values.get(off))
+            if count not in values and isinstance(numbers, (list, tuple)):
+                values[count] = getattr(self, count) + len(getattr(self, off)) - len(numbers)
+            elif count in values and off not in values:
+                values[off] = ()
         return scenario({**{name: getattr(self, name) for name in type(self).model_fields}, **values})
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 user", "8 users"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def metadata() -> Mapping[str, Meta]:
@@ -404,9 +489,26 @@ def _problems(s: Scenario) -> Iterator[str]:
     for kind in s.kinds:
         for field in ("D", "C", "P"):
             yield from _range_problems(f"kinds[{kind.name}].{field}", getattr(kind, field), _METADATA[field])
+    yield from _off_problems(s)
     yield from _name_problems(s)
     yield from _workload_problems(s)
     yield from _places_problems(s)
+
+
+def _off_problems(s: Scenario) -> Iterator[str]:
+    for kind, total in (("users", s.ward_users), ("servers", s.ward_servers)):
+        off: tuple[int, ...] = getattr(s, f"{kind}_off")
+        meta, shown = _METADATA[kind], f"{kind}_off = {', '.join(map(str, off[:20]))}"
+        assert meta.high is not None
+        if len(set(off)) < len(off):
+            yield f"{shown} names a number twice: allowed is each once."
+        elif off and total > meta.high:
+            yield (
+                f"{shown} makes a ward of {total} {kind}, {getattr(s, kind)} of them in operation: allowed is a ward of "
+                f"{meta.low:g} to {meta.high:g}."
+            )
+        elif off and not 1 <= off[0] <= off[-1] <= total:
+            yield f"{shown} is out of range: the {kind} of this ward are 1 to {total}."
 
 
 def _name_problems(s: Scenario) -> Iterator[str]:
@@ -429,12 +531,14 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
         for field in ("D", "C", "P"):
             yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
         counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1
+    if all(t.user in s.users_off for t in s.workload):
+        yield "users_off: no user in operation has a task in the workload; at least one is needed."
     largest_step, largest_user = max(t.step for t in s.workload), max(t.user for t in s.workload)
     if largest_step > s.T:
         yield f"T = {s.T} is too small for the workload, whose last step is {largest_step}: allowed is {largest_step} to 100."
-    if largest_user > s.users:
+    if largest_user > s.ward_users:
         allowed = f"allowed is {largest_user} to 16"
-        yield f"users = {s.users} is too small for the workload, whose last user is {largest_user}: {allowed}."
+        yield f"users = {s.ward_users} is too small for the workload, whose last user is {largest_user}: {allowed}."
     if max(counts.values()) > s.tasks:
         (step, user), most = max(counts.items(), key=lambda item: item[1])
         where = f"user {user} has {most} tasks in step {step}"
@@ -444,7 +548,7 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
 def _places_problems(s: Scenario) -> Iterator[str]:
     if s.places is None:
         return
-    for kind, wanted, field in (("users", s.users, "users"), ("servers", s.servers, "servers")):
+    for kind, wanted, field in (("users", s.ward_users, "users"), ("servers", s.ward_servers, "servers")):
         found = getattr(s.places, kind)
         if len(found) != wanted:
             names = f"the places, which name {len(found)} {kind}"

@@ -89,8 +89,8 @@ def with_workload(s: Scenario, tasks: tuple[WorkloadTask, ...]) -> Scenario:
     Raises `ScenarioError` if a user has more tasks in a step than a ward can have, or places fix fewer users.
     """
     counts = Counter((task.step, task.user) for task in tasks)
-    users = max(task.user for task in tasks) if s.places is None else s.users
-    return s.changed(workload=tasks, users=users, tasks=max(counts.values()), T=max(t.step for t in tasks), kinds=())
+    users = {"users": max(task.user for task in tasks)} if s.places is None else {}
+    return s.changed(workload=tasks, tasks=max(counts.values()), T=max(t.step for t in tasks), kinds=(), **users)
 
 
 def with_places(s: Scenario, places: Places) -> Scenario:

@@ -1,9 +1,9 @@
-"""All policies by name: heuristics, the optimum, the trained policies in `pretrained/`, and finished runs.
+"""All policies by name: trained ones, heuristics, the optimum, and finished runs. One name is one network.
 
-For an algorithm's name like `sae-mt-qmix` the scenario decides which network is used: the paper network if it was trained on
-exactly this ward, otherwise the general network, which works for any ward in its range. `sae-mt-qmix@paper` and
-`sae-mt-qmix@general` select one. `network_of` and `describe_policy` say which one decides. `run:NAME` is the user's finished
-run in `runs/NAME`.
+`sae-mt-qmix` is the general network, which decides in any scenario of the range it was trained on. `sae-mt-qmix@paper` is the
+network trained on the paper's ward; it fits that ward's numbers of users, tasks and servers and its channel only, as
+`run:NAME`, the user's finished run in `runs/NAME`, fits those of its ward. Where a policy cannot decide, `why_not` says why;
+nothing replaces it here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -28,14 +28,14 @@ from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import MARK, POLICY, is_displayable, last_checkpoint, read_facts, runs_root
-from iomt_core.training.trained_policy import TrainedPolicy
+from iomt_core.training.trained_policy import TrainedPolicy, misfit
 
 P = ParamSpec("P")
 T = TypeVar("T")
 RUN = "run:"
-# The kinds of networks of an algorithm, the most special first. A kind is a suffix of the policy's name and a prefix of the
-# folder in pretrained/.
-NETWORKS = ("paper", "general")
+DEFAULT, FALLBACK = "sae-mt-qmix", "price-response"  # what the lab opens with, and where that cannot decide
+GENERAL, PAPER = "general network", "paper network"
+OLD_SUFFIXES = ("@general", "@lab")  # of general networks, in old links and files
 
 
 @dataclass(frozen=True)
@@ -47,87 +47,82 @@ class Entry:
     summary: str
     decentralised: bool
     sharing: Sharing
-    trained: bool
+    network: str = ""  # "general network", "paper network" or "run NAME"; empty for policies without networks
+
+    @property
+    def trained(self) -> bool:
+        """Whether networks decide."""
+        return bool(self.network)
 
 
 def catalogue() -> Mapping[str, Entry]:
-    """All policies by name, in the order of lists."""
-    entries = {
-        p.name: Entry(p.name, p.label, p.summary, p.decentralised, p.sharing, trained=False) for p in POLICIES.values()
-    }
-    for a in ALGORITHMS.values():
-        kinds = _kinds(a.name)
-        suffixes = {a.name: "trained", **{f"{a.name}@{kind}": f"{kind} network" for kind in kinds}} if kinds else {}
-        for name, suffix in suffixes.items():
-            label = f"{a.label}, {suffix}"
-            entries[name] = Entry(name, label, a.summary, decentralised=True, sharing="requests", trained=True)
-    for name, algorithm, ward in _finished_runs():
-        a = ALGORITHMS[algorithm]
-        label, summary = f"{name} ({a.label})", f"Your run {name!r}: {a.label} trained on {ward!r}. {a.summary}"
-        entries[RUN + name] = Entry(RUN + name, label, summary, decentralised=True, sharing="requests", trained=True)
-    return MappingProxyType(entries)
+    """All policies by name, in the order of lists: general networks, finished runs, paper networks, policies without networks."""
+    plain = (Entry(p.name, p.label, p.summary, p.decentralised, p.sharing) for p in POLICIES.values())
+    found = (*_general_networks(), *_finished_runs(), *_paper_networks(), *plain)
+    return MappingProxyType({one.name: one for one in found})
 
 
 def entry(name: str) -> Entry:
-    """Facts about the policy of this name. Raises `ScenarioError` for an unknown one."""
+    """Facts about the policy of this name, which may be an old name of it. Raises `ScenarioError` for an unknown one."""
     entries = catalogue()
-    if name not in entries:
-        near = difflib.get_close_matches(name.replace("@lab", "@general"), entries, n=1)  # its old name
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        shown = ", ".join(n for n in entries if "@" not in n)
-        raise ScenarioError(f"policy = {name[:60]!r} is not known: allowed is {shown}.{hint}")
-    return entries[name]
+    general = name
+    for suffix in OLD_SUFFIXES:
+        general = general.removesuffix(suffix)
+    for known in (name, general, f"{name}@paper"):
+        if known in entries:
+            return entries[known]
+    near = difflib.get_close_matches(name, entries, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ScenarioError(f"policy = {name[:60]!r} is not known: allowed is {', '.join(entries)}.{hint}")
 
 
 def make_policy(name: str, s: Scenario) -> Policy:
     """The policy of this name for this scenario. Raises `ScenarioError` for an unknown name or an unsuitable ward."""
-    if not entry(name).trained:
-        return POLICIES[name](s)
-    if name.startswith(RUN):
-        return _named(_for_ward(_loaded(_checkpoints(name)[0]), s, exact=False), entry(name))
-    return _shipped_policy(name, s)[1]
+    facts = entry(name)
+    if not facts.trained:
+        return POLICIES[facts.name](s)
+    loaded = _loaded(_checkpoint(facts.name))
+    if words := _misfit(facts, loaded, s):
+        raise ScenarioError(
+            f"policy = {facts.name!r} cannot decide here: {words[:1].lower()}{words[1:]} Policies without networks can decide "
+            "on every ward."
+        )
+    policy = TrainedPolicy(s, loaded.spec, loaded.original_agents, loaded.mixer)
+    policy.name, policy.label, policy.summary = facts.name, facts.label, facts.summary  # type: ignore[misc]
+    return policy
 
 
-def network_of(name: str, s: Scenario) -> str | None:
-    """Which network decides in this scenario: "paper network", "general network" or "run NAME"; None for other policies.
-
-    Raises `ScenarioError` as `make_policy` does.
-    """
-    if not entry(name).trained:
-        return None
-    if name.startswith(RUN):
-        return f"run {name.removeprefix(RUN)}"
-    return f"{_shipped_policy(name, s)[0]} network"
+def why_not(name: str, s: Scenario) -> str:
+    """Why the policy of this name cannot decide in this scenario, as a sentence; empty if it can."""
+    try:
+        facts = entry(name)
+        return _misfit(facts, _loaded(_checkpoint(facts.name)), s) if facts.trained else ""
+    except ScenarioError as error:  # its run or checkpoint is gone or damaged
+        return " ".join(error.problems)
 
 
-def describe_policy(name: str, s: Scenario) -> str:
-    """A policy's label with the network that decides, for example "SAE-MT-QMIX, general network".
-
-    Raises `ScenarioError` as `make_policy` does.
-    """
-    network = network_of(name, s)
-    if network is None or name.startswith(RUN):  # a run's label is its name
-        return entry(name).label
-    return f"{ALGORITHMS[name.partition('@')[0]].label}, {network}"
+def usable_policy(name: str, s: Scenario) -> str:
+    """The name, or that of the policy which replaces it on pages where it cannot decide in this scenario."""
+    return FALLBACK if why_not(name, s) else name
 
 
-def networks(name: str) -> tuple[str, ...]:
-    """The networks that may decide under this name, the most special first; empty for policies without networks."""
-    if not entry(name).trained:
-        return ()
-    if name.startswith(RUN):
-        return (f"run {name.removeprefix(RUN)}",)
-    return tuple(f"{kind} network" for kind in _kinds_of(name))
+def default_policy() -> str:
+    """The policy that the lab opens with: SAE-MT-QMIX's general network, if it is there."""
+    return DEFAULT if DEFAULT in catalogue() else FALLBACK
+
+
+def describe(name: str, s: Scenario) -> str:
+    """What decides and where, for titles: "Policy: SAE-MT-QMIX, general network · Ward: 8 users × 8 tasks, 4 servers"."""
+    return f"Policy: {entry(name).label} · Ward: {s.size_words}"
 
 
 def fingerprint(name: str) -> str:
-    """The SHA-256 of a policy's networks, which with the code determine its decisions; empty for policies without networks.
+    """The SHA-256 of a policy's network, which with the code determines its decisions; empty for policies without networks.
 
     Raises `ScenarioError` for an unknown policy or one without a checkpoint.
     """
-    if not entry(name).trained:
-        return ""
-    return "+".join(str(read_facts(one)["sha256"].get(POLICY)) for one in _checkpoints(name))
+    facts = entry(name)
+    return str(read_facts(_checkpoint(facts.name))["sha256"].get(POLICY)) if facts.trained else ""
 
 
 def checkpoint_of(name: str) -> tuple[str, int]:
@@ -160,45 +155,36 @@ def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P,
     return decorate
 
 
-def _checkpoints(name: str) -> list[Path]:
-    """The checkpoints that may decide under a trained policy's name, the most special first. Raises `ScenarioError`."""
-    if name.startswith(RUN):
-        last = last_checkpoint(runs_root() / name.removeprefix(RUN))
-        if last is None:
-            raise ScenarioError(f"policy = {name!r} has no checkpoint any more.")
-        return [last]
-    algorithm = name.partition("@")[0]
-    return [_folder(kind, algorithm) for kind in _kinds_of(name)]
+def _checkpoint(name: str) -> Path:
+    """The checkpoint of a trained policy. Raises `ScenarioError` if its run has none."""
+    if not name.startswith(RUN):
+        algorithm, _, kind = name.partition("@")
+        return PRETRAINED / f"{kind or 'general'}-{algorithm}"
+    last = last_checkpoint(runs_root() / name.removeprefix(RUN))
+    if last is None:
+        raise ScenarioError(f"policy = {name!r} has no checkpoint any more.")
+    return last
 
 
-def _shipped_policy(name: str, s: Scenario) -> tuple[str, TrainedPolicy]:
-    """The kind of the network that decides, and the policy. Raises `ScenarioError` if no network suits the ward."""
-    algorithm, kinds = name.partition("@")[0], _kinds_of(name)
-    reasons: list[str] = []
-    for kind in kinds:
-        try:
-            loaded = _loaded(_folder(kind, algorithm))
-            return kind, _for_ward(loaded, s, exact=kind != kinds[-1])
-        except ScenarioError as error:
-            reasons = error.problems
-    raise ScenarioError(reasons)
+def _misfit(facts: Entry, loaded: TrainedPolicy, s: Scenario) -> str:
+    words = misfit(loaded.spec, s)
+    return f"{'Your' if facts.name.startswith(RUN) else 'The'} {facts.network} {words}." if words else ""
 
 
-def _for_ward(trained: TrainedPolicy, s: Scenario, exact: bool) -> TrainedPolicy:
-    """The policy of these networks in `s`. Raises `ScenarioError`; with `exact` also for any ward but that of the training."""
-    if exact and _ward(s) != _ward(trained.spec.scenario):
-        raise ScenarioError("policy: trained for another ward.")
-    return TrainedPolicy(s, trained.spec, trained.original_agents, trained.mixer)
+def _general_networks() -> Iterator[Entry]:
+    for a in ALGORITHMS.values():
+        if f"general-{a.name}" in _shipped_folders():
+            yield _trained(a.name, f"{a.label}, {GENERAL}", a.summary, GENERAL)
 
 
-def _named(trained: TrainedPolicy, facts: Entry) -> TrainedPolicy:
-    """The policy under its run's name."""
-    trained.name, trained.label, trained.summary = facts.name, facts.label, facts.summary  # type: ignore[misc]
-    return trained
+def _paper_networks() -> Iterator[Entry]:
+    for a in ALGORITHMS.values():
+        if f"paper-{a.name}" in _shipped_folders():
+            yield _trained(f"{a.name}@paper", f"{a.label}, {PAPER}", a.summary, PAPER)
 
 
-def _finished_runs() -> list[tuple[str, str, str]]:
-    """Name, algorithm and scenario name of every finished run, the latest first."""
+def _finished_runs() -> Iterator[Entry]:
+    """The user's finished runs, the latest first."""
     runs = []
     for status in runs_root().glob("*/status.json"):
         try:
@@ -208,7 +194,14 @@ def _finished_runs() -> list[tuple[str, str, str]]:
         facts = _run_facts(status.parent, changed) if is_displayable(status.parent.name) else None
         if facts is not None:
             runs.append((changed, status.parent.name, *facts))
-    return [tuple(rest) for _, *rest in sorted(runs, reverse=True)]  # type: ignore[misc]
+    for _, name, algorithm, ward in sorted(runs, reverse=True):
+        a = ALGORITHMS[algorithm]
+        summary = f"Your run {name!r}: {a.label} trained on {ward!r}. {a.summary}"
+        yield _trained(RUN + name, f"{name} ({a.label})", summary, f"run {name}")
+
+
+def _trained(name: str, label: str, summary: str, network: str) -> Entry:
+    return Entry(name, label, summary, decentralised=True, sharing="requests", network=network)
 
 
 @lru_cache(maxsize=256)
@@ -224,28 +217,11 @@ def _run_facts(folder: Path, changed: int) -> tuple[str, str] | None:
     return (algorithm, ward) if state == "finished" and algorithm in ALGORITHMS else None
 
 
-def _ward(s: Scenario) -> dict[str, Any]:
-    """The parameters that distinguish wards for a trained network: all but name, episode length, discount and layout seed."""
-    return s.model_dump(exclude={"name", "T", "gamma", "seed"})
-
-
-def _kinds_of(name: str) -> list[str]:
-    """The kinds of networks that may decide under a shipped policy's name: the one after "@", or all of the algorithm's."""
-    algorithm, _, kind = name.partition("@")
-    return [kind] if kind else _kinds(algorithm)
-
-
-def _kinds(algorithm: str) -> list[str]:
-    """The kinds of networks that an algorithm comes with, the most special first."""
+def _shipped_folders() -> tuple[str, ...]:
     try:
-        shipped = _shipped(PRETRAINED.stat().st_mtime_ns)
+        return _shipped(PRETRAINED.stat().st_mtime_ns)
     except OSError:
-        return []
-    return [kind for kind in NETWORKS if _folder(kind, algorithm).name in shipped]
-
-
-def _folder(kind: str, algorithm: str) -> Path:
-    return PRETRAINED / f"{kind}-{algorithm}"
+        return ()
 
 
 @lru_cache(maxsize=8)

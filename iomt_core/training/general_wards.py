@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from iomt_core.scenario import PRESETS, Scenario, ScenarioError, metadata
+from iomt_core.scenario import PRESETS, Scenario, metadata
 from iomt_core.training.observation_encoder import MOST_SERVERS, MOST_TASKS, MOST_USERS
 
 STEPS = 4  # of an episode in training: steps differ in their tasks only
@@ -41,27 +41,17 @@ def training_ward(seed: int) -> Scenario:
     return draw_ward(np.random.default_rng(seed)).changed(T=STEPS)
 
 
-def problems(s: Scenario) -> list[str]:
-    """The parameters of a scenario that lie outside the trained range, each as a sentence; empty if there are none."""
-    found = []
+def outside_range(s: Scenario) -> str:
+    """What of a scenario lies outside the trained range, as the predicate of a sentence; empty if nothing does."""
+    trained, found = [], []
     for name, (low, high) in RANGES.items():
         value = getattr(s, "data_span" if name == "D" else "cycle_span" if name == "C" else name)
         ends = value if isinstance(value, tuple) else (value,)
         if not all(low * (1 - 1e-9) <= end <= high * (1 + 1e-9) for end in ends):
-            show = metadata()[name].show
-            found.append(
-                f"{name} = {', '.join(map(show, ends))} is outside the trained range {show(low)} to {show(high)}"
-            )
-    return found
-
-
-def check(s: Scenario, who: str) -> None:
-    """Raises `ScenarioError` for a ward outside the trained range; `who` is the policy's name."""
-    found = problems(s)
-    if found:
-        raise ScenarioError(
-            f"policy = {who!r} cannot decide here: {'; '.join(found)}. The heuristics and the optimum work on every ward."
-        )
+            meta = metadata()[name]
+            trained.append(f"{name} = {meta.show(low)} to {meta.show(high)}")
+            found.append(f"{name} = {' to '.join(map(meta.show, ends))}")
+    return f"was trained on {', '.join(trained)}; this ward has {', '.join(found)}" if found else ""
 
 
 def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:

@@ -17,9 +17,9 @@ from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.mixers import Mixer
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
-from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.scenario import Scenario, ScenarioError, counted
 from iomt_core.training.checkpoints import POLICY, load_module, read_facts, read_tensors
-from iomt_core.training.general_wards import check as check_ward
+from iomt_core.training.general_wards import outside_range
 from iomt_core.training.observation_encoder import general_sizes, observation_encoder
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trainer import Trainer
@@ -38,15 +38,10 @@ class TrainedPolicy(Policy):
     def __init__(self, s: Scenario, spec: RunSpec, agents: Agents, mixer: Mixer | None = None) -> None:
         """`mixer` is the mixer that the agents were trained with; it is not needed for decisions."""
         super().__init__(s)
-        shared = spec.settings.wards == "general"
+        if words := misfit(spec, s):
+            raise ScenarioError(f"policy = {spec.algorithm!r} cannot decide here: its network {words}.")
+        shared = spec.settings.networks == "general"
         self.encoder = observation_encoder(s, shared)
-        if shared:
-            check_ward(s, spec.algorithm)
-        elif self.encoder.sizes != Sizes.of(spec.scenario) or s.channel != spec.scenario.channel:
-            raise ScenarioError(
-                f"policy = {spec.algorithm!r} cannot decide here: it was trained for {_ward(spec.scenario)}, and this ward "
-                f"has {_ward(s)}. The heuristics and the optimum work on every ward."
-            )
         self.spec, self.original_agents, self.agents, self.mixer = (
             spec,
             agents,
@@ -71,7 +66,7 @@ class TrainedPolicy(Policy):
         """Loads a checkpoint, for the scenario that it was trained on or another of the same sizes. Raises `ScenarioError`."""
         facts = read_facts(folder)
         spec = RunSpec.from_json(facts, f"checkpoint {str(folder)!r}")
-        sizes = general_sizes() if spec.settings.wards == "general" else Sizes.of(spec.scenario)
+        sizes = general_sizes() if spec.settings.networks == "general" else Sizes.of(spec.scenario)
         algorithm, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(folder)!r}"
         agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
         tensors = read_tensors(folder, POLICY, facts)
@@ -104,5 +99,19 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _ward(s: Scenario) -> str:
-    return f"{s.users} users x {s.tasks} tasks x {s.servers} servers on channel {s.channel!r}"
+def misfit(spec: RunSpec, s: Scenario) -> str:
+    """Why the networks of a training run cannot decide in a scenario, as the predicate of a sentence; empty if they can."""
+    if spec.settings.networks == "general":
+        return outside_range(s)
+    trained, here = (_counts(ward) for ward in (spec.scenario, s))
+    differ = [name for name in trained if trained[name] != here[name]]
+    if not differ:
+        return ""
+    fits, found = (", ".join(counts[name] for name in differ) for counts in (trained, here))
+    return f"fits {fits} only; this ward has {found}"
+
+
+def _counts(s: Scenario) -> dict[str, str]:
+    """What must be the same for networks of one ward, in words."""
+    counts = {name: counted(getattr(s, f"{name}s"), name) for name in ("user", "task", "server")}
+    return {**counts, "channel": f"the channel {s.channel!r}"}

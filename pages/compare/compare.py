@@ -8,23 +8,22 @@ from dashboard.compare import controls, decisions, views
 from dashboard.compare.play import play
 from dashboard.compare.state import linkable_session, side_b, state, usable
 from dashboard.controls import sidebar
-from dashboard.page import share
+from dashboard.page import share, show_problems
 from dashboard.session import current
-from dashboard.text import plain, show_errors
+from dashboard.text import plain
 from iomt_core.experiments.comparison.differences import pairing
 from iomt_core.experiments.comparison.sides import compare, episode
-from iomt_core.training.catalogue import entry
 
 session = current()
 settings = state(session)
 sidebar(session)
-show_errors(session.problems, "The page still uses the last valid values.")
+show_problems(session)
 controls.head(session, settings)
 controls.sides(session, settings)
-(a, problems_a), (b, problems_b) = usable(settings.side_a(session)), usable(side_b(session))
-for name, problems in (("A", problems_a), ("B", problems_b)):
-    for problem in problems:
-        st.warning(f"{name}: {plain(problem)} Shown instead: {entry('optimum').label}.", icon=":material/warning:")
+(a, reason_a), (b, reason_b) = usable(settings.side_a(session)), usable(side_b(session))
+for name, reason in (("A", reason_a), ("B", reason_b)):
+    if reason:
+        st.warning(f"{name}: {plain(reason)}", icon=":material/warning:")
 done = play(settings, a, b, session.seed)
 
 

@@ -8,6 +8,7 @@ from dashboard.controls import sidebar
 from dashboard.explore import views
 from dashboard.page import page_head, share
 from dashboard.session import Pinned, current
+from dashboard.text import plain
 
 session = current()
 sidebar(session)
@@ -23,7 +24,7 @@ def main() -> None:
     """Everything right of the sidebar; a click in here reruns only this."""
     # All that takes time comes before the first element: the browser then draws once instead of piece by piece.
     record, results = views.record(session), views.results(session)
-    with page_head(session, views.title(session)):
+    with page_head(session, plain(session.title)):
         now = Pinned(session.scenario, session.shown_policy, session.shares, session.seed)
         st.button("Pin", icon=":material/push_pin:", on_click=set_pin, args=(now,),
                   help="Every later change is compared with the present scenario and policy.")  # fmt: skip

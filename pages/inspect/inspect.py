@@ -10,6 +10,7 @@ from dashboard.inspect import team, views
 from dashboard.inspect.state import TABS, select, state, stepping
 from dashboard.page import page_head, share
 from dashboard.session import current
+from dashboard.text import plain
 
 session = current()
 view = state(session)
@@ -22,7 +23,7 @@ def main() -> None:
     with st.spinner("Playing the episode…"):
         record = explore_views.record(session)
     point = select(session, record)
-    with page_head(session, explore_views.title(session)):
+    with page_head(session, plain(session.title)):
         share(session, "inspect", view.link)
     explore_views.warnings(session, record)
     stepping(session, record, point)

@@ -173,14 +173,6 @@ def test_an_error_is_a_message_and_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_network_that_decided_is_named() -> None:
-    decided = {name: evaluate(PRESETS[name], "sae-mt-qmix", 1, 0)["network"] for name in ("paper", "lecture")}
-    assert decided == {"paper": "paper network", "lecture": "general network"}
-    assert evaluate(PRESETS["lecture"], "greedy", 1, 0)["network"] is None
-    listed = CliRunner().invoke(app, ["policies"], env={"COLUMNS": "200"}).stdout
-    assert "paper network, else general network" in listed
-
-
 def test_a_directory_holds_one_evaluation(tmp_path: Path) -> None:
     out = tmp_path / "out"
     evaluate(PRESETS["lecture"], "greedy", 1, 0, out)

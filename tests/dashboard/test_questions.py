@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from dashboard.start.questions import QUESTIONS, Question, Setup
 from iomt_core.scenario import PRESETS
+from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import play, why
 
 
@@ -16,49 +15,77 @@ def cost(setup: Setup) -> float:
     return float(record.totals.sum() / record.snapshot.weight.sum())
 
 
+@pytest.mark.parametrize("policy", ["sae-mt-qmix", "price-response"])
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.key)
-def test_an_answer_names_the_costs_of_both_sides(question: Question) -> None:
-    words = question.words()
-    if question.before == question.after:
+def test_an_answer_keeps_the_policy_and_names_it_and_the_costs_of_both_sides(question: Question, policy: str) -> None:
+    before, after = question.setups(policy)
+    words = question.words(policy).replace("\\", "")
+    assert after.policy == policy
+    assert before.policy == (question.reference or policy)
+    assert entry(policy).label in words
+    if before == after:
         return
-    for side in (question.before, question.after):
+    for side in (before, after):
         assert f"{cost(side):.4f}" in words
-    change = cost(question.after) / cost(question.before) - 1
+    change = cost(after) / cost(before) - 1
     assert f"({100 * change:+.1f} %)" in words
     assert ("rises" in words) == (change > 0)
 
 
-@pytest.mark.parametrize("question", [q for q in QUESTIONS if q.key != "local"], ids=lambda q: q.key)
+@pytest.mark.parametrize("question", [q for q in QUESTIONS if q.key not in ("local", "battery")], ids=lambda q: q.key)
 def test_an_answer_is_computed_and_not_written_down(question: Question) -> None:
     before, after = (
-        Setup(side.scenario.changed(users=5, T=6), side.policy) for side in (question.before, question.after)
+        Setup(side.scenario.changed(users=5, T=6), side.policy) for side in question.setups("price-response")
     )
     words = question.answer(before, after)
     assert f"{cost(before):.4f} to {cost(after):.4f}" in words
-    assert words != question.words()
+    assert words != question.words("price-response")
+
+
+def test_half_the_battery_names_the_step_and_the_user_who_ends_the_episode() -> None:
+    question = next(q for q in QUESTIONS if q.key == "battery")
+    record = question.setups("price-response")[1].record
+    spent = record.outcome.energy.sum((0, 2))
+    words = question.words("price-response")
+    assert "all 20 steps are played before" in words
+    assert f"ends in step {len(record)} of 20, when the battery of user {int(spent.argmax()) + 1} is empty" in words
+
+
+def test_a_policy_that_cannot_decide_on_both_sides_is_replaced_on_both() -> None:
+    fewer = next(q for q in QUESTIONS if q.key == "server")
+    assert [side.policy for side in fewer.setups("sae-mt-qmix@paper")] == ["price-response"] * 2
 
 
 def test_the_local_task_is_local_and_every_server_would_serve_it_worse() -> None:
     question = next(q for q in QUESTIONS if q.pick)
     assert question.pick is not None
     for s in (PRESETS["paper"], PRESETS["paper"].changed(servers=3, T=3)):
-        step, user, task = question.pick(Setup(s))
-        frame = why(play(s, "optimum", 0), "optimum", "own", step, user, task).alternatives
-        assert bool(frame["chosen"].iloc[0])
-        assert (frame["cost"].iloc[1:] > frame["cost"].iloc[0]).all()
-        assert (frame["ward_change"].iloc[1:] > 0).all()
-        words = question.answer(Setup(s), Setup(s))
-        assert words.startswith(f"Task {task} of user {user} costs {frame['cost'].iloc[0]:.3f}")
+        for policy in ("sae-mt-qmix", "optimum"):
+            setup = Setup(s, policy)
+            point = question.pick(setup)
+            assert point is not None
+            step, user, task = point
+            frame = why(play(s, policy, 0), policy, "own", step, user, task).alternatives
+            assert bool(frame["chosen"].iloc[0])
+            assert (frame["cost"].iloc[1:] > frame["cost"].iloc[0]).all()
+            assert (frame["ward_change"].iloc[1:] > 0).all()
+            assert f"keeps task {task} of user {user} local. There it costs {frame['cost'].iloc[0]:.3f}" in (
+                question.answer(setup, setup)
+            )
+    nowhere = Setup(PRESETS["paper"], "greedy")
+    assert question.pick(nowhere) is None
+    assert "keeps no task local" in question.answer(nowhere, nowhere)
 
 
 def test_each_question_changes_what_its_title_says() -> None:
     change = {q.key: (q.before, q.after) for q in QUESTIONS}
     before, after = change["server"]
-    assert after.scenario == before.scenario.changed(servers=before.scenario.servers - 1)
+    assert after == before.changed(servers_off=4)
     before, after = change["tasks"]
-    assert after.scenario == before.scenario.changed(tasks=2 * before.scenario.tasks)
+    assert after == before.changed(tasks=2 * before.tasks)
     before, after = change["channel"]
-    assert after.scenario == before.scenario.changed(eta=after.scenario.eta)
+    assert after == before.changed(eta=after.eta)
+    before, after = change["battery"]
+    assert after == before.changed(Cap=before.Cap / 2)
     before, after = change["alone"]
-    assert after.scenario == before.scenario
-    assert not re.search(r"optimum", after.policy)
+    assert after == before

@@ -14,6 +14,7 @@ from iomt_core.environment.counter import Stream, bits, normal, uniform, world_s
 from iomt_core.environment.world import World, layout
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.scenario import PRESETS, Places, Scenario, WorkloadTask
+from tests.wards import whole_range
 
 DYNAMIC = PRESETS["hospital"].changed(background=0.4, speed=3.0, burst=0.7, T=8)
 
@@ -158,3 +159,36 @@ def test_own_places_and_workload_are_used_as_given() -> None:
     assert second.weight[0].tolist() == [[1.5, 1.0], [0, 0]]
     assert first.users_xy[0].tolist() == [[1, 2], [3, 4]]
     assert first.servers_xy[0].tolist() == [[50, 60]]
+
+
+# Fields of a snapshot with an axis of users or servers.
+BY_USER = {"D", "C", "P", "weight", "active", "kind", "P_tr", "battery", "F_i", "users_xy", "distance", "beta"}
+BY_SERVER = {"F_k": 1, "B_k": 1, "servers_xy": 1, "distance": 2, "beta": 2}
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_switched_off_users_and_servers_are_missing_and_nothing_else_changes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    (drawn,) = whole_range(seed)
+    whole = drawn.changed(servers=int(rng.integers(2, 9)), T=4, speed=drawn.speed if seed % 3 else 5.0)
+    if whole.workload is None:
+        whole = whole.changed(users=int(rng.integers(2, 17)))
+    if seed % 4 == 0:
+        users, servers = (tuple(map(tuple, xy.tolist())) for xy in layout(whole, torch.float64))
+        whole = whole.changed(places=Places(users=users, servers=servers))
+    servers_off = rng.choice(np.arange(1, whole.servers + 1), rng.integers(0, whole.servers), replace=False).tolist()
+    keep = 1 if whole.workload is None else whole.workload[0].user
+    others = [n for n in range(1, whole.users + 1) if n != keep]
+    users_off = rng.choice(others, rng.integers(0, len(others) + 1), replace=False).tolist() if others else []
+    part = whole.changed(users_off=users_off, servers_off=servers_off)
+    assert (part.ward_users, part.ward_servers) == (whole.users, whole.servers)
+    users, servers = (torch.tensor(numbers) - 1 for numbers in (part.user_numbers, part.server_numbers))
+    seeds = world_seeds(seed, 0, 2)
+    for dtype in (torch.float32, torch.float64):
+        for everyone, rest in zip(episode(whole, seeds, dtype), episode(part, seeds, dtype), strict=True):
+            assert rest.shape == (2, part.users, part.tasks, part.servers)
+            for f in (f for f in fields(Snapshot) if isinstance(getattr(rest, f.name), torch.Tensor)):
+                expected = getattr(everyone, f.name)
+                expected = expected[:, users] if f.name in BY_USER else expected
+                expected = expected.index_select(BY_SERVER[f.name], servers) if f.name in BY_SERVER else expected
+                assert torch.equal(getattr(rest, f.name), expected), f.name

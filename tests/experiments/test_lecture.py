@@ -14,7 +14,7 @@ def cost(setup: Setup) -> float:
 
 
 def test_the_first_task_stays_at_home_for_the_others_sake() -> None:
-    found = why(Setup(LECTURE).record, "optimum", "own", 1, 1, 1)
+    found = why(Setup(LECTURE, "optimum").record, "optimum", "own", 1, 1, 1)
     here, servers = found.alternatives.iloc[0], found.alternatives.iloc[1:]
     assert found.chosen == 0
     assert (servers["cost"] < here["cost"]).all()
@@ -22,14 +22,14 @@ def test_the_first_task_stays_at_home_for_the_others_sake() -> None:
 
 
 def test_computing_takes_nearly_all_the_time_on_the_papers_channel() -> None:
-    out = Setup(LECTURE).record.outcome
+    out = Setup(LECTURE, "optimum").record.outcome
     assert float(out.delay_exe.sum()) > 0.9 * float(out.delay.sum())
 
 
 def test_where_distance_decides_more_stays_and_the_nearest_keeps_the_fewest() -> None:
-    physical = Setup(LECTURE.changed(channel="log-distance"))
+    physical = Setup(LECTURE.changed(channel="log-distance"), "optimum")
     local = (physical.record.action.choice == 0).double().mean((0, 2))
-    assert float(local.mean()) > 1.5 * Setup(LECTURE).figures["local_share"]
+    assert float(local.mean()) > 1.5 * Setup(LECTURE, "optimum").figures["local_share"]
     assert int(local.argmin()) == int(physical.record.snapshot.distance[0].amin(-1).argmin())
 
 
@@ -38,7 +38,7 @@ def test_greedy_sends_everything_and_pays_about_as_much_as_staying() -> None:
     assert greedy.figures["local_share"] == 0
     assert abs(cost(greedy) / cost(home) - 1) < 0.1
     assert cost(greedy) < cost(Setup(PAPER, "random"))
-    assert Setup(PAPER).figures["gap"] < 0.02
+    assert Setup(PAPER, "optimum").figures["gap"] < 0.02
 
 
 def test_with_prices_many_decisions_differ_and_the_cost_little() -> None:
@@ -51,12 +51,16 @@ def test_with_prices_many_decisions_differ_and_the_cost_little() -> None:
 
 
 def test_the_first_servers_help_most() -> None:
-    one, two, three, four = (cost(Setup(LECTURE.changed(servers=k))) for k in (1, 2, 3, 4))
+    one, two, three, four = (cost(Setup(LECTURE.changed(servers=k), "optimum")) for k in (1, 2, 3, 4))
     assert one - two > two - three > three - four > 0
 
 
 def test_the_exercises_have_answers() -> None:
-    assert Setup(PAPER.changed(users=4)).figures["local_share"] < 0.5 < Setup(PAPER).figures["local_share"]
+    assert (
+        Setup(PAPER.changed(users=4), "optimum").figures["local_share"]
+        < 0.5
+        < Setup(PAPER, "optimum").figures["local_share"]
+    )
     drained = {name: Setup(PRESETS["drained"], name) for name in ("optimum", "all-local", "greedy")}
     longest = max(drained, key=lambda name: drained[name].figures["steps"])
     assert longest != min(drained, key=lambda name: cost(drained[name]))

@@ -132,7 +132,7 @@ def trained(tmp_path: Path) -> Path:
 def test_a_checkpoint_is_a_policy(trained: Path) -> None:
     policy = TrainedPolicy.load(trained)
     assert policy.name == "sae-mt-qmix"
-    with pytest.raises(ScenarioError, match="trained for 2 users x 2 tasks x 1 servers"):
+    with pytest.raises(ScenarioError, match="fits 2 users, 2 tasks, 1 server only; this ward has "):
         TrainedPolicy.load(trained, PRESETS["paper"])
 
 

@@ -22,7 +22,13 @@ from iomt_core.scenario import (
     metadata,
     scenario,
 )
-from iomt_core.scenario.files import dump_scenario, parse_scenario, read_scenario, write_text_atomically
+from iomt_core.scenario.files import (
+    dump_scenario,
+    parse_scenario,
+    read_scenario,
+    write_atomically,
+    write_text_atomically,
+)
 from iomt_core.scenario.links import from_query, to_query
 from iomt_core.scenario.tables import (
     WORKLOAD_COLUMNS,
@@ -35,7 +41,7 @@ from iomt_core.scenario.tables import (
 
 @st.composite
 def any_scenario(draw: st.DrawFn) -> Scenario:
-    """A scenario from the whole allowed range, its ends included, with or without kinds, a workload and places."""
+    """A scenario from the whole allowed range, its ends included, with or without kinds, own data and switched off parts."""
 
     def number(name: str) -> float:
         meta = metadata()[name]
@@ -76,7 +82,9 @@ def any_scenario(draw: st.DrawFn) -> Scenario:
             for user in range(s.users)
         ]
         s = with_workload(s, tuple(tasks))
-    return s
+    numbers = {count: st.lists(st.integers(1, getattr(s, count)), unique=True) for count in ("users", "servers")}
+    off = {f"{count}_off": draw(some) for count, some in numbers.items() if draw(st.booleans())}
+    return s.changed(**{name: some for name, some in off.items() if len(some) < getattr(s, name[:-4])})
 
 
 @settings(max_examples=100, deadline=None)
@@ -149,11 +157,16 @@ def test_a_link_names_only_what_differs() -> None:
     assert to_query(PRESETS["hospital"]) == {"preset": "hospital"}
     query = to_query(PRESETS["paper"].changed(servers=3))
     assert query == {"preset": "paper", "servers": "3"}
+    query = to_query(PRESETS["paper"].changed(servers_off=(3,), users_off=(8, 2)))
+    assert query == {"preset": "paper", "servers_off": "3", "users_off": "2,8"}
 
 
 def test_a_file_may_start_from_a_preset_and_name_a_few_things() -> None:
     s = parse_scenario("preset: hospital\nservers: 3\nF_k: 2e9\nN0: 4e-21\n")
     assert s == PRESETS["hospital"].changed(servers=3, F_k=2e9)
+    for text in ("preset: hospital\nservers_off: 3", '{"preset": "hospital", "servers": 3, "servers_off": [3]}'):
+        s = parse_scenario(text)
+        assert (s.servers, s.server_numbers) == (3, (1, 2, 4))
     assert parse_scenario('{"users": 4}') == PRESETS["paper"].changed(users=4, name="my ward")
 
 
@@ -161,7 +174,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     place = tmp_path / "a.yaml"
     write_text_atomically(place, "one")
     with pytest.raises(TypeError):
-        write_text_atomically(place, 3)  # type: ignore[arg-type]
+        write_atomically(place, 3)  # type: ignore[arg-type]
     assert place.read_text() == "one"
     assert [p.name for p in tmp_path.iterdir()] == ["a.yaml"]
     with pytest.raises(ScenarioError, match="cannot be written"):
@@ -194,6 +207,15 @@ BAD_FILES = [
     ("P_tr: [1 W, 1e9999 dBm]", "P_tr (high end)", "10 W"),
     ("places: {users: [[1 s, 2]], servers: [[1, 1]]}", "places.users.0.0 = '1 s'", "not a unit"),
     ("workload: [{step: true, user: 1, D: 2e5, C: 1e5, P: 1}]", "workload.0.step = True", ""),
+    ("servers_off: [3, 3]", "servers_off = 3, 3", "each once"),
+    ("servers_off: 5", "servers_off = 5 is out of range", "1 to 4"),
+    ("servers_off: [0]", "servers_off = 0 is out of range", "1 to 4"),
+    ("servers_off: 1, 2, 3, 4", "servers = 0", "1 to 8"),
+    ("servers_off: true", "servers_off.0 = True: a truth value", ""),
+    ("servers_off: [[1]]", "servers_off.0 = [1]", ""),
+    ("servers_off: {a: 1}", "servers_off = {'a': 1}", "tuple"),
+    ("users: 16\nusers_off: 2", "users_off = 2 makes a ward of 17 users", "1 to 16"),
+    ("users_off: [1]\nworkload: [{step: 1, user: 1, D: 2e5, C: 1e5, P: 1}]", "users_off", "no user in operation"),
     ("usres: 3", "usres", "Did you mean 'users'"),
     ("D: 5", "D = 5", "KB"),
     ("D: [1e5]", "D", "KB"),

@@ -53,6 +53,18 @@ def test_a_scenario_cannot_be_changed_but_copied() -> None:
     assert s.users == 8
 
 
+def test_switching_off_keeps_the_ward_and_another_number_makes_another_ward() -> None:
+    s = PRESETS["paper"].changed(servers_off=(3,), users_off=[5, 2])
+    assert (s.servers, s.users, s.users_off) == (3, 6, (2, 5))
+    assert (s.ward_servers, s.ward_users) == (4, 8)
+    assert (s.device_numbers, s.user_numbers) == ((0, 1, 2, 4), (1, 3, 4, 6, 7, 8))
+    assert s.whole_ward == PRESETS["paper"]
+    assert s.whole_ward.whole_ward == PRESETS["paper"].whole_ward  # equal wards, each its own whole one
+    assert s.changed(servers_off=(1, 3)).server_numbers == (2, 4)
+    assert s.changed(servers=5).server_numbers == (1, 2, 3, 4, 5)
+    assert s.changed(servers=5).users_off == (2, 5)
+
+
 def test_the_digest_follows_the_values_and_nothing_else() -> None:
     s = PRESETS["paper"]
     assert s.changed(name="other").digest == s.digest
@@ -63,7 +75,9 @@ def test_the_digest_follows_the_values_and_nothing_else() -> None:
         if other == value:
             other = meta.low
         seen.add(s.changed(**{name: other}).digest)
-    assert len(seen) == len(NUMERIC) + 1
+    seen.add(s.changed(servers_off=(1,)).digest)
+    seen.add(s.changed(servers_off=(2,)).digest)
+    assert len(seen) == len(NUMERIC) + 3
 
 
 @settings(max_examples=60, deadline=None)

@@ -126,15 +126,6 @@ def test_arguments_may_be_named() -> None:
     assert play(seed=0, s=LECTURE, policy="greedy", shares="equal") is not play(LECTURE, "greedy", 0)
 
 
-def test_a_fork_with_other_shares_keeps_the_networks_that_decide() -> None:
-    """By name `sae-mt-qmix@general` is SAE-MT-QMIX too, and on this ward that name takes other networks."""
-    twin = Twin(PRESETS["paper"].changed(T=3), "sae-mt-qmix@general", seed=1)
-    twin.step()
-    fork, same = twin.fork(shares="optimal"), twin.fork()
-    fork.run()
-    assert list(fork.table()["choice"]) == list(same.run()["choice"])
-
-
 def test_playing_is_repeatable() -> None:
     first, second = draw_episodes(LECTURE, 9), draw_episodes(LECTURE, 9)
     assert torch.equal(first.snapshot.D, second.snapshot.D)

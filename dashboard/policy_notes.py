@@ -1,0 +1,21 @@
+"""What a page says about its policy: that another one decides in its place, and why."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.session import Session, policy_label, replaced_policy
+from dashboard.text import plain
+from iomt_core.training.catalogue import default_policy, why_not
+
+
+def policy_replaced(session: Session) -> None:
+    """Says why the chosen policy cannot decide in this scenario, and offers the default policy if that one can."""
+    reason, default = replaced_policy(session.policy, session.scenario), default_policy()
+    if not reason:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.warning(plain(reason), icon=":material/warning:", width="stretch")
+        if not why_not(default, session.scenario) and st.button(f"Show {policy_label(default)}", key="show_default"):
+            session.policy = default
+            st.rerun()
