@@ -53,7 +53,7 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
     st.caption(
         MIXERS[mixed.kind] + f" Q_tot = {mixed.q_tot:.4f}. It is used in training only: each agent decides alone."
     )
-    broken = [n + 1 for n, slope in enumerate(mixed.slopes.tolist()) if slope < 0]
+    broken = [n for n, slope in zip(mixed.users, mixed.slopes.tolist(), strict=True) if slope < 0]
     if broken:
         st.warning(
             f"(25) is violated in this step: ∂Q_tot/∂Q_i is negative for agent {', '.join(map(str, broken))}.",
@@ -74,17 +74,17 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
     with right:
         st.markdown("**Weight of each agent's value, ∂Q_tot/∂Q_i (25)**")
         bar_panels(charts.slopes(mixed, user), "slopes")
-    agents = range(1, len(mixed.agent_values) + 1)
     frame = pd.DataFrame(
         {
-            "agent": agents,
+            "agent": mixed.users,
             "Q_i (18)": mixed.agent_values.double().numpy(),
             "weighted Q̂_i (23)": mixed.weighted.double().numpy(),
             "∂Q_tot/∂Q_i (25)": mixed.slopes.double().numpy(),
         }
     )
     if mixed.attention is not None:
-        frame = frame.assign(**{f"attends to {n}": mixed.attention[:, n - 1].double().numpy() for n in agents})
+        columns = zip(mixed.users, mixed.attention.double().T.numpy(), strict=True)
+        frame = frame.assign(**{f"attends to {n}": values for n, values in columns})
     chart_table("mixer", lambda: frame, "Values, weights and attention of the agents")
     formula_block(formulas.mixing_formulas(mixed, user))
 
@@ -196,7 +196,8 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
         turn = found.task_turns(user, task, weight)[-1]
         block = [formulas.look_formula(turn, k) for k in range(len(turn.worth))]
         if found.task_values is not None:
-            block.append(formulas.agent_formula(weight[user - 1].tolist(), found.task_values[user - 1].tolist(), user))
+            i = shown.scenario.user_numbers.index(user)
+            block.append(formulas.agent_formula(weight[i].tolist(), found.task_values[i].tolist(), user))
         if found.mixing is not None:
             block += formulas.mixing_formulas(found.mixing, user)
         formula_block(block)

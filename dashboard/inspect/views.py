@@ -65,11 +65,10 @@ def inspection_of(session: Session, point: Point) -> Inspection | None:
 def decision(session: Session, shown: Record, point: Point) -> None:
     """The selected decision: device, delay, energy, cost and regret."""
     step, user, task = point
-    at = (step - 1, user - 1, task - 1)
-    chosen, out = int(shown.action.choice[at]), shown.outcome
+    at, out = _index(shown, point), shown.outcome
     mine = north.regrets(*episode_args(session), step).query("user == @user and task == @task").iloc[0]
     st.markdown(
-        f"**Step {step}, user {user}, task {task}: {plain(session.policy_label)} chose {device_name(chosen)}.** "
+        f"**Step {step}, user {user}, task {task}: {plain(session.policy_label)} chose {device_name(int(mine['choice']))}.** "
         f"The optimum's device for it is {device_name(int(mine['optimum']))}; with everything else fixed the best device is "
         f"{device_name(int(mine['best']))}."
     )
@@ -130,21 +129,22 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
     turn = _select_round(view, turns)
     names = _task_names(shown, point, turn.values.shape[1])
     true = north.alternatives(*episode_args(session), step, user, task)
-    own = true[:, user - 1][:, shown.snapshot.active[step - 1, user - 1]]
+    row, i, _ = _index(shown, point)
+    own = true[:, i][:, shown.snapshot.active[row, i]]
     left, right = st.columns(2)
     with left:
         st.markdown("**What the network expects: Q of each task under each strategy**")
         shown_values = (
             turn.values[:, [n - 1 for n in _active_tasks(shown, point)]] if turn.values.shape[1] > 1 else turn.values
         )
-        what = f"Q-values of task {task}'s network by strategy and task; {device_name(turn.choice)} is chosen"
-        st.html(charts.by_strategy(shown_values.tolist(), names, turn.choice, what))
+        what = f"Q-values of task {task}'s network by strategy and task; {device_name(turn.devices[turn.choice])} is chosen"
+        st.html(charts.by_strategy(shown_values.tolist(), names, turn.devices, turn.choice, what))
         st.caption("In reward, about 1 − cost. Dark is good within its column. Outlined: chosen in this round.")
     with right:
         st.markdown("**What is true: cost of each of the user's tasks under each strategy**")
         what = f"True cost of user {user}'s tasks with task {task} on each device"
-        chosen = int(shown.action.choice[_index(point)])
-        st.html(charts.by_strategy(own.tolist(), _task_names(shown, point, 2), chosen, what, good=False))
+        chosen, tasks = int(shown.action.choice[_index(shown, point)]), _task_names(shown, point, 2)
+        st.html(charts.by_strategy(own.tolist(), tasks, turn.devices, chosen, what, good=False))
         st.caption(
             "Dark is expensive within its column. Each row computes the whole step again with only this task moved."
         )
@@ -171,41 +171,42 @@ def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
     return turns[wanted - 1]
 
 
-def _index(point: Point) -> tuple[int, int, int]:
-    return point[0] - 1, point[1] - 1, point[2] - 1
+def _index(shown: Record, point: Point) -> tuple[int, int, int]:
+    """Where the tensors of the record hold this task."""
+    return point[0] - 1, shown.scenario.user_numbers.index(point[1]), point[2] - 1
 
 
 def _active_tasks(shown: Record, point: Point) -> list[int]:
-    return [int(n) + 1 for n in shown.snapshot.active[point[0] - 1, point[1] - 1].nonzero().flatten()]
+    return [int(n) + 1 for n in shown.snapshot.active[_index(shown, point)[:2]].nonzero().flatten()]
 
 
 def _task_names(shown: Record, point: Point, columns: int) -> list[str]:
-    step, user, task = point
+    task = point[2]
     if columns == 1:
         return [f"task {task}"]
-    weight = shown.snapshot.weight[step - 1, user - 1]
+    weight = shown.snapshot.weight[_index(shown, point)[:2]]
     return [f"{'▶ ' if n == task else ''}{n} (p {float(weight[n - 1]):.2g})" for n in _active_tasks(shown, point)]
 
 
 def _choice(session: Session, shown: Record, point: Point, turn: TaskTurn, true: torch.Tensor) -> None:
     """How the strategy was chosen by (17), compared with the true costs."""
-    step, user, task = point
-    weight = shown.snapshot.weight[step - 1]
+    (row, i, j), task = _index(shown, point), point[2]
+    weight = shown.snapshot.weight[row]
     totals = (true * weight).sum((1, 2))
     counted = turn.worth + turn.margin
-    chosen = int(shown.action.choice[_index(point)])
-    devices = range(len(counted))
+    chosen = int(shown.action.choice[row, i, j])
     frame = pd.DataFrame(
         {
-            "": ["➜" if k == turn.choice else "" for k in devices], "strategy": [device_name(k) for k in devices],
+            "": ["➜" if k == turn.choice else "" for k in range(len(counted))],
+            "strategy": [device_name(n) for n in turn.devices],
             "Σ p Q (17)": turn.worth.double().numpy(), "margin": turn.margin.double().numpy(), "counts": counted.double().numpy(),
             "expected gain": (turn.worth - turn.worth[chosen]).double().numpy(), "true gain": (totals[chosen] - totals).numpy(),
-            "true cost of the task": true[:, user - 1, task - 1].numpy(),
-            "true Σ p cost of the user": (true[:, user - 1] * weight[user - 1]).sum(-1).numpy(),
+            "true cost of the task": true[:, i, j].numpy(),
+            "true Σ p cost of the user": (true[:, i] * weight[i]).sum(-1).numpy(),
             "true total of the ward": totals.numpy(),
         }
     )  # fmt: skip
-    before = ", ".join(f"{n}: {device_name(k)}" for n, k in enumerate(turn.before, 1) if n != task)
+    before = ", ".join(f"{n}: {device_name(turn.devices[k])}" for n, k in enumerate(turn.before, 1) if n != task)
     if turn.round:
         way = f"Round {turn.round}: when task {task} was decided, the user's other tasks were on {before}."
     else:
@@ -241,8 +242,9 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
     step, user, task = point
     label = plain(session.policy_label)
     if found is not None and found.numbers is not None and found.first_server is not None:
-        at, k = (user - 1, task - 1), session.scenario.servers
-        x, first = float(found.numbers[at]), int(found.first_server[at])
+        at, devices = _index(shown, point)[1:], session.scenario.device_numbers
+        k = len(devices) - 1
+        x, first = float(found.numbers[at]), devices[int(found.first_server[at])]
         number = min(int(x * (k + 1)), k)
         st.info(
             f"{label} has no Q-values per strategy: its Actor outputs a number that gives the device. Here x = {x:.4f}, and "
@@ -251,7 +253,7 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
                 "0 is the own device."
                 if number == 0
                 else f"server number {number} in the task's cyclic order, which begins with server {first}: "
-                f"{device_name(int(found.choice[user - 1, task - 1]))}."
+                f"{device_name(devices[int(found.choice[at])])}."
             ),
             icon=":material/info:",
         )
@@ -272,7 +274,7 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
         bar_panels(task_charts.alternatives(frame), "inspect_alternatives")
     with right:
         price = frame["cpu_price"] * frame["cpu_hz"] + (frame["bandwidth_price"] * frame["bandwidth_hz"]).fillna(0.0)
-        weight = float(shown.snapshot.weight[_index(point)])
+        weight = float(shown.snapshot.weight[_index(shown, point)])
         out = pd.DataFrame(
             {
                 **tables.alternatives_table(frame),
@@ -301,13 +303,13 @@ def shares(session: Session, shown: Record, point: Point) -> None:
     )
     bar_panels(charts.share_bars(mine, task), "share_bars")
     st.dataframe(_share_table(mine), hide_index=True, key="share_table", alt="Shares of the user's tasks")
-    chosen = int(shown.action.choice[_index(point)])
+    chosen = shown.scenario.device_numbers[int(shown.action.choice[_index(shown, point)])]
     there = frame[(frame["choice"] == chosen) & ((frame["user"] == user) | (chosen > 0))]
     st.markdown(f"**All tasks on {device_name(chosen)}: {len(there)}**")
     st.dataframe(_share_table(there), hide_index=True, key="share_table_device", alt=f"Tasks on {device_name(chosen)}")
     found = inspection_of(session, point)
     if found is not None and session.shares != "own":
-        x, y = found.requested[user - 1, task - 1].tolist()
+        x, y = found.requested[_index(shown, point)[1:]].tolist()
         st.caption(
             f"Its Actor would request {x:.1%} of the CPU and {y:.1%} of the bandwidth; the setting *Shares* overrides it."
         )

@@ -63,15 +63,15 @@ def price_bars(record: Record, row: int) -> dict[str, Any]:
 
 
 def _servers(record: Record) -> list[str]:
-    return [f"S{n}" for n in range(1, record.scenario.servers + 1)]
+    return [f"S{n}" for n in record.scenario.server_numbers]
 
 
 def _users(record: Record) -> list[str]:
-    return [f"user {n}" for n in range(1, record.scenario.users + 1)]
+    return [f"user {n}" for n in record.scenario.user_numbers]
 
 
 def _server_bars(record: Record, cpu: str, cpus: list[float], band: str, bands: list[float]) -> list[Bars]:
-    colours = [device_colour(n) for n in range(1, record.scenario.servers + 1)]
+    colours = [device_colour(n) for n in record.scenario.server_numbers]
     return [Bars(cpu, cpus, colours), Bars(band, bands, colours, hatched=True)]
 
 

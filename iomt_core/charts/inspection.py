@@ -15,20 +15,26 @@ from iomt_core.twin.mixing import Mixing
 
 
 def by_strategy(
-    cells: Sequence[Sequence[float]], tasks: Sequence[str], taken: int, what: str, good: bool = True
+    cells: Sequence[Sequence[float]],
+    tasks: Sequence[str],
+    devices: Sequence[int],
+    taken: int,
+    what: str,
+    good: bool = True,
 ) -> str:
     """HTML table with a row for each strategy and a column for each task of the user; the chosen strategy is outlined.
 
-    cells: values, strategies by tasks; taken: the chosen strategy; what: description; good: whether larger is better.
+    cells: values, strategies by tasks; devices: `Scenario.device_numbers`, of the strategies; taken: the chosen strategy; what:
+    description; good: whether larger is better.
     """
-    devices = [device_name(k) for k in range(len(cells))]
-    return heat_table(cells, tasks, devices, what, taken, good=good, by_column=True)
+    names = [device_name(n) for n in devices]
+    return heat_table(cells, tasks, names, what, taken, good=good, by_column=True)
 
 
 def attention(mixing: Mixing) -> str:
     """Attention weights Â of (22): row i holds the weights that agent i gives to every agent."""
     assert mixing.attention is not None
-    agents = [f"agent {n}" for n in range(1, len(mixing.agent_values) + 1)]
+    agents = [f"agent {n}" for n in mixing.users]
     return heat_table(
         mixing.attention.tolist(), agents, agents, "attention weight of agent by agent attended to", digits=4
     )
@@ -38,9 +44,9 @@ def slopes(mixing: Mixing, user: int) -> dict[str, Any]:
     """Bars of ∂Q_tot/∂Q_i (25) of every agent; the selected user's bar is outlined, negative bars are red."""
     values = mixing.slopes.tolist()
     colours = ["#0072b2" if v >= 0 else BOUND_COLOUR for v in values]
-    marked = [n == user - 1 for n in range(len(values))]
+    marked = [n == user for n in mixing.users]
     bars = Bars("∂Q_tot/∂Q_i", values, colours, marked=marked, shown=[f"{v:.3f}" for v in values])
-    return panels(panel([f"agent {n}" for n in range(1, len(values) + 1)], [bars], "∂Q_tot/∂Q_i", "agents"))
+    return panels(panel([f"agent {n}" for n in mixing.users], [bars], "∂Q_tot/∂Q_i", "agents"))
 
 
 def share_bars(mine: pd.DataFrame, picked: int) -> dict[str, Any]:

@@ -21,17 +21,17 @@ def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = N
     step = int(one.step[0])
     tasks = []
     columns = (one.outcome.delay_exe, one.outcome.delay_tx, one.action.choice, one.outcome.missed)
-    j, unit = record.scenario.tasks, TASK["delay_s"].factor
+    s, j, unit = record.scenario, record.scenario.tasks, TASK["delay_s"].factor
     for n, (exe, tx, choice, missed) in enumerate(zip(*(x.flatten().tolist() for x in columns), strict=True)):
         if active[n]:
-            place = (step, n // j + 1, n % j + 1)
+            place, device = (step, s.user_numbers[n // j], n % j + 1), s.device_numbers[choice]
             tasks.append(
                 {
                     "id": place,
                     "exe": round(exe * unit, 4),
                     "tx": round(tx * unit, 4),
-                    "colour": device_colour(choice),
-                    "device": device_name(choice),
+                    "colour": device_colour(device),
+                    "device": device_name(device),
                     "missed": missed,
                     "picked": picked == place,
                 }

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from iomt_core.scenario import PRESETS, scenario
 from iomt_core.twin.northbound import play, why
-from tests.browser.lab_server import choose, downloaded, metric, open_page, settle, slider, title
+from tests.browser.lab_server import downloaded, metric, open_page, settle, slider, title
 
 pytestmark = pytest.mark.browser
 
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.browser
 def test_a_slider_changes_numbers_and_figures(page: Page, lab: str) -> None:
     open_page(page, lab)
     expect(title(page)).to_contain_text("8 users × 8 tasks, 4 servers")
-    record = play(PRESETS["paper"], "optimum", 0)
+    record = play(PRESETS["paper"], "sae-mt-qmix", 0)
     cost = float(record.totals.sum() / record.snapshot.weight.sum())
     assert float(metric(page, "Cost")) == pytest.approx(cost, rel=1e-3)
     bars = page.locator(".bound-label").first.text_content()
     slider(page, "Edge servers").press("ArrowLeft")
     expect(title(page)).to_contain_text("3 servers")
     settle(page)
-    fewer = play(PRESETS["paper"].changed(servers=3), "optimum", 0)
+    fewer = play(PRESETS["paper"].changed(servers=3), "sae-mt-qmix", 0)
     expected = float(fewer.totals.sum() / fewer.snapshot.weight.sum())
     assert float(metric(page, "Cost")) == pytest.approx(expected, rel=1e-3)
     assert page.locator(".bound-label").first.text_content() != bars
@@ -42,10 +42,13 @@ def test_a_logarithmic_slider_and_a_pinned_scenario(page: Page, lab: str) -> Non
     expect(page.get_by_text(re.compile("Server CPU 1 GHz → 1.1 GHz"))).to_be_visible()
     settle(page)
     delta = page.locator("[data-testid=stMetric]", has_text="Cost").locator("[data-testid=stMetricDelta]").inner_text()
-    a, b = play(PRESETS["paper"], "optimum", 0), play(PRESETS["paper"].changed(F_k=1.1e9), "optimum", 0)
+    a, b = play(PRESETS["paper"], "sae-mt-qmix", 0), play(PRESETS["paper"].changed(F_k=1.1e9), "sae-mt-qmix", 0)
     change = float(b.totals.sum() / b.snapshot.weight.sum() - a.totals.sum() / a.snapshot.weight.sum())
     assert float(re.sub(r"[^\d.e+-]", "", delta)) == pytest.approx(change, abs=6e-5)
     assert page.locator(".pinned").count() > 0
+    slider(page, "Users").press("ArrowLeft")
+    expect(page.get_by_text("Not comparable: the pinned ward has 8 users")).to_be_visible()
+    expect(page.locator("[data-testid=stMetric] [data-testid=stMetricDelta]").first).to_contain_text("pinned: ")
 
 
 def test_the_episode_plays_pauses_and_steps(page: Page, lab: str) -> None:
@@ -74,7 +77,7 @@ def test_a_clicked_task_tells_its_alternatives(page: Page, lab: str) -> None:
     page.locator(".ward .task[data-task='1.3.2']").click()
     expect(page.get_by_text("Why is task 2 of user 3 on")).to_be_visible()
     settle(page)
-    answer = why(play(PRESETS["paper"], "optimum", 0), "optimum", "own", 1, 3, 2)
+    answer = why(play(PRESETS["paper"], "sae-mt-qmix", 0), "sae-mt-qmix", "own", 1, 3, 2)
     cost = answer.alternatives.loc[answer.chosen, "cost"]
     expect(page.get_by_text(f"It costs {cost:.3f} there")).to_be_visible()
     expect(page.locator("[data-testid=stDataFrame]").first).to_be_visible()
@@ -151,10 +154,8 @@ def test_own_files_are_taken_and_bad_ones_named_by_line(page: Page, lab: str, tm
     assert "workload:" in downloaded(page, page.get_by_role("button", name="Download scenario")).read_text()
 
 
-def test_collapse_and_an_empty_battery_are_said(page: Page, lab: str) -> None:
-    open_page(page, f"{lab}/?{urlencode({'preset': 'drained', 'policy': 'all-local'})}")
-    expect(page.get_by_text("This policy has collapsed: it keeps everything local")).to_be_visible()
-    choose(page, "Policy", "Random")
+def test_an_empty_battery_is_said(page: Page, lab: str) -> None:
+    open_page(page, f"{lab}/?{urlencode({'preset': 'drained', 'policy': 'random'})}")
     expect(page.get_by_text(re.compile(r"The episode ended in step \d+ of 20: the battery of user"))).to_be_visible()
 
 
