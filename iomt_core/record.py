@@ -10,9 +10,11 @@ from torch import Tensor
 
 from iomt_core.model.batch import Batch
 from iomt_core.model.outcome import Outcome
-from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.model.snapshot import Action, Snapshot, device_name
 from iomt_core.policies.dual import DualSolution, Prices
 from iomt_core.scenario import Scenario
+
+COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,18 @@ class Record(Batch):
     def prices(self) -> Prices | None:
         """The shadow prices of every step; None without certificates."""
         return None if self.dual is None else self.dual.prices
+
+    @property
+    def collapse(self) -> str:
+        """What a collapsed policy does with every task, such as "keeps everything local"; "" if it has not collapsed."""
+        choices = self.action.choice[self.snapshot.active]
+        if len(choices) < 2:
+            return ""
+        device = int(choices.mode().values)
+        if float((choices == device).double().mean()) < COLLAPSED or (device > 0 and self.scenario.servers == 1):
+            return ""
+        name = device_name(self.scenario.device_numbers[device])
+        return "keeps everything local" if device == 0 else f"sends everything to {name}"
 
     def table(self) -> pd.DataFrame:
         """A table with a row for each active task and the columns of `metrics.TASK`, in SI units.

@@ -47,8 +47,8 @@ def test_what_is_shown_reads_back_as_the_value(metric: Metric, value: float) -> 
     [
         ("mean_delay_s", 4.1563e-3, "4.156 ms", "+4.156 ms"),
         ("mean_energy_j", 12.6e-6, "12.60 µJ", "+12.60 µJ"),
-        ("gap", 0.0406, "4.06 %", "+4.06 pp"),
-        ("gap", 1e6, "1e+08 %", "+1e+08 pp"),
+        ("gap", 0.0406, "4.06 %", "+4.06 percentage points"),
+        ("gap", 1e6, "1e+08 %", "+1e+08 percentage points"),
         ("cost", 0.155, "0.1550", "+0.1550"),
         ("cost", 1e-12, "0.0000", "±0"),
         ("cost", -1e-5, "-0.0000", "about 0"),
@@ -58,6 +58,11 @@ def test_what_is_shown_reads_back_as_the_value(metric: Metric, value: float) -> 
 def test_values_and_differences_as_people_read_them(name: str, value: float, shown: str, difference: str) -> None:
     assert METRICS[name].show(value) == shown
     assert METRICS[name].show_difference(value) == difference
+
+
+def test_a_difference_that_the_values_do_not_show_is_about_zero() -> None:
+    assert METRICS["delay_utility_12"].show_difference(4.64e-5, 58.2) == "about 0"
+    assert METRICS["delay_utility_12"].show_difference(4.64e-2, 58.2) == "+0.0464"
 
 
 def test_no_other_file_of_the_core_or_the_pages_turns_seconds_and_joules_into_what_people_read() -> None:

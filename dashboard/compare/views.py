@@ -113,7 +113,7 @@ def _numbers(found: Comparison) -> None:
     st.dataframe(table, hide_index=True, column_config=columns, alt="Metrics of A and B with paired intervals")
     st.caption(
         "Means over episodes. B - A has a 95 % interval (Student) over the paired differences, episode by episode. The change "
-        "in % is relative to A's mean, which is taken as fixed. pp: percentage points. Each interval holds with 95 % by "
+        "in % is relative to A's mean, which is taken as fixed. Each interval holds with 95 % by "
         "itself, not all of them together."
     )
     named = table.assign(policy_a=_label(found.a), policy_b=_label(found.b))

@@ -25,11 +25,10 @@ from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import default_policy, usable_policy, why_not
+from iomt_core.training.catalogue import default_policy, entry, usable_policy, why_not
 from iomt_core.twin.northbound import Why, play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
-COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
 GAP_HELP = (
     "No policy can cost less than the certified bound, so this policy is **at most** this far from the best possible. Part of "
     "the gap is slack in the bound: most where there are few tasks, so even the true optimum then shows a gap. The bound is of "
@@ -55,18 +54,29 @@ def results(session: Session) -> dict[str, dict[str, Any]]:
 
 
 def headline(session: Session, now: dict[str, Any]) -> None:
-    """Five metrics of the episode, each with its change from the pinned scenario."""
+    """Five metrics of the episode, each with its change from the pinned scenario.
+
+    Changes are graded as better or worse only if both wards have the same users with the same number of tasks.
+    """
     p = session.pinned
     then = evaluate_episode(p.scenario, p.policy, p.seed, p.shares) if p else None
+    graded = p is not None and all(getattr(p.scenario, n) == getattr(session.scenario, n) for n in ("users", "tasks"))
     for column, name in zip(st.columns(len(HEADLINE)), HEADLINE, strict=True):
-        metric = METRICS[name]
-        delta = None if then is None else metric.show_difference(now[name] - then[name])
-        changed = delta is not None and not delta.startswith(("±", "about"))
+        metric, delta = METRICS[name], None
+        if then is not None:
+            difference = metric.show_difference(now[name] - then[name], now[name])
+            delta = difference if graded else f"pinned: {metric.show(then[name])}"
+        changed = graded and delta is not None and not delta.startswith(("±", "about"))
         column.metric(
             metric.label, metric.show(now[name]), delta, border=True, help=GAP_HELP if name == "gap" else metric.sentence,
             delta_color="inverse" if changed else "off", delta_arrow="auto" if changed else "off",
         )  # fmt: skip
     if p is not None:
+        if not graded:
+            st.caption(
+                f"**Not comparable**: the pinned ward has {p.scenario.size_words}, this one {session.scenario.size_words}. Its "
+                "figures are shown without a grade."
+            )
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, session.scenario)]
         labels = policy_label(p.policy), session.policy_label
         if labels[0] != labels[1] or p.shares != session.shares:
@@ -79,12 +89,10 @@ def headline(session: Session, now: dict[str, Any]) -> None:
 def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
     policy_replaced(session)
-    s, active = session.scenario, shown.snapshot.active
-    choices = shown.action.choice[active]
-    most = int(choices.mode().values)
-    if len(choices) > 1 and float((choices == most).double().mean()) >= COLLAPSED and (most == 0 or s.servers > 1):
-        place = "keeps everything local" if most == 0 else f"sends everything to {device_name(s.device_numbers[most])}"
-        st.warning(f"This policy has collapsed: it {place}, for every task.", icon=":material/warning:")
+    s, trained = session.scenario, entry(session.shown_policy).trained  # heuristics may do so on purpose
+    if trained and shown.collapse and shown.collapse != play(s, "optimum", session.seed).collapse:
+        words = f"{session.policy_label} has collapsed: it {shown.collapse}, which the optimum does not."
+        st.warning(plain(words), icon=":material/warning:")
     if bool(shown.ended.any()):
         last = int(shown.step.max())
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
