@@ -173,3 +173,36 @@ def test_extreme_wards_show_numbers_and_no_error(page: Page, lab: str) -> None:
         expect(title(page)).to_contain_text(f"{s.users} user")
         assert page.locator("[data-testid=stException]").count() == 0
         assert re.search(r"\d", metric(page, "Gap to the bound"))
+
+
+def test_a_server_that_is_switched_off_leaves_the_others_in_place(page: Page, lab: str) -> None:
+    open_page(page, f"{lab}/?{urlencode({'page': 'explore', 'preset': 'paper', 'policy': 'price-response'})}")
+
+    def servers() -> dict[str, tuple[str | None, str | None]]:
+        """Middle of the mark and colour of each server on the map, by its name."""
+        found = {}
+        for mark in page.locator(".ward rect.server").all():
+            words, corner, width = (
+                mark.locator("..").text_content(),
+                mark.get_attribute("x"),
+                mark.get_attribute("width"),
+            )
+            middle = float(corner or 0) + float(width or 0) / 2
+            found[(words or "").partition(":")[0]] = (
+                f"{middle:.0f} {mark.get_attribute('y')}",
+                mark.get_attribute("fill"),
+            )
+        return found
+
+    before = servers()
+    page.locator(".st-key-servers_in_operation").get_by_role("button", name="3", exact=True).click()
+    expect(title(page)).to_contain_text("8 users × 8 tasks, 3 of 4 servers")
+    settle(page)
+    part = PRESETS["paper"].changed(servers_off=3)
+    assert servers() == {name: look for name, look in before.items() if name != "server 3"}
+    figures = play(part, "price-response", 0)
+    cost = float(figures.totals.sum() / figures.snapshot.weight.sum())
+    assert float(metric(page, "Cost")) == pytest.approx(cost, rel=1e-3)
+    assert "servers_off=3" in page.url
+    slider(page, "Edge servers").press("ArrowRight")
+    expect(title(page)).to_contain_text("8 users × 8 tasks, 5 servers")
