@@ -165,7 +165,7 @@ def _ends(axis: AxisForm, row: Any, label: str = "") -> None:
         form_widget(
             f"{words[:1].upper()}{words[1:]}{f' ({unit})' if unit else ''}", row.number_input, name, axis,
             f"answers_{name}_{axis.parameter}_{bool(label)}", convert=kind, min_value=kind(low), max_value=kind(high),
-            step=kind(step), format=None if whole else "%g", width=CHOICE_WIDTH if label else NUMBER_WIDTH,
+            step=kind(step), format=None if whole else "%g", width=200 if label else NUMBER_WIDTH,
             help=f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Allowed: {meta.allowed()}.",
         )  # fmt: skip
 

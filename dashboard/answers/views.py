@@ -61,7 +61,7 @@ def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
 
 def _words(run: RunRecord) -> str:
     asked: Question = run.spec
-    return f"{run.name}: {asked.policy_names} · {asked.scenario.name}, {asked.scenario.size_words}"
+    return f"{run.name} · {asked.scenario.name}"
 
 
 def show(run: RunRecord, view: View, session: Session) -> None:
@@ -74,7 +74,10 @@ def show(run: RunRecord, view: View, session: Session) -> None:
     if found is None:
         st.info("Nothing is known yet: the answer appears as it arrives.", icon=":material/hourglass_empty:")
         return
-    st.markdown(f"#### {plain(found.answer)}")
+    first, _, more = found.answer.partition(". ")
+    st.markdown(f"#### {plain(first + '.' * bool(more))}")
+    if more:
+        st.markdown(plain(more))
     for figure in found.figures:
         plotly_chart(figure, f"answers_chart_{run.name}")
     st.caption("  \n".join(plain(note) for note in (f"{asked.intervals}.", *found.notes)))
@@ -90,12 +93,12 @@ def _differs(asked: Question, session: Session) -> None:
     """Says so if the answer is about another ward or policy than the sidebar's."""
     words = []
     if asked.scenario.digest != session.scenario.digest:
-        words.append(f"ward {asked.scenario.name} ({asked.scenario.size_words})")
+        words.append(f"Ward: {asked.scenario.name}, {asked.scenario.size_words}")
     if session.shown_policy not in asked.policies:
-        words.append(f"policy {asked.policy_names}")
+        words.append(f"Policy: {asked.policy_names}")
     if words:
         st.info(
-            f"This answer is about another {plain(' and '.join(words))} than the sidebar's. Press *Find out* to ask again.",
+            f"The sidebar has changed since this answer. It is about: {plain(' · '.join(words))}. Press *Find out* to ask again.",
             icon=":material/info:",
         )
 

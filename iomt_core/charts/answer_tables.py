@@ -11,7 +11,7 @@ from iomt_core.experiments.answers.goal_seek import GoalSeek, Probe
 from iomt_core.experiments.answers.question import IMPACTS, Question
 from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
 from iomt_core.experiments.answers.screening import Screening
-from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, show, size
+from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, size
 from iomt_core.experiments.answers.trade_off import DELAY, ENERGY, TradeOff
 from iomt_core.metrics import METRICS, Metric
 
@@ -33,7 +33,7 @@ def _effects(asked: Sensitivity, results: Results, metric: str) -> pd.DataFrame:
     rows = [
         {
             "parameter": e.variation.meta.label,
-            "value": f"{show(e.variation.before, e.variation.meta)} → {show(e.variation.after, e.variation.meta)}",
+            "change": e.variation.short_words,
             **{f"{METRICS[name].label.lower()} (%)": _change(e, name) for name in IMPACTS},
             "cost by prices (%)": "" if e.predicted is None else _signed(100 * e.predicted),
         }

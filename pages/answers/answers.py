@@ -9,6 +9,7 @@ from dashboard.answers.form import new_answer, question_picker
 from dashboard.answers.state import current_view, link_view
 from dashboard.controls import sidebar
 from dashboard.page import page_head, share
+from dashboard.policy_notes import policy_replaced
 from dashboard.runs import keep_queues_moving
 from dashboard.session import current
 from dashboard.text import show_errors
@@ -33,6 +34,7 @@ def watch() -> None:
 
 
 buttons = page_head(session, "Answers")
+policy_replaced(session)
 question_picker(view.form)
 with st.container(border=True):
     new_answer(session, view)
