@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.navigation import navigate
+from dashboard.person import read_operator_link
 from dashboard.session import current
 from dashboard.start.tour import tour_banner
 
@@ -17,6 +18,7 @@ st.html(
     "{ color: light-dark(#fff, #10141a) }"
     "[data-testid=stElementContainer]:has(script) { display: none }</style>"
 )
+read_operator_link()
 page = navigate()
 tour_banner(current())
 page.run()

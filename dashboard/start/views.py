@@ -74,7 +74,7 @@ def figures(session: Session) -> None:
 
 def tour(session: Session) -> None:
     """The tour's questions as cards, and a button that restores what was there before the tour."""
-    st.header("Five questions to begin with", anchor=False)
+    st.header("Questions to begin with", anchor=False)
     with st.container(horizontal=True, gap="small"):
         for n, question in enumerate(QUESTIONS):
             with st.container(border=True, width=CARD, height="stretch"):
