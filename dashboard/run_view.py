@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import streamlit as st
 
+from dashboard.person import current_person
 from dashboard.runs import clock
 from dashboard.text import plain, show_errors
 from iomt_core.runs.directory import log_tail
+from iomt_core.runs.owner import Person
 from iomt_core.runs.queue import RunQueue, RunRecord
 from iomt_core.scenario import ScenarioError
 
@@ -20,10 +22,15 @@ BADGES = {
 }  # fmt: skip
 
 
-def run_progress(queue: RunQueue, run: RunRecord, key: str, problems: list[str], place: Mapping[str, Any]) -> None:
+# Options of `RunQueue.resume`.
+Place = Callable[[], Mapping[str, Any]]
+
+
+def run_progress(queue: RunQueue, run: RunRecord, key: str, problems: list[str], place: Place) -> None:
     """State, points, time left and buttons.
 
-    key: begins the keys of the buttons; problems: gets what an action could not do; place: where a resumed run works.
+    key: begins the keys of the buttons; problems: gets what an action could not do; place: returns the options
+    of a resumed run's worker, and may raise `ScenarioError`.
     """
     colour, icon = BADGES[run.condition]
     left, right = st.columns([5, 3], vertical_alignment="center")
@@ -59,30 +66,38 @@ def _words(run: RunRecord) -> str:
     return words
 
 
-def _actions(queue: RunQueue, run: RunRecord, key: str, problems: list[str], place: Mapping[str, Any]) -> None:
-    def act(change: Callable[[str], Any]) -> None:
+def _actions(queue: RunQueue, run: RunRecord, key: str, problems: list[str], place: Place) -> None:
+    person = current_person()
+    mine = person.may_change(run.owner)
+    why = f"It belongs to {plain(run.owner.name)}: only its owner or the operator of the lab can change it."
+
+    def act(change: Callable[[str, Person], Any]) -> None:
         problems.clear()
         try:
-            change(run.name)
+            change(run.name, person)
         except ScenarioError as error:
             problems.extend(error.problems)
 
-    def resume(name: str) -> None:
-        queue.resume(name, **place)
+    def resume(name: str, by: Person) -> None:
+        queue.resume(name, by, **place())
+
+    def button(label: str, icon: str, change: Callable[[str, Person], Any], name: str) -> None:
+        st.button(
+            label, icon=f":material/{icon}:", on_click=act, args=(change,), key=f"{key}_{name}", disabled=not mine,
+            help=None if mine else why,
+        )  # fmt: skip
 
     if run.stopping:
-        st.button("Stop at once", icon=":material/stop:", on_click=act, args=(queue.kill,), key=f"{key}_kill")
+        button("Stop at once", "stop", queue.kill, "kill")
     elif run.active or run.state == "queued":
-        st.button("Stop", icon=":material/stop:", on_click=act, args=(queue.stop,), key=f"{key}_stop")
+        button("Stop", "stop", queue.stop, "stop")
     if run.resumable:
-        st.button(
-            "Resume", icon=":material/play_arrow:", type="primary", on_click=act, args=(resume,), key=f"{key}_resume"
-        )
+        button("Resume", "play_arrow", resume, "resume")
     if not run.active:
-        with st.popover("Delete", icon=":material/delete:"):
+        with st.popover("Delete", icon=":material/delete:", disabled=not mine, help=None if mine else why):
+            name = queue.kind.name
             st.write(
-                f"Deletes the {queue.kind.name} {plain(run.name)} and its files. Its points stay in the cache for later "
-                "ones."
+                f"Deletes the {name} {plain(run.name)} and its files. Its points stay in the cache for later {name}s."
             )
             st.button("Delete it", on_click=act, args=(queue.delete,), key=f"{key}_delete")
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import streamlit as st
 
 from dashboard.answers.state import ASKED, SEEKS, Form, View
+from dashboard.person import current_person
 from dashboard.session import Session
 from dashboard.sweep.form import AxisForm
 from dashboard.text import plain, show_errors
@@ -181,7 +182,7 @@ def _ask(session: Session, view: View) -> None:
         view.problems.clear()
         try:
             new = view.form.question(session)
-            run = ANSWERS.create(ANSWERS.free_name(new.name), new, workers=view.form.workers)
+            run = ANSWERS.create(ANSWERS.free_name(new.name), new, current_person(), workers=view.form.workers)
         except ScenarioError as error:
             view.problems += error.problems
             return

@@ -66,7 +66,7 @@ def _words(run: RunRecord) -> str:
 
 def show(run: RunRecord, view: View, session: Session) -> None:
     """Progress and answer of a run, as far as it has come."""
-    run_progress(ANSWERS, run, "answer", view.problems, {"workers": view.form.workers})
+    run_progress(ANSWERS, run, "answers", view.problems, lambda: {"workers": view.form.workers})
     asked: Question = run.spec
     _differs(asked, session)
     metric = _metric_picker(view) if isinstance(asked, (Sensitivity, Screening)) else "cost"
