@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.lab_server import browser, chromium_path, server
+from tests.browser.lab_server import OPERATOR_TOKEN, browser, chromium_path, server
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,8 @@ def chromium() -> Iterator[Browser]:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IOMT_RUNS", str(tmp_path_factory.mktemp("runs")))  # not a person's own
+        patch.setenv("IOMT_CLASS", "1")  # each browser context is another person
+        patch.setenv("IOMT_OPERATOR_TOKEN", OPERATOR_TOKEN)
         with server() as address:
             yield address
 
