@@ -21,10 +21,12 @@ from iomt_core.training.catalogue import catalogue, usable_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {
-    "ward": "Ward", "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
+    "first": "Ward", "ward": "Places and steps",
+    "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
     "advanced": "Advanced",
 }  # fmt: skip
 OWN_DATA_LABELS = {"workload": "own workload", "places": "own places", "kinds": "task kinds"}
+FIRST = ("users", "tasks", "servers", "channel", "eta")
 SHARE_LABELS = {"own": "policy's own", "equal": "even", "optimal": "best"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
 E24 = (
@@ -42,19 +44,27 @@ def sidebar(session: Session) -> None:
         _preset(session)
         _policy(session)
         locked = set_elsewhere(session.scenario)
-        for group in GROUPS:
+        for group in ("first", *GROUPS):
             # Only an open group's controls are made: forty of them cost more than the ward.
-            box = st.expander(GROUP_LABELS[group], expanded=group == "ward", key=f"group_{group}", on_change="rerun")
+            box = st.expander(GROUP_LABELS[group], expanded=group == "first", key=f"group_{group}", on_change="rerun")
             if box.open:
                 with box:
-                    for name, meta in metadata().items():
-                        if meta.group == group:
-                            _control(session, name, meta, locked.get(name))
+                    for name in _names(group):
+                        _control(session, name, metadata()[name], locked.get(name))
+                        if name == "servers":
+                            _in_operation(session)
         st.caption("ᴬ An assumption of this lab: the paper does not give a value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
             with box:
                 _files(session)
+
+
+def _names(group: str) -> tuple[str, ...]:
+    """The parameters of a group of controls; those that most questions are about come first, in a group of their own."""
+    if group == "first":
+        return FIRST
+    return tuple(name for name, meta in metadata().items() if meta.group == group and name not in FIRST)
 
 
 def _preset(session: Session) -> None:
@@ -113,9 +123,10 @@ def _policy(session: Session) -> None:
 
 def _control(session: Session, name: str, meta: Meta, locked: str | None) -> None:
     key = f"p_{name}"
-    value = getattr(session.scenario, name)
+    value = getattr(session.scenario, f"ward_{name}" if name in ("users", "servers") else name)
 
     def change(convert: Callable[[Any], Any]) -> None:
+        session.moved = name
         session.try_change(lambda: session.scenario.changed(**{name: convert(st.session_state[key])}))
 
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit
@@ -149,6 +160,26 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
         convert = _tuple_of(kind) if isinstance(value, tuple) else kind
         low, high, step = (kind(x) for x in (meta.low or 0, meta.high or 0, meta.step or 1))
         st.slider(label, low, high, sync_widget(key, value), step=step, args=(convert,), **common)
+
+
+def _in_operation(session: Session) -> None:
+    """Who is in operation: each server and user can be switched off alone."""
+    s = session.scenario
+    for kind, numbers, total in (
+        ("servers", s.server_numbers, s.ward_servers),
+        ("users", s.user_numbers, s.ward_users),
+    ):
+        key = f"{kind}_in_operation"
+
+        def change(kind: str = kind, key: str = key, total: int = total) -> None:
+            off = set(range(1, total + 1)) - set(st.session_state[key])
+            session.try_change(lambda: session.scenario.changed(**{f"{kind}_off": tuple(off)}))
+
+        st.pills(
+            f"{kind.capitalize()} in operation", range(1, total + 1), selection_mode="multi",
+            default=sync_widget(key, list(numbers)), key=key, on_change=on_user_change(key, change),
+            help=f"Switch one of the {kind} off, or on again. All others keep their places, numbers and tasks.",
+        )  # fmt: skip
 
 
 def _tuple_of(kind: type) -> Callable[[Any], Any]:

@@ -132,9 +132,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
   view.plot.setAttribute("role", "img");
   view.plot.setAttribute("aria-label", meta.alt);
   view.plot.style.minHeight = `${layout.height ?? layout.template.layout.height}px`;
+  clearTimeout(view.again);
+  if (data.pending) view.again = setTimeout(() => setTriggerValue("more", Date.now()), 200);
   load(data.bundle).then(view.redraw, () => { view.plot.textContent = "The chart could not be loaded. Check the connection and reload the page."; });
   return () => {
     if (parentElement.isConnected) return;
+    clearTimeout(view.again);
     view.sizes.disconnect();
     view.themes.removeEventListener("change", view.redraw);
     document.removeEventListener(SHOWN, view.follow);

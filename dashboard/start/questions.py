@@ -12,8 +12,10 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from dashboard.text import plain
+from iomt_core.experiments.comparison.paired import percent
+from iomt_core.experiments.comparison.sides import EPISODES, Comparison, Side, compare
 from iomt_core.experiments.evaluation import evaluate_episode
-from iomt_core.metrics import METRICS, TASK
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
@@ -35,13 +37,18 @@ class Setup:
     seed: int = SEED
 
     @property
+    def side(self) -> Side:
+        """Scenario and policy as a side of a comparison."""
+        return Side(self.scenario, self.policy, self.shares)
+
+    @property
     def record(self) -> Record:
-        """The episode."""
+        """The first episode, which the map shows."""
         return play(self.scenario, self.policy, self.seed, self.shares)
 
     @cached_property
     def figures(self) -> dict[str, Any]:
-        """The episode's metrics by name, SI."""
+        """The first episode's metrics by name, SI."""
         return evaluate_episode(self.scenario, self.policy, self.seed, self.shares)
 
 
@@ -77,60 +84,88 @@ class Question:
         return self.answer(*self.setups(policy))
 
 
-def _rise(old: float, new: float) -> str:
-    """A change as text: `rises from 0.1514 to 0.1689 (+11.5 %)`."""
-    if old <= 0 or abs(new / old - 1) < 5e-4:
-        return f"stays at {new:.4f}"
-    return f"{'rises' if new > old else 'falls'} from {old:.4f} to {new:.4f} ({100 * (new / old - 1):+.1f} %)"
+def _compared(a: Setup, b: Setup) -> Comparison:
+    """Both sides on the episodes that Compare plays, so that answer and page show the same numbers."""
+    return compare(a.side, b.side, a.seed, EPISODES)
+
+
+def _rise(found: Comparison) -> str:
+    """The change of the cost: `rises from 0.1514 to 0.1689, +11.5 % (95 % interval +11.2 to +11.8 %, 10 episodes)`."""
+    cost = found.pair("cost")
+    old, new = cost.metric.show(cost.mean_a), cost.metric.show(cost.mean_b)
+    if cost.same or cost.relative is None:
+        return f"stays at {new}"
+    verb = "rises" if cost.relative > 0 else "falls"
+    if not cost.excludes_zero:
+        verb = "does not change distinguishably,"
+    return f"{verb} from {old} to {new}, {percent(cost.relative)} ({cost.interval_words})"
 
 
 def _who(setup: Setup) -> str:
     return plain(entry(setup.policy).label)
 
 
-def _delay(setup: Setup) -> str:
-    return METRICS["mean_delay_s"].show(setup.figures["mean_delay_s"])
-
-
-def _local(setup: Setup) -> str:
-    return METRICS["local_share"].show(setup.figures["local_share"])
+def _both(found: Comparison, name: str) -> tuple[str, str]:
+    """A metric in A and in B, means over the episodes, as text."""
+    pair = found.pair(name)
+    return pair.metric.show(pair.mean_a), pair.metric.show(pair.mean_b)
 
 
 def _fewer_servers(a: Setup, b: Setup) -> str:
-    to_server, to_wearable = _moved_tasks(a.record, b.record)
+    found, (to_server, to_wearable) = _compared(a, b), _moved_tasks(a.record, b.record)
+    delay, local = _both(found, "mean_delay_s"), _both(found, "local_share")
     return (
-        f"With {_who(b)}, the cost {_rise(a.figures['cost'], b.figures['cost'])}. The mean delay goes from {_delay(a)} to "
-        f"{_delay(b)}, and {_local(b)} of the tasks stay on the wearable instead of {_local(a)}: of the tasks on "
-        f"the last server, {to_server} move to another server and {to_wearable} to the wearable."
+        f"With {_who(b)}, the cost {_rise(found)}. The mean delay goes from {delay[0]} to {delay[1]}, and {local[1]} of the "
+        f"tasks stay on the wearable instead of {local[0]}. In the episode on the map, {to_server} tasks of server "
+        f"{b.scenario.servers_off[0]} move to another server and {to_wearable} to the wearable."
     )
 
 
 def _moved_tasks(a: Record, b: Record) -> tuple[int, int]:
-    """Of the tasks on servers that `b` does not have: how many move to another server, and how many become local."""
+    """Of the tasks on the server that is off in `b`: how many move to another server, and how many become local."""
     steps = min(len(a), len(b))
-    gone = a.action.choice[:steps] > b.scenario.servers
+    gone = a.action.choice[:steps] == b.scenario.servers_off[0]
     local = b.action.choice[:steps] == 0
     return int((gone & ~local).sum()), int((gone & local).sum())
 
 
 def _more_tasks(a: Setup, b: Setup) -> str:
-    late = METRICS["deadline_miss_share"].show(b.figures["deadline_miss_share"])
-    shared = b.figures["mean_delay_s"] / a.figures["mean_delay_s"]
+    found = _compared(a, b)
+    delay, local, late = (_both(found, name) for name in ("mean_delay_s", "local_share", "deadline_miss_share"))
+    times = found.pair("mean_delay_s").mean_b / found.pair("mean_delay_s").mean_a
     return (
-        f"With {_who(b)}, the cost per task {_rise(a.figures['cost'], b.figures['cost'])}, and everyone pays it: with "
-        f"{b.scenario.tasks} tasks a user instead of {a.scenario.tasks} the mean delay is {shared:.2f} times as long "
-        f"({_delay(a)} → {_delay(b)}). {_local(b)} of the tasks stay local ({_local(a)} before); {late} are "
-        "later than the deadline."
+        f"With {_who(b)}, the cost per task {_rise(found)}, and everyone pays it: with {b.scenario.tasks} tasks a user instead "
+        f"of {a.scenario.tasks} the mean delay is {times:.2f} times as long ({delay[0]} → {delay[1]}). {local[1]} of the tasks "
+        f"stay local ({local[0]} before); {late[1]} are later than the deadline."
     )
 
 
 def _worse_channel(a: Setup, b: Setup) -> str:
-    near_a, near_b = _nearest(a.record), _nearest(b.record)
+    found = _compared(a, b)
+    local, near_a, near_b = _both(found, "local_share"), _nearest(a.record), _nearest(b.record)
     return (
-        f"With {_who(b)}, and a path loss exponent of {b.scenario.eta:g} instead of {a.scenario.eta:g}, the cost "
-        f"{_rise(a.figures['cost'], b.figures['cost'])} and {_local(b)} of the tasks stay local ({_local(a)} before). Of the "
-        f"tasks sent, {100 * near_b:.0f} % go to the user's nearest server ({100 * near_a:.0f} % before)."
+        f"With {_who(b)}, and a path loss exponent of {b.scenario.eta:g} instead of {a.scenario.eta:g}, the cost {_rise(found)} "
+        f"and {local[1]} of the tasks stay local ({local[0]} before). Of the tasks sent in the episode on the map, "
+        f"{100 * near_b:.0f} % go to the user's nearest server ({100 * near_a:.0f} % before)."
     )
+
+
+def _half_battery(a: Setup, b: Setup) -> str:
+    rise = _rise(_compared(a, b))
+    return (
+        f"With {_who(b)}, {_end(a)} before, and with half the battery {_end(b)}. The cost per task of the steps that are played "
+        f"{rise}: a small battery does not make a step dearer, it ends the episode, for everyone."
+    )
+
+
+def _end(setup: Setup) -> str:
+    """How the episode ended, in words."""
+    record, s = setup.record, setup.scenario
+    if not bool(record.ended.any()):
+        return f"all {s.T} steps are played"
+    left = record.snapshot.battery[-1] - record.outcome.energy[-1].sum(-1)
+    user = s.user_numbers[int(left.argmin())]
+    return f"the episode ends in step {int(record.step[-1])} of {s.T}, when the battery of user {user} is empty"
 
 
 def _nearest(record: Record) -> float:
@@ -149,7 +184,7 @@ def _local_task(setup: Setup) -> Why | None:
     record = setup.record
     found = []
     for i, j in ((record.action.choice[0] == 0) & record.snapshot.active[0]).nonzero().tolist():
-        answer = why(record, setup.policy, setup.shares, 1, i + 1, j + 1)
+        answer = why(record, setup.policy, setup.shares, 1, record.scenario.user_numbers[i], j + 1)
         costs = answer.alternatives["cost"]
         change = float(answer.alternatives["ward_change"].iloc[1:].min())
         found.append((bool(costs.iloc[1:].min() > costs.iloc[0]), change, i, j, answer))
@@ -187,16 +222,16 @@ def _why_local(a: Setup, b: Setup) -> str:
 
 def _alone(a: Setup, b: Setup) -> str:
     prices, greedy = Setup(b.scenario, "price-response"), Setup(b.scenario, "greedy")
-    active = a.record.snapshot.active
-    share = float((a.record.action.choice != b.record.action.choice)[active].double().mean())
-    gap, least = METRICS["gap"].show, a.figures["cost"]
-    untrained = f"{_who(prices)}, which needs no training, costs {prices.figures['cost']:.4f}. " if b != prices else ""
+    found, without = _compared(a, b), _compared(a, greedy).pair("cost")
+    gap = _both(found, "gap")
+    untrained = ""
+    if b != prices:
+        untrained = f"{_who(prices)}, which needs no training, costs {_both(_compared(a, prices), 'cost')[1]}. "
     return (
-        f"When each user decides alone with {_who(b)}, and nobody sees everything as the optimum does, the cost "
-        f"{_rise(least, b.figures['cost'])}. {100 * share:.0f} % of the decisions differ, but many decisions are about equally "
-        f"good. The certified gap is {gap(b.figures['gap'])} instead of {gap(a.figures['gap'])}. {untrained}Without prices the "
-        "result is worse: greedy, where each task takes what is cheapest for itself, costs "
-        f"{greedy.figures['cost'] / least:.2f} times as much as the optimum."
+        f"When each user decides alone with {_who(b)}, and nobody sees everything as the optimum does, the cost {_rise(found)}. "
+        f"{found.changed / found.compared:.0%} of the decisions differ, but many decisions are about equally good. The certified "
+        f"gap is {gap[1]} instead of {gap[0]}. {untrained}Without prices the result is worse: greedy, where each task takes what "
+        f"is cheapest for itself, costs {without.mean_b / without.mean_a:.2f} times as much as the optimum."
     )
 
 
@@ -205,9 +240,9 @@ _DISTANCE = _PAPER.changed(channel="log-distance", name="paper, log-distance")
 QUESTIONS: tuple[Question, ...] = (
     Question(
         "server", "One server less?", "The ward loses one of its four servers. Which tasks pay for it?",
-        "The tasks of the lost server on the map, and how far every policy's bar has moved from its pinned mark. (The "
-        "ward lays out three servers anew, so one of those that stay moves too.)",
-        _PAPER, _PAPER.changed(servers=_PAPER.servers - 1), _fewer_servers,
+        "The tasks of the lost server on the map, and how far every policy's bar has moved from its pinned mark. In the sidebar "
+        "you can switch another server off instead.",
+        _PAPER, _PAPER.changed(servers_off=4), _fewer_servers,
     ),
     Question(
         "tasks", "Twice the tasks?", "Every user has twelve tasks instead of six, with the same four servers.",
@@ -220,6 +255,11 @@ QUESTIONS: tuple[Question, ...] = (
         "The lines on the map: who still sends, and to which server? In the paper's own formula (5) distance hardly matters, so "
         "both sides here use the log-distance channel.",
         _DISTANCE, _DISTANCE.changed(eta=4.0), _worse_channel,
+    ),
+    Question(
+        "battery", "Half the battery?", "Every user has 1.25 mJ for an episode instead of 2.5 mJ.",
+        "The warning above the map, and the steps that are missing.",
+        _PAPER.changed(Cap=2.5e-3), _PAPER.changed(Cap=1.25e-3), _half_battery,
     ),
     Question(
         "local", "Why is this task local?", "Four servers, each ten times as fast as the wearable, and yet the task stays local.",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from iomt_core.charts.devices import price_bars, used_shares, utilisation
 from iomt_core.charts.fading import fading
 from iomt_core.charts.forest import episode_pairs, flow_map
 from iomt_core.charts.inspection import share_bars
-from iomt_core.charts.tables import price_table
-from iomt_core.charts.tasks import alternatives, kind_costs
+from iomt_core.charts.tables import delay_table, price_table
+from iomt_core.charts.tasks import alternatives, delay_bars, kind_costs
 from iomt_core.experiments.comparison.sides import Side, compare
 from iomt_core.scenario import PRESETS, Scenario, WorkloadTask
 from iomt_core.scenario.tables import with_workload
@@ -26,8 +25,8 @@ EDGES = {
 }
 
 
-def values(drawn: dict[str, Any], panel: int) -> list[list[float]]:
-    return [[bar["value"] for bar in bars] for bars in drawn["panels"][panel]["series"]]
+def values(figure: go.Figure) -> list[list[float]]:
+    return [list(trace.y) for trace in figure.data]
 
 
 @pytest.fixture(params=list(EDGES))
@@ -38,15 +37,15 @@ def ward(request: pytest.FixtureRequest) -> Scenario:
 def test_utilisation_is_the_used_share_in_percent(ward: Scenario) -> None:
     record = play(ward, "optimum", 0)
     cpu, band, own = (100 * share[1] for share in used_shares(record))
-    drawn = utilisation(record, 1)
-    assert values(drawn, 0) == [pytest.approx(cpu.tolist(), rel=1e-5), pytest.approx(band.tolist(), rel=1e-5)]
-    assert values(drawn, 1) == [pytest.approx(own.tolist(), rel=1e-5)]
+    servers, users = utilisation(record, 1)
+    assert values(servers) == [pytest.approx(cpu.tolist(), rel=1e-5), pytest.approx(band.tolist(), rel=1e-5)]
+    assert values(users) == [pytest.approx(own.tolist(), rel=1e-5)]
 
 
 def test_shadow_prices_are_those_of_the_table(ward: Scenario) -> None:
     record = play(ward, "optimum", 0)
     prices = price_table(record, 1).set_index("resource")["cost saved (% of the step's, per GHz)"]
-    (cpu, band), (own,) = values(price_bars(record, 1), 0), values(price_bars(record, 1), 1)
+    (cpu, band), (own,) = (values(figure) for figure in price_bars(record, 1))
     for k in range(ward.servers):
         assert cpu[k] == pytest.approx(prices[f"CPU of server {k + 1}"], abs=1e-4)
         assert band[k] == pytest.approx(prices[f"bandwidth of server {k + 1}"], abs=1e-4)
@@ -57,24 +56,39 @@ def test_shadow_prices_are_those_of_the_table(ward: Scenario) -> None:
 def test_a_step_in_which_nobody_has_a_task_has_no_prices() -> None:
     tasks = tuple(WorkloadTask(step=step, user=1, D=4e5, C=1e5, P=1) for step in (1, 3))
     record = play(with_workload(PRESETS["lecture"].changed(T=3), tasks), "optimum", 0)
-    assert [len(price_bars(record, row)["panels"]) for row in range(3)] == [2, 0, 2]
+    assert [len(price_bars(record, row)) for row in range(3)] == [2, 0, 2]
     assert [len(price_table(record, row)) > 0 for row in range(3)] == [True, False, True]
 
 
 def test_alternatives_are_in_milliseconds_and_microjoules_and_the_chosen_one_is_marked(ward: Scenario) -> None:
     answer = why(play(ward, "greedy", 0), "greedy", "own", 1, 1, 1)
-    frame, drawn = answer.alternatives, alternatives(answer.alternatives)
-    assert values(drawn, 0) == [pytest.approx((frame["delay_s"] * 1e3).tolist(), rel=1e-5)]
-    assert values(drawn, 1) == [pytest.approx((frame["energy_j"] * 1e6).tolist(), rel=1e-5)]
-    marked = [bar["marked"] for bar in drawn["panels"][0]["series"][0]]
-    assert [n for n, chosen in enumerate(marked) if chosen] == [answer.chosen]
+    frame, (delay, energy) = answer.alternatives, alternatives(answer.alternatives)
+    assert values(delay) == [pytest.approx((frame["delay_s"] * 1e3).tolist(), rel=1e-5)]
+    assert values(energy) == [pytest.approx((frame["energy_j"] * 1e6).tolist(), rel=1e-5)]
+    assert [n for n, name in enumerate(delay.data[0].x) if "chosen" in name] == [answer.chosen]
+
+
+def test_delays_are_those_of_the_table_slowest_first_and_a_click_sends_the_task(ward: Scenario) -> None:
+    record = play(ward, "optimum", 0)
+    table = record.table()
+    table = table[table["step"] == 2].sort_values("delay_s", ascending=False, kind="stable")
+    figure = delay_bars(record, 1)
+    execution, transmission = {}, figure.data[-1]
+    for trace in figure.data[:-1]:
+        execution |= dict(zip(trace.x, trace.y, strict=True))
+    total = [execution[name] + tx for name, tx in zip(transmission.x, transmission.y, strict=True)]
+    assert total == pytest.approx((table["delay_s"] * 1e3).tolist(), rel=1e-4)
+    assert [tuple(point) for point in transmission.customdata] == [
+        tuple(row) for row in table[["step", "user", "task"]].to_numpy().tolist()
+    ]
+    assert delay_table(record, 1)["delay (ms)"].tolist() == pytest.approx(total, abs=2e-4)
 
 
 def test_a_kind_keeps_its_colour_where_others_are_missing() -> None:
     table = play(PRESETS["hospital"], "greedy", 0).table()
     last = table["kind"].cat.categories[-1]
     colours = {
-        name: kind_costs(part)["panels"][0]["series"][0][-1]["colour"]
+        name: kind_costs(part).data[0].marker.color[-1]
         for name, part in (("all", table), ("one", table[table["kind"] == last]))
     }
     assert colours["all"] == colours["one"]
@@ -95,13 +109,12 @@ def test_shares_are_in_percent_of_their_device() -> None:
 @pytest.mark.parametrize("bandwidth", [1e3, 77e6, 1e9])
 @pytest.mark.parametrize("beta", [1e4, 1e10, 1e16])
 def test_the_fading_view_is_a_density_around_its_expectation(bandwidth: float, beta: float) -> None:
-    drawn = fading(bandwidth, beta, "a link")
-    x, y = drawn["x"], drawn["y"]
+    figure = fading(bandwidth, beta, "a link")
+    (curve,), (mean,) = figure.data, figure.layout.shapes
+    x, y = curve.x, curve.y
     area = sum((b - a) * (p + q) / 2 for a, b, p, q in zip(x, x[1:], y, y[1:], strict=False))
     assert area == pytest.approx(1, abs=0.02)
-    assert x[0] < drawn["mark"] < x[-1]
-    assert len([tick for tick in drawn["x_ticks"] if x[0] <= tick <= x[-1]]) >= 2
-    assert max(y) <= drawn["high"]
+    assert x[0] < mean.x0 == mean.x1 < x[-1]
 
 
 def test_episode_pairs_stand_between_the_ends_of_their_axis_with_different_ticks() -> None:
