@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.lab_server import browser, chromium_path, server
+
+expect.set_options(timeout=20_000)  # a busy machine may take long
 
 
 @pytest.fixture(scope="session")
