@@ -87,10 +87,8 @@ def usable(side: Side) -> tuple[Side, str]:
 
 def linkable_session(session: Session) -> Session:
     """The session with step and selected task limited to B's scenario, which the link describes; A may have more of both."""
-    s, picked = session.scenario, session.picked
-    if picked is not None and not (picked[0] <= s.T and picked[1] <= s.users and picked[2] <= s.tasks):
-        picked = None
-    return replace(session, step=min(session.step, s.T), picked=picked)
+    picked = session.picked if session.picked is not None and session.exists(session.picked) else None
+    return replace(session, step=min(session.step, session.scenario.T), picked=picked)
 
 
 def state(session: Session) -> Compare:

@@ -51,7 +51,7 @@ def _set(session: Session, question: Question, policy: str) -> None:
     session.picked = question.pick(after) if question.pick else None
     session.step = session.picked[0] if session.picked else 1
     session.pinned = None if before == after else _pinned(before)
-    session.problems = []
+    session.problems, session.notes = [], []
 
 
 def _pinned(setup: Setup) -> Pinned:

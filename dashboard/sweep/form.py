@@ -26,6 +26,7 @@ from iomt_core.experiments.sweeps.spec import (
     spaced,
     sweep_spec,
     sweepable,
+    usual_ends,
     written,
 )
 from iomt_core.runs.directory import LONGEST_NAME
@@ -95,20 +96,10 @@ class Form:
 
 
 def usual(s: Scenario, name: str) -> AxisForm:
-    """The initial range of a parameter: a quarter to four times its value if it is logarithmic, otherwise all allowed values.
-
-    A range without an upper limit ends at 9.
-    """
-    meta, value = sweepable()[name], getattr(s, name)
-    now = sum(value) / 2 if isinstance(value, tuple) else value
-    low, high = cast(float, meta.low), cast(float, meta.high)
-    spacing: Spacing = "linear"
-    if meta.log and now:
-        low, high, spacing = max(low, now / 4), min(high, now * 4), "logarithmic"
-    else:
-        high = min(high, 9 if high > 1e6 else high)
+    """The initial form of an axis, over the parameter's usual range."""
+    low, high, spacing = usual_ends(s, name)
     count = min(USUAL_COUNT, int(high - low) + 1) if is_whole(name) else USUAL_COUNT
-    low, high = (float(f"{x * meta.shown_factor:.4g}") for x in (low, high))
+    low, high = (float(f"{x * sweepable()[name].shown_factor:.4g}") for x in (low, high))
     return AxisForm(name, low, high, count, spacing)
 
 

@@ -22,7 +22,8 @@ from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_report import command, labels, report, subtitle
 from iomt_core.charts.sweep_report import title as sweep_title
-from iomt_core.experiments.sweeps.run import POINTS, SWEEPS, read_results, versions
+from iomt_core.experiments.sweeps.point_run import POINTS, versions
+from iomt_core.experiments.sweeps.run import SWEEPS, read_results
 from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
 from iomt_core.metrics import METRICS
 from iomt_core.runs.directory import log_tail
