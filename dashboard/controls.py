@@ -26,6 +26,7 @@ GROUP_LABELS = {
     "advanced": "Advanced",
 }  # fmt: skip
 FIRST = ("users", "tasks", "servers", "channel", "eta")
+OWN_DATA_LABELS = {"workload": "own workload", "places": "own places", "kinds": "task kinds"}
 SHARE_LABELS = {"own": "policy's own", "equal": "even", "optimal": "best"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
 E24 = (
@@ -67,6 +68,7 @@ def _names(group: str) -> tuple[str, ...]:
 def _preset(session: Session) -> None:
     def set_preset(name: str | None) -> None:
         if name:
+            session.notes = []
             session.try_change(lambda: PRESETS[name])
 
     match = next((name for name, preset in PRESETS.items() if preset.digest == session.scenario.digest), None)
@@ -191,8 +193,10 @@ def _files(session: Session) -> None:
         "text/plain", on_click="ignore", width="stretch",
     )  # fmt: skip
 
+    count = st.session_state.setdefault("uploads", 0)  # another key empties the controls: what is in use is said below
+
     def uploaded(key: str, read: Callable[[bytes, str], Scenario]) -> None:
-        file = st.session_state[key]
+        file, st.session_state["uploads"] = st.session_state[key], count + 1
         if file is not None:
             with collect_notes() as session.notes:
                 session.try_change(lambda: read(file.getvalue(), file.name))
@@ -209,13 +213,27 @@ def _files(session: Session) -> None:
          "Columns: step, user, data_kb, cycles, priority. Steps and users count from 1; 1 KB = 8000 bit."),
         ("Own places (CSV)", ["csv"], "up_places", places, "Columns: kind (user or server), x_m, y_m."),
     ):  # fmt: skip
+        key = f"{key}_{count}"
         st.file_uploader(label, kinds, key=key, on_change=uploaded, args=(key, read), max_upload_size=2, help=text)
     for note in session.notes:
         st.caption(plain(note))
-    for field, what in (("workload", "own workload"), ("places", "own places"), ("kinds", "task kinds")):
-        if getattr(session.scenario, field):
-            st.button(f"Remove {what}", on_click=_remove, args=(session, field), width="stretch")
+    for field, what in _own_data(session.scenario).items():
+        st.markdown(f"In use: **{plain(what)}**.")
+        st.button(f"Remove {OWN_DATA_LABELS[field]}", on_click=_remove, args=(session, field), width="stretch")
+
+
+def _own_data(s: Scenario) -> dict[str, str]:
+    """What a scenario has of own data, in words, by field."""
+    found = {}
+    if s.workload is not None:
+        found["workload"] = f"own workload, {len(s.workload)} tasks of {s.users} users in {s.T} steps"
+    if s.places is not None:
+        found["places"] = f"own places of {len(s.places.users)} users and {len(s.places.servers)} servers"
+    if s.kinds:
+        found["kinds"] = f"task kinds {', '.join(kind.name for kind in s.kinds)}"
+    return found
 
 
 def _remove(session: Session, field: str) -> None:
+    session.notes = []
     session.try_change(lambda: session.scenario.changed(**{field: () if field == "kinds" else None}))

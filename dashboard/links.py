@@ -116,12 +116,15 @@ def _read_task(session: Session, query: Mapping[str, str]) -> None:
     if text is None:
         return
     parts = text.split(".", 3)
-    limits = (session.scenario.T, session.scenario.users, session.scenario.tasks)
+    s = session.scenario
+    limits = (s.T, s.ward_users, s.tasks)
     step, user, task = (whole_number(p, 1, most) for p, most in zip((*parts, "", "", "")[:3], limits, strict=True))
     if len(parts) != 3 or step is None or user is None or task is None:
         raise ScenarioError(
             f"task = {text[:40]!r} in the link is not step.user.task: allowed is 1.1.1 to {'.'.join(map(str, limits))}."
         )
+    if user in s.users_off:
+        raise ScenarioError(f"task = {text[:40]!r} in the link cannot be selected: user {user} is switched off.")
     session.picked = (step, user, task)
 
 

@@ -14,7 +14,7 @@ from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training.catalogue import FALLBACK, catalogue, default_policy, describe, usable_policy, why_not
 
 S = TypeVar("S")
-Point = tuple[int, int, int]  # step, user, task, from 1
+Point = tuple[int, int, int]  # step from 1, the user's number in the whole ward, task from 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Session:
             self.problems, self.hints = [], []
         except ScenarioError as error:
             self.problems = error.problems
-        if self.picked is not None and not self._exists(self.picked):
+        if self.picked is not None and not self.exists(self.picked):
             self.picked = None
         self.step = min(self.step, self.scenario.T)
 
@@ -86,13 +86,23 @@ class Session:
         return describe(self.shown_policy, self.scenario)
 
     def pick(self, point: Any) -> None:
-        """Selects a task (step, user, task, from 1) and goes to its step."""
+        """Selects a task, a `Point`, and goes to its step."""
         step, user, task = (int(n) for n in point)
         self.picked, self.step = (step, user, task), step
 
-    def _exists(self, point: Point) -> bool:
+    def exists(self, point: Point) -> bool:
+        """Whether the scenario has this task's step, user and place."""
         step, user, task = point
-        return step <= self.scenario.T and user <= self.scenario.users and task <= self.scenario.tasks
+        s = self.scenario
+        return step <= s.T and user in s.user_numbers and task <= s.tasks
+
+    def toggle(self, kind: str, number: int) -> None:
+        """Switches a "server" or "user" off, or on again; all others stay as they are. The last one cannot be switched off."""
+        if kind not in ("server", "user"):  # it comes from a browser
+            return
+        field = f"{kind}s_off"
+        off = {*getattr(self.scenario, field)} ^ {number}
+        self.try_change(lambda: self.scenario.changed(**{field: tuple(off)}))
 
     def pin(self, side: Session) -> None:
         """Pins scenario, policy, shares and seed of a session."""

@@ -85,7 +85,7 @@ function drawMap(view, map, at) {
     const group = device(view, svg, "user", data.users_numbers[i], `user ${data.users_numbers[i]}: own CPU ${data.own[at][i]} % in use`);
     make(group, "circle", { cx: ux, cy: uy, r: 11, fill: "#3b4252", stroke: "#fff" });
     make(group, "text", { x: ux, y: uy + 4, fill: "#fff", "font-size": 12, "text-anchor": "middle" }, data.users_numbers[i]);
-    choice[i].forEach((k, j) => { if (k >= 0) drawTask(view, map, at, [step, i + 1, j + 1].join("."), k, i, j, picked); });
+    choice[i].forEach((k, j) => { if (k >= 0) drawTask(view, map, at, [step, data.users_numbers[i], j + 1].join("."), k, i, j, picked); });
   });
   roving(svg);
 }

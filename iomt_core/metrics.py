@@ -18,6 +18,7 @@ from iomt_core.scenario.reference import markdown
 Direction = Literal["lower", "higher", "none"]
 FOUR_DIGITS = "#.4g"  # four significant digits, zeros at the end included
 LARGE = 1e5  # larger numbers are written with three significant digits
+NOT_SHOWN = 5e-4  # a difference below this share of the value is not seen in the value's digits
 ROUNDING = 1e-9  # a smaller difference, in the displayed unit, is a rounding error
 
 
@@ -82,14 +83,17 @@ class Metric:
         """An SI value as text with its unit: `4.156 ms`."""
         return "n/a" if math.isnan(value) else f"{self.number(value)} {self.unit}".strip()
 
-    def show_difference(self, difference: float) -> str:
-        """A difference of two SI values: `+1.118 ms`, `-1.30 percentage points`; `±0` for rounding, `about 0` if digits are 0."""
+    def show_difference(self, difference: float, value: float = 0.0) -> str:
+        """A difference of two SI values, of which `value` is one: `+1.118 ms`, `-1.30 percentage points`.
+
+        `±0` for rounding errors, `about 0` if all digits are 0 or four digits of `value` do not show it.
+        """
         if math.isnan(difference):
             return "n/a"
         number = self.number(difference, "+")
         if abs(difference * self.factor) < ROUNDING:
             number = "±0"
-        elif float(number.replace(",", "")) == 0:
+        elif float(number.replace(",", "")) == 0 or abs(difference) < abs(value) * NOT_SHOWN:
             number = "about 0"
         return f"{number} {self.difference_unit}".strip()
 
@@ -165,6 +169,27 @@ CONTEXT = _by_name(
     Metric("mean_steps", "Mean episode length", "mean steps an episode", numerator="steps", denominator="episodes"),
 )  # fmt: skip
 
+# Further metrics of the Answers page: targets, and the two means that the certified bound of the cost is about.
+ANSWERS = _by_name(
+    Metric(
+        "delay_p95_s", "95th percentile of delay", "delay that 95 % of an episode's tasks stay below, mean over episodes",
+        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="delay_p95", denominator="episodes",
+    ),
+    Metric(
+        "ended_share", "Episodes ended by a battery", "share of episodes that an empty battery ended early (C5)",
+        "%", 100.0, better="lower", number_format=".1f", numerator="ended", denominator="episodes",
+    ),
+    Metric(
+        "weighted_delay_s", "Priority-weighted mean delay", "mean task delay, eq. (9), weighted by p = P / mean P as in the cost",
+        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="weighted_delay", denominator="weight",
+    ),
+    Metric(
+        "weighted_energy_j", "Priority-weighted mean energy",
+        "mean energy a task costs its user, eq. (10), weighted by p = P / mean P as in the cost",
+        "µJ", 1e6, "J", better="lower", number_format=FOUR_DIGITS, numerator="weighted_energy", denominator="weight",
+    ),
+)  # fmt: skip
+
 # Figures of a training run for each batch of episodes, in addition to cost, delay and energy.
 TRAINING = _by_name(
     Metric("return", "Return", "sum of the team's reward over an episode", better="higher"),
@@ -181,7 +206,7 @@ TRAINING = _by_name(
 TASK = _by_name(
     Metric("episode", "Episode", "episode, from 1"),
     Metric("step", "Step", "step, from 1"),
-    Metric("user", "User", "user, from 1"),
+    Metric("user", "User", "user, by its number in the ward"),
     Metric("task", "Task", "task of the user, from 1"),
     Metric("priority", "Priority", "P", symbol="P"),
     Metric("data_bits", "Data", "D", "KB", 1 / KILOBYTE, "bit", "D"),

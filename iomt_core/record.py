@@ -10,9 +10,11 @@ from torch import Tensor
 
 from iomt_core.model.batch import Batch
 from iomt_core.model.outcome import Outcome
-from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.model.snapshot import Action, Snapshot, device_name
 from iomt_core.policies.dual import DualSolution, Prices
 from iomt_core.scenario import Scenario
+
+COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,25 @@ class Record(Batch):
         """The shadow prices of every step; None without certificates."""
         return None if self.dual is None else self.dual.prices
 
+    @property
+    def collapse(self) -> str:
+        """What a collapsed policy does with every task, such as "keeps everything local"; "" if it has not collapsed."""
+        choices = self.action.choice[self.snapshot.active]
+        if len(choices) < 2:
+            return ""
+        device = int(choices.mode().values)
+        if float((choices == device).double().mean()) < COLLAPSED or (device > 0 and self.scenario.servers == 1):
+            return ""
+        name = device_name(self.scenario.device_numbers[device])
+        return "keeps everything local" if device == 0 else f"sends everything to {name}"
+
     def table(self) -> pd.DataFrame:
-        """A table with a row for each active task and the columns of `metrics.TASK`, in SI units."""
+        """A table with a row for each active task and the columns of `metrics.TASK`, in SI units.
+
+        Users and devices have their numbers in the whole ward.
+        """
         snap, out, act = self.snapshot, self.outcome, self.action
-        _, u, j, _ = snap.shape
+        j = snap.shape[2]
         shape = snap.D.shape
         local = act.choice == 0
         distance = snap.distance.gather(2, (act.choice - 1).clamp_min(0)).masked_fill(local, torch.nan)
@@ -55,7 +72,7 @@ class Record(Batch):
         def per_task(x: Tensor) -> Tensor:
             return x[:, None, None].expand(shape)
 
-        user = torch.arange(1, u + 1)[None, :, None].expand(shape)
+        user = torch.tensor(self.scenario.user_numbers)[None, :, None].expand(shape)
         task = torch.arange(1, j + 1)[None, None, :].expand(shape)
         bound = torch.full_like(self.totals, torch.nan) if self.dual is None else self.dual.bound
         columns = {
@@ -66,7 +83,7 @@ class Record(Batch):
             "priority": snap.P.to(torch.int64),
             "data_bits": snap.D,
             "cycles": snap.C,
-            "choice": act.choice,
+            "choice": torch.tensor(self.scenario.device_numbers)[act.choice],
             "cpu_hz": out.f,
             "bandwidth_hz": out.b.masked_fill(local, 0.0),
             "distance_m": distance,

@@ -60,6 +60,11 @@ def test_values_and_differences_as_people_read_them(name: str, value: float, sho
     assert METRICS[name].show_difference(value) == difference
 
 
+def test_a_difference_that_the_values_do_not_show_is_about_zero() -> None:
+    assert METRICS["delay_utility_12"].show_difference(4.64e-5, 58.2) == "about 0"
+    assert METRICS["delay_utility_12"].show_difference(4.64e-2, 58.2) == "+0.0464"
+
+
 def test_no_other_file_of_the_core_or_the_pages_turns_seconds_and_joules_into_what_people_read() -> None:
     own = {
         ROOT / "iomt_core/metrics.py",

@@ -12,7 +12,7 @@ from dashboard.compare.state import Compare
 from dashboard.compare.views import sides_words
 from dashboard.explore.views import best_move
 from dashboard.plotly_chart import charts_beside, plotly_chart
-from dashboard.session import Session, policy_label
+from dashboard.session import Point, Session, policy_label
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from dashboard.widgets import sync_widget
@@ -42,7 +42,7 @@ def maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Reco
         frames = ward_frames(record)
         if comparable:
             changed = marks(record, other)
-            names = [device_name(k) for k in range(other.scenario.servers + 1)]
+            names = [device_name(n) for n in range(other.scenario.ward_servers + 1)]
             frames |= {"changed": changed, "other": "BA"[n], "other_names": names}
         row = min(step, len(record)) - 1
         text = f"Side {name}. {ward_text(record, row)}"
@@ -92,20 +92,21 @@ def picked_task(session: Session, records: tuple[Record, Record]) -> None:
     st.markdown(f"Task {task} of user {user} in step {step}. {parts[0]}; {parts[1]}.{change}")
 
 
-def _task(record: Record, point: tuple[int, int, int]) -> dict[str, float] | None:
+def _task(record: Record, point: Point) -> dict[str, float] | None:
     step, user, task = point
-    s = record.scenario
-    if (
-        step > len(record)
-        or user > s.users
-        or task > s.tasks
-        or not record.snapshot.active[step - 1, user - 1, task - 1]
-    ):
+    s, out = record.scenario, record.outcome
+    if step > len(record) or user not in s.user_numbers or task > s.tasks:
         return None
-    at = (step - 1, user - 1, task - 1)
-    out = record.outcome
-    values = {"choice": record.action.choice, "delay": out.delay, "energy": out.energy, "cost": out.cost}
-    return {name: float(x[at]) for name, x in values.items()}
+    at = (step - 1, s.user_numbers.index(user), task - 1)
+    if not record.snapshot.active[at]:
+        return None
+    device = s.device_numbers[int(record.action.choice[at])]
+    return {
+        "choice": device,
+        "delay": float(out.delay[at]),
+        "energy": float(out.energy[at]),
+        "cost": float(out.cost[at]),
+    }
 
 
 def changed_table(session: Session, number: int, sides: tuple[Side, Side], records: tuple[Record, Record]) -> None:
@@ -170,14 +171,14 @@ def alternatives(session: Session, number: int, sides: tuple[Side, Side], record
             _alternatives(session.picked, number, name, side, record)
 
 
-def _alternatives(point: tuple[int, int, int], number: int, name: str, side: Side, record: Record) -> None:
+def _alternatives(point: Point, number: int, name: str, side: Side, record: Record) -> None:
     try:
         answer = why(record, side.policy, side.shares, *point, episode=number)
     except ScenarioError as error:
         st.info(plain(f"{name}: {error}"))
         return
     frame = answer.alternatives
-    cost = float(frame["cost"].iloc[answer.chosen])
+    cost = float(frame["cost"][frame["chosen"]].iloc[0])
     st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {best_move(frame)}.")
     charts_beside(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
     table = alternatives_table(frame)

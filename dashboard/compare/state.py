@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlencode
 
 from dashboard.session import Pinned, Session, page_state, replaced_policy
-from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
+from iomt_core.experiments.comparison.sides import EPISODES, MOST_EPISODES, Side
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.links import from_query, whole_number
@@ -24,7 +24,7 @@ class Compare:
     source: str = SAME  # scenario of A. SAME: the sidebar's; PINNED: the pinned one; otherwise a preset's name
     policy: str = "price-response"
     shares: Shares = "own"
-    episodes: int = 10
+    episodes: int = EPISODES
     shown: int = 1  # the episode on the map
     stopped: tuple[object, ...] | None = None  # the comparison that was stopped
     continuing: tuple[object, ...] | None = None  # the comparison whose first episodes are shown while
@@ -87,10 +87,8 @@ def usable(side: Side) -> tuple[Side, str]:
 
 def linkable_session(session: Session) -> Session:
     """The session with step and selected task limited to B's scenario, which the link describes; A may have more of both."""
-    s, picked = session.scenario, session.picked
-    if picked is not None and not (picked[0] <= s.T and picked[1] <= s.users and picked[2] <= s.tasks):
-        picked = None
-    return replace(session, step=min(session.step, s.T), picked=picked)
+    picked = session.picked if session.picked is not None and session.exists(session.picked) else None
+    return replace(session, step=min(session.step, session.scenario.T), picked=picked)
 
 
 def state(session: Session) -> Compare:

@@ -13,6 +13,7 @@ from iomt_core.charts import forest as forest_charts
 from iomt_core.experiments.comparison.differences import Pairing, differences
 from iomt_core.experiments.comparison.paired import Paired, percent
 from iomt_core.experiments.comparison.sides import Comparison, Side
+from iomt_core.experiments.sweeps.spec import written
 from iomt_core.metrics import METRICS
 
 NAN = float("nan")
@@ -71,7 +72,7 @@ def warnings(found: Comparison) -> None:
 def parameters(a: Side, b: Side, pairing: Pairing) -> None:
     """A table of what differs between the sides, including the policies, and notes on what their episodes have in common."""
     rows = [
-        (d.label + " ᴬ" * d.assumption, plain(d.symbol), plain(d.a), plain(d.b))
+        (d.label + " ᴬ" * d.assumption, plain(written(d.symbol)), plain(d.a), plain(d.b))
         for d in differences(a.scenario, b.scenario)
     ]
     if _label(a) != _label(b):
@@ -104,14 +105,9 @@ def figures(found: Comparison, pairing: Pairing) -> None:
 
 
 def numbers(found: Comparison, pairing: Pairing) -> None:
-    """All metrics as a table, computed while it is open."""
-    box = st.expander("All metrics in numbers", key="compare_numbers", on_change="rerun")
-    if box.open:
-        with box:
-            _numbers(found, not pairing.ungraded)
-
-
-def _numbers(found: Comparison, graded: bool) -> None:
+    """All metrics as a table."""
+    graded = not pairing.ungraded
+    st.markdown("**All metrics in numbers**")
     rows = [
         {
             "metric": pair.metric.label, "A": pair.metric.show(pair.mean_a), "B": pair.metric.show(pair.mean_b),

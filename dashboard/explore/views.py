@@ -18,18 +18,17 @@ from dashboard.ward_map import ward_map
 from iomt_core.charts import comparison, tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.comparison.differences import differences, pairing
+from iomt_core.experiments.comparison.differences import differences
 from iomt_core.experiments.evaluation import evaluate_episode
 from iomt_core.metrics import METRICS
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import default_policy, usable_policy, why_not
+from iomt_core.training.catalogue import default_policy, entry, usable_policy, why_not
 from iomt_core.twin.northbound import play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
-COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
 GAP_HELP = (
     "No policy can cost less than the certified bound, so this policy is **at most** this far from the best possible. Part of "
     "the gap is slack in the bound: most where there are few tasks, so even the true optimum then shows a gap. The bound is of "
@@ -68,20 +67,30 @@ def results(session: Session) -> dict[str, dict[str, Any]]:
 
 
 def headline(session: Session, now: dict[str, Any]) -> None:
-    """Five metrics of the episode, each with its change from the pinned scenario."""
+    """Five metrics of the episode, each with its change from the pinned scenario.
+
+    Changes are graded as better or worse only if both wards have the same users with the same number of tasks.
+    """
     p = session.pinned
     then = evaluate_episode(p.scenario, p.policy, p.seed, p.shares) if p else None
-    same = p is None or pairing(p.scenario, session.scenario).comparable
+    graded = p is not None and all(getattr(p.scenario, n) == getattr(session.scenario, n) for n in ("users", "tasks"))
     with st.container(key="headline"):
         for name in HEADLINE:
-            metric = METRICS[name]
-            delta = None if then is None else metric.show_difference(now[name] - then[name])
-            changed = delta is not None and not delta.startswith(("±", "about"))
+            metric, delta = METRICS[name], None
+            if then is not None:
+                difference = metric.show_difference(now[name] - then[name], now[name])
+                delta = difference if graded else f"pinned: {metric.show(then[name])}"
+            changed = graded and delta is not None and not delta.startswith(("±", "about"))
             st.metric(
                 metric.label, metric.show(now[name]), delta, border=True, help=GAP_HELP if name == "gap" else metric.sentence,
-                delta_color="inverse" if changed and same else "off", delta_arrow="auto" if changed else "off",
+                delta_color="inverse" if changed else "off", delta_arrow="auto" if changed else "off",
             )  # fmt: skip
     if p is not None:
+        if not graded:
+            st.caption(
+                f"**Not comparable**: the pinned ward has {p.scenario.size_words}, this one {session.scenario.size_words}. Its "
+                "figures are shown without a grade."
+            )
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, session.scenario)]
         labels = policy_label(p.policy), session.policy_label
         if labels[0] != labels[1] or p.shares != session.shares:
@@ -89,28 +98,20 @@ def headline(session: Session, now: dict[str, Any]) -> None:
         if p.seed != session.seed:
             changes.append(f"episode seed {p.seed} → {session.seed}")
         words = "Against the pinned scenario: " + ("; ".join(changes) if changes else "nothing differs yet") + "."
-        if not same:
-            words += " The two wards have other tasks, so the differences are not graded as better or worse."
         st.caption(words)
 
 
 def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
     policy_replaced(session)
-    active = shown.snapshot.active
-    choices = shown.action.choice[active]
-    device = int(choices.mode().values)
-    if (
-        len(choices) > 1
-        and float((choices == device).double().mean()) >= COLLAPSED
-        and (device == 0 or session.scenario.servers > 1)
-    ):
-        place = "keeps everything local" if device == 0 else f"sends everything to {device_name(device)}"
-        st.warning(f"This policy has collapsed: it {place}, for every task.", icon=":material/warning:")
+    s, trained = session.scenario, entry(session.shown_policy).trained  # heuristics may do so on purpose
+    if trained and shown.collapse and shown.collapse != play(s, "optimum", session.seed).collapse:
+        words = f"{session.policy_label} has collapsed: it {shown.collapse}, which the optimum does not."
+        st.warning(plain(words), icon=":material/warning:")
     if bool(shown.ended.any()):
         last = int(shown.step.max())
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
-        empty = ", ".join(str(i + 1) for i in (left < 0).nonzero().flatten().tolist())
+        empty = ", ".join(str(s.user_numbers[i]) for i in (left < 0).nonzero().flatten().tolist())
         st.warning(
             f"Stopped at step {last} of {session.scenario.T}: battery of user {empty} empty.",
             icon=":material/battery_alert:",
@@ -173,7 +174,7 @@ def selected_task(session: Session, shown: Record) -> None:
         st.info(plain(str(error)))
         return
     frame = answer.alternatives
-    chosen, best = frame.loc[answer.chosen], frame.iloc[int(frame["cost"].to_numpy().argmin())]
+    chosen, best = frame[frame["chosen"]].iloc[0], frame.iloc[int(frame["cost"].to_numpy().argmin())]
     st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
     own = f"though {best['device']} would cost the task itself only {best['cost']:.3f}"
     if best["choice"] == answer.chosen:

@@ -69,17 +69,19 @@ def select(session: Session, shown: Record) -> Point | None:
     active = shown.snapshot.active[step - 1]
     if not bool(active.any()):
         return None
-    user, task = (session.picked[1], session.picked[2]) if session.picked else (1, 1)
-    if user > active.shape[0] or task > active.shape[1] or not bool(active[user - 1, task - 1]):
+    numbers = shown.scenario.user_numbers
+    user, task = (session.picked[1], session.picked[2]) if session.picked else (numbers[0], 1)
+    if user not in numbers or task > active.shape[1] or not bool(active[numbers.index(user), task - 1]):
         first = active.nonzero()[0].tolist()
-        user, task = first[0] + 1, first[1] + 1
+        user, task = numbers[first[0]], first[1] + 1
     session.picked = (step, user, task)
     return session.picked
 
 
 def stepping(session: Session, shown: Record, point: Point | None) -> None:
     """Buttons First, Back, Next and Last, and controls for step, user and task."""
-    step, user, task = point or (session.step, 1, 1)
+    numbers = shown.scenario.user_numbers
+    step, user, task = point or (session.step, numbers[0], 1)
     last, active = len(shown), shown.snapshot.active[step - 1]
 
     def go(to: int) -> None:
@@ -93,12 +95,12 @@ def stepping(session: Session, shown: Record, point: Point | None) -> None:
 
     def other_user() -> None:
         chosen = int(st.session_state["inspect_user"])
-        there = shown.snapshot.active[step - 1, chosen - 1]
+        there = active[numbers.index(chosen)]
         same = task <= len(there) and bool(there[task - 1])
         session.picked = (step, chosen, task if same else int(there.nonzero()[0]) + 1)
 
-    users = [n + 1 for n in range(active.shape[0]) if bool(active[n].any())]
-    tasks = (active[user - 1].nonzero().flatten() + 1).tolist()
+    users = [n for n, tasks in zip(numbers, active, strict=True) if bool(tasks.any())]
+    tasks = (active[numbers.index(user)].nonzero().flatten() + 1).tolist()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for label, icon, to, off in (
             ("First", "first_page", 1, step == 1),

@@ -57,7 +57,7 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
         f"acting, each agent decides alone. {MIXERS[mixed.kind]}",
         help="Values: eq. (18); attention: eq. (22); weighted values: eq. (23); team: eq. (24); derivatives: eq. (25).",
     )
-    broken = [n + 1 for n, slope in enumerate(mixed.slopes.tolist()) if slope < 0]
+    broken = [n for n, slope in zip(mixed.users, mixed.slopes.tolist(), strict=True) if slope < 0]
     if broken:
         st.warning(
             f"In this step the team's value falls when the value of agent {', '.join(map(str, broken))} rises: eq. (25) is "
@@ -71,17 +71,17 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
     if mixed.attention is not None:
         even = 1 / len(mixed.agent_values)
         st.caption(f"Each row adds up to 1. Even attention, {even:.3f} for every agent, has half the colour.")
-    agents = range(1, len(mixed.agent_values) + 1)
     frame = pd.DataFrame(
         {
-            "agent": agents,
+            "agent": mixed.users,
             "value Q_i": mixed.agent_values.double().numpy(),
             "weighted value Q̂_i": mixed.weighted.double().numpy(),
             "∂Q_tot/∂Q_i": mixed.slopes.double().numpy(),
         }
     )
     if mixed.attention is not None:
-        frame = frame.assign(**{f"attends to {n}": mixed.attention[:, n - 1].double().numpy() for n in agents})
+        columns = zip(mixed.users, mixed.attention.double().T.numpy(), strict=True)
+        frame = frame.assign(**{f"attends to {n}": values for n, values in columns})
     chart_table("mixer", lambda: frame, "Values, weights and attention of the agents")
     formula_block(formulas.mixing_formulas(mixed, user))
 
@@ -198,9 +198,8 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
             if found is not None and learned:
                 st.markdown("##### What the team's value is")
                 if found.task_values is not None:
-                    formula_block(
-                        [formulas.agent_formula(weight[user - 1].tolist(), found.task_values[user - 1].tolist(), user)]
-                    )
+                    i = shown.scenario.user_numbers.index(user)
+                    formula_block([formulas.agent_formula(weight[i].tolist(), found.task_values[i].tolist(), user)])
                 if found.mixing is not None:
                     formula_block(formulas.mixing_formulas(found.mixing, user))
         with st.container():
@@ -208,7 +207,7 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
             if found is not None and learned:
                 turn = found.task_turns(user, task, weight)[-1]
                 formula_block([formulas.look_formula(turn, k) for k in range(len(turn.worth))])
-                st.markdown(f"The highest score wins: {device_name(turn.choice)}.")
+                st.markdown(f"The highest score wins: {device_name(turn.devices[turn.choice])}.")
             else:
                 st.info(
                     f"{plain(session.policy_label)} has no scores of devices: it is not learned this way.",

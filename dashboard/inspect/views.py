@@ -80,11 +80,10 @@ def inspection_of(session: Session, point: Point) -> Inspection | None:
 def decision(session: Session, shown: Record, point: Point) -> None:
     """The selected decision: device, delay, energy, cost and regret."""
     step, user, task = point
-    at = (step - 1, user - 1, task - 1)
-    chosen, out = int(shown.action.choice[at]), shown.outcome
+    at, out = _index(shown, point), shown.outcome
     mine = north.regrets(*episode_args(session), step).query("user == @user and task == @task").iloc[0]
     st.markdown(
-        f"**Step {step}, user {user}, task {task}: {plain(session.policy_label)} chose {device_name(chosen)}.** "
+        f"**Step {step}, user {user}, task {task}: {plain(session.policy_label)} chose {device_name(int(mine['choice']))}.** "
         f"The optimum's device for it is {device_name(int(mine['optimum']))}; with everything else fixed the best device is "
         f"{device_name(int(mine['best']))}."
     )
@@ -104,7 +103,7 @@ def decision(session: Session, shown: Record, point: Point) -> None:
 
 def _tasks(session: Session, shown: Record, point: Point) -> None:
     """The user's tasks in this step; a click on a row selects the task."""
-    step, user, _ = point
+    (step, user, _), (row, i, _) = point, _index(shown, point)
     mine = north.regrets(*episode_args(session), step).query("user == @user").reset_index(drop=True)
     frame = pd.DataFrame(
         {
@@ -113,7 +112,7 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
             "optimum's": [device_name(k) for k in mine["optimum"]],
             "cost": mine["cost"].round(4),
             "regret": mine["regret_best"].round(4),
-            "priority": shown.snapshot.P[step - 1, user - 1][shown.snapshot.active[step - 1, user - 1]].int(),
+            "priority": shown.snapshot.P[row, i][shown.snapshot.active[row, i]].int(),
         }
     )
     selectable_tasks(
@@ -122,6 +121,16 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
     )  # fmt: skip
 
 
+# Meaning of the columns of the table of scores.
+SCORES = {
+    "score": "Expected value plus margin: the highest score wins; of equal scores, the first.",
+    "expected gain": "What the network expects to gain compared with the chosen device, in weighted reward.",
+    "true gain": "By how much the ward's weighted cost would truly fall compared with the chosen device.",
+    "user's true cost": "Sum of the costs of the user's tasks, each times its weight p.",
+    "ward's true cost": "Sum of the costs of all users' tasks, each times its weight p.",
+    "expected value": "Sum of the expected values of the user's tasks, each times its weight p: eq. (17).",
+    "margin": "Added for the server with the fewest of the user's other tasks, in the user's own cyclic order.",
+}
 # Headings of what an agent observes of a task, by symbol.
 HEADS = {TASK["data_bits"].symbol_heading: "data (KB)", TASK["cycles"].symbol_heading: "kcycles", "P": "priority"}
 REGRET = {
@@ -149,20 +158,23 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
     turns = found.task_turns(user, task, shown.snapshot.weight[step - 1])
     turn = _select_round(view, turns)
     true = north.alternatives(*episode_args(session), step, user, task)
-    active = shown.snapshot.active[step - 1, user - 1]
+    row, i, _ = _index(shown, point)
+    active = shown.snapshot.active[row, i]
     points = [(step, user, int(n) + 1) for n in active.nonzero().flatten()]
-    own, words, full = true[:, user - 1][:, active], subtitle(session, point), full_colour(shown, point)
+    own, words, full = true[:, i][:, active], subtitle(session, point), full_colour(shown, point)
     alone = turn.values.shape[1] == 1  # a network that values only its own task
-    expected, at = (turn.values, [point]) if alone else (turn.values[:, [p[2] - 1 for p in points]], points)
-    unit, chosen = north.cost_unit(session.scenario, session.shown_policy), int(shown.action.choice[_index(point)])
+    expected, at = (turn.values, [point]) if alone else (turn.values[:, active], points)
+    unit, chosen = (
+        north.cost_unit(session.scenario, session.shown_policy),
+        int(shown.action.choice[_index(shown, point)]),
+    )
     left, right = st.columns(2)
     with left:
-        figure = charts.by_device(expected.tolist(), at, task, turn.choice, full * unit, True, words)
+        figure = charts.by_device(expected.tolist(), turn.devices, at, task, turn.choice, full * unit, True, words)
         plotly_chart(figure, "inspect_expected", session.pick)
     with right:
-        plotly_chart(
-            charts.by_device(own.tolist(), points, task, chosen, full, False, words), "inspect_true", session.pick
-        )
+        figure = charts.by_device(own.tolist(), turn.devices, points, task, chosen, full, False, words)
+        plotly_chart(figure, "inspect_true", session.pick)
     _choice(session, shown, point, turn, len(turns), true)
 
 
@@ -186,44 +198,32 @@ def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
     return turns[wanted - 1]
 
 
-def _index(point: Point) -> tuple[int, int, int]:
-    return point[0] - 1, point[1] - 1, point[2] - 1
+def _index(shown: Record, point: Point) -> tuple[int, int, int]:
+    """Where the tensors of the record hold this task."""
+    return point[0] - 1, shown.scenario.user_numbers.index(point[1]), point[2] - 1
 
 
 def _choice(
     session: Session, shown: Record, point: Point, turn: TaskTurn, rounds: int, true: torch.Tensor
 ) -> None:  # fmt: skip
     """How the device was chosen, compared with the true costs."""
-    step, user, task = point
-    weight = shown.snapshot.weight[step - 1]
+    (row, i, j), task = _index(shown, point), point[2]
+    weight = shown.snapshot.weight[row]
     totals = (true * weight).sum((1, 2))
     score = turn.worth + turn.margin
-    chosen = int(shown.action.choice[_index(point)])
-    devices, columns = range(len(score)), st.column_config.NumberColumn
+    chosen = int(shown.action.choice[row, i, j])
     frame = pd.DataFrame(
         {
-            "": ["➜" if k == turn.choice else "" for k in devices], "device": [device_name(k) for k in devices],
+            "": ["➜" if k == turn.choice else "" for k in range(len(score))], "device": [device_name(n) for n in turn.devices],
             "score": score.double().numpy(), "expected gain": (turn.worth - turn.worth[chosen]).double().numpy(),
-            "true gain": (totals[chosen] - totals).numpy(), "task's true cost": true[:, user - 1, task - 1].numpy(),
-            "user's true cost": (true[:, user - 1] * weight[user - 1]).sum(-1).numpy(), "ward's true cost": totals.numpy(),
+            "true gain": (totals[chosen] - totals).numpy(), "task's true cost": true[:, i, j].numpy(),
+            "user's true cost": (true[:, i] * weight[i]).sum(-1).numpy(), "ward's true cost": totals.numpy(),
             "expected value": turn.worth.double().numpy(), "margin": turn.margin.double().numpy(),
         }
     )  # fmt: skip
-    notes = {
-        "score": "Expected value plus margin: the highest score wins; of equal scores, the first.",
-        "expected gain": "What the network expects to gain compared with the chosen device, in weighted reward.",
-        "true gain": "By how much the ward's weighted cost would truly fall compared with the chosen device.",
-        "user's true cost": "Sum of the costs of the user's tasks, each times its weight p.",
-        "ward's true cost": "Sum of the costs of all users' tasks, each times its weight p.",
-        "expected value": "Sum of the expected values of the user's tasks, each times its weight p: eq. (17).",
-        "margin": "Added for the server with the fewest of the user's other tasks, in the user's own cyclic order.",
-    }
-    config = {
-        name: columns(help=notes.get(name), format="%.5f")
-        for name in frame.columns[2:]
-    }  # fmt: skip
+    config = {name: st.column_config.NumberColumn(help=SCORES.get(name), format="%.5f") for name in frame.columns[2:]}
     st.dataframe(frame, hide_index=True, key="choice_table", column_config=config, alt="Devices by their score")
-    before = ", ".join(f"task {n} on {device_name(k)}" for n, k in enumerate(turn.before, 1) if n != task)
+    before = ", ".join(f"task {n} on {device_name(turn.devices[k])}" for n, k in enumerate(turn.before, 1) if n != task)
     if turn.round:
         way = f"Round {rounds} is final; the highest score wins."
         way += (
@@ -260,8 +260,9 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
     step, user, task = point
     label = plain(session.policy_label)
     if found is not None and found.numbers is not None and found.first_server is not None:
-        at, k = (user - 1, task - 1), session.scenario.servers
-        x, first = float(found.numbers[at]), int(found.first_server[at])
+        at, devices = _index(shown, point)[1:], session.scenario.device_numbers
+        k = len(devices) - 1
+        x, first = float(found.numbers[at]), devices[int(found.first_server[at])]
         number = min(int(x * (k + 1)), k)
         st.info(
             f"{label} has no Q-values per strategy: its Actor outputs a number that gives the device. Here x = {x:.4f}, and "
@@ -270,7 +271,7 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
                 "0 is the own device."
                 if number == 0
                 else f"server number {number} in the task's cyclic order, which begins with server {first}: "
-                f"{device_name(int(found.choice[user - 1, task - 1]))}."
+                f"{device_name(devices[int(found.choice[at])])}."
             ),
             icon=":material/info:",
         )
@@ -291,7 +292,7 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
         charts_beside(task_charts.alternatives(frame, subtitle(session, point)), "inspect_alternatives")
     with right:
         price = frame["cpu_price"] * frame["cpu_hz"] + (frame["bandwidth_price"] * frame["bandwidth_hz"]).fillna(0.0)
-        weight = float(shown.snapshot.weight[_index(point)])
+        weight = float(shown.snapshot.weight[_index(shown, point)])
         out = pd.DataFrame(
             {
                 **tables.alternatives_table(frame),
@@ -325,13 +326,13 @@ def shares(session: Session, shown: Record, point: Point) -> None:
     figures = [charts.share_bars(mine, kind, task, step, words) for kind in ("cpu", "bandwidth")]
     charts_beside(figures, "inspect_shares", session.pick)
     st.dataframe(_share_table(mine), hide_index=True, key="share_table", alt="Shares of the user's tasks")
-    chosen = int(shown.action.choice[_index(point)])
+    chosen = shown.scenario.device_numbers[int(shown.action.choice[_index(shown, point)])]
     there = frame[(frame["choice"] == chosen) & ((frame["user"] == user) | (chosen > 0))]
     st.markdown(f"**All tasks on {device_name(chosen)}: {len(there)}**")
     st.dataframe(_share_table(there), hide_index=True, key="share_table_device", alt=f"Tasks on {device_name(chosen)}")
     found = inspection_of(session, point)
     if found is not None and session.shares != "own":
-        x, y = found.requested[user - 1, task - 1].tolist()
+        x, y = found.requested[_index(shown, point)[1:]].tolist()
         st.caption(
             f"The network would request {x:.1%} of the CPU and {y:.1%} of the bandwidth; the setting *Shares* overrides it."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +22,8 @@ from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_report import command, labels, report, subtitle
 from iomt_core.charts.sweep_report import title as sweep_title
-from iomt_core.experiments.sweeps.run import POINTS, SWEEPS, read_results, versions
+from iomt_core.experiments.sweeps.point_run import POINTS, versions
+from iomt_core.experiments.sweeps.run import SWEEPS, read_results
 from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
 from iomt_core.metrics import METRICS
 from iomt_core.runs.directory import log_tail
@@ -146,7 +148,7 @@ def progress(sweep: RunRecord, view: View) -> None:
         if status.get("cached"):
             words += f", {status['cached']} from the cache"
         if sweep.stopping:
-            words += ": points that finish within seconds are policy"
+            words += ": points that finish within seconds are kept"
         elif sweep.seconds_left is not None:
             words += f", {clock(sweep.seconds_left)} left" if done < total else ", writing the results"
         elif sweep.state == "queued":
@@ -191,11 +193,15 @@ def _actions(sweep: RunRecord, view: View) -> None:
 
 def _failures(sweep: RunRecord) -> None:
     if sweep.reason:
-        st.warning(f"{plain(sweep.reason)} Finished points are policy.", icon=":material/warning:")
+        st.warning(f"{plain(sweep.reason)} Finished points are kept.", icon=":material/warning:")
         if words := log_tail(sweep.folder):
             with st.expander("The end of its log"):
                 st.code(words, language=None)
-    show_errors(map(str, sweep.status.get("failures") or ()))
+    reasons = [str(failure).partition(": ") for failure in sweep.status.get("failures") or ()]
+    for reason, count in Counter(reason for _, _, reason in reasons).items():
+        first = next(point for point, _, found in reasons if found == reason)
+        others = f" and {count - 1} more" if count > 1 else ""
+        show_errors([f"{first}{others} failed: {reason}"])
 
 
 def results(sweep: RunRecord, view: View) -> None:
@@ -226,18 +232,16 @@ def _metric_picker(view: View, spec: SweepSpec) -> str:
         view.figure = st.session_state["sweep_figure"] or view.figure
         view.log_y = bool(st.session_state.get("sweep_log_y", view.log_y))
 
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.pills(
-            "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure),
-            key="sweep_figure", on_change=update, format_func=lambda n: METRICS[n].label,
-            label_visibility="collapsed", required=True,
-            help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
+    st.pills(
+        "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure), key="sweep_figure", on_change=update,
+        format_func=lambda n: METRICS[n].label, label_visibility="collapsed", required=True,
+        help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
+    )  # fmt: skip
+    if len(spec.axes) == 1:
+        st.toggle(
+            "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
+            help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
         )  # fmt: skip
-        if len(spec.axes) == 1:
-            st.toggle(
-                "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
-                help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
-            )  # fmt: skip
     return view.figure
 
 

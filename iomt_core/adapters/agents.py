@@ -79,7 +79,7 @@ class WardAgents:
             raise ScenarioError(f"num_envs is {num_envs}: allowed is 1 or more")
         self.scenario, self.num_envs, self.options = s, num_envs, options
         self.environment = VectorEnvironment(s, num_envs, device)
-        users = [f"user_{i}" for i in range(1, s.users + 1)]
+        users = [f"user_{i}" for i in s.user_numbers]
         by_task = options.agents == "task"
         self.names = [f"{user}_task_{j}" for user in users for j in range(1, s.tasks + 1)] if by_task else users
         self.tasks_per_agent = 1 if by_task else s.tasks

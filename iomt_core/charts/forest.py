@@ -23,7 +23,7 @@ A_COLOUR, B_COLOUR = SERVER_COLOURS[0], SERVER_COLOURS[1]
 VERDICTS = {
     "better": "B better",
     "worse": "B worse",
-    "other": "changed, neither better nor worse",
+    "other": "changed",
     "open": "not distinguishable from 0",
 }
 # Colour and symbol of a verdict; the symbols differ too, for readers who cannot tell the colours apart.

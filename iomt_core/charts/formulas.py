@@ -52,9 +52,12 @@ def tex(x: float, unit: str = "") -> str:
 
 
 def task_formulas(record: Record, row: int, user: int, task: int) -> list[Formula]:
-    """(1) to (10) and the cost of one task on its chosen device, from the requested shares to the cost."""
+    """(1) to (10) and the cost of one task on its chosen device, from the requested shares to the cost.
+
+    row: index of the step; user: number in the whole ward; task: from 1.
+    """
     s, snap, out = record.scenario, record.snapshot, record.outcome
-    i, j = user - 1, task - 1
+    i, j = s.user_numbers.index(user), task - 1
     at = (row, i, j)
     choice = int(record.action.choice[at])
     here = (record.action.choice[row] == choice) & snap.active[row]
@@ -191,8 +194,8 @@ def look_formula(look: TaskTurn, strategy: int) -> Formula:
     extra, extra_tex = (f" {sign} {printed(abs(margin))}", rf" {sign} {tex(abs(margin))}") if margin else ("", "")
     symbol = r"\sum_{j'} p_{j'} Q^{s}_{j'}" if len(pairs) > 1 else r"p_j Q^{s}_{j}"
     return Formula(
-        "(17)", f"score of {device_name(strategy)}",
-        rf"s = {strategy}:\; {symbol}{r' + m' if margin else ''} = {_sum(pairs)}{extra_tex} = {tex(total)}",
+        "(17)", f"score of {device_name(look.devices[strategy])}",
+        rf"s = {look.devices[strategy]}:\; {symbol}{r' + m' if margin else ''} = {_sum(pairs)}{extra_tex} = {tex(total)}",
         " + ".join(f"{printed(p)} * {_signed(q)}" for p, q in pairs) + extra, total,
     )  # fmt: skip
 
@@ -210,7 +213,7 @@ def agent_formula(weight: Sequence[float], values: Sequence[float], user: int) -
 
 def mixing_formulas(mixing: Mixing, user: int) -> list[Formula]:
     """(22) to (24) for one agent; for VDN the sum."""
-    q, i = mixing.agent_values.tolist(), user - 1
+    q, i = mixing.agent_values.tolist(), mixing.users.index(user)
     if mixing.kind == "sum":
         return [
             Formula(

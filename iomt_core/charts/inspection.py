@@ -23,17 +23,18 @@ FULL = 0.5
 
 
 def by_device(
-    values: Sequence[Sequence[float]], points: Sequence[Point], task: int, chosen: int, full: float, expected: bool,
-    subtitle: str,
+    values: Sequence[Sequence[float]], numbers: Sequence[int], points: Sequence[Point], task: int, chosen: int, full: float,
+    expected: bool, subtitle: str,
 ) -> go.Figure:  # fmt: skip
     """What the network expects of each of a user's tasks, or what each task truly costs, for every device of one task.
 
-    values: Q-values if `expected`, else costs, devices by tasks; points: the tasks of the columns; task: the task that is
-    decided, outlined on the `chosen` device. Colours show how much worse a value is than the column's best; darkest at `full`.
+    values: Q-values if `expected`, else costs, devices by tasks; numbers: of the devices; points: the tasks of the columns; task:
+    the one that is decided, outlined on the device of row `chosen`. Colours show how much worse a value is than the column's
+    best; darkest at `full`.
     """
     table = np.array(values, dtype=float)
     worse = table.max(0) - table if expected else table - table.min(0)
-    devices = [device_name(k) for k in range(len(table))]
+    devices = [device_name(n) for n in numbers]
     names = [f"{'▶ ' if point[2] == task else ''}{point[2]}" for point in points]
     what = "expected value" if expected else "true cost"
     hover = [
@@ -63,7 +64,7 @@ def attention(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
     """Attention weights Â of (22): row i holds the weights that agent i gives; even attention has half the colour."""
     assert mixing.attention is not None
     weights = mixing.attention.tolist()
-    names = [str(n) for n in range(1, len(weights) + 1)]
+    names, row = [str(n) for n in mixing.users], mixing.users.index(user)
     hover = [
         [
             f"agent {a} gives agent {b} the weight {w:.4f}<br>even attention: {1 / len(weights):.4f}"
@@ -74,7 +75,7 @@ def attention(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
     text = [[f"{w:.{4 if len(weights) <= 10 else 3}f}" for w in line] for line in weights]
     trace = heat_map.cells(weights, (0.0, 2 / len(weights)), names, names, text, hover, heat_map.BLUES)
     layout = heat_map.layout(len(weights), "agent that is attended to", "agent")
-    layout["shapes"] = [heat_map.outline(user - 1, 0, len(weights) - 1)]
+    layout["shapes"] = [heat_map.outline(row, 0, len(weights) - 1)]
     title = "Attention: how much weight each agent gives to every agent"
     alt = f"{title}; agent {user} is outlined. The numbers are in the table below."
     return figure([trace], layout, title, alt, subtitle)
@@ -83,7 +84,7 @@ def attention(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
 def slopes(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
     """Bars of ∂Q_tot/∂Q_i (25) of every agent; the selected user's bar is emphasised, negative bars are red and hatched."""
     values = mixing.slopes.tolist()
-    names, marked = [f"{n}" for n in range(1, len(values) + 1)], [n == user - 1 for n in range(len(values))]
+    names, marked = [str(n) for n in mixing.users], [n == user for n in mixing.users]
     colours = [SERVER_COLOURS[0] if v >= 0 else BOUND_COLOUR for v in values]
     bars = Bars("weight", values, colours, min(values) < 0, marked, [f"{v:.3f}" for v in values])
     title = "Weight: by how much the team's value grows with an agent's own value"

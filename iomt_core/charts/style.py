@@ -35,9 +35,9 @@ def other_policy(n: int) -> Look:
     return Look(SERVER_COLOURS[1 + n % 7], DASHES[(n + 1) % len(DASHES)], SYMBOLS[(n + 1) % len(SYMBOLS)])
 
 
-def device_colour(choice: int) -> str:
-    """Colour of a device: 0 is the own device, k is server k."""
-    return LOCAL_COLOUR if choice == 0 else SERVER_COLOURS[(choice - 1) % len(SERVER_COLOURS)]
+def device_colour(number: int) -> str:
+    """Colour of a device by its number in the whole ward: 0 is the own device, k is server k."""
+    return LOCAL_COLOUR if number == 0 else SERVER_COLOURS[(number - 1) % len(SERVER_COLOURS)]
 
 
 def ink(colour: str) -> str:

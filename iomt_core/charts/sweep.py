@@ -97,7 +97,7 @@ def heat_map(
     grid = [[known.get((a, b)) for a in right.values] for b in up.values]
     numbers = len(right.values) * len(up.values) <= MOST_NUMBERS
     text = [["" if v is None or not numbers else "n/a" if math.isnan(v) else f"{v:.3g}" for v in line] for line in grid]
-    columns, names = ([f"{axis.shown(v):g}" for v in axis.values] for axis in (right, up))
+    columns, names = ([f"{axis.shown(v):.4g}" for v in axis.values] for axis in (right, up))
     end = f"<br>{shown.label} "
     hover = [
         [

@@ -22,7 +22,8 @@ MAPPED = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share")
 GUARD = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; font-size: 13px; } td, th { padding: .15rem .6rem; border-bottom: 1px solid #ddd;
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
+td, th { padding: .15rem .6rem; border-bottom: 1px solid #ddd;
 text-align: left; font-variant-numeric: tabular-nums; } pre { background: #f4f5f7; padding: .8rem; overflow-x: auto; }
 figure { margin: 1rem 0; } figcaption { font-size: 14px; }
 .wide { overflow-x: auto; } h2 { margin-top: 2rem; } .small { color: #555; font-size: 13px; }
@@ -62,7 +63,12 @@ def title(spec: SweepSpec) -> str:
 def subtitle(spec: SweepSpec) -> str:
     """The ward without what is varied in it, and what a point is: "Ward: paper, 8 users, 4 servers · 5 episodes a point"."""
     s, swept = spec.scenario, {axis.parameter for axis in spec.axes}
-    sizes = [counted(getattr(s, name), name[:-1]) for name in ("users", "tasks", "servers") if name not in swept]
+    words = (
+        ("users", counted(s.users, "user")),
+        ("tasks", f"{counted(s.tasks, 'task')} a user"),
+        ("servers", counted(s.servers, "server")),
+    )
+    sizes = [text for name, text in words if name not in swept]
     return f"Ward: {', '.join((s.name, *sizes))} · {counted(spec.episodes, 'episode')} a point from seed {spec.seed}"
 
 
@@ -107,11 +113,11 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
 def _figure(figure: go.Figure, scripted: bool) -> list[str]:
     """A chart with its title and subtitle above it, which wrap on a narrow page, and its content in words."""
     heading, alt = figure.layout.title, html.escape(figure.layout.meta["alt"], quote=True)
+    words = f"<figcaption><b>{heading.text}</b><br>{heading.subtitle.text}</figcaption>"  # escaped in `charts.figure`
     figure.layout.title = None
     drawn = figure.to_html(
         full_html=False, include_plotlyjs=scripted, config={"displaylogo": False, "responsive": True}
     )
-    words = f"<figcaption><b>{heading.text}</b><br>{heading.subtitle.text}</figcaption>"  # escaped in `charts.figure`
     return [f'<figure>{words}<div role="img" aria-label="{alt}">{drawn}</div></figure>']
 
 

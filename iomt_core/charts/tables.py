@@ -20,14 +20,14 @@ QUANTILES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99)
 
 def ward_table(record: Record, row: int) -> pd.DataFrame:
     """Positions of users and servers in one step, and the number of tasks each computes."""
-    one = record.select(slice(row, row + 1))
+    one, s = record.select(slice(row, row + 1)), record.scenario
     users, servers = one.snapshot.users_xy[0].tolist(), one.snapshot.servers_xy[0].tolist()
     choice, active = one.action.choice[0], one.snapshot.active[0]
     local = ((choice == 0) & active).sum(-1).tolist()
     sent = [int(((choice == k) & active).sum()) for k in range(1, len(servers) + 1)]
     named = [
-        *((f"server {n}", place, count) for n, (place, count) in enumerate(zip(servers, sent, strict=True), 1)),
-        *((f"user {n}", place, count) for n, (place, count) in enumerate(zip(users, local, strict=True), 1)),
+        *((f"server {n}", *rest) for n, *rest in zip(s.server_numbers, servers, sent, strict=True)),
+        *((f"user {n}", *rest) for n, *rest in zip(s.user_numbers, users, local, strict=True)),
     ]
     return pd.DataFrame(
         [
@@ -123,9 +123,10 @@ def utilisation_table(record: Record, row: int) -> pd.DataFrame:
     cpu, band, own = (x[0].tolist() for x in used_shares(record.select(slice(row, row + 1))))
     rows = [
         {"device": device_name(n), "CPU in use (%)": round(100 * c, 2), "bandwidth in use (%)": round(100 * b, 2)}
-        for n, (c, b) in enumerate(zip(cpu, band, strict=True), 1)
+        for n, c, b in zip(record.scenario.server_numbers, cpu, band, strict=True)
     ]
-    users = [{"device": f"user {n}", "CPU in use (%)": round(100 * c, 2)} for n, c in enumerate(own, 1)]
+    named = zip(record.scenario.user_numbers, own, strict=True)
+    users = [{"device": f"user {n}", "CPU in use (%)": round(100 * c, 2)} for n, c in named]
     return pd.DataFrame([*rows, *users])
 
 
@@ -134,11 +135,12 @@ def price_table(record: Record, row: int) -> pd.DataFrame:
     saved, total = saved_per_ghz(record, row), float(record.totals[row])
     if saved is None:
         return pd.DataFrame(columns=["resource", "cost saved (per GHz)", "cost saved (% of the step's, per GHz)"])
-    resources = ("CPU of server", "bandwidth of server", "own CPU of user")
+    users, servers = record.scenario.user_numbers, record.scenario.server_numbers
+    resources = (("CPU of server", servers), ("bandwidth of server", servers), ("own CPU of user", users))
     named = [
         (f"{resource} {n}", price)
-        for resource, prices in zip(resources, saved, strict=True)
-        for n, price in enumerate(prices.tolist(), 1)
+        for (resource, numbers), prices in zip(resources, saved, strict=True)
+        for n, price in zip(numbers, prices.tolist(), strict=True)
     ]
     return pd.DataFrame(
         [

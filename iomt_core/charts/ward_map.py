@@ -14,6 +14,7 @@ from torch import Tensor
 from iomt_core.charts.devices import used_shares
 from iomt_core.charts.live import per_step
 from iomt_core.charts.style import DASHES, KIND_COLOURS, device_colour, ink
+from iomt_core.environment.world import layout
 from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
@@ -29,16 +30,20 @@ ROUNDS = 120  # at most, of pushing marks apart
 def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
     """All steps of one episode: places in the drawing, the choice for each task (-1: no task), delay in ms, cost, load, figures.
 
-    `users` has one entry for each step if users move, else a single entry; `exact` has the users' true places. With the label
-    of a `policy` the figures of each step are included.
+    `users` has one entry for each step if users move, else a single entry; `exact` has the users' true places, `off` what is
+    switched off. With the label of a `policy` the figures of each step are included.
     """
     s, snap, out = record.scenario, record.snapshot, record.outcome
     active = snap.active
     choice = torch.where(active, record.action.choice, -1)
     moving = snap.users_xy if s.speed > 0 else snap.users_xy[:1]
     ring = _ring(s.tasks)
-    exact, servers = _in_drawing(moving, s.area), _in_drawing(snap.servers_xy[:1], s.area)
-    users, servers = spread(exact, servers, ring + TASK_RADIUS + 2, SERVER_RADIUS)
+    # The whole ward, so that switching one off moves no other mark.
+    everyone, servers = (_in_drawing(xy, s.area) for xy in layout(s, torch.float64))
+    here, there = (torch.tensor(numbers) - 1 for numbers in (s.user_numbers, s.server_numbers))
+    exact = everyone.repeat(len(moving), 1, 1)
+    exact[:, here] = _in_drawing(moving, s.area)
+    users, servers = spread(exact, servers[None], ring + TASK_RADIUS + 2, SERVER_RADIUS)
     cpu, band, own = (x * 100 for x in used_shares(record))
     loads = [
         [f"CPU {c:.0f} % and bandwidth {b:.0f} % in use" for c, b in zip(*step, strict=True)]
@@ -50,16 +55,20 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
         "ring": ring,
         "task_radius": TASK_RADIUS,
         "steps": record.step.tolist(),
-        "users": _rounded(users, 1),
-        "exact": _rounded(exact, 1),
-        "servers": _rounded(servers[0], 1),
-        "off": [],
-        "users_numbers": list(range(1, s.users + 1)),
-        "numbers": list(range(s.servers + 1)),
-        "names": [device_name(k) for k in range(s.servers + 1)],
-        "colours": [device_colour(k) for k in range(s.servers + 1)],
-        "inks": [ink(device_colour(k)) for k in range(s.servers + 1)],
-        "dashes": [DASH_ARRAYS[DASHES[(k - 1) % len(DASHES)]] for k in range(s.servers + 1)],
+        "users": _rounded(users[:, here], 1),
+        "exact": _rounded(exact[:, here], 1),
+        "servers": _rounded(servers[0, there], 1),
+        "off": [
+            {"name": name, "number": n, "at": _rounded(places[0, n - 1], 1)}
+            for name, numbers, places in (("user", s.users_off, users), ("server", s.servers_off, servers))
+            for n in numbers
+        ],
+        "users_numbers": list(s.user_numbers),
+        "numbers": list(s.device_numbers),
+        "names": [device_name(n) for n in s.device_numbers],
+        "colours": [device_colour(n) for n in s.device_numbers],
+        "inks": [ink(device_colour(n)) for n in s.device_numbers],
+        "dashes": [DASH_ARRAYS[DASHES[(n - 1) % len(DASHES)]] for n in s.device_numbers],
         "choice": choice.tolist(),
         "priority": snap.P.to(torch.int64).tolist(),
         "kind": snap.kind.tolist() if len(s.kind_names) > 1 else None,
@@ -111,8 +120,11 @@ def ward_text(record: Record, row: int) -> str:
     counts = torch.bincount(
         record.action.choice[row][record.snapshot.active[row]], minlength=record.scenario.servers + 1
     )
-    parts = [f"{int(n)} on {device_name(k)}" for k, n in enumerate(counts)]
-    return f"Map of the ward in step {int(record.step[row])}: tasks " + ", ".join(parts) + "."
+    s = record.scenario
+    parts = [f"{int(count)} on {device_name(n)}" for n, count in zip(s.device_numbers, counts, strict=True)]
+    off = [f"server {n}" for n in s.servers_off] + [f"user {n}" for n in s.users_off]
+    words = f" Switched off: {', '.join(off)}." if off else ""
+    return f"Map of the ward in step {int(record.step[row])}: tasks {', '.join(parts)}.{words}"
 
 
 def _ring(tasks: int) -> float:

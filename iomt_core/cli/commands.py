@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from iomt_core.cli import dashboard, evaluate, pretrained, reference, sweep, train
+from iomt_core.cli import answer, dashboard, evaluate, pretrained, reference, sweep, train
 from iomt_core.cli.common import notes
 
 __all__ = ["app", "notes"]
@@ -20,4 +20,5 @@ for command in (
     train.train, pretrained.pretrained, reference.results, reference.table3,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(answer.app, name="answer")
 app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)

@@ -10,14 +10,23 @@ import typer
 from rich.table import Table
 
 from iomt_core.algorithms.registry import ALGORITHMS
-from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
+from iomt_core.cli.common import (
+    PlacesOption,
+    ScenarioOption,
+    WorkloadOption,
+    notes,
+    print_notes,
+    progress_bar,
+    scenario_from,
+)
 from iomt_core.experiments.training_check import Evaluator, references_of_run
 from iomt_core.metrics import METRICS
 from iomt_core.runs.process import StopRequest, device_named, prepare
 from iomt_core.runs.training_run import TRAINING, TrainingRun
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.run_spec import RunSpec, default_settings, settings_from_words
+from iomt_core.training.run_spec import RunSpec, settings_for, settings_from_words
 from iomt_core.training.settings import Settings
+from iomt_core.training.start import Start, StartFrom
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import Trainer
 from iomt_core.twin.northbound import checked_seed
@@ -33,6 +42,10 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of all random draws of the run.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A new directory for the run.", metavar="DIR")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this directory.", metavar="DIR")] = None,
+    start_from: Annotated[
+        StartFrom | None,
+        typer.Option(help="Where the weights start: scratch (default), or the shipped general network."),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help=f"A setting, NAME=VALUE; may be repeated. {SETTINGS_HELP}.")
     ] = None,
@@ -51,7 +64,7 @@ def train(
     prepare(threads)
     torch_device = device_named(device)
     if resume is not None:
-        if algorithm is not None or out is not None or set_ or workload is not None or places is not None:
+        if any(given is not None for given in (algorithm, out, start_from, workload, places)) or set_:
             raise ScenarioError(
                 "resume: a run continues with its own settings; allowed with it are threads, device and tensorboard only."
             )
@@ -60,8 +73,14 @@ def train(
         return
     if algorithm is None or out is None:
         raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
-    settings = default_settings(algorithm, **settings_from_words(set_ or []))
-    spec = RunSpec(algorithm, scenario_from(scenario, workload, places), settings, checked_seed(seed))
+    s, start = scenario_from(scenario, workload, places), None
+    if start_from == "general":
+        try:
+            start = Start.general(algorithm, s)
+        except ScenarioError as error:
+            print_notes([f"{problem} The run starts from scratch." for problem in error.problems])
+    settings = settings_for(algorithm, start, settings_from_words(set_ or []))
+    spec = RunSpec(algorithm, s, settings, checked_seed(seed), start)
     run = TrainingRun.create(out, spec, torch_device)
     with TRAINING.working(out):
         _train(run, tensorboard)
@@ -75,19 +94,25 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
     ):
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
         bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
+        run.report_loading("the held-out episodes")
         evaluator = Evaluator(s)
-        references = references_of_run(run.folder, evaluator)
 
         def evaluate(trainer: Trainer) -> Mapping[str, Any]:
-            found = evaluator.evaluate(TrainedPolicy.from_trainer(trainer, run.spec))
+            found = evaluator.evaluate_run(TrainedPolicy.from_trainer(trainer, run.spec))
             latest = ", ".join(f"{name} {METRICS[name].show(found[name])}" for name in ("gap", "cost"))
-            progress.update(bar, latest=latest)
+            progress.update(bar, latest=latest + f", {found['collapsed']}" * bool(found["collapsed"]))
             return found
+
+        on_line = _tensorboard(run) if tensorboard else None
+        run.report_loading("the first evaluation")
+        run.evaluate_start(evaluate, on_line)
+        run.report_loading("the policies to compare with")
+        references = references_of_run(run.folder, evaluator)
 
         def on_status(status: Mapping[str, Any]) -> None:
             progress.update(bar, completed=status["done"], speed=status["episodes_per_s"])
 
-        state = run.train(stop, evaluate, _tensorboard(run) if tensorboard else None, on_status)
+        state = run.train(stop, evaluate, on_line, on_status)
     found = evaluator.evaluate(TrainedPolicy.from_trainer(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **references}.items():

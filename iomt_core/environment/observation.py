@@ -23,8 +23,8 @@ def size(s: Scenario) -> int:
 def names(s: Scenario) -> list[str]:
     """Names of an observation's n values, in order."""
     tasks = [f"{x}[{j}]" for x in ("D", "C", "P") for j in range(1, s.tasks + 1)]
-    links = [f"efficiency[{k}]" for k in range(1, s.servers + 1)] if s.channel == "log-distance" else []
-    servers = [f"{x}[{k}]" for x in ("B_k", "F_k") for k in range(1, s.servers + 1)]
+    links = [f"efficiency[{k}]" for k in s.server_numbers] if s.channel == "log-distance" else []
+    servers = [f"{x}[{k}]" for x in ("B_k", "F_k") for k in s.server_numbers]
     return [*tasks, "P_tr", "Cap", "F_i", *servers, *links]
 
 

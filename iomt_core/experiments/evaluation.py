@@ -56,6 +56,8 @@ def step_sums(record: Record) -> dict[str, Tensor]:
         "weight": snap.weight.sum((1, 2)),
         "delay": (out.delay * active).sum((1, 2)),
         "energy": (out.energy * active).sum((1, 2)),
+        "weighted_delay": (out.delay * snap.weight).sum((1, 2)),
+        "weighted_energy": (out.energy * snap.weight).sum((1, 2)),
         "cost": record.totals,
         "missed": (out.missed & active).sum((1, 2)),
         "local": ((record.action.choice == 0) & active).sum((1, 2)),
@@ -65,7 +67,12 @@ def step_sums(record: Record) -> dict[str, Tensor]:
         "steps": torch.ones_like(record.step),
     }
     if record.dual is not None:
+        prices = record.dual.prices
         sums["bound"] = record.dual.bound
+        # What all of a resource is worth at its shadow price, named by the parameter that sets the resource.
+        sums["worth_F_k"] = (prices.cpu * snap.F_k).sum(1)
+        sums["worth_B_k"] = (prices.bandwidth * snap.B_k).sum(1)
+        sums["worth_F_i"] = (prices.own * snap.F_i).sum(1)
     return sums
 
 
@@ -82,21 +89,24 @@ class Summary:
 
     def add(self, record: Record) -> None:
         """Adds complete episodes."""
+        out, active = record.outcome, record.snapshot.active
         episode = record.episode - record.episode.min()
         count = int(episode.max()) + 1
         for name, values in step_sums(record).items():
             sums = torch.zeros(count, dtype=torch.float64).index_add_(0, episode, values.to(torch.float64))
             self.sums.setdefault(name, []).extend(sums.tolist())
+        self.sums.setdefault("episodes", []).extend([1.0] * count)
+        self.sums.setdefault("delay_p95", []).extend(
+            float(out.delay[episode == n][active[episode == n]].quantile(0.95)) for n in range(count)
+        )
 
     def values(self) -> dict[str, Any]:
         """All metrics by name, SI units; `ci95` holds 95 % intervals over episodes (Student), `None` for one episode."""
         total = {name: math.fsum(values) for name, values in self.sums.items()}
-        episodes = len(self.sums["steps"])
-        total["episodes"] = episodes
         known = [metric for metric in METRICS.values() if metric.denominator in total]
         values: dict[str, Any] = {
             "scenario": self.scenario.name, "scenario_digest": self.scenario.digest, "policy": self.policy,
-            "network": self.network, "shares": self.shares, "seed": self.seed, "episodes": episodes,
+            "network": self.network, "shares": self.shares, "seed": self.seed, "episodes": int(total["episodes"]),
         }  # fmt: skip
         for metric in (*CONTEXT.values(), *known):
             if metric.numerator in total:

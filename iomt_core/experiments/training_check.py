@@ -11,6 +11,7 @@ import numpy as np
 
 from iomt_core.experiments.evaluation import Summary
 from iomt_core.policies.base import Policy
+from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario
 from iomt_core.scenario.files import write_text_atomically
@@ -31,8 +32,16 @@ class Evaluator:
 
     def evaluate(self, policy: Policy) -> dict[str, float]:
         """The metrics `CHECKED` of the policy, SI units."""
+        return self._figures(play_episodes(policy, self.episodes))
+
+    def evaluate_run(self, policy: Policy) -> dict[str, Any]:
+        """The metrics `CHECKED` of a policy in training, and as `collapsed` what it does with every task, if it does."""
+        record = play_episodes(policy, self.episodes)
+        return {**self._figures(record), "collapsed": record.collapse}
+
+    def _figures(self, record: Record) -> dict[str, float]:
         summary = Summary(self.episodes.scenario, "", "own", self.episodes.seed)
-        summary.add(play_episodes(policy, self.episodes))
+        summary.add(record)
         values = summary.values()
         return {name: float(values[name]) for name in CHECKED}
 

@@ -55,11 +55,14 @@ class Snapshot(Batch):
 class Action(Batch):
     """The decision for every task: its device, and the requested shares of that device."""
 
-    choice: Tensor  # (B, U, J) int64, 0 local, k server k
+    choice: Tensor  # (B, U, J) int64, 0 local, k the k-th server in operation
     cpu: Tensor  # (B, U, J) requested share of the device's CPU, 0 to 1
     bandwidth: Tensor  # (B, U, J) requested share of the server's bandwidth, 0 to 1; ignored for local tasks
 
 
-def device_name(choice: int) -> str:
-    """The name of a device for people: 0 is the own device, k is server k."""
-    return "own device" if choice == 0 else f"server {choice}"
+def device_name(number: int) -> str:
+    """The name of a device for people, by its number in the whole ward: 0 is the own device, k is server k.
+
+    The number of a choice in a tensor is `Scenario.device_numbers[choice]`.
+    """
+    return "own device" if number == 0 else f"server {number}"

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,6 +30,8 @@ from iomt_core.runs.directory import (
     write_json,
     write_status,
 )
+from iomt_core.runs.owner import OPERATOR, Person, owner_of
+from iomt_core.runs.waiting import seconds_until_start
 from iomt_core.runs.worker import WORKER, Worker, file_lock, launch, record_failure, run_lock
 from iomt_core.scenario import ScenarioError, os_errors
 from iomt_core.training.checkpoints import is_displayable
@@ -56,6 +58,8 @@ class RunKind:
     total: Callable[[Any], int]  # units of work of a spec: episodes or points
     # The command line of a worker's options; raises `ScenarioError`.
     arguments: Callable[..., Sequence[str]] = lambda: ()
+    # Of a spec; runs with an equal effort take the same time for each unit of work. By default no two runs do.
+    effort: Callable[[Any], Hashable] = id
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,13 @@ class RunRecord:
     spec: Any  # None where it cannot be read; `reason` says why
     reason: str = ""  # why it failed or was interrupted
     stopping: bool = False  # asked to stop, but still working
-    starting: bool = False  # its worker has not reported yet
+    starting: bool = False  # its worker has not begun the first unit of work; `loading` says what it does
+    loading: str = ""  # what a starting run is loading or computing
     ahead: int = 0  # runs before it in the queue
     total: int = 0  # episodes or points
     created: float = 0.0  # seconds since 1970
     status: Mapping[str, Any] = field(default_factory=dict)  # as its worker last reported it
+    owner: Person = OPERATOR
 
     @property
     def active(self) -> bool:
@@ -137,6 +143,10 @@ class RunQueue:
                 return run
         raise ScenarioError(f"{self.kind.name} = {name[:60]!r} is not there: it was deleted, or never was.")
 
+    def seconds_until_start(self, run: RunRecord, known: Sequence[RunRecord]) -> float | None:
+        """Seconds until a waiting run starts; None where that is not known. `known` are all runs, from `runs`."""
+        return seconds_until_start(run, known, self.kind.limit(), self.kind.effort)
+
     def free_name(self, words: str) -> str:
         """A name that no run has yet, made from words."""
         return free_name(self.kind.root(), words)
@@ -172,17 +182,20 @@ class RunQueue:
             )
         return RunRecord(
             folder.name, folder, state, spec, reason,
-            stopping=state == "running" and (folder / STOP).exists(), starting=state == "running" and not reported,
+            stopping=state == "running" and (folder / STOP).exists(),
+            starting=state == "running" and not (reported and not status.get("loading")),
+            loading=str(status.get("loading") or "") if reported else "the program",
             ahead=waiting.index(folder.name) if state == "queued" else 0,
             total=self.kind.total(spec) if spec is not None else 0, created=changed / 1e9, status=status,
+            owner=owner_of(folder),
         )  # fmt: skip
 
     # -- changing ------------------------------------------------------------------------------------------------------
 
-    def create(self, name: str, spec: Any, **options: Any) -> RunRecord:
+    def create(self, name: str, spec: Any, by: Person = OPERATOR, **options: Any) -> RunRecord:
         """Adds a new run at the end of the queue and starts it if there is room. Raises `ScenarioError`.
 
-        options: how its worker runs, see the kind's `arguments`.
+        by: its owner; options: how its worker runs, see the kind's `arguments`.
         """
         checked_name(name)
         self.kind.arguments(**options)
@@ -194,6 +207,8 @@ class RunQueue:
                 with os_errors(f"{self.kind.name} = {name!r} cannot be created"):
                     part.mkdir(parents=True)
                     self.kind.write_spec(part, spec)
+                    if by != OPERATOR:
+                        by.save(part)
                     os.rename(part, root / name)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
@@ -201,11 +216,11 @@ class RunQueue:
         self.start_waiting()
         return self.run(name)
 
-    def resume(self, name: str, **options: Any) -> RunRecord:
-        """Queues a run that was stopped, was interrupted or failed. Raises `ScenarioError`."""
+    def resume(self, name: str, by: Person = OPERATOR, **options: Any) -> RunRecord:
+        """Queues a run that was stopped, was interrupted or failed. Raises `ScenarioError`, also where it is not `by`'s."""
         self.kind.arguments(**options)
         with self._locked():
-            run = self.run(name)
+            run = self._own_run(name, by, "resumed")
             if run.resumable:
                 self._save({**self._waiting(), name: options})
             elif run.state not in ("queued", "running") or run.stopping:
@@ -213,13 +228,13 @@ class RunQueue:
         self.start_waiting()
         return self.run(name)
 
-    def stop(self, name: str) -> RunRecord:
+    def stop(self, name: str, by: Person = OPERATOR) -> RunRecord:
         """Asks a running run to save and end, or removes a run from the queue. A second request has no effect.
 
-        Raises `ScenarioError` where it has ended already.
+        Raises `ScenarioError` where it has ended already or is not `by`'s.
         """
         with self._locked():
-            run = self.run(name)
+            run = self._own_run(name, by, "stopped")
             if run.active:
                 with os_errors(f"{self.kind.name} = {name!r} cannot be stopped"):
                     (run.folder / STOP).touch()
@@ -230,10 +245,10 @@ class RunQueue:
                 raise ScenarioError(f"{self.kind.name} = {name!r} cannot be stopped: it is {run.state}.")
         return self.run(name)
 
-    def kill(self, name: str) -> RunRecord:
-        """Ends a running run at once; what it has not saved is lost. Raises `ScenarioError`."""
+    def kill(self, name: str, by: Person = OPERATOR) -> RunRecord:
+        """Ends a running run at once; what it has not saved is lost. Raises `ScenarioError`, also where it is not `by`'s."""
         with self._locked():
-            run = self.run(name)
+            run = self._own_run(name, by, "stopped")
             worker = _living(run.folder, run.status)
             if run.active and worker is not None:
                 worker.kill()
@@ -242,10 +257,10 @@ class RunQueue:
         self.start_waiting()
         return self.run(name)
 
-    def delete(self, name: str) -> None:
-        """Removes a run and its files. Raises `ScenarioError` where it is running or cannot be removed."""
+    def delete(self, name: str, by: Person = OPERATOR) -> None:
+        """Removes a run and its files. Raises `ScenarioError` where it is running, is not `by`'s or cannot be removed."""
         with self._locked():
-            run = self.run(name)
+            run = self._own_run(name, by, "deleted")
             if run.active:
                 raise ScenarioError(
                     f"{self.kind.name} = {name!r} cannot be deleted: it is {run.condition}; stop it first."
@@ -294,6 +309,16 @@ class RunQueue:
                 _withdraw_stop(folder)
                 if folder.resolve().parent == self.kind.root().resolve():
                     self.start_waiting(leaving=folder.name)
+
+    def _own_run(self, name: str, by: Person, done: str) -> RunRecord:
+        """The run of this name. Raises `ScenarioError` unless `by` may change it; `done` says what was to happen to it."""
+        run = self.run(name)
+        if not by.may_change(run.owner):
+            raise ScenarioError(
+                f"{self.kind.name} = {name!r} cannot be {done}: it belongs to {run.owner.name}; only its owner or the operator "
+                "of the lab may do that."
+            )
+        return run
 
     def _start(self, run: RunRecord) -> None:
         arguments = self.kind.arguments(**self._waiting()[run.name])

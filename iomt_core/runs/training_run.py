@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ KEPT_CHECKPOINTS = 2
 LONGEST = 1e10  # seconds
 
 Line = Mapping[str, Any]
+OnLine = Callable[[str, Line], None]  # called with each new line and the name of its file
 
 
 class TrainingRun:
@@ -54,6 +55,8 @@ class TrainingRun:
         """seconds: training time before this process."""
         self.folder, self.spec, self.trainer = folder, spec, trainer
         self.seconds_before, self.began, self.episodes_before = seconds, time.monotonic(), trainer.played
+        last = [line for line in read_lines(folder / EVALUATIONS) if isinstance(line.get("collapsed"), str)][-1:]
+        self.collapsed: str = last[0]["collapsed"] if last else ""  # what the last evaluated policy did with every task
 
     @classmethod
     def create(cls, folder: Path, spec: RunSpec, device: torch.device = CPU) -> TrainingRun:
@@ -88,23 +91,26 @@ class TrainingRun:
         self,
         stop: Callable[[], bool] = lambda: False,
         evaluate: Callable[[Trainer], Line] | None = None,
-        on_line: Callable[[str, Line], None] | None = None,
+        on_line: OnLine | None = None,
         on_status: Callable[[Line], None] = lambda status: None,
     ) -> str:
         """Trains until all episodes are played or `stop()` is true, then saves. Returns the state: finished or stopped.
 
-        evaluate: the figures of an evaluation. on_line: called with each new line and its file's name. on_status: called
-        with each new status. Raises `ScenarioError` where the disk is full or the folder was removed; the last complete
-        checkpoint stays.
+        evaluate: the figures of an evaluation; also called before the first episode. on_line: called with each new line and
+        its file's name. on_status: called with each new status. Raises `ScenarioError` where the disk is full or the folder
+        was removed; the last complete checkpoint stays.
         """
         trainer, settings = self.trainer, self.spec.settings
+        if evaluate is not None:
+            self.evaluate_start(evaluate, on_line)
+        self.began = time.monotonic()
         self._report("running", on_status)
         while not trainer.done and not stop():
             before = trainer.played
             means = trainer.advance()
             self._append(METRICS, {"updates": trainer.updates, **means}, on_line)
             if evaluate is not None and _passed(before, trainer.played, settings.evaluate_every, trainer.done):
-                self._append(EVALUATIONS, evaluate(trainer), on_line)
+                self._evaluate(evaluate, on_line)
             if _passed(before, trainer.played, settings.checkpoint_every, trainer.done):
                 self.save()
             self._report("running", on_status)
@@ -113,6 +119,15 @@ class TrainingRun:
         state = "finished" if trainer.done else "stopped"
         self._report(state, on_status)
         return state
+
+    def evaluate_start(self, evaluate: Callable[[Trainer], Line], on_line: OnLine | None = None) -> None:
+        """The curve's first point: an evaluation before the first episode, unless there is one. Raises `ScenarioError`."""
+        if not self.trainer.played and not any(read_lines(self.folder / EVALUATIONS)):
+            self._evaluate(evaluate, on_line)
+
+    def report_loading(self, part: str) -> None:
+        """Says in the status what is done before the first episode. Raises `ScenarioError`."""
+        self._report("running", lambda status: None, loading=part)
 
     def save(self) -> None:
         """Writes a checkpoint and removes all but the last two. Raises `CheckpointError`."""
@@ -127,20 +142,25 @@ class TrainingRun:
     def _seconds_here(self) -> float:
         return time.monotonic() - self.began
 
-    def _append(self, name: str, line: Line, on_line: Callable[[str, Line], None] | None) -> None:
+    def _evaluate(self, evaluate: Callable[[Trainer], Line], on_line: OnLine | None) -> None:
+        found = evaluate(self.trainer)
+        self.collapsed = str(found.get("collapsed") or "")
+        self._append(EVALUATIONS, found, on_line)
+
+    def _append(self, name: str, line: Line, on_line: OnLine | None) -> None:
         line = {"episodes": self.trainer.played, **line}
         append_line(self.folder / name, line)
         if on_line is not None:
             on_line(name, line)
 
-    def _report(self, state: str, on_status: Callable[[Line], None]) -> None:
+    def _report(self, state: str, on_status: Callable[[Line], None], loading: str = "") -> None:
         trainer, total, seconds = self.trainer, self.spec.settings.episodes, self._seconds_here
         speed = (trainer.played - self.episodes_before) / seconds if seconds > 0 else 0.0
         status = {
             "state": state, "done": trainer.played, "total": total, "updates": trainer.updates, "episodes_per_s": speed,
             "device": str(trainer.device), "seconds": self.seconds_before + seconds,
             "seconds_left": (total - trainer.played) / speed if speed > 0 else None,
-            "updated_at": time.time(), **vars(Worker.current()),
+            "collapsed": self.collapsed, "loading": loading, "updated_at": time.time(), **vars(Worker.current()),
         }  # fmt: skip
         write_status(self.folder, status)
         on_status(status)
@@ -170,10 +190,16 @@ def concurrent_runs() -> int:
     return count
 
 
+def _effort(spec: RunSpec) -> Hashable:
+    """Runs with an equal effort take about the same time for an episode."""
+    s, settings = spec.scenario, spec.settings
+    return spec.algorithm, s.users, s.tasks, s.servers, s.T, settings.networks, settings.updates, settings.batch
+
+
 TRAINING = RunQueue(
     RunKind(
         "run", "IOMT_RUNS", runs_root, "train", concurrent_runs, SPEC, read_run_spec, write_run_spec,
-        total=lambda spec: spec.settings.episodes,
+        total=lambda spec: spec.settings.episodes, effort=_effort,
     )
 )  # fmt: skip
 

@@ -367,8 +367,11 @@ class Scenario(Frozen):
 
     @property
     def size_words(self) -> str:
-        """The ward's size in words: "8 users × 8 tasks, 4 servers"."""
-        return f"{counted(self.users, 'user')} × {counted(self.tasks, 'task')}, {counted(self.servers, 'server')}"
+        """The ward's size in words: "8 users × 8 tasks, 4 servers", or "3 of 4 servers" if one is switched off."""
+        users, servers = counted(self.ward_users, "user"), counted(self.ward_servers, "server")
+        users = f"{self.users} of {users}" if self.users_off else users
+        servers = f"{self.servers} of {servers}" if self.servers_off else servers
+        return f"{users} × {counted(self.tasks, 'task')}, {servers}"
 
     @property
     def kind_names(self) -> tuple[str, ...]:
@@ -400,14 +403,14 @@ class Scenario(Frozen):
     def changed(self, /, **values: Any) -> Scenario:
         """Return a validated copy with these values. Raises `ScenarioError`.
 
-        Another number of `users` or `servers` alone makes another ward, in which none of them is switched off. A list of
-        those switched off alone keeps the ward: the others stay in operation.
+        `users` or `servers` alone makes a ward of that many, none of them switched off. `users_off` or `servers_off` alone
+        keeps the ward: all others are in operation.
         """
         for count, off in (("users", "users_off"), ("servers", "servers_off")):
             numbers = _split_numbers(values.get(off))
             if count not in values and isinstance(numbers, (list, tuple)):
                 values[count] = getattr(self, count) + len(getattr(self, off)) - len(numbers)
-            elif off not in values and values.get(count, getattr(self, count)) != getattr(self, count):
+            elif count in values and off not in values:
                 values[off] = ()
         return scenario({**{name: getattr(self, name) for name in type(self).model_fields}, **values})
 

@@ -89,7 +89,7 @@ def with_workload(s: Scenario, tasks: tuple[WorkloadTask, ...]) -> Scenario:
     Raises `ScenarioError` if a user has more tasks in a step than a ward can have, or places fix fewer users.
     """
     counts = Counter((task.step, task.user) for task in tasks)
-    users = {"users": max(task.user for task in tasks), "users_off": ()} if s.places is None else {}
+    users = {"users": max(task.user for task in tasks)} if s.places is None else {}
     return s.changed(workload=tasks, tasks=max(counts.values()), T=max(t.step for t in tasks), kinds=(), **users)
 
 
@@ -97,9 +97,7 @@ def with_places(s: Scenario, places: Places) -> Scenario:
     """Return the scenario with these places; users and servers become their counts, and the ward grows to hold them."""
     farthest = max(x for place in (*places.users, *places.servers) for x in place)
     area = s.area if farthest <= s.area else math.ceil(farthest / 5) * 5.0
-    return s.changed(
-        places=places, users=len(places.users), servers=len(places.servers), users_off=(), servers_off=(), area=area
-    )
+    return s.changed(places=places, users=len(places.users), servers=len(places.servers), area=area)
 
 
 def _limits(meta: Meta, factor: float = 1.0, low: float | None = None) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from iomt_core.scenario.errors import explain, shortened
 from iomt_core.training.checkpoints import CheckpointError
 from iomt_core.training.formats import FORMAT, KNOWN, migrate
 from iomt_core.training.settings import Settings, allowed
+from iomt_core.training.start import SETTINGS, Start, start_from
 from iomt_core.training.trainer import CPU, Trainer
 
 LARGEST_SEED = 2**31 - 1
@@ -29,9 +30,17 @@ class RunSpec:
     scenario: Scenario
     settings: Settings
     seed: int
+    start: Start | None = None  # the checkpoint from which the weights start; None: from scratch
 
     def trainer(self, device: torch.device = CPU) -> Trainer:
-        """A new trainer at the start of the run."""
+        """A new trainer at the start of the run. Raises `ScenarioError` where the weights it starts from are not there."""
+        trainer = self.untrained(device)
+        if self.start is not None:
+            start_from(trainer.learner, self.start.weights(), f"start = {self.start.checkpoint!r}")
+        return trainer
+
+    def untrained(self, device: torch.device = CPU) -> Trainer:
+        """A new trainer with weights drawn at random."""
         return Trainer(algorithm(self.algorithm), self.scenario, self.settings, self.seed, device)
 
     def as_json(self) -> dict[str, Any]:
@@ -43,6 +52,7 @@ class RunSpec:
             "scenario_digest": self.scenario.digest,
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.seed,
+            "start": self.start.as_json() if self.start is not None else None,
         }
 
     @classmethod
@@ -69,7 +79,8 @@ class RunSpec:
                 f"{where}: seed = {shortened(facts['seed'])} is out of range: allowed is 0 to {LARGEST_SEED}."
             )
         algorithm(facts["algorithm"])
-        return cls(facts["algorithm"], scenario(facts["scenario"]), checked_settings(facts["settings"]), facts["seed"])
+        settings, start = checked_settings(facts["settings"]), Start.from_json(facts.get("start"), where)
+        return cls(facts["algorithm"], scenario(facts["scenario"]), settings, facts["seed"], start)
 
 
 def checked_settings(values: Mapping[str, Any]) -> Settings:
@@ -83,6 +94,11 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
 def default_settings(name: str, **changes: Any) -> Settings:
     """The tuned settings of the algorithm `name`, with `changes`. Raises `ScenarioError`."""
     return checked_settings({**algorithm(name).tuned, **changes})
+
+
+def settings_for(name: str, start: Start | None, changes: Mapping[str, Any]) -> Settings:
+    """The settings of the algorithm `name` for a run that starts from `start`, with `changes`. Raises `ScenarioError`."""
+    return default_settings(name, **{**(SETTINGS if start is not None else {}), **changes})
 
 
 def settings_from_words(words: Sequence[str]) -> dict[str, Any]:

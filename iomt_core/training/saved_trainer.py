@@ -50,7 +50,7 @@ def restore(place: Path, device: torch.device = CPU) -> tuple[Trainer, RunSpec]:
     """The trainer as it was when the checkpoint was written, on any `device`, and its run. Raises `CheckpointError`."""
     facts = read_facts(place)
     spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
-    trainer = spec.trainer(device)
+    trainer = spec.untrained(device)
     learner, replay = trainer.learner, trainer.replay
     own, rest = read_tensors(place, POLICY, facts), read_tensors(place, LEARNER, facts)
     parts = _parts(rest, str(place))

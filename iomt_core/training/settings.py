@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,9 +15,12 @@ class Settings(BaseModel):
 
     # fmt: off
     episodes: Annotated[int, Field(ge=1, le=10_000_000, description="episodes to play, M of Algorithm 1")] = 2400
+    networks: Annotated[Literal["own", "general"], Field(
+        description="'own': every task has its own networks, which fit the scenario's numbers of users, tasks and servers "
+        "only; 'general': all tasks share one network, which can decide for wards of many sizes and parameters")] = "own"
     wards: Annotated[Literal["own", "general"], Field(
-        description="'own': networks for the scenario's ward only; 'general': one network for wards of many sizes and "
-        "parameters, which are drawn at random during training")] = "own"
+        description="what is trained on. 'own': the run's scenario; 'general': wards of many sizes and parameters, which "
+        "are drawn at random during training (needs networks = 'general')")] = "own"
     num_envs: Annotated[int, Field(ge=1, le=4096, description="episodes played in parallel")] = 32
     updates: Annotated[int, Field(ge=1, le=1000, description="gradient updates after each batch of episodes")] = 24
     learn_every: Annotated[Literal["episode", "step"], Field(
@@ -70,11 +73,20 @@ class Settings(BaseModel):
     checkpoint_every: Annotated[int, Field(ge=1, le=10_000_000, description="episodes between checkpoints")] = 320
     # fmt: on
 
+    @model_validator(mode="before")
+    @classmethod
+    def _random_wards_need_general_networks(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("wards") == "general":
+            return {"networks": "general", **values}
+        return values
+
     @model_validator(mode="after")
     def _general_networks_allow(self) -> Settings:
-        if self.wards == "general" and (self.recurrent or self.rounds == 0 or self.critic_target == "observed"):
+        if self.wards == "general" and self.networks == "own":
+            raise ValueError("wards = 'general' allows only networks = 'general'")
+        if self.networks == "general" and (self.recurrent or self.rounds == 0 or self.critic_target == "observed"):
             raise ValueError(
-                "wards = 'general' allows only recurrent = false, rounds >= 1 and critic_target = 'counterfactual'"
+                "networks = 'general' allows only recurrent = false, rounds >= 1 and critic_target = 'counterfactual'"
             )
         return self
 

@@ -40,7 +40,7 @@ class TrainedPolicy(Policy):
         super().__init__(s)
         if words := misfit(spec, s):
             raise ScenarioError(f"policy = {spec.algorithm!r} cannot decide here: its network {words}.")
-        shared = spec.settings.wards == "general"
+        shared = spec.settings.networks == "general"
         self.encoder = observation_encoder(s, shared)
         self.spec, self.original_agents, self.agents, self.mixer = (
             spec,
@@ -66,7 +66,7 @@ class TrainedPolicy(Policy):
         """Loads a checkpoint, for the scenario that it was trained on or another of the same sizes. Raises `ScenarioError`."""
         facts = read_facts(folder)
         spec = RunSpec.from_json(facts, f"checkpoint {str(folder)!r}")
-        sizes = general_sizes() if spec.settings.wards == "general" else Sizes.of(spec.scenario)
+        sizes = general_sizes() if spec.settings.networks == "general" else Sizes.of(spec.scenario)
         algorithm, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(folder)!r}"
         agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
         tensors = read_tensors(folder, POLICY, facts)
@@ -101,7 +101,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def misfit(spec: RunSpec, s: Scenario) -> str:
     """Why the networks of a training run cannot decide in a scenario, as the predicate of a sentence; empty if they can."""
-    if spec.settings.wards == "general":
+    if spec.settings.networks == "general":
         return outside_range(s)
     trained, here = (_counts(ward) for ward in (spec.scenario, s))
     differ = [name for name in trained if trained[name] != here[name]]

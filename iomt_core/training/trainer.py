@@ -24,14 +24,14 @@ from iomt_core.nets.backend import accelerated
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
-from iomt_core.scenario import Scenario
-from iomt_core.training.general_wards import training_ward
+from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.general_wards import outside_range, training_ward
 from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
 from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
 COOLING_PART = 0.7  # part of the run in which the temperature falls; then it stays
-WARDS = 4  # wards in each batch of episodes and in each update, if networks are trained for any ward
+WARDS = 4  # wards in each batch of episodes and in each update, if they are drawn at random
 CPU = torch.device("cpu")
 LAST_LR_FACTOR = 0.03  # factor of the learning rates at the end of the run
 
@@ -45,9 +45,14 @@ class Trainer:
         """`device` is where worlds, networks and replay are; random numbers are the same on all devices."""
         self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
         self.device = device
-        self.general = settings.wards == "general"
+        self.random_wards = settings.wards == "general"
+        shared = settings.networks == "general"
         self.encoder = ObservationEncoder(s)
-        sizes = general_sizes() if self.general else self.encoder.sizes
+        if shared and not self.random_wards:
+            if words := outside_range(s):
+                raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
+            self.encoder = GeneralObservationEncoder(s)
+        sizes = general_sizes() if shared else self.encoder.sizes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_derived_seed(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
@@ -69,7 +74,7 @@ class Trainer:
         )
         self.learner = Learner(agents, mixer, learner_settings)
         self.replay: Replay | GeneralReplay = Replay(self.encoder, settings.replay)
-        if self.general:
+        if self.random_wards:
             episodes = max(1, settings.num_envs // WARDS)
             self.replay = GeneralReplay(self._ward, max(1, settings.replay // episodes), episodes)
         self.played = 0  # episodes
@@ -145,7 +150,7 @@ class Trainer:
             counterfactual = self.settings.critic_target == "counterfactual"
             parts = [
                 self.replay.draw(self.settings.batch, generator, counterfactual)
-                for _ in range(WARDS if self.general else 1)
+                for _ in range(WARDS if self.random_wards else 1)
             ]
             if self.settings.action_smoothing:
                 parts = [

@@ -12,6 +12,7 @@ from iomt_core.algorithms.parameterised_q import ParameterisedQ, Turn
 from iomt_core.environment.observation import mixer_observation
 from iomt_core.policies.base import Memory
 from iomt_core.record import Record
+from iomt_core.scenario import Scenario
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin.mixing import Mixing, mixing
 
@@ -25,6 +26,7 @@ class TaskTurn:
     """
 
     round: int  # from 1; 0 if all tasks decide at once
+    devices: tuple[int, ...]  # (K + 1,) the devices' numbers in the whole ward
     before: list[int]  # (J,) the agent's strategies before this turn
     values: Tensor  # (K + 1, J) or (K + 1, 1)
     weight: Tensor  # (J,) or (1,) p of the columns
@@ -40,6 +42,7 @@ class Inspection:
     Networks without values for strategies have no `turns`; the Actor's `numbers` determine their choices.
     """
 
+    scenario: Scenario
     requested: Tensor  # (U, J, 2) shares of CPU and bandwidth that the Actor requests
     choice: Tensor  # (U, J) the choices of these networks
     agrees: bool  # whether the record has the same choices
@@ -52,8 +55,11 @@ class Inspection:
     first_server: Tensor | None = None  # (U, J) the server with which the numbering of strategies starts
 
     def task_turns(self, user: int, task: int, weight: Tensor) -> list[TaskTurn]:
-        """All turns of one task, in order; `user` and `task` from 1, `weight` is p of all tasks, (U, J)."""
-        i, j, found = user - 1, task - 1, list[TaskTurn]()
+        """All turns of one task, in order.
+
+        user: number in the whole ward; task: from 1; weight: p of all tasks, (U, J).
+        """
+        i, j, found = self.scenario.user_numbers.index(user), task - 1, list[TaskTurn]()
         for turn, all_values in zip(self.turns, self.values, strict=True):
             if j not in turn.tasks:
                 continue
@@ -61,7 +67,8 @@ class Inspection:
             values, before = all_values[at], turn.before[i, 0].tolist()
             own = weight[i] if values.shape[1] > 1 or weight.shape[1] == 1 else weight[i, j : j + 1]
             number, choice = len(found) + 1 if self.rounds else 0, int(turn.after[i, 0, j])
-            found.append(TaskTurn(number, before, values, own, turn.worth[at], turn.margin[at], choice))
+            devices = self.scenario.device_numbers
+            found.append(TaskTurn(number, devices, before, values, own, turn.worth[at], turn.margin[at], choice))
         return found
 
 
@@ -87,12 +94,13 @@ def inspect_step(policy: TrainedPolicy, record: Record, row: int, memory: Memory
     """Evaluates the policy's networks in the step of `row`; `memory` is their memory before it."""
     one, agents = record.select(slice(row, row + 1)), policy.agents
     inputs, taken = policy.encoder.inputs(one.snapshot), one.action.choice.transpose(0, 1)  # agents first
+    s = record.scenario
     if isinstance(agents, ContinuousActions):
         decision, _ = agents.decide(inputs, memory)
         requested, choice = decision.requested[:, 0], decision.choice[:, 0]
         first_server = agents.round_robin_choice(inputs)[:, 0]
         agrees = torch.equal(choice, taken[:, 0])
-        return Inspection(requested[..., :2], choice, agrees, numbers=requested[..., 2], first_server=first_server)
+        return Inspection(s, requested[..., :2], choice, agrees, numbers=requested[..., 2], first_server=first_server)
     assert isinstance(agents, ParameterisedQ)
     requested = agents.recall(inputs, taken, memory)[0]
     turns = tuple(agents.turns(inputs, agents.q.encode(inputs), requested, memory[1]))
@@ -100,9 +108,10 @@ def inspect_step(policy: TrainedPolicy, record: Record, row: int, memory: Memory
     mixed = None
     if policy.mixer is not None:
         agent_values = (task_values * inputs.weight[:, 0]).sum(-1)
-        corrected = mixer_observation(one.snapshot, record.scenario)[0].float()
-        mixed = mixing(policy.mixer, agent_values, corrected, policy.encoder.state(one.snapshot)[0].float())
+        corrected = mixer_observation(one.snapshot, s)[0].float()
+        state = policy.encoder.state(one.snapshot)[0].float()
+        mixed = mixing(policy.mixer, s.user_numbers, agent_values, corrected, state)
     choice = turns[-1].after[:, 0]
     values = tuple(agents.offered(turn.values, turn.tasks) for turn in turns)
     agrees = torch.equal(choice, taken[:, 0])
-    return Inspection(requested[:, 0], choice, agrees, turns, values, agents.rounds, task_values, mixed)
+    return Inspection(s, requested[:, 0], choice, agrees, turns, values, agents.rounds, task_values, mixed)

@@ -15,6 +15,7 @@ from iomt_core.nets.mixers import KEY, QMIX, SAEQMIX, Mixer
 class Mixing:
     """Intermediate results of the mixer for U agents in one step; None if the mixer does not have them."""
 
+    users: tuple[int, ...]  # the agents' numbers in the whole ward
     kind: str  # "sum", "QMIX", "attention" or "attention as printed"
     agent_values: Tensor  # (U,) Q_i (18)
     scores: Tensor | None  # (U, U) A of (22), before the softmax
@@ -26,8 +27,8 @@ class Mixing:
     offset: float | None  # b_2 of (24)
 
 
-def mixing(mixer: Mixer, q: Tensor, corrected: Tensor, state: Tensor) -> Mixing:
-    """Evaluates the mixer; `q` are the agents' values (U,), `corrected` is ô (U, 6), `state` is ŝ."""
+def mixing(mixer: Mixer, users: tuple[int, ...], q: Tensor, corrected: Tensor, state: Tensor) -> Mixing:
+    """Evaluates the mixer; `q` are the values (U,) of the agents of `users`, `corrected` is ô (U, 6), `state` is ŝ."""
     q = q.detach().clone().requires_grad_()
     with torch.enable_grad():
         total = mixer(q[None], corrected[None], state[None])
@@ -50,4 +51,4 @@ def mixing(mixer: Mixer, q: Tensor, corrected: Tensor, state: Tensor) -> Mixing:
     kind = "sum" if net is None else "QMIX"
     if isinstance(mixer, SAEQMIX):
         kind = "attention as printed" if mixer.attention == "paper" else "attention"
-    return Mixing(kind, values, scores, attention, weighted, slopes, float(total.detach()), hidden, offset)
+    return Mixing(users, kind, values, scores, attention, weighted, slopes, float(total.detach()), hidden, offset)

@@ -112,7 +112,8 @@ class Why:
     """The answer to why a task runs on its device: a comparison with the other devices, all other choices unchanged.
 
     `alternatives` has one row for each device: delay, energy and cost of the task there, requested and granted shares, shadow
-    prices, and `ward_change`, the change of the step's total weighted cost.
+    prices, and `ward_change`, the change of the step's total weighted cost. User and devices have their numbers in the whole
+    ward.
     """
 
     step: int
@@ -132,15 +133,18 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
     """Evaluates the K + 1 alternatives of a task; for each, the whole step is computed again with only this choice changed.
 
     The other tasks stay on their devices. Equal and optimal shares are computed again; requests do not change and are scaled
-    down pro rata. `step`, `user`, `task` and `episode` count from 1. Raises `ScenarioError` if there is no such step or task.
+    down pro rata. `user` is the number in the whole ward; `step`, `task` and `episode` count from 1. Raises `ScenarioError`
+    if there is no such step or task.
     """
     s = record.scenario
     found = ((record.step == step) & (record.episode == episode)).nonzero().flatten()
     if not len(found):
         raise ScenarioError(f"step = {step} was not played: allowed is 1 to {int(record.step.max())}.")
-    check_range("user", user, 1, s.users)
+    check_range("user", user, 1, s.ward_users)
+    if user in s.users_off:
+        raise ScenarioError(f"user = {user} is switched off.")
     check_range("task", task, 1, s.tasks)
-    row, i, j = int(found[0]), user - 1, task - 1
+    row, i, j = int(found[0]), s.user_numbers.index(user), task - 1
     if not bool(record.snapshot.active[row, i, j]):
         raise ScenarioError(f"task = {task}: user {user} has no such task in step {step}.")
     rule = share_rule(policy, shares)
@@ -154,8 +158,8 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
         bandwidth_prices = nan + record.prices.bandwidth[row].tolist()
     frame = pd.DataFrame(
         {
-            "choice": range(s.servers + 1),
-            "device": [device_name(k) for k in range(s.servers + 1)],
+            "choice": s.device_numbers,
+            "device": [device_name(n) for n in s.device_numbers],
             "chosen": [k == chosen for k in range(s.servers + 1)],
             "delay_s": result.delay[:, i, j],
             "delay_tx_s": result.delay_tx[:, i, j],
@@ -174,7 +178,7 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
             "bandwidth_price": bandwidth_prices,
         }
     )
-    return Why(step, user, task, chosen, rule, frame)
+    return Why(step, user, task, s.device_numbers[chosen], rule, frame)
 
 
 @lru_cache(maxsize=8)

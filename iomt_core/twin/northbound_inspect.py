@@ -1,7 +1,7 @@
 """The northbound interface of the Inspect page: observations, values and regret of the agents.
 
-All functions are about the episode of `northbound.play`. `user`, `task` and `step` count from 1. Results are cached, so they
-must not be changed.
+All functions are about the episode of `northbound.play`. `user` is the number in the whole ward, `task` and `step` count
+from 1. Results are cached, so they must not be changed.
 """
 
 from __future__ import annotations

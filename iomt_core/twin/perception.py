@@ -18,9 +18,9 @@ DATA, CYCLES = TASK["data_bits"], TASK["cycles"]
 def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
     """The agent's own tasks, one row for each: values with units, and values as scaled in its observation (14).
 
-    row: index of the step, from 0; user: from 1.
+    row: index of the step, from 0; user: number in the whole ward.
     """
-    s, snap, i = record.scenario, record.snapshot, user - 1
+    s, snap, i = record.scenario, record.snapshot, record.scenario.user_numbers.index(user)
     active = snap.active[row, i]
     numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, : 3 * s.tasks].view(3, s.tasks)
     columns = {
@@ -36,8 +36,8 @@ def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
 
 
 def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
-    """The rest of the observation (14): the user's device and all servers. row: index of the step, from 0; user: from 1."""
-    s, snap, i = record.scenario, record.snapshot, user - 1
+    """The rest of the observation (14): the user's device and all servers. row and user as in `observed_tasks`."""
+    s, snap, i = record.scenario, record.snapshot, record.scenario.user_numbers.index(user)
     numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, 3 * s.tasks :].tolist()
     meta = metadata()
 
@@ -51,18 +51,19 @@ def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
         row_of("F_i", "own CPU", "F_i", snap.F_i[row, i]),
     ]
     for name, quantity, values in (("B_k", "bandwidth", snap.B_k[row]), ("F_k", "CPU", snap.F_k[row])):
-        rows += [row_of(name, f"{quantity} of server {k}", f"{name[0]}_{k}", x) for k, x in enumerate(values, 1)]
-    links = numbers[len(rows) :]
+        named = zip(s.server_numbers, values, strict=True)
+        rows += [row_of(name, f"{quantity} of server {k}", f"{name[0]}_{k}", x) for k, x in named]
+    links = numbers[len(rows) :]  # none where distance does not matter
     rows += [
         (f"spectral efficiency to server {k}", f"e_{k}", x * EFFICIENCY_SCALE, "bit/s/Hz")
-        for k, x in enumerate(links, 1)
+        for k, x in zip(s.server_numbers, links, strict=False)
     ]
     frame = pd.DataFrame(rows, columns=["quantity", "symbol", "value", "unit"])
     return frame.assign(**{"observed": numbers})
 
 
 def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
-    """Tasks, choices and requests of the other users, which are not in the observation (14). row: from 0; user: from 1."""
+    """Tasks, choices and requests of the other users, which are not in the observation (14). Arguments as in `observed_tasks`."""
     table = record.select(slice(row, row + 1)).table()
     other = table[table["user"] != user]
     return pd.DataFrame(
@@ -94,11 +95,11 @@ def grants(record: Record, row: int) -> pd.DataFrame:
     server = (choice - 1).clamp_min(0).flatten(1)
     bandwidth = snap.B_k[one].gather(1, server).view_as(cpu)
     local = choice == 0
-    _, u, j = cpu.shape
+    j = s.tasks
     columns = {
-        "user": torch.arange(1, u + 1)[None, :, None].expand_as(cpu),
+        "user": torch.tensor(s.user_numbers)[None, :, None].expand_as(cpu),
         "task": torch.arange(1, j + 1).expand_as(cpu),
-        "choice": choice,
+        "choice": torch.tensor(s.device_numbers)[choice],
         "cpu_requested": cpu,
         "cpu_requested_by_all": all_cpu,
         "cpu_granted": out.f[one] / capacity,

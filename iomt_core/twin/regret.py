@@ -24,7 +24,7 @@ BATCH = 400_000  # tasks evaluated at a time, to limit memory
 def move_tasks(record: Record, row: int, rule: Sharing, tasks: Tensor) -> tuple[Action, Outcome]:
     """The step in `row` with one task moved to each device, while the others stay where they are.
 
-    tasks: (n,) int64, numbers (user - 1) J + (task - 1) of the tasks to be moved, one at a time. Returns the actions and
+    tasks: (n,) int64, positions i J + j of the tasks to be moved, one at a time. Returns the actions and
     their outcomes as a batch of n (K + 1) worlds: first task on device 0 ... K, then the next task.
     """
     _, u, j, k = record.snapshot.shape
@@ -38,8 +38,12 @@ def move_tasks(record: Record, row: int, rule: Sharing, tasks: Tensor) -> tuple[
 
 
 def alternatives(record: Record, row: int, rule: Sharing, user: int, task: int) -> Tensor:
-    """Cost of every task of the step with one task moved to each device, (K + 1, U, J); `user` and `task` from 1."""
-    return move_tasks(record, row, rule, torch.tensor([(user - 1) * record.scenario.tasks + task - 1]))[1].cost
+    """Cost of every task of the step with one task moved to each device, (K + 1, U, J).
+
+    user: number in the whole ward; task: from 1.
+    """
+    s = record.scenario
+    return move_tasks(record, row, rule, torch.tensor([s.user_numbers.index(user) * s.tasks + task - 1]))[1].cost
 
 
 def cost_changes(record: Record, row: int, rule: Sharing) -> Tensor:
@@ -60,8 +64,11 @@ def regrets(record: Record, row: int, rule: Sharing, optimum: Tensor) -> pd.Data
     """Table of regrets in one step, one row for each task.
 
     optimum: (U, J) int64, the devices that the optimum chooses in the same step. Column `regret_best` compares with the best
-    device for the task alone, `regret_optimum` with the optimum's device for it; both are weighted costs.
+    device for the task alone, `regret_optimum` with the optimum's device for it; both are weighted costs. Users and devices have
+    their numbers in the whole ward.
     """
+    s = record.scenario
+    devices = torch.tensor(s.device_numbers)
     change = cost_changes(record, row, rule)
     active = record.snapshot.active[row]
     best = change.nan_to_num(0.0).argmin(-1)
@@ -70,11 +77,11 @@ def regrets(record: Record, row: int, rule: Sharing, optimum: Tensor) -> pd.Data
     u, j = active.shape
     columns = {
         "step": torch.full((u, j), int(record.step[row])),
-        "user": torch.arange(1, u + 1)[:, None].expand(u, j),
+        "user": torch.tensor(s.user_numbers)[:, None].expand(u, j),
         "task": torch.arange(1, j + 1).expand(u, j),
-        "choice": record.action.choice[row],
-        "optimum": optimum,
-        "best": torch.where(saved > 0, best, record.action.choice[row]),
+        "choice": devices[record.action.choice[row]],
+        "optimum": devices[optimum],
+        "best": devices[torch.where(saved > 0, best, record.action.choice[row])],
         "weight": record.snapshot.weight[row],
         "cost": record.outcome.cost[row],
         "regret_best": saved + 0.0,  # + 0.0 makes -0.0 a plain 0

@@ -44,7 +44,7 @@ def results() -> None:
             views.figures(found, paired)
         with st.container():
             views.parameters(a, b, paired)
-    views.numbers(found, paired)
+            views.numbers(found, paired)
     decisions.shown_episode(settings, number, done)
     decisions.maps(session, sides, records, paired.comparable)
     decisions.picked_task(session, records)

@@ -41,7 +41,10 @@ def test_a_verdict_is_what_the_seeds_say(
 
 
 def test_the_results_are_sorted_by_gap() -> None:
-    assert results(manifest([2.0, 2.2], [1.0, 1.2]))["policy"].tolist() == ["Other", "Ours"]
+    assert results(manifest([2.0, 2.2], [1.0, 1.2]))["policy"].tolist() == [
+        "Other, paper network",
+        "Ours, paper network",
+    ]
 
 
 def test_few_seeds_are_listed_and_more_have_an_interval() -> None:

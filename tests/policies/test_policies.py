@@ -12,6 +12,7 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.training.catalogue import make_policy
+from iomt_core.twin.northbound import play
 from tests.wards import steps, totals
 
 
@@ -55,6 +56,16 @@ def test_choices_and_shares_are_in_range(name: str, shares: str) -> None:
     assert int(action.choice.max()) <= s.servers
     for asked in (action.cpu, action.bandwidth):
         assert bool(((asked >= 0) & (asked <= 1 + 1e-12)).all())
+
+
+def test_a_policy_that_uses_one_device_only_is_said_to_have_collapsed() -> None:
+    s = PRESETS["lecture"]
+    found = {name: play(s, name, 0).collapse for name in ("all-local", "optimum", "offload-evenly")}
+    assert found == {"all-local": "keeps everything local", "optimum": "", "offload-evenly": ""}
+    record = play(s, "offload-evenly", 0)
+    to_server = replace(record, action=replace(record.action, choice=torch.full_like(record.action.choice, 2)))
+    assert to_server.collapse == "sends everything to server 2"
+    assert play(s.changed(servers=1), "offload-evenly", 0).collapse == ""
 
 
 def test_best_shares_are_never_worse_than_even_ones() -> None:
@@ -118,5 +129,7 @@ def test_greedy_gives_the_first_task_what_is_cheapest_alone() -> None:
 
 
 def test_an_unknown_policy_is_named_with_what_is_allowed() -> None:
-    with pytest.raises(ScenarioError, match=r"policy = 'optimun' .*allowed is optimum.*Did you mean 'optimum'"):
+    with pytest.raises(
+        ScenarioError, match=r"policy = 'optimun' .*allowed is sae-mt-qmix.*optimum.*Did you mean 'optimum'"
+    ):
         make_policy("optimun", PRESETS["paper"])

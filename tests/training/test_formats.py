@@ -38,8 +38,9 @@ def facts(**changes: object) -> dict[str, object]:
 def test_settings_of_format_1_are_read() -> None:
     read = RunSpec.from_json(facts(), "here").settings
     assert read.model_dump(mode="json") == {
-        "episodes": 2560, "wards": "general", "num_envs": 32, "updates": 8, "learn_every": "episode", "batch": 8,
-        "replay": 2048, "warm_up": 32, "gamma": 0.0, "recurrent": False, "critic_target": "counterfactual",
+        "episodes": 2560, "networks": "general", "wards": "general", "num_envs": 32, "updates": 8,
+        "learn_every": "episode", "batch": 8, "replay": 2048, "warm_up": 32, "gamma": 0.0, "recurrent": False,
+        "critic_target": "counterfactual",
         "team_weight": 0.1, "parameter_tying": 0.8, "learning_rate": 0.0005, "actor_learning_rate": 5e-05, "tau": 0.005,
         "clip": 10.0, "decay_from": 0.3, "temperature": [0.01, 0.005], "epsilon": 0.005, "share_noise": [0.1, 0.05],
         "rounds": 4, "actor_every": 2, "request_penalty": 1.0, "action_smoothing": 0.0, "saturation_penalty": 0.0,

@@ -153,6 +153,7 @@ def test_heuristics_have_nothing_inside() -> None:
 # -- mixers --------------------------------------------------------------------------------------------------------------
 
 USERS, STATE = 4, 7
+AGENTS = tuple(range(1, USERS + 1))
 MIXERS = {
     "sum": VDN,
     "QMIX": lambda: QMIX(USERS, STATE),
@@ -177,12 +178,12 @@ def test_slopes_are_finite_differences_and_attention_adds_up(kind: str, seed: in
     q = torch.randn(USERS, generator=generator, dtype=torch.float64)
     corrected = torch.rand(USERS, 6, generator=generator, dtype=torch.float64)
     state = torch.rand(STATE, generator=generator, dtype=torch.float64)
-    found = mixing(mixer, q, corrected, state)
+    found = mixing(mixer, AGENTS, q, corrected, state)
     assert found.kind == kind
     for i in range(USERS):
         nudge = torch.zeros(USERS, dtype=torch.float64)
         nudge[i] = 1e-6
-        up, down = (mixing(mixer, q + sign * nudge, corrected, state).q_tot for sign in (1, -1))
+        up, down = (mixing(mixer, AGENTS, q + sign * nudge, corrected, state).q_tot for sign in (1, -1))
         assert float(found.slopes[i]) == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-6)
     if kind != "attention as printed":
         assert (found.slopes >= 0).all()

@@ -18,8 +18,8 @@ def changed_decisions(a: Record, b: Record) -> pd.DataFrame:
 
     One row for each task, in SI units, the largest change of weighted cost first. Columns: step, user, task; priority and weight
     of B; the values of `metrics.TASK` in A and in B (`_a`, `_b`); B - A of delay, energy and cost (`_change`); `device_a` and
-    `device_b`, names; `weighted_change`, the task's part in the change of the step's total cost. Servers are compared by
-    number only: server 4 of A and server 3 of B differ even if they are at the same place.
+    `device_b`, names; `weighted_change`, the task's part in the change of the step's total cost. Users and servers are
+    compared by their number in the whole ward only: server 4 of A and server 3 of B differ even if they are at the same place.
     """
     columns = [*PLACE, "priority", "weight", "choice", *CHANGES, *SIDES]
     both = a.table()[columns].merge(b.table()[columns], on=PLACE, suffixes=("_a", "_b"))
@@ -45,21 +45,24 @@ def flows(a: Record, b: Record) -> pd.DataFrame:
     """Number of tasks in both records by their device in A (rows) and in B (columns)."""
     keep = [*PLACE, "choice"]
     both = a.table()[keep].merge(b.table()[keep], on=PLACE, suffixes=("_a", "_b"))
-    rows, columns = range(a.scenario.servers + 1), range(b.scenario.servers + 1)
+    rows, columns = a.scenario.device_numbers, b.scenario.device_numbers
     counts = pd.crosstab(both["choice_a"], both["choice_b"]).reindex(index=rows, columns=columns, fill_value=0)
     counts.index, counts.columns = (pd.Index([device_name(k) for k in x]) for x in (rows, columns))
     return counts
 
 
 def marks(shown: Record, other: Record) -> list[list[list[int]]]:
-    """For the map: the choice of `other` where it differs, by [step][user][task] of `shown`; -1 elsewhere.
+    """For the map: the device's number in `other` where it differs, by [step][user][task] of `shown`; -1 elsewhere.
 
-    Each record is of one episode.
+    Each record is of one episode. Users and devices are compared by their number in the whole ward.
     """
     s, o = shown.scenario, other.scenario
-    theirs = torch.full((max(s.T, o.T), max(s.users, o.users), max(s.tasks, o.tasks)), -1)
-    theirs[other.step - 1, : o.users, : o.tasks] = torch.where(other.snapshot.active, other.action.choice, -1)
-    theirs = theirs[shown.step - 1, : s.users, : s.tasks]
-    mine = torch.where(shown.snapshot.active, shown.action.choice, -1)
-    found: list[list[list[int]]] = torch.where((mine >= 0) & (theirs != mine), theirs, -1).tolist()
+    theirs = torch.full((max(s.T, o.T), max(s.ward_users, o.ward_users), max(s.tasks, o.tasks)), -1)
+    mine = theirs.clone()
+    for devices, record in ((theirs, other), (mine, shown)):
+        chosen = torch.tensor(record.scenario.device_numbers)[record.action.choice]
+        rows, users = record.step[:, None] - 1, torch.tensor(record.scenario.user_numbers) - 1
+        devices[rows, users, : record.scenario.tasks] = torch.where(record.snapshot.active, chosen, -1)
+    differs = torch.where((mine >= 0) & (theirs != mine), theirs, -1)
+    found: list[list[list[int]]] = differs[shown.step - 1][:, torch.tensor(s.user_numbers) - 1, : s.tasks].tolist()
     return found

@@ -6,6 +6,7 @@ every draw of the same stream and index: the same task with the same sizes, or t
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,8 @@ def shown(value: Any, meta: Meta) -> str:
     if isinstance(value, tuple) and hasattr(value[0], "share"):
         total = sum(kind.share for kind in value)
         return ", ".join(f"{kind.name} {kind.share / total:.0%}" for kind in value)
+    if isinstance(value, tuple) and meta.group == "file":
+        return ", ".join(map(str, value))
     return " to ".join(meta.show(x) for x in value) if isinstance(value, tuple) else meta.show(value)
 
 
@@ -116,32 +119,38 @@ def _ungraded(a: Scenario, b: Scenario) -> str:
 
 
 def _notes(a: Scenario, b: Scenario, comparable: bool) -> list[str]:
-    notes = []
-    if a.users != b.users and comparable:
-        notes.append(_only("User", "users", a.users, b.users, "has no counterpart; its tasks count on one side only"))
-    if a.T != b.T:
-        notes.append(_only("Step", "steps", a.T, b.T, "has no counterpart; it counts on one side only"))
+    notes: list[str] = []
+    users, servers = _same_places(a, b, "users"), _same_places(a, b, "servers")
+    if comparable:
+        what = "has no counterpart; its tasks count on one side only"
+        notes += _only("User", a.user_numbers, b.user_numbers, what)
+    notes += _only("Step", range(1, a.T + 1), range(1, b.T + 1), "has no counterpart; it counts on one side only")
+    if servers and (a.servers_off or b.servers_off):
+        notes += _only("Server", a.server_numbers, b.server_numbers, "takes no tasks on the other side")
     if a.P_tr != b.P_tr:
         notes.append("Transmission powers are the same draws in another range.")
-    users, servers = _same_places(a, b, "users"), _same_places(a, b, "servers")
     if not users or not servers:
         who = "Users" if servers else "Servers" if users else "Users and servers"
         notes.append(f"{who} of the same number stand in different places in A and B.")
     return notes
 
 
-def _only(one: str, many: str, a: int, b: int, what: str) -> str:
-    low, high, where = min(a, b), max(a, b), "A" if a > b else "B"
-    who = f"{one} {high}" if high == low + 1 else f"{one}s {low + 1} to {high}"
-    plural = (
-        what if high == low + 1 else what.replace("has", "have").replace("its", "their").replace("it is", "they are")
-    )
-    return f"{who} exist{'s' * (high == low + 1)} in {where} only and {plural}."
+def _only(one: str, a: Sequence[int], b: Sequence[int], what: str) -> Iterator[str]:
+    """Yield a note for each side that has numbers which the other side lacks; `what` says in the singular what follows."""
+    for side, numbers, others in (("A", a, b), ("B", b, a)):
+        found = [n for n in numbers if n not in others]
+        if len(found) == 1:
+            yield f"{one} {found[0]} exists in {side} only and {what}."
+        elif found:
+            adjacent = len(found) == found[-1] - found[0] + 1
+            which = f"{found[0]} to {found[-1]}" if adjacent else ", ".join(map(str, found))
+            plural = what.replace("has", "have").replace("its", "their").replace("it counts", "they count")
+            yield f"{one}s {which} exist in {side} only and {plural.replace('takes', 'take')}."
 
 
 def _same_places(a: Scenario, b: Scenario, who: str) -> bool:
     if a.places is not None and b.places is not None:
         return bool(getattr(a.places, who) == getattr(b.places, who))
     # Servers are on a grid that depends on their number; a user's position does not depend on the number of users.
-    number = (a.servers == b.servers) or who == "users"
+    number = (a.ward_servers == b.ward_servers) or who == "users"
     return number and (a.places, a.seed, a.area) == (b.places, b.seed, b.area)

@@ -28,6 +28,7 @@ from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of, ma
 from iomt_core.twin.northbound import checked_seed, checked_shares
 
 MOST_EPISODES = 50
+EPISODES = 10  # unless a person chooses another number
 # Largest number of (task, device) pairs in a chunk of episodes: about 0.2 s with the slowest policies.
 CHUNK = 40_000
 # Number of chunks whose results are cached:
@@ -147,7 +148,7 @@ class _Sums:
     """The results of a chunk of one side's episodes: sums an episode by name, and all choices."""
 
     sums: dict[str, list[float]]
-    choice: Tensor  # (episodes, T, U, J) int8, -1 where there is no task or the episode was over
+    choice: Tensor  # (episodes, T, all users of the ward, J) int8, device numbers; -1 where nobody decided
 
 
 _SUMS: LRUCache[Hashable, _Sums] = LRUCache(SUMS)
@@ -162,9 +163,10 @@ def _sums(side: Side, seed: int, chunk: int, on_step: Callable[[], None] = lambd
     s, first, record = side.scenario, chunk * chunk_size(side.scenario), _play(side, seed, chunk, on_step)
     summary = Summary(s, side.policy, side.shares, seed)
     summary.add(record)
-    choice = torch.full((chunk_size(s), s.T, s.users, s.tasks), -1, dtype=torch.int8)
-    rows = record.episode - 1 - first, record.step - 1
-    choice[rows] = torch.where(record.snapshot.active, record.action.choice, -1).to(torch.int8)
+    choice = torch.full((chunk_size(s), s.T, s.ward_users, s.tasks), -1, dtype=torch.int8)
+    rows, users = (record.episode[:, None] - 1 - first, record.step[:, None] - 1), torch.tensor(s.user_numbers) - 1
+    devices = torch.tensor(s.device_numbers, dtype=torch.int8)[record.action.choice]
+    choice[(*rows, users)] = devices.masked_fill(~record.snapshot.active, -1)
     return _Sums(summary.sums, choice)
 
 

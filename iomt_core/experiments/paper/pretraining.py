@@ -31,7 +31,7 @@ from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import make_policy
 from iomt_core.training.checkpoints import POLICY, last_checkpoint, read_facts, read_tensors, write_checkpoint
 from iomt_core.training.formats import migrate
-from iomt_core.training.run_spec import RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec, checked_settings, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
 CHECKED_EPISODES = 4  # held-out, on which tests check that each shipped policy still decides as when it was shipped
@@ -198,6 +198,8 @@ def _ship_median(job: Job, runs: Path, place: Path, evaluator: Evaluator, known:
         "settings": spec.settings.model_dump(mode="json"),
     }
     of_seed: dict[str, dict[str, Any]] = {name: {} for name in PER_SEED}
+    if known:  # settings that are newer than the manifest have their defaults
+        known = {**known, "settings": checked_settings(known["settings"]).model_dump(mode="json")}
     if all(known.get(name) == value for name, value in facts.items()):
         of_seed |= {name: dict(known.get(name, {})) for name in PER_SEED}
     commit = _commit()

@@ -98,7 +98,7 @@ def results(manifest: Mapping[str, Any]) -> pd.DataFrame:
     """
     rows: list[tuple[float, dict[str, str]]] = []
     for entry in manifest["policies"].values():
-        label = entry["label"] if entry["kind"] == "paper" else f"{entry['label']}, general network"
+        label = f"{entry['label']}, {entry['kind']} network"
         cells = {METRICS[name].label: seeds_text(METRICS[name], _of_seeds(entry, METRICS[name])) for name in SHOWN}
         gap = mean(_of_seeds(entry, METRICS["gap"]))
         rows.append((gap, {"policy": label, "seeds": str(len(entry["seeds"])), **cells}))

@@ -1,4 +1,4 @@
-"""The results of a sweep's points, and the store that keeps them.
+"""Points, the wards that sweeps and answers evaluate policies on: their results, and the store that keeps them.
 
 The result of a point is a pure function of its key: scenario, policy with its networks, shares, seed, episodes and code. The
 store is a directory of JSON files, named by the SHA-256 of the key and written atomically. So a stopped sweep continues where
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -19,11 +20,10 @@ import numpy
 import torch
 
 from iomt_core.experiments.evaluation import Summary, records
-from iomt_core.experiments.sweeps.spec import Point, SweepSpec
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.paths import PACKAGE
 from iomt_core.policies.base import Shares
-from iomt_core.scenario import os_errors, scenario
+from iomt_core.scenario import Scenario, os_errors, scenario
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import entry, fingerprint, why_not
 
@@ -48,17 +48,30 @@ def code_version() -> str:
     return digest.hexdigest()
 
 
-def jobs(spec: SweepSpec) -> Iterator[tuple[Point, dict[str, Any]]]:
+@dataclass(frozen=True)
+class Point:
+    """One policy on one ward."""
+
+    values: tuple[float, ...]  # of a sweep's axes, SI; empty for an answer
+    policy: str
+    scenario: Scenario
+
+
+def jobs(
+    points: Iterable[Point], shares: Shares, seed: int, episodes: int, per_episode: bool = False
+) -> Iterator[tuple[Point, dict[str, Any]]]:
     """Yields every point with its key: all that its result depends on, as plain JSON values.
+
+    per_episode: whether the result has the sums of every episode, `evaluation.Summary.sums`, for paired intervals.
 
     Raises `ScenarioError` if a policy no longer exists.
     """
-    networks = {policy: fingerprint(policy) for policy in spec.policies}
-    for point in spec.points():
+    network = lru_cache(maxsize=None)(fingerprint)
+    for point in points:
         job = {
             "format": FORMAT, "scenario_digest": point.scenario.digest, "policy": point.policy,
-            "networks": networks[point.policy], "shares": spec.shares, "seed": spec.seed, "episodes": spec.episodes,
-            "code": code_version(),
+            "networks": network(point.policy), "shares": shares, "seed": seed, "episodes": episodes,
+            "code": code_version(), **({"per_episode": True} if per_episode else {}),
         }  # fmt: skip
         yield point, job
 
@@ -95,6 +108,8 @@ def compute(job: Mapping[str, Any]) -> dict[str, Any]:
     values = summary.values()
     metrics = {name: values.get(name) for name in (*METRICS, *CONTEXT)}
     done = {"state": "done", "network": values["network"], "ci95": values["ci95"]}
+    if job.get("per_episode"):
+        done["sums"] = summary.sums
     return {**done, **metrics, "seconds": time.perf_counter() - begun}
 
 

@@ -1,4 +1,4 @@
-"""A sweep on disk: its folder, the loop that computes its points, and the queue of sweeps.
+"""A sweep on disk: its folder and the queue of sweeps; `point_run` has the loop that computes the points.
 
 In addition to the files of every run (see `runs.directory`) the folder contains
 
@@ -11,54 +11,41 @@ results.csv, results.parquet, report.html   written when the sweep finishes, sto
 from __future__ import annotations
 
 import math
-import platform
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from iomt_core.experiments.sweeps.executors import checked_address, checked_workers
-from iomt_core.experiments.sweeps.points import Store, code_version, compute, jobs, key, parcel
-from iomt_core.experiments.sweeps.spec import Point, SweepSpec, is_whole, sweep_spec
+from iomt_core.experiments.sweeps.point_run import POINTS, Job, PointRun, versions, worker_arguments, write_run
+from iomt_core.experiments.sweeps.points import Point, Store, jobs
+from iomt_core.experiments.sweeps.spec import SweepSpec, is_whole, sweep_spec
 from iomt_core.metrics import METRICS
 from iomt_core.paths import user_folder
-from iomt_core.runs.directory import append_line, read_json, read_lines, write_json, write_lines, write_status
+from iomt_core.runs.directory import read_json, read_lines
 from iomt_core.runs.queue import RunKind, RunQueue
-from iomt_core.runs.worker import Worker
-from iomt_core.scenario import ScenarioError, os_errors
-from iomt_core.scenario.files import dump_scenario, write_text_atomically, written_whole
+from iomt_core.scenario import ScenarioError
+from iomt_core.scenario.files import write_text_atomically, written_whole
 from iomt_core.training.catalogue import catalogue
 
 FORMAT = 1
-SPEC, POINTS = "sweep.json", "points.jsonl"
+SPEC = "sweep.json"
 CSV, PARQUET, REPORT = "results.csv", "results.parquet", "report.html"
-POLL = 0.2  # seconds between two checks for a request to stop
 # Columns after the metrics, and their names in a point's result. "tasks_decided", because "tasks" may be an axis.
 COUNTS = {
     "lower_bound": "lower_bound", "tasks_decided": "tasks", "steps": "steps",
     "episodes_ended_by_battery": "episodes_ended_by_battery",
 }  # fmt: skip
-GRACE = 4.0  # seconds to wait for running points after a request to stop
-LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pydantic", "plotly")
 # A function that writes the HTML report of a sweep from its results so far and the versions that computed them.
 Report = Callable[[SweepSpec, pd.DataFrame, Mapping[str, str]], str]
 
 
-class Sweep:
+class Sweep(PointRun):
     """A sweep in its folder; `run` computes its points."""
 
     def __init__(self, folder: Path, spec: SweepSpec, store: Store) -> None:
-        self.folder, self.spec, self.store = folder, spec, store
-        self.results: dict[tuple[tuple[float, ...], str], dict[str, Any]] = {}
-        self.cached = self.computed = 0
-        self.failures: list[str] = []
-        self.abandoned = False  # whether some points still ran when the waiting time was over
-        self.began = time.monotonic()
-        self.first_point: float | None = None  # when the first point was computed; `time.monotonic()`
+        super().__init__(folder, store)
+        self.spec = spec
 
     @classmethod
     def create(cls, folder: Path, spec: SweepSpec, store: Store) -> Sweep:
@@ -73,88 +60,30 @@ class Sweep:
         """Opens the sweep of a folder; `run` then takes known points from the store. Raises `ScenarioError`."""
         return cls(folder, read_spec(folder), store)
 
-    def run(
-        self,
-        executor: Executor,
-        stop: Callable[[], bool] = lambda: False,
-        on_status: Callable[[Mapping[str, Any]], None] = lambda status: None,
-        report: Report | None = None,
-    ) -> str:
-        """Computes the points that are not in the store, and writes results and report.
+    @property
+    def total(self) -> int:
+        """Number of points of the grid."""
+        return self.spec.count
 
-        Returns "finished", "stopped" or "failed". Once `stop()` is true, no new points start, and running points have
-        `GRACE` seconds to finish. A failed point is reported and left out; the sweep continues with the others. `on_status`
-        gets the status after every point. Raises `ScenarioError` if the folder cannot be written.
-        """
-        state = "failed"
-        try:
-            waiting = self._read_store(on_status)
-            self._compute(waiting, executor, stop, on_status)
-            complete = len(self.results) == self.spec.count
-            state = "finished" if complete else "failed" if self.failures else "stopped"
-        except KeyboardInterrupt:
-            state = "stopped"
-            raise
-        finally:
-            self._write_results(report)
-            self._report(state, on_status)
-        return state
+    def wanted(self) -> Sequence[Point]:
+        """All points of the grid that are not known yet."""
+        return [point for point in self.spec.points() if self.key_of(point) not in self.results]
 
-    def _read_store(self, on_status: Callable[[Mapping[str, Any]], None]) -> list[tuple[Point, dict[str, Any]]]:
-        """Takes the known points from the store. Returns the points that are still to compute, with their jobs."""
-        waiting, lines = [], []
-        for point, job in jobs(self.spec):
-            found = self.store.get(key(job))
-            if found is None:
-                waiting.append((point, job))
-            else:
-                self.results[point.values, point.policy] = found
-                lines.append(_line(point, found))
-        self.cached = len(lines)
-        write_lines(self.folder / POINTS, lines)
-        self._report("running", on_status)
-        return waiting
+    def jobs(self, points: Iterable[Point]) -> Iterable[Job]:
+        """The points with their keys."""
+        return jobs(points, self.spec.shares, self.spec.seed, self.spec.episodes)
 
-    def _compute(
-        self,
-        waiting: list[tuple[Point, dict[str, Any]]],
-        executor: Executor,
-        stop: Callable[[], bool],
-        on_status: Callable[[Mapping[str, Any]], None],
-    ) -> None:
-        pending: dict[Future[dict[str, Any]], tuple[Point, dict[str, Any]]] = {}
-        stopping = stop()
-        for point, job in waiting if not stopping else []:
-            pending[executor.submit(compute, parcel(point, job))] = (point, job)
-        stopped_at = math.inf
-        while pending and time.monotonic() < stopped_at + GRACE:
-            if stop() and not stopping:
-                stopping, stopped_at = True, time.monotonic()
-                for future in list(pending):
-                    if future.cancel():
-                        del pending[future]
-            done, _ = wait(pending, POLL, FIRST_COMPLETED)
-            for future in done:
-                self._keep(future, *pending.pop(future))
-                self._report("running", on_status)
-        self.abandoned = bool(pending)
+    def key_of(self, point: Point) -> tuple[tuple[float, ...], str]:
+        """Values of the axes, and policy."""
+        return point.values, point.policy
 
-    def _keep(self, future: Future[dict[str, Any]], point: Point, job: dict[str, Any]) -> None:
-        try:
-            result = future.result()
-        except CancelledError:
-            return
-        except Exception as error:  # a point may fail for any reason; the others continue
-            values = ", ".join(f"{a.parameter} = {v:g}" for a, v in zip(self.spec.axes, point.values, strict=True))
-            self.failures.append(f"{point.policy} at {values}: {type(error).__name__}: {error}")
-            return
-        self.store.put(key(job), job, result)
-        self.results[point.values, point.policy] = result
-        self.computed += 1
-        self.first_point = time.monotonic() if self.first_point is None else self.first_point
-        append_line(self.folder / POINTS, _line(point, result))
+    def describe(self, point: Point) -> str:
+        """Policy and values of a point."""
+        values = ", ".join(f"{a.parameter} = {v:g}" for a, v in zip(self.spec.axes, point.values, strict=True))
+        return f"{point.policy} at {values}"
 
-    def _write_results(self, report: Report | None) -> None:
+    def write_results(self, report: Report | None) -> None:
+        """Writes results.csv, results.parquet and, with `report`, report.html."""
         table = results_table(self.spec, self.results)
         with written_whole(self.folder / CSV) as part:
             table.to_csv(part, index=False)
@@ -162,25 +91,6 @@ class Sweep:
             table.to_parquet(part, index=False)
         if report is not None:
             write_text_atomically(self.folder / REPORT, report(self.spec, table, versions()))
-
-    def _report(self, state: str, on_status: Callable[[Mapping[str, Any]], None]) -> None:
-        status = {
-            "state": state, "done": len(self.results), "total": self.spec.count, "cached": self.cached,
-            "failures": self.failures[:20], "failed": len(self.failures), "seconds": time.monotonic() - self.began,
-            "seconds_left": self._seconds_left(), "updated_at": time.time(), **vars(Worker.current()),
-        }  # fmt: skip
-        write_status(self.folder, status)
-        on_status(status)
-
-    def _seconds_left(self) -> float | None:
-        """Estimated seconds until the sweep finishes; None before the second point.
-
-        Measured from the first point on, because the start of the worker processes must not count.
-        """
-        left = max(0, self.spec.count - len(self.results) - len(self.failures))
-        if self.first_point is None or self.computed < 2:
-            return None if left else 0.0
-        return left * (time.monotonic() - self.first_point) / (self.computed - 1)
 
 
 def read_spec(folder: Path) -> SweepSpec:
@@ -195,11 +105,7 @@ def read_spec(folder: Path) -> SweepSpec:
 
 def write_sweep_spec(folder: Path, spec: SweepSpec) -> None:
     """Creates a new sweep's folder with its scenario and `sweep.json`. Raises `ScenarioError`."""
-    with os_errors(f"out = {str(folder)!r} cannot be made a directory"):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(folder / "scenario.yaml", dump_scenario(spec.scenario))
-    facts = {"format": FORMAT, "spec": spec.model_dump(mode="json"), "code": code_version(), "versions": versions()}
-    write_json(folder / SPEC, facts, indent=1)
+    write_run(folder, SPEC, FORMAT, spec.model_dump(mode="json"), spec.scenario)
 
 
 def read_results(folder: Path, spec: SweepSpec) -> pd.DataFrame:
@@ -216,7 +122,7 @@ def read_results(folder: Path, spec: SweepSpec) -> pd.DataFrame:
     return results_table(spec, found)
 
 
-def results_table(spec: SweepSpec, results: Mapping[tuple[tuple[float, ...], str], Mapping[str, Any]]) -> pd.DataFrame:
+def results_table(spec: SweepSpec, results: Mapping[Any, Mapping[str, Any]]) -> pd.DataFrame:
     """One row for each known point, in the order of the grid.
 
     Values are in SI units; NAME_low and NAME_high are the ends of the 95 % interval of metric NAME.
@@ -257,11 +163,6 @@ def figure_columns() -> list[str]:
     return [column for name in METRICS for column in (name, f"{name}_low", f"{name}_high")]
 
 
-def versions() -> dict[str, str]:
-    """The versions of Python, the libraries and this code."""
-    return {"Python": platform.python_version(), **{name: version(name) for name in LIBRARIES}, "code": code_version()}
-
-
 def sweeps_root() -> Path:
     """The folder of the user's sweeps: the environment variable IOMT_SWEEPS, or `sweeps/`."""
     return user_folder("IOMT_SWEEPS")
@@ -272,23 +173,13 @@ def point_store() -> Store:
     return Store(sweeps_root() / ".points")
 
 
-def _arguments(workers: int | None = None, cluster: str | None = None) -> Sequence[str]:
-    if cluster is not None:
-        return "--cluster", checked_address(cluster)
-    return () if workers is None else ("--workers", str(checked_workers(workers)))
-
-
 SWEEPS = RunQueue(
     RunKind(
         "sweep", "IOMT_SWEEPS", sweeps_root, "sweep", lambda: 1, SPEC, read_spec, write_sweep_spec,
-        total=lambda spec: spec.count, arguments=_arguments,
+        total=lambda spec: spec.count, arguments=worker_arguments,
     )
 )  # fmt: skip
 
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
-
-
-def _line(point: Point, result: Mapping[str, Any]) -> dict[str, Any]:
-    return {"values": point.values, "policy": point.policy, "result": result}

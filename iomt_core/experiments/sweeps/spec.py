@@ -10,7 +10,6 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from iomt_core.experiments.sweeps.points import Point
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import (
     Frozen,
@@ -147,6 +147,34 @@ def spaced(parameter: str, low: float, high: float, count: int, spacing: Spacing
     return _axis(parameter=parameter, values=tuple(sorted(set(values))), spacing=spacing)
 
 
+def usual_ends(s: Scenario, name: str) -> tuple[float, float, Spacing]:
+    """A range to begin with, SI: a quarter to four times the value if it is logarithmic, otherwise all allowed values.
+
+    A range without an upper limit ends at 9. Raises `ScenarioError` for a parameter that cannot be swept.
+    """
+    meta, value = _known(name), getattr(s, name)
+    now = sum(value) / 2 if isinstance(value, tuple) else value
+    low, high = meta.low or 0.0, meta.high or 0.0
+    if meta.log and now:
+        return max(low, now / 4), min(high, now * 4), "logarithmic"
+    return low, min(high, 9 if high > 1e6 else high), "linear"
+
+
+def ends_from_words(words: str, s: Scenario) -> Axis:
+    """Read a range, an axis of its two ends, from `NAME=LOW:HIGH[:log]` or `NAME` alone, which takes the usual range.
+
+    Without `:log` or `:linear` the spacing is the usual one of the parameter. Raises `ScenarioError`.
+    """
+    name, separator, rest = words.partition("=")
+    if not separator:
+        low, high, spacing = usual_ends(s, name)
+        return _axis(parameter=name, values=(low, high), spacing=spacing)
+    parts = rest.split(":")
+    if parts[-1] not in ("log", "linear"):
+        parts.append("log" if _known(name).log else "linear")
+    return axis_from_words(f"{name}={','.join(parts[:-1])}:{parts[-1]}")
+
+
 def axis_from_words(words: str) -> Axis:
     """Read an axis from `NAME=LOW:HIGH:COUNT[:log]` or `NAME=V1,V2,…[:log]`; values are SI or have a unit ("20 ms").
 
@@ -237,15 +265,6 @@ class SweepSpec(Frozen):
     def count(self) -> int:
         """Number of points."""
         return len(self.cells) * len(self.policies)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One policy on one ward of the grid."""
-
-    values: tuple[float, ...]  # of the axes, SI
-    policy: str
-    scenario: Scenario
 
 
 def sweep_spec(values: Mapping[str, Any], known: bool = True) -> SweepSpec:

@@ -1,0 +1,94 @@
+"""Where a run's weights start: from scratch, or from the general network that is shipped with its algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from torch import Tensor
+
+from iomt_core.algorithms.learner import Learner
+from iomt_core.paths import PRETRAINED
+from iomt_core.scenario import Scenario, ScenarioError, check_known
+from iomt_core.scenario.errors import shortened
+from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, load_module, read_facts, read_tensors
+from iomt_core.training.general_wards import outside_range
+
+StartFrom = Literal["general", "scratch"]
+GENERAL = "general"
+# Settings of a run that starts from the general network and differ from the defaults. It explores little and learns slowly,
+# because its first decisions are good already.
+SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "networks": "general", "recurrent": False, "updates": 24, "batch": 8, "replay": 192,
+        "learning_rate": 5e-4, "actor_learning_rate": 5e-5, "decay_from": 0.3, "temperature": (0.01, 0.005),
+        "share_noise": (0.1, 0.05),
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Start:
+    """The shipped checkpoint from which a run's weights start."""
+
+    checkpoint: str  # name of its folder in pretrained/
+    sha256: str  # of its weights
+
+    @classmethod
+    def general(cls, algorithm: str, s: Scenario) -> Start:
+        """The general network of an algorithm. Raises `ScenarioError` where no run of it in `s` can start from one."""
+        name = f"{GENERAL}-{algorithm}"
+        if name not in _shipped():
+            having = ", ".join(one.removeprefix(f"{GENERAL}-") for one in _shipped())
+            raise ScenarioError(
+                f"start_from = {GENERAL!r} cannot be used: no general network of {algorithm!r} is shipped; allowed is "
+                f"'scratch', or one of the algorithms {having}."
+            )
+        if words := outside_range(s):
+            raise ScenarioError(f"start_from = {GENERAL!r} cannot be used: the general network {words}.")
+        return cls(name, str(read_facts(PRETRAINED / name)["sha256"][POLICY]))
+
+    @classmethod
+    def from_json(cls, facts: Any, where: str) -> Start | None:
+        """The inverse of `as_json`; None if a run starts from scratch. Raises `CheckpointError`."""
+        if facts is None:
+            return None
+        try:
+            return cls(**{name: str(facts[name]) for name in ("checkpoint", "sha256")})
+        except (KeyError, TypeError):
+            raise CheckpointError(
+                f"{where}: start = {shortened(facts)} cannot be used: allowed is a checkpoint and its sha256."
+            ) from None
+
+    def as_json(self) -> dict[str, str]:
+        """As JSON for run.json and for checkpoints."""
+        return asdict(self)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of agents and mixer. Raises `CheckpointError` where the shipped checkpoint is another one by now."""
+        check_known("start", self.checkpoint, _shipped())
+        place = PRETRAINED / self.checkpoint
+        facts = read_facts(place)
+        if facts["sha256"].get(POLICY) != self.sha256:
+            raise CheckpointError(
+                f"start = {self.checkpoint!r} has changed since this run was made: its SHA-256 is "
+                f"{shortened(facts['sha256'].get(POLICY))}, and the run wants {self.sha256!r}. Make the run anew."
+            )
+        return {name: values.float() for name, values in read_tensors(place, POLICY, facts).items()}
+
+
+def start_from(learner: Learner, weights: Mapping[str, Tensor], where: str) -> None:
+    """Sets all networks of a learner, online and target, to `weights`; `where` names their source in messages."""
+    for prefix, modules in (
+        ("agents/", (learner.agents, learner.target_agents)),
+        ("mixer/", (learner.mixer, learner.target_mixer)),
+    ):
+        own = {name.removeprefix(prefix): values for name, values in weights.items() if name.startswith(prefix)}
+        for module in modules:
+            load_module(module, own, f"{where}, {prefix[:-1]}")
+
+
+def _shipped() -> list[str]:
+    return sorted(mark.parent.name for mark in PRETRAINED.glob(f"{GENERAL}-*/{MARK}"))
