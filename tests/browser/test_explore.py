@@ -8,21 +8,15 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from iomt_core.charts.bars import short
 from iomt_core.scenario import PRESETS, scenario
 from iomt_core.training.catalogue import DEFAULT as POLICY
 from iomt_core.twin.northbound import play, why
-from tests.browser.lab_server import downloaded, metric, open_page, server, settle, slider
+from tests.browser.lab_server import downloaded, metric, open_page, settle, slider, title
 
 pytestmark = pytest.mark.browser
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option, exact=True).click()
-    settle(page)
 
 
 def chart(page: Page, key: str) -> Locator:
@@ -36,10 +30,6 @@ def click_in(page: Page, key: str, right: float, down: float = 0.5) -> None:
     box = plot.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + right * box["width"], box["y"] + down * box["height"])
-
-
-def title(page: Page):  # type: ignore[no-untyped-def]
-    return page.locator("[data-testid=stHeading]").first
 
 
 def test_a_slider_changes_numbers_and_figures(page: Page, lab: str) -> None:
@@ -72,6 +62,9 @@ def test_a_logarithmic_slider_and_a_pinned_scenario(page: Page, lab: str) -> Non
     assert float(re.sub(r"[^\d.e+-]", "", delta)) == pytest.approx(change, abs=6e-5)
     expect(chart(page, "policy_bars")).to_contain_text("pinned")
     expect(chart(page, "episode_curves")).to_contain_text("pinned: ")
+    slider(page, "Users").press("ArrowLeft")
+    expect(page.get_by_text("Not comparable: the pinned ward has 8 users")).to_be_visible()
+    expect(page.locator("[data-testid=stMetric] [data-testid=stMetricDelta]").first).to_contain_text("pinned: ")
 
 
 def test_the_episode_plays_pauses_and_steps(page: Page, lab: str) -> None:
@@ -161,54 +154,11 @@ def test_every_tab_shows_something(page: Page, lab: str) -> None:
     assert len(lines) == 1 + 8 * 8 * 20
 
 
-def test_a_share_link_restores_everything_in_a_fresh_server(page: Page, lab: str, chromium: Browser) -> None:
-    open_page(page, lab)
-    choose(page, "Preset", "hospital")
-    choose(page, "Policy", "Price response")
-    slider(page, "Users").press("ArrowLeft")
-    settle(page)
-    page.locator(".ward").get_by_label("one step on").click()
-    expect(page.locator(".ward .now")).to_have_text("step 2 of 20")
-    settle(page)
-    page.locator(".ward .task[data-task='2.4.3']").click()
-    expect(page.get_by_text("Why is task 3 of user 4 on")).to_be_visible()
-    settle(page)
-    page.get_by_test_id("stPopoverButton").click()
-    link = page.locator("[data-testid=stCode]").inner_text().strip()
-    numbers = [metric(page, label) for label in ("Mean delay", "Mean energy", "Cost", "Gap to the bound")]
-    query = link.split("?", 1)[1]
-    with server() as other:
-        context = chromium.new_context(viewport={"width": 1500, "height": 1200})
-        fresh = context.new_page()
-        open_page(fresh, f"{other}/?{query}")
-        expect(title(fresh)).to_contain_text("Price response · Ward: 7 users × 8 tasks, 4 servers")
-        expect(fresh.get_by_text("Why is task 3 of user 4 on")).to_be_visible()
-        expect(fresh.locator(".ward .now")).to_have_text("step 2 of 20")
-        assert [metric(fresh, label) for label in ("Mean delay", "Mean energy", "Cost", "Gap to the bound")] == numbers
-        context.close()
-
-
 BAD_LINKS = [
     ({"users": "99"}, "users = 99"),
-    ({"users": "many"}, "users = 'many'"),
-    ({"F_k": "-1"}, "F_k = -1e-09 GHz"),
-    ({"F_k": "1e400"}, "F_k"),
     ({"N0": "nan"}, "N0"),
-    ({"D": "5..1"}, "D"),
-    ({"D": "7"}, "D"),
-    ({"preset": "../../etc/passwd"}, "preset = '../../etc/passwd'"),
     ({"policy": "<script>alert(1)</script>"}, "policy = '<script>alert(1)</script>'"),
-    ({"shares": "none"}, "shares = 'none'"),
-    ({"step": "21"}, "step = 21"),
-    ({"task": "1.9.1"}, "task = '1.9.1'"),
-    ({"task": "x"}, "task = 'x'"),
-    ({"episode_seed": "-5"}, "episode_seed = '-5'"),
-    ({"kinds": "!!!!"}, "kinds = '!!!!'"),
     ({"workload": "eJwrSS0uAQAEXQHB"}, "workload"),
-    ({"usres": "3"}, "usres"),
-    ({"channel": "fog"}, "channel = 'fog'"),
-    ({"T": "0"}, "T = 0"),
-    ({"schema_version": "7"}, "schema_version = 7"),
 ]
 
 
@@ -245,10 +195,8 @@ def test_own_files_are_taken_and_bad_ones_named_by_line(page: Page, lab: str, tm
     assert "workload:" in downloaded(page, page.get_by_role("button", name="Download scenario")).read_text()
 
 
-def test_collapse_and_an_empty_battery_are_said(page: Page, lab: str) -> None:
-    open_page(page, f"{lab}/?{urlencode({'preset': 'drained', 'policy': 'all-local'})}")
-    expect(page.get_by_text("This policy has collapsed: it keeps everything local")).to_be_visible()
-    choose(page, "Policy", "Random")
+def test_an_empty_battery_is_said(page: Page, lab: str) -> None:
+    open_page(page, f"{lab}/?{urlencode({'preset': 'drained', 'policy': 'random'})}")
     expect(page.get_by_text(re.compile(r"Stopped at step \d+ of 20: battery of user .* empty"))).to_be_visible()
 
 
