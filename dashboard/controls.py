@@ -51,8 +51,8 @@ def sidebar(session: Session) -> None:
                 with box:
                     for name in _names(group):
                         _control(session, name, metadata()[name], locked.get(name))
-                        if name == "servers":
-                            _in_operation(session)
+                    if group == "first":
+                        _in_operation(session)
         st.caption("ᴬ An assumption of this lab: the paper does not give a value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
