@@ -21,12 +21,11 @@ from iomt_core.training.catalogue import catalogue, usable_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {
-    "first": "Ward", "ward": "Places and steps",
-    "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
-    "advanced": "Advanced",
+    "first": "Ward", "ward": "Places and steps", "tasks": "Tasks", "computing": "Computing", "channel": "Channel",
+    "objective": "Objective", "advanced": "Advanced",
 }  # fmt: skip
-FIRST = ("users", "tasks", "servers", "channel", "eta")
 OWN_DATA_LABELS = {"workload": "own workload", "places": "own places", "kinds": "task kinds"}
+FIRST = ("users", "tasks", "servers", "channel", "eta")
 SHARE_LABELS = {"own": "policy's own", "equal": "even", "optimal": "best"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
 E24 = (

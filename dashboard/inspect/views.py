@@ -103,7 +103,7 @@ def decision(session: Session, shown: Record, point: Point) -> None:
 
 def _tasks(session: Session, shown: Record, point: Point) -> None:
     """The user's tasks in this step; a click on a row selects the task."""
-    (step, user, _), (row, i, _) = point, _index(shown, point)
+    (row, i, _), (step, user, _) = _index(shown, point), point
     mine = north.regrets(*episode_args(session), step).query("user == @user").reset_index(drop=True)
     frame = pd.DataFrame(
         {
@@ -121,16 +121,6 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
     )  # fmt: skip
 
 
-# Meaning of the columns of the table of scores.
-SCORES = {
-    "score": "Expected value plus margin: the highest score wins; of equal scores, the first.",
-    "expected gain": "What the network expects to gain compared with the chosen device, in weighted reward.",
-    "true gain": "By how much the ward's weighted cost would truly fall compared with the chosen device.",
-    "user's true cost": "Sum of the costs of the user's tasks, each times its weight p.",
-    "ward's true cost": "Sum of the costs of all users' tasks, each times its weight p.",
-    "expected value": "Sum of the expected values of the user's tasks, each times its weight p: eq. (17).",
-    "margin": "Added for the server with the fewest of the user's other tasks, in the user's own cyclic order.",
-}
 # Headings of what an agent observes of a task, by symbol.
 HEADS = {TASK["data_bits"].symbol_heading: "data (KB)", TASK["cycles"].symbol_heading: "kcycles", "P": "priority"}
 REGRET = {
@@ -158,23 +148,23 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
     turns = found.task_turns(user, task, shown.snapshot.weight[step - 1])
     turn = _select_round(view, turns)
     true = north.alternatives(*episode_args(session), step, user, task)
-    row, i, _ = _index(shown, point)
+    row, i, j = _index(shown, point)
     active = shown.snapshot.active[row, i]
     points = [(step, user, int(n) + 1) for n in active.nonzero().flatten()]
     own, words, full = true[:, i][:, active], subtitle(session, point), full_colour(shown, point)
     alone = turn.values.shape[1] == 1  # a network that values only its own task
-    expected, at = (turn.values, [point]) if alone else (turn.values[:, active], points)
-    unit, chosen = (
-        north.cost_unit(session.scenario, session.shown_policy),
-        int(shown.action.choice[_index(shown, point)]),
-    )
+    expected, at = (turn.values, [point]) if alone else (turn.values[:, [p[2] - 1 for p in points]], points)
+    unit, chosen = north.cost_unit(session.scenario, session.shown_policy), int(shown.action.choice[row, i, j])
     left, right = st.columns(2)
     with left:
-        figure = charts.by_device(expected.tolist(), turn.devices, at, task, turn.choice, full * unit, True, words)
+        figure = charts.by_device(expected.tolist(), at, task, turn.devices, turn.choice, full * unit, True, words)
         plotly_chart(figure, "inspect_expected", session.pick)
     with right:
-        figure = charts.by_device(own.tolist(), turn.devices, points, task, chosen, full, False, words)
-        plotly_chart(figure, "inspect_true", session.pick)
+        plotly_chart(
+            charts.by_device(own.tolist(), points, task, turn.devices, chosen, full, False, words),
+            "inspect_true",
+            session.pick,
+        )
     _choice(session, shown, point, turn, len(turns), true)
 
 
@@ -212,16 +202,29 @@ def _choice(
     totals = (true * weight).sum((1, 2))
     score = turn.worth + turn.margin
     chosen = int(shown.action.choice[row, i, j])
+    devices, columns = range(len(score)), st.column_config.NumberColumn
     frame = pd.DataFrame(
         {
-            "": ["➜" if k == turn.choice else "" for k in range(len(score))], "device": [device_name(n) for n in turn.devices],
+            "": ["➜" if k == turn.choice else "" for k in devices], "device": [device_name(n) for n in turn.devices],
             "score": score.double().numpy(), "expected gain": (turn.worth - turn.worth[chosen]).double().numpy(),
             "true gain": (totals[chosen] - totals).numpy(), "task's true cost": true[:, i, j].numpy(),
             "user's true cost": (true[:, i] * weight[i]).sum(-1).numpy(), "ward's true cost": totals.numpy(),
             "expected value": turn.worth.double().numpy(), "margin": turn.margin.double().numpy(),
         }
     )  # fmt: skip
-    config = {name: st.column_config.NumberColumn(help=SCORES.get(name), format="%.5f") for name in frame.columns[2:]}
+    notes = {
+        "score": "Expected value plus margin: the highest score wins; of equal scores, the first.",
+        "expected gain": "What the network expects to gain compared with the chosen device, in weighted reward.",
+        "true gain": "By how much the ward's weighted cost would truly fall compared with the chosen device.",
+        "user's true cost": "Sum of the costs of the user's tasks, each times its weight p.",
+        "ward's true cost": "Sum of the costs of all users' tasks, each times its weight p.",
+        "expected value": "Sum of the expected values of the user's tasks, each times its weight p: eq. (17).",
+        "margin": "Added for the server with the fewest of the user's other tasks, in the user's own cyclic order.",
+    }
+    config = {
+        name: columns(help=notes.get(name), format="%.5f")
+        for name in frame.columns[2:]
+    }  # fmt: skip
     st.dataframe(frame, hide_index=True, key="choice_table", column_config=config, alt="Devices by their score")
     before = ", ".join(f"task {n} on {device_name(turn.devices[k])}" for n, k in enumerate(turn.before, 1) if n != task)
     if turn.round:

@@ -23,14 +23,14 @@ FULL = 0.5
 
 
 def by_device(
-    values: Sequence[Sequence[float]], numbers: Sequence[int], points: Sequence[Point], task: int, chosen: int, full: float,
-    expected: bool, subtitle: str,
+    values: Sequence[Sequence[float]], points: Sequence[Point], task: int, numbers: Sequence[int], chosen: int,
+    full: float, expected: bool, subtitle: str,
 ) -> go.Figure:  # fmt: skip
     """What the network expects of each of a user's tasks, or what each task truly costs, for every device of one task.
 
-    values: Q-values if `expected`, else costs, devices by tasks; numbers: of the devices; points: the tasks of the columns; task:
-    the one that is decided, outlined on the device of row `chosen`. Colours show how much worse a value is than the column's
-    best; darkest at `full`.
+    values: Q-values if `expected`, else costs, devices by tasks; points: the tasks of the columns; task: the task that is
+    decided; numbers: `Scenario.device_numbers`, of the rows; chosen: the row to outline. Colours show how much worse a value
+    is than the column's best; darkest at `full`.
     """
     table = np.array(values, dtype=float)
     worse = table.max(0) - table if expected else table - table.min(0)
@@ -64,7 +64,7 @@ def attention(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
     """Attention weights Â of (22): row i holds the weights that agent i gives; even attention has half the colour."""
     assert mixing.attention is not None
     weights = mixing.attention.tolist()
-    names, row = [str(n) for n in mixing.users], mixing.users.index(user)
+    names = [str(n) for n in mixing.users]
     hover = [
         [
             f"agent {a} gives agent {b} the weight {w:.4f}<br>even attention: {1 / len(weights):.4f}"
@@ -75,7 +75,7 @@ def attention(mixing: Mixing, user: int, subtitle: str) -> go.Figure:
     text = [[f"{w:.{4 if len(weights) <= 10 else 3}f}" for w in line] for line in weights]
     trace = heat_map.cells(weights, (0.0, 2 / len(weights)), names, names, text, hover, heat_map.BLUES)
     layout = heat_map.layout(len(weights), "agent that is attended to", "agent")
-    layout["shapes"] = [heat_map.outline(row, 0, len(weights) - 1)]
+    layout["shapes"] = [heat_map.outline(mixing.users.index(user), 0, len(weights) - 1)]
     title = "Attention: how much weight each agent gives to every agent"
     alt = f"{title}; agent {user} is outlined. The numbers are in the table below."
     return figure([trace], layout, title, alt, subtitle)

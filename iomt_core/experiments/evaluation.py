@@ -89,15 +89,15 @@ class Summary:
 
     def add(self, record: Record) -> None:
         """Adds complete episodes."""
-        out, active = record.outcome, record.snapshot.active
         episode = record.episode - record.episode.min()
         count = int(episode.max()) + 1
         for name, values in step_sums(record).items():
             sums = torch.zeros(count, dtype=torch.float64).index_add_(0, episode, values.to(torch.float64))
             self.sums.setdefault(name, []).extend(sums.tolist())
         self.sums.setdefault("episodes", []).extend([1.0] * count)
+        delay, active = record.outcome.delay, record.snapshot.active
         self.sums.setdefault("delay_p95", []).extend(
-            float(out.delay[episode == n][active[episode == n]].quantile(0.95)) for n in range(count)
+            float(delay[episode == n][active[episode == n]].quantile(0.95)) for n in range(count)
         )
 
     def values(self) -> dict[str, Any]:
