@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web.cli import main as streamlit
 
 # Imported early for the first visitor; the drawings need a running server and cannot be.
@@ -19,13 +20,18 @@ import iomt_core.charts.ward_map  # noqa: F401
 from iomt_core.nets.backend import backend_name
 from iomt_core.paths import APP
 from iomt_core.policies.registry import POLICIES
-from iomt_core.scenario import PRESETS
+from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.scenario.own_data import OwnDataStore
 from iomt_core.training.catalogue import default_policy
 from iomt_core.twin.northbound import play
 
 
 def main() -> None:
     """Warms up, then starts Streamlit with the options given, for example `--server.port 8502`."""
+    try:
+        OwnDataStore.from_environment()
+    except ScenarioError as error:
+        sys.exit(f"error: {error}")
     # Each tensor operation releases the interpreter; a short switch interval keeps the server's thread from holding it long.
     sys.setswitchinterval(2e-4)
     backend_name()  # prepares it; a compiled backend takes some seconds the first time
@@ -35,6 +41,8 @@ def main() -> None:
     # scanning them took 120 ms in every run.
     gc.collect()
     gc.freeze()
+    # `st.navigation` says this too, but too late for a first visitor whose link names a page.
+    PagesManager.uses_pages_directory = False
     sys.argv = ["streamlit", "run", str(APP / "app.py"), *sys.argv[1:]]
     streamlit()
 

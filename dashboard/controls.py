@@ -51,6 +51,8 @@ def sidebar(session: Session) -> None:
                 with box:
                     for name in _names(group):
                         _control(session, name, metadata()[name], locked.get(name))
+                        if name == "servers":
+                            _in_operation(session)
         st.caption("ᴬ An assumption of this lab: the paper does not give a value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
@@ -121,7 +123,7 @@ def _policy(session: Session) -> None:
 
 def _control(session: Session, name: str, meta: Meta, locked: str | None) -> None:
     key = f"p_{name}"
-    value = getattr(session.scenario, name)
+    value = getattr(session.scenario, f"ward_{name}" if name in ("users", "servers") else name)
 
     def change(convert: Callable[[Any], Any]) -> None:
         session.moved = name
@@ -158,6 +160,26 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
         convert = _tuple_of(kind) if isinstance(value, tuple) else kind
         low, high, step = (kind(x) for x in (meta.low or 0, meta.high or 0, meta.step or 1))
         st.slider(label, low, high, sync_widget(key, value), step=step, args=(convert,), **common)
+
+
+def _in_operation(session: Session) -> None:
+    """Who is in operation: each server and user can be switched off alone."""
+    s = session.scenario
+    for kind, numbers, total in (
+        ("servers", s.server_numbers, s.ward_servers),
+        ("users", s.user_numbers, s.ward_users),
+    ):
+        key = f"{kind}_in_operation"
+
+        def change(kind: str = kind, key: str = key, total: int = total) -> None:
+            off = set(range(1, total + 1)) - set(st.session_state[key])
+            session.try_change(lambda: session.scenario.changed(**{f"{kind}_off": tuple(off)}))
+
+        st.pills(
+            f"{kind.capitalize()} in operation", range(1, total + 1), selection_mode="multi",
+            default=sync_widget(key, list(numbers)), key=key, on_change=on_user_change(key, change),
+            help=f"Switch one of the {kind} off, or on again. All others keep their places, numbers and tasks.",
+        )  # fmt: skip
 
 
 def _tuple_of(kind: type) -> Callable[[Any], Any]:

@@ -70,7 +70,10 @@ def read_link(session: Session, query: Mapping[str, str]) -> None:
             read(session, query)
         except ScenarioError as error:
             session.problems += error.problems
-    session.problems = ScenarioError(session.problems).problems  # which names only the first of many
+    # `ScenarioError` names only the first of many.
+    session.problems = [
+        f"{problem} The rest of the link is used." for problem in ScenarioError(session.problems).problems
+    ]
     session.hints = _unknown_entries(query)
 
 

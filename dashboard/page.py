@@ -26,7 +26,7 @@ def page_head(session: Session, title: str, large: bool = False) -> DeltaGenerat
 
 def show_problems(session: Session) -> None:
     """Shows the problems of the last change or link, and quiet hints on the link."""
-    show_errors(session.problems, "The page still shows the last valid scenario.")
+    show_errors(session.problems)
     for hint in session.hints:
         st.caption(plain(hint))
 

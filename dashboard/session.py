@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import streamlit as st
@@ -14,6 +14,10 @@ from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training.catalogue import FALLBACK, catalogue, default_policy, describe, usable_policy, why_not
 
 S = TypeVar("S")
+# What a link sets; all else of a session stays when the browser goes back.
+LINKED = (
+    "scenario", "policy", "shares", "seed", "step", "picked", "pinned", "problems", "hints", "wanted_page", "view", "view_page"
+)  # fmt: skip
 Point = tuple[int, int, int]  # step from 1, the user's number in the whole ward, task from 1
 
 
@@ -53,7 +57,7 @@ class Session:
             self.scenario = change()
             self.problems, self.hints = [], []
         except ScenarioError as error:
-            self.problems = error.problems
+            self.problems = [f"{problem} The page still shows the last valid scenario." for problem in error.problems]
         if self.picked is not None and not self.exists(self.picked):
             self.picked = None
         self.step = min(self.step, self.scenario.T)
@@ -136,7 +140,7 @@ def follow_history() -> None:
         session, linked = current(), from_link(opened_address())
         if linked.pinned == session.pinned:
             linked.pinned = session.pinned  # pages recognise a new pin by its being another object
-        for name in (one.name for one in fields(Session)):
+        for name in LINKED:
             setattr(session, name, getattr(linked, name))
 
 

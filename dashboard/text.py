@@ -20,7 +20,7 @@ def plain(text: str) -> str:
     return _MARKS.sub(r"\\\1", _CODES.sub("\\1\u2060", _ADDRESS.sub("\\1\u2060", " ".join(text.split()))))
 
 
-def show_errors(problems: Iterable[str], note: str = "") -> None:
-    """Shows each problem literally, followed by `note`; a problem may quote a link, a file or a name."""
+def show_errors(problems: Iterable[str]) -> None:
+    """Shows each problem literally; it may quote a link, a file or a name."""
     for problem in problems:
-        st.error(f"{plain(problem)} {note}".strip(), icon=":material/error:")
+        st.error(plain(problem), icon=":material/error:")

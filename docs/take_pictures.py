@@ -93,17 +93,17 @@ def explore(page: Page, address: str) -> None:
 
 
 def inspect(page: Page, address: str) -> None:
-    """A decision of price response, and what would have been better."""
-    go(page, address, "page=inspect&preset=lecture&policy=price-response&step=1&task=1.1.1&v_tab=regret")
+    """A decision of SAE-MT-QMIX, and what would have been better."""
+    go(page, address, "page=inspect&preset=lecture&step=1&task=1.1.1&v_tab=regret")
     page.locator("table.heat").first.wait_for()
 
 
 def compare(page: Page, address: str) -> None:
-    """Deciding alone beside the optimum."""
+    """SAE-MT-QMIX beside price response."""
     go(
         page,
         address,
-        "page=compare&preset=paper&policy=price-response&v_a=ward%3Dsame%26policy%3Doptimum&v_episodes=10",
+        "page=compare&preset=paper&v_a=ward%3Dsame%26policy%3Dprice-response&v_episodes=10",
     )
     page.locator(".ward svg .task").first.wait_for(timeout=SLOW)
     page.get_by_text("10 episodes)").wait_for(timeout=SLOW)  # all of them
@@ -118,7 +118,11 @@ def train(page: Page, address: str) -> None:
 
 def sweep(page: Page, address: str) -> None:
     """A sweep over the servers, finished."""
-    go(page, address, "page=sweep&preset=lecture&v_over=servers%3D1:6:6&v_policies=optimum,price-response&v_episodes=3")
+    go(
+        page,
+        address,
+        "page=sweep&preset=lecture&v_over=servers%3D1:6:6&v_policies=sae-mt-qmix,price-response,optimum&v_episodes=3",
+    )
     page.get_by_role("button", name="Start", exact=True).click()
     page.locator("[data-testid=stMain]").get_by_text("finished").first.wait_for(timeout=SLOW)
     page.locator(".js-plotly-plot").first.wait_for()

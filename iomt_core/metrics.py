@@ -194,12 +194,17 @@ ANSWERS = _by_name(
 TRAINING = _by_name(
     Metric("return", "Return", "sum of the team's reward over an episode", better="higher"),
     Metric("temperature", "Temperature", "temperature of the Boltzmann choice over strategies"),
-    Metric("loss_19", "Critics, own: (19)", "mean squared error of each task's Q-values", better="lower"),
+    Metric("loss_19", "Critic loss, each task", "mean squared error of each task's Q-values, (19)", better="lower"),
     Metric(
-        "loss_26", "Critics, team: (26)", "mean squared error of the mixed value, times team_weight", better="lower"
+        "loss_26", "Critic loss, team", "mean squared error of the mixed value, times team_weight, (26)", better="lower"
     ),
-    Metric("loss_21", "Actors, own: (21)", "minus the Q-values of the actors' shares", better="lower"),
-    Metric("loss_27", "Actors, team: (27)", "minus the mixed value, times team_weight", better="lower"),
+    Metric("loss_21", "Actor loss, each task", "minus the Q-values of the Actors' shares, (21)", better="lower"),
+    Metric(
+        "loss_27",
+        "Actor loss, team",
+        "minus the mixed value of the Actors' shares, times team_weight, (27)",
+        better="lower",
+    ),
 )
 
 # The columns of the table of decisions, which has a row for each task.

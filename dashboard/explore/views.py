@@ -154,7 +154,12 @@ def policies(session: Session, now: dict[str, dict[str, Any]]) -> None:
         }
     about = subtitle(session, EPISODE, policy=False)
     figure = comparison.policy_bars(now, labels, "optimum", session.shown_policy, pinned, about)
-    plotly_chart(figure, "policy_bars", lambda name: setattr(session, "policy", name))
+
+    def show(name: str) -> None:
+        session.policy = name
+        st.rerun()  # the whole page, with the controls
+
+    plotly_chart(figure, "policy_bars", show)
     chart_table("policies", lambda: tables.policy_table(now, labels, pinned), "Cost and gap of every policy")
 
 

@@ -116,15 +116,15 @@ def _fewer_servers(a: Setup, b: Setup) -> str:
     delay, local = _both(found, "mean_delay_s"), _both(found, "local_share")
     return (
         f"With {_who(b)}, the cost {_rise(found)}. The mean delay goes from {delay[0]} to {delay[1]}, and {local[1]} of the "
-        f"tasks stay on the wearable instead of {local[0]}. In the episode on the map, {to_server} tasks of the last "
-        f"server move to another server and {to_wearable} to the wearable."
+        f"tasks stay on the wearable instead of {local[0]}. In the episode on the map, {to_server} tasks of server "
+        f"{b.scenario.servers_off[0]} move to another server and {to_wearable} to the wearable."
     )
 
 
 def _moved_tasks(a: Record, b: Record) -> tuple[int, int]:
-    """Of the tasks on servers that `b` does not have: how many move to another server, and how many become local."""
+    """Of the tasks on the server that is off in `b`: how many move to another server, and how many become local."""
     steps = min(len(a), len(b))
-    gone = a.action.choice[:steps] > b.scenario.servers
+    gone = a.action.choice[:steps] == b.scenario.servers_off[0]
     local = b.action.choice[:steps] == 0
     return int((gone & ~local).sum()), int((gone & local).sum())
 
@@ -150,6 +150,24 @@ def _worse_channel(a: Setup, b: Setup) -> str:
     )
 
 
+def _half_battery(a: Setup, b: Setup) -> str:
+    rise = _rise(_compared(a, b))
+    return (
+        f"With {_who(b)}, {_end(a)} before, and with half the battery {_end(b)}. The cost per task of the steps that are played "
+        f"{rise}: a small battery does not make a step dearer, it ends the episode, for everyone."
+    )
+
+
+def _end(setup: Setup) -> str:
+    """How the episode ended, in words."""
+    record, s = setup.record, setup.scenario
+    if not bool(record.ended.any()):
+        return f"all {s.T} steps are played"
+    left = record.snapshot.battery[-1] - record.outcome.energy[-1].sum(-1)
+    user = s.user_numbers[int(left.argmin())]
+    return f"the episode ends in step {int(record.step[-1])} of {s.T}, when the battery of user {user} is empty"
+
+
 def _nearest(record: Record) -> float:
     """Share of the tasks sent that go to the server nearest to their user."""
     nearest = record.snapshot.distance.argmin(-1, keepdim=True) + 1
@@ -166,7 +184,7 @@ def _local_task(setup: Setup) -> Why | None:
     record = setup.record
     found = []
     for i, j in ((record.action.choice[0] == 0) & record.snapshot.active[0]).nonzero().tolist():
-        answer = why(record, setup.policy, setup.shares, 1, i + 1, j + 1)
+        answer = why(record, setup.policy, setup.shares, 1, record.scenario.user_numbers[i], j + 1)
         costs = answer.alternatives["cost"]
         change = float(answer.alternatives["ward_change"].iloc[1:].min())
         found.append((bool(costs.iloc[1:].min() > costs.iloc[0]), change, i, j, answer))
@@ -222,9 +240,9 @@ _DISTANCE = _PAPER.changed(channel="log-distance", name="paper, log-distance")
 QUESTIONS: tuple[Question, ...] = (
     Question(
         "server", "One server less?", "The ward loses one of its four servers. Which tasks pay for it?",
-        "The tasks of the lost server on the map, and how far every policy's bar has moved from its pinned mark. (The "
-        "ward lays out three servers anew, so one of those that stay moves too.)",
-        _PAPER, _PAPER.changed(servers=_PAPER.servers - 1), _fewer_servers,
+        "The tasks of the lost server on the map, and how far every policy's bar has moved from its pinned mark. In the sidebar "
+        "you can switch another server off instead.",
+        _PAPER, _PAPER.changed(servers_off=4), _fewer_servers,
     ),
     Question(
         "tasks", "Twice the tasks?", "Every user has twelve tasks instead of six, with the same four servers.",
@@ -237,6 +255,11 @@ QUESTIONS: tuple[Question, ...] = (
         "The lines on the map: who still sends, and to which server? In the paper's own formula (5) distance hardly matters, so "
         "both sides here use the log-distance channel.",
         _DISTANCE, _DISTANCE.changed(eta=4.0), _worse_channel,
+    ),
+    Question(
+        "battery", "Half the battery?", "Every user has 1.25 mJ for an episode instead of 2.5 mJ.",
+        "The warning above the map, and the steps that are missing.",
+        _PAPER.changed(Cap=2.5e-3), _PAPER.changed(Cap=1.25e-3), _half_battery,
     ),
     Question(
         "local", "Why is this task local?", "Four servers, each ten times as fast as the wearable, and yet the task stays local.",

@@ -76,7 +76,7 @@ def figures(session: Session) -> None:
 
 def tour(session: Session) -> None:
     """The tour's questions as cards, and a button that restores what was there before the tour."""
-    st.subheader("Five questions to begin with", anchor=False)
+    st.subheader("Questions to begin with", anchor=False)
     with st.container(key="cards_questions"):
         for n, question in enumerate(QUESTIONS):
             with st.container(border=True):

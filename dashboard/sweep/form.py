@@ -9,6 +9,7 @@ from typing import Any, cast
 import streamlit as st
 
 from dashboard.controls import SHARE_LABELS
+from dashboard.person import current_person
 from dashboard.session import Session
 from dashboard.text import show_errors
 from dashboard.widgets import clamp, index_of, sync_widget
@@ -256,7 +257,7 @@ def _begin(session: Session, form: Form, problems: list[str]) -> None:
     problems.clear()
     try:
         name = form.name.strip() or _free_name(form)
-        SWEEPS.create(name, form.spec(session), **form.place())
+        SWEEPS.create(name, form.spec(session), current_person(), **form.place())
     except ScenarioError as error:
         problems += error.problems
         return

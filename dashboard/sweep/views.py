@@ -13,6 +13,7 @@ from typing import Any, cast
 import pandas as pd
 import streamlit as st
 
+from dashboard.person import current_person
 from dashboard.plotly_chart import plotly_chart
 from dashboard.runs import clock
 from dashboard.session import Session, page_state
@@ -27,6 +28,7 @@ from iomt_core.experiments.sweeps.run import SWEEPS, read_results
 from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
 from iomt_core.metrics import METRICS
 from iomt_core.runs.directory import log_tail
+from iomt_core.runs.owner import Person
 from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.links import whole_number
@@ -165,26 +167,35 @@ def progress(sweep: RunRecord, view: View) -> None:
 
 
 def _actions(sweep: RunRecord, view: View) -> None:
-    def act(change: Callable[[str], Any]) -> None:
+    person = current_person()
+    mine = person.may_change(sweep.owner)
+    why = (
+        None
+        if mine
+        else f"It belongs to {plain(sweep.owner.name)}: only its owner or the operator of the lab can change it."
+    )
+
+    def act(change: Callable[[str, Person], Any]) -> None:
         view.problems.clear()
         try:
-            change(sweep.name)
+            change(sweep.name, person)
         except ScenarioError as error:
             view.problems += error.problems
 
-    def resume(name: str) -> None:
-        SWEEPS.resume(name, **view.form.place())
+    def resume(name: str, by: Person) -> None:
+        SWEEPS.resume(name, by, **view.form.place())
+
+    def button(label: str, icon: str, change: Callable[[str, Person], Any], key: str) -> None:
+        st.button(label, icon=f":material/{icon}:", on_click=act, args=(change,), key=key, disabled=not mine, help=why)
 
     if sweep.stopping:
-        st.button("Stop at once", icon=":material/stop:", on_click=act, args=(SWEEPS.kill,), key="sweep_kill")
+        button("Stop at once", "stop", SWEEPS.kill, "sweep_kill")
     elif sweep.active or sweep.state == "queued":
-        st.button("Stop", icon=":material/stop:", on_click=act, args=(SWEEPS.stop,), key="sweep_stop")
+        button("Stop", "stop", SWEEPS.stop, "sweep_stop")
     if sweep.resumable:
-        st.button(
-            "Resume", icon=":material/play_arrow:", type="primary", on_click=act, args=(resume,), key="sweep_resume"
-        )
+        button("Resume", "play_arrow", resume, "sweep_resume")
     if not sweep.active:
-        with st.popover("Delete", icon=":material/delete:"):
+        with st.popover("Delete", icon=":material/delete:", disabled=not mine, help=why):
             st.write(
                 f"Deletes the sweep {plain(sweep.name)} and its files. Its points stay in the cache for later sweeps."
             )
@@ -327,7 +338,8 @@ def all_sweeps(known: Sequence[RunRecord]) -> None:
         )  # fmt: skip
         rows.append(
             {
-                "sweep": sweep.name, "state": sweep.condition, "over": over, "policies": policies, "episodes": episodes,
+                "sweep": sweep.name, "owner": sweep.owner.name, "state": sweep.condition,
+                "over": over, "policies": policies, "episodes": episodes,
                 "points": f"{sweep.done} of {sweep.total}",
                 "changed": datetime.fromtimestamp(updated).isoformat(" ", "minutes") if updated else "",
             }

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.person import current_person, name_field
 from dashboard.session import Session
 from dashboard.text import plain
 from iomt_core.algorithms.registry import ALGORITHMS
@@ -15,12 +17,15 @@ from iomt_core.runs.directory import checked_name
 from iomt_core.runs.queue import RunRecord
 from iomt_core.runs.training_run import TRAINING, concurrent_runs
 from iomt_core.scenario import PRESET_NOTES, PRESETS, Scenario, ScenarioError
-from iomt_core.training.run_spec import RunSpec, default_settings
+from iomt_core.training.run_spec import RunSpec, settings_for
 from iomt_core.training.settings import Settings, allowed
+from iomt_core.training.start import Start
 from iomt_core.twin.northbound import checked_seed
 
 SIDEBAR = "sidebar"
 EPISODES = 320  # default; gives a first impression in one or two minutes
+LONG = 1600  # episodes after which a run from scratch is about as good as the general network
+STARTS = {"general": "general network", "scratch": "scratch"}
 POINTS = 10  # default number of evaluations and checkpoints in a run
 CELL = 180  # width of a hyper-parameter's control, pixels
 # Setting and label of each control; a pair of values has two controls.
@@ -42,11 +47,13 @@ HYPER_PARAMETERS = (
 
 def new_run(session: Session) -> str | None:
     """Shows the form. Returns the name of the run that was just started, or None."""
-    known = TRAINING.runs()
+    known, person = TRAINING.runs(), current_person()
     fields = st.container(horizontal=True)
-    name = fields.selectbox(
-        "Algorithm", list(ALGORITHMS), key="train_algorithm", format_func=lambda n: ALGORITHMS[n].label,
-        persist_state="session", help="\n\n".join(f"**{a.label}**: {a.summary}" for a in ALGORITHMS.values()),
+    algorithm = str(
+        fields.selectbox(
+            "Algorithm", list(ALGORITHMS), key="train_algorithm", format_func=lambda n: ALGORITHMS[n].label,
+            persist_state="session", help="\n\n".join(f"**{a.label}**: {a.summary}" for a in ALGORITHMS.values()),
+        )
     )  # fmt: skip
     source = fields.selectbox(
         "Scenario", [SIDEBAR, *PRESETS], key="train_scenario", persist_state="session",
@@ -54,25 +61,27 @@ def new_run(session: Session) -> str | None:
         help="The scenario to train in. The run keeps a copy, so later changes in the sidebar do not affect it.\n\n"
         + "\n\n".join(f"**{preset}**: {note}" for preset, note in PRESET_NOTES.items()),
     )  # fmt: skip
+    ward = session.scenario if source in (SIDEBAR, None) else PRESETS[str(source)]
+    start = _start(fields, algorithm, ward)
     episodes = fields.number_input(
         "Episodes", value=EPISODES, step=32, key="train_episodes", persist_state="session",
-        help=f"Episodes to play, M of Algorithm 1. Allowed: {allowed('episodes')}. {EPISODES} give a first impression; the "
+        help=f"Episodes to play, M of Algorithm 1. Allowed: {allowed('episodes')}. {EPISODES} take one or two minutes; the "
         f"included policies took {Settings.model_fields['episodes'].default}. Schedules adapt to the length of the run.",
     )  # fmt: skip
-    seed = fields.number_input(
+    last = st.container(horizontal=True, vertical_alignment="bottom")
+    suggested = TRAINING.free_name(f"{algorithm}-{ward.name}")
+    wanted = last.text_input(
+        "Name of the run", key="train_name", placeholder=suggested, persist_state="page",
+        help="Its name here and among the policies: a-z, 0-9 and -. Empty: the name shown.",
+    )  # fmt: skip
+    name_field(last)
+    seed = last.number_input(
         "Seed", value=0, step=1, key="train_seed", persist_state="session",
         help="Seed of all random numbers of the run: weights, episodes, noise, minibatches. The same seed gives the same run.",
     )  # fmt: skip
-    algorithm = str(name)
-    ward = session.scenario if source in (SIDEBAR, None) else PRESETS[str(source)]
-    changes = _hyper_parameters(algorithm, int(episodes or 0))
-    spec, problems = _spec(algorithm, ward, {"episodes": episodes, **changes}, seed)
-    suggested = TRAINING.free_name(f"{algorithm}-{ward.name}")
-    last = st.container(horizontal=True, vertical_alignment="bottom")
-    wanted = last.text_input(
-        "Name", key="train_name", placeholder=suggested, persist_state="page",
-        help="Name of the run, here and among the policies: a-z, 0-9 and -. Empty: the name shown.",
-    )  # fmt: skip
+    pressed_place = last.empty()
+    changes = _hyper_parameters(algorithm, start, int(episodes or 0))
+    spec, problems = _spec(algorithm, ward, start, {"episodes": episodes, **changes}, seed)
     chosen = (wanted or "").strip() or suggested
     try:
         checked_name(chosen)
@@ -80,21 +89,46 @@ def new_run(session: Session) -> str | None:
             raise ScenarioError(f"name = {chosen!r} is taken: allowed is a name that no run has yet.")
     except ScenarioError as error:
         problems = [*problems, *error.problems]
-    if spec is not None:
-        last.caption(_expected(spec, known))
-    pressed = last.button(
+    pressed = pressed_place.button(
         "Start", type="primary", icon=":material/play_arrow:", key="train_start", disabled=bool(problems), width=160,
         help=f"{concurrent_runs()} runs train at the same time; others wait in the queue.",
     )  # fmt: skip
+    if spec is not None:
+        st.caption(_expected(spec, known))
     for problem in problems:
         st.error(plain(problem), icon=":material/error:")
     if not pressed or spec is None or problems:
         return None
     try:
-        return TRAINING.create(chosen, spec).name
+        return TRAINING.create(chosen, spec, person).name
     except ScenarioError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return None
+
+
+def _start(place: DeltaGenerator, algorithm: str, ward: Scenario) -> Start | None:
+    """The control for where the weights start; None for from scratch. Where no general network fits, it says why."""
+    try:
+        general, reason = Start.general(algorithm, ward), ""
+    except ScenarioError as error:
+        general, reason = None, " ".join(error.problems)
+    if general is None:
+        place.selectbox(
+            "Start from",
+            ["scratch"],
+            key="train_start_scratch",
+            disabled=True,
+            help=plain(reason),
+            format_func=STARTS.__getitem__,
+        )
+        place.caption(plain(f"From scratch only. {reason}"))
+        return None
+    chosen = place.selectbox(
+        "Start from", list(STARTS), key="train_start_from", persist_state="session", format_func=STARTS.__getitem__,
+        help="**The general network** is included and decides well at once: the curve begins near it, and the run adapts it to "
+        f"this scenario. **From scratch** the weights are drawn at random; about {LONG:,} episodes are needed to come as far.",
+    )  # fmt: skip
+    return general if chosen == "general" else None
 
 
 def _ward_name(s: Scenario) -> str:
@@ -102,15 +136,17 @@ def _ward_name(s: Scenario) -> str:
     return f"{s.name}, changed" if changed else s.name
 
 
-def _spec(algorithm: str, ward: Scenario, changes: Mapping[str, Any], seed: Any) -> tuple[RunSpec | None, list[str]]:
+def _spec(
+    algorithm: str, ward: Scenario, start: Start | None, changes: Mapping[str, Any], seed: Any
+) -> tuple[RunSpec | None, list[str]]:
     problems = [
         f"{name} = nothing cannot be used: allowed is {allowed(name)}." for name, v in changes.items() if v is None
     ]
     if problems:
         return None, problems
     try:
-        settings = default_settings(algorithm, **changes)
-        return RunSpec(algorithm, ward, settings, checked_seed(-1 if seed is None else int(seed))), []
+        settings = settings_for(algorithm, start, changes)
+        return RunSpec(algorithm, ward, settings, checked_seed(-1 if seed is None else int(seed)), start), []
     except ScenarioError as error:
         return None, error.problems
 
@@ -120,14 +156,14 @@ def _expected(spec: RunSpec, known: list[RunRecord]) -> str:
     waits = sum(run.active or run.state == "queued" for run in known) - concurrent_runs() + 1
     queue = f" {waits} run{'s' * (waits > 1)} must end before it starts." if waits > 0 else ""
     return (
-        f"{spec.settings.episodes:,} episodes, with an evaluation every {spec.settings.evaluate_every}. Time left is shown "
-        f"once it is measured.{queue}"
+        f"{spec.settings.episodes:,} episodes, with an evaluation at the start and every {spec.settings.evaluate_every} "
+        f"episodes.{queue}"
     )
 
 
-def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
+def _hyper_parameters(algorithm: str, start: Start | None, episodes: int) -> dict[str, Any]:
     """Shows the hyper-parameters. Returns their values, and how often the run is evaluated and saved, in episodes."""
-    own = default_settings(algorithm)
+    own, group = settings_for(algorithm, start, {}), f"{algorithm}{'' if start is None else '_general'}"
     box = st.expander("Hyper-parameters", key="train_hyper", on_change="rerun")
     values: dict[str, Any] = {}
     every: dict[str, Any] = {"evaluate_every": None, "checkpoint_every": None}
@@ -137,15 +173,15 @@ def _hyper_parameters(algorithm: str, episodes: int) -> dict[str, Any]:
             cells = st.container(horizontal=True)
             for name, label in HYPER_PARAMETERS:
                 with cells:
-                    values[name] = _control(algorithm, name, label, getattr(own, name))
+                    values[name] = _control(group, name, label, getattr(own, name))
             for name, label in (("evaluate_every", "Evaluate every"), ("checkpoint_every", "Checkpoint every")):
                 every[name] = cells.number_input(
                     f"{label}, episodes", value=None, step=1, placeholder="automatic", key=f"train_{name}",
                     persist_state="session", width=CELL, help=f"{_help(name)} Empty: {POINTS} times in a run.",
                 )  # fmt: skip
-        st.session_state[f"hyper_{algorithm}"] = values, every
+        st.session_state[f"hyper_{group}"] = values, every
     else:
-        values, every = st.session_state.get(f"hyper_{algorithm}", (values, every))
+        values, every = st.session_state.get(f"hyper_{group}", (values, every))
     num_envs = values.get("num_envs", own.num_envs)
     num_envs = num_envs if isinstance(num_envs, int) and num_envs > 0 else 1
     interval = max(1, math.ceil(max(1, episodes) / POINTS / num_envs)) * num_envs
@@ -158,9 +194,9 @@ def _help(name: str) -> str:
     return f"{text[:1].upper()}{text[1:]}.{limits}"
 
 
-def _control(algorithm: str, name: str, label: str, default: Any) -> Any:
+def _control(group: str, name: str, label: str, default: Any) -> Any:
     shown = " to ".join(f"{x:g}" for x in default) if isinstance(default, tuple) else default
-    key, text = f"train_{algorithm}_{name}", f"{_help(name)} Default: {shown}. Setting: `{name}`."
+    key, text = f"train_{group}_{name}", f"{_help(name)} Default: {shown}. Setting: `{name}`."
     common: dict[str, Any] = {"help": text, "persist_state": "session", "width": CELL}
     if isinstance(default, str):
         options = ["counterfactual", "observed"]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.chart_tables import csv_button
+from dashboard.person import current_person
+from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session, page_state
 from dashboard.text import plain
-from dashboard.train.run_list import row, run_list
+from dashboard.train.run_list import about, run_buttons, run_table, waiting_words
+from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.charts import learning
 from iomt_core.experiments.training_check import REFERENCES
 from iomt_core.policies.registry import POLICIES
@@ -24,40 +28,27 @@ from iomt_core.runs.training_run import TRAINING
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import RUN
 from iomt_core.training.checkpoints import last_checkpoint
-from iomt_core.training.run_spec import default_settings
+from iomt_core.training.run_spec import RunSpec, settings_for
 from iomt_core.training.settings import Settings
 
-MAX_SHOWN = 8  # runs on the charts: the number of colours
+MAX_SHOWN = 8  # lines on the charts: the number of colours
 LIVE, IDLE = 1.0, 5.0  # seconds between two refreshes, while a run trains and while none does
-LINES = ("optimum", "price-response", "greedy")
+REFERENCE_LINES = ("optimum", "price-response", "greedy")
 LABELS = {name: POLICIES[name].label.lower() for name in REFERENCES}
+WIDTH = 360  # of a small chart, pixels
 
 
 @dataclass
 class View:
     """What the page shows in this session."""
 
-    shown: list[str] = field(default_factory=list)  # runs on the charts; the first is shown in full
+    selected: list[str] = field(default_factory=list)  # runs on the charts; the first is shown in full
     problems: list[str] = field(default_factory=list)
     used: RunRecord | None = None  # a finished run to be used as the session's policy
 
-    @property
-    def focus(self) -> str | None:
-        """The run that is shown in full."""
-        return self.shown[0] if self.shown else None
-
-    def show_only(self, name: str) -> None:
-        """Shows one run instead of all."""
-        self.shown = [name]
-
-    def show(self, name: str) -> None:
-        """Shows a run too."""
-        if name not in self.shown:
-            self.shown = [*self.shown, name][:MAX_SHOWN]
-
-    def hide(self, name: str) -> None:
-        """Hides a run."""
-        self.shown = [one for one in self.shown if one != name]
+    def select(self, names: Sequence[str]) -> None:
+        """Shows these runs."""
+        self.selected = list(names)[:MAX_SHOWN]
 
 
 def current_view(session: Session) -> View:
@@ -67,53 +58,51 @@ def current_view(session: Session) -> View:
 
 def from_view(entries: Mapping[str, str]) -> View:
     """The state that the page's entries of a link describe; an unknown run becomes one of its problems."""
-    view = View()
-    known = {run.name for run in TRAINING.runs()}
-    for name in dict.fromkeys(filter(None, entries.get("runs", "").split(","))):
-        if name in known:
-            view.show(name)
-        elif len(view.problems) < MAX_SHOWN:
-            view.problems.append(f"runs = {name[:60]!r} in the link is not a run of this lab.")
+    view, known = View(), {run.name for run in TRAINING.runs()}
+    names = list(dict.fromkeys(filter(None, entries.get("runs", "").split(","))))
+    view.select([name for name in names if name in known])
+    unknown = [name for name in names if name not in known][:MAX_SHOWN]
+    view.problems = [f"runs = {name[:60]!r} in the link is not a run of this lab." for name in unknown]
     return view
 
 
 def drop_deleted_runs(known: Sequence[RunRecord], view: View) -> None:
-    """Hides runs that no longer exist, and says so."""
+    """Hides runs that no longer exist, and says so; shows the latest run if none is selected at first."""
     names = {run.name for run in known}
-    for name in [name for name in view.shown if name not in names]:
-        view.hide(name)
+    for name in [name for name in view.selected if name not in names]:
+        view.selected.remove(name)
         view.problems.append(
             f"run = {name!r} does not exist any more: it was deleted elsewhere, or its directory was removed."
         )
 
 
 def table(known: Sequence[RunRecord], view: View) -> None:
-    """The table of all runs with its buttons."""
+    """The table of all runs, and buttons for those that are selected."""
+    person = current_person()
 
     def delete(name: str) -> None:
-        TRAINING.delete(name)
-        view.hide(name)
+        TRAINING.delete(name, person)
+        view.selected.remove(name)
 
-    def use(name: str) -> None:
+    def explore(name: str) -> None:
         view.used = TRAINING.run(name)
 
     do: Mapping[str, Callable[[str], Any]] = {
-        "stop": TRAINING.stop, "resume": TRAINING.resume, "delete": delete, "explore": use,
-        "only": view.show_only, "show": view.show, "hide": view.hide,
+        "stop": lambda name: TRAINING.stop(name, person), "resume": lambda name: TRAINING.resume(name, person),
+        "delete": delete, "explore": explore,
     }  # fmt: skip
 
-    def act(what: str, name: str) -> None:
+    def act(action: str, names: Sequence[str]) -> None:
         view.problems = []
-        if what not in do:
-            return
-        try:
-            do[what](name)
-        except ScenarioError as error:
-            view.problems = error.problems
+        for name in names:
+            try:
+                do[action](name)
+            except ScenarioError as error:
+                view.problems += error.problems
 
-    colours = numbers(view)
     if known:
-        run_list([row(run, view.shown, view.focus, colours) for run in known], act)
+        run_table(known, view.selected, view.select)
+        run_buttons(known, view.selected, person, act)
     else:
         st.info(
             "No runs yet. Start one above: it trains in its own process and continues when this page is closed.",
@@ -124,110 +113,151 @@ def table(known: Sequence[RunRecord], view: View) -> None:
             st.warning(plain(problem), icon=":material/warning:")
 
 
-def numbers(view: View) -> dict[str, int]:
-    """A number for every run shown, which sets its colour and dash; it stays the same while the run is shown."""
-    assigned: dict[str, int] = st.session_state.setdefault("train_numbers", {})
-    for name in [name for name in assigned if name not in view.shown]:
-        del assigned[name]
-    for name in view.shown:
-        if name not in assigned:
-            assigned[name] = next(n for n in range(MAX_SHOWN) if n not in assigned.values())
-    return assigned
-
-
-def show_failure(run: RunRecord) -> None:
-    """Shows why a run has stopped, and from where it can be resumed."""
-    if run.state not in ("failed", "interrupted"):
-        return
-    last = last_checkpoint(run.folder)
-    place = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
-    again = f" *Resume* continues it {place}." if run.spec is not None else ""
-    text = (
-        f"**{plain(run.name)}** {'failed' if run.state == 'failed' else 'was interrupted'}. {plain(run.reason)}{again}"
-    )
-    (st.error if run.state == "failed" else st.warning)(text, icon=":material/error:")
+def show_condition(run: RunRecord) -> None:
+    """Says why a run has stopped and from where it can be resumed, or that its policy has collapsed."""
+    if run.state in ("failed", "interrupted"):
+        last = last_checkpoint(run.folder)
+        place = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
+        again = f" *Resume* continues it {place}." if run.spec is not None else ""
+        what = "failed" if run.state == "failed" else "was interrupted"
+        show = st.error if run.state == "failed" else st.warning
+        show(f"**{plain(run.name)}** {what}. {plain(run.reason)}{again}", icon=":material/error:")
+    elif collapsed := run.status.get("collapsed"):
+        st.warning(
+            f"**{plain(run.name)}** has collapsed: in its last evaluation its policy {plain(str(collapsed))}, for every task. "
+            "It may recover; otherwise try another seed, a lower learning rate, or start from the general network.",
+            icon=":material/warning:",
+        )
 
 
 def details(known: Sequence[RunRecord], view: View) -> None:
     """Tabs for the chosen runs; only the open one is computed."""
     by_name = {run.name: run for run in known}
-    chosen = [by_name[name] for name in view.shown if name in by_name]
+    chosen = [by_name[name] for name in view.selected if name in by_name]
     if not chosen:
-        if known:
-            st.info(
-                "Choose a run in the table to see its curves; tick several to compare them.",
-                icon=":material/touch_app:",
-            )
         return
     with st.empty():  # a fixed place, so that charts below do not move when a message appears
-        show_failure(chosen[0])
+        show_condition(chosen[0])
+    st.caption(" · ".join(_facts(chosen[0], known)))
     tabs = st.tabs(["Learning", "Losses", "Table", "Configuration and files"], key="train_tabs", on_change="rerun")
     for tab, show in zip(tabs, (_learning, _losses, _table, _files), strict=True):
         if tab.open:
             with tab:
-                show(chosen, view)
+                show(chosen)
 
 
-def _learning(chosen: Sequence[RunRecord], view: View) -> None:
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
-    lines = left.multiselect(
-        "References", REFERENCES, LINES, key="train_lines", persist_state="session",
+def _facts(run: RunRecord, known: Sequence[RunRecord]) -> list[str]:
+    """What is worth knowing of the run that is shown in full, as Markdown."""
+    speed = run.number("episodes_per_s")
+    words = [f"**{plain(run.name)}**", plain(about(run)), f"{run.done:,} of {run.total:,} episodes"]
+    if speed > 0:
+        words.append(f"{speed:.3g} episodes/s")
+    if run.state == "queued":
+        words.append(waiting_words(run, known))
+    elif run.starting:
+        words.append(f"loading {plain(run.loading)} …")
+    return words
+
+
+def _learning(chosen: Sequence[RunRecord]) -> None:
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    shown = left.multiselect(
+        "Compare with", REFERENCES, REFERENCE_LINES, key="train_lines", persist_state="session",
         format_func=lambda name: POLICIES[name].label,
         help="What other policies reach on the same held-out episodes, as lines, in the scenario of the first run. The optimum "
         "is within its own gap of the certified bound.",
     )  # fmt: skip
-    right.caption(
-        "Faint lines: training episodes, with exploration. Points: evaluations on held-out episodes, without exploration. "
-        "Drag to move a chart, Ctrl and wheel to zoom, double-click to show all."
+    smoothing = _smoothing(right)
+    st.caption(
+        "Points: evaluations on held-out episodes, without exploration. Faint lines: training episodes, with exploration. "
+        "Runs that differ only in their seed are one line with a band from the lowest to the highest."
     )
-    wards = st.empty()
     if len({run.spec.scenario.digest for run in chosen if run.spec is not None}) > 1:
-        wards.caption(
-            "These runs have different scenarios: only the gap can be compared. The reference lines are of "
+        st.caption(
+            "These runs have different scenarios: only the gap can be compared. Lines of other policies are for "
             f"{plain(chosen[0].spec.scenario.name) if chosen[0].spec else 'the first'}."
         )
-    _charts(learning.LEARNING, chosen, view, lines, 335)
+    _charts(learning.LEARNING, chosen, shown, smoothing)
 
 
-def _losses(chosen: Sequence[RunRecord], view: View) -> None:
+def _losses(chosen: Sequence[RunRecord]) -> None:
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    logarithmic = left.toggle(
+        "Logarithmic axis", True, key="train_log", persist_state="session",
+        help="For the critics' losses. The Actors' losses are negative: they are minus a value.",
+    )  # fmt: skip
+    smoothing = _smoothing(right)
     st.caption("Means over the updates of a batch. A run begins to learn after its warm-up.")
-    _charts(learning.LOSSES, chosen, view, (), 510)
+    _charts(learning.LOSSES, chosen, (), smoothing, logarithmic)
 
 
-def _charts(
-    drawn: Sequence[learning.Curve], chosen: Sequence[RunRecord], view: View, lines: Sequence[str], width: int
-) -> None:
-    found = {run.name: curves(run.folder) for run in chosen}
-    episodes = max(run.total for run in chosen) or 1
-    waiting = st.empty()  # keeps its place, so that the charts below keep their zoom when it goes
-    if not any(c.metrics or c.evaluations for c in found.values()):
-        waits = chosen[0].state == "queued"
-        waiting.info(
-            "The run waits in the queue." if waits else "The first batch of episodes is being played.",
-            icon=":material/hourglass_top:",
+def _smoothing(place: DeltaGenerator) -> float:
+    return float(
+        place.slider(
+            "Smoothing", 0.0, 0.99, 0.6, 0.01, key="train_smoothing", persist_state="session",
+            help="Weight of the past in the exponential moving average of training episodes and losses, as in TensorBoard. "
+            "0: none. The raw line stays, faint.",
         )
-    cells = st.container(horizontal=True)  # as many in a row as fit
-    for curve in drawn:
-        references = learning.reference_lines(curve, found[chosen[0].name], lines, LABELS)
-        with cells.container(width=width):
-            st.markdown(f"**{curve.metric.label}**", help=curve.metric.sentence)
-            _chart(curve, found, learning.spec(curve, list(found), references, episodes, numbers(view)))
-
-
-def _chart(curve: learning.Curve, found: Mapping[str, Curves], spec: dict[str, Any]) -> None:
-    # on_select only makes Streamlit keep a zoom when new points arrive.
-    st.vega_lite_chart(
-        learning.points(curve, found), spec, key=f"train_{curve.metric.name}", width="stretch",
-        alt=learning.words(curve, list(found)),
-        on_select=_zoomed, selection_mode=[learning.ZOOM],
     )  # fmt: skip
 
 
-def _zoomed() -> None:
-    pass
+def _charts(
+    drawn: Sequence[learning.Curve], chosen: Sequence[RunRecord], shown: Sequence[str], smoothing: float,
+    logarithmic: bool = False,
+) -> None:  # fmt: skip
+    found = {run.name: curves(run.folder) for run in chosen}
+    episodes = max(run.total for run in chosen) or 1
+    lines, subtitle = _lines(chosen, found), _subtitle(chosen)
+    big = drawn[:1] if drawn is learning.LEARNING else ()
+    cells = st.container(horizontal=True)  # as many in a row as fit
+    for curve in drawn:
+        known = learning.references(curve, found[chosen[0].name], shown, LABELS)
+        drawing = learning.learning_figure(
+            curve, lines, known, episodes, smoothing, subtitle, logarithmic and curve.logarithmic,
+            learning.BIG if curve in big else None,
+        )  # fmt: skip
+        with cells.container(width="stretch" if curve in big else WIDTH):
+            plotly_chart(drawing, f"train_{curve.metric.name}")
+        if curve in big:
+            cells = st.container(horizontal=True)
 
 
-def _table(chosen: Sequence[RunRecord], view: View) -> None:
+def _lines(chosen: Sequence[RunRecord], found: Mapping[str, Curves]) -> list[learning.Line]:
+    """One line for each run; runs that differ only in their seed are joined."""
+    groups: dict[Any, list[RunRecord]] = {}
+    for run in chosen:
+        groups.setdefault(run.name if run.spec is None else replace(run.spec, seed=0), []).append(run)
+    numbers = _numbers([runs[0].name for runs in groups.values()])
+    return [
+        learning.Line(
+            runs[0].name if len(runs) == 1 else f"{runs[0].name} and {len(runs) - 1} more seed{'s' * (len(runs) > 2)}",
+            [found[run.name] for run in runs], numbers[runs[0].name],
+        )
+        for runs in groups.values()
+    ]  # fmt: skip
+
+
+def _numbers(names: Sequence[str]) -> dict[str, int]:
+    """A number for every line, which sets its colour and dash; it stays the same while the line is shown."""
+    assigned: dict[str, int] = st.session_state.setdefault("train_numbers", {})
+    for name in [name for name in assigned if name not in names]:
+        del assigned[name]
+    for name in names:
+        if name not in assigned:
+            assigned[name] = next(n for n in range(MAX_SHOWN) if n not in assigned.values())
+    return assigned
+
+
+def _subtitle(chosen: Sequence[RunRecord]) -> str:
+    """What trains, and where."""
+    spec = chosen[0].spec
+    if len(chosen) > 1 or spec is None:
+        return f"Runs {', '.join(run.name for run in chosen)}"
+    start = "the general network" if spec.start is not None else "scratch"
+    return f"{ALGORITHMS[spec.algorithm].label} from {start} · Ward: {spec.scenario.size_words}"
+
+
+def _table(chosen: Sequence[RunRecord]) -> None:
     frames = [curves(run.folder).table().assign(run=run.name) for run in chosen]
     frame = pd.concat(frames, ignore_index=True)
     if frame.empty:
@@ -241,7 +271,7 @@ def _table(chosen: Sequence[RunRecord], view: View) -> None:
     st.caption("SI units: seconds and joules per task. Columns that begin with evaluation_ are of held-out episodes.")
 
 
-def _files(chosen: Sequence[RunRecord], view: View) -> None:
+def _files(chosen: Sequence[RunRecord]) -> None:
     run = chosen[0]
     if run.spec is None:
         st.info("The configuration of this run cannot be read.")
@@ -261,7 +291,8 @@ def _files(chosen: Sequence[RunRecord], view: View) -> None:
                 label, build, file, kind, on_click="ignore", key=f"train_get_{label.split()[0]}", disabled=missing, help=text,
                 icon=":material/download:",
             )  # fmt: skip
-    own, used = default_settings(spec.algorithm), spec.settings
+    st.caption(plain(_start_words(spec)))
+    own, used = settings_for(spec.algorithm, spec.start, {}), spec.settings
     rows = [
         {"setting": name, "value": str(getattr(used, name)), "algorithm's own": str(getattr(own, name)),
          "differs": "➜" * (getattr(used, name) != getattr(own, name)), "meaning": field.description}
@@ -270,6 +301,12 @@ def _files(chosen: Sequence[RunRecord], view: View) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="train_settings", height=300, alt="Settings of the run")
     with st.expander("The end of its log"):
         st.code(log_tail(folder) or "Nothing.", language=None, wrap_lines=True)
+
+
+def _start_words(spec: RunSpec) -> str:
+    if spec.start is None:
+        return "The weights started from scratch: drawn at random by the seed."
+    return f"The weights started from the shipped checkpoint {spec.start.checkpoint}, SHA-256 {spec.start.sha256}."
 
 
 def adopt_run(view: View, session: Session) -> bool:

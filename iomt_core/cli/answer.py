@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from iomt_core.charts.answer_report import report
 from iomt_core.cli import INTERRUPTED
 from iomt_core.cli.common import (
     PlacesOption,
@@ -196,7 +197,7 @@ def _work(folder: Path, workers: int | None, cluster: str | None) -> None:
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", highlight=False)
     asked, known = run.question, run.known
-    typer.echo(asked.sentence(known))
+    typer.echo(asked.answer(known))
     for note in asked.notes(known):
         notes.print(f"note: {note}", style="yellow", highlight=False, soft_wrap=True)
     notes.print(f"Decided by: {asked.policy_names}. {asked.episodes} episodes of seed {asked.seed} on every ward.")
@@ -219,4 +220,4 @@ def _run(run: Answer, workers: int | None, cluster: str | None) -> str:
             progress.update(bar, completed=status["done"], total=status["total"], latest=latest)
 
         with executor(workers, cluster) as pool:
-            return run.run(pool, stop, on_status)
+            return run.run(pool, stop, on_status, report)

@@ -1,4 +1,4 @@
-"""Start: what the lab shows, a scenario that plays, five questions to begin with, and where to go."""
+"""Start: what the lab shows, a scenario that plays, questions to begin with, and where to go."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def begin() -> None:
     """The form of a new run."""
     started = new_run(session)
     if started is not None:
-        view.show_only(started)
+        view.select([started])
         view.problems = []
         st.rerun()
 
@@ -40,7 +40,7 @@ def watch() -> None:
     bar = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
     bar.subheader("Runs", anchor=False, width="content")
     with bar:
-        share(session, "train", lambda: {"runs": ",".join(view.shown)} if view.shown else None)
+        share(session, "train", lambda: {"runs": ",".join(view.selected)} if view.selected else None)
     views.table(known, view)
     views.details(known, view)
 

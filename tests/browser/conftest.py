@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.lab_server import browser, chromium_path, server
+
+expect.set_options(timeout=15_000)  # other tests may run beside
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +27,8 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IOMT_RUNS", str(tmp_path_factory.mktemp("runs")))  # not a person's own
+        for variable in ("IOMT_RUNS", "IOMT_OWN_DATA"):  # not a person's own
+            patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
         with server() as address:
             yield address
 

@@ -25,16 +25,17 @@ def chromium_path() -> str | None:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """A dashboard of its own on a free port; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "dashboard", "--server.port", str(port)]
+def server(base: str = "", port: int | None = None) -> Iterator[str]:
+    """A dashboard of its own, below the path `base`, on a free port or the given one; its address."""
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "dashboard", "--server.port", str(port), "--server.baseUrlPath", base]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    address = f"http://localhost:{port}"
+    address = f"http://localhost:{port}/{base}".rstrip("/")
     try:
         for _ in range(600):
             try:
@@ -85,6 +86,18 @@ def downloaded(page: Page, button: Locator) -> Path:
 def metric(page: Page, label: str) -> str:
     """A headline figure, as it is shown."""
     return page.locator("[data-testid=stMetric]", has_text=label).locator("[data-testid=stMetricValue]").inner_text()
+
+
+def title(page: Page) -> Locator:
+    """The page's title."""
+    return page.locator("[data-testid=stHeading]").first
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Chooses an option of a select box."""
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    settle(page)
 
 
 def slider(page: Page, label: str, group: str | None = None) -> Locator:

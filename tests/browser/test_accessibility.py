@@ -100,6 +100,6 @@ def test_every_chart_has_a_table_twin_and_text(page: Page, lab: str) -> None:
         twin = pd.read_csv(downloaded(page, panel.get_by_role("button", name="Download (CSV)")))
         assert len(twin) >= PRESETS["paper"].servers
         if tab == "Where time goes":
-            table = play(PRESETS["paper"], "optimum", 0).table()
+            table = play(PRESETS["paper"], "sae-mt-qmix", 0).table()
             expected = (table[table["step"] == 1]["delay_s"] * 1e3).sort_values(ascending=False)
             assert twin["delay (ms)"].tolist() == pytest.approx(expected.tolist(), abs=2e-4)

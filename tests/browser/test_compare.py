@@ -12,8 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from iomt_core.experiments.comparison.decisions import changed_decisions
 from iomt_core.experiments.comparison.sides import Side, compare, episode
 from iomt_core.scenario import PRESETS
-from tests.browser.lab_server import downloaded, settle, slider
-from tests.browser.test_explore import choose
+from tests.browser.lab_server import choose, downloaded, settle, slider
 
 pytestmark = pytest.mark.browser
 
@@ -49,7 +48,7 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
     settle(page)
     assert differs.locator("tbody tr").count() == 1
     assert differs.locator("tbody tr").inner_text().split() == ["Edge", "servers", "Nᵐ", "4", "3"]
-    a, b = Side(PAPER, "optimum"), Side(FEWER, "optimum")
+    a, b = Side(PAPER, "sae-mt-qmix"), Side(FEWER, "sae-mt-qmix")
     found = compare(a, b, 0, 10)
     cost = found.pair("cost")
     assert cost.relative is not None
@@ -78,7 +77,7 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
 def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Page, lab: str) -> None:
     open_compare(page, lab, preset="lecture")
     differs = page.locator("[data-testid=stTable] tbody tr")
-    assert differs.inner_text().split() == ["Policy", "Price", "response", "Optimum"]
+    assert differs.inner_text().split() == ["Policy", "Price", "response", "SAE-MT-QMIX,", "general", "network"]
     page.get_by_role("combobox", name="A: policy").click()
     page.get_by_role("option", name="All local", exact=True).click()
     expect(differs).to_contain_text("All local")
@@ -88,7 +87,9 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
     for n in (1, 2):
         task = page.locator(f".ward .map:nth-child({n}) .task").first
         expect(task).to_have_attribute("data-task", re.compile(r"^2\."))
-    table = changed_decisions(*(episode(Side(PRESETS["lecture"], policy), 0, 1) for policy in ("all-local", "optimum")))
+    table = changed_decisions(
+        *(episode(Side(PRESETS["lecture"], policy), 0, 1) for policy in ("all-local", "sae-mt-qmix"))
+    )
     expect(page.locator(".ward .map:nth-child(1) .task.changed")).to_have_count(int((table["step"] == 2).sum()))
     settle(page)
     page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
@@ -124,7 +125,7 @@ def test_a_page_that_runs_again_before_the_browser_has_its_controls_keeps_their_
     differs = page.locator("[data-testid=stTable] tbody tr")
     expect(differs).to_contain_text("All local")
     settle(page)
-    assert differs.inner_text().split() == ["Policy", "All", "local", "Optimum"]
+    assert differs.inner_text().split() == ["Policy", "All", "local", "SAE-MT-QMIX,", "general", "network"]
     expect(slider(page, "Users")).to_have_value("3")
     expect(page.get_by_role("spinbutton", name="Episodes", exact=True)).to_have_value("50")
 

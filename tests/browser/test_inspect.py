@@ -62,7 +62,7 @@ def test_a_trained_policy_opens_from_a_link_with_all_its_tabs(chromium: Browser,
     context = chromium.new_context(viewport={"width": 1500, "height": 1200})
     page = context.new_page()
     page.set_default_timeout(60_000)
-    open_inspect(page, f"{lab}/?page=inspect&preset=paper&policy=sae-mt-qmix&step=2&task=2.3.4&v_tab=mixer")
+    open_inspect(page, f"{lab}/?page=inspect&preset=paper&step=2&task=2.3.4&v_tab=mixer")
     expect(page.get_by_text(re.compile("Step 2, user 3, task 4: SAE-MT-QMIX"))).to_be_visible()
     expect(page.get_by_role("tab", name="How agents are combined")).to_have_attribute("aria-selected", "true")
     expect(page.locator(".st-key-inspect_mixer_1 .hm")).to_be_visible()

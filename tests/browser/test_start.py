@@ -45,7 +45,7 @@ def test_the_ward_stands_still_for_who_asks_for_less_motion(chromium: Browser, l
 
 def test_start_shows_what_the_ward_computes_and_leads_to_every_page(page: Page, lab: str) -> None:
     open_start(page, lab)
-    table = play(PRESETS["paper"], "optimum", 0).table()
+    table = play(PRESETS["paper"], "sae-mt-qmix", 0).table()
     text = page.locator("[data-testid=stMain]").inner_text()
     assert METRICS["mean_delay_s"].show(table["delay_s"].mean()) in text
     assert METRICS["local_share"].show((table["choice"] == 0).mean()) in text
@@ -57,20 +57,22 @@ def test_start_shows_what_the_ward_computes_and_leads_to_every_page(page: Page, 
 
 
 def test_the_tour_sets_the_lab_answers_and_gives_everything_back(page: Page, lab: str) -> None:
-    page.goto(f"{lab}/?page=start&preset=lecture&policy=greedy")
+    page.goto(f"{lab}/?page=start&preset=lecture&policy=price-response")
     settle(page)
     page.get_by_role("button", name=QUESTIONS[0].title).click()
     banner = page.locator(".st-key-tour_banner")
     for n, question in enumerate(QUESTIONS, 1):
         expect(banner).to_contain_text(f"Question {n} of {len(QUESTIONS)}: {question.title}")
-        expect(banner).to_contain_text(question.words())
+        expect(banner).to_contain_text(question.words("price-response"))
         if question.page == "explore":
-            s = question.after.scenario
+            s = question.after
             expect(page.locator("[data-testid=stHeading]").first).to_contain_text(
-                f"{s.users} users × {s.tasks} tasks, {s.servers} server"
+                f"Policy: Price response · Ward: {s.size_words}"
             )
             if question.pick is not None:
-                _, user, task = question.pick(question.after)
+                point = question.pick(question.setups("price-response")[1])
+                assert point is not None
+                _, user, task = point
                 expect(page.get_by_text(f"Why is task {task} of user {user} on own device")).to_be_visible()
             elif question.before != question.after:
                 expect(page.get_by_text("Against the pinned scenario")).to_be_visible()
@@ -84,7 +86,9 @@ def test_the_tour_sets_the_lab_answers_and_gives_everything_back(page: Page, lab
     expect(page.locator("[data-testid=stMain]")).to_contain_text("a ward of 3 users")
     settle(page)
     page.get_by_role("link", name="Explore").first.click()
-    expect(page.locator("[data-testid=stHeading]").first).to_contain_text("Greedy on 3 users × 4 tasks, 2 servers")
+    expect(page.locator("[data-testid=stHeading]").first).to_contain_text(
+        "Policy: Price response · Ward: 3 users × 4 tasks, 2 servers"
+    )
 
 
 def test_a_change_in_the_middle_of_a_question_is_said_and_can_be_taken_back(page: Page, lab: str) -> None:

@@ -35,7 +35,7 @@ def test_an_answer_keeps_the_policy_names_it_and_shows_the_costs_of_both_sides_a
     assert ("rises" in words) == (cost.difference > 0)
 
 
-@pytest.mark.parametrize("question", [q for q in QUESTIONS if q.key != "local"], ids=lambda q: q.key)
+@pytest.mark.parametrize("question", [q for q in QUESTIONS if q.key not in ("local", "battery")], ids=lambda q: q.key)
 def test_an_answer_is_computed_and_not_written_down(question: Question) -> None:
     before, after = (
         Setup(side.scenario.changed(users=5, T=6), side.policy) for side in question.setups("price-response")
@@ -43,6 +43,15 @@ def test_an_answer_is_computed_and_not_written_down(question: Question) -> None:
     words = question.answer(before, after)
     assert "from {} to {}".format(*costs(before, after)) in words
     assert words != question.words("price-response")
+
+
+def test_half_the_battery_names_the_step_and_the_user_who_ends_the_episode() -> None:
+    question = next(q for q in QUESTIONS if q.key == "battery")
+    record = question.setups("price-response")[1].record
+    spent = record.outcome.energy.sum((0, 2))
+    words = question.words("price-response")
+    assert "all 20 steps are played before" in words
+    assert f"ends in step {len(record)} of 20, when the battery of user {int(spent.argmax()) + 1} is empty" in words
 
 
 def test_a_policy_that_cannot_decide_on_both_sides_is_replaced_on_both() -> None:
@@ -74,10 +83,12 @@ def test_the_local_task_is_local_and_every_server_would_serve_it_worse() -> None
 def test_each_question_changes_what_its_title_says() -> None:
     change = {q.key: (q.before, q.after) for q in QUESTIONS}
     before, after = change["server"]
-    assert after == before.changed(servers=before.servers - 1)
+    assert after == before.changed(servers_off=4)
     before, after = change["tasks"]
     assert after == before.changed(tasks=2 * before.tasks)
     before, after = change["channel"]
     assert after == before.changed(eta=after.eta)
+    before, after = change["battery"]
+    assert after == before.changed(Cap=before.Cap / 2)
     before, after = change["alone"]
     assert after == before

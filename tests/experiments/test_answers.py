@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from iomt_core.experiments.answers.goal_seek import GoalSeek
 from iomt_core.experiments.answers.question import IMPACTS, Question
 from iomt_core.experiments.answers.results import Results
-from iomt_core.experiments.answers.run import ANSWERS, Answer, question, read_results
+from iomt_core.experiments.answers.run import ANSWERS, Answer, point_store, question, read_results
 from iomt_core.experiments.answers.screening import COLUMNS, Screening, indices, scaled
 from iomt_core.experiments.answers.sensitivity import PRICED, WITHOUT_EFFECT, Effect, Sensitivity
 from iomt_core.experiments.answers.trade_off import TradeOff, envelope
@@ -29,6 +31,7 @@ from iomt_core.metrics import ANSWERS as MORE_METRICS
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError, metadata
 from tests.wards import anywhere
 
+ROOT = Path(__file__).resolve().parents[2]
 WARD = PRESETS["lecture"].changed(T=2)
 
 
@@ -134,6 +137,9 @@ def test_the_indices_of_an_additive_function_are_known() -> None:
             expected = slopes**2 / (slopes**2).sum()
             for column in ("first", "total"):
                 assert (abs(table[column] - expected) < np.maximum(0.02, table[f"{column}_conf"])).all()
+        again = cast(Screening, ask("screening", policy="greedy", axes=axes, method=method, samples=samples))
+        np.testing.assert_array_equal(again.design, asked.design)
+        pd.testing.assert_frame_equal(indices(again.method, axes, again.design, again.design @ slopes + 7, 0), table)
         flat = indices(asked.method, axes, asked.design, np.full(len(asked.design), 3.0), 0)
         assert (flat[list(COLUMNS[asked.method])] == 0).all(axis=None)
 
@@ -277,7 +283,7 @@ def test_a_choice_is_dominated_if_another_beats_it(tmp_path: Path, here: Executo
         assert one.dominated == beaten
     front = asked.front(results)
     assert [c.energy for c in front] == sorted((c.energy for c in front), reverse=True)
-    assert "Greedy decides the same at every weight." in asked.notes(results)
+    assert "The same decisions at every weight: Greedy, Random." in asked.notes(results)
 
 
 def test_episodes_cut_short_are_neither_drawn_nor_bounded(tmp_path: Path, here: Executor) -> None:
@@ -309,21 +315,25 @@ def test_a_stopped_answer_keeps_what_is_done_and_ends_with_the_same_numbers(tmp_
     assert read_results(place).found.keys() == again.results.keys()
 
 
-def test_an_answer_waits_in_its_queue_and_is_worked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_of_the_queue_answers_and_writes_table_and_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("IOMT_ANSWERS", str(tmp_path))
-    asked = ask("trade-off", compared=("greedy", "sae-mt-qmix@general"), weights=(0.4, 0.6), episodes=2)
-    ANSWERS.create("mine", asked, workers=1)
-    end = time.monotonic() + 120
-    while ANSWERS.run("mine").state in ("queued", "running"):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    asked = ask("trade-off", compared=("greedy", "sae-mt-qmix"), weights=(0.4, 0.6), episodes=2)
+    Answer.create(tmp_path / "mine", asked, point_store())
+    words = [sys.executable, "-m", "iomt_core", "answer", "--resume", str(tmp_path / "mine"), "--workers", "1"]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
     done = ANSWERS.run("mine")
     assert (done.state, done.done, done.spec) == ("finished", 4, asked)
+    assert ended.stdout.strip() == asked.answer(read_results(done.folder))
     table = pd.read_csv(done.folder / "results.csv")
     assert table["network"].fillna("").tolist() == ["", "", "general network", "general network"]
     page = (done.folder / "report.html").read_text(encoding="utf-8")
-    assert "general network" in page
-    assert "http" not in page.partition("</style>")[0]
+    assert "SAE-MT-QMIX, general network" in page
+    repeated = re.search(r"<pre>(python .*?)</pre>", page)
+    assert repeated
+    assert "--weights 0.4,0.6" in repeated[1]
 
 
 @pytest.mark.parametrize(

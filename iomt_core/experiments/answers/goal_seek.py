@@ -258,27 +258,27 @@ class GoalSeek(Question):
             best = min(self._decided(found.probes), key=lambda probe: probe.mean)
             return (
                 f"The target cannot be met in this range: {goal} holds at none of the values tried. The best is "
-                f"{self._amount(best)} at {label} = {self._value(best)}."
+                f"{self._amount(best)} at {label} = {self.value_words(best)}."
             )
         if found.verdict == "not steady":
-            held = ", ".join(self._value(p) for p in self._decided(found.probes) if p.holds(self.target))
+            held = ", ".join(self.value_words(p) for p in self._decided(found.probes) if p.holds(self.target))
             word = "most" if most else "least"
             return (
                 f"No single {word} value: the {self._label()} does not only rise or only fall with {label}. Of the values "
                 f"tried, {goal} holds at {held}."
             )
         assert found.answer is not None
-        here = f"{label} = {self._value(found.answer)}"
+        here = f"{label} = {self.value_words(found.answer)}"
         if found.verdict == "at once":
             end = "highest" if most else "lowest"
-            lost = f" It no longer holds at {self._value(found.neighbour)}." if found.neighbour else ""
+            lost = f" It no longer holds at {self.value_words(found.neighbour)}." if found.neighbour else ""
             words = f"{goal} holds already at the {end} value tried, {here}: {self._amount(found.answer)}."
             return f"{words}{lost}{self._doubt(found)}"
         assert found.neighbour is not None
         about = "" if is_whole(self.axis.parameter) else "about "
         return (
-            f"{label}: at {'most' if most else 'least'} {about}{self._value(found.answer)}. {self.measured.label} there: "
-            f"{self._amount(found.answer)}; at {self._value(found.neighbour)}: {self._amount(found.neighbour)}. "
+            f"{label}: at {'most' if most else 'least'} {about}{self.value_words(found.answer)}. {self.measured.label} there: "
+            f"{self._amount(found.answer)}; at {self.value_words(found.neighbour)}: {self._amount(found.neighbour)}. "
             f"Target: at most {self.measured.show(self.target)}.{self._doubt(found)}"
         )
 
@@ -289,27 +289,27 @@ class GoalSeek(Question):
             where = "there" if found.verdict == "at once" else "at any value"
             return f" This is not certain: the whole 95 % interval does not meet the target {where}. More episodes may help."
         more, less = ("less", "more") if self.seek == "most" else ("more", "less")
-        sure = (
-            f" This is not certain. The whole 95 % interval meets the target at {self._value(found.certain)} and {more}"
-        )
+        sure = f" This is not certain. The whole 95 % interval meets the target at {self.value_words(found.certain)} and {more}"
         return (
-            f"{sure}." if found.refuted is None else f"{sure}, none of it at {self._value(found.refuted)} and {less}."
+            f"{sure}."
+            if found.refuted is None
+            else f"{sure}, none of it at {self.value_words(found.refuted)} and {less}."
         )
 
     def notes(self, results: Results) -> list[str]:
         """Values where the policy cannot decide, episodes that ended early, networks, and a curve that is not steady."""
         found = self.finding(results)
-        reasons = [(self._value(p), p.evaluation.reason) for p in found.probes if p.evaluation.reason]
+        reasons = [(self.value_words(p), p.evaluation.reason) for p in found.probes if p.evaluation.reason]
         notes = list(unavailable_notes(reasons, f"Not available at {self.axis.meta.label}"))
-        early = [self._value(p) for p in self._decided(found.probes) if not p.evaluation.complete]
+        early = [self.value_words(p) for p in self._decided(found.probes) if not p.evaluation.complete]
         if early and self.metric != "ended_share":
             notes.append(f"A battery ended episodes early at {', '.join(early)}: later steps do not count there.")
         if not found.steady and found.verdict in ("found", "at once"):
             notes.append(
                 f"The {self._label()} does not only rise or only fall here, but all values of the range were tried."
             )
-        if found.verdict == "found" and not is_whole(self.axis.parameter):
-            notes.append("Between the values tried nothing was played.")
+        if self.axis.parameter == "servers":
+            notes.append("For every number the servers are laid out anew over the ward.")
         return notes
 
     def table(self, results: Results) -> pd.DataFrame:
@@ -332,7 +332,8 @@ class GoalSeek(Question):
     def _label(self) -> str:
         return self.measured.heading.partition(" (")[0]
 
-    def _value(self, probe: Probe) -> str:
+    def value_words(self, probe: Probe) -> str:
+        """The value of a probe with its unit."""
         return self.axis.meta.show(int(probe.value) if is_whole(self.axis.parameter) else probe.value)
 
     def _amount(self, probe: Probe) -> str:

@@ -31,6 +31,7 @@ class Question(Frozen):
 
     name: ClassVar[str]  # in commands, links and files
     title: ClassVar[str]  # as people ask it
+    intervals: ClassVar[str] = "Intervals are 95 % intervals over episodes"
 
     scenario: Scenario
     shares: Shares = "own"
@@ -81,9 +82,18 @@ class Question(Frozen):
     def points(self, results: Results) -> list[Point]:
         """The points that the results so far call for, known ones included."""
 
+    def is_complete(self, results: Results) -> bool:
+        """Whether all points that the results call for are known."""
+        return all(results.of(point.scenario, point.policy) is not None for point in self.points(results))
+
+    def answer(self, results: Results) -> str:
+        """The answer in plain words; while points are missing it says so."""
+        words = self.sentence(results)
+        return words if self.is_complete(results) else f"Not complete, so far: {words}"
+
     @abstractmethod
     def sentence(self, results: Results) -> str:
-        """The answer in one sentence."""
+        """The answer by the known points, in one or a few sentences."""
 
     @abstractmethod
     def notes(self, results: Results) -> list[str]:

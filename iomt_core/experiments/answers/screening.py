@@ -47,6 +47,7 @@ class Screening(Question):
 
     name: ClassVar[str] = "screening"
     title: ClassVar[str] = "What matters most over whole ranges?"
+    intervals: ClassVar[str] = "Intervals are 95 % intervals by bootstrap over the samples"
 
     kind: Literal["screening"] = "screening"
     policy: str
@@ -102,13 +103,16 @@ class Screening(Question):
 
     @cached_property
     def design(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """The sampled points on the unit cube, (count, parameters), block by block; the seed is that of the episodes."""
+        """The sampled points on the unit cube, (count, parameters), block by block.
+
+        The seed is that of the episodes plus 1, here and in `indices`: for SALib's bootstrap 0 means no seed.
+        """
         from SALib.sample import morris, sobol  # two seconds
 
         if self.method == "morris":
-            found = morris.sample(_problem(self.axes), self.samples, num_levels=LEVELS, seed=self.seed)
+            found = morris.sample(_problem(self.axes), self.samples, num_levels=LEVELS, seed=1 + self.seed)
         else:
-            found = sobol.sample(_problem(self.axes), self.samples, calc_second_order=False, seed=self.seed)
+            found = sobol.sample(_problem(self.axes), self.samples, calc_second_order=False, seed=1 + self.seed)
         return cast("np.ndarray[Any, np.dtype[np.float64]]", found)
 
     @cached_property
@@ -152,6 +156,8 @@ class Screening(Question):
         if not first[by] > 0:
             return f"None of these parameters changes the {label} over these ranges."
         axis = self.axis(str(first["parameter"]))
+        matters = "matter" if is_whole(axis.parameter) else "matters"
+        words = f"Over these ranges {axis.meta.label} {matters} most for the {label}"
         sure = first[by] - first[f"{by}_conf"] > second[by] + second[f"{by}_conf"]
         doubt = (
             ""
@@ -160,10 +166,10 @@ class Screening(Question):
         )
         if self.method == "morris":
             shown = METRICS[metric]
-            size = f"moving it over its range changes the {label} by {shown.number(first[by])} {shown.difference_unit}".strip()
-            return f"Over these ranges {axis.meta.label} matters most for the {label}: {size} on average.{doubt}"
-        share = f"{first[by]:.0%} of the variance of the {label} goes with it (± {first[f'{by}_conf']:.0%})"
-        return f"Over these ranges {axis.meta.label} matters most for the {label}: {share}.{doubt}"
+            size = f"{shown.number(first[by])} {shown.difference_unit}".strip()
+            return f"{words}: moving it over its range changes the {label} by {size} on average.{doubt}"
+        percent, half = 100 * first[by], 100 * first[f"{by}_conf"]
+        return f"{words}: {percent:.0f} % of the variance of the {label} goes with it (± {half:.0f} percentage points).{doubt}"
 
     def axis(self, parameter: str) -> Axis:
         """The axis of a parameter."""
@@ -229,10 +235,10 @@ def indices(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy's, about bootstrap samples without variance
         if method == "morris":
-            found = morris.analyze(_problem(axes), x, y, num_levels=LEVELS, seed=seed)
+            found = morris.analyze(_problem(axes), x, y, num_levels=LEVELS, seed=1 + seed)
             columns = {"mu_star": found["mu_star"], "mu_star_conf": found["mu_star_conf"], "sigma": found["sigma"]}
         else:
-            found = sobol.analyze(_problem(axes), y, calc_second_order=False, seed=seed)
+            found = sobol.analyze(_problem(axes), y, calc_second_order=False, seed=1 + seed)
             columns = {
                 "total": found["ST"], "total_conf": found["ST_conf"], "first": found["S1"], "first_conf": found["S1_conf"],
             }  # fmt: skip

@@ -170,10 +170,13 @@ class TradeOff(Question):
         missing = [f"{a:g}" for a in self.weights if a not in {line.alpha_T for line in lines}]
         if missing and len(known) == self.count:
             notes.append(f"No line of the bound at α_T = {', '.join(missing)}: no policy played all steps there.")
-        for policy in self.compared:
-            means = {(c.delay, c.energy) for c in choices if c.evaluation.policy == policy}
-            if len(means) == 1 and len(self.weights) > 1:
-                notes.append(f"{policy_name(policy)} decides the same at every weight.")
+        same = [
+            policy_name(policy)
+            for policy in self.compared
+            if len({(c.delay, c.energy) for c in choices if c.evaluation.policy == policy}) == 1
+        ]
+        if same and len(known) == self.count:
+            notes.append(f"The same decisions at every weight: {', '.join(same)}.")
         return notes
 
     def table(self, results: Results) -> pd.DataFrame:
@@ -220,7 +223,12 @@ def envelope(lines: Sequence[SupportLine], delays: Sequence[float]) -> list[tupl
     corners = [
         x for a, b in itertools.combinations(slanted, 2) if (x := _crossing(a, b)) is not None and begin < x < high
     ]
-    return [(x, max(line.energy(x) for line in slanted)) for x in sorted({begin, *corners, high})] if slanted else []
+    return [(x, least_energy(lines, x)) for x in sorted({begin, *corners, high})] if slanted else []
+
+
+def least_energy(lines: Sequence[SupportLine], delay: float) -> float:
+    """The least energy that any policy can have at a delay, by the lines of weights below 1."""
+    return max(line.energy(delay) for line in lines if line.alpha_T < 1)
 
 
 def _crossing(a: SupportLine, b: SupportLine) -> float | None:

@@ -122,6 +122,12 @@ class Axis(Frozen):
         values = ",".join(str(int(v)) if v == int(v) and abs(v) < 1e6 else repr(v) for v in self.values)
         return f"{self.parameter}={values}{':log' * (self.spacing == 'logarithmic')}"
 
+    @property
+    def end_words(self) -> str:
+        """The axis's two ends as `ends_from_words` reads them."""
+        spacing = "log" if self.spacing == "logarithmic" else "linear"
+        return f"{self.parameter}={self.values[0]!r}:{self.values[-1]!r}:{spacing}"
+
 
 def spaced(parameter: str, low: float, high: float, count: int, spacing: Spacing = "linear") -> Axis:
     """An axis of `count` values from `low` to `high`, SI; whole numbers where the parameter is one, each once.

@@ -1,0 +1,125 @@
+"""The tables of answers in the units people read, each value with its 95 % interval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from iomt_core.experiments.answers.goal_seek import GoalSeek, Probe
+from iomt_core.experiments.answers.question import IMPACTS, Question
+from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
+from iomt_core.experiments.answers.screening import Screening
+from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, show, size
+from iomt_core.experiments.answers.trade_off import DELAY, ENERGY, TradeOff
+from iomt_core.metrics import METRICS, Metric
+
+
+def answer_table(asked: Question, results: Results, metric: str = "cost") -> pd.DataFrame:
+    """The numbers of an answer as people read them; rows of a tornado and of indices are ordered by `metric`."""
+    if isinstance(asked, Sensitivity):
+        return _effects(asked, results, metric)
+    if isinstance(asked, Screening):
+        return _indices(asked, results, metric)
+    if isinstance(asked, GoalSeek):
+        return _probes(asked, results)
+    return _choices(asked, results) if isinstance(asked, TradeOff) else pd.DataFrame()
+
+
+def _effects(asked: Sensitivity, results: Results, metric: str) -> pd.DataFrame:
+    effects = asked.effects(results)
+    known = sorted((e for e in effects if e.pairs), key=lambda e: -size(e, metric))
+    rows = [
+        {
+            "parameter": e.variation.meta.label, "change": e.variation.words,
+            "value": f"{show(e.variation.before, e.variation.meta)} → {show(e.variation.after, e.variation.meta)}",
+            **{METRICS[name].label.lower(): _change(e, name) for name in IMPACTS},
+            "cost by shadow prices": "" if e.predicted is None else f"{100 * e.predicted:+.3g} %",
+        }
+        for e in known
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _change(effect: Effect, name: str) -> str:
+    pair = effect.pairs[name]
+    if pair.same:
+        return "no change"
+    if pair.relative is None or pair.relative_interval is None:
+        return pair.metric.show_difference(pair.difference)
+    low, high = (100 * end for end in pair.relative_interval)
+    return f"{100 * pair.relative:+.3g} % ({low:+.3g} to {high:+.3g})"
+
+
+def _indices(asked: Screening, results: Results, metric: str) -> pd.DataFrame:
+    tables = {name: asked.indices(results, name) for name in IMPACTS}
+    if tables[metric].empty:
+        return pd.DataFrame()
+    column = "mu_star" if asked.method == "morris" else "total"
+    order = tables[metric].sort_values(column, ascending=False, kind="stable").index
+    rows = []
+    for n in order:
+        axis = asked.axes[n]
+        row: dict[str, Any] = {
+            "parameter": axis.meta.label,
+            "range": f"{axis.meta.show(axis.values[0])} to {axis.meta.show(axis.values[1])}",
+        }
+        for name, table in tables.items():
+            if not table.empty:
+                row[METRICS[name].label.lower()] = _index(asked, METRICS[name], table.loc[n])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _index(asked: Screening, metric: Metric, row: pd.Series[Any]) -> str:
+    if asked.method == "morris":
+        factor = metric.factor
+        return f"{factor * row['mu_star']:.3g} ± {factor * row['mu_star_conf']:.2g} {metric.difference_unit}".strip()
+    total, first = (f"{100 * row[name]:.3g} ± {100 * row[f'{name}_conf']:.2g} %" for name in ("total", "first"))
+    return f"{total}; alone {first}"
+
+
+def _probes(asked: GoalSeek, results: Results) -> pd.DataFrame:
+    rows = [
+        {
+            str(asked.axis.meta.label): asked.value_words(probe),
+            asked.measured.heading: _estimate(asked.measured, probe.evaluation),
+            "target holds": _holds(asked, probe),
+        }
+        for probe in asked.finding(results).probes
+    ]
+    return pd.DataFrame(rows)
+
+
+def _holds(asked: GoalSeek, probe: Probe) -> str:
+    if probe.evaluation.reason:
+        return "not known"
+    holds = probe.holds(asked.target)
+    certain = probe.holds(asked.target, "high") if holds else not probe.holds(asked.target, "low")
+    return f"{'yes' if holds else 'no'}{'' if certain else ', not certain'}"
+
+
+def _choices(asked: TradeOff, results: Results) -> pd.DataFrame:
+    beaten = {(c.alpha_T, c.evaluation.policy): c.dominated for c in asked.choices(results)}
+    rows = []
+    for alpha, evaluation in asked.evaluations(results):
+        dominated = beaten.get((alpha, evaluation.policy))
+        place = "not available" if evaluation.reason else "ended early" if dominated is None else (
+            "another choice is better" if dominated else "on the front"
+        )  # fmt: skip
+        rows.append(
+            {
+                "policy": policy_name(evaluation.policy), "α_T": f"{alpha:g}",
+                **{f"weighted {m.label.split('-weighted ')[1]} ({m.unit})": _estimate(m, evaluation) for m in (DELAY, ENERGY)},
+                "place": place,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _estimate(metric: Metric, evaluation: Evaluation) -> str:
+    if evaluation.reason:
+        return "n/a"
+    mean, interval = evaluation.mean(metric), evaluation.interval(metric)
+    words = "" if interval is None else f" ({metric.number(interval[0])} to {metric.number(interval[1])})"
+    return f"{metric.number(mean)}{words}"
