@@ -34,7 +34,7 @@ def also_shown(session: Session, labels: Mapping[str, str]) -> dict[str, Look]:
     chosen = [name for name in others if name in session.also]
     st.multiselect(
         "Also show", others, sync_widget("also", chosen), key="also", on_change=choose, format_func=lambda name: labels[name],
-        placeholder="Also show other policies", label_visibility="collapsed",
+        placeholder="Choose policies",
     )  # fmt: skip
     return {name: other_policy(others.index(name)) for name in chosen}
 
@@ -72,8 +72,10 @@ def parameter_curves(session: Session, labels: Mapping[str, str]) -> None:
 
     known = metadata()
     st.selectbox(
-        "Parameter", names, names.index(sync_widget("around_parameter", name)), key="around_parameter", on_change=choose,
-        format_func=lambda one: known[one].label or one, label_visibility="collapsed",
+        "What if this changed?", names, names.index(sync_widget("around_parameter", name)), key="around_parameter",
+        on_change=choose, format_func=lambda one: known[one].label or one,
+        help="The curves show delay, energy and cost at every value of the parameter, all others as they are. It is the one "
+        "that you moved last, unless you choose another. Click a point to set its value.",
     )  # fmt: skip
     first = session.shown_policy
     policies = [first, *(one for one in ALWAYS if one in labels and one != first)]
@@ -103,6 +105,7 @@ def _around(session: Session, name: str, labels: dict[str, str], looks: list[Loo
 
     def go(value: float) -> None:
         session.try_change(lambda: session.scenario.changed(**{name: type(getattr(session.scenario, name))(value)}))
+        st.rerun()  # the whole page, with the controls
 
     figure = around_curves(points, meta, getattr(session.scenario, name), labels, looks, about)
     plotly_chart(figure, "around", go, pending=not found.done)

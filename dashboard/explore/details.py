@@ -77,8 +77,8 @@ def _tasks(session: Session, shown: Record) -> None:
 
 
 def _fading(session: Session, shown: Record) -> None:
-    row = visible_row(session, shown)
-    user = (session.picked[1] if session.picked else 1) - 1
+    row, s = visible_row(session, shown), shown.scenario
+    user = s.user_numbers.index(session.picked[1]) if session.picked else 0
     near = int(shown.snapshot.distance[row, user].argmin())
     chosen = int(shown.action.choice[row, user, session.picked[2] - 1]) if session.picked else 0
     server = chosen - 1 if chosen else near
@@ -87,7 +87,7 @@ def _fading(session: Session, shown: Record) -> None:
     link = float(shown.snapshot.beta[row, user, server])
     distance = float(shown.snapshot.distance[row, user, server])
     share = f"{TASK['bandwidth_hz'].show(band)} (an even share of {sent})"
-    label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {share}"
+    label = f"User {s.user_numbers[user]} to server {s.server_numbers[server]}, {distance:.1f} m, {share}"
     plotly_chart(fading(band, link, label), "fading")
     chart_table("fading", lambda: tables.fading_table(band, link), "Quantiles of the rate on this link")
     st.caption(
