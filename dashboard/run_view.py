@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -108,4 +109,8 @@ def _failures(run: RunRecord) -> None:
         if words := log_tail(run.folder):
             with st.expander("The end of its log"):
                 st.code(words, language=None)
-    show_errors(map(str, run.status.get("failures") or ()))
+    reasons = [str(failure).partition(": ") for failure in run.status.get("failures") or ()]
+    for reason, count in Counter(reason for _, _, reason in reasons).items():
+        first = next(point for point, _, found in reasons if found == reason)
+        others = f" and {count - 1} more" if count > 1 else ""
+        show_errors([f"{first}{others} failed: {reason}"])

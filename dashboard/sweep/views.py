@@ -11,14 +11,14 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from dashboard.plotly_chart import plotly_chart
 from dashboard.run_view import run_progress
 from dashboard.session import Session, page_state
 from dashboard.sweep.form import AxisForm, Form, new_form
 from dashboard.text import plain
 from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts import sweep as charts
-from iomt_core.charts.sweep_live import live_curves, live_map
-from iomt_core.charts.sweep_report import command, labels, report
+from iomt_core.charts.sweep_report import command, labels, report, subtitle
 from iomt_core.charts.sweep_report import title as sweep_title
 from iomt_core.experiments.sweeps.point_run import POINTS, versions
 from iomt_core.experiments.sweeps.run import SWEEPS, read_results
@@ -28,8 +28,6 @@ from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.links import whole_number
 from iomt_core.training.catalogue import entry
-
-PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 
 
 @dataclass
@@ -163,38 +161,26 @@ def _metric_picker(view: View, spec: SweepSpec) -> str:
         view.figure = st.session_state["sweep_figure"] or view.figure
         view.log_y = bool(st.session_state.get("sweep_log_y", view.log_y))
 
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.pills(
-            "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure),
-            key="sweep_figure", on_change=update, format_func=lambda n: METRICS[n].label,
-            label_visibility="collapsed", required=True,
-            help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
+    st.pills(
+        "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure), key="sweep_figure", on_change=update,
+        format_func=lambda n: METRICS[n].label, label_visibility="collapsed", required=True,
+        help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
+    )  # fmt: skip
+    if len(spec.axes) == 1:
+        st.toggle(
+            "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
+            help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
         )  # fmt: skip
-        if len(spec.axes) == 1:
-            st.toggle(
-                "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
-                help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
-            )  # fmt: skip
     return view.figure
 
 
 def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, sweep: RunRecord, view: View) -> None:
-    text = f"{METRICS[name].axis_title} over {axis.title}, a line for each policy with its 95 % interval."
-    if sweep.active:
-        rows, drawing = live_curves(table, axis, name, labels(spec), view.log_y)
-        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}", alt=text, width="stretch")
-        return
-    st.plotly_chart(
-        charts.curves(table, axis, name, labels(spec), view.log_y),
-        key=f"sweep_curves_{sweep.name}_{name}",
-        config=PLOT,
-        alt=text,
-    )
+    figure = charts.curves(table, axis, name, labels(spec), subtitle(spec), view.log_y)
+    plotly_chart(figure, f"sweep_curves_{sweep.name}")
+    words = "Bands are 95 % intervals over episodes (Student)."
     if name in ("cost", "gap"):
-        st.caption(
-            "The red line is the certified lower bound: no policy can cost less. Bands are 95 % intervals over "
-            "episodes (Student)."
-        )
+        words = f"The red line is the certified lower bound: no policy can cost less. {words}"
+    st.caption(words)
 
 
 def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, sweep: RunRecord, view: View) -> None:
@@ -218,13 +204,13 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, sweep: RunRecord, vie
             icon=":material/info:",
         )
         return
-    text = f"{METRICS[name].axis_title} of {named[policy]} over {spec.axes[0].title} and {spec.axes[1].title}."
-    if sweep.active:
-        rows, drawing = live_map(table, spec.axes, name, policy)
-        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}_{policy}", alt=text, width="stretch")
-        return
-    figure = charts.heat_map(table, spec.axes, name, policy, charts.colour_span(table, name))
-    st.plotly_chart(figure, key=f"sweep_heat_{sweep.name}_{name}_{policy}", config=PLOT, alt=text)
+    words = f"Policy: {named[policy]} · {subtitle(spec)}"
+    figure = charts.heat_map(table, spec.axes, name, policy, charts.colour_span(table, name), words)
+    plotly_chart(figure, f"sweep_map_chart_{sweep.name}")
+    st.caption(
+        f"The colours are the same for all policies. They span at least {charts.LEAST_SPAN:.0%} of the largest value, so that "
+        "differences too small to matter stay pale."
+    )
 
 
 def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:
