@@ -19,9 +19,9 @@ NOT_LINKED = "not_linked"  # in session state: why the address does not hold the
 def page_head(session: Session, title: str, large: bool = False) -> DeltaGenerator:
     """Shows the problems of the last change or link, and the page's title (Markdown); returns the place for its buttons."""
     show_problems(session)
-    left, right = st.columns([5, 3], vertical_alignment="bottom")
-    (left.title if large else left.subheader)(title, anchor=False)
-    return right.container(horizontal=True, horizontal_alignment="right")
+    head = st.container(horizontal=True, vertical_alignment="center", key="head")
+    (head.title if large else head.subheader)(title, anchor=False, width="stretch")
+    return head.container(horizontal=True, width="content")
 
 
 def show_problems(session: Session) -> None:

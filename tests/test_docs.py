@@ -35,6 +35,20 @@ ENTRIES = {
     "compare": {"a", "episodes", "shown"},
     "train": {"runs"},
     "sweep": {"over", "policies", "episodes", "sweep"},
+    "answers": {
+        "question",
+        "episodes",
+        "change",
+        "over",
+        "method",
+        "samples",
+        "metric",
+        "seek",
+        "target",
+        "policies",
+        "weights",
+        "answer",
+    },
 }
 
 
@@ -132,6 +146,10 @@ def test_every_share_link_opens_without_problems(link: str) -> None:
         from dashboard.sweep import views as sweep_views
 
         assert sweep_views.from_view(found, found.view).problems == []
+    elif page == "answers":
+        from dashboard.answers import state as answers_state
+
+        assert answers_state.from_view(found, found.view).problems == []
     assert found.problems == []
 
 
@@ -151,9 +169,13 @@ def test_every_command_line_names_what_there_is(line: str) -> None:
     known = getattr(typer.main.get_command(app), "commands")  # noqa: B009
     assert words[0] in known or words[0] == "--help"
     if words[0] in known:
-        options = {
-            option for parameter in known[words[0]].params for option in (*parameter.opts, *parameter.secondary_opts)
-        }
+        command = known[words[0]]
+        while subcommands := getattr(command, "commands", {}):
+            if words[1].startswith("-"):
+                break
+            assert words[1] in subcommands
+            command, words = subcommands[words[1]], words[1:]
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         given = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
         if words[0] == "dashboard":  # its options are Streamlit's
             given = {option for option in given if option[2:] not in get_config_options()}

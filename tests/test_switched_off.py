@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dashboard.session import Session
 from iomt_core.charts import devices, formulas, tables, tasks, ward_map
 from iomt_core.environment.world import layout
 from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
@@ -167,3 +168,23 @@ def test_a_ward_and_the_same_ward_without_some_are_compared_task_by_task(base: S
     on_map = np.array(marks(b, a))
     assert on_map.shape == (3, 3, 3)
     assert int((on_map >= 0).sum()) == len(moved) > 0
+
+
+def test_a_session_switches_one_off_and_on_again() -> None:
+    session = Session(PART.whole_ward, picked=(1, 3, 2))
+    session.toggle("user", 2)
+    session.toggle("server", 1)
+    assert session.scenario == PART
+    assert session.picked == (1, 3, 2)  # of another user
+    session.toggle("user", 3)
+    assert session.picked is None
+    for number in (1, 4):
+        session.toggle("user", number)
+    assert session.scenario.user_numbers == (4,)  # the last one stays
+    assert session.problems
+    session.toggle("ward", 1)  # what only a tampered browser sends
+    for number in (1, 2, 3):
+        session.toggle("user", number)
+    session.toggle("server", 1)
+    assert session.scenario == PART.whole_ward
+    assert not session.problems
