@@ -174,7 +174,7 @@ def test_every_command_line_names_what_there_is(line: str) -> None:
     if words[0] in known:
         command = known[words[0]]
         while subcommands := getattr(command, "commands", {}):
-            if words[1].startswith("-"):
+            if len(words) == 1 or words[1].startswith("-"):
                 break
             assert words[1] in subcommands
             command, words = subcommands[words[1]], words[1:]

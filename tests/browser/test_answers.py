@@ -54,7 +54,7 @@ def test_a_question_is_asked_answered_taken_home_and_found_again(page: Page, own
     page.goto(link)
     settle(page)
     expect(answer).to_be_visible()
-    page.get_by_role("button", name="What is the trade-off?").click()
+    page.get_by_role("radio", name="What is the trade-off?").click()
     expect(page.get_by_text("At most 33 wards")).to_be_visible()
     expect(answer).to_have_count(0)
 
