@@ -60,7 +60,9 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
     first = table[table["step"] == 1]
     expected = {f"1.{user}.{task}" for user, task in zip(first["user"], first["task"], strict=True)}
     for n in (1, 2):
-        expect(page.locator(f".ward .map:nth-child({n}) .task[aria-label*='decided otherwise']")).to_have_count(len(first))
+        expect(page.locator(f".ward .map:nth-child({n}) .task[aria-label*='decided otherwise']")).to_have_count(
+            len(first)
+        )
         marked = page.locator(f".ward .map:nth-child({n}) .task[aria-label*='decided otherwise']").all()
         assert {task.get_attribute("data-task") for task in marked} == expected
     expect(page.locator(".ward .map:nth-child(1) rect.server")).to_have_count(4)
@@ -90,7 +92,8 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
     table = changed_decisions(
         *(episode(Side(PRESETS["lecture"], policy), 0, 1) for policy in ("all-local", "sae-mt-qmix"))
     )
-    expect(page.locator(".ward .map:nth-child(1) .task[aria-label*='decided otherwise']")).to_have_count(int((table["step"] == 2).sum()))
+    marked = page.locator(".ward .map:nth-child(1) .task[aria-label*='decided otherwise']")
+    expect(marked).to_have_count(int((table["step"] == 2).sum()))
     settle(page)
     page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
     # The box of the first row; a click on the locator waits until the grid stands still.
