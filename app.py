@@ -6,19 +6,13 @@ from dashboard.navigation import navigate
 from dashboard.person import read_operator_link
 from dashboard.session import current
 from dashboard.start.tour import tour_banner
+from iomt_core.paths import APP
 
 st.set_page_config(
-    page_title="IoMT Twin Lab", page_icon=":material/cardiology:", layout="wide", initial_sidebar_state="expanded"
-)
-# White text on the light blue of the dark theme would be hard to read.
-st.html(
-    "<style>"
-    "[data-testid=stBaseButton-primary], [data-testid=stBaseButton-primary] p,"
-    "[data-testid=stMultiSelect] [data-tag], [data-testid=stMultiSelect] [data-tag] :is(span, button)"
-    "{ color: light-dark(#fff, #10141a) }"
-    "[data-testid=stElementContainer]:has(script) { display: none }</style>"
+    page_title="IoMT Twin Lab", page_icon=":material/cardiology:", layout="wide", initial_sidebar_state="auto"
 )
 read_operator_link()
+st.html(APP / "dashboard" / "style.css")
 page = navigate()
 tour_banner(current())
 page.run()

@@ -21,10 +21,11 @@ from iomt_core.training.catalogue import catalogue, usable_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {
-    "ward": "Ward", "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
-    "advanced": "Advanced",
+    "first": "Ward", "ward": "Places and steps", "tasks": "Tasks", "computing": "Computing", "channel": "Channel",
+    "objective": "Objective", "advanced": "Advanced",
 }  # fmt: skip
 OWN_DATA_LABELS = {"workload": "own workload", "places": "own places", "kinds": "task kinds"}
+FIRST = ("users", "tasks", "servers", "channel", "eta")
 SHARE_LABELS = {"own": "policy's own", "equal": "even", "optimal": "best"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
 E24 = (
@@ -42,21 +43,27 @@ def sidebar(session: Session) -> None:
         _preset(session)
         _policy(session)
         locked = set_elsewhere(session.scenario)
-        for group in GROUPS:
+        for group in ("first", *GROUPS):
             # Only an open group's controls are made: forty of them cost more than the ward.
-            box = st.expander(GROUP_LABELS[group], expanded=group == "ward", key=f"group_{group}", on_change="rerun")
+            box = st.expander(GROUP_LABELS[group], expanded=group == "first", key=f"group_{group}", on_change="rerun")
             if box.open:
                 with box:
-                    for name, meta in metadata().items():
-                        if meta.group == group:
-                            _control(session, name, meta, locked.get(name))
-                        if name == "servers" and group == "ward":
-                            _in_operation(session)
+                    for name in _names(group):
+                        _control(session, name, metadata()[name], locked.get(name))
+                    if group == "first":
+                        _in_operation(session)
         st.caption("ᴬ An assumption of this lab: the paper does not give a value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
             with box:
                 _files(session)
+
+
+def _names(group: str) -> tuple[str, ...]:
+    """The parameters of a group of controls; those that most questions are about come first, in a group of their own."""
+    if group == "first":
+        return FIRST
+    return tuple(name for name, meta in metadata().items() if meta.group == group and name not in FIRST)
 
 
 def _preset(session: Session) -> None:
@@ -118,6 +125,7 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
     value = getattr(session.scenario, f"ward_{name}" if name in ("users", "servers") else name)
 
     def change(convert: Callable[[Any], Any]) -> None:
+        session.moved = name
         session.try_change(lambda: session.scenario.changed(**{name: convert(st.session_state[key])}))
 
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit

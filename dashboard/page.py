@@ -19,9 +19,9 @@ NOT_LINKED = "not_linked"  # in session state: why the address does not hold the
 def page_head(session: Session, title: str, large: bool = False) -> DeltaGenerator:
     """Shows the problems of the last change or link, and the page's title (Markdown); returns the place for its buttons."""
     show_problems(session)
-    left, right = st.columns([5, 3], vertical_alignment="bottom")
-    (left.title if large else left.subheader)(title, anchor=False)
-    return right.container(horizontal=True, horizontal_alignment="right")
+    head = st.container(horizontal=True, vertical_alignment="center", key="head")
+    (head.title if large else head.subheader)(title, anchor=False, width="stretch")
+    return head.container(horizontal=True, width="content")
 
 
 def show_problems(session: Session) -> None:
@@ -44,9 +44,7 @@ def share(session: Session, page: str, view: Callable[[], Mapping[str, str] | No
     if problem != st.session_state.get(NOT_LINKED, ""):  # once, when it becomes so
         st.session_state[NOT_LINKED] = problem
         if problem:
-            st.toast(
-                plain(f"A reload would lose this scenario: {problem}"), icon=":material/link_off:", duration="long"
-            )
+            st.toast(plain(problem), icon=":material/link_off:", duration="long")
     with st.popover("Share", icon=":material/link_off:" if problem else ":material/link:"):
         if problem:
             st.info(plain(problem))

@@ -31,16 +31,19 @@ def read_operator_link() -> None:
         del st.query_params[LINK_ENTRY]
 
 
-def current_person() -> Person:
-    """The person at this browser; makes the browser keep a token if it has none yet."""
+def keep_token() -> None:
+    """Makes the browser keep a token if it has none yet; once in a run of a page where people own something."""
     token = st.session_state.get(KNOWN) or st.context.cookies.get(COOKIE) or secrets.token_urlsafe(18)
     if st.context.cookies.get(COOKIE) != token:
-        kept = _keeper(
-            key="person_keeper", data={"cookie": COOKIE, "token": token, "replace": LINK_ENTRY in st.session_state},
-            default={"token": None}, on_token_change=lambda: None,
-        ).token  # fmt: skip
+        data = {"cookie": COOKIE, "token": token, "replace": LINK_ENTRY in st.session_state}
+        kept = _keeper(key="person_keeper", data=data, default={"token": None}, on_token_change=lambda: None).token
         token = kept or token
     st.session_state[KNOWN] = token
+
+
+def current_person() -> Person:
+    """The person at this browser, on a page that has called `keep_token`."""
+    token = st.session_state[KNOWN]
     return Person.with_token(token, st.session_state.get(NAME) or "", _is_operator(token))
 
 

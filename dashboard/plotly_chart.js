@@ -1,6 +1,7 @@
 // Draws a Plotly figure in place, with its title above it and buttons that save it. `data` comes from plotly_chart.py.
 // The ward's player and all charts with a step line share the present step through two events on the document.
 const SHOWN = "iomt-step-shown", WANTED = "iomt-step-wanted";
+const PAPER = 700; // px, width of a printed page
 const CONFIG = { displaylogo: false, doubleClick: "reset", showTips: false, modeBarButtons: [["pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
 function load(bundle) {
@@ -43,6 +44,9 @@ function build(root) {
   view.themes = matchMedia("(prefers-color-scheme: dark)");
   view.themes.addEventListener("change", view.redraw);
   document.addEventListener(SHOWN, view.follow);
+  view.print = () => { if (view.drawn) window.Plotly.relayout(view.plot, { width: PAPER }); };
+  addEventListener("beforeprint", view.print);
+  addEventListener("afterprint", view.redraw);
   return view;
 }
 
@@ -132,12 +136,17 @@ export default function ({ data, parentElement, setTriggerValue }) {
   view.plot.setAttribute("role", "img");
   view.plot.setAttribute("aria-label", meta.alt);
   view.plot.style.minHeight = `${layout.height ?? layout.template.layout.height}px`;
+  clearTimeout(view.again);
+  if (data.pending) view.again = setTimeout(() => setTriggerValue("more", Date.now()), 200);
   load(data.bundle).then(view.redraw, () => { view.plot.textContent = "The chart could not be loaded. Check the connection and reload the page."; });
   return () => {
     if (parentElement.isConnected) return;
+    clearTimeout(view.again);
     view.sizes.disconnect();
     view.themes.removeEventListener("change", view.redraw);
     document.removeEventListener(SHOWN, view.follow);
+    removeEventListener("beforeprint", view.print);
+    removeEventListener("afterprint", view.redraw);
     if (view.drawn) window.Plotly.purge(view.plot);
   };
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,13 @@ _chart = st.components.v2.component(
 )
 
 
-def plotly_chart(figure: go.Figure, key: str, on_click: Callable[[Any], None] | None = None) -> None:
+def plotly_chart(
+    figure: go.Figure, key: str, on_click: Callable[[Any], None] | None = None, pending: bool = False
+) -> None:  # fmt: skip
     """Shows a figure of `iomt_core.charts`, with its title above it and buttons to save it as SVG, PNG and CSV.
 
-    on_click: is called with the `customdata` of a point that a person clicks, before the rerun.
+    on_click: is called with the `customdata` of a point that a person clicks, before the rerun. With `pending` the page, or the
+    fragment that the chart is in, runs again soon, because more of the figure is being computed.
     """
 
     def clicked() -> None:
@@ -61,5 +64,16 @@ def plotly_chart(figure: go.Figure, key: str, on_click: Callable[[Any], None] | 
         "bundle": _BUNDLE,
         "dark": TEMPLATES["dark"],
         "clicks": on_click is not None,
+        "pending": pending,
     }
-    _chart(key=key, data=data, on_point_change=clicked)
+    _chart(key=key, data=data, on_point_change=clicked, on_more_change=lambda: None)
+
+
+def charts_beside(
+    figures: Sequence[go.Figure], key: str, on_click: Callable[[Any], None] | None = None
+) -> None:  # fmt: skip
+    """Shows figures side by side as far as there is room; `on_click` as for `plotly_chart`."""
+    with st.container(key=f"beside_{key}"):
+        for n, figure in enumerate(figures, 1):
+            with st.container():
+                plotly_chart(figure, f"{key}_{n}", on_click)

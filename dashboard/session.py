@@ -42,6 +42,8 @@ class Session:
     step: int = 1
     picked: Point | None = None
     pinned: Pinned | None = None
+    also: tuple[str, ...] = ()  # other policies whose curves are drawn
+    moved: str | None = None  # the parameter that a person has changed last
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # notes on how an upload was interpreted
     wanted_page: str | None = None  # to be opened at the next run: from the link, the tour or a map

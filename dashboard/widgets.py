@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -63,3 +63,36 @@ def choose(
         label, list(options), index_of(options, sync_widget(key, value)), key=key,
         on_change=on_user_change(key, lambda: set_value(st.session_state[key])), **more,
     )  # fmt: skip
+
+
+def open_tab(labels: Mapping[str, str], key: str, value: str, set_value: Callable[[str], object]) -> tuple[str, Any]:
+    """Shows tabs and returns the name and place of the open one, so that only its content is computed.
+
+    labels: labels by name; value: the session's open tab; `set_value` gets the one that a person opens, before the rerun. The
+    tabs have no default: with another default they would be other tabs, and the click that changed it would be lost.
+    """
+
+    def opened() -> None:
+        set_value(next(name for name, label in labels.items() if label == st.session_state[key]))
+
+    sync_widget(key, labels[value])
+    places = st.tabs(list(labels.values()), key=key, on_change=opened)
+    return value, places[list(labels).index(value)]
+
+
+def form_widget(label: str, widget: Any, name: str, target: Any, key: str, convert: Any = None, **options: Any) -> Any:
+    """A control whose value is the attribute `name` of `target`, so that it survives a change of pages."""
+    value = getattr(target, name)
+    value = convert(value) if convert is not None else value
+    if "min_value" in options:
+        value = clamp(value, options["min_value"], options["max_value"])
+    sync_widget(key, value)
+    default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
+    options[default] = index_of(options["options"], value) if default == "index" else value
+
+    def update() -> None:
+        now = st.session_state[key]
+        if now is not None:
+            setattr(target, name, now)
+
+    return widget(label, key=key, on_change=update, **options)

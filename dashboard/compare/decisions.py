@@ -9,8 +9,9 @@ import streamlit as st
 
 from dashboard.chart_tables import csv_button, selectable_tasks
 from dashboard.compare.state import Compare
-from dashboard.drawings import bar_panels
+from dashboard.compare.views import sides_words
 from dashboard.explore.views import best_move
+from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Point, Session, policy_label
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
@@ -146,13 +147,14 @@ def changed_table(session: Session, number: int, sides: tuple[Side, Side], recor
     csv_button("Download these (CSV)", lambda: shown.assign(**who).to_csv(index=False), file)
 
 
-def flow(records: tuple[Record, Record], number: int) -> None:
+def flow(sides: tuple[Side, Side], records: tuple[Record, Record], number: int) -> None:
     """How many tasks are on each device in A, by their device in B."""
     counts = flows(*records)
-    st.html(flow_map(counts))
-    st.caption(
-        f"Tasks of episode {number} that exist in both scenarios. Outside the diagonal A and B decide differently."
+    st.markdown(
+        "How many tasks ran on a device in A (rows) and on one in B (columns). On the outlined diagonal both decide alike; the "
+        "darker another cell, the more tasks moved."
     )
+    plotly_chart(flow_map(counts, f"{sides_words(sides)} · episode {number}"), "compare_flow")
     with st.expander("As a table"):
         table = counts.rename_axis("A \\ B").reset_index()
         st.dataframe(table, hide_index=True, alt="Number of tasks by their device in A and in B")
@@ -178,7 +180,7 @@ def _alternatives(point: Point, number: int, name: str, side: Side, record: Reco
     frame = answer.alternatives
     cost = float(frame["cost"][frame["chosen"]].iloc[0])
     st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {best_move(frame)}.")
-    bar_panels(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
+    charts_beside(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
     table = alternatives_table(frame)
     st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")
     csv_button(f"Download {name} (CSV)", table.to_csv(index=False), f"alternatives-{name}.csv")
@@ -189,7 +191,7 @@ def tabs(
     more: Callable[[], None],
 ) -> None:  # fmt: skip
     """Tabs; only the open one is computed. `more` shows the episodes."""
-    names = ["Decisions that changed", "From where to where", "Selected task", "Episode by episode"]
+    names = ["Decisions that changed", "Where tasks moved", "Selected task", "Episode by episode"]
     missing = "Decisions cannot be compared one to one here: the two scenarios do not have the same tasks."
     for tab, name in zip(st.tabs(names, key="compare_tabs", on_change="rerun"), names, strict=True):
         if not tab.open:
@@ -202,6 +204,6 @@ def tabs(
             elif not pairing.comparable:
                 st.info(missing, icon=":material/link_off:")
             elif name == names[1]:
-                flow(records, number)
+                flow(sides, records, number)
             else:
                 changed_table(session, number, sides, records)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlencode
 
 from dashboard.session import Pinned, Session, page_state, replaced_policy
-from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
+from iomt_core.experiments.comparison.sides import EPISODES, MOST_EPISODES, Side
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.links import from_query, whole_number
@@ -24,7 +24,7 @@ class Compare:
     source: str = SAME  # scenario of A. SAME: the sidebar's; PINNED: the pinned one; otherwise a preset's name
     policy: str = "price-response"
     shares: Shares = "own"
-    episodes: int = 10
+    episodes: int = EPISODES
     shown: int = 1  # the episode on the map
     stopped: tuple[object, ...] | None = None  # the comparison that was stopped
     continuing: tuple[object, ...] | None = None  # the comparison whose first episodes are shown while
@@ -102,8 +102,11 @@ def state(session: Session) -> Compare:
 
 
 def from_view(session: Session, view: Mapping[str, str]) -> Compare:
-    """The state that the page's entries of a link describe; invalid ones are added to `session.problems`."""
-    found = Compare(last_pinned=session.pinned)
+    """The state that the page's entries of a link describe; invalid ones are added to `session.problems`.
+
+    Without entries, A is the pinned scenario if there is one.
+    """
+    found = Compare(PINNED if session.pinned is not None else SAME, last_pinned=session.pinned)
     for read_part in (_read_a, _read_episodes, _read_shown):
         try:
             read_part(found, session, view)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import csv_button
-from dashboard.drawings import draw
+from dashboard.plotly_chart import plotly_chart
 from dashboard.session import policy_label
 from dashboard.text import plain
 from iomt_core.charts import forest as forest_charts
 from iomt_core.experiments.comparison.differences import Pairing, differences
-from iomt_core.experiments.comparison.paired import Paired
+from iomt_core.experiments.comparison.paired import Paired, percent
 from iomt_core.experiments.comparison.sides import Comparison, Side
+from iomt_core.experiments.sweeps.spec import written
 from iomt_core.metrics import METRICS
 
 NAN = float("nan")
@@ -24,20 +23,23 @@ def answer(found: Comparison, pairing: Pairing) -> None:
     """The result in a few sentences."""
     cost = found.pair("cost")
     if cost.same:
-        words = "**A and B cost the same** in every episode"
+        words = f"**A and B cost the same** in every episode, {cost.metric.show(cost.mean_a)}"
     elif cost.relative is None:
         words = "**A costs nothing**, so there is no relative change"
     else:
         more = "more" if cost.difference > 0 else "less"
-        words = f"B costs {100 * abs(cost.relative):.3g} % {more} than A"
+        words = f"B costs {percent(abs(cost.relative)).removeprefix('+')} {more} than A"
         words = f"**{words}**" if cost.excludes_zero else words
-        if cost.relative_interval is None:
-            words += " in this one episode; one episode gives no interval"
-        else:
-            low, high = cost.relative_interval
-            words += f" (95 % interval {100 * low:+.3g} to {100 * high:+.3g} %, {len(cost.a)} episodes)"
-            words += "" if cost.excludes_zero else ": **not distinguishable from 0**"
+        words += f": {cost.metric.show(cost.mean_b)} instead of {cost.metric.show(cost.mean_a)} ({cost.interval_words})"
+        words += ", **not distinguishable from 0**" if cost.excludes_zero is False else ""
     st.markdown(f"{words}. {_decisions(found, pairing)}")
+    if pairing.ungraded:
+        st.info(pairing.ungraded, icon=":material/balance:")
+
+
+def sides_words(sides: tuple[Side, Side]) -> str:
+    """Policy, network and ward of both sides, for a chart's subtitle."""
+    return " · ".join(f"{name}: {_label(side)} on {side.scenario.name}" for name, side in zip("AB", sides, strict=True))
 
 
 def _label(side: Side) -> str:
@@ -70,7 +72,7 @@ def warnings(found: Comparison) -> None:
 def parameters(a: Side, b: Side, pairing: Pairing) -> None:
     """A table of what differs between the sides, including the policies, and notes on what their episodes have in common."""
     rows = [
-        (d.label + " ᴬ" * d.assumption, plain(d.symbol), plain(d.a), plain(d.b))
+        (d.label + " ᴬ" * d.assumption, plain(written(d.symbol)), plain(d.a), plain(d.b))
         for d in differences(a.scenario, b.scenario)
     ]
     if _label(a) != _label(b):
@@ -89,39 +91,44 @@ def parameters(a: Side, b: Side, pairing: Pairing) -> None:
     st.caption("  \n".join(pairing.notes))
 
 
-def figures(found: Comparison) -> None:
+def figures(found: Comparison, pairing: Pairing) -> None:
     """The change of every metric as a forest plot."""
-    st.markdown("**Change from A to B**")
-    draw("forest", forest_charts.forest(found.pairs))
+    scope = f"{found.episodes} episode{'s' * (found.episodes > 1)} from seed {found.seed}"
+    figure = forest_charts.forest(found.pairs, f"{sides_words((found.a, found.b))} · {scope}", not pairing.ungraded)
+    plotly_chart(figure, "compare_forest")
     if found.episodes == 1:
         st.caption("One episode gives no interval: play two or more.")
+    else:
+        st.caption(
+            "A mark is the mean change, its line the 95 % interval; where the line crosses 0, the change may be chance."
+        )
 
 
-def numbers(found: Comparison) -> None:
-    """All metrics as a table, computed while it is open."""
-    box = st.expander("All metrics in numbers", key="compare_numbers", on_change="rerun")
-    if box.open:
-        with box:
-            _numbers(found)
-
-
-def _numbers(found: Comparison) -> None:
-    table = metric_table(found.pairs)
-    columns: dict[str, Any] = {
-        name: st.column_config.NumberColumn(format="%.5g") for name in table.columns if table[name].dtype == float
-    }
-    st.dataframe(table, hide_index=True, column_config=columns, alt="Metrics of A and B with paired intervals")
+def numbers(found: Comparison, pairing: Pairing) -> None:
+    """All metrics as a table."""
+    graded = not pairing.ungraded
+    st.markdown("**All metrics in numbers**")
+    rows = [
+        {
+            "metric": pair.metric.label, "A": pair.metric.show(pair.mean_a), "B": pair.metric.show(pair.mean_b),
+            "B - A": pair.metric.show_difference(pair.difference),
+            "95 % interval of B - A": " to ".join(map(pair.metric.show_difference, pair.interval or ())),
+            "change": "" if pair.relative is None else percent(pair.relative),
+            "what it says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded)], "meaning": pair.metric.help,
+        }
+        for pair in found.pairs
+    ]  # fmt: skip
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Metrics of A and B with paired intervals")
     st.caption(
-        "Means over episodes. B - A has a 95 % interval (Student) over the paired differences, episode by episode. The change "
-        "in % is relative to A's mean, which is taken as fixed. Each interval holds with 95 % by "
-        "itself, not all of them together."
+        "Means over episodes. The interval (Student) is over the paired differences, episode by episode; the change in % is "
+        "relative to A's mean, which is taken as fixed. Each interval holds with 95 % by itself, not all of them together."
     )
-    named = table.assign(policy_a=_label(found.a), policy_b=_label(found.b))
-    csv_button("Download (CSV)", named.to_csv(index=False), "comparison-metrics.csv")
+    table = metric_table(found.pairs, graded).assign(policy_a=_label(found.a), policy_b=_label(found.b))
+    csv_button("Download (CSV)", table.to_csv(index=False), "comparison-metrics.csv")
 
 
-def metric_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
-    """One row for each metric, in the units shown on the pages."""
+def metric_table(pairs: tuple[Paired, ...], graded: bool) -> pd.DataFrame:
+    """One row for each metric, in the units shown on the pages, with all digits."""
     rows = []
     for pair in pairs:
         metric, interval, share = pair.metric, pair.interval or (NAN, NAN), pair.relative_interval or (NAN, NAN)
@@ -136,7 +143,10 @@ def metric_table(pairs: tuple[Paired, ...]) -> pd.DataFrame:
             | {name: x * metric.factor for name, x in values.items()}
             | {"unit of B - A": metric.difference_unit}
             | {name: 100 * x for name, x in relative.items()}
-            | {"what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair)], "meaning": metric.help}
+            | {
+                "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded)],
+                "meaning": metric.help,
+            }
         )
     return pd.DataFrame(rows)
 
@@ -148,7 +158,8 @@ def episodes(found: Comparison) -> None:
         help="Which metric to show episode by episode.",
     )  # fmt: skip
     pair = found.pair(name)
-    draw("episode_pairs", forest_charts.episode_pairs(pair))
+    figure = forest_charts.episode_pairs(pair, f"{sides_words((found.a, found.b))} · from seed {found.seed}")
+    plotly_chart(figure, "compare_pairs")
     if pair.narrowing is not None:
         st.caption(
             f"Pairing makes the interval of this difference {pair.narrowing:.3g} times as narrow as that of as many independent "

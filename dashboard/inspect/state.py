@@ -12,10 +12,10 @@ from dashboard.widgets import index_of, sync_widget
 from iomt_core.record import Record
 
 TABS = {
-    "values": "Q-values (17)",
-    "shares": "Shares (C2–C4)",
-    "seen": "Observation (14)",
-    "mixer": "Mixer (22)–(25)",
+    "values": "Expected values",
+    "shares": "Shares",
+    "seen": "What the agent observes",
+    "mixer": "How agents are combined",
     "regret": "Regret",
     "formulas": "Formulas",
 }

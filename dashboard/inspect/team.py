@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table, download, selectable_tasks
-from dashboard.drawings import bar_panels
 from dashboard.inspect.state import RANKS, InspectState
-from dashboard.inspect.views import REGRET, episode_args, formula_block, inspection_of
+from dashboard.inspect.views import REGRET, episode_args, formula_block, full_colour, inspection_of, subtitle
+from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Point, Session
 from dashboard.text import plain
 from dashboard.widgets import sync_widget
@@ -26,10 +26,11 @@ from iomt_core.twin import northbound_inspect as north
 WORST = 10
 LONG_COMPUTATION = 6.0  # s; a longer computation starts only after a click
 MIXERS = {
-    "sum": "VDN: Q_tot is the sum of the agents' values. All derivatives are 1; there is no attention.",
-    "QMIX": "QMIX (24): a monotone network with weights from the limited global state ŝ; there is no attention.",
-    "attention": "SAE-QMIX (22)–(24): attention on ô alone. Its weights do not depend on the values, so (25) holds.",
-    "attention as printed": "SAE-QMIX as printed: queries and keys of (22) contain the values, so (25) can be violated.",
+    "sum": "VDN: the team's value is the sum of the agents' values. All weights are 1; there is no attention.",
+    "QMIX": "QMIX: the team's value never falls when an agent's value rises; the weights depend on the state, without attention.",
+    "attention": "SAE-QMIX: attention on the observations alone, so the team's value never falls when an agent's value rises.",
+    "attention as printed": "SAE-QMIX as printed: the attention depends on the values, so the team's value may fall when an "
+    "agent's value rises.",
 }
 
 
@@ -46,40 +47,36 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
             words = "This checkpoint has no mixer, which is needed in training only. Train again to store it."
         st.info(words, icon=":material/info:")
         row = point[0] - 1
-        bar_panels(price_bars(shown, row), "inspect_prices")
+        charts_beside(price_bars(shown, row, session.title), "inspect_prices")
         chart_table("shadow_prices", lambda: price_table(shown, row), "Shadow price of every resource in the step")
         return
     mixed, user = found.mixing, point[1]
-    st.caption(
-        MIXERS[mixed.kind] + f" Q_tot = {mixed.q_tot:.4f}. It is used in training only: each agent decides alone."
+    st.markdown(
+        f"In training, a mixer combines the agents' values into one value of the team: {mixed.q_tot:.4f} in this step. Left: how "
+        "much weight each agent gives to the others. Right: by how much the team's value grows with each agent's own. When "
+        f"acting, each agent decides alone. {MIXERS[mixed.kind]}",
+        help="Values: eq. (18); attention: eq. (22); weighted values: eq. (23); team: eq. (24); derivatives: eq. (25).",
     )
     broken = [n for n, slope in zip(mixed.users, mixed.slopes.tolist(), strict=True) if slope < 0]
     if broken:
         st.warning(
-            f"(25) is violated in this step: ∂Q_tot/∂Q_i is negative for agent {', '.join(map(str, broken))}.",
+            f"In this step the team's value falls when the value of agent {', '.join(map(str, broken))} rises: eq. (25) is "
+            "violated.",
             icon=":material/warning:",
         )
-    left, right = st.columns(2)
-    with left:
-        if mixed.attention is None:
-            st.info("No attention in this mixer.", icon=":material/info:")
-        else:
-            st.markdown("**Attention weights between agents, Â (22)**")
-            st.html(charts.attention(mixed))
-            even = 1 / len(mixed.agent_values)
-            st.caption(
-                f"Each row is an agent, each column the agent it attends to. A row adds up to 1; even attention would be "
-                f"{even:.4f}."
-            )
-    with right:
-        st.markdown("**Weight of each agent's value, ∂Q_tot/∂Q_i (25)**")
-        bar_panels(charts.slopes(mixed, user), "slopes")
+    figures = [charts.slopes(mixed, user, subtitle(session, point))]
+    if mixed.attention is not None:
+        figures.insert(0, charts.attention(mixed, user, subtitle(session, point)))
+    charts_beside(figures, "inspect_mixer")
+    if mixed.attention is not None:
+        even = 1 / len(mixed.agent_values)
+        st.caption(f"Each row adds up to 1. Even attention, {even:.3f} for every agent, has half the colour.")
     frame = pd.DataFrame(
         {
             "agent": mixed.users,
-            "Q_i (18)": mixed.agent_values.double().numpy(),
-            "weighted Q̂_i (23)": mixed.weighted.double().numpy(),
-            "∂Q_tot/∂Q_i (25)": mixed.slopes.double().numpy(),
+            "value Q_i": mixed.agent_values.double().numpy(),
+            "weighted value Q̂_i": mixed.weighted.double().numpy(),
+            "∂Q_tot/∂Q_i": mixed.slopes.double().numpy(),
         }
     )
     if mixed.attention is not None:
@@ -92,9 +89,10 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
 def regret(session: Session, view: InspectState, shown: Record, point: Point) -> None:
     """The regret of every task in the step, and the worst decisions of the episode."""
     st.markdown(
-        f"**Regret** of one decision, everything else fixed. *Against the best device*: {REGRET['best'][0].lower()}"
-        f"{REGRET['best'][1:]} *Against the optimum's device*: {REGRET['optimum'][0].lower()}{REGRET['optimum'][1:]} Shares "
-        "follow the policy's rule, as in the alternatives on Explore. Unit: weighted cost."
+        "By how much the ward's weighted cost would fall if one task alone ran on another device, everything else fixed. The "
+        "darker, the larger; the colour is full at half the step's mean task cost. Click a cell to select its task.",
+        help=f"*Best device*: {REGRET['best']}\n\n*The optimum's device*: {REGRET['optimum']}\n\nShares follow the policy's "
+        "rule, as in the alternatives on Explore.",
     )
 
     def update() -> None:
@@ -107,28 +105,34 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
     )  # fmt: skip
     column = f"regret_{view.rank}"
     frame = north.regrets(*episode_args(session), point[0])
-    left, right = st.columns([3, 4])
-    with left:
-        st.markdown(f"**Step {point[0]}, task by task**")
-        st.html(charts.regret_map(frame, column))
-        total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
-        words = f"The step's total weighted cost is {total:.4f}"
-        if best is not None:
-            words += f"; no joint decision can be below {float(best):.4f}"
-        st.caption(
-            f"{words}. The regrets of single tasks do not add up to the difference, because moves depend on each other."
-        )
-        chart_table("regret", lambda: _regret_table(frame), "Regret of the step")
-    with right:
-        _worst(session, view, shown, column)
+    with st.container(key="wide_regret"):
+        with st.container():
+            title = f"Regret of every task, against {RANKS[view.rank]}"
+            words = f"{session.title} · step {point[0]}"
+            figure = charts.regret_map(frame, column, point, full_colour(shown, point), title, words)
+            plotly_chart(figure, "inspect_regret", session.pick)
+            total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
+            words = f"The step's total weighted cost is {total:.4f}"
+            if best is not None:
+                words += f"; no joint decision can be below {float(best):.4f}"
+            st.caption(
+                f"{words}. The regrets of single tasks do not add up to the difference, because moves depend on each other."
+            )
+            chart_table("regret", lambda: _regret_table(frame), "Regret of the step")
+        with st.container():
+            _worst(session, view, shown, column)
 
 
 def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns of `frame` that people see, with readable names."""
-    devices = {"chosen": "choice", "optimum's": "optimum", "best alone": "best"}
-    numbers = {"p": "weight", "cost": "cost", "regret": "regret_best", "against the optimum": "regret_optimum"}
-    columns: dict[str, Any] = {name: [device_name(k) for k in frame[column]] for name, column in devices.items()}
-    columns |= {name: frame[column].round(5) for name, column in numbers.items()}
+    devices = {"chosen": "choice", "best alone": "best", "optimum's": "optimum"}
+    columns: dict[str, Any] = {"regret": frame["regret_best"].round(4)}
+    columns |= {name: [device_name(k) for k in frame[column]] for name, column in devices.items()}
+    columns |= {
+        "regret to optimum": frame["regret_optimum"].round(4),
+        "cost": frame["cost"].round(4),
+        "weight": frame["weight"],
+    }
     return frame[["step", "user", "task"]].assign(**columns)
 
 
@@ -181,24 +185,31 @@ def _episode_regrets(session: Session, view: InspectState, steps: int) -> pd.Dat
 def numbers(session: Session, shown: Record, point: Point) -> None:
     """The formulas with the numbers of this decision."""
     step, user, task = point
-    left, right = st.columns(2)
-    with left:
-        st.markdown(f"**What task {task} of user {user} costs**")
-        formula_block(formulas.task_formulas(shown, step - 1, user, task))
-    with right:
-        st.markdown("**How it was decided, and the value of the team**")
-        found = inspection_of(session, point)
-        if found is None or not found.turns:
-            label = plain(session.policy_label)
-            st.info(f"{label} has no (17), (18), (22)–(24): there are no Q-values.", icon=":material/info:")
-            return
-        weight = shown.snapshot.weight[step - 1]
-        turn = found.task_turns(user, task, weight)[-1]
-        block = [formulas.look_formula(turn, k) for k in range(len(turn.worth))]
-        if found.task_values is not None:
-            i = shown.scenario.user_numbers.index(user)
-            block.append(formulas.agent_formula(weight[i].tolist(), found.task_values[i].tolist(), user))
-        if found.mixing is not None:
-            block += formulas.mixing_formulas(found.mixing, user)
-        formula_block(block)
-    st.caption("Numbers are printed with six digits in SI units; each value follows from the numbers as printed.")
+    st.markdown(
+        "The model's equations with the numbers of this decision, in SI units and six digits. Each value follows from the "
+        "numbers as printed; the number of an equation is on hover."
+    )
+    found, weight = inspection_of(session, point), shown.snapshot.weight[step - 1]
+    learned = found is not None and bool(found.turns)
+    with st.container(key="wide_formulas"):
+        with st.container():
+            st.markdown(f"##### What task {task} of user {user} costs")
+            formula_block(formulas.task_formulas(shown, step - 1, user, task))
+            if found is not None and learned:
+                st.markdown("##### What the team's value is")
+                if found.task_values is not None:
+                    i = shown.scenario.user_numbers.index(user)
+                    formula_block([formulas.agent_formula(weight[i].tolist(), found.task_values[i].tolist(), user)])
+                if found.mixing is not None:
+                    formula_block(formulas.mixing_formulas(found.mixing, user))
+        with st.container():
+            st.markdown("##### How its device was chosen")
+            if found is not None and learned:
+                turn = found.task_turns(user, task, weight)[-1]
+                formula_block([formulas.look_formula(turn, k) for k in range(len(turn.worth))])
+                st.markdown(f"The highest score wins: {device_name(turn.devices[turn.choice])}.")
+            else:
+                st.info(
+                    f"{plain(session.policy_label)} has no scores of devices: it is not learned this way.",
+                    icon=":material/info:",
+                )

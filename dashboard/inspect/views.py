@@ -9,8 +9,8 @@ import streamlit as st
 import torch
 
 from dashboard.chart_tables import download, selectable_tasks
-from dashboard.drawings import bar_panels
 from dashboard.inspect.state import InspectState
+from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Point, Session
 from dashboard.text import plain, show_errors
 from dashboard.widgets import sync_widget
@@ -46,8 +46,23 @@ def episode_args(session: Session) -> tuple[Any, str, int, Any]:
 
 
 def formula_block(formulas: list[Formula]) -> None:
-    """Shows formulas with numbers inserted, each with its equation number."""
-    st.markdown("\n\n".join(f"**{f.number}** {f.what}\n\n$${f.latex}$$" for f in formulas))
+    """Shows formulas with numbers inserted; the number of the equation or constraint is on hover."""
+    for f in formulas:
+        kind = "Equation" if f.number.startswith("(") else "Constraint" if f.number.startswith("C") else ""
+        st.markdown(
+            f"**{f.what[:1].upper()}{f.what[1:]}**\n\n$${f.latex}$$", help=f"{kind} {f.number}" if kind else None
+        )
+
+
+def subtitle(session: Session, point: Point) -> str:
+    """What decides, in which ward, and the step and user that a chart is about."""
+    return f"{session.title} · step {point[0]}, user {point[1]}"
+
+
+def full_colour(shown: Record, point: Point) -> float:
+    """The difference in cost that has the darkest colour in this step."""
+    row = point[0] - 1
+    return charts.FULL * float(shown.outcome.cost[row][shown.snapshot.active[row]].mean())
 
 
 def inspection_of(session: Session, point: Point) -> Inspection | None:
@@ -72,36 +87,32 @@ def decision(session: Session, shown: Record, point: Point) -> None:
         f"The optimum's device for it is {device_name(int(mine['optimum']))}; with everything else fixed the best device is "
         f"{device_name(int(mine['best']))}."
     )
-    of_task = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost, "weight": shown.snapshot.weight}
+    of_task = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost}
     cells = (
-        *((TASK[name].label, TASK[name].show(float(values[at])), TASK[name].help) for name, values in of_task.items()),
+        *(
+            (TASK[name].label, TASK[name].show(float(values[at])), TASK[name].sentence)
+            for name, values in of_task.items()
+        ),
         ("Regret", f"{mine['regret_best']:.4f}", REGRET["best"]),
-        ("Against the optimum", f"{mine['regret_optimum']:+.4f}", REGRET["optimum"]),
     )
-    with st.container(horizontal=True):
+    with st.container(key="headline"):
         for label, value, text in cells:
-            st.metric(label, value, border=True, help=text, width=165)
+            st.metric(label, value, border=True, help=text)
     _tasks(session, shown, point)
 
 
 def _tasks(session: Session, shown: Record, point: Point) -> None:
     """The user's tasks in this step; a click on a row selects the task."""
-    step, user, _ = point
+    (row, i, _), (step, user, _) = _index(shown, point), point
     mine = north.regrets(*episode_args(session), step).query("user == @user").reset_index(drop=True)
-    own = north.observed_tasks(shown, step - 1, user)
-
     frame = pd.DataFrame(
         {
-            "": ["➜" if t == point[2] else "" for t in mine["task"]],
-            "task": mine["task"],
-            **{
-                TASK[name].symbol_heading: own[TASK[name].symbol_heading].round(2)
-                for name in ("data_bits", "cycles", "priority")
-            },
+            "task": [f"➜ {t}" if t == point[2] else str(t) for t in mine["task"]],
             "chosen": [device_name(k) for k in mine["choice"]],
             "optimum's": [device_name(k) for k in mine["optimum"]],
             "cost": mine["cost"].round(4),
             "regret": mine["regret_best"].round(4),
+            "priority": shown.snapshot.P[row, i][shown.snapshot.active[row, i]].int(),
         }
     )
     selectable_tasks(
@@ -110,6 +121,8 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
     )  # fmt: skip
 
 
+# Headings of what an agent observes of a task, by symbol.
+HEADS = {TASK["data_bits"].symbol_heading: "data (KB)", TASK["cycles"].symbol_heading: "kcycles", "P": "priority"}
 REGRET = {
     "best": "By how much the total weighted cost of this step would fall if this task alone moved to the device that is best for "
     "the ward, with all other tasks fixed. 0: no device is better.",
@@ -119,36 +132,40 @@ REGRET = {
 
 
 def values(session: Session, view: InspectState, shown: Record, point: Point) -> None:
-    """The Q-values of every strategy, used in eq. (17), and the true cost of every alternative."""
+    """What the network expects of every device for the task, and the true cost of each."""
     found = inspection_of(session, point)
     if found is None or not found.turns:
         _no_values(session, shown, point, found)
         return
     step, user, task = point
+    st.markdown(
+        f"Each row is a device for task {task}, each column a task of user {user}. Left: what the network expects each task to "
+        "be worth (about 1 - cost). Right: what each task would truly cost, with the whole step computed again. The darker, the "
+        f"worse compared with the column's best device; the colour is full at half the step's mean task cost, so "
+        "that differences too small to matter stay pale. The chosen device is outlined; click a cell to select its task.",
+        help="Left: the Q-values of eq. (17). Right: eqs. (1) to (10) and the cost behind (11).",
+    )
     turns = found.task_turns(user, task, shown.snapshot.weight[step - 1])
     turn = _select_round(view, turns)
-    names = _task_names(shown, point, turn.values.shape[1])
     true = north.alternatives(*episode_args(session), step, user, task)
-    row, i, _ = _index(shown, point)
-    own = true[:, i][:, shown.snapshot.active[row, i]]
+    row, i, j = _index(shown, point)
+    active = shown.snapshot.active[row, i]
+    points = [(step, user, int(n) + 1) for n in active.nonzero().flatten()]
+    own, words, full = true[:, i][:, active], subtitle(session, point), full_colour(shown, point)
+    alone = turn.values.shape[1] == 1  # a network that values only its own task
+    expected, at = (turn.values, [point]) if alone else (turn.values[:, [p[2] - 1 for p in points]], points)
+    unit, chosen = north.cost_unit(session.scenario, session.shown_policy), int(shown.action.choice[row, i, j])
     left, right = st.columns(2)
     with left:
-        st.markdown("**What the network expects: Q of each task under each strategy**")
-        shown_values = (
-            turn.values[:, [n - 1 for n in _active_tasks(shown, point)]] if turn.values.shape[1] > 1 else turn.values
-        )
-        what = f"Q-values of task {task}'s network by strategy and task; {device_name(turn.devices[turn.choice])} is chosen"
-        st.html(charts.by_strategy(shown_values.tolist(), names, turn.devices, turn.choice, what))
-        st.caption("In reward, about 1 − cost. Dark is good within its column. Outlined: chosen in this round.")
+        figure = charts.by_device(expected.tolist(), at, task, turn.devices, turn.choice, full * unit, True, words)
+        plotly_chart(figure, "inspect_expected", session.pick)
     with right:
-        st.markdown("**What is true: cost of each of the user's tasks under each strategy**")
-        what = f"True cost of user {user}'s tasks with task {task} on each device"
-        chosen, tasks = int(shown.action.choice[_index(shown, point)]), _task_names(shown, point, 2)
-        st.html(charts.by_strategy(own.tolist(), tasks, turn.devices, chosen, what, good=False))
-        st.caption(
-            "Dark is expensive within its column. Each row computes the whole step again with only this task moved."
+        plotly_chart(
+            charts.by_device(own.tolist(), points, task, turn.devices, chosen, full, False, words),
+            "inspect_true",
+            session.pick,
         )
-    _choice(session, shown, point, turn, true)
+    _choice(session, shown, point, turn, len(turns), true)
 
 
 def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
@@ -164,9 +181,9 @@ def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
     st.segmented_control(
         "Round", range(1, len(turns) + 1), default=sync_widget("inspect_round", wanted),
         key="inspect_round", required=True, on_change=update,
-        format_func=lambda n: f"{n}, which counts" if n == len(turns) else str(n),
-        help="The tasks of an agent are decided in order, 1 to J; each decision knows the present devices of the others. The "
-        "last round counts.",
+        format_func=lambda n: f"{n} (final)" if n == len(turns) else str(n),
+        help="In every round the tasks of an agent are decided one after another, each knowing where the others are now. "
+        f"Round {len(turns)} is final.",
     )  # fmt: skip
     return turns[wanted - 1]
 
@@ -176,63 +193,67 @@ def _index(shown: Record, point: Point) -> tuple[int, int, int]:
     return point[0] - 1, shown.scenario.user_numbers.index(point[1]), point[2] - 1
 
 
-def _active_tasks(shown: Record, point: Point) -> list[int]:
-    return [int(n) + 1 for n in shown.snapshot.active[_index(shown, point)[:2]].nonzero().flatten()]
-
-
-def _task_names(shown: Record, point: Point, columns: int) -> list[str]:
-    task = point[2]
-    if columns == 1:
-        return [f"task {task}"]
-    weight = shown.snapshot.weight[_index(shown, point)[:2]]
-    return [f"{'▶ ' if n == task else ''}{n} (p {float(weight[n - 1]):.2g})" for n in _active_tasks(shown, point)]
-
-
-def _choice(session: Session, shown: Record, point: Point, turn: TaskTurn, true: torch.Tensor) -> None:
-    """How the strategy was chosen by (17), compared with the true costs."""
+def _choice(
+    session: Session, shown: Record, point: Point, turn: TaskTurn, rounds: int, true: torch.Tensor
+) -> None:  # fmt: skip
+    """How the device was chosen, compared with the true costs."""
     (row, i, j), task = _index(shown, point), point[2]
     weight = shown.snapshot.weight[row]
     totals = (true * weight).sum((1, 2))
-    counted = turn.worth + turn.margin
+    score = turn.worth + turn.margin
     chosen = int(shown.action.choice[row, i, j])
+    devices, columns = range(len(score)), st.column_config.NumberColumn
     frame = pd.DataFrame(
         {
-            "": ["➜" if k == turn.choice else "" for k in range(len(counted))],
-            "strategy": [device_name(n) for n in turn.devices],
-            "Σ p Q (17)": turn.worth.double().numpy(), "margin": turn.margin.double().numpy(), "counts": counted.double().numpy(),
-            "expected gain": (turn.worth - turn.worth[chosen]).double().numpy(), "true gain": (totals[chosen] - totals).numpy(),
-            "true cost of the task": true[:, i, j].numpy(),
-            "true Σ p cost of the user": (true[:, i] * weight[i]).sum(-1).numpy(),
-            "true total of the ward": totals.numpy(),
+            "": ["➜" if k == turn.choice else "" for k in devices], "device": [device_name(n) for n in turn.devices],
+            "score": score.double().numpy(), "expected gain": (turn.worth - turn.worth[chosen]).double().numpy(),
+            "true gain": (totals[chosen] - totals).numpy(), "task's true cost": true[:, i, j].numpy(),
+            "user's true cost": (true[:, i] * weight[i]).sum(-1).numpy(), "ward's true cost": totals.numpy(),
+            "expected value": turn.worth.double().numpy(), "margin": turn.margin.double().numpy(),
         }
     )  # fmt: skip
-    before = ", ".join(f"{n}: {device_name(turn.devices[k])}" for n, k in enumerate(turn.before, 1) if n != task)
+    notes = {
+        "score": "Expected value plus margin: the highest score wins; of equal scores, the first.",
+        "expected gain": "What the network expects to gain compared with the chosen device, in weighted reward.",
+        "true gain": "By how much the ward's weighted cost would truly fall compared with the chosen device.",
+        "user's true cost": "Sum of the costs of the user's tasks, each times its weight p.",
+        "ward's true cost": "Sum of the costs of all users' tasks, each times its weight p.",
+        "expected value": "Sum of the expected values of the user's tasks, each times its weight p: eq. (17).",
+        "margin": "Added for the server with the fewest of the user's other tasks, in the user's own cyclic order.",
+    }
+    config = {
+        name: columns(help=notes.get(name), format="%.5f")
+        for name in frame.columns[2:]
+    }  # fmt: skip
+    st.dataframe(frame, hide_index=True, key="choice_table", column_config=config, alt="Devices by their score")
+    before = ", ".join(f"task {n} on {device_name(turn.devices[k])}" for n, k in enumerate(turn.before, 1) if n != task)
     if turn.round:
-        way = f"Round {turn.round}: when task {task} was decided, the user's other tasks were on {before}."
+        way = f"Round {rounds} is final; the highest score wins."
+        way += (
+            f" When task {task} was decided in round {turn.round}, the user's other tasks were: {before}."
+            if before
+            else ""
+        )
     else:
-        way = "All tasks of the user were decided at the same time, without knowing each other's choices."
-    st.dataframe(frame.style.format(precision=5), hide_index=True, key="choice_table", alt="Strategies by (17)")
+        way = "The highest score wins. All tasks of the user were decided at the same time, without knowing each other's devices."
     st.caption(
-        f"{way} The strategy with the largest value in *counts* is chosen; of equal values, the first. The server with the "
-        f"fewest of the user's other tasks (in the user's own cyclic order) gets a margin of {float(turn.margin.max()):g}"
-        f"{_negative_margin(turn)}: servers are similar, and agents that cannot see each other would otherwise all choose "
-        "the one that seems slightly better. *Expected gain* and *true gain* are relative to the chosen device, in weighted "
-        "reward and weighted cost of the whole ward; a well-trained network ranks them alike. The network did not see the "
-        "tasks of other users." + _scale(session)
+        f"{way} The margin ({float(turn.margin.max()):g}{_negative_margin(turn)}) keeps agents that cannot see each other from "
+        "all choosing the server that seems slightly better. A well-trained network ranks the devices as the true gains do, "
+        "although it does not see the tasks of other users." + _scale(session)
     )
-    download(frame, "strategies", "Strategies of the task")
+    download(frame, "strategies", "Devices by their score")
 
 
 def _negative_margin(turn: TaskTurn) -> str:
     """The margin of all other servers as text, if it is negative."""
     least = float(turn.margin.min())
-    return f", every other one of {least:g}" if least < 0 else ""
+    return f", for every other server {least:g}" if least < 0 else ""
 
 
 def _scale(session: Session) -> str:
     """A note on the unit of cost in the network; empty if costs are not scaled."""
     unit = north.cost_unit(session.scenario, session.shown_policy)
-    return f" The network scales costs by what is typical in this scenario: its Q is about 1 − {unit:.3g} × cost." * (
+    return f" This network counts costs in units of what is typical here: it expects about 1 - {unit:.3g} × cost." * (
         unit != 1
     )
 
@@ -271,7 +292,7 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
         return
     left, right = st.columns([2, 3])
     with left:
-        bar_panels(task_charts.alternatives(frame), "inspect_alternatives")
+        charts_beside(task_charts.alternatives(frame, subtitle(session, point)), "inspect_alternatives")
     with right:
         price = frame["cpu_price"] * frame["cpu_hz"] + (frame["bandwidth_price"] * frame["bandwidth_hz"]).fillna(0.0)
         weight = float(shown.snapshot.weight[_index(shown, point)])
@@ -298,10 +319,15 @@ def shares(session: Session, shown: Record, point: Point) -> None:
     mine = frame[frame["user"] == user]
     rule = session.shares if session.shares != "own" else entry(session.shown_policy).sharing
     requested = entry(session.shown_policy).trained and session.shares == "own"
-    st.caption(
-        "The Actor knows only the user's own tasks. " + REQUESTS if requested else SHARE_WORDS.get(rule, REQUESTS)
+    st.markdown(
+        f"How much of its device's CPU and bandwidth each task of user {user} requested and got. "
+        + ("The network knows only the user's own tasks. " + REQUESTS if requested else SHARE_WORDS.get(rule, REQUESTS))
+        + " Colours are those of the devices on the map; click a bar to select its task.",
+        help="A device grants at most all of its CPU and bandwidth: constraints C2 to C4.",
     )
-    bar_panels(charts.share_bars(mine, task), "share_bars")
+    words = subtitle(session, point)
+    figures = [charts.share_bars(mine, kind, task, step, words) for kind in ("cpu", "bandwidth")]
+    charts_beside(figures, "inspect_shares", session.pick)
     st.dataframe(_share_table(mine), hide_index=True, key="share_table", alt="Shares of the user's tasks")
     chosen = shown.scenario.device_numbers[int(shown.action.choice[_index(shown, point)])]
     there = frame[(frame["choice"] == chosen) & ((frame["user"] == user) | (chosen > 0))]
@@ -311,25 +337,29 @@ def shares(session: Session, shown: Record, point: Point) -> None:
     if found is not None and session.shares != "own":
         x, y = found.requested[_index(shown, point)[1:]].tolist()
         st.caption(
-            f"Its Actor would request {x:.1%} of the CPU and {y:.1%} of the bandwidth; the setting *Shares* overrides it."
+            f"The network would request {x:.1%} of the CPU and {y:.1%} of the bandwidth; the setting *Shares* overrides it."
         )
     download(frame, "shares", "Shares of all tasks")
 
 
-def _share_table(frame: pd.DataFrame) -> pd.DataFrame:
+def _share_table(frame: pd.DataFrame) -> Any:
     columns: dict[str, Any] = {
         "user": frame["user"],
         "task": frame["task"],
-        "device": [device_name(k) for k in frame["choice"]],
+        "device": map(device_name, frame["choice"]),
     }
-    for kind, name in (("cpu", "CPU"), ("bandwidth", "bandwidth")):
-        columns |= {
-            f"{name} requested (%)": (frame[f"{kind}_requested"] * 100).round(2),
-            f"{name} requested by all (%)": (frame[f"{kind}_requested_by_all"] * 100).round(1),
-            f"{name} granted (%)": (frame[f"{kind}_granted"] * 100).round(2),
-            TASK[f"{kind}_hz"].heading: (frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor).round(3),
-        }
-    return pd.DataFrame(columns)
+    kinds = (("cpu", "CPU"), ("bandwidth", "bandwidth"))
+    for kind, name in kinds:
+        columns |= {f"{name} {word}": frame[f"{kind}_{word}"] * 100 for word in ("requested", "granted")}
+    for kind, name in kinds:
+        columns[f"{name} (MHz)"] = frame[f"{kind}_hz"] * TASK[f"{kind}_hz"].factor
+    for kind, name in kinds:
+        columns[f"all requests of {name}"] = frame[f"{kind}_requested_by_all"] * 100
+    table = pd.DataFrame(columns)
+    shares: dict[Any, Any] = {name: "{:.1f} %" for name in table if "request" in str(name) or "granted" in str(name)}
+    return table.style.format(shares, na_rep="–").format(
+        precision=1, na_rep="–", subset=["CPU (MHz)", "bandwidth (MHz)"]
+    )
 
 
 def observation(session: Session, shown: Record, point: Point) -> None:
@@ -337,36 +367,56 @@ def observation(session: Session, shown: Record, point: Point) -> None:
     step, user, _ = point
     known = entry(session.shown_policy)
     if known.trained:
-        words = "Each number enters the network scaled to about 0 to 1, as shown next to it."
+        words = "Each number enters the network scaled to about 0 to 1, as shown beside it."
         if known.network == GENERAL or _scale(session):
-            words = (
-                "The general network gets these numbers as costs in units of what is typical in the scenario. Batteries were "
-                "ample in its training, so it assumes that they are full."
-            )
+            words = "The network scales them by what is typical in the scenario, and assumes full batteries, as in its training."
     elif known.decentralised:
-        words = "This policy decides for each user from these numbers and from broadcast prices; it needs no scaled numbers."
+        words = "This policy decides for each user from these numbers and from the prices that servers broadcast."
     else:
-        words = "This policy is central: it knows everything on both sides of this page. An agent would know the left side only."
-    st.caption(words)
-    left, right = st.columns(2)
-    with left:
-        st.markdown(f"**What agent {user} observed, eq. (14)**")
-        own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
-        st.dataframe(own.style.format(precision=3), hide_index=True, key="seen_tasks", alt="Own tasks")
-        st.dataframe(rest.style.format(precision=3), hide_index=True, key="seen_rest", alt="Itself and the servers")
-        download(pd.concat([own, rest]), "observation", "What the agent observed")
-    with right:
-        hidden = north.hidden_tasks(shown, step - 1, user)
-        hidden.insert(2, "device", [device_name(k) for k in hidden.pop("choice")])
-        st.markdown(f"**What it could not observe: {len(hidden)} tasks of other users, their choices and requests**")
-        if hidden.empty:
-            st.info("There is no other user in this step.", icon=":material/info:")
-        else:
+        words = "This policy is central: it knows both sides. An agent would know the left side only."
+    st.markdown(
+        f"Left: all that agent {user} knows when it decides. Right: what it cannot know, the tasks of the other users. {words}",
+        help="The observation of eq. (14). The agent does not know the fading of the channel or the load of the servers within "
+        "the step either; delays are expectations, eq. (6).",
+    )
+    own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
+    hidden = north.hidden_tasks(shown, step - 1, user)
+    rows = 38 + 35 * len(own), 38 + 35 * len(rest)  # px, heights of the two tables on the left
+    with st.container(key="wide_observation"):
+        with st.container():
+            st.markdown(f"**What agent {user} observed**")
+            order = ["task", *(part for head in HEADS for part in (head, f"{head[0]} observed"))]
+            config = {head: st.column_config.Column(words, width=72) for head, words in HEADS.items()}
+            config |= {head: st.column_config.Column("scaled", width=60) for head in order[2::2]}
+            config["task"] = st.column_config.Column(width=48)
             st.dataframe(
-                hidden.style.format(precision=2), hide_index=True, key="unseen", alt="Others' tasks", height=420
+                own.style.format(precision=2), hide_index=True, key="seen_tasks", alt="Own tasks", height=rows[0],
+                column_order=order, column_config=config,
+            )  # fmt: skip
+            rest = rest.rename(columns={"observed": "scaled"})
+            st.dataframe(
+                rest.style.format(precision=3),
+                hide_index=True,
+                key="seen_rest",
+                alt="Itself and the servers",
+                height=rows[1],
             )
-            download(hidden, "hidden", "What it could not observe")
-        st.caption(
-            "It did not know the fading of the channel or the load of the servers within the step either; delays are "
-            "expectations (6)."
-        )
+            download(pd.concat([own, rest]), "observation", "What the agent observed")
+        with st.container():
+            st.markdown(f"**What it could not observe: {len(hidden)} tasks of other users**")
+            if hidden.empty:
+                st.info("There is no other user in this step.", icon=":material/info:")
+            else:
+                tasks = [f"{i}.{j}" for i, j in zip(hidden["user"], hidden["task"], strict=True)]
+                table = pd.DataFrame(
+                    {"user.task": tasks, "device": ["own" if k == 0 else f"S{k}" for k in hidden["choice"]]}
+                )
+                requests = {f"{name} requested (%)": f"{name} (%)" for name in ("CPU", "bandwidth")}
+                table = table.join(hidden[[*HEADS, *requests]].rename(columns=HEADS | requests))
+                st.dataframe(
+                    table.style.format(precision=1, na_rep="–"), hide_index=True, key="unseen",
+                    height=min(sum(rows) + 16, 38 + 35 * len(hidden)),
+                    column_config={name: st.column_config.Column(width=62) for name in table.columns[:-1]},
+                    alt="Others' tasks, their devices and requests",
+                )  # fmt: skip
+                download(hidden, "hidden", "What it could not observe")

@@ -12,8 +12,10 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from dashboard.text import plain
+from iomt_core.experiments.comparison.paired import percent
+from iomt_core.experiments.comparison.sides import EPISODES, Comparison, Side, compare
 from iomt_core.experiments.evaluation import evaluate_episode
-from iomt_core.metrics import METRICS, TASK
+from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
@@ -35,13 +37,18 @@ class Setup:
     seed: int = SEED
 
     @property
+    def side(self) -> Side:
+        """Scenario and policy as a side of a comparison."""
+        return Side(self.scenario, self.policy, self.shares)
+
+    @property
     def record(self) -> Record:
-        """The episode."""
+        """The first episode, which the map shows."""
         return play(self.scenario, self.policy, self.seed, self.shares)
 
     @cached_property
     def figures(self) -> dict[str, Any]:
-        """The episode's metrics by name, SI."""
+        """The first episode's metrics by name, SI."""
         return evaluate_episode(self.scenario, self.policy, self.seed, self.shares)
 
 
@@ -77,31 +84,40 @@ class Question:
         return self.answer(*self.setups(policy))
 
 
-def _rise(old: float, new: float) -> str:
-    """A change as text: `rises from 0.1514 to 0.1689 (+11.5 %)`."""
-    if old <= 0 or abs(new / old - 1) < 5e-4:
-        return f"stays at {new:.4f}"
-    return f"{'rises' if new > old else 'falls'} from {old:.4f} to {new:.4f} ({100 * (new / old - 1):+.1f} %)"
+def _compared(a: Setup, b: Setup) -> Comparison:
+    """Both sides on the episodes that Compare plays, so that answer and page show the same numbers."""
+    return compare(a.side, b.side, a.seed, EPISODES)
+
+
+def _rise(found: Comparison) -> str:
+    """The change of the cost: `rises from 0.1514 to 0.1689, +11.5 % (95 % interval +11.2 to +11.8 %, 10 episodes)`."""
+    cost = found.pair("cost")
+    old, new = cost.metric.show(cost.mean_a), cost.metric.show(cost.mean_b)
+    if cost.same or cost.relative is None:
+        return f"stays at {new}"
+    verb = "rises" if cost.relative > 0 else "falls"
+    if not cost.excludes_zero:
+        verb = "does not change distinguishably,"
+    return f"{verb} from {old} to {new}, {percent(cost.relative)} ({cost.interval_words})"
 
 
 def _who(setup: Setup) -> str:
     return plain(entry(setup.policy).label)
 
 
-def _delay(setup: Setup) -> str:
-    return METRICS["mean_delay_s"].show(setup.figures["mean_delay_s"])
-
-
-def _local(setup: Setup) -> str:
-    return METRICS["local_share"].show(setup.figures["local_share"])
+def _both(found: Comparison, name: str) -> tuple[str, str]:
+    """A metric in A and in B, means over the episodes, as text."""
+    pair = found.pair(name)
+    return pair.metric.show(pair.mean_a), pair.metric.show(pair.mean_b)
 
 
 def _fewer_servers(a: Setup, b: Setup) -> str:
-    to_server, to_wearable = _moved_tasks(a.record, b.record)
+    found, (to_server, to_wearable) = _compared(a, b), _moved_tasks(a.record, b.record)
+    delay, local = _both(found, "mean_delay_s"), _both(found, "local_share")
     return (
-        f"With {_who(b)}, the cost {_rise(a.figures['cost'], b.figures['cost'])}. The mean delay goes from {_delay(a)} to "
-        f"{_delay(b)}, and {_local(b)} of the tasks stay on the wearable instead of {_local(a)}: of the tasks on "
-        f"server {b.scenario.servers_off[0]}, {to_server} move to another server and {to_wearable} to the wearable."
+        f"With {_who(b)}, the cost {_rise(found)}. The mean delay goes from {delay[0]} to {delay[1]}, and {local[1]} of the "
+        f"tasks stay on the wearable instead of {local[0]}. In the episode on the map, {to_server} tasks of server "
+        f"{b.scenario.servers_off[0]} move to another server and {to_wearable} to the wearable."
     )
 
 
@@ -114,27 +130,28 @@ def _moved_tasks(a: Record, b: Record) -> tuple[int, int]:
 
 
 def _more_tasks(a: Setup, b: Setup) -> str:
-    late = METRICS["deadline_miss_share"].show(b.figures["deadline_miss_share"])
-    shared = b.figures["mean_delay_s"] / a.figures["mean_delay_s"]
+    found = _compared(a, b)
+    delay, local, late = (_both(found, name) for name in ("mean_delay_s", "local_share", "deadline_miss_share"))
+    times = found.pair("mean_delay_s").mean_b / found.pair("mean_delay_s").mean_a
     return (
-        f"With {_who(b)}, the cost per task {_rise(a.figures['cost'], b.figures['cost'])}, and everyone pays it: with "
-        f"{b.scenario.tasks} tasks a user instead of {a.scenario.tasks} the mean delay is {shared:.2f} times as long "
-        f"({_delay(a)} → {_delay(b)}). {_local(b)} of the tasks stay local ({_local(a)} before); {late} are "
-        "later than the deadline."
+        f"With {_who(b)}, the cost per task {_rise(found)}, and everyone pays it: with {b.scenario.tasks} tasks a user instead "
+        f"of {a.scenario.tasks} the mean delay is {times:.2f} times as long ({delay[0]} → {delay[1]}). {local[1]} of the tasks "
+        f"stay local ({local[0]} before); {late[1]} are later than the deadline."
     )
 
 
 def _worse_channel(a: Setup, b: Setup) -> str:
-    near_a, near_b = _nearest(a.record), _nearest(b.record)
+    found = _compared(a, b)
+    local, near_a, near_b = _both(found, "local_share"), _nearest(a.record), _nearest(b.record)
     return (
-        f"With {_who(b)}, and a path loss exponent of {b.scenario.eta:g} instead of {a.scenario.eta:g}, the cost "
-        f"{_rise(a.figures['cost'], b.figures['cost'])} and {_local(b)} of the tasks stay local ({_local(a)} before). Of the "
-        f"tasks sent, {100 * near_b:.0f} % go to the user's nearest server ({100 * near_a:.0f} % before)."
+        f"With {_who(b)}, and a path loss exponent of {b.scenario.eta:g} instead of {a.scenario.eta:g}, the cost {_rise(found)} "
+        f"and {local[1]} of the tasks stay local ({local[0]} before). Of the tasks sent in the episode on the map, "
+        f"{100 * near_b:.0f} % go to the user's nearest server ({100 * near_a:.0f} % before)."
     )
 
 
 def _half_battery(a: Setup, b: Setup) -> str:
-    rise = _rise(a.figures["cost"], b.figures["cost"])
+    rise = _rise(_compared(a, b))
     return (
         f"With {_who(b)}, {_end(a)} before, and with half the battery {_end(b)}. The cost per task of the steps that are played "
         f"{rise}: a small battery does not make a step dearer, it ends the episode, for everyone."
@@ -205,16 +222,16 @@ def _why_local(a: Setup, b: Setup) -> str:
 
 def _alone(a: Setup, b: Setup) -> str:
     prices, greedy = Setup(b.scenario, "price-response"), Setup(b.scenario, "greedy")
-    active = a.record.snapshot.active
-    share = float((a.record.action.choice != b.record.action.choice)[active].double().mean())
-    gap, least = METRICS["gap"].show, a.figures["cost"]
-    untrained = f"{_who(prices)}, which needs no training, costs {prices.figures['cost']:.4f}. " if b != prices else ""
+    found, without = _compared(a, b), _compared(a, greedy).pair("cost")
+    gap = _both(found, "gap")
+    untrained = ""
+    if b != prices:
+        untrained = f"{_who(prices)}, which needs no training, costs {_both(_compared(a, prices), 'cost')[1]}. "
     return (
-        f"When each user decides alone with {_who(b)}, and nobody sees everything as the optimum does, the cost "
-        f"{_rise(least, b.figures['cost'])}. {100 * share:.0f} % of the decisions differ, but many decisions are about equally "
-        f"good. The certified gap is {gap(b.figures['gap'])} instead of {gap(a.figures['gap'])}. {untrained}Without prices the "
-        "result is worse: greedy, where each task takes what is cheapest for itself, costs "
-        f"{greedy.figures['cost'] / least:.2f} times as much as the optimum."
+        f"When each user decides alone with {_who(b)}, and nobody sees everything as the optimum does, the cost {_rise(found)}. "
+        f"{found.changed / found.compared:.0%} of the decisions differ, but many decisions are about equally good. The certified "
+        f"gap is {gap[1]} instead of {gap[0]}. {untrained}Without prices the result is worse: greedy, where each task takes what "
+        f"is cheapest for itself, costs {without.mean_b / without.mean_a:.2f} times as much as the optimum."
     )
 
 

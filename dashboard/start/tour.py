@@ -91,7 +91,9 @@ def tour_banner(session: Session) -> None:
             st.button("End tour", icon=":material/close:", key="tour_end", on_click=end,
                       help="The scenario stays as it is. The Start page can restore the one from before the tour.")  # fmt: skip
         policy = state().policy
-        st.markdown(f"{question.words(policy)}\n\n*What to look at:* {question.look}")
+        with st.spinner("Playing the episodes…"):
+            words = question.words(policy)
+        st.markdown(f"{words}\n\n*What to look at:* {question.look}")
         if Setup(session.scenario, session.policy, session.shares, session.seed) != question.setups(policy)[1]:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption("You have changed the scenario: the answer above is for the original question.")

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard.chart_tables import chart_table
 from dashboard.explore import views as explore_views
+from dashboard.explore.curves import draw_episode
 from dashboard.navigation import TITLES, pages
 from dashboard.session import Session
 from dashboard.start.questions import QUESTIONS, Setup
@@ -15,7 +16,7 @@ from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
-from iomt_core.metrics import CONTEXT, METRICS
+from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS, counted, metadata
 
 ABOUT = {
@@ -24,8 +25,8 @@ ABOUT = {
     "compare": "Two scenarios or two policies on the same tasks, with the confidence interval of every difference.",
     "train": "Train the paper's algorithm or its baselines, and watch them learn.",
     "sweep": "One parameter over its whole range, many episodes at each point, with intervals.",
+    "answers": "What matters most, how much you need, and what less delay costs in energy.",
 }
-CARD = 214  # px: five cards in a row on a wide screen
 
 
 def sentences(session: Session) -> None:
@@ -33,13 +34,10 @@ def sentences(session: Session) -> None:
     s = session.scenario
     servers = counted(s.servers, "edge server")
     st.markdown(
-        f"This is a ward of {counted(s.users, 'user')} with wearables. In every step each user has up to {s.tasks} tasks (the "
-        f"small marks around a user). Each task is computed on the wearable (grey) or sent to one of {servers}, drawn in that "
-        "server's colour and shape. A policy decides where each task runs and how much of the device's CPU and bandwidth it "
-        "gets; here it is "
-        f"**{plain(session.policy_label)}**. The lab computes delay and energy of every decision by the equations of a "
-        "published model. It also computes a bound that no policy can beat, so you always see how far a policy is from the "
-        "best possible."
+        f"A ward of {counted(s.users, 'user')} with wearables. In every step each user has up to {s.tasks} tasks: the small "
+        f"marks around a user. Each task runs on the wearable (grey) or on one of {servers} (that server's colour and shape). "
+        f"**{plain(session.policy_label)}** decides where each task runs and what share of CPU and bandwidth it gets. "
+        "The curves show what these decisions cost, and the bound that no policy can beat."
     )
 
 
@@ -56,28 +54,33 @@ def ward(session: Session) -> None:
     st.caption("Each step brings new tasks. Click a task to see why it runs on its device.")
 
 
+def curves(session: Session) -> None:
+    """Delay, energy and cost of each step, running along with the map."""
+    draw_episode(session, explore_views.record(session), {}, "start_curves")
+
+
 def figures(session: Session) -> None:
     """A few metrics of the episode on the map."""
     now = Setup(session.scenario, session.shown_policy, session.shares, session.seed).figures
     local = Setup(session.scenario, "all-local", seed=session.seed).figures
-    shown = (CONTEXT["tasks"], METRICS["mean_delay_s"], METRICS["local_share"], METRICS["gap"])
-    for start in (0, 2):
-        for column, metric in zip(st.columns(2), shown[start : start + 2], strict=True):
+    with st.container(key="figures"):
+        for metric in (METRICS[name] for name in ("mean_delay_s", "mean_energy_j", "local_share", "gap")):
             text = explore_views.GAP_HELP if metric.name == "gap" else metric.sentence
-            column.metric(metric.label, metric.show(now[metric.name]), border=True, help=text)
+            st.metric(metric.label, metric.show(now[metric.name]), border=True, help=text)
     change, cost = now["cost"] / local["cost"] - 1, METRICS["cost"]
     st.caption(
-        f"Cost: {cost.show(now['cost'])}, {abs(change):.0%} {'less' if change < 0 else 'more'} than with all tasks on the "
-        f"wearables ({cost.show(local['cost'])}). It is the {cost.help}."
+        f"{plain(session.policy_label)}, this episode. Cost: {cost.show(now['cost'])}, {100 * abs(change):.0f} % "
+        f"{'less' if change < 0 else 'more'} than with all tasks on the wearables ({cost.show(local['cost'])}).",
+        help=cost.sentence,
     )
 
 
 def tour(session: Session) -> None:
     """The tour's questions as cards, and a button that restores what was there before the tour."""
-    st.header("Questions to begin with", anchor=False)
-    with st.container(horizontal=True, gap="small"):
+    st.subheader("Questions to begin with", anchor=False)
+    with st.container(key="cards_questions"):
         for n, question in enumerate(QUESTIONS):
-            with st.container(border=True, width=CARD, height="stretch"):
+            with st.container(border=True):
                 st.button(
                     question.title, key=f"ask_{question.key}", on_click=begin, args=(session, n), width="stretch",
                     type="primary" if n == 0 else "secondary",
@@ -94,12 +97,12 @@ def tour(session: Session) -> None:
 
 def cards() -> None:
     """The other pages as cards."""
-    st.header("Or open a page", anchor=False)
+    st.subheader("Or open a page", anchor=False)
     known = pages()
-    with st.container(horizontal=True, gap="small"):
+    with st.container(key="cards_pages"):
         for name, text in ABOUT.items():
             if name in known:
-                with st.container(border=True, width=CARD, height="stretch"):
+                with st.container(border=True):
                     st.page_link(known[name], icon=TITLES[name][1])
                     st.caption(text)
 
@@ -110,7 +113,7 @@ def claims() -> None:
     rest = sum(meta.group != "file" for meta in metadata().values())
     left, right = st.columns(2)
     with left:
-        st.header("What the paper claims", anchor=False)
+        st.subheader("What the paper claims", anchor=False)
         st.markdown(
             "Yuan et al., *Digital Twin-Driven MADRL Approaches for Communication-Computing-Control Co-Optimization* (IEEE JSAC, "
             "2025), train many users' agents together and let each decide alone (SAE-MT-QMIX), and report less delay and less "
@@ -119,7 +122,7 @@ def claims() -> None:
         )
         _found()
     with right:
-        st.header("What is assumed", anchor=False)
+        st.subheader("What is assumed", anchor=False)
         st.markdown(
             f"The paper gives no value for {len(assumed)} of the {rest} parameters. Their values are assumptions of this lab, "
             "marked ᴬ on every control. So are the magnitudes of the medical task kinds in the *hospital* preset. Everything is "
@@ -147,7 +150,12 @@ def _found() -> None:
         st.markdown(
             f"**What was found here**, on {steps} held-out steps of the paper's scenario, with the paper networks:"
         )
-        st.table(table, border="horizontal", hide_index=True, alt="The paper's claim, metric by metric")
+        st.table(
+            table.drop(columns="best policy"),
+            border="horizontal",
+            hide_index=True,
+            alt="The paper's claim, metric by metric",
+        )
         st.caption("Means over training seeds; differences to the best other learned policy, Welch's interval.")
     chart_table("found", lambda: results(manifest), "All policies in the paper's scenario")
 

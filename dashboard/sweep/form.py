@@ -117,7 +117,7 @@ def new_sweep(session: Session, form: Form, problems: list[str]) -> str | None:
     axes = [_axis(session, form, 0, usable)]
     if _form_widget("Second parameter: a heat map", st.toggle, "two", form, help="A point for every pair of values."):
         axes.append(_axis(session, form, 1, usable))
-    _policies_row(form)
+    _policies(form)
     return _start(session, form, [axis for axis in axes if axis is not None] if None not in axes else [], problems)
 
 
@@ -158,7 +158,7 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
     )
     row.selectbox(
         "Second parameter" if number else "Parameter", list(usable), index_of(usable, sync_widget(key, mine.parameter)),
-        key=key, on_change=choose, width=250,
+        key=key, on_change=choose, width=220,
         format_func=lambda n: f"{usable[n].label} {written(usable[n].symbol)}".strip(),
         help=f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Allowed: {meta.allowed()}. Source: {source}.{middle} "
         "The list has every parameter that is a number and that no file fixes in this scenario.",
@@ -172,16 +172,15 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
         _form_widget(
             f"{label}{f' ({unit})' if unit else ''}", row.number_input, name, mine, f"sweep_{name}_{suffix}", convert=kind,
             min_value=kind(low), max_value=kind(high), step=kind(step), format=None if whole else "%g",
-            help=f"Allowed: {meta.allowed()}.", width=160,
+            help=f"Allowed: {meta.allowed()}.", width=135,
         )  # fmt: skip
     _form_widget(
         "Values", row.number_input, "count", mine, f"sweep_count_{suffix}", convert=int, min_value=1,
-        max_value=MOST_VALUES, step=1, width=130,
+        max_value=MOST_VALUES, step=1, width=110,
         help="How many values, both ends included. Whole numbers occur once each.",
     )  # fmt: skip
     _form_widget(
-        "Spacing", row.selectbox, "spacing", mine, f"sweep_spacing_{suffix}", options=SPACINGS,
-        width=160,
+        "Spacing", row.selectbox, "spacing", mine, f"sweep_spacing_{suffix}", options=SPACINGS, width=140,
         help="Logarithmic: each value is the same multiple of the previous one.",
     )  # fmt: skip
     try:
@@ -198,22 +197,25 @@ def _is_pair(s: Scenario, form: AxisForm) -> bool:
     return isinstance(getattr(s, form.parameter), tuple)
 
 
-def _policies_row(form: Form) -> None:
+def _policies(form: Form) -> None:
     known = catalogue()
     form.policies = [name for name in form.policies if name in known]
-    row = st.container(horizontal=True, vertical_alignment="bottom")
     _form_widget(
-        "Policies", row.multiselect, "policies", form, options=list(known), format_func=lambda n: known[n].label,
-        max_selections=MOST_POLICIES, convert=list, width=480,
+        "Policies", st.multiselect, "policies", form, options=list(known), format_func=lambda n: known[n].label,
+        max_selections=MOST_POLICIES, convert=list,
         help="A trained policy decides only in scenarios that its networks were trained for; elsewhere its line has a gap.",
     )  # fmt: skip
+
+
+def _start(session: Session, form: Form, axes: list[Axis], problems: list[str]) -> str | None:
+    row = st.container(horizontal=True, vertical_alignment="bottom")
     _form_widget(
         "Episodes per point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
-        width=160,
+        width=150,
         help="A point is their mean, its band their 95 % interval; one episode gives no band.",
     )  # fmt: skip
     _form_widget(
-        "Episode seed", row.number_input, "seed", form, width=160, min_value=0, max_value=LARGEST_SEED, step=1, convert=int,
+        "Episode seed", row.number_input, "seed", form, width=140, min_value=0, max_value=LARGEST_SEED, step=1, convert=int,
         help="Draws tasks, powers and dynamics, the same for every policy. The layout seed is in the sidebar.",
     )  # fmt: skip
     with row.popover("Where it runs", icon=":material/memory:"):
@@ -226,12 +228,8 @@ def _policies_row(form: Form) -> None:
             help="Address of a dask.distributed scheduler, used instead of processes here. Its members unpickle what they "
             "send each other: use only a cluster that you trust. Its workers need the same version of this package.",
         )  # fmt: skip
-
-
-def _start(session: Session, form: Form, axes: list[Axis], problems: list[str]) -> str | None:
-    row = st.container(horizontal=True, vertical_alignment="bottom")
     _form_widget(
-        "Name", row.text_input, "name", form, placeholder=_free_name(form), max_chars=LONGEST_NAME, width=250,
+        "Name", row.text_input, "name", form, placeholder=_free_name(form), max_chars=LONGEST_NAME, width=170,
         help="Name of the sweep: a-z, 0-9 and -. Empty: the name shown.",
     )  # fmt: skip
     spec = _spec(session, form, axes) if axes else None
@@ -240,7 +238,7 @@ def _start(session: Session, form: Form, axes: list[Axis], problems: list[str]) 
         on_click=_begin, args=(session, form, problems),
     )  # fmt: skip
     if spec is not None:
-        row.caption(
+        st.caption(
             f"{spec.count} points of {spec.episodes} episodes. Time left is shown once it is measured. "
             f"Shares: {SHARE_LABELS[session.shares]} (sidebar)."
         )

@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.person import current_person
-from dashboard.runs import clock
+from dashboard.plotly_chart import plotly_chart
+from dashboard.run_view import run_progress
 from dashboard.session import Session, page_state
 from dashboard.sweep.form import AxisForm, Form, new_form
-from dashboard.text import plain, show_errors
+from dashboard.text import plain
 from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts import sweep as charts
-from iomt_core.charts.sweep_live import live_curves, live_map
-from iomt_core.charts.sweep_report import command, labels, report
+from iomt_core.charts.sweep_report import command, labels, report, subtitle
 from iomt_core.charts.sweep_report import title as sweep_title
 from iomt_core.experiments.sweeps.point_run import POINTS, versions
 from iomt_core.experiments.sweeps.run import SWEEPS, read_results
 from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
 from iomt_core.metrics import METRICS
-from iomt_core.runs.directory import log_tail
-from iomt_core.runs.owner import Person
 from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.links import whole_number
 from iomt_core.training.catalogue import entry
-
-PLOT = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
-BADGES = {
-    "queued": ("gray", "schedule"), "starting": ("blue", "progress_activity"), "running": ("blue", "progress_activity"),
-    "stopping": ("orange", "hourglass_top"), "finished": ("green", "check"), "stopped": ("orange", "stop_circle"),
-    "interrupted": ("red", "power_off"), "failed": ("red", "error"),
-}  # fmt: skip
 
 
 @dataclass
@@ -141,74 +130,7 @@ def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
 
 def progress(sweep: RunRecord, view: View) -> None:
     """State, progress, time left, and buttons."""
-    status, done, total = sweep.status, sweep.done, sweep.total
-    colour, icon = BADGES[sweep.condition]
-    left, right = st.columns([5, 3], vertical_alignment="center")
-    with left.container(horizontal=True, vertical_alignment="center"):
-        st.badge(sweep.condition, icon=f":material/{icon}:", color=cast(Any, colour))
-        words = f"{done} of {total} points"
-        if status.get("cached"):
-            words += f", {status['cached']} from the cache"
-        if sweep.stopping:
-            words += ": points that finish within seconds are policy"
-        elif sweep.seconds_left is not None:
-            words += f", {clock(sweep.seconds_left)} left" if done < total else ", writing the results"
-        elif sweep.state == "queued":
-            words += f", {sweep.ahead} before it" if sweep.ahead else ", next"
-        elif sweep.state == "finished":
-            words += f", {clock(sweep.number('seconds'))}"
-        st.write(words)
-    with right.container(horizontal=True, horizontal_alignment="right"):
-        _actions(sweep, view)
-    if sweep.state != "finished":
-        st.progress(min(1.0, done / total) if total else 0.0)
-    with st.container():  # a fixed place, so that a live chart below does not move when a message appears
-        _failures(sweep)
-
-
-def _actions(sweep: RunRecord, view: View) -> None:
-    person = current_person()
-    mine = person.may_change(sweep.owner)
-    why = (
-        None
-        if mine
-        else f"It belongs to {plain(sweep.owner.name)}: only its owner or the operator of the lab can change it."
-    )
-
-    def act(change: Callable[[str, Person], Any]) -> None:
-        view.problems.clear()
-        try:
-            change(sweep.name, person)
-        except ScenarioError as error:
-            view.problems += error.problems
-
-    def resume(name: str, by: Person) -> None:
-        SWEEPS.resume(name, by, **view.form.place())
-
-    def button(label: str, icon: str, change: Callable[[str, Person], Any], key: str) -> None:
-        st.button(label, icon=f":material/{icon}:", on_click=act, args=(change,), key=key, disabled=not mine, help=why)
-
-    if sweep.stopping:
-        button("Stop at once", "stop", SWEEPS.kill, "sweep_kill")
-    elif sweep.active or sweep.state == "queued":
-        button("Stop", "stop", SWEEPS.stop, "sweep_stop")
-    if sweep.resumable:
-        button("Resume", "play_arrow", resume, "sweep_resume")
-    if not sweep.active:
-        with st.popover("Delete", icon=":material/delete:", disabled=not mine, help=why):
-            st.write(
-                f"Deletes the sweep {plain(sweep.name)} and its files. Its points stay in the cache for later sweeps."
-            )
-            st.button("Delete it", on_click=act, args=(SWEEPS.delete,), key="sweep_delete")
-
-
-def _failures(sweep: RunRecord) -> None:
-    if sweep.reason:
-        st.warning(f"{plain(sweep.reason)} Finished points are policy.", icon=":material/warning:")
-        if words := log_tail(sweep.folder):
-            with st.expander("The end of its log"):
-                st.code(words, language=None)
-    show_errors(map(str, sweep.status.get("failures") or ()))
+    run_progress(SWEEPS, sweep, "sweep", view.problems, view.form.place)
 
 
 def results(sweep: RunRecord, view: View) -> None:
@@ -239,38 +161,26 @@ def _metric_picker(view: View, spec: SweepSpec) -> str:
         view.figure = st.session_state["sweep_figure"] or view.figure
         view.log_y = bool(st.session_state.get("sweep_log_y", view.log_y))
 
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.pills(
-            "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure),
-            key="sweep_figure", on_change=update, format_func=lambda n: METRICS[n].label,
-            label_visibility="collapsed", required=True,
-            help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
+    st.pills(
+        "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure), key="sweep_figure", on_change=update,
+        format_func=lambda n: METRICS[n].label, label_visibility="collapsed", required=True,
+        help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
+    )  # fmt: skip
+    if len(spec.axes) == 1:
+        st.toggle(
+            "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
+            help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
         )  # fmt: skip
-        if len(spec.axes) == 1:
-            st.toggle(
-                "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
-                help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
-            )  # fmt: skip
     return view.figure
 
 
 def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, sweep: RunRecord, view: View) -> None:
-    text = f"{METRICS[name].axis_title} over {axis.title}, a line for each policy with its 95 % interval."
-    if sweep.active:
-        rows, drawing = live_curves(table, axis, name, labels(spec), view.log_y)
-        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}", alt=text, width="stretch")
-        return
-    st.plotly_chart(
-        charts.curves(table, axis, name, labels(spec), view.log_y),
-        key=f"sweep_curves_{sweep.name}_{name}",
-        config=PLOT,
-        alt=text,
-    )
+    figure = charts.curves(table, axis, name, labels(spec), subtitle(spec), view.log_y)
+    plotly_chart(figure, f"sweep_curves_{sweep.name}")
+    words = "Bands are 95 % intervals over episodes (Student)."
     if name in ("cost", "gap"):
-        st.caption(
-            "The red line is the certified lower bound: no policy can cost less. Bands are 95 % intervals over "
-            "episodes (Student)."
-        )
+        words = f"The red line is the certified lower bound: no policy can cost less. {words}"
+    st.caption(words)
 
 
 def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, sweep: RunRecord, view: View) -> None:
@@ -294,13 +204,13 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, sweep: RunRecord, vie
             icon=":material/info:",
         )
         return
-    text = f"{METRICS[name].axis_title} of {named[policy]} over {spec.axes[0].title} and {spec.axes[1].title}."
-    if sweep.active:
-        rows, drawing = live_map(table, spec.axes, name, policy)
-        st.vega_lite_chart(rows, drawing, key=f"sweep_live_{sweep.name}_{name}_{policy}", alt=text, width="stretch")
-        return
-    figure = charts.heat_map(table, spec.axes, name, policy, charts.colour_span(table, name))
-    st.plotly_chart(figure, key=f"sweep_heat_{sweep.name}_{name}_{policy}", config=PLOT, alt=text)
+    words = f"Policy: {named[policy]} · {subtitle(spec)}"
+    figure = charts.heat_map(table, spec.axes, name, policy, charts.colour_span(table, name), words)
+    plotly_chart(figure, f"sweep_map_chart_{sweep.name}")
+    st.caption(
+        f"The colours are the same for all policies. They span at least {charts.LEAST_SPAN:.0%} of the largest value, so that "
+        "differences too small to matter stay pale."
+    )
 
 
 def _files(sweep: RunRecord, spec: SweepSpec, table: pd.DataFrame) -> None:

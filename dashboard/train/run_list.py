@@ -40,11 +40,15 @@ def run_table(known: Sequence[RunRecord], selected: Sequence[str], select: Calla
     order = [run.name for run in known]
     rows = sorted(order.index(name) for name in selected if name in order)
     state = st.session_state.get(KEY)
-    if state is None or sorted(state["selection"]["rows"]) != rows:  # a run was started, deleted or chosen elsewhere
-        st.session_state[KEY] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+    selection: Any = {"selection": {"rows": rows, "columns": [], "cells": []}}
+    if (
+        state is not None and sorted(state["selection"]["rows"]) != rows
+    ):  # a run was started, deleted or chosen elsewhere
+        st.session_state[KEY] = selection
     st.dataframe(
         pd.DataFrame([_row(run, known) for run in known]), key=KEY, hide_index=True, on_select=on_select,
-        selection_mode="multi-row", height=HEAD + ROW * min(max(1, len(known)), MOST_ROWS), alt="All training runs",
+        selection_mode="multi-row", selection_default=selection, alt="All training runs",
+        height=HEAD + ROW * min(max(1, len(known)), MOST_ROWS),
         column_config={
             "State": st.column_config.TextColumn(width="medium"),
             "Progress": st.column_config.ProgressColumn(format="percent", width="small"),

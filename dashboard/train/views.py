@@ -25,7 +25,7 @@ from iomt_core.runs.directory import log_tail
 from iomt_core.runs.downloads import checkpoint_zip, configuration, metrics_csv
 from iomt_core.runs.queue import RunRecord
 from iomt_core.runs.training_run import TRAINING
-from iomt_core.scenario import ScenarioError
+from iomt_core.scenario import ScenarioError, counted
 from iomt_core.training.catalogue import RUN
 from iomt_core.training.checkpoints import last_checkpoint
 from iomt_core.training.run_spec import RunSpec, settings_for
@@ -35,7 +35,7 @@ MAX_SHOWN = 8  # lines on the charts: the number of colours
 LIVE, IDLE = 1.0, 5.0  # seconds between two refreshes, while a run trains and while none does
 REFERENCE_LINES = ("optimum", "price-response", "greedy")
 LABELS = {name: POLICIES[name].label.lower() for name in REFERENCES}
-WIDTH = 360  # of a small chart, pixels
+ROWS = {True: ((0,), (1, 2), (3, 4)), False: ((0, 1), (2, 3))}  # which learning curves, and losses, stand side by side
 
 
 @dataclass
@@ -208,18 +208,14 @@ def _charts(
     found = {run.name: curves(run.folder) for run in chosen}
     episodes = max(run.total for run in chosen) or 1
     lines, subtitle = _lines(chosen, found), _subtitle(chosen)
-    big = drawn[:1] if drawn is learning.LEARNING else ()
-    cells = st.container(horizontal=True)  # as many in a row as fit
-    for curve in drawn:
-        known = learning.references(curve, found[chosen[0].name], shown, LABELS)
-        drawing = learning.learning_figure(
-            curve, lines, known, episodes, smoothing, subtitle, logarithmic and curve.logarithmic,
-            learning.BIG if curve in big else None,
-        )  # fmt: skip
-        with cells.container(width="stretch" if curve in big else WIDTH):
-            plotly_chart(drawing, f"train_{curve.metric.name}")
-        if curve in big:
-            cells = st.container(horizontal=True)
+    for row in ROWS[drawn is learning.LEARNING]:
+        for cell, curve in zip(st.columns(len(row)), (drawn[n] for n in row), strict=True):
+            known = learning.references(curve, found[chosen[0].name], shown, LABELS)
+            drawing = learning.learning_figure(
+                curve, lines, known, episodes, smoothing, subtitle, logarithmic and curve.logarithmic, len(row) == 1
+            )
+            with cell:
+                plotly_chart(drawing, f"train_{curve.metric.name}")
 
 
 def _lines(chosen: Sequence[RunRecord], found: Mapping[str, Curves]) -> list[learning.Line]:
@@ -230,7 +226,7 @@ def _lines(chosen: Sequence[RunRecord], found: Mapping[str, Curves]) -> list[lea
     numbers = _numbers([runs[0].name for runs in groups.values()])
     return [
         learning.Line(
-            runs[0].name if len(runs) == 1 else f"{runs[0].name} and {len(runs) - 1} more seed{'s' * (len(runs) > 2)}",
+            runs[0].name if len(runs) == 1 else f"{runs[0].name} and {counted(len(runs) - 1, 'other seed')}",
             [found[run.name] for run in runs], numbers[runs[0].name],
         )
         for runs in groups.values()

@@ -1,20 +1,29 @@
-"""Grouped bars in panels: the data of the drawing as JSON-ready values."""
+"""Grouped bars, the figure that most charts of one step are."""
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from iomt_core.charts.axes import marks
+import plotly.graph_objects as go
 
-ROOM = 1.05  # length of an axis without a given end, relative to its longest bar
+from iomt_core.charts.figure import figure
+
+FAINT = 0.55  # opacity of the bars beside a marked one
+ROOM = 1.12  # length of the value axis relative to the longest bar, so that a label has room above it
+FEW = 9  # groups whose names stand upright, a word a line
+MOST_WORDS = 40  # bars that an alternative text lists
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars, with one entry for each group: value, colour, whether it is outlined (`marked`), and text at its end (`shown`)."""
+    """Bars of one series, with one entry for each group.
+
+    marked: whether a bar is emphasised; shown: text at its end; points: what a click on it sends, see `plotly_chart`.
+    """
 
     name: str
     values: Sequence[float]
@@ -22,45 +31,82 @@ class Bars:
     hatched: bool = False
     marked: Sequence[bool] = ()
     shown: Sequence[str] = ()
+    points: Sequence[Any] = ()
 
 
-def panel(
-    groups: Sequence[str], series: Sequence[Bars], axis: str, below: str, unit: str = "", end: float | None = None
-) -> dict[str, Any]:
-    """One panel: bars by group and series, each with a tooltip of group, series and value.
+def grouped_bars(
+    groups: Sequence[str], series: Sequence[Bars], title: str, axis: str, x_axis: str = "", subtitle: str = "",
+    unit: str = "", end: float | None = None,
+) -> go.Figure:  # fmt: skip
+    """Vertical bars by group and series; hover shows group, series, exact value and unit.
 
-    axis: title with unit; below: text under the panel; unit: of the tooltips. A value that is not finite has no bar. Without
-    `end` the axis reaches from 0, or the lowest value, to the highest.
+    axis: title of the value axis with its unit; x_axis: what the groups are; unit: of the values in hover and alternative text.
+    A value that is not finite has no bar. Without `end` the axis reaches from 0, or the lowest value, to the highest.
     """
-    finite = [v for bars in series for v in bars.values if math.isfinite(v)]
-    low = ROOM * min(0.0, min(finite, default=0.0))
-    high = end if end is not None else ROOM * max(0.0, max(finite, default=0.0))
-    if high <= low:
-        high = low + 1.0
+    marked = {n for bars in series for n, mark in enumerate(bars.marked) if mark}
+    names = [html.escape(name, quote=False) for name in groups]
+    finite = [value for bars in series for value in bars.values if math.isfinite(value)]
+    low, high = ROOM * min(0.0, min(finite, default=0.0)), ROOM * max(0.0, max(finite, default=0.0))
+    few = len(names) <= FEW
+    lines = [name.replace(" ", "<br>") if few else name for name in names]
+    ticks = [f"<b>{name}</b>" if n in marked else name for n, name in enumerate(lines)]
+    layout = {
+        "barmode": "group",
+        "showlegend": len(series) > 1,
+        "xaxis": {
+            "title": {"text": x_axis},
+            "type": "category",
+            "tickvals": names,
+            "ticktext": ticks,
+            "showgrid": False,
+            **({"tickangle": 0} if few else {}),
+        },
+        "yaxis": {"title": {"text": axis}, "range": [low, max(high, low + 1e-12) if end is None else end]},
+    }
+    return figure([_trace(bars, names, unit, marked) for bars in series], layout, title,
+                  f"{title}. {axis}: {_words(groups, series, unit)}.", subtitle)  # fmt: skip
+
+
+def short(value: float) -> str:
+    """A number with three significant digits: "1.40", "27.0", "1230"."""
+    return f"{value:#.3g}".rstrip(".") if abs(value) < 1000 else f"{value:.4g}"
+
+
+def _trace(bars: Bars, names: Sequence[str], unit: str, marked: Set[int]) -> dict[str, Any]:
+    name = html.escape(bars.name, quote=False)
+    marker: dict[str, Any] = {"color": list(bars.colours)}
+    if bars.hatched:
+        marker["pattern"] = {"shape": "/", "size": 6, "solidity": 0.35, "fillmode": "overlay", "fgcolor": "#ffffff"}
+    if marked:
+        marker["opacity"] = [1.0 if n in marked else FAINT for n in range(len(names))]
     return {
-        "groups": list(groups),
-        "series": [
-            [
-                {
-                    "value": float(f"{value:.6g}") if math.isfinite(value) else None,
-                    "text": f"{group}, {bars.name}: {value:.4g}{unit}",
-                    "colour": bars.colours[n],
-                    "hatched": bars.hatched,
-                    "marked": bool(bars.marked[n]) if bars.marked else False,
-                    "shown": bars.shown[n] if bars.shown else "",
-                }
-                for n, (group, value) in enumerate(zip(groups, bars.values, strict=True))
-            ]
-            for bars in series
-        ],
-        "axis": axis,
-        "below": below,
-        "low": low,
-        "high": high,
-        "ticks": marks(low, high),
+        "type": "bar",
+        "name": name,
+        "x": list(names),
+        "y": [float(f"{value:.6g}") if math.isfinite(value) else None for value in bars.values],
+        "marker": marker,
+        "text": list(bars.shown) or None,
+        "textposition": "outside",
+        "textangle": 0,
+        "cliponaxis": False,
+        "hovertext": [_word(group, name, value, unit) for group, value in zip(names, bars.values, strict=True)],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "customdata": list(bars.points) or None,
     }
 
 
-def panels(*parts: dict[str, Any], about: str = "") -> dict[str, Any]:
-    """A drawing of these panels; a screen reader reads `about` before them."""
-    return {"panels": list(parts), "about": about}
+def _word(group: str, name: str, value: float, unit: str) -> str:
+    return f"{group}, {name}: {value:.4g}{unit and ' '}{unit}"
+
+
+def _words(groups: Sequence[str], series: Sequence[Bars], unit: str) -> str:
+    """The bars in words; only the ends of their range if they are many."""
+    if len(groups) * len(series) <= MOST_WORDS:
+        return "; ".join(
+            _word(group, bars.name, value, unit)
+            for bars in series
+            for group, value in zip(groups, bars.values, strict=True)
+        )
+    return "; ".join(
+        f"{bars.name} from {min(bars.values):.4g} to {max(bars.values):.4g} {unit}".strip() for bars in series
+    )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import plotly.graph_objects as go
 from torch import Tensor
 
-from iomt_core.charts.bars import Bars, panel, panels
+from iomt_core.charts.bars import Bars, grouped_bars
 from iomt_core.charts.style import device_colour
 from iomt_core.model.allocation import device_index, per_device
 from iomt_core.record import Record
@@ -22,17 +21,15 @@ def used_shares(record: Record) -> tuple[Tensor, Tensor, Tensor]:
     return cpu[:, :k] / snap.F_k, band[:, :k] / snap.B_k, cpu[:, k:] / snap.F_i
 
 
-def utilisation(record: Record, row: int) -> dict[str, Any]:
-    """Utilisation (%) of every device in one step, relative to the capacity that background load leaves."""
+def utilisation(record: Record, row: int, subtitle: str = "") -> tuple[go.Figure, go.Figure]:
+    """Utilisation (%) of the servers' CPU and bandwidth and of the own CPUs in one step.
+
+    It is relative to the capacity that background load leaves.
+    """
     cpu, band, own = ([100 * v for v in x[0].tolist()] for x in used_shares(record.select(slice(row, row + 1))))
-    at_servers, at_users = (
-        _server_bars(record, "server CPU", cpu, "server bandwidth", band),
-        [_user_bars(record, "own CPU", own)],
-    )
-    return panels(
-        panel(_servers(record), at_servers, "in use (%)", "servers: CPU, bandwidth (hatched)", " %", FULL),
-        panel(_users(record), at_users, "in use (%)", "users' own CPUs", " %", FULL),
-    )
+    servers = _servers(record, "CPU", cpu, "bandwidth", band), "Servers: CPU and bandwidth in use", "server"
+    users = _users(record, "own CPU", own), "Own CPUs in use", "user"
+    return _pair(servers, users, "in use (%)", "%", subtitle, FULL)
 
 
 def saved_per_ghz(record: Record, row: int) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -46,34 +43,44 @@ def saved_per_ghz(record: Record, row: int) -> tuple[Tensor, Tensor, Tensor] | N
     return prices.cpu[row].expand(k) * 1e9, prices.bandwidth[row].expand(k) * 1e9, prices.own[row].expand(u) * 1e9
 
 
-def price_bars(record: Record, row: int) -> dict[str, Any]:
+def price_bars(record: Record, row: int, subtitle: str = "") -> tuple[go.Figure, ...]:
     """Shadow prices of one step in % of its total cost: savings by 1 GHz more of a server, and by 10 MHz more of an own CPU."""
     saved = saved_per_ghz(record, row)
     if saved is None:
-        return panels()
+        return ()
     percent = 100 / float(record.totals[row])
     cpu, band, own = ((x * percent * size).tolist() for x, size in zip(saved, (1, 1, 0.01), strict=True))
-    at_servers = _server_bars(record, "one more GHz of CPU saves", cpu, "one more GHz of bandwidth saves", band)
-    at_users = [_user_bars(record, "10 MHz more of own CPU save", own)]
-    axis, unit = "cost saved (% of the step's)", " % of the step's cost"
-    return panels(
-        panel(_servers(record), at_servers, axis, "one more GHz of CPU, of bandwidth (hatched)", unit),
-        panel(_users(record), at_users, axis, "10 MHz more of own CPU", unit),
+    servers = _servers(record, "1 GHz more CPU", cpu, "1 GHz more bandwidth", band)
+    users = _users(record, "10 MHz more of own CPU", own)
+    return _pair(
+        (servers, "What 1 GHz more of a server would save", "server"),
+        (users, "What 10 MHz more of an own CPU would save", "user"),
+        "cost saved (% of the step's)", "% of the step's cost", subtitle,
+    )  # fmt: skip
+
+
+Part = tuple[tuple[list[str], list[Bars]], str, str]  # groups and series, title, what the groups are
+
+
+def _pair(
+    servers: Part, users: Part, axis: str, unit: str, subtitle: str, end: float | None = None
+) -> tuple[go.Figure, go.Figure]:
+    """A figure of the servers and one of the users."""
+    (a, title_a, who_a), (b, title_b, who_b) = servers, users
+    return (
+        grouped_bars(*a, title_a, axis, who_a, subtitle, unit, end),
+        grouped_bars(*b, title_b, axis, who_b, subtitle, unit, end),
     )
 
 
-def _servers(record: Record) -> list[str]:
-    return [f"S{n}" for n in record.scenario.server_numbers]
+def _servers(
+    record: Record, cpu: str, cpus: list[float], band: str, bands: list[float]
+) -> tuple[list[str], list[Bars]]:
+    numbers = record.scenario.server_numbers
+    colours = [device_colour(n) for n in numbers]
+    return [f"S{n}" for n in numbers], [Bars(cpu, cpus, colours), Bars(band, bands, colours, hatched=True)]
 
 
-def _users(record: Record) -> list[str]:
-    return [f"user {n}" for n in record.scenario.user_numbers]
-
-
-def _server_bars(record: Record, cpu: str, cpus: list[float], band: str, bands: list[float]) -> list[Bars]:
-    colours = [device_colour(n) for n in record.scenario.server_numbers]
-    return [Bars(cpu, cpus, colours), Bars(band, bands, colours, hatched=True)]
-
-
-def _user_bars(record: Record, name: str, values: list[float]) -> Bars:
-    return Bars(name, values, [device_colour(0)] * record.scenario.users)
+def _users(record: Record, name: str, values: list[float]) -> tuple[list[str], list[Bars]]:
+    numbers = record.scenario.user_numbers
+    return [str(n) for n in numbers], [Bars(name, values, [device_colour(0)] * len(numbers))]

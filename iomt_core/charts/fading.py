@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import plotly.graph_objects as go
 import torch
 
-from iomt_core.charts.axes import marks
+from iomt_core.charts.figure import figure
 from iomt_core.model.channel import mean_rate, rate_quantile
 
+CURVE, MEAN = "#0072b2", "#d55e00"
 
-def fading(bandwidth: float, beta: float, label: str) -> dict[str, Any]:
-    """Distribution of the rate (3) under Rayleigh fading, Gbit/s.
+
+def fading(bandwidth: float, beta: float, label: str) -> go.Figure:
+    """Distribution of the rate (3) under Rayleigh fading, Gbit/s, as a density with its mean.
 
     bandwidth: Hz; beta: bandwidth at which the link's mean SNR is 1, Hz; label: of the link.
     """
@@ -22,18 +23,26 @@ def fading(bandwidth: float, beta: float, label: str) -> dict[str, Any]:
     density = torch.diff(q) / torch.diff(rate).clamp_min(1e-300)
     middle = (rate[1:] + rate[:-1]) / 2
     below = float((rate < mean).to(torch.float64).mean())
-    most, end = float(density.max()), float(middle[-1])
-    words = f"Dashed: expected rate (6), {mean:.4g} Gbit/s; it is below that {below:.0%} of the time"
-    return {
-        "title": label,
+    curve = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "density",
         "x": [float(f"{v:.6g}") for v in middle.tolist()],
         "y": [float(f"{v:.6g}") for v in density.tolist()],
-        "high": 1.05 * most,
-        "x_ticks": marks(float(middle[0]), end),
-        "y_ticks": marks(0.0, 1.05 * most),
-        "x_axis": "instantaneous rate (3) (Gbit/s)",
-        "y_axis": "probability density (s/Gbit)",
-        "mark": mean,
-        "mark_text": words,
-        "text": f"Distribution of the rate under Rayleigh fading. {label}; {words}.",
+        "fill": "tozeroy",
+        "line": {"color": CURVE, "width": 2},
+        "hovertemplate": "rate %{x:.4g} Gbit/s: density %{y:.4g} s/Gbit<extra></extra>",
     }
+    line = {
+        "type": "line", "x0": mean, "x1": mean, "yref": "paper", "y0": 0, "y1": 1, "showlegend": True,
+        "name": f"mean rate {mean:.4g} Gbit/s; below it {below:.0%} of the time",
+        "line": {"color": MEAN, "width": 2, "dash": "dash"},
+    }  # fmt: skip
+    layout = {
+        "showlegend": True,
+        "xaxis": {"title": {"text": "rate at one moment (Gbit/s)"}},
+        "yaxis": {"title": {"text": "probability density (s/Gbit)"}, "rangemode": "tozero"},
+        "shapes": [line],
+    }
+    words = f"Distribution of the rate under Rayleigh fading. {label}; {line['name']}."
+    return figure([curve], layout, "How fading spreads a link's rate", words, label)

@@ -69,7 +69,7 @@ def figure(
     return go.Figure({"data": list(data), "layout": {**base, **layout}}, _validate=False)
 
 
-def step_line(step: int) -> dict[str, Any]:
+def step_line(step: float) -> dict[str, Any]:
     """The shape that marks the present step, see `figure`; full height of the plot."""
     return {
         "type": "line", "x0": step, "x1": step, "y0": 0, "y1": 1, "yref": "paper", "line": {"color": "#8a8f98", "width": 2},

@@ -6,102 +6,160 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
-from iomt_core.charts.axes import marks, ticks
-from iomt_core.charts.heat_table import heat_table
+from iomt_core.charts import heat_map
+from iomt_core.charts.figure import figure
 from iomt_core.charts.style import SERVER_COLOURS
-from iomt_core.experiments.comparison.paired import Paired
+from iomt_core.experiments.comparison.paired import Paired, percent
 
 # An axis ends at this multiple of the median change, so that one huge change does not flatten the others.
 LONGEST = 6.0
+LEAST_FLOW = 0.05  # of all tasks: a cell with fewer moved tasks than this never has the darkest colour
+ROW = 52  # px, height of a row of the forest plot
 A_COLOUR, B_COLOUR = SERVER_COLOURS[0], SERVER_COLOURS[1]
 VERDICTS = {
-    "better": "B better, interval excludes 0",
-    "worse": "B worse, interval excludes 0",
-    "other": "changed, neither better nor worse",
-    "open": "interval contains 0, or there is none",
+    "better": "B better",
+    "worse": "B worse",
+    "other": "changed",
+    "open": "not distinguishable from 0",
 }
+# Colour and symbol of a verdict; the symbols differ too, for readers who cannot tell the colours apart.
+MARKS = {
+    "better": (SERVER_COLOURS[2], "diamond"), "worse": (SERVER_COLOURS[4], "square"),
+    "other": (SERVER_COLOURS[0], "triangle-up"), "open": ("#8a8f98", "circle-open"),
+}  # fmt: skip
 
 
-def verdict(pair: Paired) -> str:
-    """A key of `VERDICTS`."""
+def verdict(pair: Paired, graded: bool = True) -> str:
+    """A key of `VERDICTS`; not `graded`: two wards in which better and worse mean nothing."""
     if not pair.excludes_zero:
         return "open"
-    if pair.metric.better == "none":
+    if pair.metric.better == "none" or not graded:
         return "other"
     return "better" if (pair.difference < 0) == (pair.metric.better == "lower") else "worse"
 
 
-def forest(pairs: Sequence[Paired]) -> dict[str, Any]:
-    """Data of a forest plot, one row for each metric: mean change from A to B in % of A's mean, with its 95 % interval.
+def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True) -> go.Figure:
+    """Mean change of every metric from A to B, % of A's mean, with its 95 % interval; a metric that is 0 in A has no mark.
 
-    A metric that is 0 in A has no relative change; its row says so.
+    A mark beyond the axis stands at its end as an arrow; the numbers are below the names. `graded`: see `verdict`.
     """
-    rows: list[dict[str, Any]] = []
-    for pair in pairs:
-        at = None if pair.relative is None else _percent(pair.relative)
-        ends = None if pair.relative_interval is None else [_percent(x) for x in pair.relative_interval]
-        rows.append({"label": pair.metric.label, "at": at, "ends": ends, "kind": verdict(pair), "text": _text(pair)})
-    reach = [max(abs(x) for x in (row["at"], *(row["ends"] or ()))) for row in rows if row["at"]]
+    changed = [pair for pair in pairs if pair.relative is not None]
+    low, high = _span(changed)
+    names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{pair.change_words}" for pair in pairs}
+    data = []
+    for kind in VERDICTS:
+        if mine := [pair for pair in changed if verdict(pair, graded) == kind]:
+            data.append(_marks(mine, kind, [names[pair.metric.name] for pair in mine], low, high))
+    room = 0.06 * (high - low)
+    layout = {
+        "height": 84 + ROW * len(pairs),
+        "xaxis": {"title": {"text": "change from A to B (% of A's mean)"}, "range": [low - room, high + room], "zeroline": True},
+        "yaxis": {
+            "type": "category", "categoryorder": "array", "categoryarray": list(names.values()), "fixedrange": True,
+            "range": [len(pairs) - 0.5, -0.5], "showgrid": False,
+        },
+        "margin": {"l": 8, "r": 12, "t": 40, "b": 44},
+    }  # fmt: skip
+    words = "; ".join(f"{pair.metric.label} {pair.change_words}" for pair in pairs)
+    alt = f"Relative change of every metric from A to B with its 95 % interval: {words}."
+    return figure(data, layout, "Change from A to B, with 95 % intervals", alt, subtitle)
+
+
+def _marks(pairs: Sequence[Paired], kind: str, rows: Sequence[str], low: float, high: float) -> dict[str, Any]:
+    """The trace of the metrics of one verdict; marks and intervals end at the ends of the axis."""
+    colour, symbol = MARKS[kind]
+    changes = [100 * (pair.relative or 0.0) for pair in pairs]
+    ends = [
+        [100 * end for end in pair.relative_interval or (change / 100,) * 2]
+        for pair, change in zip(pairs, changes, strict=True)
+    ]
+    x, left, right = (np.clip(values, low, high) for values in (changes, [e[0] for e in ends], [e[1] for e in ends]))
+    symbols = ["triangle-right" if c > high else "triangle-left" if c < low else symbol for c in changes]
+    return {
+        "type": "scatter", "mode": "markers", "name": VERDICTS[kind], "x": x.tolist(), "y": list(rows),
+        "error_x": {
+            "type": "data", "symmetric": False, "array": (right - x).tolist(), "arrayminus": (x - left).tolist(),
+            "thickness": 2.5, "width": 6, "color": colour,
+        },
+        "marker": {"color": colour, "symbol": symbols, "size": 12, "line": {"width": 2.5, "color": colour}},
+        "hovertext": [_hover(pair) for pair in pairs], "hovertemplate": "%{hovertext}<extra></extra>",
+    }  # fmt: skip
+
+
+def _span(pairs: Sequence[Paired]) -> tuple[float, float]:
+    """Ends of the axis, in %: 0 and all marks and intervals, as far as `LONGEST` allows."""
+    every = [[100 * x for x in (pair.relative or 0.0, *(pair.relative_interval or ()))] for pair in pairs]
+    reach = [far for values in every if (far := max(map(abs, values)))]
     limit = min(max(reach), LONGEST * statistics.median(reach)) if reach else 1.0
-    known = [x for row in rows if row["at"] is not None for x in (row["at"], *(row["ends"] or ()))]
-    low, high = (max(-limit, min(known, default=0.0)), min(limit, max(known, default=0.0)))
-    room = 0.06 * max(high - low, 1e-6)
-    low, high = min(low, 0.0) - room, max(high, 0.0) + room
-    positive = [t for t in ticks(max(high, -low)) if t]
-    both_ways = [*(-t for t in reversed(positive) if -t >= low), 0, *(t for t in positive if t <= high)]
-    words = "; ".join(f"{row['label']} {row['text']}" for row in rows)
-    return {
-        "rows": rows,
-        "low": low,
-        "high": high,
-        "ticks": both_ways,
-        "verdicts": {kind: VERDICTS[kind] for kind in VERDICTS if any(row["kind"] == kind for row in rows)},
-        "axis": "change from A to B (% of A's mean), with 95 % interval",
-        "axis_short": "change (% of A's mean)",
-        "text": f"Relative change of every metric from A to B: {words}.",
-    }
+    ends = [x for values in every for x in values]
+    low, high = max(-limit, min(ends, default=0.0)), min(limit, max(ends, default=0.0))
+    return min(low, -0.05 * limit), max(high, 0.05 * limit)
 
 
-def _percent(x: float) -> float:
-    return float(f"{100 * x:.6g}")
+def _hover(pair: Paired) -> str:
+    metric = pair.metric
+    lines = [
+        f"<b>{metric.label}</b>",
+        f"A {metric.show(pair.mean_a)}, B {metric.show(pair.mean_b)}",
+        f"B - A: {metric.show_difference(pair.difference)}",
+    ]
+    if pair.interval is not None:
+        lines[-1] += f" ({' to '.join(metric.show_difference(end) for end in pair.interval)})"
+    if pair.relative is not None:
+        lines.append(f"{percent(pair.relative)} of A's mean")
+    return "<br>".join(lines)
 
 
-def _text(pair: Paired) -> str:
-    if pair.same:
-        return "±0"
-    if pair.relative is None:
-        return f"A is 0; B - A = {pair.metric.show_difference(pair.difference)}"
-    text = f"{100 * pair.relative:+.3g} %"
-    if pair.relative_interval is None:
-        return text
-    low, high = pair.relative_interval
-    return f"{text} ({100 * low:+.3g} to {100 * high:+.3g})"
+def episode_pairs(pair: Paired, subtitle: str) -> go.Figure:
+    """A metric of every episode in A (circle) and in B (diamond), joined where they are one episode."""
+    metric = pair.metric
+    joins: dict[str, list[float | None]] = {"x": [], "y": []}
+    for n, (a, b) in enumerate(zip(pair.a, pair.b, strict=True), 1):
+        joins["x"] += [n, n, None]
+        joins["y"] += [a * metric.factor, b * metric.factor, None]
+    data: list[dict[str, object]] = [
+        {"type": "scatter", **joins, "mode": "lines", "line": {"color": "#8a8f98", "width": 1.5}, "hoverinfo": "skip",
+         "showlegend": False}
+    ]  # fmt: skip
+    for name, values, colour, symbol in (("A", pair.a, A_COLOUR, "circle"), ("B", pair.b, B_COLOUR, "diamond")):
+        data.append(
+            {
+                "type": "scatter", "mode": "markers", "name": name, "x": list(range(1, len(values) + 1)),
+                "y": [value * metric.factor for value in values],
+                "marker": {"color": colour, "symbol": symbol, "size": 10},
+                "hovertemplate": f"{name}: %{{y:.5g}} {metric.unit}<extra></extra>",
+            }
+        )  # fmt: skip
+    layout = {
+        "hovermode": "x unified",
+        "xaxis": {
+            "title": {"text": "episode"}, "dtick": max(1, -(-len(pair.a) // 12)), "unifiedhovertitle": {"text": "episode %{x}"},
+        },
+        "yaxis": {"title": {"text": metric.axis_title}},
+    }  # fmt: skip
+    alt = f"{metric.axis_title} of every episode in A and in B; the numbers are in the table below."
+    return figure(data, layout, f"{metric.label} of every episode", alt, subtitle)
 
 
-def episode_pairs(pair: Paired) -> dict[str, Any]:
-    """A metric of every episode on both sides, joined where they are one episode; for the drawing."""
-    sides = [[float(f"{x * pair.metric.factor:.6g}") for x in side] for side in (pair.a, pair.b)]
-    values = [value for side in sides for value in side] or [0.0]
-    pad = 0.08 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 1.0
-    low, high = min(values) - pad, max(values) + pad
-    return {
-        "episodes": max(map(len, sides)),
-        "sides": [
-            {"name": name, "values": side, "colour": colour, "diamond": name == "B"}
-            for name, side, colour in zip("AB", sides, (A_COLOUR, B_COLOUR), strict=True)
-        ],
-        "low": low,
-        "high": high,
-        "ticks": marks(low, high),
-        "axis": pair.metric.axis_title,
-        "unit": pair.metric.unit,
-        "text": f"{pair.metric.axis_title} of every episode in A and in B; the numbers are in the table below.",
-    }
-
-
-def flow_map(counts: pd.DataFrame) -> str:
-    """How many tasks run where in A (rows) and in B (columns); the cells off the diagonal are the changes."""
-    rows, columns = [f"A: {name}" for name in counts.index], [f"B: {name}" for name in counts.columns]
-    return heat_table(counts.to_numpy().tolist(), columns, rows, "tasks by their device in A and in B", digits=0)
+def flow_map(counts: pd.DataFrame, subtitle: str) -> go.Figure:
+    """How many tasks run where in A (rows) and in B (columns); only the changes, off the diagonal, are coloured."""
+    rows, columns, values = list(map(str, counts.index)), list(map(str, counts.columns)), counts.to_numpy()
+    alike = np.equal.outer(rows, columns)
+    moved = np.where(alike, 0, values)
+    hover = [
+        [f"{n} tasks<br>A: {a}, B: {b}" + "<br>decided alike" * (a == b) for b, n in zip(columns, line, strict=True)]
+        for a, line in zip(rows, values, strict=True)
+    ]
+    span = (0.0, float(max(1.0, moved.max(initial=0), LEAST_FLOW * values.sum())))
+    text = [[str(n) for n in line] for line in values]
+    trace = heat_map.cells(
+        moved.tolist(), span, columns, rows, text, hover, heat_map.BLUES, meta={"values": values.tolist()}
+    )
+    layout = heat_map.layout(len(rows), "device in B", "device in A")
+    layout["shapes"] = [heat_map.outline(n, n, n, heat_map.SOFT) for n in range(min(len(rows), len(columns)))]
+    alt = f"Number of tasks by their device in A and in B; {int(moved.sum())} of {int(values.sum())} are on different devices."
+    return figure([trace], layout, "Where tasks run in A and in B", alt, subtitle)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from iomt_core.model.channel import path_loss_db
+from iomt_core.model.snapshot import device_name
 from iomt_core.model.special import scaled_exp1
 from iomt_core.record import Record
 from iomt_core.twin.inspection import TaskTurn
@@ -30,6 +31,12 @@ class Formula:
     latex: str
     arithmetic: str
     value: float  # SI
+
+    @property
+    def source(self) -> str:
+        """Where it stands in the paper, for a tooltip; empty if it has no number there."""
+        kind = "Equation" if self.number.startswith("(") else "Constraint" if self.number.startswith("C") else ""
+        return f"{kind} {self.number}" if kind else ""
 
 
 def printed(x: float) -> str:
@@ -98,7 +105,7 @@ def task_formulas(record: Record, row: int, user: int, task: int) -> list[Formul
     )  # fmt: skip
     found.append(
         Formula(
-            "cost", "task cost, behind (11)",
+            "cost", "task cost",
             r"\mathrm{cost} = \alpha^T \frac{T}{T^{max}} + \alpha^E \frac{E}{E^{ref}} = "
             + rf"{tex(s.alpha_T)} \cdot \frac{{{tex(T)}}}{{{tex(s.T_max)}}} + {tex(s.alpha_E)} \cdot "
             + rf"\frac{{{tex(E)}}}{{{tex(s.E_ref)}}} = {tex(cost)}",
@@ -109,7 +116,7 @@ def task_formulas(record: Record, row: int, user: int, task: int) -> list[Formul
     )  # fmt: skip
     found.append(
         Formula(
-            "weight", "its weight wherever tasks are added up; over the ward's mean priority",
+            "weight", "its weight in sums: its priority over the ward's mean priority",
             rf"p_{{{of}}} = \frac{{P}}{{\overline{{P}}}} = \frac{{{tex(P)}}}{{{tex(mean_P)}}} = {tex(p)}",
             f"{printed(P)} / {printed(mean_P)}", p,
         )
@@ -187,7 +194,7 @@ def look_formula(look: TaskTurn, strategy: int) -> Formula:
     extra, extra_tex = (f" {sign} {printed(abs(margin))}", rf" {sign} {tex(abs(margin))}") if margin else ("", "")
     symbol = r"\sum_{j'} p_{j'} Q^{s}_{j'}" if len(pairs) > 1 else r"p_j Q^{s}_{j}"
     return Formula(
-        "(17)", "what a strategy is worth" + (", and the server's margin" if margin else ""),
+        "(17)", f"score of {device_name(look.devices[strategy])}",
         rf"s = {look.devices[strategy]}:\; {symbol}{r' + m' if margin else ''} = {_sum(pairs)}{extra_tex} = {tex(total)}",
         " + ".join(f"{printed(p)} * {_signed(q)}" for p, q in pairs) + extra, total,
     )  # fmt: skip
@@ -222,7 +229,7 @@ def mixing_formulas(mixing: Mixing, user: int) -> list[Formula]:
             Formula(
                 "(22)", f"how much agent {user} attends to itself",
                 rf"\hat{{A}}_{{{user},{user}}} = \frac{{e^{{A_{{{user},{user}}}}}}}{{\sum_{{i'}} e^{{A_{{{user},i'}}}}}} = "
-                rf"\frac{{e^{{{tex(scores[i])}}}}}{{{' + '.join(f'e^{{{tex(x)}}}' for x in scores)}}} = {tex(row[i])}",
+                rf"e^{{{tex(scores[i])}}} / ({' + '.join(f'e^{{{tex(x)}}}' for x in scores)}) = {tex(row[i])}",
                 f"exp({printed(scores[i])}) / ({' + '.join(f'exp({printed(x)})' for x in scores)})", row[i],
             ),
             Formula(

@@ -25,10 +25,11 @@ REFERENCE_DASHES = MappingProxyType(
     {"optimum": "5px,2px", "price-response": "2px,3px", "greedy": "9px,3px", "random": "1px,5px", "bound": "solid"}
 )
 REFERENCE_COLOUR = "#8a8f98"
-MARGIN = 0.5  # a reference this part of the lines' range above them is still drawn; a higher one is named at the edge
+GOALS = ("optimum", "price-response", "bound")  # references that are always drawn
+MARGIN = 0.5  # others are drawn if they are at most this part of the range outside of it, and named at the edge if not
 CLOSE = 0.07  # fraction of the range; labels of references closer than this would overlap
 LETTER = 6.2  # width of a letter in a label, pixels
-BIG = 360  # height of the first chart, pixels
+BIG = 360  # height of a big chart, pixels
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ LEARNING = (
     Curve(METRICS["mean_delay_s"], "delay_s", evaluated=True),
     Curve(METRICS["mean_energy_j"], "energy_j", evaluated=True),
     Curve(TRAINING["return"], "return"),
-    Curve(TRAINING["temperature"], "temperature"),
 )
 LOSSES = (
     *(Curve(TRAINING[name], name, logarithmic=True) for name in ("loss_19", "loss_26")),
@@ -110,12 +110,13 @@ def learning_figure(
     smoothing: float = 0.0,
     subtitle: str = "",
     logarithmic: bool = False,
-    height: int | None = None,
+    big: bool = False,
 ) -> go.Figure:
     """The chart of one curve.
 
     known: reference lines; episodes: end of the horizontal axis; smoothing: weight of the past, 0 to below 1, in the moving
-    average of what was measured while exploring (the raw line stays, faint); logarithmic: scale of the vertical axis.
+    average of what was measured while exploring (the raw line stays, faint); logarithmic: scale of the vertical axis; big:
+    whether it is the page's main chart.
     """
     traces: list[dict[str, Any]] = []
     for line in lines:
@@ -142,8 +143,8 @@ def learning_figure(
         "showlegend": len(lines) > 1,
         "uirevision": f"{metric.name} {logarithmic}",
     }
-    if height:
-        layout["height"] = height
+    if big:
+        layout["height"] = BIG
     return figure(traces, layout, metric.label, _words(curve, lines, drawn), subtitle)
 
 
@@ -153,7 +154,10 @@ def _parts(curve: Curve, line: Line, smoothing: float) -> Iterable[dict[str, Any
     base = {"type": "scatter", "mode": "lines", "name": label, "legendgroup": label}
     stroke = {"color": line.colour, "dash": line.dash}
     unit = f" {curve.metric.unit}".rstrip()
-    hover = f"%{{y:.4~g}}{unit}, {{}}<br>episode %{{x:,.0f}}<extra>{label}</extra>"
+
+    def hover(words: str) -> str:
+        return f"%{{y:.4~g}}{unit}, {words}<br>episode %{{x:,.0f}}<extra>{label}</extra>"
+
     faint = 0.4 if curve.evaluated else 1.0
     if curve.training is not None:
         for found in line.runs:
@@ -167,7 +171,7 @@ def _parts(curve: Curve, line: Line, smoothing: float) -> Iterable[dict[str, Any
                 if x:
                     yield base | {
                         "x": x, "y": _scaled(y, curve), "opacity": opacity, "line": stroke | {"width": 1.6},
-                        "hovertemplate": hover.format(words),
+                        "hovertemplate": hover(words),
                     }  # fmt: skip
     if not curve.evaluated:
         return
@@ -186,7 +190,7 @@ def _parts(curve: Curve, line: Line, smoothing: float) -> Iterable[dict[str, Any
     words = "evaluated" if table.shape[1] == 1 else f"evaluated, mean of {table.shape[1]} seeds"
     yield base | {
         "x": x, "y": _scaled(table.mean(axis=1).to_list(), curve), "mode": "lines+markers", "opacity": 1.0,
-        "line": stroke | {"width": 2.4}, "marker": {"size": 7, "color": line.colour}, "hovertemplate": hover.format(words),
+        "line": stroke | {"width": 2.4}, "marker": {"size": 7, "color": line.colour}, "hovertemplate": hover(words),
     }  # fmt: skip
 
 
@@ -211,13 +215,14 @@ def _scaled(values: Sequence[float], curve: Curve) -> list[float]:
 
 
 def _within(known: Sequence[Reference], values: np.ndarray[Any, Any]) -> tuple[list[Reference], list[Reference]]:
-    """The references to draw, and those so far above the lines that they would flatten them."""
+    """The references to draw, and those so far from the lines that they would flatten them."""
     if not len(values):
         return list(known), []
-    low = min([float(values.min()), *(one.value for one in known)])
-    high = float(values.max())
-    most = high + MARGIN * (high - low)
-    return [one for one in known if one.value <= most], [one for one in known if one.value > most]
+    goals = [one.value for one in known if one.name in GOALS]
+    low, high = min([float(values.min()), *goals]), max([float(values.max()), *goals])
+    room = MARGIN * (high - low)
+    near = [one for one in known if low - room <= one.value <= high + room]
+    return near, [one for one in known if one not in near]
 
 
 def _reference_trace(reference: Reference, end: float, metric: Metric) -> dict[str, Any]:
@@ -239,7 +244,7 @@ def _labels(drawn: Sequence[Reference], span: float) -> list[dict[str, Any]]:
         found.append(
             {
                 "x": 1, "xref": "paper", "xanchor": "right", "xshift": -inset, "y": reference.value, "yanchor": "bottom",
-                "yshift": -2, "showarrow": False, "text": reference.label,
+                "showarrow": False, "text": reference.label,
                 "font": {"size": 11, "color": BOUND_COLOUR if reference.name == "bound" else REFERENCE_COLOUR},
             }
         )  # fmt: skip
@@ -248,18 +253,13 @@ def _labels(drawn: Sequence[Reference], span: float) -> list[dict[str, Any]]:
 
 
 def _edge(beyond: Sequence[Reference], metric: Metric) -> list[dict[str, Any]]:
-    """A note at the upper edge with the references that lie above it."""
-    if not beyond:
-        return []
-    words = ", ".join(
-        f"{one.label} {one.value:.3g} {metric.unit}".rstrip() for one in sorted(beyond, key=lambda x: x.value)
-    )
-    return [
-        {
-            "x": 1, "xref": "paper", "xanchor": "right", "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False,
-            "text": f"above: {words}", "font": {"size": 11, "color": REFERENCE_COLOUR},
-        }
-    ]  # fmt: skip
+    """A note above the plot with the references that lie outside of it."""
+    words = ", ".join(f"{one.label} {one.value:.3g} {metric.unit}".rstrip() for one in beyond)
+    note = {
+        "x": 1, "xref": "paper", "xanchor": "right", "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False,
+        "text": f"not in this range: {words}", "font": {"size": 11, "color": REFERENCE_COLOUR},
+    }  # fmt: skip
+    return [note] if beyond else []
 
 
 def _words(curve: Curve, lines: Sequence[Line], drawn: Sequence[Reference]) -> str:

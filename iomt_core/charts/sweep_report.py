@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from iomt_core.charts.sweep import colour_span, curves, heat_map
 from iomt_core.experiments.sweeps.spec import SweepSpec
 from iomt_core.metrics import METRICS
-from iomt_core.scenario import PRESETS, ScenarioError, metadata
+from iomt_core.scenario import PRESETS, ScenarioError, counted, metadata
 from iomt_core.scenario.files import dump_scenario
 from iomt_core.training.catalogue import entry
 
@@ -22,8 +22,10 @@ MAPPED = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share")
 GUARD = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; font-size: 13px; } td, th { padding: .15rem .6rem; border-bottom: 1px solid #ddd;
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
+td, th { padding: .15rem .6rem; border-bottom: 1px solid #ddd;
 text-align: left; font-variant-numeric: tabular-nums; } pre { background: #f4f5f7; padding: .8rem; overflow-x: auto; }
+figure { margin: 1rem 0; } figcaption { font-size: 14px; }
 .wide { overflow-x: auto; } h2 { margin-top: 2rem; } .small { color: #555; font-size: 13px; }
 """
 
@@ -58,6 +60,18 @@ def title(spec: SweepSpec) -> str:
     return f"{' × '.join(axis.meta.label or axis.parameter for axis in spec.axes)} on {spec.scenario.name}"
 
 
+def subtitle(spec: SweepSpec) -> str:
+    """The ward without what is varied in it, and what a point is: "Ward: paper, 8 users, 4 servers · 5 episodes a point"."""
+    s, swept = spec.scenario, {axis.parameter for axis in spec.axes}
+    words = (
+        ("users", counted(s.users, "user")),
+        ("tasks", f"{counted(s.tasks, 'task')} a user"),
+        ("servers", counted(s.servers, "server")),
+    )
+    sizes = [text for name, text in words if name not in swept]
+    return f"Ward: {', '.join((s.name, *sizes))} · {counted(spec.episodes, 'episode')} a point from seed {spec.seed}"
+
+
 def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) -> str:
     """The report as HTML; `table` is `sweeps.run.results_table` and may lack points that are not known yet."""
     e = html.escape
@@ -78,8 +92,7 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
             parts.append(f"<h2>{e(metric.label)}</h2><p class='small'>{e(metric.sentence)}</p>")
         for one in drawn:
             # The charting library is written into the page once, with the first chart.
-            one.update_layout(paper_bgcolor="white", plot_bgcolor="white", autosize=True)
-            parts.append(one.to_html(full_html=False, include_plotlyjs=not scripted, config={"displaylogo": False}))
+            parts += _figure(one, not scripted)
             scripted = True
     reasons = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if reasons:
@@ -97,14 +110,26 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
     return "\n".join(part for part in parts if part)
 
 
+def _figure(figure: go.Figure, scripted: bool) -> list[str]:
+    """A chart with its title and subtitle above it, which wrap on a narrow page, and its content in words."""
+    heading, alt = figure.layout.title, html.escape(figure.layout.meta["alt"], quote=True)
+    words = f"<figcaption><b>{heading.text}</b><br>{heading.subtitle.text}</figcaption>"  # escaped in `charts.figure`
+    figure.layout.title = None
+    drawn = figure.to_html(
+        full_html=False, include_plotlyjs=scripted, config={"displaylogo": False, "responsive": True}
+    )
+    return [f'<figure>{words}<div role="img" aria-label="{alt}">{drawn}</div></figure>']
+
+
 def _charts(spec: SweepSpec, table: pd.DataFrame, name: str) -> Iterator[go.Figure]:
     named = labels(spec)
     if len(spec.axes) == 1:
-        yield curves(table, spec.axes[0], name, named)
+        yield curves(table, spec.axes[0], name, named, subtitle(spec))
     elif name in MAPPED:
         for policy, label in named.items():
             if bool((table["policy"] == policy).any()):
-                yield heat_map(table, spec.axes, name, policy, colour_span(table, name), label)
+                words = f"Policy: {label} · {subtitle(spec)}"
+                yield heat_map(table, spec.axes, name, policy, colour_span(table, name), words)
 
 
 def _settings(spec: SweepSpec) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from iomt_core.charts.devices import saved_per_ghz, used_shares
+from iomt_core.charts.tasks import slowest_first
 from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.channel import mean_rate, rate_quantile
 from iomt_core.model.snapshot import device_name
@@ -36,37 +37,34 @@ def ward_table(record: Record, row: int) -> pd.DataFrame:
     )
 
 
-def policy_table(results: Mapping[str, Mapping[str, Any]], pinned: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Cost and certified gap of every policy, by label; arguments as for `comparison.policy_bars`."""
+def policy_table(
+    results: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], pinned: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Cost and certified gap of every policy; arguments as for `comparison.policy_bars`."""
     rows = [
         {
-            "policy": label,
+            "policy": labels[name],
             "cost": round(result["cost"], 6),
             "bound of its steps": round(result["lower_bound"], 6),
             METRICS["gap"].heading: round(result["gap"] * METRICS["gap"].factor, 3),
             "steps": result["steps"],
-            **({} if pinned is None else {"pinned cost": pinned.get(label)}),
+            **({} if pinned is None else {"pinned cost": pinned.get(name)}),
         }
-        for label, result in results.items()
+        for name, result in results.items()
     ]
     return pd.DataFrame(rows)
 
 
-def delay_table(drawn: Mapping[str, Any]) -> pd.DataFrame:
+def delay_table(record: Record, row: int) -> pd.DataFrame:
     """The table of `tasks.delay_bars`."""
-    rows = [
+    table = slowest_first(record, row)
+    return pd.DataFrame(
         {
-            "user": task["id"][1],
-            "task": task["id"][2],
-            "device": task["device"],
-            TASK["delay_exe_s"].heading: task["exe"],
-            TASK["delay_tx_s"].heading: task["tx"],
-            TASK["delay_s"].heading: round(task["exe"] + task["tx"], 4),
-            "late": task["missed"],
+            **{name: table[name] for name in ("user", "task", "device")},
+            **{TASK[f"{name}_s"].heading: table[name].round(4) for name in ("delay_exe", "delay_tx", "delay")},
+            "late": table["deadline_missed"],
         }
-        for task in drawn["tasks"]
-    ]
-    return pd.DataFrame(rows)
+    )
 
 
 def task_table(table: pd.DataFrame) -> pd.DataFrame:

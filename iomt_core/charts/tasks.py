@@ -5,66 +5,104 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
-from iomt_core.charts.axes import ticks
-from iomt_core.charts.bars import Bars, panel, panels
-from iomt_core.charts.style import KIND_COLOURS, device_colour
-from iomt_core.metrics import TASK
+from iomt_core.charts.bars import Bars, grouped_bars, short
+from iomt_core.charts.figure import figure
+from iomt_core.charts.style import BOUND_COLOUR, KIND_COLOURS, device_colour
+from iomt_core.metrics import TASK, Metric
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 
+MOST_NAMED = 90  # tasks that have their name below the bar
+TRANSMISSION = "#4b5563"
+LIGHT_HATCH = {"shape": "/", "size": 5, "solidity": 0.3, "fillmode": "overlay", "fgcolor": "#ffffff"}
 
-def delay_bars(record: Record, row: int, picked: tuple[int, int, int] | None = None) -> dict[str, Any]:
-    """Data of the drawing of one step's delays, ms, slowest task first, split into execution and transmission."""
-    one = record.select(slice(row, row + 1))
-    active = one.snapshot.active.flatten()
-    step = int(one.step[0])
-    tasks = []
-    columns = (one.outcome.delay_exe, one.outcome.delay_tx, one.action.choice, one.outcome.missed)
-    s, j, unit = record.scenario, record.scenario.tasks, TASK["delay_s"].factor
-    for n, (exe, tx, choice, missed) in enumerate(zip(*(x.flatten().tolist() for x in columns), strict=True)):
-        if active[n]:
-            place, device = (step, s.user_numbers[n // j], n % j + 1), s.device_numbers[choice]
-            tasks.append(
-                {
-                    "id": place,
-                    "exe": round(exe * unit, 4),
-                    "tx": round(tx * unit, 4),
-                    "colour": device_colour(device),
-                    "device": device_name(device),
-                    "missed": missed,
-                    "picked": picked == place,
-                }
-            )
-    tasks.sort(key=lambda task: -task["exe"] - task["tx"])
-    longest = max((task["exe"] + task["tx"] for task in tasks), default=1.0)
-    deadline = float(f"{record.scenario.T_max * unit:.6g}")
-    end = max(longest, deadline) * 1.05 if longest > 0.45 * deadline else longest * 1.05
+
+def slowest_first(record: Record, row: int) -> pd.DataFrame:
+    """The rows of `Record.table` of one step, slowest task first, with the device's name and delays in milliseconds."""
+    table = record.select(slice(row, row + 1)).table().sort_values("delay_s", ascending=False, kind="stable")
+    ms = {name: table[f"{name}_s"] * TASK[f"{name}_s"].factor for name in ("delay", "delay_exe", "delay_tx")}
+    return table.assign(device=[device_name(k) for k in table["choice"].tolist()], **ms)
+
+
+def delay_bars(
+    record: Record, row: int, picked: tuple[int, int, int] | None = None, subtitle: str = ""
+) -> go.Figure:  # fmt: skip
+    """Delay of every task of one step, ms, slowest first, split into execution and transmission; `picked` is outlined.
+
+    A click on a bar sends the task's (step, user, task).
+    """
+    table = slowest_first(record, row)
+    tasks: list[dict[Any, Any]] = table.to_dict("records")
+    for task in tasks:
+        task["name"], task["point"] = f"{task['user']}.{task['task']}", (task["step"], task["user"], task["task"])
+        task["words"] = (
+            f"task {task['name']} on {task['device']}: {task['delay']:.4g} ms<br>execution {task['delay_exe']:.4g} ms, "
+            f"transmission {task['delay_tx']:.4g} ms" + "<br>later than the deadline" * bool(task["deadline_missed"])
+        )
+        task["outline"] = 3 if task["point"] == picked else 0
+    data = []
+    for choice in sorted({task["choice"] for task in tasks}):
+        here, marker = [t for t in tasks if t["choice"] == choice], {"color": device_colour(choice)}
+        data.append(_delays(here, "delay_exe", device_name(choice), marker))
+    data.append(_delays(tasks, "delay_tx", "transmission (hatched)", {"color": TRANSMISSION, "pattern": LIGHT_HATCH}))
+    names, deadline = [task["name"] for task in tasks], record.scenario.T_max * TASK["delay_s"].factor
+    longest = max((task["delay"] for task in tasks), default=1.0)
+    line = {
+        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": deadline, "y1": deadline, "showlegend": True,
+        "name": f"deadline {deadline:.4g} ms", "line": {"color": BOUND_COLOUR, "width": 2, "dash": "dash"},
+    }  # fmt: skip
+    layout = {
+        "barmode": "stack",
+        "bargap": 0.15,
+        "legend": {"traceorder": "normal"},
+        "xaxis": {
+            "title": {"text": "task (user.task), slowest first"}, "type": "category", "categoryarray": names,
+            "categoryorder": "array", "showticklabels": len(names) <= MOST_NAMED, "showgrid": False, "tickangle": -90,
+            "tickfont": {"size": 11},
+        },
+        "yaxis": {"title": {"text": TASK["delay_s"].axis_title}, "rangemode": "tozero"},
+        "shapes": [line] if deadline < 2 * longest else [],
+    }  # fmt: skip
+    step = int(record.step[row])
+    words = f"Delay of each task in step {step}, slowest {longest:.4g} ms, split into execution and transmission."
+    return figure(data, layout, "Delay of every task: execution by device, and transmission", words, subtitle)
+
+
+def _delays(tasks: list[dict[Any, Any]], part: str, name: str, marker: dict[str, Any]) -> dict[str, Any]:
     return {
-        "tasks": tasks,
-        "deadline": deadline,
-        "end": end,
-        "ticks": ticks(end),
-        "text": f"Delay of each task in step {step}, slowest {longest:.4g} ms, split into execution and transmission.",
+        "type": "bar",
+        "name": name,
+        "x": [task["name"] for task in tasks],
+        "y": [round(task[part], 6) for task in tasks],
+        "customdata": [task["point"] for task in tasks],
+        "hovertext": [task["words"] for task in tasks],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "marker": {**marker, "line": {"color": BOUND_COLOUR, "width": [task["outline"] for task in tasks]}},
     }
 
 
-def kind_costs(table: pd.DataFrame) -> dict[str, Any]:
+def kind_costs(table: pd.DataFrame, subtitle: str = "") -> go.Figure:
     """Mean cost of each task kind, with its number of tasks."""
     groups = table.groupby("kind", observed=True).agg(cost=("cost", "mean"), tasks=("cost", "size"))
     known = list(table["kind"].cat.categories)  # all kinds of the ward, so that each keeps its colour
     colours = [KIND_COLOURS[known.index(name) % len(KIND_COLOURS)] for name in groups.index]
     bars = Bars("mean cost", groups["cost"].tolist(), colours, shown=[f"{n} tasks" for n in groups["tasks"]])
-    return panels(panel([str(name) for name in groups.index], [bars], "mean task cost", "task kind"))
+    names = [str(name) for name in groups.index]
+    return grouped_bars(names, [bars], "Mean cost of each task kind", "mean task cost", subtitle=subtitle)
 
 
-def alternatives(frame: pd.DataFrame, about: str = "") -> dict[str, Any]:
-    """Delay and energy of one task under each of its K + 1 alternatives; the chosen one is outlined."""
-    devices, chosen = frame["device"].tolist(), [bool(c) for c in frame["chosen"]]
+def alternatives(frame: pd.DataFrame, subtitle: str = "") -> tuple[go.Figure, go.Figure]:
+    """Delay and energy of one task on each device; the chosen device is emphasised."""
+    chosen = [bool(c) for c in frame["chosen"]]
+    names = [f"{name} (chosen)" if c else str(name) for name, c in zip(frame["device"], chosen, strict=True)]
     colours = [device_colour(c) for c in frame["choice"]]
-    parts = []
-    for name, hatched in (("delay_s", False), ("energy_j", True)):
-        metric = TASK[name]
-        bars = Bars(metric.label.lower(), (frame[name] * metric.factor).tolist(), colours, hatched, chosen)
-        parts.append(panel(devices, [bars], metric.heading, "chosen: outlined", f" {metric.unit}"))
-    return panels(*parts, about=about)
+
+    def one(metric: Metric) -> go.Figure:
+        values = (frame[metric.name] * metric.factor).tolist()
+        bars = Bars(metric.label.lower(), values, colours, marked=chosen, shown=[short(value) for value in values])
+        title = f"{metric.label} of the task on each device"
+        return grouped_bars(names, [bars], title, metric.axis_title, subtitle=subtitle, unit=metric.unit)
+
+    return one(TASK["delay_s"]), one(TASK["energy_j"])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from iomt_core.charts.devices import used_shares
+from iomt_core.charts.live import per_step
 from iomt_core.charts.style import DASHES, KIND_COLOURS, device_colour, ink
 from iomt_core.environment.world import layout
 from iomt_core.metrics import METRICS, TASK
@@ -22,6 +23,7 @@ DASH_ARRAYS = {"solid": "", "dash": "7 5", "dot": "2 4", "dashdot": "8 3 2 3"}
 SIZE, MARGIN = 640.0, 52.0  # of the drawing, which is square; about one pixel each on a laptop's screen
 TASK_RADIUS = 6.5
 SERVER_RADIUS = 30.0
+STEP_FIGURES = ("mean_delay_s", "mean_energy_j", "cost", "local_share")
 ROUNDS = 120  # at most, of pushing marks apart
 
 
@@ -83,19 +85,9 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
 
 def step_figures(record: Record) -> list[dict[str, Any]]:
     """Label and value of a few metrics, as text, for every step."""
-    out, active = record.outcome, record.snapshot.active
-    tasks, weight = active.sum((1, 2)), record.snapshot.weight.sum((1, 2))
-    local = ((record.action.choice == 0) & active).sum((1, 2))
-    means = {
-        "mean_delay_s": (out.delay * active).sum((1, 2)) / tasks,
-        "mean_energy_j": (out.energy * active).sum((1, 2)) / tasks,
-        "cost": record.totals / weight,
-        "local_share": local / tasks,
-    }
-    return [
-        {"label": METRICS[name].label, "values": [METRICS[name].show(value) for value in values.tolist()]}
-        for name, values in means.items()
-    ]
+    metrics = [METRICS[name] for name in STEP_FIGURES]
+    values = per_step(record, metrics)
+    return [{"label": m.label, "values": ["n/a" if v is None else m.show(v) for v in values[m.name]]} for m in metrics]
 
 
 def spread(users: Tensor, servers: Tensor, user_radius: float, server_radius: float) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from iomt_core.experiments.statistics import mean_interval
 from iomt_core.metrics import CONTEXT, METRICS
@@ -46,6 +47,35 @@ def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares =
     )
 
 
+def step_sums(record: Record) -> dict[str, Tensor]:
+    """The sums over each step's tasks that metrics are made of, by name, (R,) each; see `Metric.aggregate`."""
+    s, out, snap = record.scenario, record.outcome, record.snapshot
+    active = snap.active
+    sums = {
+        "tasks": active.sum((1, 2)),
+        "weight": snap.weight.sum((1, 2)),
+        "delay": (out.delay * active).sum((1, 2)),
+        "energy": (out.energy * active).sum((1, 2)),
+        "weighted_delay": (out.delay * snap.weight).sum((1, 2)),
+        "weighted_energy": (out.energy * snap.weight).sum((1, 2)),
+        "cost": record.totals,
+        "missed": (out.missed & active).sum((1, 2)),
+        "local": ((record.action.choice == 0) & active).sum((1, 2)),
+        "T_all": (delay_utility(out.delay, snap.P, s) * active).sum((1, 2)),
+        "E_all": (energy_utility(out.energy, snap.P, s) * active).sum((1, 2)),
+        "ended": record.ended,
+        "steps": torch.ones_like(record.step),
+    }
+    if record.dual is not None:
+        prices = record.dual.prices
+        sums["bound"] = record.dual.bound
+        # What all of a resource is worth at its shadow price, named by the parameter that sets the resource.
+        sums["worth_F_k"] = (prices.cpu * snap.F_k).sum(1)
+        sums["worth_B_k"] = (prices.bandwidth * snap.B_k).sum(1)
+        sums["worth_F_i"] = (prices.own * snap.F_i).sum(1)
+    return sums
+
+
 @dataclass
 class Summary:
     """Sums over the steps of each episode; `sums` has one value for each episode, for `Metric.aggregate`."""
@@ -59,38 +89,15 @@ class Summary:
 
     def add(self, record: Record) -> None:
         """Adds complete episodes."""
-        s, out, snap = self.scenario, record.outcome, record.snapshot
-        active = snap.active
-        per_step = {
-            "tasks": active.sum((1, 2)),
-            "weight": snap.weight.sum((1, 2)),
-            "delay": (out.delay * active).sum((1, 2)),
-            "energy": (out.energy * active).sum((1, 2)),
-            "weighted_delay": (out.delay * snap.weight).sum((1, 2)),
-            "weighted_energy": (out.energy * snap.weight).sum((1, 2)),
-            "cost": record.totals,
-            "missed": (out.missed & active).sum((1, 2)),
-            "local": ((record.action.choice == 0) & active).sum((1, 2)),
-            "T_all": (delay_utility(out.delay, snap.P, s) * active).sum((1, 2)),
-            "E_all": (energy_utility(out.energy, snap.P, s) * active).sum((1, 2)),
-            "ended": record.ended,
-            "steps": torch.ones_like(record.step),
-        }
-        if record.dual is not None:
-            prices = record.dual.prices
-            per_step["bound"] = record.dual.bound
-            # What all of a resource is worth at its shadow price, named by the parameter that sets the resource.
-            per_step["worth_F_k"] = (prices.cpu * snap.F_k).sum(1)
-            per_step["worth_B_k"] = (prices.bandwidth * snap.B_k).sum(1)
-            per_step["worth_F_i"] = (prices.own * snap.F_i).sum(1)
         episode = record.episode - record.episode.min()
         count = int(episode.max()) + 1
-        for name, values in per_step.items():
+        for name, values in step_sums(record).items():
             sums = torch.zeros(count, dtype=torch.float64).index_add_(0, episode, values.to(torch.float64))
             self.sums.setdefault(name, []).extend(sums.tolist())
         self.sums.setdefault("episodes", []).extend([1.0] * count)
+        delay, active = record.outcome.delay, record.snapshot.active
         self.sums.setdefault("delay_p95", []).extend(
-            float(out.delay[episode == n][active[episode == n]].quantile(0.95)) for n in range(count)
+            float(delay[episode == n][active[episode == n]].quantile(0.95)) for n in range(count)
         )
 
     def values(self) -> dict[str, Any]:

@@ -137,7 +137,9 @@ class Trainer:
             [step.transition.terminated for step in steps],
         )
         self.played += batch
-        return _figures(steps, replay.encoder.unit) | {"temperature": policy.noise.temperature}
+        return _figures(steps, replay.encoder.unit if self.random_wards else 1.0) | {
+            "temperature": policy.noise.temperature
+        }
 
     def learn(self) -> dict[str, float]:
         """Updates the networks `updates` times on both levels, each time on a minibatch, lines 8 to 15. Returns mean losses."""
@@ -212,7 +214,7 @@ class ExploringPolicy(Policy):
 
 
 def _figures(steps: Sequence[Step], unit: float) -> dict[str, float]:
-    """Means over the played steps: weighted cost in the networks' unit, delay in s, energy in J; and the mean return."""
+    """Means over the played steps: weighted cost times `unit`, delay in s, energy in J; and the mean return."""
     total = dict.fromkeys(("cost", "delay", "energy", "return", "weight", "steps"), 0.0)
     for step in steps:
         transition, weight = step.transition, step.snapshot.weight

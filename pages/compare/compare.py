@@ -39,12 +39,12 @@ def results() -> None:
     with actions.container(horizontal=True, horizontal_alignment="right"):
         share(linkable_session(session), "compare", lambda: settings.entries(session))
     views.warnings(found)
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(key="wide_compare"):
         with st.container():
-            views.figures(found)
-        with st.container(width=380):
+            views.figures(found, paired)
+        with st.container():
             views.parameters(a, b, paired)
-    views.numbers(found)
+            views.numbers(found, paired)
     decisions.shown_episode(settings, number, done)
     decisions.maps(session, sides, records, paired.comparable)
     decisions.picked_task(session, records)

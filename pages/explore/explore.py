@@ -5,12 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.controls import sidebar
-from dashboard.explore import views
+from dashboard.explore import curves, details, views
+from dashboard.explore.state import state
 from dashboard.page import page_head, share
 from dashboard.session import Pinned, current
 from dashboard.text import plain
 
 session = current()
+view = state(session)
 sidebar(session)
 
 
@@ -30,18 +32,21 @@ def main() -> None:
                   help="Every later change is compared with the present scenario and policy.")  # fmt: skip
         if session.pinned is not None:
             st.button("Unpin", on_click=set_pin, args=(None,))
-        share(session, "explore")
+        share(session, "explore", lambda: view.link(session))
+    labels = views.policy_labels(results)
     views.headline(session, results[session.shown_policy])
     views.warnings(session, record)
-    left, right = st.columns([5, 4])
-    with left:
-        views.ward(session, record)
-    with right:
-        views.policies(session, results)
-        answer = views.selected_task(session, record)
-    if answer is not None:
-        views.alternatives_table(answer)
-    views.details(session, record)
+    with st.container(key="hero"):
+        with st.container():
+            views.ward(session, record)
+        with st.container():
+            curves.episode_curves(session, record, labels)
+        with st.container():
+            views.policies(session, results)
+        with st.container():
+            curves.parameter_curves(session, labels)
+    views.selected_task(session, record)
+    details.tabs(session, view, record)
 
 
 main()

@@ -11,6 +11,7 @@ from dashboard.inspect.state import TABS, select, state, stepping
 from dashboard.page import page_head, share
 from dashboard.session import current
 from dashboard.text import plain
+from dashboard.widgets import open_tab
 
 session = current()
 view = state(session)
@@ -31,17 +32,14 @@ def main() -> None:
         st.info("No user has a task in this step. Choose another step.", icon=":material/event_busy:")
         explore_views.ward(session, record)
         return
-    left, right = st.columns([3, 4])
-    with left:
-        explore_views.ward(session, record)
-    with right:
-        views.decision(session, record, point)
-    tabs = st.tabs(list(TABS.values()), default=TABS[view.tab], key="inspect_tabs", on_change="rerun")
-    for name, tab in zip(TABS, tabs, strict=True):
-        if tab.open:
-            view.tab = name
-            with tab:
-                SHOW[name](record, point)
+    with st.container(key="hero"):
+        with st.container():
+            explore_views.ward(session, record)
+        with st.container():
+            views.decision(session, record, point)
+    name, place = open_tab(TABS, "inspect_tabs", view.tab, lambda name: setattr(view, "tab", name))
+    with place:
+        SHOW[name](record, point)
 
 
 SHOW = {

@@ -13,12 +13,13 @@ session = current()
 with page_head(session, "IoMT Twin Lab", large=True):
     share(session, "start")
 policy_replaced(session)
-left, right = st.columns([5, 5], gap="medium")
-with left:
-    views.ward(session)
-with right:
-    views.sentences(session)
-    views.figures(session)
+views.sentences(session)
+with st.container(key="hero_start"):
+    with st.container():
+        views.ward(session)
+    with st.container():
+        views.figures(session)
+        views.curves(session)
 views.tour(session)
 views.cards()
 views.claims()

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.controls import sidebar
 from dashboard.page import page_head, share
+from dashboard.person import keep_token
 from dashboard.runs import keep_queues_moving
 from dashboard.session import current
 from dashboard.sweep import views
@@ -16,6 +17,7 @@ from iomt_core.experiments.sweeps.run import SWEEPS
 session = current()
 sidebar(session)
 view = views.current_view(session)
+keep_token()
 keep_queues_moving()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.lab_server import browser, chromium_path, server
+from tests.browser.lab_server import OPERATOR_TOKEN, browser, chromium_path, server
 
 expect.set_options(timeout=15_000)  # other tests may run beside
 
@@ -29,6 +29,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("IOMT_RUNS", "IOMT_OWN_DATA"):  # not a person's own
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
+        patch.setenv("IOMT_CLASS", "1")  # each browser context is another person
+        patch.setenv("IOMT_OPERATOR_TOKEN", OPERATOR_TOKEN)
         with server() as address:
             yield address
 

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playw
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connection-state=CONNECTED]"
+OPERATOR_TOKEN = "operator-of-the-tests"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
@@ -81,6 +82,14 @@ def downloaded(page: Page, button: Locator) -> Path:
                 button.click()
             return Path(waiting.value.path())
     raise AssertionError("three clicks, and no file")
+
+
+def run_state(page: Page, name: str) -> Locator:
+    """The state of a training run in the table of runs; a table's cells are drawn, and told to screen readers."""
+    row = page.locator(
+        ".st-key-run_list tr[role=row]", has=page.get_by_role("gridcell", name=name, exact=True, include_hidden=True)
+    )
+    return row.locator("td").nth(1)
 
 
 def metric(page: Page, label: str) -> str:

@@ -12,7 +12,7 @@ from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.twin.northbound import play
-from tests.browser.lab_server import metric, open_page, settle, slider
+from tests.browser.lab_server import metric, open_page, run_state, settle, slider
 
 pytestmark = pytest.mark.browser
 
@@ -44,6 +44,6 @@ def test_three_at_once_see_their_own_ward_and_the_same_runs(chromium: Browser, l
         expect(page.get_by_text(f"Why is task {number} of user {user} on")).to_be_visible()
     for page in pages:
         page.get_by_role("link", name="Train").click()
-        expect(page.locator("tr[data-run='shared-by-all'] .state")).to_have_text("finished", timeout=60_000)
+        expect(run_state(page, "shared-by-all")).to_have_text("finished", timeout=60_000)
     for context in contexts:
         context.close()

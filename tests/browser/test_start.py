@@ -76,6 +76,9 @@ def test_the_tour_sets_the_lab_answers_and_gives_everything_back(page: Page, lab
                 expect(page.get_by_text(f"Why is task {task} of user {user} on own device")).to_be_visible()
             elif question.before != question.after:
                 expect(page.get_by_text("Against the pinned scenario")).to_be_visible()
+        else:
+            for side, policy in (("A", "Optimum"), ("B", "Price response")):
+                expect(page.get_by_text(f"{side}: Policy: {policy} · Ward: 8 users")).to_be_visible()
         settle(page)
         if n < len(QUESTIONS):
             page.get_by_role("button", name="Next").click()

@@ -5,19 +5,23 @@ from __future__ import annotations
 import pytest
 
 from dashboard.start.questions import QUESTIONS, Question, Setup
+from iomt_core.experiments.comparison.sides import EPISODES, compare
 from iomt_core.scenario import PRESETS
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import play, why
 
 
-def cost(setup: Setup) -> float:
-    record = play(setup.scenario, setup.policy, setup.seed, setup.shares)
-    return float(record.totals.sum() / record.snapshot.weight.sum())
+def costs(before: Setup, after: Setup) -> tuple[str, str]:
+    """The costs of both sides as Compare shows them."""
+    cost = compare(before.side, after.side, before.seed, EPISODES).pair("cost")
+    return f"{cost.mean_a:.4f}", f"{cost.mean_b:.4f}"
 
 
 @pytest.mark.parametrize("policy", ["sae-mt-qmix", "price-response"])
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.key)
-def test_an_answer_keeps_the_policy_and_names_it_and_the_costs_of_both_sides(question: Question, policy: str) -> None:
+def test_an_answer_keeps_the_policy_names_it_and_shows_the_costs_of_both_sides_as_compare_does(
+    question: Question, policy: str
+) -> None:
     before, after = question.setups(policy)
     words = question.words(policy).replace("\\", "")
     assert after.policy == policy
@@ -25,11 +29,10 @@ def test_an_answer_keeps_the_policy_and_names_it_and_the_costs_of_both_sides(que
     assert entry(policy).label in words
     if before == after:
         return
-    for side in (before, after):
-        assert f"{cost(side):.4f}" in words
-    change = cost(after) / cost(before) - 1
-    assert f"({100 * change:+.1f} %)" in words
-    assert ("rises" in words) == (change > 0)
+    cost = compare(before.side, after.side, before.seed, EPISODES).pair("cost")
+    assert "from {} to {}".format(*costs(before, after)) in words
+    assert cost.interval_words in words
+    assert ("rises" in words) == (cost.difference > 0)
 
 
 @pytest.mark.parametrize("question", [q for q in QUESTIONS if q.key not in ("local", "battery")], ids=lambda q: q.key)
@@ -38,7 +41,7 @@ def test_an_answer_is_computed_and_not_written_down(question: Question) -> None:
         Setup(side.scenario.changed(users=5, T=6), side.policy) for side in question.setups("price-response")
     )
     words = question.answer(before, after)
-    assert f"{cost(before):.4f} to {cost(after):.4f}" in words
+    assert "from {} to {}".format(*costs(before, after)) in words
     assert words != question.words("price-response")
 
 

@@ -70,11 +70,13 @@ class Pairing:
     comparable: task j of user i in step t is the same draw in both, so that decisions can be compared one by one.
     identical: it also has the same size and priority.
     notes: both as sentences, and what the wards do not share.
+    ungraded: why no change is better or worse; empty if changes are.
     """
 
     comparable: bool
     identical: bool
     notes: tuple[str, ...]
+    ungraded: str = ""
 
 
 def pairing(a: Scenario, b: Scenario) -> Pairing:
@@ -99,7 +101,21 @@ def pairing(a: Scenario, b: Scenario) -> Pairing:
             " Only the episode seeds are paired: the intervals stay valid, but tasks have no counterpart, and decisions cannot "
             "be compared one to one."
         )
-    return Pairing(comparable, identical, (first, *_notes(a, b, comparable)))
+    return Pairing(comparable, identical, (first, *_notes(a, b, comparable)), _ungraded(a, b))
+
+
+def _ungraded(a: Scenario, b: Scenario) -> str:
+    if (a.users, a.tasks) != (b.users, b.tasks):
+        return (
+            f"A has {a.users} × {a.tasks} tasks in a step, B {b.users} × {b.tasks}: wards of different size are not comparable. "
+            "The changes say how the wards differ; none is better or worse."
+        )
+    if names := [d.label for d in differences(a, b) if metadata()[d.name].group == "objective"]:
+        return (
+            f"A and B count costs differently ({', '.join(names)}): they are not comparable. The changes say how the wards "
+            "differ; none is better or worse."
+        )
+    return ""
 
 
 def _notes(a: Scenario, b: Scenario, comparable: bool) -> list[str]:

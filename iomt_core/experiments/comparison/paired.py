@@ -15,6 +15,11 @@ from iomt_core.metrics import Metric
 ROUNDING = 1e-9
 
 
+def percent(change: float) -> str:
+    """A relative change with three significant digits: `+17.5 %`; `about 0` below 0.005 %."""
+    return "about 0" if abs(change) < 5e-5 else f"{100 * change:+.3g} %"
+
+
 @dataclass(frozen=True)
 class Paired:
     """One metric on both sides, with one SI value for each episode; episodes in which it is undefined on a side are left out."""
@@ -79,6 +84,29 @@ class Paired:
             return None
         low, high = self.interval
         return not self.same and (low > 0 or high < 0)
+
+    @property
+    def change_words(self) -> str:
+        """The change as text: `+17.5 % (+15.2 to +19.9)`, of percentages `-0.52 percentage points`, `about 0`, `±0`."""
+        if self.same:
+            return "±0"
+        difference = self.metric.show_difference(self.difference)
+        if self.relative is None:
+            return f"0 in A, {difference} in B"
+        if self.metric.unit == "%":
+            return difference
+        return percent(self.relative) + (f" ({self._ends})" if self.relative_interval else "")
+
+    @property
+    def interval_words(self) -> str:
+        """How sure the relative change is: `95 % interval +15.2 to +19.9 %, 10 episodes`."""
+        if self.relative_interval is None:
+            return "one episode, no interval" if len(self.a) == 1 else f"{len(self.a)} episodes"
+        return f"95 % interval {self._ends} %, {len(self.a)} episodes"
+
+    @property
+    def _ends(self) -> str:
+        return " to ".join(percent(end).removesuffix(" %") for end in self.relative_interval or ())
 
     def _is_rounding(self, value: float) -> bool:
         scale = max((abs(x) for x in (*self.a, *self.b)), default=0.0)

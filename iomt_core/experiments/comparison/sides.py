@@ -28,6 +28,7 @@ from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of, ma
 from iomt_core.twin.northbound import checked_seed, checked_shares
 
 MOST_EPISODES = 50
+EPISODES = 10  # unless a person chooses another number
 # Largest number of (task, device) pairs in a chunk of episodes: about 0.2 s with the slowest policies.
 CHUNK = 40_000
 # Number of chunks whose results are cached:

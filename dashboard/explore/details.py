@@ -1,0 +1,96 @@
+"""The tabs at the bottom of Explore: where time goes, devices, shadow prices, all tasks, fading."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.chart_tables import chart_table, csv_button, file_words, selectable_tasks
+from dashboard.explore.state import TABS, ExploreState
+from dashboard.explore.views import step_scope, subtitle, visible_row
+from dashboard.plotly_chart import charts_beside, plotly_chart
+from dashboard.session import Session
+from dashboard.widgets import open_tab
+from iomt_core.charts import tables
+from iomt_core.charts import tasks as task_charts
+from iomt_core.charts.devices import price_bars, utilisation
+from iomt_core.charts.fading import fading
+from iomt_core.metrics import TASK
+from iomt_core.record import Record
+
+
+def tabs(session: Session, view: ExploreState, shown: Record) -> None:
+    """Tabs; only the open one is computed."""
+    show = {"time": _time, "devices": _devices, "prices": _prices, "tasks": _tasks, "fading": _fading}
+    name, place = open_tab(TABS, "details", view.tab, lambda name: setattr(view, "tab", name))
+    with place:
+        show[name](session, shown)
+
+
+def _time(session: Session, shown: Record) -> None:
+    row = visible_row(session, shown)
+    about = subtitle(session, step_scope(shown, row))
+    plotly_chart(task_charts.delay_bars(shown, row, session.picked, about), "delays", session.pick)
+    chart_table(
+        "delays", lambda: tables.delay_table(shown, row), "Delay of each task of the step, execution and transmission"
+    )
+    if len(session.scenario.kind_names) > 1:
+        table = shown.select(slice(row, row + 1)).table()
+        plotly_chart(task_charts.kind_costs(table, about), "kinds")
+        chart_table("kinds", lambda: tables.kind_table(table), "Mean cost of each task kind")
+
+
+def _devices(session: Session, shown: Record) -> None:
+    row = visible_row(session, shown)
+    charts_beside(utilisation(shown, row, subtitle(session, step_scope(shown, row))), "utilisation")
+    chart_table("devices", lambda: tables.utilisation_table(shown, row), "Utilisation of every device in the step")
+    st.caption("Own CPU may be left idle on purpose: running slower saves energy.")
+
+
+def _prices(session: Session, shown: Record) -> None:
+    row = visible_row(session, shown)
+    figures = price_bars(shown, row, subtitle(session, step_scope(shown, row)))
+    charts_beside(figures, "prices")
+    if not figures:
+        st.info("Nobody has a task in this step, so no resource has a price.", icon=":material/info:")
+    chart_table("prices", lambda: tables.price_table(shown, row), "Shadow price of every resource in the step")
+    st.caption(
+        "What one more unit of a resource would save at the best possible decision: the prices of the certified bound "
+        f"in step {int(shown.step[row])}."
+    )
+
+
+def _tasks(session: Session, shown: Record) -> None:
+    row = visible_row(session, shown)
+    whole = st.toggle("Whole episode", key="whole_episode", help="Off: only the step on the map.")
+    table = (shown if whole else shown.select(slice(row, row + 1))).table()
+
+    units = {metric.heading: st.column_config.Column(help=metric.help) for metric in TASK.values()}
+    selectable_tasks(
+        tables.task_table(table.drop(columns=["episode", "bound"])), table, session, "tasks_table", column_config=units,
+        alt="All tasks", height=360,
+    )  # fmt: skip
+    who = session.policy_label
+    csv_button(
+        "Download the whole episode (CSV)", lambda: shown.table().assign(policy=who).to_csv(index=False),
+        f"{session.scenario.name}-{file_words(who)}-decisions.csv",
+    )  # fmt: skip
+
+
+def _fading(session: Session, shown: Record) -> None:
+    row, s = visible_row(session, shown), shown.scenario
+    user = s.user_numbers.index(session.picked[1]) if session.picked else 0
+    near = int(shown.snapshot.distance[row, user].argmin())
+    chosen = int(shown.action.choice[row, user, session.picked[2] - 1]) if session.picked else 0
+    server = chosen - 1 if chosen else near
+    sent = max(1, int((shown.action.choice[row] == server + 1).sum()))
+    band = float(shown.snapshot.B_k[row, server]) / sent
+    link = float(shown.snapshot.beta[row, user, server])
+    distance = float(shown.snapshot.distance[row, user, server])
+    share = f"{TASK['bandwidth_hz'].show(band)} (an even share of {sent})"
+    label = f"User {s.user_numbers[user]} to server {s.server_numbers[server]}, {distance:.1f} m, {share}"
+    plotly_chart(fading(band, link, label), "fading")
+    chart_table("fading", lambda: tables.fading_table(band, link), "Quantiles of the rate on this link")
+    st.caption(
+        "Fading changes the rate from moment to moment; delays are computed with its mean.",
+        help="Rayleigh fading; the rate of one moment is equation (3), its expectation (6).",
+    )
