@@ -118,7 +118,7 @@ function picture(view, format) {
 function table({ plot, figure }) {
   const { layout } = figure, axis = (name, other) => unescape(layout[name]?.title?.text) || other, rows = [["series", axis("xaxis", "x"), axis("yaxis", "y"), "value"]];
   plot.data.filter((trace) => trace.showlegend !== false || trace.name || trace.z).forEach((trace) => {
-    const name = unescape(trace.name), { x = [], y = [], z } = trace;
+    const name = unescape(trace.name), { x = [], y = [] } = trace, z = trace.meta?.values ?? trace.z; // colours may show something else
     if (z) z.forEach((line, i) => line.forEach((value, j) => rows.push([name, unescape(String(x[j] ?? j)), unescape(String(y[i] ?? i)), value])));
     else (trace.x ?? trace.y ?? []).forEach((_, n) => rows.push([name, x[n], y[n], ""]));
   });

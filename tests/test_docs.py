@@ -16,6 +16,7 @@ from streamlit.config import get_config_options
 
 from dashboard import session
 from dashboard.compare import state as compare_state
+from dashboard.explore import state as explore_state
 from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
@@ -30,7 +31,7 @@ COMMAND = r"(?:iomt|python -m iomt_core)"
 # What each page adds to a link; a name that no page reads would be dropped without a word.
 ENTRIES = {
     "start": set(),
-    "explore": set(),
+    "explore": {"tab", "also", "moved"},
     "inspect": {"tab", "rank", "round"},
     "compare": {"a", "episodes", "shown"},
     "train": {"runs"},
@@ -140,6 +141,8 @@ def test_every_share_link_opens_without_problems(link: str) -> None:
     assert set(found.view) <= ENTRIES[page]
     if page == "compare":
         compare_state.from_view(found, found.view)
+    elif page == "explore":
+        explore_state.from_view(found, found.view)
     elif page == "inspect":
         inspect_state.from_view(found, found.view)
     elif page == "sweep":

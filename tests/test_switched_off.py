@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dashboard.session import Session
-from iomt_core.charts import devices, formulas, tables, tasks, ward_map
+from iomt_core.charts import devices, formulas, tables, ward_map
 from iomt_core.environment.world import layout
 from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
 from iomt_core.experiments.comparison.differences import pairing
@@ -81,7 +81,7 @@ def _renumbered(value: Any, name: str = "") -> Any:
 SHOWN: dict[str, Callable[[Record, str, Scenario, int], pd.DataFrame]] = {
     "record": lambda r, policy, s, user: r.table(),
     "places": lambda r, policy, s, user: tables.ward_table(r, 1),
-    "delays": lambda r, policy, s, user: tables.delay_table(tasks.delay_bars(r, 1)),
+    "delays": lambda r, policy, s, user: tables.delay_table(r, 1).reset_index(drop=True),
     "devices": lambda r, policy, s, user: tables.utilisation_table(r, 1),
     "prices": lambda r, policy, s, user: tables.price_table(r, 1),
     "why": lambda r, policy, s, user: why(r, policy, "own", 2, user, 3).alternatives,
@@ -118,10 +118,10 @@ def test_values_of_the_networks_are_named_by_the_whole_wards_numbers() -> None:
 
 def test_charts_keep_numbers_and_colours() -> None:
     whole, part = (play(s, "greedy", 0) for s in (PART.whole_ward, PART))
-    all_bars, bars = (devices.utilisation(record, 0)["panels"] for record in (whole, part))
-    assert bars[0]["groups"] == ["S2", "S3"]
-    assert bars[1]["groups"] == ["user 1", "user 3", "user 4"]
-    assert [bar["colour"] for bar in bars[0]["series"][0]] == [bar["colour"] for bar in all_bars[0]["series"][0]][1:]
+    all_bars, bars = (devices.utilisation(record, 0) for record in (whole, part))
+    assert list(bars[0].data[0].x) == ["S2", "S3"]
+    assert list(bars[1].data[0].x) == ["1", "3", "4"]
+    assert list(bars[0].data[0].marker.color) == list(all_bars[0].data[0].marker.color)[1:]
 
 
 def test_on_the_map_all_others_stay_in_place() -> None:

@@ -129,7 +129,7 @@ def ward(session: Session, shown: Record) -> None:
     maps = [("", ward_frames(shown, session.policy_label), ward_text(shown, row))]
     ward_map(maps, int(shown.step[row]), session, "ward", on_switched=toggle)
     st.caption(
-        "Click a task, a small mark around its user, to see why it runs on its device. Click a server or a user to switch it off.",
+        "Click a task, a small mark around its user, to see why it runs on its device, or a server or user to switch it off.",
         help="With the keyboard: Tab to the map, arrow keys to the task, Enter. A bar or a row below selects its task too.",
     )
     chart_table("ward", lambda: tables.ward_table(shown, row), "Places of users and servers, and the tasks of each")
