@@ -17,6 +17,7 @@ import iomt_core.charts.devices
 import iomt_core.charts.fading
 import iomt_core.charts.tasks
 import iomt_core.charts.ward_map  # noqa: F401
+from iomt_core.experiments.around import curve_computer
 from iomt_core.nets.backend import backend_name
 from iomt_core.paths import APP
 from iomt_core.policies.registry import POLICIES
@@ -32,6 +33,7 @@ def main() -> None:
         OwnDataStore.from_environment()
     except ScenarioError as error:
         sys.exit(f"error: {error}")
+    curve_computer().start()
     # Each tensor operation releases the interpreter; a short switch interval keeps the server's thread from holding it long.
     sys.setswitchinterval(2e-4)
     backend_name()  # prepares it; a compiled backend takes some seconds the first time

@@ -4,7 +4,7 @@ if (!window.labBrowser) {
   window.labBrowser = true;
   // Back shall undo one action of the person. Streamlit adds one entry to the history for a page's path and one for its
   // query, so only the first after a key or pointer is added; the others replace it.
-  let acted = false;
+  let acted = navigator.userActivation?.hasBeenActive ?? false;
   for (const name of ["pointerdown", "keydown"]) addEventListener(name, (event) => { acted ||= !event.repeat; }, true);
   addEventListener("popstate", () => { acted = false; }, true);
   const { pushState, replaceState } = history, { removeChild, insertBefore } = Node.prototype;

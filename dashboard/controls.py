@@ -21,9 +21,8 @@ from iomt_core.training.catalogue import catalogue, usable_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {
-    "first": "Ward", "ward": "Places and steps",
-    "tasks": "Tasks", "computing": "Computing", "channel": "Channel", "objective": "Objective",
-    "advanced": "Advanced",
+    "first": "Ward", "ward": "Places and steps", "tasks": "Tasks", "computing": "Computing", "channel": "Channel",
+    "objective": "Objective", "advanced": "Advanced",
 }  # fmt: skip
 OWN_DATA_LABELS = {"workload": "own workload", "places": "own places", "kinds": "task kinds"}
 FIRST = ("users", "tasks", "servers", "channel", "eta")
@@ -51,8 +50,8 @@ def sidebar(session: Session) -> None:
                 with box:
                     for name in _names(group):
                         _control(session, name, metadata()[name], locked.get(name))
-                        if name == "servers":
-                            _in_operation(session)
+                    if group == "first":
+                        _in_operation(session)
         st.caption("ᴬ An assumption of this lab: the paper does not give a value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:

@@ -22,6 +22,7 @@ TITLES = MappingProxyType(
         "compare": ("Compare", ":material/compare_arrows:"),
         "train": ("Train", ":material/model_training:"),
         "sweep": ("Sweep", ":material/ssid_chart:"),
+        "answers": ("Answers", ":material/lightbulb:"),
     }
 )
 

@@ -44,9 +44,7 @@ def share(session: Session, page: str, view: Callable[[], Mapping[str, str] | No
     if problem != st.session_state.get(NOT_LINKED, ""):  # once, when it becomes so
         st.session_state[NOT_LINKED] = problem
         if problem:
-            st.toast(
-                plain(f"A reload would lose this scenario: {problem}"), icon=":material/link_off:", duration="long"
-            )
+            st.toast(plain(problem), icon=":material/link_off:", duration="long")
     with st.popover("Share", icon=":material/link_off:" if problem else ":material/link:"):
         if problem:
             st.info(plain(problem))

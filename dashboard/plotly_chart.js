@@ -1,6 +1,7 @@
 // Draws a Plotly figure in place, with its title above it and buttons that save it. `data` comes from plotly_chart.py.
 // The ward's player and all charts with a step line share the present step through two events on the document.
 const SHOWN = "iomt-step-shown", WANTED = "iomt-step-wanted";
+const PAPER = 700; // px, width of a printed page
 const CONFIG = { displaylogo: false, doubleClick: "reset", showTips: false, modeBarButtons: [["pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
 function load(bundle) {
@@ -43,6 +44,9 @@ function build(root) {
   view.themes = matchMedia("(prefers-color-scheme: dark)");
   view.themes.addEventListener("change", view.redraw);
   document.addEventListener(SHOWN, view.follow);
+  view.print = () => { if (view.drawn) window.Plotly.relayout(view.plot, { width: PAPER }); };
+  addEventListener("beforeprint", view.print);
+  addEventListener("afterprint", view.redraw);
   return view;
 }
 
@@ -114,7 +118,7 @@ function picture(view, format) {
 function table({ plot, figure }) {
   const { layout } = figure, axis = (name, other) => unescape(layout[name]?.title?.text) || other, rows = [["series", axis("xaxis", "x"), axis("yaxis", "y"), "value"]];
   plot.data.filter((trace) => trace.showlegend !== false || trace.name || trace.z).forEach((trace) => {
-    const name = unescape(trace.name), { x = [], y = [], z } = trace;
+    const name = unescape(trace.name), { x = [], y = [] } = trace, z = trace.meta?.values ?? trace.z; // colours may show something else
     if (z) z.forEach((line, i) => line.forEach((value, j) => rows.push([name, unescape(String(x[j] ?? j)), unescape(String(y[i] ?? i)), value])));
     else (trace.x ?? trace.y ?? []).forEach((_, n) => rows.push([name, x[n], y[n], ""]));
   });
@@ -141,6 +145,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     view.sizes.disconnect();
     view.themes.removeEventListener("change", view.redraw);
     document.removeEventListener(SHOWN, view.follow);
+    removeEventListener("beforeprint", view.print);
+    removeEventListener("afterprint", view.redraw);
     if (view.drawn) window.Plotly.purge(view.plot);
   };
 }

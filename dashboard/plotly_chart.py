@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def plotly_chart(
         "bundle": _BUNDLE,
         "dark": TEMPLATES["dark"],
         "clicks": on_click is not None,
-        "pending": pending,
+        "pending": time.monotonic() if pending else 0,  # never the same, so that the script runs again
     }
     _chart(key=key, data=data, on_point_change=clicked, on_more_change=lambda: None)
 

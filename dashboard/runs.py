@@ -1,4 +1,4 @@
-"""What the Train and Sweep pages share: durations as text, and a thread that starts waiting runs."""
+"""What the Train, Sweep and Answers pages share: durations as text, and a thread that starts waiting runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from functools import cache
 
+from iomt_core.experiments.answers.run import ANSWERS
 from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.runs.training_run import TRAINING
 from iomt_core.scenario import ScenarioError
@@ -32,7 +33,7 @@ def keep_queues_moving() -> None:
 
 def _keep() -> None:
     while True:
-        for queue in (TRAINING, SWEEPS):
+        for queue in (TRAINING, SWEEPS, ANSWERS):
             with contextlib.suppress(ScenarioError):  # the page says what is wrong
                 queue.start_waiting()
         time.sleep(EVERY)

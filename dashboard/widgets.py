@@ -78,3 +78,21 @@ def open_tab(labels: Mapping[str, str], key: str, value: str, set_value: Callabl
     sync_widget(key, labels[value])
     places = st.tabs(list(labels.values()), key=key, on_change=opened)
     return value, places[list(labels).index(value)]
+
+
+def form_widget(label: str, widget: Any, name: str, target: Any, key: str, convert: Any = None, **options: Any) -> Any:
+    """A control whose value is the attribute `name` of `target`, so that it survives a change of pages."""
+    value = getattr(target, name)
+    value = convert(value) if convert is not None else value
+    if "min_value" in options:
+        value = clamp(value, options["min_value"], options["max_value"])
+    sync_widget(key, value)
+    default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
+    options[default] = index_of(options["options"], value) if default == "index" else value
+
+    def update() -> None:
+        now = st.session_state[key]
+        if now is not None:
+            setattr(target, name, now)
+
+    return widget(label, key=key, on_change=update, **options)

@@ -35,7 +35,11 @@ SLOW = 300_000  # milliseconds that a run or a sweep may take on a busy machine
 def main() -> None:
     """Takes every page; the Train page shows a run that was just finished, the Sweep page a sweep."""
     with tempfile.TemporaryDirectory() as place:
-        os.environ |= {"IOMT_RUNS": f"{place}/runs", "IOMT_SWEEPS": f"{place}/sweeps"}  # not a person's own
+        os.environ |= {
+            "IOMT_RUNS": f"{place}/runs",
+            "IOMT_SWEEPS": f"{place}/sweeps",
+            "IOMT_ANSWERS": f"{place}/answers",
+        }  # not a person's own
         train_a_little()
         with server() as address, browser() as chromium:
             for name, take in TAKE.items():

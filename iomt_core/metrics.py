@@ -92,9 +92,9 @@ class Metric:
             return "n/a"
         number = self.number(difference, "+")
         if abs(difference * self.factor) < ROUNDING:
-            number = "±0"
-        elif float(number.replace(",", "")) == 0 or abs(difference) < abs(value) * NOT_SHOWN:
-            number = "about 0"
+            return "±0"
+        if float(number.replace(",", "")) == 0 or abs(difference) < abs(value) * NOT_SHOWN:
+            return "about 0"
         return f"{number} {self.difference_unit}".strip()
 
     def aggregate(self, sums: Mapping[str, float]) -> float:

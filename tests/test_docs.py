@@ -16,6 +16,7 @@ from streamlit.config import get_config_options
 
 from dashboard import session
 from dashboard.compare import state as compare_state
+from dashboard.explore import state as explore_state
 from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
@@ -30,11 +31,25 @@ COMMAND = r"(?:iomt|python -m iomt_core)"
 # What each page adds to a link; a name that no page reads would be dropped without a word.
 ENTRIES = {
     "start": set(),
-    "explore": set(),
+    "explore": {"tab", "also", "moved"},
     "inspect": {"tab", "rank", "round"},
     "compare": {"a", "episodes", "shown"},
     "train": {"runs"},
     "sweep": {"over", "policies", "episodes", "sweep"},
+    "answers": {
+        "question",
+        "episodes",
+        "change",
+        "over",
+        "method",
+        "samples",
+        "metric",
+        "seek",
+        "target",
+        "policies",
+        "weights",
+        "answer",
+    },
 }
 
 
@@ -126,12 +141,18 @@ def test_every_share_link_opens_without_problems(link: str) -> None:
     assert set(found.view) <= ENTRIES[page]
     if page == "compare":
         compare_state.from_view(found, found.view)
+    elif page == "explore":
+        explore_state.from_view(found, found.view)
     elif page == "inspect":
         inspect_state.from_view(found, found.view)
     elif page == "sweep":
         from dashboard.sweep import views as sweep_views
 
         assert sweep_views.from_view(found, found.view).problems == []
+    elif page == "answers":
+        from dashboard.answers import state as answers_state
+
+        assert answers_state.from_view(found, found.view).problems == []
     assert found.problems == []
 
 
@@ -151,9 +172,13 @@ def test_every_command_line_names_what_there_is(line: str) -> None:
     known = getattr(typer.main.get_command(app), "commands")  # noqa: B009
     assert words[0] in known or words[0] == "--help"
     if words[0] in known:
-        options = {
-            option for parameter in known[words[0]].params for option in (*parameter.opts, *parameter.secondary_opts)
-        }
+        command = known[words[0]]
+        while subcommands := getattr(command, "commands", {}):
+            if len(words) == 1 or words[1].startswith("-"):
+                break
+            assert words[1] in subcommands
+            command, words = subcommands[words[1]], words[1:]
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         given = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
         if words[0] == "dashboard":  # its options are Streamlit's
             given = {option for option in given if option[2:] not in get_config_options()}

@@ -179,7 +179,7 @@ def test_side_a_of_a_hostile_link_is_the_usual_one(view: dict[str, str], said: s
 @pytest.mark.parametrize("text", ["../../etc/passwd", "<script>,a", ",".join("xyz" * 900), "a\x00", "‮gpj.exe"])
 def test_runs_of_a_hostile_link_are_not_looked_for_on_disk(text: str) -> None:
     view = train_views.from_view({"runs": text})
-    assert view.shown == []
+    assert view.selected == []
     assert "in the link is not a run of this lab" in view.problems[0]
     assert len("\n".join(view.problems)) <= READABLE
 

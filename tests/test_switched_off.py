@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import torch
 
-from iomt_core.charts import devices, formulas, tables, tasks, ward_map
+from dashboard.session import Session
+from iomt_core.charts import devices, formulas, tables, ward_map
 from iomt_core.environment.world import layout
 from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
 from iomt_core.experiments.comparison.differences import pairing
@@ -80,7 +81,7 @@ def _renumbered(value: Any, name: str = "") -> Any:
 SHOWN: dict[str, Callable[[Record, str, Scenario, int], pd.DataFrame]] = {
     "record": lambda r, policy, s, user: r.table(),
     "places": lambda r, policy, s, user: tables.ward_table(r, 1),
-    "delays": lambda r, policy, s, user: tables.delay_table(tasks.delay_bars(r, 1)),
+    "delays": lambda r, policy, s, user: tables.delay_table(r, 1).reset_index(drop=True),
     "devices": lambda r, policy, s, user: tables.utilisation_table(r, 1),
     "prices": lambda r, policy, s, user: tables.price_table(r, 1),
     "why": lambda r, policy, s, user: why(r, policy, "own", 2, user, 3).alternatives,
@@ -117,10 +118,10 @@ def test_values_of_the_networks_are_named_by_the_whole_wards_numbers() -> None:
 
 def test_charts_keep_numbers_and_colours() -> None:
     whole, part = (play(s, "greedy", 0) for s in (PART.whole_ward, PART))
-    all_bars, bars = (devices.utilisation(record, 0)["panels"] for record in (whole, part))
-    assert bars[0]["groups"] == ["S2", "S3"]
-    assert bars[1]["groups"] == ["user 1", "user 3", "user 4"]
-    assert [bar["colour"] for bar in bars[0]["series"][0]] == [bar["colour"] for bar in all_bars[0]["series"][0]][1:]
+    all_bars, bars = (devices.utilisation(record, 0) for record in (whole, part))
+    assert list(bars[0].data[0].x) == ["S2", "S3"]
+    assert list(bars[1].data[0].x) == ["1", "3", "4"]
+    assert list(bars[0].data[0].marker.color) == list(all_bars[0].data[0].marker.color)[1:]
 
 
 def test_on_the_map_all_others_stay_in_place() -> None:
@@ -167,3 +168,23 @@ def test_a_ward_and_the_same_ward_without_some_are_compared_task_by_task(base: S
     on_map = np.array(marks(b, a))
     assert on_map.shape == (3, 3, 3)
     assert int((on_map >= 0).sum()) == len(moved) > 0
+
+
+def test_a_session_switches_one_off_and_on_again() -> None:
+    session = Session(PART.whole_ward, picked=(1, 3, 2))
+    session.toggle("user", 2)
+    session.toggle("server", 1)
+    assert session.scenario == PART
+    assert session.picked == (1, 3, 2)  # of another user
+    session.toggle("user", 3)
+    assert session.picked is None
+    for number in (1, 4):
+        session.toggle("user", number)
+    assert session.scenario.user_numbers == (4,)  # the last one stays
+    assert session.problems
+    session.toggle("ward", 1)  # what only a tampered browser sends
+    for number in (1, 2, 3):
+        session.toggle("user", number)
+    session.toggle("server", 1)
+    assert session.scenario == PART.whole_ward
+    assert not session.problems

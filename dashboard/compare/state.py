@@ -102,8 +102,11 @@ def state(session: Session) -> Compare:
 
 
 def from_view(session: Session, view: Mapping[str, str]) -> Compare:
-    """The state that the page's entries of a link describe; invalid ones are added to `session.problems`."""
-    found = Compare(last_pinned=session.pinned)
+    """The state that the page's entries of a link describe; invalid ones are added to `session.problems`.
+
+    Without entries, A is the pinned scenario if there is one.
+    """
+    found = Compare(PINNED if session.pinned is not None else SAME, last_pinned=session.pinned)
     for read_part in (_read_a, _read_episodes, _read_shown):
         try:
             read_part(found, session, view)

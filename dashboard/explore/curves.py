@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
-from typing import cast
 
 import streamlit as st
 
@@ -11,13 +11,14 @@ from dashboard.chart_tables import chart_table
 from dashboard.explore.views import visible_row
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session, policy_label
-from dashboard.widgets import sync_widget
+from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts.around import around_curves, around_table
 from iomt_core.charts.live import live_curves, live_table
 from iomt_core.charts.style import PINNED, SHOWN, Look, other_policy
-from iomt_core.experiments import around
+from iomt_core.experiments.around import axis_around, curve_computer, present_value
+from iomt_core.experiments.sweeps.spec import sweepable
+from iomt_core.policies.base import Shares
 from iomt_core.record import Record
-from iomt_core.scenario import Scenario, metadata
 from iomt_core.training.catalogue import DEFAULT
 from iomt_core.twin.northbound import play
 
@@ -34,9 +35,14 @@ def also_shown(session: Session, labels: Mapping[str, str]) -> dict[str, Look]:
     chosen = [name for name in others if name in session.also]
     st.multiselect(
         "Also show", others, sync_widget("also", chosen), key="also", on_change=choose, format_func=lambda name: labels[name],
-        placeholder="Also show other policies", label_visibility="collapsed",
+        placeholder="Choose policies",
     )  # fmt: skip
-    return {name: other_policy(others.index(name)) for name in chosen}
+    return {name: _look(session, labels, name) for name in chosen}
+
+
+def _look(session: Session, labels: Mapping[str, str], name: str) -> Look:
+    """How a policy's curves are drawn, the same in both charts."""
+    return SHOWN if name == session.shown_policy else other_policy(list(labels).index(name))
 
 
 def episode_curves(session: Session, shown: Record, labels: Mapping[str, str]) -> None:
@@ -63,47 +69,42 @@ def draw_episode(
 
 
 def parameter_curves(session: Session, labels: Mapping[str, str]) -> None:
-    """Delay, energy and cost over the whole range of the parameter that was moved last, or of another that is chosen."""
-    names = around.parameters(session.scenario)
-    name = session.moved if session.moved in names else "servers"
+    """Delay, energy and cost over the range of the parameter that was moved last, or of another that is chosen."""
+    known = sweepable(session.scenario)
+    name = session.moved if session.moved is not None and session.moved in known else "servers"
 
     def choose() -> None:
         session.moved = st.session_state["around_parameter"]
 
-    known = metadata()
     st.selectbox(
-        "Parameter", names, names.index(sync_widget("around_parameter", name)), key="around_parameter", on_change=choose,
-        format_func=lambda one: known[one].label or one, label_visibility="collapsed",
+        "What if this changed?", list(known), index_of(known, sync_widget("around_parameter", name)),
+        key="around_parameter", on_change=choose, format_func=lambda one: known[one].label or one,
+        help="The curves show delay, energy and cost at other values of this parameter, everything else as it is. It is the "
+        "one that you moved last, unless you choose another. Click a point to set its value.",
     )  # fmt: skip
     first = session.shown_policy
-    policies = [first, *(one for one in ALWAYS if one in labels and one != first)]
-    policies += [one for one in session.also if one in labels and one not in policies]
-    looks = [SHOWN, *(other_policy(n) for n in range(len(policies) - 1))]
+    policies = dict.fromkeys((first, *(one for one in (*ALWAYS, *session.also) if one in labels)))
+    looks = [_look(session, labels, one) for one in policies]
     _around(session, name, {one: labels[one] for one in policies}, looks)
-
-
-def _points(s: Scenario, name: str, policies: tuple[str, ...], seed: int) -> around.Around:
-    """The points around this scenario; another request of the same session cancels the one before."""
-    before = st.session_state.get("around_points")
-    key = (s.digest, name, policies, seed)
-    if before is None or before[0] != key:
-        if before is not None:
-            before[1].cancelled = True
-        before = key, around.Around(s, name, policies, seed)
-        st.session_state["around_points"] = before
-    return cast(around.Around, before[1])
 
 
 @st.fragment
 def _around(session: Session, name: str, labels: dict[str, str], looks: list[Look]) -> None:
-    """The chart, drawn again every fifth of a second until all points are there."""
-    found = _points(session.scenario, name, tuple(labels), session.seed)
-    meta, points = metadata()[name], dict(found.points)
-    about = f"{session.scenario.size_words} · this episode at every value"
+    """The chart, drawn again every fifth of a second until all its points are there."""
+    axis, now = axis_around(session.scenario, name), present_value(session.scenario, name)
+    shares: dict[str, Shares] = {one: session.shares if one == session.shown_policy else "own" for one in labels}
+    found = curve_computer().curves(_client(), session.scenario, axis, shares, session.seed)
 
-    def go(value: float) -> None:
-        session.try_change(lambda: session.scenario.changed(**{name: type(getattr(session.scenario, name))(value)}))
+    def set_value(value: float) -> None:
+        session.try_change(lambda: session.scenario.changed(**axis.change(session.scenario, value)))
+        st.rerun()  # the whole page, with the controls
 
-    figure = around_curves(points, meta, getattr(session.scenario, name), labels, looks, about)
-    plotly_chart(figure, "around", go, pending=not found.done)
-    chart_table("around", lambda: around_table(points, meta, labels), "Delay, energy and cost at every value")
+    about = f"Ward: {session.scenario.size_words} · this episode at other values of one parameter"
+    figure = around_curves(found, now, labels, looks, about)
+    plotly_chart(figure, "around", set_value, pending=not found.complete)
+    chart_table("around", lambda: around_table(found, labels), "Delay, energy and cost at every value")
+
+
+def _client() -> str:
+    """Names this browser session for the computer of curves."""
+    return str(st.session_state.setdefault("curves_client", uuid.uuid4().hex))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.chart_tables import chart_table, csv_button, file_words, selectable_tasks
+from dashboard.explore.state import TABS, ExploreState
 from dashboard.explore.views import step_scope, subtitle, visible_row
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Session
+from dashboard.widgets import open_tab
 from iomt_core.charts import tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.devices import price_bars, utilisation
@@ -16,14 +18,12 @@ from iomt_core.metrics import TASK
 from iomt_core.record import Record
 
 
-def tabs(session: Session, shown: Record) -> None:
+def tabs(session: Session, view: ExploreState, shown: Record) -> None:
     """Tabs; only the open one is computed."""
-    labels = ["Where time goes", "Devices", "Shadow prices", "All tasks", "Fading"]
-    places = st.tabs(labels, key="details", on_change="rerun")
-    for tab, show in zip(places, (_time, _devices, _prices, _tasks, _fading), strict=True):
-        if tab.open:
-            with tab:
-                show(session, shown)
+    show = {"time": _time, "devices": _devices, "prices": _prices, "tasks": _tasks, "fading": _fading}
+    name, place = open_tab(TABS, "details", view.tab, lambda name: setattr(view, "tab", name))
+    with place:
+        show[name](session, shown)
 
 
 def _time(session: Session, shown: Record) -> None:
@@ -77,8 +77,8 @@ def _tasks(session: Session, shown: Record) -> None:
 
 
 def _fading(session: Session, shown: Record) -> None:
-    row = visible_row(session, shown)
-    user = (session.picked[1] if session.picked else 1) - 1
+    row, s = visible_row(session, shown), shown.scenario
+    user = s.user_numbers.index(session.picked[1]) if session.picked else 0
     near = int(shown.snapshot.distance[row, user].argmin())
     chosen = int(shown.action.choice[row, user, session.picked[2] - 1]) if session.picked else 0
     server = chosen - 1 if chosen else near
@@ -87,7 +87,7 @@ def _fading(session: Session, shown: Record) -> None:
     link = float(shown.snapshot.beta[row, user, server])
     distance = float(shown.snapshot.distance[row, user, server])
     share = f"{TASK['bandwidth_hz'].show(band)} (an even share of {sent})"
-    label = f"User {user + 1} to server {server + 1}, {distance:.1f} m, {share}"
+    label = f"User {s.user_numbers[user]} to server {s.server_numbers[server]}, {distance:.1f} m, {share}"
     plotly_chart(fading(band, link, label), "fading")
     chart_table("fading", lambda: tables.fading_table(band, link), "Quantiles of the rate on this link")
     st.caption(

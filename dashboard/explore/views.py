@@ -113,7 +113,7 @@ def warnings(session: Session, shown: Record) -> None:
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
         empty = ", ".join(str(s.user_numbers[i]) for i in (left < 0).nonzero().flatten().tolist())
         st.warning(
-            f"Stopped at step {last} of {s.T}: battery of user {empty} empty.",
+            f"Stopped at step {last} of {session.scenario.T}: battery of user {empty} empty.",
             icon=":material/battery_alert:",
         )
 
@@ -122,10 +122,14 @@ def ward(session: Session, shown: Record) -> None:
     """The map of the ward, which can play the episode."""
     row = visible_row(session, shown)
 
+    def toggle(kind: str, number: int) -> None:
+        session.toggle(kind, number)
+        st.rerun()  # the whole page, with the controls
+
     maps = [("", ward_frames(shown, session.policy_label), ward_text(shown, row))]
-    ward_map(maps, int(shown.step[row]), session, "ward")
+    ward_map(maps, int(shown.step[row]), session, "ward", on_switched=toggle)
     st.caption(
-        "Click a task, a small mark around its user, to see why it runs on its device.",
+        "Click a task, a small mark around its user, to see why it runs on its device, or a server or user to switch it off.",
         help="With the keyboard: Tab to the map, arrow keys to the task, Enter. A bar or a row below selects its task too.",
     )
     chart_table("ward", lambda: tables.ward_table(shown, row), "Places of users and servers, and the tasks of each")
@@ -154,7 +158,12 @@ def policies(session: Session, now: dict[str, dict[str, Any]]) -> None:
         }
     about = subtitle(session, EPISODE, policy=False)
     figure = comparison.policy_bars(now, labels, "optimum", session.shown_policy, pinned, about)
-    plotly_chart(figure, "policy_bars", lambda name: setattr(session, "policy", name))
+
+    def show(name: str) -> None:
+        session.policy = name
+        st.rerun()  # the whole page, with the controls
+
+    plotly_chart(figure, "policy_bars", show)
     chart_table("policies", lambda: tables.policy_table(now, labels, pinned), "Cost and gap of every policy")
 
 

@@ -25,6 +25,7 @@ ABOUT = {
     "compare": "Two scenarios or two policies on the same tasks, with the confidence interval of every difference.",
     "train": "Train the paper's algorithm or its baselines, and watch them learn.",
     "sweep": "One parameter over its whole range, many episodes at each point, with intervals.",
+    "answers": "What matters most, how much you need, and what less delay costs in energy.",
 }
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.person import current_person
 from dashboard.plotly_chart import plotly_chart
-from dashboard.runs import clock
+from dashboard.run_view import run_progress
 from dashboard.session import Session, page_state
 from dashboard.sweep.form import AxisForm, Form, new_form
-from dashboard.text import plain, show_errors
+from dashboard.text import plain
 from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_report import command, labels, report, subtitle
@@ -27,18 +24,10 @@ from iomt_core.experiments.sweeps.point_run import POINTS, versions
 from iomt_core.experiments.sweeps.run import SWEEPS, read_results
 from iomt_core.experiments.sweeps.spec import MOST_EPISODES, Axis, SweepSpec, axis_from_words
 from iomt_core.metrics import METRICS
-from iomt_core.runs.directory import log_tail
-from iomt_core.runs.owner import Person
 from iomt_core.runs.queue import RunRecord
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.links import whole_number
 from iomt_core.training.catalogue import entry
-
-BADGES = {
-    "queued": ("gray", "schedule"), "starting": ("blue", "progress_activity"), "running": ("blue", "progress_activity"),
-    "stopping": ("orange", "hourglass_top"), "finished": ("green", "check"), "stopped": ("orange", "stop_circle"),
-    "interrupted": ("red", "power_off"), "failed": ("red", "error"),
-}  # fmt: skip
 
 
 @dataclass
@@ -141,78 +130,7 @@ def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
 
 def progress(sweep: RunRecord, view: View) -> None:
     """State, progress, time left, and buttons."""
-    status, done, total = sweep.status, sweep.done, sweep.total
-    colour, icon = BADGES[sweep.condition]
-    left, right = st.columns([5, 3], vertical_alignment="center")
-    with left.container(horizontal=True, vertical_alignment="center"):
-        st.badge(sweep.condition, icon=f":material/{icon}:", color=cast(Any, colour))
-        words = f"{done} of {total} points"
-        if status.get("cached"):
-            words += f", {status['cached']} from the cache"
-        if sweep.stopping:
-            words += ": points that finish within seconds are kept"
-        elif sweep.seconds_left is not None:
-            words += f", {clock(sweep.seconds_left)} left" if done < total else ", writing the results"
-        elif sweep.state == "queued":
-            words += f", {sweep.ahead} before it" if sweep.ahead else ", next"
-        elif sweep.state == "finished":
-            words += f", {clock(sweep.number('seconds'))}"
-        st.write(words)
-    with right.container(horizontal=True, horizontal_alignment="right"):
-        _actions(sweep, view)
-    if sweep.state != "finished":
-        st.progress(min(1.0, done / total) if total else 0.0)
-    with st.container():  # a fixed place, so that a live chart below does not move when a message appears
-        _failures(sweep)
-
-
-def _actions(sweep: RunRecord, view: View) -> None:
-    person = current_person()
-    mine = person.may_change(sweep.owner)
-    why = (
-        None
-        if mine
-        else f"It belongs to {plain(sweep.owner.name)}: only its owner or the operator of the lab can change it."
-    )
-
-    def act(change: Callable[[str, Person], Any]) -> None:
-        view.problems.clear()
-        try:
-            change(sweep.name, person)
-        except ScenarioError as error:
-            view.problems += error.problems
-
-    def resume(name: str, by: Person) -> None:
-        SWEEPS.resume(name, by, **view.form.place())
-
-    def button(label: str, icon: str, change: Callable[[str, Person], Any], key: str) -> None:
-        st.button(label, icon=f":material/{icon}:", on_click=act, args=(change,), key=key, disabled=not mine, help=why)
-
-    if sweep.stopping:
-        button("Stop at once", "stop", SWEEPS.kill, "sweep_kill")
-    elif sweep.active or sweep.state == "queued":
-        button("Stop", "stop", SWEEPS.stop, "sweep_stop")
-    if sweep.resumable:
-        button("Resume", "play_arrow", resume, "sweep_resume")
-    if not sweep.active:
-        with st.popover("Delete", icon=":material/delete:", disabled=not mine, help=why):
-            st.write(
-                f"Deletes the sweep {plain(sweep.name)} and its files. Its points stay in the cache for later sweeps."
-            )
-            st.button("Delete it", on_click=act, args=(SWEEPS.delete,), key="sweep_delete")
-
-
-def _failures(sweep: RunRecord) -> None:
-    if sweep.reason:
-        st.warning(f"{plain(sweep.reason)} Finished points are kept.", icon=":material/warning:")
-        if words := log_tail(sweep.folder):
-            with st.expander("The end of its log"):
-                st.code(words, language=None)
-    reasons = [str(failure).partition(": ") for failure in sweep.status.get("failures") or ()]
-    for reason, count in Counter(reason for _, _, reason in reasons).items():
-        first = next(point for point, _, found in reasons if found == reason)
-        others = f" and {count - 1} more" if count > 1 else ""
-        show_errors([f"{first}{others} failed: {reason}"])
+    run_progress(SWEEPS, sweep, "sweep", view.problems, view.form.place)
 
 
 def results(sweep: RunRecord, view: View) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from iomt_core.experiments.answers.goal_seek import GoalSeek, Probe
 from iomt_core.experiments.answers.question import IMPACTS, Question
 from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
 from iomt_core.experiments.answers.screening import Screening
-from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, show, size
+from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, size
 from iomt_core.experiments.answers.trade_off import DELAY, ENERGY, TradeOff
 from iomt_core.metrics import METRICS, Metric
 
@@ -31,24 +32,31 @@ def _effects(asked: Sensitivity, results: Results, metric: str) -> pd.DataFrame:
     known = sorted((e for e in effects if e.pairs), key=lambda e: -size(e, metric))
     rows = [
         {
-            "parameter": e.variation.meta.label, "change": e.variation.words,
-            "value": f"{show(e.variation.before, e.variation.meta)} → {show(e.variation.after, e.variation.meta)}",
-            **{METRICS[name].label.lower(): _change(e, name) for name in IMPACTS},
-            "cost by shadow prices": "" if e.predicted is None else f"{100 * e.predicted:+.3g} %",
+            "parameter": e.variation.meta.label,
+            "change": e.variation.short_words,
+            **{f"{METRICS[name].label.lower()} (%)": _change(e, name) for name in IMPACTS},
+            "cost by prices (%)": "" if e.predicted is None else _signed(100 * e.predicted),
         }
         for e in known
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
 def _change(effect: Effect, name: str) -> str:
+    """A relative change in per cent, with the ends of its interval in a digit less: "-23.6 (-24 to -23)"."""
     pair = effect.pairs[name]
-    if pair.same:
-        return "no change"
-    if pair.relative is None or pair.relative_interval is None:
-        return pair.metric.show_difference(pair.difference)
-    low, high = (100 * end for end in pair.relative_interval)
-    return f"{100 * pair.relative:+.3g} % ({low:+.3g} to {high:+.3g})"
+    if pair.same or pair.relative is None:
+        return "0"
+    value = 100 * pair.relative
+    ends = [_signed(100 * end, value, 1) for end in pair.relative_interval or ()]
+    return f"{_signed(value)} ({' to '.join(ends)})"
+
+
+def _signed(value: float, like: float = 0.0, fewer: int = 0) -> str:
+    """A number with its sign and so many decimals that `like`, or else itself, has three significant digits, or fewer."""
+    size = abs(like or value)
+    decimals = max(0, min(3, 2 - math.floor(math.log10(size)) - fewer)) if size else 0
+    return f"{value:+.{decimals}f}"
 
 
 def _indices(asked: Screening, results: Results, metric: str) -> pd.DataFrame:

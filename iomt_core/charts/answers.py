@@ -328,14 +328,14 @@ def _bound_curve(
 
 
 def charts(asked: Question, results: Results, metric: str = "cost") -> list[go.Figure]:
-    """The chart of an answer; `metric` is whose change a tornado and indices show."""
+    """The chart of an answer, if there is something to draw; `metric` is whose change a tornado and indices show."""
     if isinstance(asked, Sensitivity):
-        return [tornado(asked, results, metric)]
+        return [tornado(asked, results, metric)] if asked.ranked(results, metric) else []
     if isinstance(asked, Screening):
-        return [index_bars(asked, results, metric)]
+        return [] if asked.indices(results, metric).empty else [index_bars(asked, results, metric)]
     if isinstance(asked, GoalSeek):
         return [goal_curve(asked, results)]
-    return [pareto(asked, results)] if isinstance(asked, TradeOff) else []
+    return [pareto(asked, results)] if isinstance(asked, TradeOff) and asked.choices(results) else []
 
 
 def _is_wide(values: Sequence[float]) -> bool:

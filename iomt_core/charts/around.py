@@ -1,4 +1,4 @@
-"""Delay, energy and cost of several policies over the whole range of one parameter, around its present value."""
+"""Delay, energy and cost of several policies over the range of one parameter, around its present value."""
 
 from __future__ import annotations
 
@@ -13,71 +13,51 @@ from iomt_core.charts.curves import Curve, curve_panels
 from iomt_core.charts.figure import step_line
 from iomt_core.charts.live import BOUND_LABEL, PANELS
 from iomt_core.charts.style import BOUND, Look
+from iomt_core.experiments.around import Curves
 from iomt_core.metrics import CONTEXT, METRICS
-from iomt_core.scenario import Meta
 
-# Summaries of `experiments.evaluation` by policy, by the parameter's value (SI); a policy that cannot decide there is missing.
-Points = Mapping[float, Mapping[str, Mapping[str, Any]]]
+ROOM = 0.03  # beside the first and the last value, as a share of the range
 
 
 def around_curves(
-    points: Points, meta: Meta, now: float, labels: Mapping[str, str], looks: Sequence[Look], subtitle: str = ""
+    found: Curves, now: float | None, labels: Mapping[str, str], looks: Sequence[Look], subtitle: str = ""
 ) -> go.Figure:
-    """Mean delay, mean energy and cost of one episode for each value of a parameter; a click on a point sends the value.
+    """Mean delay, mean energy and cost of one episode at each value of the parameter; a click on a point sends the value, SI.
 
-    meta: of the parameter; now: its present value, which is marked; labels: of the policies by name, that on the map first;
-    looks: how each is drawn. The bound is that of the steps which the first policy played.
+    now: the present value, which is marked; labels: of the policies by name, the shown one first; looks: how each is drawn. The
+    bound is that of the steps which the first policy plays. Values without a result are left out.
     """
-    values = sorted(points)
-    x = [_shown(value, meta) for value in values]
-    curves = [
-        Curve(
-            label, x, {metric: [_value(points[v].get(name), metric) for v in values] for metric in PANELS}, look, values
-        )
-        for (name, label), look in zip(labels.items(), looks, strict=True)
-    ]
-    bound = [_value(points[v].get(next(iter(labels))), "lower_bound") for v in values]
-    if any(value is not None for value in bound):
-        curves.append(Curve(BOUND_LABEL, x, {"cost": bound}, BOUND, values))
-    low, high = (_shown(end, meta) for end in (meta.low or 0.0, meta.high or 0.0))
-    axis: dict[str, Any] = {"title": {"text": _axis_title(meta)}}
-    if meta.log and low > 0:
-        axis |= {
-            "type": "log",
-            "range": [math.log10(low) - 0.03, math.log10(high) + 0.03],
-            "dtick": "D2" if high < 100 * low else 1,
-        }
-    else:
-        axis["range"] = [low - 0.02 * (high - low), high + 0.02 * (high - low)]
-    title = f"Over {_axis_title(meta)[:1].lower()}{_axis_title(meta)[1:]}"
-    return curve_panels(curves, PANELS, axis, [step_line(_shown(now, meta))], title, subtitle)
+    axis = found.axis
+    curves = []
+    for (policy, label), look in zip(labels.items(), looks, strict=True):
+        values = {name: [y for _, y in found.of(policy, name)] for name in PANELS}
+        curves.append(_curve(found, policy, label, values, look))
+    first = next(iter(labels))
+    curves.append(_curve(found, first, BOUND_LABEL, {"cost": [y for _, y in found.of(first, "lower_bound")]}, BOUND))
+    low, high = axis.shown(axis.values[0]), axis.shown(axis.values[-1])
+    x_axis: dict[str, Any] = {"title": {"text": axis.title}}
+    if axis.spacing == "logarithmic":
+        low, high = math.log10(low), math.log10(high)
+        x_axis |= {"type": "log", "dtick": "D2" if high - low < 2 else 1}
+    room = ROOM * (high - low)
+    x_axis["range"] = [low - room, high + room]
+    shapes = [] if now is None else [step_line(axis.shown(now))]
+    return curve_panels(curves, PANELS, x_axis, shapes, f"What if: {axis.title}", subtitle)
 
 
-def around_table(points: Points, meta: Meta, labels: Mapping[str, str]) -> pd.DataFrame:
-    """The table of `around_curves`: a row for each value and policy."""
+def around_table(found: Curves, labels: Mapping[str, str]) -> pd.DataFrame:
+    """The table of `around_curves`: a row for each value and policy; where a policy cannot decide, the reason."""
     metrics = (*(METRICS[name] for name in PANELS), CONTEXT["lower_bound"])
-    return pd.DataFrame(
-        {
-            _axis_title(meta): _shown(value, meta),
-            "policy": labels[name],
-            **{m.heading: float(f"{found[m.name] * m.factor:.6g}") for m in metrics if m.name in found},
-        }
-        for value in sorted(points)
-        for name, found in points[value].items()
-        if name in labels
-    )
+    rows = []
+    for value in found.axis.values:
+        for policy, label in labels.items():
+            result = found.results.get((value, policy), "not computed yet")
+            known, note = ({}, result) if isinstance(result, str) else (result, "")
+            numbers = {m.heading: float(f"{known[m.name] * m.factor:.6g}") for m in metrics if m.name in known}
+            rows.append({found.axis.title: found.axis.shown(value), "policy": label, **numbers, "note": note})
+    return pd.DataFrame(rows)
 
 
-def _shown(value: float, meta: Meta) -> float:
-    return float(f"{value * meta.shown_factor:.6g}")
-
-
-def _axis_title(meta: Meta) -> str:
-    unit = meta.unit if meta.shown_unit is None else meta.shown_unit
-    return f"{meta.label or meta.symbol}" + (f" ({unit})" if unit else "")
-
-
-def _value(found: Mapping[str, Any] | None, name: str) -> float | None:
-    """A metric of a summary; None where the policy cannot decide or the metric has no value."""
-    value = None if found is None else found.get(name)
-    return value if value is not None and math.isfinite(value) else None
+def _curve(found: Curves, policy: str, label: str, values: Mapping[str, Sequence[float]], look: Look) -> Curve:
+    at = [value for value, _ in found.of(policy, "cost")]
+    return Curve(label, [found.axis.shown(value) for value in at], values, look, at)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from iomt_core.charts.bars import Bars, grouped_bars
+from iomt_core.charts.bars import Bars, grouped_bars, short
 from iomt_core.charts.figure import figure
 from iomt_core.charts.style import BOUND_COLOUR, KIND_COLOURS, device_colour
 from iomt_core.metrics import TASK, Metric
@@ -101,7 +101,7 @@ def alternatives(frame: pd.DataFrame, subtitle: str = "") -> tuple[go.Figure, go
 
     def one(metric: Metric) -> go.Figure:
         values = (frame[metric.name] * metric.factor).tolist()
-        bars = Bars(metric.label.lower(), values, colours, marked=chosen, shown=[f"{value:.3g}" for value in values])
+        bars = Bars(metric.label.lower(), values, colours, marked=chosen, shown=[short(value) for value in values])
         title = f"{metric.label} of the task on each device"
         return grouped_bars(names, [bars], title, metric.axis_title, subtitle=subtitle, unit=metric.unit)
 

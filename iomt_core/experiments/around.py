@@ -1,65 +1,189 @@
-"""One episode at many values of one parameter, nearest to the present value first, computed in the background."""
+"""What policies achieve at other values of one parameter, computed by a process of its own beside the dashboard.
+
+A thread would not do: an episode takes thousands of small operations, and threads that compute such take turns, so that the
+dashboard would need twice as long for every answer.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
-import threading
-from collections.abc import Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock, Thread
 from typing import Any
 
+import psutil
+from cachetools import LRUCache
+
 from iomt_core.experiments.evaluation import evaluate_episode
-from iomt_core.scenario import GROUPS, Scenario, ScenarioError, metadata, set_elsewhere
+from iomt_core.experiments.sweeps.spec import Axis, spaced, usual_ends
+from iomt_core.policies.base import Shares
+from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.training.catalogue import checkpoint_of, default_policy, why_not
 
-POINTS = 15
-LARGEST = 1e8  # parameters with a larger range are seeds
+COUNT = 9  # values with linear spacing, beside the present one
+E6 = (1.0, 1.5, 2.2, 3.3, 4.7, 6.8)  # values with logarithmic spacing: preferred numbers (IEC 60063)
+MOST_RESULTS = 4000  # that are kept
+NICE = 5
+IDLE_SECONDS = 3600  # after which the process ends; the next request starts another
 
-
-def parameters(s: Scenario) -> list[str]:
-    """The parameters that can be varied in this scenario: numbers with a range that nothing else decides."""
-    locked = set_elsewhere(s)
-    return [
-        name for name, meta in metadata().items()
-        if meta.group in GROUPS and isinstance(getattr(s, name), (int, float)) and meta.high is not None and meta.high < LARGEST
-        and name not in locked
-    ]  # fmt: skip
+Result = Mapping[str, Any] | str  # the metrics of an episode by name, or why there are none
 
 
-def values(s: Scenario, name: str) -> list[float]:
-    """The values of a parameter over its whole range, with the present one, nearest to it first."""
-    meta, now = metadata()[name], getattr(s, name)
-    low, high = float(meta.low or 0.0), float(meta.high or 0.0)
-    if isinstance(now, int):
-        found: set[float] = {round(low + n * (high - low) / (POINTS - 1)) for n in range(POINTS)}
-    elif meta.log:
-        found = {float(f"{low * (high / low) ** (n / (POINTS - 1)):.3g}") for n in range(POINTS)}
-    else:
-        found = {float(f"{low + n * (high - low) / (POINTS - 1):.6g}") for n in range(POINTS)}
+def axis_around(s: Scenario, parameter: str) -> Axis:
+    """The usual range of a parameter around its value in `s`, and that value. Raises `ScenarioError`.
 
-    def far(value: float) -> float:
-        return abs(math.log(value / now)) if meta.log else abs(value - now)
+    While the present value moves, most of the other values stay, so that their results are known already.
+    """
+    low, high, spacing = usual_ends(s, parameter)
+    axis = spaced(parameter, low, high, COUNT, spacing)
+    values = set(axis.values)
+    if spacing == "logarithmic":
+        factor = axis.meta.shown_factor
+        powers = range(math.floor(math.log10(low * factor)), math.ceil(math.log10(high * factor)))
+        numbers = (float(f"{e}e{power}") for power in powers for e in E6)  # in the unit that people see
+        values = {x for x in (float(f"{number / factor:.10g}") for number in numbers) if low <= x <= high}
+    now = present_value(s, parameter)
+    return axis.model_copy(update={"values": tuple(sorted(values if now is None else values | {now}))})
 
-    return sorted({now, *found}, key=far)
+
+def present_value(s: Scenario, parameter: str) -> float | None:
+    """The value in `s` as an axis has it, the middle if it is a range; None if it is automatic."""
+    value = getattr(s, parameter)
+    return None if value is None else float(sum(value) / 2 if isinstance(value, tuple) else value)
 
 
-class Around:
-    """Points that a thread computes."""
+@dataclass(frozen=True)
+class Curves:
+    """Metrics of policies over the values of a parameter, in the first episode of a seed; as far as they are known."""
 
-    def __init__(self, s: Scenario, name: str, policies: Sequence[str], seed: int) -> None:
-        self.points: dict[float, Mapping[str, Mapping[str, Any]]] = {}
-        self.done = self.cancelled = False
-        self._args = s, name, tuple(policies), seed
-        threading.Thread(target=self._run, daemon=True).start()
+    axis: Axis
+    results: Mapping[tuple[float, str], Result]  # by value and policy
+    total: int  # number of results when all are known
 
-    def _run(self) -> None:
-        s, name, policies, seed = self._args
-        for value in values(s, name):
+    @property
+    def complete(self) -> bool:
+        """Whether all results are known."""
+        return len(self.results) == self.total
+
+    def of(self, policy: str, metric: str) -> list[tuple[float, float]]:
+        """The known points of a policy's curve, values ascending; both in SI units."""
+        found = ((value, self.results.get((value, policy))) for value in self.axis.values)
+        return [(value, result[metric]) for value, result in found if isinstance(result, Mapping)]
+
+    def reasons(self, policy: str) -> dict[float, str]:
+        """Why the policy has no result at a value, by value."""
+        found = {value: self.results.get((value, policy)) for value in self.axis.values}
+        return {value: result for value, result in found.items() if isinstance(result, str)}
+
+
+class CurveComputer:
+    """Computes curves in one process for all sessions and keeps the results.
+
+    The value nearest to the present one is computed first. A client's new request takes the place of its last one: what
+    nobody asks for any more and has not begun is not computed.
+    """
+
+    def __init__(self) -> None:
+        self._results: LRUCache[Hashable, Future[Result]] = LRUCache(MOST_RESULTS)
+        self._wanted: LRUCache[str, frozenset[Hashable]] = LRUCache(256)  # by client
+        self._lock = Lock()
+
+    def start(self) -> None:
+        """Starts the process, which takes some seconds, so that the first request does not wait for it."""
+        _executor().submit(evaluate, PRESETS["paper"], default_policy(), "own", 0)
+
+    def curves(self, client: str, s: Scenario, axis: Axis, policies: Mapping[str, Shares], seed: int) -> Curves:
+        """What is known by now; ask again until it is complete. Returns at once.
+
+        client: who asks, for instance a session; policies: the share rule of each policy, by name.
+        """
+        wards = dict(_wards(s, axis))
+        wanted = {
+            (value, policy): (
+                ward if isinstance(ward, str) else ward.digest,
+                policy,
+                shares,
+                seed,
+                checkpoint_of(policy),
+            )
+            for value, ward in wards.items()
+            for policy, shares in policies.items()
+        }
+        with self._lock:
+            self._wanted[client] = frozenset(wanted.values())
+            self._cancel_unwanted()
             found = {}
-            for policy in policies:
-                if self.cancelled:
-                    return
-                try:
-                    found[policy] = evaluate_episode(s.changed(**{name: value}), policy, seed)
-                except ScenarioError:
-                    continue
-            self.points[value] = found
-        self.done = True
+            for (value, policy), key in wanted.items():
+                if key not in self._results:
+                    self._results[key] = self._begin(wards[value], policy, policies[policy], seed)
+                if self._results[key].done():
+                    found[value, policy] = self._result(key)
+        return Curves(axis, found, len(wanted))
+
+    def _begin(self, ward: Scenario | str, policy: str, shares: Shares, seed: int) -> Future[Result]:
+        if isinstance(ward, Scenario):
+            return _executor().submit(evaluate, ward, policy, shares, seed)
+        impossible: Future[Result] = Future()
+        impossible.set_result(ward)
+        return impossible
+
+    def _result(self, key: Hashable) -> Result:
+        error = self._results[key].exception()
+        if error is None:
+            return self._results[key].result()
+        del self._results[key]  # tried again at the next request
+        return f"It could not be computed: {error}"
+
+    def _cancel_unwanted(self) -> None:
+        wanted = frozenset().union(*self._wanted.values())
+        for key, future in list(self._results.items()):
+            if not future.done() and key not in wanted and future.cancel():
+                del self._results[key]
+
+
+@lru_cache(maxsize=1)
+def curve_computer() -> CurveComputer:
+    """The one of this process."""
+    return CurveComputer()
+
+
+def evaluate(s: Scenario, policy: str, shares: Shares, seed: int) -> Result:
+    """Metrics of the episode that the pages show, or why the policy cannot decide in this ward."""
+    return why_not(policy, s) or evaluate_episode(s, policy, seed, shares)
+
+
+def _wards(s: Scenario, axis: Axis) -> Iterator[tuple[float, Scenario | str]]:
+    """The ward at each value, the nearest to the present one first; or why there is none."""
+    now = present_value(s, axis.parameter)
+    place: Callable[[float], float] = math.log if axis.spacing == "logarithmic" else float
+    for value in sorted(axis.values, key=lambda x: 0.0 if now is None else abs(place(x) - place(now))):
+        try:
+            yield value, s if value == now else s.changed(**axis.change(s, value))
+        except ScenarioError as error:
+            yield value, " ".join(error.problems)
+
+
+def _executor() -> Executor:
+    # Not that of `concurrent.futures`: its new process would run the dashboard's page, which is the main module there.
+    from loky import get_reusable_executor  # it ends its process at exit; only who asks for curves needs it
+
+    return get_reusable_executor(max_workers=1, timeout=IDLE_SECONDS, initializer=_prepare)  # type: ignore[no-any-return]
+
+
+def _prepare() -> None:
+    """Runs in the new process: lowers its priority, and ends it when the dashboard is gone."""
+    with contextlib.suppress(psutil.Error, OSError):
+        psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE))
+    Thread(target=_end_with, args=(psutil.Process().parent(),), daemon=True).start()
+
+
+def _end_with(parent: psutil.Process | None) -> None:
+    while parent is not None and parent.is_running():
+        time.sleep(1.0)
+    os._exit(1)

@@ -93,15 +93,15 @@ def flatten_tasks(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(0, 1)
 
 
-def other_tasks(x: Tensor, which: slice = slice(None)) -> Tensor:
-    """What the network of each task in `which` sees of the agent's other tasks.
+def other_tasks(x: Tensor) -> Tensor:
+    """What the network of each task sees of the agent's other tasks.
 
-    x: (U, N, J, c). Returns (U·tasks, N, (J - 1)·c), the other tasks in cyclic order; for J = 1 a single 0.
+    x: (U, N, J, c). Returns (U·J, N, (J - 1)·c), the other tasks in cyclic order; for J = 1 a single 0.
     """
     u, n, j, _ = x.shape
     if j == 1:
         return x.new_zeros(u, n, 1)
-    turned = x[:, :, cyclic_order(j, x.device)[which, 1:]]  # (U, N, tasks, J - 1, c)
+    turned = x[:, :, cyclic_order(j, x.device)[:, 1:]]  # (U, N, J, J - 1, c)
     return turned.flatten(3).transpose(1, 2).flatten(0, 1)
 
 

@@ -26,10 +26,10 @@ from iomt_core.nets.inputs import (
     other_tasks,
     share_features,
 )
+from iomt_core.nets.shared_sequential import Q_SCALE, SharedSequentialQ
 from iomt_core.nets.task_q import ActionFeatures, TaskQ
 
 WIDTH, HIDDEN, HEAD = 32, 96, 64
-Q_SCALE = 0.2  # scale of the learned correction; small, so that one update cannot reorder all strategies
 ACTOR_SCALE = 0.5
 LOGIT_EPS = 0.002  # distance of suggested shares from the ends of their range, where the gradient vanishes
 DEVICE_FEATURES = 4  # numbers that describe a task on a device; the last is its worth at the ward's prices
@@ -122,44 +122,38 @@ class SharedTaskQ(TaskQ):
     def encode_actions(self, shares: Tensor, choice: Tensor, inputs: Inputs | None = None) -> SharedActionFeatures:
         """As `TaskQ.encode_actions`; `inputs` are required."""
         assert inputs is not None
-        taken = functional.one_hot(choice, self.slots).to(shares.dtype)
-        return self._encode_actions(shares, taken, inputs, slice(None))
-
-    def _encode_actions(self, shares: Tensor, taken: Tensor, inputs: Inputs, which: slice) -> SharedActionFeatures:
-        """The same for the networks of some tasks; strategies `taken` (U, N, J, K + 1) of 0 and 1."""
-        assert inputs.devices is not None
-        features = share_features(shares)
-        loads = taken[..., None] * shares[..., None, :]  # what each task requests on each device
-        of_others = loads.sum(2, keepdim=True) - loads[:, :, which]  # (U, N, tasks, K + 1, 2)
-        devices = torch.cat([inputs.devices[:, :, which], of_others], -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
-        own, others = self._worth(shares[..., 0], taken, inputs, which)
-        actions = torch.cat([features, taken[..., :1]], -1)
-        return SharedActionFeatures(
-            flatten_tasks(features[:, :, which]), other_tasks(actions, which), devices, own, others
-        )
-
-    def _worth(self, x: Tensor, taken: Tensor, inputs: Inputs, which: slice) -> tuple[Tensor, Tensor]:
-        """The worth of some tasks on each device, (G, K + 1, N), and of the agent's others then, (G, K + 1, N, J - 1).
-
-        `x` (U, N, J) are the requested shares of CPU, `taken` (U, N, J, K + 1) the strategies.
-        """
         assert inputs.devices is not None
         assert inputs.local_cost is not None
-        j, k, at_prices = self.sizes.tasks, self.sizes.servers, inputs.devices[..., -1]
+        taken = functional.one_hot(choice, self.slots).to(shares.dtype)  # (U, N, J, K + 1)
+        features = share_features(shares)
+        loads = taken[..., None] * shares[..., None, :]  # what each task requests on each device
+        of_others = loads.sum(2, keepdim=True) - loads  # (U, N, J, K + 1, 2)
+        devices = torch.cat([inputs.devices, of_others], -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
+        actions = torch.cat([features, taken[..., :1]], -1)
+        worth = self._worth(shares[..., 0], taken, inputs.devices[..., -1], inputs.local_cost)
+        return SharedActionFeatures(flatten_tasks(features), other_tasks(actions), devices, *worth)
+
+    def _worth(self, x: Tensor, taken: Tensor, at_prices: Tensor, local_cost: Tensor) -> tuple[Tensor, Tensor]:
+        """The worth of every task on each device, (G, K + 1, N), and of its agent's others then, (G, K + 1, N, J - 1).
+
+        x: requested shares of CPU, (U, N, J); taken: strategies, (U, N, J, K + 1) of 0 and 1; at_prices: worth at the ward's
+        prices, (U, N, J, K + 1); local_cost: see `Inputs`.
+        """
+        j, k = self.sizes.tasks, self.sizes.servers
         given = x.detach()  # for network j the others' requests are part of the observation, x_-j
         local = taken[..., 0] * given
-        without = local.sum(-1, keepdim=True) - local[..., which]  # (U, N, tasks): own CPU requested by all but task j
-        with_it = (without + x[..., which]).clamp_min(1.0)
+        without = local.sum(-1, keepdim=True) - local  # (U, N, J): own CPU requested by all but task j
+        with_it = (without + x).clamp_min(1.0)
         requested = torch.stack([with_it, without.clamp_min(1.0)], -1)  # with task j on the own device, and without
-        granted = given[:, :, None, None] / requested[..., None]  # (U, N, tasks, 2, J') to task j'
-        time, energy = inputs.local_cost.unbind(-1)
+        granted = given[:, :, None, None] / requested[..., None]  # (U, N, J, 2, J') to task j'
+        time, energy = local_cost.unbind(-1)
         locally = _local_worth(time[:, :, None, None], energy[:, :, None, None], granted)
-        own_local = _local_worth(time[..., which], energy[..., which], x[..., which] / with_it)
+        own_local = _local_worth(time, energy, x / with_it)
         is_local = taken[..., 0][:, :, None, None]
         elsewhere = (at_prices[..., 1:] * taken[..., 1:]).sum(-1)[:, :, None, None]
-        all_tasks = torch.where(is_local > 0, locally, elsewhere)  # (U, N, tasks, 2, J')
-        own = torch.cat([own_local[..., None], at_prices[:, :, which, 1:]], -1)
-        order = cyclic_order(j, x.device)[which, None, 1:].expand(*all_tasks.shape[:4], j - 1)
+        all_tasks = torch.where(is_local > 0, locally, elsewhere)  # (U, N, J, 2, J')
+        own = torch.cat([own_local[..., None], at_prices[..., 1:]], -1)
+        order = cyclic_order(j, x.device)[:, None, 1:].expand(*all_tasks.shape[:4], j - 1)
         others = all_tasks.gather(4, order).permute(0, 2, 3, 1, 4).flatten(0, 1)  # (G, 2, N, J - 1)
         others = torch.cat([others[:, :1], others[:, 1:].expand(-1, k, -1, -1)], dim=1)
         return own.permute(0, 2, 3, 1).flatten(0, 1), others
@@ -180,8 +174,7 @@ class SharedTaskQ(TaskQ):
     def values(self, tokens: Tensor, rows: Tensor, after: Tensor, actions: ActionFeatures) -> Tensor:
         """As `TaskQ.values`: a column for each of the agent's tasks, the own one first."""
         assert isinstance(actions, SharedActionFeatures)
-        mixed = self.third.passes(rows + after, tokens)
-        learned = Q_SCALE * two_layers(self.wide, self.out, mixed)[..., 0]
+        learned = Q_SCALE * two_layers(self.wide, self.out, self.third.passes(rows + after, tokens))[..., 0]
         worth = torch.cat([actions.worth[:, :1], actions.worth[:, 1:] + learned[:, 1:]], dim=1)
         return torch.cat([worth[..., None], actions.others_worth], dim=-1)
 
@@ -190,14 +183,7 @@ class SharedTaskQ(TaskQ):
     ) -> Callable[[int, Tensor], Tensor]:
         """As `TaskQ.sequential`; `inputs` are required."""
         assert inputs is not None
-        u, count = self.sizes.users, self.sizes.tasks
-
-        def values(j: int, taken: Tensor) -> Tensor:
-            actions = self._encode_actions(shares, taken, inputs, slice(j, j + 1))
-            result: Tensor = self(tokens.view(u, count, *tokens.shape[1:])[:, j], actions, past)
-            return result
-
-        return values
+        return SharedSequentialQ(self, tokens, shares, inputs)
 
 
 def _local_worth(time: Tensor, energy: Tensor, granted: Tensor) -> Tensor:

@@ -97,8 +97,12 @@ class BandwidthTable:
         x, y = np.exp((low + high) / 2), np.exp(log_y)
         value = 1 / _rate_factor(x) + y * x
         self.step = log_y[1] - log_y[0]
-        table = np.stack([np.log(value), self.step * y * x / value])
-        self._value, self._slope = torch.from_numpy(table[0].copy()), torch.from_numpy(table[1].copy())
+        log_value, slope = np.log(value), self.step * y * x / value
+        self.last_slope = float(slope[-1])
+        # Cubic Hermite interpolation from point n to n + 1 is v0 + t (m0 + t (c2 + t c3)).
+        v0, v1, m0, m1 = log_value[:-1], log_value[1:], slope[:-1], slope[1:]
+        cubic = v0, m0, 3 * (v1 - v0) - 2 * m0 - m1, 2 * (v0 - v1) + m0 + m1
+        self._cubic = [torch.from_numpy(coefficient.copy()) for coefficient in cubic]
 
     def __call__(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """V(y) and the minimising x for y of any shape; computed in float64."""
@@ -106,14 +110,12 @@ class BandwidthTable:
         beyond = (position - (POINTS - 1)).clamp_min_(0.0)
         position.clamp_(0, POINTS - 1.001)
         index = position.to(torch.int64)
-        t = position - index
-        value, slope = self._value.to(y.device), self._slope.to(y.device)
-        v0, v1, m0, m1 = value[index], value[index + 1], slope[index], slope[index + 1]
-        # Cubic Hermite in Horner's form, and its derivative.
-        c2, c3 = 3 * (v1 - v0) - 2 * m0 - m1, 2 * (v0 - v1) + m0 + m1
+        t, flat = position - index, index.flatten()
+        # `index_select` takes a third of the time of `x[index]`.
+        v0, m0, c2, c3 = (x.to(y.device).index_select(0, flat).view(y.shape) for x in self._cubic)
         log_value = v0 + t * (m0 + t * (c2 + t * c3))
         elasticity = (m0 + t * (2 * c2 + 3 * t * c3)) / self.step
-        best = torch.exp(log_value.addcmul_(beyond, m1))
+        best = torch.exp(log_value.add_(beyond, alpha=self.last_slope))
         return best.to(y.dtype), (best * elasticity / y).to(y.dtype)
 
 

@@ -95,8 +95,8 @@ class OwnDataStore:
                 count, total = count + 1, total + status.st_size
         if count >= self.files or total > self.megabytes * 1e6:
             raise ScenarioError(
-                f"this server keeps no more own data: its {self.megabytes} MB or {self.files} files are used. Download the "
-                "scenario file, or it will be lost when the page is closed or loaded again."
+                f"This server keeps no more own data: its limit of {self.megabytes} MB or {self.files} files is reached. "
+                "A reload would lose this scenario: download its file."
             )
 
     def _entries(self) -> Iterator[tuple[Path, os.stat_result]]:

@@ -57,20 +57,23 @@ class Entry:
 
 def catalogue() -> Mapping[str, Entry]:
     """All policies by name, in the order of lists: general networks, finished runs, paper networks, policies without networks."""
-    plain = (Entry(p.name, p.label, p.summary, p.decentralised, p.sharing) for p in POLICIES.values())
-    found = (*_general_networks(), *_finished_runs(), *_paper_networks(), *plain)
-    return MappingProxyType({one.name: one for one in found})
+    without_runs = _all_but_runs(_shipped_folders())
+    general = {name: one for name, one in without_runs.items() if one.network == GENERAL}
+    return MappingProxyType({**general, **{one.name: one for one in _finished_runs()}, **without_runs})
 
 
 def entry(name: str) -> Entry:
     """Facts about the policy of this name, which may be an old name of it. Raises `ScenarioError` for an unknown one."""
-    entries = catalogue()
     general = name
     for suffix in OLD_SUFFIXES:
         general = general.removesuffix(suffix)
+    entries = _all_but_runs(_shipped_folders())  # a page asks dozens of times in a rerun, mostly not for a run
     for known in (name, general, f"{name}@paper"):
         if known in entries:
             return entries[known]
+    entries = catalogue()
+    if name in entries:
+        return entries[name]
     near = difflib.get_close_matches(name, entries, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ScenarioError(f"policy = {name[:60]!r} is not known: allowed is {', '.join(entries)}.{hint}")
@@ -108,7 +111,7 @@ def usable_policy(name: str, s: Scenario) -> str:
 
 def default_policy() -> str:
     """The policy that the lab opens with: SAE-MT-QMIX's general network, if it is there."""
-    return DEFAULT if DEFAULT in catalogue() else FALLBACK
+    return DEFAULT if DEFAULT in _all_but_runs(_shipped_folders()) else FALLBACK
 
 
 def describe(name: str, s: Scenario) -> str:
@@ -171,16 +174,16 @@ def _misfit(facts: Entry, loaded: TrainedPolicy, s: Scenario) -> str:
     return f"{'Your' if facts.name.startswith(RUN) else 'The'} {facts.network} {words}." if words else ""
 
 
-def _general_networks() -> Iterator[Entry]:
-    for a in ALGORITHMS.values():
-        if f"general-{a.name}" in _shipped_folders():
-            yield _trained(a.name, f"{a.label}, {GENERAL}", a.summary, GENERAL)
-
-
-def _paper_networks() -> Iterator[Entry]:
-    for a in ALGORITHMS.values():
-        if f"paper-{a.name}" in _shipped_folders():
-            yield _trained(f"{a.name}@paper", f"{a.label}, {PAPER}", a.summary, PAPER)
+@lru_cache(maxsize=8)
+def _all_but_runs(shipped: tuple[str, ...]) -> Mapping[str, Entry]:
+    """All policies but runs by name: general networks, paper networks, policies without networks; of the `shipped` folders."""
+    found = []
+    for kind, suffix, network in (("general", "", GENERAL), ("paper", "@paper", PAPER)):
+        for a in ALGORITHMS.values():
+            if f"{kind}-{a.name}" in shipped:
+                found.append(_trained(a.name + suffix, f"{a.label}, {network}", a.summary, network))
+    found += [Entry(p.name, p.label, p.summary, p.decentralised, p.sharing) for p in POLICIES.values()]
+    return MappingProxyType({one.name: one for one in found})
 
 
 def _finished_runs() -> Iterator[Entry]:
@@ -226,7 +229,7 @@ def _shipped_folders() -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def _shipped(changed: int) -> tuple[str, ...]:
-    """Names of the checkpoints in `PRETRAINED`; cached until it changes, because a page asks about 30 times in a rerun."""
+    """Names of the checkpoints in `PRETRAINED`; cached until it changes."""
     del changed
     return tuple(mark.parent.name for mark in PRETRAINED.glob(f"*/{MARK}"))
 

@@ -6,11 +6,13 @@ import streamlit as st
 
 from dashboard.controls import sidebar
 from dashboard.explore import curves, details, views
+from dashboard.explore.state import state
 from dashboard.page import page_head, share
 from dashboard.session import Pinned, current
 from dashboard.text import plain
 
 session = current()
+view = state(session)
 sidebar(session)
 
 
@@ -30,7 +32,7 @@ def main() -> None:
                   help="Every later change is compared with the present scenario and policy.")  # fmt: skip
         if session.pinned is not None:
             st.button("Unpin", on_click=set_pin, args=(None,))
-        share(session, "explore")
+        share(session, "explore", lambda: view.link(session))
     labels = views.policy_labels(results)
     views.headline(session, results[session.shown_policy])
     views.warnings(session, record)
@@ -44,7 +46,7 @@ def main() -> None:
         with st.container():
             curves.parameter_curves(session, labels)
     views.selected_task(session, record)
-    details.tabs(session, record)
+    details.tabs(session, view, record)
 
 
 main()

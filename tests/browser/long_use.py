@@ -34,6 +34,7 @@ LINKS = {
     "compare": "?page=compare&preset=paper&policy=price-response",
     "train": "?page=train&preset=paper",
     "sweep": "?page=sweep&preset=paper",
+    "answers": "?page=answers&preset=paper",
     "start": "?page=start",
 }
 KINDS = {
@@ -59,6 +60,7 @@ LEFT_ALONE = (
     "remove",
     "tour",
     "cancel",
+    "find out",
 )
 WATCH = """(limit) => { window.answer = new Promise((resolve) => {
   const app = document.querySelector("[data-testid=stApp]");

@@ -16,6 +16,7 @@ from tests.browser.lab_server import choose, downloaded, settle, slider
 
 pytestmark = pytest.mark.browser
 
+CHANGED = ".task[aria-label*='decided otherwise']"
 PAPER, FEWER = PRESETS["paper"], PRESETS["paper"].changed(servers=3)
 
 
@@ -30,10 +31,9 @@ def answer(page: Page) -> Locator:
     return page.get_by_text(re.compile(r"^B costs|^A and B cost the same")).first
 
 
-def row(page: Page, label: str) -> str:
-    """The text next to a metric in the forest plot."""
-    texts: list[str] = page.locator(".drawing text.label, .drawing text.value").all_text_contents()
-    return texts[texts.index(label) + 1]
+def changes(page: Page) -> Locator:
+    """The forest plot, whose description has the change of every metric."""
+    return page.locator(".st-key-compare_forest [role=img]")
 
 
 def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: str) -> None:
@@ -41,28 +41,28 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
     page.get_by_role("button", name="Pin as A").click()
     expect(page.get_by_text("Nothing: A and B are the same.")).to_be_visible()
     expect(answer(page)).to_contain_text("A and B cost the same")
-    assert row(page, "Mean delay") == "±0"
-    assert page.locator(".ward .task.changed").count() == 0
+    expect(changes(page)).to_have_attribute("aria-label", re.compile(r"Mean delay ±0;"))
+    assert page.locator(f".ward {CHANGED}").count() == 0
     slider(page, "Edge servers").press("ArrowLeft")
     differs = page.locator("[data-testid=stTable]")
     expect(differs).to_contain_text("Edge servers")
     settle(page)
     assert differs.locator("tbody tr").count() == 1
-    assert differs.locator("tbody tr").inner_text().split() == ["Edge", "servers", "N^m", "4", "3"]
+    assert differs.locator("tbody tr").inner_text().split() == ["Edge", "servers", "Nᵐ", "4", "3"]
     a, b = Side(PAPER, "sae-mt-qmix"), Side(FEWER, "sae-mt-qmix")
     found = compare(a, b, 0, 10)
     cost = found.pair("cost")
     assert cost.relative is not None
     expect(answer(page)).to_contain_text(f"B costs {100 * cost.relative:.3g} % more than A")
     expect(page.get_by_text(f"({found.changed} of {found.compared})")).to_be_visible()
-    expect(page.locator(".drawing text.value").nth(0)).to_contain_text(f"{100 * cost.relative:+.3g} %")
+    expect(changes(page)).to_have_attribute("aria-label", re.compile(re.escape(f"Cost {100 * cost.relative:+.3g} % (")))
     records = episode(a, 0, 1), episode(b, 0, 1)
     table = changed_decisions(*records)
     first = table[table["step"] == 1]
     expected = {f"1.{user}.{task}" for user, task in zip(first["user"], first["task"], strict=True)}
     for n in (1, 2):
-        expect(page.locator(f".ward .map:nth-child({n}) .task.changed")).to_have_count(len(first))
-        marked = page.locator(f".ward .map:nth-child({n}) .task.changed").all()
+        expect(page.locator(f".ward .map:nth-child({n}) {CHANGED}")).to_have_count(len(first))
+        marked = page.locator(f".ward .map:nth-child({n}) {CHANGED}").all()
         assert {task.get_attribute("data-task") for task in marked} == expected
     expect(page.locator(".ward .map:nth-child(1) rect.server")).to_have_count(4)
     expect(page.locator(".ward .map:nth-child(2) rect.server")).to_have_count(3)
@@ -72,7 +72,7 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
     page.get_by_role("button", name="Swap A and B").click()
     expect(answer(page)).to_contain_text("less than A")
     settle(page)
-    assert differs.locator("tbody tr").inner_text().split() == ["Edge", "servers", "N^m", "3", "4"]
+    assert differs.locator("tbody tr").inner_text().split() == ["Edge", "servers", "Nᵐ", "3", "4"]
 
 
 def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Page, lab: str) -> None:
@@ -91,7 +91,7 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
     table = changed_decisions(
         *(episode(Side(PRESETS["lecture"], policy), 0, 1) for policy in ("all-local", "sae-mt-qmix"))
     )
-    expect(page.locator(".ward .map:nth-child(1) .task.changed")).to_have_count(int((table["step"] == 2).sum()))
+    expect(page.locator(f".ward .map:nth-child(1) {CHANGED}")).to_have_count(int((table["step"] == 2).sum()))
     settle(page)
     page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
     # The box of the first row; a click on the locator waits until the grid stands still.
@@ -101,9 +101,9 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
     expect(page.locator(".ward .now")).to_have_text(f"step {top['step']} of 20")
     assert page.locator(".ward .task.picked").count() == 2
     drawn = {
-        "From where to where": "table.heat",
-        "Selected task": ".st-key-compare_why_B svg",
-        "Episode by episode": ".st-key-episode_pairs svg",
+        "Where tasks moved": ".st-key-compare_flow .hm",
+        "Selected task": ".st-key-beside_compare_why_B .bars",
+        "Episode by episode": ".st-key-compare_pairs .points",
     }
     for tab, what in drawn.items():
         page.get_by_role("tab", name=tab).click()

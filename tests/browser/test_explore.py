@@ -8,30 +8,45 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
+from iomt_core.charts.bars import short
 from iomt_core.scenario import PRESETS, scenario
+from iomt_core.training.catalogue import DEFAULT as POLICY
 from iomt_core.twin.northbound import play, why
 from tests.browser.lab_server import downloaded, metric, open_page, settle, slider, title
 
 pytestmark = pytest.mark.browser
 
 
+def chart(page: Page, key: str) -> Locator:
+    return page.locator(f".st-key-{key} .chart-plot")
+
+
+def click_in(page: Page, key: str, right: float, down: float = 0.5) -> None:
+    """Clicks at a place in the plot of a chart, given as shares of its width and height."""
+    plot = chart(page, key).locator(".nsewdrag").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + right * box["width"], box["y"] + down * box["height"])
+
+
 def test_a_slider_changes_numbers_and_figures(page: Page, lab: str) -> None:
     open_page(page, lab)
     expect(title(page)).to_contain_text("8 users × 8 tasks, 4 servers")
-    record = play(PRESETS["paper"], "sae-mt-qmix", 0)
+    record = play(PRESETS["paper"], POLICY, 0)
     cost = float(record.totals.sum() / record.snapshot.weight.sum())
     assert float(metric(page, "Cost")) == pytest.approx(cost, rel=1e-3)
-    bars = page.locator(".bound-label").first.text_content()
+    bars = chart(page, "policy_bars").text_content()
     slider(page, "Edge servers").press("ArrowLeft")
     expect(title(page)).to_contain_text("3 servers")
     settle(page)
-    fewer = play(PRESETS["paper"].changed(servers=3), "sae-mt-qmix", 0)
+    fewer = play(PRESETS["paper"].changed(servers=3), POLICY, 0)
     expected = float(fewer.totals.sum() / fewer.snapshot.weight.sum())
     assert float(metric(page, "Cost")) == pytest.approx(expected, rel=1e-3)
-    assert page.locator(".bound-label").first.text_content() != bars
-    assert page.locator(".ward rect.server").count() == 3
+    expect(chart(page, "policy_bars")).not_to_have_text(bars or "")
+    expect(page.locator(".ward svg text", has_text=re.compile(r"^S\d"))).to_have_count(3)
 
 
 def test_a_logarithmic_slider_and_a_pinned_scenario(page: Page, lab: str) -> None:
@@ -42,10 +57,11 @@ def test_a_logarithmic_slider_and_a_pinned_scenario(page: Page, lab: str) -> Non
     expect(page.get_by_text(re.compile("Server CPU 1 GHz → 1.1 GHz"))).to_be_visible()
     settle(page)
     delta = page.locator("[data-testid=stMetric]", has_text="Cost").locator("[data-testid=stMetricDelta]").inner_text()
-    a, b = play(PRESETS["paper"], "sae-mt-qmix", 0), play(PRESETS["paper"].changed(F_k=1.1e9), "sae-mt-qmix", 0)
+    a, b = play(PRESETS["paper"], POLICY, 0), play(PRESETS["paper"].changed(F_k=1.1e9), POLICY, 0)
     change = float(b.totals.sum() / b.snapshot.weight.sum() - a.totals.sum() / a.snapshot.weight.sum())
     assert float(re.sub(r"[^\d.e+-]", "", delta)) == pytest.approx(change, abs=6e-5)
-    assert page.locator(".pinned").count() > 0
+    expect(chart(page, "policy_bars")).to_contain_text("pinned")
+    expect(chart(page, "episode_curves")).to_contain_text("pinned: ")
     slider(page, "Users").press("ArrowLeft")
     expect(page.get_by_text("Not comparable: the pinned ward has 8 users")).to_be_visible()
     expect(page.locator("[data-testid=stMetric] [data-testid=stMetricDelta]").first).to_contain_text("pinned: ")
@@ -77,17 +93,41 @@ def test_a_clicked_task_tells_its_alternatives(page: Page, lab: str) -> None:
     page.locator(".ward .task[data-task='1.3.2']").click()
     expect(page.get_by_text("Why is task 2 of user 3 on")).to_be_visible()
     settle(page)
-    answer = why(play(PRESETS["paper"], "sae-mt-qmix", 0), "sae-mt-qmix", "own", 1, 3, 2)
+    answer = why(play(PRESETS["paper"], POLICY, 0), POLICY, "own", 1, 3, 2)
     cost = answer.alternatives.loc[answer.chosen, "cost"]
     expect(page.get_by_text(f"It costs {cost:.3f} there")).to_be_visible()
+    page.locator("summary", has_text="All numbers of the task on every device").click()
     expect(page.locator("[data-testid=stDataFrame]").first).to_be_visible()
-    rows = list(answer.alternatives.itertuples())
-    expect(page.locator(".st-key-alternatives .column title")).to_have_text(
-        [f"{row.device}, delay: {row.delay_s * 1e3:.4g} ms" for row in rows]
-        + [f"{row.device}, energy: {row.energy_j * 1e6:.4g} µJ" for row in rows]
+    shown = page.locator(".st-key-beside_alternatives .barlayer text")
+    expect(shown).to_have_text(
+        [short(value * 1e3) for value in answer.alternatives["delay_s"]]
+        + [short(value * 1e6) for value in answer.alternatives["energy_j"]]
     )
-    page.locator(".drawing .task[data-task='1.5.1']").click()
-    expect(page.get_by_text("Why is task 1 of user 5 on")).to_be_visible()
+    slowest = play(PRESETS["paper"], POLICY, 0).table().query("step == 1").sort_values("delay_s").iloc[-1]
+    click_in(page, "delays", 0.5 / 64, 0.9)
+    expect(page.get_by_text(f"Why is task {slowest.task} of user {slowest.user} on")).to_be_visible()
+
+
+def test_a_click_on_a_curve_makes_the_map_jump_and_the_line_follows_the_map(page: Page, lab: str) -> None:
+    open_page(page, lab)
+    chart(page, "episode_curves").locator(".main-svg").first.wait_for()
+    click_in(page, "episode_curves", 9.5 / 20)
+    expect(page.locator(".ward .now")).to_have_text("step 10 of 20")
+    settle(page)
+    page.locator(".ward").get_by_label("one step on").click()
+    page.wait_for_function("document.querySelector('.st-key-episode_curves .chart-plot').layout.shapes[0].x0 === 11")
+
+
+def test_a_click_on_a_policy_shows_it_and_one_on_a_value_sets_the_parameter(page: Page, lab: str) -> None:
+    open_page(page, lab)
+    chart(page, "policy_bars").locator(".main-svg").first.wait_for()
+    click_in(page, "policy_bars", 0.05, 1.5 / 8)
+    expect(title(page)).to_contain_text("Price response")
+    expect(page.get_by_role("combobox", name="Policy")).to_have_value("Price response")
+    page.wait_for_function("document.querySelector('.st-key-around .chart-plot').data?.[0].x.length === 8")
+    click_in(page, "around", 1.14 / 7.28)
+    expect(title(page)).to_contain_text("2 servers")
+    expect(slider(page, "Edge servers")).to_have_value("2")
 
 
 def test_a_row_of_the_table_is_a_task_too(page: Page, lab: str) -> None:
@@ -96,6 +136,7 @@ def test_a_row_of_the_table_is_a_task_too(page: Page, lab: str) -> None:
     table = page.locator("[data-testid=stDataFrame]").last
     table.wait_for()
     settle(page)
+    table.scroll_into_view_if_needed()
     box = table.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 12, box["y"] + 35 * 2 + 17)
@@ -106,7 +147,7 @@ def test_every_tab_shows_something(page: Page, lab: str) -> None:
     open_page(page, lab)
     for name, drawn in (("Devices", "utilisation"), ("Shadow prices", "prices"), ("Fading", "fading")):
         page.get_by_role("tab", name=name).click()
-        expect(page.locator(f".st-key-{drawn} .drawing svg").first).to_be_visible()
+        expect(page.locator(f"[class*=st-key-{drawn}] .chart-plot svg").first).to_be_visible()
         settle(page)
     page.get_by_role("tab", name="All tasks").click()
     lines = downloaded(page, page.get_by_role("button", name="Download the whole episode")).read_text().splitlines()
@@ -156,7 +197,7 @@ def test_own_files_are_taken_and_bad_ones_named_by_line(page: Page, lab: str, tm
 
 def test_an_empty_battery_is_said(page: Page, lab: str) -> None:
     open_page(page, f"{lab}/?{urlencode({'preset': 'drained', 'policy': 'random'})}")
-    expect(page.get_by_text(re.compile(r"The episode ended in step \d+ of 20: the battery of user"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Stopped at step \d+ of 20: battery of user .* empty"))).to_be_visible()
 
 
 def test_extreme_wards_show_numbers_and_no_error(page: Page, lab: str) -> None:
@@ -173,3 +214,36 @@ def test_extreme_wards_show_numbers_and_no_error(page: Page, lab: str) -> None:
         expect(title(page)).to_contain_text(f"{s.users} user")
         assert page.locator("[data-testid=stException]").count() == 0
         assert re.search(r"\d", metric(page, "Gap to the bound"))
+
+
+def test_a_server_that_is_switched_off_leaves_the_others_in_place(page: Page, lab: str) -> None:
+    open_page(page, f"{lab}/?{urlencode({'page': 'explore', 'preset': 'paper', 'policy': 'price-response'})}")
+
+    def servers() -> dict[str, tuple[str | None, str | None]]:
+        """Middle of the mark and colour of each server on the map, by its name."""
+        found = {}
+        for mark in page.locator(".ward rect.server").all():
+            words, corner, width = (
+                mark.locator("..").text_content(),
+                mark.get_attribute("x"),
+                mark.get_attribute("width"),
+            )
+            middle = float(corner or 0) + float(width or 0) / 2
+            found[(words or "").partition(":")[0]] = (
+                f"{middle:.0f} {mark.get_attribute('y')}",
+                mark.get_attribute("fill"),
+            )
+        return found
+
+    before = servers()
+    page.locator(".st-key-servers_in_operation").get_by_role("button", name="3", exact=True).click()
+    expect(title(page)).to_contain_text("8 users × 8 tasks, 3 of 4 servers")
+    settle(page)
+    part = PRESETS["paper"].changed(servers_off=3)
+    assert servers() == {name: look for name, look in before.items() if name != "server 3"}
+    figures = play(part, "price-response", 0)
+    cost = float(figures.totals.sum() / figures.snapshot.weight.sum())
+    assert float(metric(page, "Cost")) == pytest.approx(cost, rel=1e-3)
+    assert "servers_off=3" in page.url
+    slider(page, "Edge servers").press("ArrowRight")
+    expect(title(page)).to_contain_text("8 users × 8 tasks, 5 servers")

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from dashboard.inspect.state import TABS
 from iomt_core.scenario import PRESETS, WorkloadTask
 from iomt_core.scenario.links import to_query
 from iomt_core.scenario.tables import with_workload
@@ -52,9 +53,8 @@ def test_stepping_and_picking_change_the_decision_shown(page: Page, lab: str) ->
 def test_a_policy_without_networks_says_what_it_has_instead(page: Page, lab: str) -> None:
     open_inspect(page, f"{lab}/{LINK}")
     expect(page.get_by_text(re.compile("no Q-value", re.IGNORECASE)).first).to_be_visible()
-    page.get_by_role("tab", name="Mixer").click()
-    settle(page)
-    expect(page.get_by_text(re.compile("mix", re.IGNORECASE)).first).to_be_visible()
+    page.get_by_role("tab", name="How agents are combined").click()
+    expect(page.get_by_text(re.compile("has no mixer: it is not learned"))).to_be_visible()
     assert page.get_by_test_id("stException").count() == 0
 
 
@@ -64,11 +64,23 @@ def test_a_trained_policy_opens_from_a_link_with_all_its_tabs(chromium: Browser,
     page.set_default_timeout(60_000)
     open_inspect(page, f"{lab}/?page=inspect&preset=paper&step=2&task=2.3.4&v_tab=mixer")
     expect(page.get_by_text(re.compile("Step 2, user 3, task 4: SAE-MT-QMIX"))).to_be_visible()
-    expect(page.get_by_role("tab", name="Mixer")).to_have_attribute("aria-selected", "true")
-    for tab in ("Q-values", "Shares", "Observation", "Formulas", "Regret"):
+    expect(page.get_by_role("tab", name="How agents are combined")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".st-key-inspect_mixer_1 .hm")).to_be_visible()
+    for tab in ("Shares", "What the agent observes", "Regret", "Formulas", "Expected values"):
         page.get_by_role("tab", name=tab).click()
+        # Each click counts: the tab, its content, and the link.
+        name = next(name for name, label in TABS.items() if label == tab)
+        expect(page).to_have_url(re.compile(f"v_tab={name}"))
         settle(page)
+        expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
         assert page.get_by_test_id("stException").count() == 0
+    # A click on a cell of the second task's column selects that task.
+    cells = page.locator(".st-key-inspect_values_2 .nsewdrag")
+    cells.scroll_into_view_if_needed()
+    box = cells.bounding_box()
+    assert box
+    cells.click(position={"x": box["width"] * 1.5 / 8, "y": box["height"] / 2})
+    expect(page.get_by_text(re.compile("Step 2, user 3, task 2: SAE-MT-QMIX"))).to_be_visible()
     context.close()
     # An invalid entry is reported, and the rest of the link still opens.
     fresh = chromium.new_page()

@@ -115,6 +115,8 @@ def test_a_link_restores_everything_below_a_path_and_after_a_restart(page: Page,
     settle(page)
     page.locator(".ward .task[data-task='2.4.3']").click()
     expect(page.get_by_text("Why is task 3 of user 4 on")).to_be_visible()
+    page.get_by_role("tab", name="Devices").click()
+    expect(page).to_have_url(re.compile("v_tab=devices"))
     before, query = figures(page), urlsplit(shared_link(page)).query
     context = chromium.new_context(viewport={"width": 1500, "height": 1200})
     other = context.new_page()
@@ -123,6 +125,7 @@ def test_a_link_restores_everything_below_a_path_and_after_a_restart(page: Page,
         expect(title(other)).to_contain_text("7 users × 8 tasks, 4 servers")
         expect(other.get_by_text("Why is task 3 of user 4 on")).to_be_visible()
         expect(other.locator(".ward .now")).to_have_text("step 2 of 20")
+        expect(other.get_by_role("tab", name="Devices")).to_have_attribute("aria-selected", "true")
         assert figures(other) == before
 
     with server("lab") as address:

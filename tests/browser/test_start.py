@@ -49,6 +49,11 @@ def test_start_shows_what_the_ward_computes_and_leads_to_every_page(page: Page, 
     text = page.locator("[data-testid=stMain]").inner_text()
     assert METRICS["mean_delay_s"].show(table["delay_s"].mean()) in text
     assert METRICS["local_share"].show((table["choice"] == 0).mean()) in text
+    plot = page.locator(".st-key-start_curves .chart-plot")
+    expect(plot).to_contain_text("SAE-MT-QMIX, general network")
+    page.wait_for_function(
+        "document.querySelector('.st-key-start_curves .chart-plot').layout?.shapes[0].x0 === Number(document.body.dataset.step)"
+    )
     links = page.locator("[data-testid=stMain] [data-testid=stPageLink]")
     assert links.count() == len(TITLES) - 1
     page.locator(".ward .task[data-task]").first.focus()
@@ -76,6 +81,9 @@ def test_the_tour_sets_the_lab_answers_and_gives_everything_back(page: Page, lab
                 expect(page.get_by_text(f"Why is task {task} of user {user} on own device")).to_be_visible()
             elif question.before != question.after:
                 expect(page.get_by_text("Against the pinned scenario")).to_be_visible()
+        else:
+            for side, policy in (("A", "Optimum"), ("B", "Price response")):
+                expect(page.get_by_text(f"{side}: Policy: {policy} · Ward: 8 users")).to_be_visible()
         settle(page)
         if n < len(QUESTIONS):
             page.get_by_role("button", name="Next").click()
@@ -83,7 +91,7 @@ def test_the_tour_sets_the_lab_answers_and_gives_everything_back(page: Page, lab
     expect(banner).to_have_count(0)
     page.get_by_role("link", name="Start").first.click()
     page.get_by_role("button", name=re.compile("Back to “lecture”")).click()
-    expect(page.locator("[data-testid=stMain]")).to_contain_text("a ward of 3 users")
+    expect(page.locator("[data-testid=stMain]")).to_contain_text("A ward of 3 users")
     settle(page)
     page.get_by_role("link", name="Explore").first.click()
     expect(page.locator("[data-testid=stHeading]").first).to_contain_text(

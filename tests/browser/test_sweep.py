@@ -60,7 +60,15 @@ def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page
         f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40",
     )
     page.get_by_role("button", name="Start", exact=True).click()
-    expect(page.locator("[data-testid=stVegaLiteChart]")).to_be_visible(timeout=90_000)
+    plot = page.locator(".js-plotly-plot")
+    expect(plot).to_be_visible(timeout=90_000)
+    # New points are drawn into the same chart, and a zoom stays.
+    plot.evaluate("(plot) => { plot.known = true; return Plotly.relayout(plot, { 'xaxis.range': [0.1, 0.2] }); }")
+    known = plot.evaluate("(plot) => plot.data[1].x.length")
+    page.wait_for_function(
+        "(known) => document.querySelector('.js-plotly-plot').data[1].x.length > known", arg=known, timeout=60_000
+    )
+    assert plot.evaluate("(plot) => [plot.known, ...plot.layout.xaxis.range]") == [True, 0.1, 0.2]
     page.get_by_role("button", name="Stop", exact=True).click()
     resume = page.get_by_role("button", name="Resume")
     expect(resume).to_be_visible(timeout=30_000)

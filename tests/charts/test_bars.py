@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from iomt_core.charts.bars import Bars, grouped_bars
@@ -14,6 +14,7 @@ VALUES = some.lists(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_every_bar_stands_within_its_axis_and_says_what_it_shows(values: list[float]) -> None:
     names = [f"user {n}" for n in range(len(values))]

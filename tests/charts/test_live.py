@@ -11,9 +11,11 @@ from hypothesis import strategies as some
 from iomt_core.charts.around import around_curves, around_table
 from iomt_core.charts.live import BOUND_LABEL, PANELS, live_curves, live_table, per_step
 from iomt_core.charts.style import SHOWN, other_policy
+from iomt_core.experiments.around import Curves
 from iomt_core.experiments.evaluation import evaluate_episode, step_sums
+from iomt_core.experiments.sweeps.spec import Axis
 from iomt_core.metrics import CONTEXT, METRICS
-from iomt_core.scenario import PRESETS, WorkloadTask, metadata
+from iomt_core.scenario import PRESETS, WorkloadTask
 from iomt_core.scenario.tables import with_workload
 from iomt_core.twin.northbound import play
 
@@ -57,16 +59,16 @@ def test_a_step_without_tasks_is_a_gap() -> None:
 
 
 def test_curves_over_a_parameter_show_its_summaries_and_leave_out_who_cannot_decide() -> None:
-    s, meta = PRESETS["lecture"], metadata()["F_k"]
-    points = {f: {"greedy": evaluate_episode(s.changed(F_k=f), "greedy")} for f in (5e8, 1e9, 2e9)}
-    points[2e9]["optimum"] = evaluate_episode(s.changed(F_k=2e9), "optimum")
-    labels = {"optimum": "Optimum", "greedy": "Greedy"}
-    figure = around_curves(points, meta, s.F_k, labels, [SHOWN, other_policy(0)])
+    s, axis = PRESETS["lecture"], Axis(parameter="F_k", values=(5e8, 1e9, 2e9), spacing="logarithmic")
+    results = {(f, "greedy"): evaluate_episode(s.changed(F_k=f), "greedy") for f in axis.values}
+    found = Curves(axis, {**results, (5e8, "optimum"): "It cannot."}, 6)
+    labels = {"greedy": "Greedy", "optimum": "Optimum"}
+    figure = around_curves(found, s.F_k, labels, [SHOWN, other_policy(0)])
     delay = {trace.name: trace for trace in figure.data if trace.yaxis == "y"}
     assert list(delay["Greedy"].x) == [0.5, 1, 2]  # GHz
-    assert list(delay["Greedy"].customdata) == [5e8, 1e9, 2e9]
-    assert list(delay["Optimum"].y)[:2] == [None, None]
-    table = around_table(points, meta, labels)
+    assert list(delay["Greedy"].customdata) == list(axis.values)
+    assert list(delay["Optimum"].x) == []
+    table = around_table(found, labels).query("policy == 'Greedy'")
     assert table["mean delay (ms)"].tolist() == pytest.approx(
-        [points[f][name]["mean_delay_s"] * 1e3 for f in sorted(points) for name in points[f]], rel=1e-5
+        [results[f, "greedy"]["mean_delay_s"] * 1e3 for f in axis.values], rel=1e-5
     )

@@ -33,7 +33,7 @@ def own_data(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
 def any_session(draw: st.DrawFn) -> Session:
     """A session in any state that a link holds."""
     s, policies, shares = draw(any_scenario()), st.sampled_from([*POLICIES]), st.sampled_from(SHARES)
-    step, user, task = (draw(st.integers(1, most)) for most in (s.T, s.users, s.tasks))
+    step, user, task = draw(st.integers(1, s.T)), draw(st.sampled_from(s.user_numbers)), draw(st.integers(1, s.tasks))
     return Session(
         s, draw(policies), draw(shares), draw(SEEDS), step,
         picked=draw(st.sampled_from([None, (step, user, task)])),

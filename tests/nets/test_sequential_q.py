@@ -39,8 +39,10 @@ def test_one_task_at_a_time_equals_all_at_once(kind: str, on: bool, tasks: int, 
     with torch.no_grad(), accelerated(on):
         tokens = q.encode(inputs)
         one_task = q.sequential(tokens, shares, past, inputs)
-        for _ in range(2):
-            choice = torch.randint(0, 3, (3, worlds, tasks))
+        choice = torch.zeros(3, worlds, tasks, dtype=torch.int64)
+        for changing in (1.0, 0.1, 0.0):  # part of the tasks whose strategies change
+            drawn = torch.randint(0, 3, choice.shape)
+            choice = torch.where(torch.rand(choice.shape) < changing, drawn, choice)
             with accelerated(False):
                 whole = q(tokens, q.encode_actions(shares, choice, inputs), past).unflatten(0, (3, tasks))
             taken = torch.nn.functional.one_hot(choice, 3).float()

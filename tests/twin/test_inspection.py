@@ -34,7 +34,10 @@ RUNS = {
     "qmix": ("qmix", SHORT.model_copy(update={"rounds": 1, "recurrent": False})),
     "own-column": ("mt-mp-dqn", SHORT),
     "one-pass": ("mt-pdqn", SHORT),
-    "general": ("sae-mt-qmix", SHORT.model_copy(update={"wards": "general", "recurrent": False})),
+    "general": (
+        "sae-mt-qmix",
+        SHORT.model_copy(update={"networks": "general", "wards": "general", "recurrent": False}),
+    ),
     "number": ("pa-ddpg", SHORT),
     "central": ("ma-pa-ddpg", SHORT),
 }

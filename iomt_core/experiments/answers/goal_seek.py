@@ -245,7 +245,7 @@ class GoalSeek(Question):
             return Finding("at once", tuple(probes), ordered[0], lost, sure, None, steady)
         return Finding("found", tuple(probes), ordered[first], ordered[first - 1], certain, refuted, steady)
 
-    def sentence(self, results: Results) -> str:
+    def sentence(self, results: Results, metric: str = "cost") -> str:
         """The answer, and how certain it is."""
         found, goal = self.finding(results), self._goal()
         label = self.axis.meta.label or self.axis.parameter

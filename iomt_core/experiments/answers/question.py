@@ -86,13 +86,13 @@ class Question(Frozen):
         """Whether all points that the results call for are known."""
         return all(results.of(point.scenario, point.policy) is not None for point in self.points(results))
 
-    def answer(self, results: Results) -> str:
-        """The answer in plain words; while points are missing it says so."""
-        words = self.sentence(results)
+    def answer(self, results: Results, metric: str = "cost") -> str:
+        """The answer in plain words, for a metric where its change is asked about; while points are missing it says so."""
+        words = self.sentence(results, metric)
         return words if self.is_complete(results) else f"Not complete, so far: {words}"
 
     @abstractmethod
-    def sentence(self, results: Results) -> str:
+    def sentence(self, results: Results, metric: str = "cost") -> str:
         """The answer by the known points, in one or a few sentences."""
 
     @abstractmethod

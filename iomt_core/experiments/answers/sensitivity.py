@@ -77,6 +77,14 @@ class Variation:
             return f"from 0 to {show(self.after, self.meta)}"
         return f"{abs(100 * self.relative):.3g} % {'more' if self.up else 'less'}"
 
+    @property
+    def short_words(self) -> str:
+        """The change for a table: "2 → 3" of whole numbers and from 0, "10 % more" of others."""
+        whole = is_whole(self.parameter) or (isinstance(self.before, tuple) and isinstance(self.before[0], int))
+        if whole or not self.before:
+            return f"{show(self.before, self.meta)} → {show(self.after, self.meta)}"
+        return self.words
+
 
 def show(value: Any, meta: Meta) -> str:
     """A value of a parameter with its unit; both ends of a range."""

@@ -136,7 +136,7 @@ class TradeOff(Question):
                 lines[alpha] = SupportLine(alpha, least, self.scenario.T_max, self.scenario.E_ref)
         return [lines[alpha] for alpha in sorted(lines)]
 
-    def sentence(self, results: Results) -> str:
+    def sentence(self, results: Results, metric: str = "cost") -> str:
         """What the front costs from end to end, and who is on it."""
         front = self.front(results)
         if not front:

@@ -8,14 +8,15 @@ import pytest
 
 from iomt_core.charts.devices import price_bars, used_shares, utilisation
 from iomt_core.charts.fading import fading
-from iomt_core.charts.forest import episode_pairs, flow_map
-from iomt_core.charts.inspection import share_bars
+from iomt_core.charts.forest import episode_pairs, flow_map, forest
+from iomt_core.charts.inspection import by_device, regret_map, share_bars
 from iomt_core.charts.tables import delay_table, price_table
 from iomt_core.charts.tasks import alternatives, delay_bars, kind_costs
-from iomt_core.experiments.comparison.sides import Side, compare
+from iomt_core.experiments.comparison.sides import Comparison, Side, compare
 from iomt_core.scenario import PRESETS, Scenario, WorkloadTask
 from iomt_core.scenario.tables import with_workload
 from iomt_core.twin.northbound import play, why
+from iomt_core.twin.northbound_inspect import regrets
 
 EDGES = {
     "paper": PRESETS["paper"],
@@ -94,16 +95,17 @@ def test_a_kind_keeps_its_colour_where_others_are_missing() -> None:
     assert colours["all"] == colours["one"]
 
 
-def test_shares_are_in_percent_of_their_device() -> None:
+def test_shares_are_in_percent_of_their_device_and_a_click_sends_the_task() -> None:
     frame = pd.DataFrame(
         {
-            "task": [1, 2], "choice": [0, 3], "cpu_requested": [0.2, 0.5], "cpu_granted": [0.2, 0.25],
+            "user": [4, 4], "task": [1, 2], "choice": [0, 3], "cpu_requested": [0.2, 0.5], "cpu_granted": [0.2, 0.25],
             "bandwidth_requested": [float("nan"), 0.1], "bandwidth_granted": [float("nan"), 0.05],
         }
     )  # fmt: skip
-    drawn = share_bars(frame, picked=2)
-    assert values(drawn, 0) == [[20, 50], [20, 25]]
-    assert values(drawn, 1) == [[None, 10], [None, 5]]
+    cpu, bandwidth = (share_bars(frame, kind, 2, 7, "") for kind in ("cpu", "bandwidth"))
+    assert values(cpu) == [[20, 50], [20, 25]]
+    assert values(bandwidth) == [[None, 10], [None, 5]]
+    assert [tuple(point) for point in cpu.data[1].customdata] == [(7, 4, 1), (7, 4, 2)]
 
 
 @pytest.mark.parametrize("bandwidth", [1e3, 77e6, 1e9])
@@ -117,16 +119,65 @@ def test_the_fading_view_is_a_density_around_its_expectation(bandwidth: float, b
     assert x[0] < mean.x0 == mean.x1 < x[-1]
 
 
-def test_episode_pairs_stand_between_the_ends_of_their_axis_with_different_ticks() -> None:
-    found = compare(Side(PRESETS["lecture"], "optimum"), Side(PRESETS["lecture"], "optimum", "optimal"), 0, 2)
-    for pair in found.pairs:
-        drawn = episode_pairs(pair)
-        every = [value for side in drawn["sides"] for value in side["values"]]
-        assert drawn["low"] < min(every, default=0) <= max(every, default=0) < drawn["high"]
-        assert len(set(drawn["ticks"])) == len(drawn["ticks"]) >= 2
+def test_nearly_equal_values_have_nearly_equal_colours_and_a_cell_sends_its_task() -> None:
+    points = [(2, 3, 1), (2, 3, 4)]
+    figure = by_device([[0.1244, 0.5], [0.1259, 0.3]], (0, 2), points, 4, 1, 0.5 * 0.13, False, "")
+    (cells,), (outline,) = figure.data, figure.layout.shapes
+    shade = [[value / cells.zmax for value in line] for line in cells.z]
+    assert max(shade[0][0], shade[1][0]) < 0.05
+    assert [shade[0][1] >= 1, shade[1][1]] == [True, 0]
+    assert list(cells.y) == ["own device", "server 2"]
+    assert outline.y0 < 1 < outline.y1
+    assert [tuple(point) for point in cells.customdata[0]] == points
+    assert cells.meta["values"][0][0] == 0.1244  # what is saved as CSV
 
 
-def test_the_map_of_flows_tells_counts() -> None:
+def test_the_regret_of_every_task_is_in_its_cell_and_the_selected_task_is_outlined() -> None:
+    frame = regrets(PRESETS["lecture"], "greedy", 0, "own", 2)
+    figure = regret_map(frame, "regret_best", (2, 3, 2), 0.1, "Regret", "")
+    (cells,), (outline,) = figure.data, figure.layout.shapes
+    for row in frame.to_dict("records"):
+        at = cells.y.index(str(row["user"])), cells.x.index(str(row["task"]))
+        assert cells.z[at[0]][at[1]] == row["regret_best"]
+        assert tuple(cells.customdata[at[0]][at[1]]) == (2, row["user"], row["task"])
+    assert (outline.y0 + 0.5, outline.x0 + 0.5) == (cells.y.index("3"), cells.x.index("2"))
+
+
+@pytest.fixture(scope="module")
+def compared() -> Comparison:
+    return compare(Side(PRESETS["lecture"], "price-response"), Side(PRESETS["lecture"], "greedy"), 0, 3)
+
+
+def test_the_forest_shows_every_change_within_its_axis(compared: Comparison) -> None:
+    figure = forest(compared.pairs, "")
+    low, high = figure.layout.xaxis.range
+    drawn = {
+        name.split("</b>")[0].removeprefix("<b>"): x
+        for trace in figure.data
+        for name, x in zip(trace.y, trace.x, strict=True)
+    }
+    for pair in compared.pairs:
+        if pair.relative is None:
+            assert pair.metric.label not in drawn
+            continue
+        x = drawn[pair.metric.label]
+        assert low < x < high
+        assert x == pytest.approx(100 * pair.relative) or abs(x) < abs(100 * pair.relative)
+        assert pair.change_words in figure.layout.meta["alt"]
+    assert "B worse" in {trace.name for trace in figure.data}
+    assert not {"B worse", "B better"} & {trace.name for trace in forest(compared.pairs, "", graded=False).data}
+
+
+def test_every_episode_has_its_pair(compared: Comparison) -> None:
+    for pair in compared.pairs:
+        _, a, b = episode_pairs(pair, "").data
+        factor = pair.metric.factor
+        assert list(a.y) == [value * factor for value in pair.a]
+        assert list(b.y) == [value * factor for value in pair.b]
+
+
+def test_the_map_of_flows_tells_counts_and_colours_only_changes() -> None:
     counts = pd.DataFrame([[12, 3], [0, 5]], index=["own device", "server 1"], columns=["own device", "server 1"])
-    html = flow_map(counts)
-    assert [html.count(f">{n}</td>") for n in (12, 3, 0, 5)] == [1, 1, 1, 1]
+    (cells,) = flow_map(counts, "").data
+    assert [list(line) for line in cells.text] == [["12", "3"], ["0", "5"]]
+    assert [list(line) for line in cells.z] == [[0, 3], [0, 0]]
