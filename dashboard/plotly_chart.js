@@ -15,28 +15,13 @@ function load(bundle) {
   return window.plotlyBundle;
 }
 
-function element(parent, name, className, text = "") {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  parent.append(made);
-  return made;
-}
-
 // Titles and names in a figure are escaped for Plotly.
 const unescape = (text) => new DOMParser().parseFromString(text ?? "", "text/html").documentElement.textContent;
 
 function build(root) {
-  const head = element(root, "div", "chart-head"), words = element(head, "div", "chart-words");
-  const view = { root, title: element(words, "div", "chart-title"), subtitle: element(words, "div", "chart-subtitle") };
-  const save = element(head, "div", "chart-save");
-  view.buttons = ["SVG", "PNG", "CSV"].map((kind) => {
-    const button = element(save, "button", "", kind);
-    button.type = "button";
-    button.onclick = () => download(view, kind.toLowerCase());
-    return button;
-  });
-  view.plot = element(root, "div", "chart-plot");
+  const part = (name) => root.querySelector(`.chart-${name}`);
+  const view = { root, title: part("title"), subtitle: part("subtitle"), plot: part("plot"), buttons: [...part("save").children] };
+  view.buttons.forEach((button) => { button.onclick = () => download(view, button.textContent.toLowerCase()); });
   view.redraw = () => draw(view);
   view.follow = (event) => follow(view, event.detail);
   view.sizes = new ResizeObserver(() => { if (view.drawn && view.plot.clientWidth !== view.width) view.redraw(); });
@@ -51,7 +36,7 @@ function build(root) {
 }
 
 function isDark(root) {
-  const probe = element(root, "i", "");
+  const probe = root.appendChild(document.createElement("i"));
   probe.style.color = "var(--st-background-color)";
   const [red, green, blue] = getComputedStyle(probe).color.match(/[\d.]+/g).map(Number);
   probe.remove();

@@ -39,7 +39,7 @@ def bundle() -> str:
 _BUNDLE = bundle()
 _chart = st.components.v2.component(
     "plotly_chart",
-    html='<div class="chart"></div>',
+    html=(_FOLDER / "plotly_chart.html").read_text(encoding="utf-8"),
     css=(_FOLDER / "plotly_chart.css").read_text(encoding="utf-8"),
     js=(_FOLDER / "plotly_chart.js").read_text(encoding="utf-8"),
     isolate_styles=False,

@@ -143,9 +143,9 @@ def _trade_off(session: Session, form: Form, row: Any) -> None:
     def choose() -> None:
         form.policies = list(st.session_state["answers_policies"])
 
-    row.multiselect(
+    st.multiselect(
         "Policies", list(known), default=sync_widget("answers_policies", form.policies_for(session)), key="answers_policies",
-        on_change=choose, format_func=lambda name: known[name].label, max_selections=MOST_POLICIES, width=480,
+        on_change=choose, format_func=lambda name: known[name].label, max_selections=MOST_POLICIES,
     )  # fmt: skip
     form_widget(
         "Values of α_T", row.number_input, "weights", form, "answers_weights", convert=int, min_value=2,
