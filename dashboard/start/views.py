@@ -66,11 +66,11 @@ def figures(session: Session) -> None:
     with st.container(key="figures"):
         for metric in (METRICS[name] for name in ("mean_delay_s", "mean_energy_j", "local_share", "gap")):
             text = explore_views.GAP_HELP if metric.name == "gap" else metric.sentence
-            st.metric(metric.label, metric.show(now[metric.name]), border=True, help=text)
+            st.metric(metric.label, metric.brief(now[metric.name]), border=True, help=text)
     change, cost = now["cost"] / local["cost"] - 1, METRICS["cost"]
     st.caption(
-        f"{plain(session.policy_label)}, this episode. Cost: {cost.show(now['cost'])}, {100 * abs(change):.0f} % "
-        f"{'less' if change < 0 else 'more'} than with all tasks on the wearables ({cost.show(local['cost'])}).",
+        f"{plain(session.policy_label)}, this episode. Cost: {cost.brief(now['cost'])}, {100 * abs(change):.0f} % "
+        f"{'less' if change < 0 else 'more'} than with all tasks on the wearables ({cost.brief(local['cost'])}).",
         help=cost.sentence,
     )
 
