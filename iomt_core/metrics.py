@@ -96,8 +96,8 @@ class Metric:
         """An SI value with three significant digits and its unit, for figures to be read at a glance: `4.16 ms`."""
         return "n/a" if math.isnan(value) else f"{three_digits(value * self.factor)} {self.unit}".strip()
 
-    def show_difference(self, difference: float, value: float = 0.0) -> str:
-        """A difference of two SI values, of which `value` is one: `+1.118 ms`, `-1.30 percentage points`.
+    def show_difference(self, difference: float, value: float = 0.0, brief: bool = False) -> str:
+        """A difference of two SI values, of which `value` is one: `+1.118 ms`, `-1.30 percentage points`; `brief`: three digits.
 
         `±0` for rounding errors, `about 0` if all digits are 0 or four digits of `value` do not show it.
         """
@@ -108,6 +108,8 @@ class Metric:
             return "±0"
         if float(number.replace(",", "")) == 0 or abs(difference) < abs(value) * NOT_SHOWN:
             return "about 0"
+        if brief:
+            number = f"{'+' if difference > 0 else '-'}{three_digits(abs(difference) * self.factor)}"
         return f"{number} {self.difference_unit}".strip()
 
     def aggregate(self, sums: Mapping[str, float]) -> float:

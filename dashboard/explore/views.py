@@ -78,7 +78,7 @@ def headline(session: Session, now: dict[str, Any]) -> None:
         for name in HEADLINE:
             metric, delta = METRICS[name], None
             if then is not None:
-                difference = metric.show_difference(now[name] - then[name], now[name])
+                difference = metric.show_difference(now[name] - then[name], now[name], brief=True)
                 delta = difference if graded else f"pinned: {metric.brief(then[name])}"
             changed = graded and delta is not None and not delta.startswith(("±", "about"))
             st.metric(
