@@ -118,7 +118,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   view.title.textContent = unescape(title.text);
   view.subtitle.textContent = unescape(title.subtitle.text);
   view.buttons.forEach((button) => button.setAttribute("aria-label", `Download ${button.textContent}: ${view.title.textContent}`));
-  view.plot.setAttribute("role", "img");
+  view.plot.setAttribute("role", "figure"); // not an image: it has buttons
   view.plot.setAttribute("aria-label", meta.alt);
   view.plot.style.minHeight = `${layout.height ?? layout.template.layout.height}px`;
   clearTimeout(view.again);
