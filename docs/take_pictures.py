@@ -25,7 +25,10 @@ LARGEST = 250_000  # bytes
 PICTURES: Mapping[str, Path] = MappingProxyType(
     {
         "explore": HERE / "explore.png",  # the README's
-        **{name: HERE / "pictures" / f"{name}.png" for name in ("start", "inspect", "compare", "train", "sweep")},
+        **{
+            name: HERE / "pictures" / f"{name}.png"
+            for name in ("start", "inspect", "compare", "train", "sweep", "answers")
+        },
     }
 )
 RUN = "first-run"
@@ -33,7 +36,7 @@ SLOW = 300_000  # milliseconds that a run or a sweep may take on a busy machine
 
 
 def main() -> None:
-    """Takes every page; the Train page shows a run that was just finished, the Sweep page a sweep."""
+    """Takes every page; the Train page shows a run that was just finished, Sweep and Answers what is computed for the picture."""
     with tempfile.TemporaryDirectory() as place:
         os.environ |= {
             "IOMT_RUNS": f"{place}/runs",
@@ -133,8 +136,25 @@ def sweep(page: Page, address: str) -> None:
     page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
 
 
+def answers(page: Page, address: str) -> None:
+    """What matters most in the ward of the lecture."""
+    go(page, address, "page=answers&preset=lecture&v_question=sensitivity")
+    page.get_by_role("button", name="Find out").click()
+    page.get_by_role("heading", name="most for the cost").wait_for(timeout=SLOW)
+    page.locator("[data-testid=stMain]").get_by_text("finished").first.wait_for(timeout=SLOW)
+    page.locator(".chart-plot svg").first.wait_for()
+
+
 TAKE: Mapping[str, Callable[[Page, str], None]] = MappingProxyType(
-    {"start": start, "explore": explore, "inspect": inspect, "compare": compare, "train": train, "sweep": sweep}
+    {
+        "start": start,
+        "explore": explore,
+        "inspect": inspect,
+        "compare": compare,
+        "train": train,
+        "sweep": sweep,
+        "answers": answers,
+    }
 )
 
 
