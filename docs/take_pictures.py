@@ -38,7 +38,7 @@ SLOW = 300_000  # milliseconds that a run or a sweep may take on a busy machine
 
 
 def main() -> None:
-    """Takes every page; the Train page shows a run that was just finished, the Sweep page a sweep."""
+    """Takes every page; the Train page shows a run that was just finished, Sweep and Answers what is computed for the picture."""
     with tempfile.TemporaryDirectory() as place:
         os.environ |= {
             "IOMT_RUNS": f"{place}/runs",
@@ -162,9 +162,10 @@ def sweep(page: Page, address: str) -> None:
 
 
 def answers(page: Page, address: str) -> None:
-    """What matters most, answered."""
-    go(page, address, "page=answers&preset=lecture")
+    """What matters most in the ward of the lecture."""
+    go(page, address, "page=answers&preset=lecture&v_question=sensitivity")
     page.get_by_role("button", name="Find out").click()
+    page.get_by_role("heading", name="most for the cost").wait_for(timeout=SLOW)
     page.locator("[data-testid=stMain]").get_by_text("finished").first.wait_for(timeout=SLOW)
     page.locator(".chart-plot svg").first.wait_for()
 
