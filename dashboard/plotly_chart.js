@@ -125,8 +125,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (data.pending) view.again = setTimeout(() => setTriggerValue("more", Date.now()), 200);
   load(data.bundle).then(view.redraw, () => { view.plot.textContent = "The chart could not be loaded. Check the connection and reload the page."; });
   return () => {
-    if (parentElement.isConnected) return;
     clearTimeout(view.again);
+    if (parentElement.isConnected) return;
     view.sizes.disconnect();
     view.themes.removeEventListener("change", view.redraw);
     document.removeEventListener(SHOWN, view.follow);
