@@ -22,7 +22,7 @@ GENERAL = "general"
 # because its first decisions are good already; docs/training.md says what was tried.
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
-        "networks": "general", "recurrent": False, "learning_rate": 2e-4, "actor_learning_rate": 3e-4, "decay_from": 0.0,
+        "networks": "general", "recurrent": False, "learning_rate": 5e-5, "actor_learning_rate": 3e-4, "decay_from": 0.0,
         "tau": 0.02, "actor_passes": "likely", "request_penalty": 4.0, "temperature": (0.01, 0.005), "share_noise": (0.1, 0.05),
     }
 )  # fmt: skip
