@@ -45,3 +45,21 @@ def test_the_numbers_of_a_figure_are_those_of_the_policy(page: Page, lab: str) -
     rows = pd.read_csv(downloaded(page, place.get_by_role("button", name=re.compile("CSV"))))
     table = play(PRESETS["hospital"], "price-response", 0).table().query("step == 1")
     assert rows.iloc[:, 2].sum() == pytest.approx(table["delay_s"].sum() * 1e3, rel=1e-4)
+
+
+def test_paper_shows_figures_and_no_controls_and_a_large_font_shows_whole_numbers(page: Page, lab: str) -> None:
+    open_page(page, f"{lab}/{LINK}")
+    page.locator(".st-key-delays .chart-plot svg").first.wait_for()
+    page.emulate_media(media="print")
+    expect(page.locator("[data-testid=stSidebar]")).not_to_be_visible()
+    expect(page.locator("[data-testid=stMain] button:visible")).to_have_count(0)
+    expect(page.locator(".st-key-delays .chart-plot")).to_be_visible()
+    page.emulate_media(media="screen")
+    page.add_style_tag(content="html { font-size: 32px !important; }")
+    cards = page.locator(".st-key-headline [data-testid=stMetric]")
+    assert cards.count() == 5
+    inside = (
+        "all => all.map((card) => [...card.querySelectorAll('p')].every((text) => "
+        "text.getBoundingClientRect().right <= card.getBoundingClientRect().right))"
+    )
+    assert all(cards.evaluate_all(inside))
