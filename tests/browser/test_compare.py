@@ -234,6 +234,7 @@ def test_a_choice_stays_though_a_timer_sends_what_controls_showed_before(page: P
         query = {"page": "compare", **LONG, "policy": "sae-mt-qmix", "v_episodes": "50", "episode_seed": seed}
         page.goto(f"{lab}/?{urlencode(query)}")
         expect(rest(page, 50)).to_be_visible(timeout=40_000)
+        page.locator(".st-key-compare_forest .main-svg").first.wait_for()
         # A browser that takes long to hear what the page has set.
         slow.send("Emulation.setCPUThrottlingRate", {"rate": 6})
         choose(page, "B: policy", "Greedy")
