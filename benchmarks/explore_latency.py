@@ -1,7 +1,8 @@
 """Waiting time on the Explore page: `python -m benchmarks.explore_latency`.
 
-Measured in Chromium from the key press on a slider to new numbers in the headline, to all three new figures (map, policies
-and bound, delays), and to the end of all changes. Every press makes a new scenario, so no result comes from a cache.
+Measured in Chromium from the key press on a slider to new numbers in the headline, to all new figures (map, curves of the
+episode, policies and bound, delays), and to the end of all changes; the trained SAE-MT-QMIX is shown. Every press makes a new
+scenario, so no result comes from a cache. The curves over a parameter are drawn later, as their points are computed.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ PRESSES = 20
 WATCH = """(label) => {
   const text = (selector) => [...document.querySelectorAll(selector)].map((e) => e.textContent).join("|");
   const numbers = () => text("[data-testid=stMetricValue]");
-  const roots = () => [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")];
-  const figures = () => roots().map((e) => e.shadowRoot.textContent);
+  const map = () => document.querySelector(".st-key-ward [data-testid=stBidiComponentIsolated]").shadowRoot.textContent;
+  const charts = ["episode_curves", "policy_bars", "delays"].map((key) => `.st-key-${key} .chart-plot`);
+  const figures = () => [map(), ...charts.map((chart) => document.querySelector(chart)?.innerHTML)];
   const atRest = () => document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
   window.answer = new Promise((resolve) => {
     const before = [numbers(), figures()];

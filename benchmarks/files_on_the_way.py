@@ -48,7 +48,7 @@ def main() -> None:
     from streamlit.testing.v1 import AppTest
 
     from iomt_core.charts.ward_map import ward_frames
-    from iomt_core.cli.commands import app
+    from iomt_core.cli.commands import application
     from iomt_core.scenario import PRESETS
     from iomt_core.twin.northbound import play
 
@@ -65,7 +65,7 @@ def main() -> None:
         "train --algorithm sae-mt-qmix --scenario lecture --set episodes=64 --set num_envs=32 --set warm_up=32 --out"
     )
     with tempfile.TemporaryDirectory() as place, files_that_run() as ways["`iomt train` to a checkpoint"]:
-        app([*words.split(), f"{place}/run"], standalone_mode=False)
+        application()([*words.split(), f"{place}/run"], standalone_mode=False)
     for way, files in ways.items():
         print(f"\n{way}: {len(files)} files", *(f"  {file}" for file in files), sep="\n")
 

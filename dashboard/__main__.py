@@ -12,9 +12,12 @@ import sys
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web.cli import main as streamlit
 
-# Imported early for the first visitor; the drawings need a running server and cannot be.
+# Imported early for the first visitor; components need a running server and cannot be.
+import iomt_core.charts.around
+import iomt_core.charts.comparison
 import iomt_core.charts.devices
 import iomt_core.charts.fading
+import iomt_core.charts.live
 import iomt_core.charts.tasks
 import iomt_core.charts.ward_map  # noqa: F401
 from iomt_core.experiments.around import curve_computer

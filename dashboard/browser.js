@@ -1,5 +1,5 @@
-// What the browser's Back button and its translation need. navigation.py puts it into the page, where it runs once. No markup
-// in here, not even in a comment: Streamlit would drop the script.
+// What the browser's Back button and its translation need; navigation.py puts it into the page, where it runs once. No markup in
+// here, not even in a comment: Streamlit would drop the script.
 if (!window.labBrowser) {
   window.labBrowser = true;
   // Back shall undo one action of the person. Streamlit adds one entry to the history for a page's path and one for its
@@ -7,11 +7,10 @@ if (!window.labBrowser) {
   let acted = navigator.userActivation?.hasBeenActive ?? false;
   for (const name of ["pointerdown", "keydown"]) addEventListener(name, (event) => { acted ||= !event.repeat; }, true);
   addEventListener("popstate", () => { acted = false; }, true);
-  const { pushState, replaceState } = history, { removeChild, insertBefore } = Node.prototype;
+  const { pushState, replaceState } = history, { removeChild, insertBefore } = Node.prototype, fonts = new WeakMap();
   history.pushState = (...entry) => { (acted ? pushState : replaceState).apply(history, entry); acted = false; };
   // Chrome's translation puts "font" elements in the place of texts, which React then cannot remove (the page would go
   // blank) and changes unseen (old numbers would stay). So a font element is taken for its text, and a changed text returns.
-  const fonts = new WeakMap();
   const inPlace = (parent, node) => {
     let at = node.parentNode !== parent && fonts.get(node)?.isConnected ? fonts.get(node) : node;
     while (at && at.parentNode !== parent) at = at.parentNode?.nodeName === "FONT" ? at.parentNode : null;
@@ -24,10 +23,7 @@ if (!window.labBrowser) {
     for (const { target, addedNodes, removedNodes, previousSibling, nextSibling } of records) {
       if (target.nodeType === Node.TEXT_NODE && !target.isConnected) fonts.get(target)?.replaceWith(target);
       const font = [...addedNodes, previousSibling, nextSibling].find((node) => fresh.has(node));
-      for (const node of font ? removedNodes : []) if (node.nodeType === Node.TEXT_NODE) {
-        fonts.set(node, font);
-        observer.observe(node, { characterData: true });
-      }
+      if (font) removedNodes.forEach((text) => { fonts.set(text, font); observer.observe(text, { characterData: true }); });
     }
   });
   observer.observe(document, { childList: true, subtree: true });

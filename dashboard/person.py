@@ -33,8 +33,9 @@ def read_operator_link() -> None:
 
 def keep_token() -> None:
     """Makes the browser keep a token if it has none yet; once in a run of a page where people own something."""
-    token = st.session_state.get(KNOWN) or st.context.cookies.get(COOKIE) or secrets.token_urlsafe(18)
-    if st.context.cookies.get(COOKIE) != token:
+    cookie = dict(st.context.cookies.items()).get(COOKIE)
+    token = st.session_state.get(KNOWN) or cookie or secrets.token_urlsafe(18)
+    if cookie != token:
         data = {"cookie": COOKIE, "token": token, "replace": LINK_ENTRY in st.session_state}
         kept = _keeper(key="person_keeper", data=data, default={"token": None}, on_token_change=lambda: None).token
         token = kept or token

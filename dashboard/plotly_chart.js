@@ -15,28 +15,13 @@ function load(bundle) {
   return window.plotlyBundle;
 }
 
-function element(parent, name, className, text = "") {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  parent.append(made);
-  return made;
-}
-
 // Titles and names in a figure are escaped for Plotly.
 const unescape = (text) => new DOMParser().parseFromString(text ?? "", "text/html").documentElement.textContent;
 
 function build(root) {
-  const head = element(root, "div", "chart-head"), words = element(head, "div", "chart-words");
-  const view = { root, title: element(words, "div", "chart-title"), subtitle: element(words, "div", "chart-subtitle") };
-  const save = element(head, "div", "chart-save");
-  view.buttons = ["SVG", "PNG", "CSV"].map((kind) => {
-    const button = element(save, "button", "", kind);
-    button.type = "button";
-    button.onclick = () => download(view, kind.toLowerCase());
-    return button;
-  });
-  view.plot = element(root, "div", "chart-plot");
+  const part = (name) => root.querySelector(`.chart-${name}`);
+  const view = { root, title: part("title"), subtitle: part("subtitle"), plot: part("plot"), buttons: [...part("save").children] };
+  view.buttons.forEach((button) => { button.onclick = () => download(view, button.textContent.toLowerCase()); });
   view.redraw = () => draw(view);
   view.follow = (event) => follow(view, event.detail);
   view.sizes = new ResizeObserver(() => { if (view.drawn && view.plot.clientWidth !== view.width) view.redraw(); });
@@ -51,7 +36,7 @@ function build(root) {
 }
 
 function isDark(root) {
-  const probe = element(root, "i", "");
+  const probe = root.appendChild(document.createElement("i"));
   probe.style.color = "var(--st-background-color)";
   const [red, green, blue] = getComputedStyle(probe).color.match(/[\d.]+/g).map(Number);
   probe.remove();
@@ -118,7 +103,7 @@ function picture(view, format) {
 function table({ plot, figure }) {
   const { layout } = figure, axis = (name, other) => unescape(layout[name]?.title?.text) || other, rows = [["series", axis("xaxis", "x"), axis("yaxis", "y"), "value"]];
   plot.data.filter((trace) => trace.showlegend !== false || trace.name || trace.z).forEach((trace) => {
-    const name = unescape(trace.name), { x = [], y = [], z } = trace;
+    const name = unescape(trace.name), { x = [], y = [] } = trace, z = trace.meta?.values ?? trace.z; // colours may show something else
     if (z) z.forEach((line, i) => line.forEach((value, j) => rows.push([name, unescape(String(x[j] ?? j)), unescape(String(y[i] ?? i)), value])));
     else (trace.x ?? trace.y ?? []).forEach((_, n) => rows.push([name, x[n], y[n], ""]));
   });
@@ -133,15 +118,15 @@ export default function ({ data, parentElement, setTriggerValue }) {
   view.title.textContent = unescape(title.text);
   view.subtitle.textContent = unescape(title.subtitle.text);
   view.buttons.forEach((button) => button.setAttribute("aria-label", `Download ${button.textContent}: ${view.title.textContent}`));
-  view.plot.setAttribute("role", "img");
+  view.plot.setAttribute("role", "figure"); // not an image: it has buttons
   view.plot.setAttribute("aria-label", meta.alt);
   view.plot.style.minHeight = `${layout.height ?? layout.template.layout.height}px`;
   clearTimeout(view.again);
   if (data.pending) view.again = setTimeout(() => setTriggerValue("more", Date.now()), 200);
   load(data.bundle).then(view.redraw, () => { view.plot.textContent = "The chart could not be loaded. Check the connection and reload the page."; });
   return () => {
-    if (parentElement.isConnected) return;
     clearTimeout(view.again);
+    if (parentElement.isConnected) return;
     view.sizes.disconnect();
     view.themes.removeEventListener("change", view.redraw);
     document.removeEventListener(SHOWN, view.follow);

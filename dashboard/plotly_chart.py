@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def bundle() -> str:
 _BUNDLE = bundle()
 _chart = st.components.v2.component(
     "plotly_chart",
-    html='<div class="chart"></div>',
+    html=(_FOLDER / "plotly_chart.html").read_text(encoding="utf-8"),
     css=(_FOLDER / "plotly_chart.css").read_text(encoding="utf-8"),
     js=(_FOLDER / "plotly_chart.js").read_text(encoding="utf-8"),
     isolate_styles=False,
@@ -64,7 +65,7 @@ def plotly_chart(
         "bundle": _BUNDLE,
         "dark": TEMPLATES["dark"],
         "clicks": on_click is not None,
-        "pending": pending,
+        "pending": time.monotonic() if pending else 0,  # never the same, so that the script runs again
     }
     _chart(key=key, data=data, on_point_change=clicked, on_more_change=lambda: None)
 

@@ -1,7 +1,7 @@
 // The map of the ward: draws one step of an episode and plays the others without asking the server. Several maps stand side by
 // side and step together. `data.maps[n]` comes from iomt_core/charts/ward_map.py. Colours and sizes are attributes, so that a
 // saved picture needs no style sheet; text reaches the page through textContent only.
-const SHOWN = "iomt-step-shown", WANTED = "iomt-step-wanted", SPEEDS = [["slow", 1400], ["normal", 700], ["fast", 200]];
+const SHOWN = "iomt-step-shown", WANTED = "iomt-step-wanted";
 const SVG = "http://www.w3.org/2000/svg", RED = "#d62728";
 
 function make(parent, name, attributes = {}, text) {
@@ -15,12 +15,6 @@ function html(parent, name, properties = {}, text) {
   const element = Object.assign(document.createElement(name), properties);
   if (text !== undefined) element.textContent = text;
   return parent.appendChild(element);
-}
-
-function button(parent, label, words, act) {
-  const made = html(parent, "button", { type: "button", title: words, onclick: act }, label);
-  made.setAttribute("aria-label", words);
-  return made;
 }
 
 // A device is told apart by shape as well as colour: the own device is round, servers are polygons.
@@ -142,7 +136,7 @@ function go(view, at, tell) {
 
 function toggle(view) {
   if (view.timer) { stop(view); go(view, view.at, true); return; }
-  view.timer = setInterval(() => go(view, (view.at + 1) % view.steps.length, false), SPEEDS[view.speed.selectedIndex][1]);
+  view.timer = setInterval(() => go(view, (view.at + 1) % view.steps.length, false), Number(view.speed.value));
   drawStep(view);
 }
 
@@ -159,19 +153,15 @@ function save(view) {
 }
 
 function build(root) {
-  const view = { at: 0, timer: null, maps: [], side: html(root, "div", { className: "maps" }) }, bar = html(root, "div", { className: "bar" });
-  const jump = (at, tell) => { stop(view); go(view, at, tell); };
-  button(bar, "◀", "one step back", () => jump(view.at - 1, true));
-  view.play = button(bar, "▶ play", "play or pause", () => toggle(view));
-  button(bar, "▶❚", "one step on", () => jump(view.at + 1, true));
-  view.range = html(bar, "input", { type: "range", min: 0, step: 1, oninput: () => jump(Number(view.range.value), false), onchange: () => jump(Number(view.range.value), true) });
-  view.range.setAttribute("aria-label", "step of the episode");
-  view.now = html(bar, "span", { className: "now" });
-  view.speed = html(bar, "select", { title: "speed", onchange: () => { if (view.timer) { stop(view); toggle(view); } } });
-  view.speed.setAttribute("aria-label", "speed");
-  SPEEDS.forEach(([label]) => html(view.speed, "option", {}, label));
-  view.speed.selectedIndex = 1;
-  button(bar, "SVG", "Download the map (SVG)", () => save(view));
+  const part = (name) => root.querySelector(name), jump = (at, tell) => { stop(view); go(view, at, tell); };
+  const view = { at: 0, timer: null, maps: [], side: part(".maps"), play: part(".play"), range: part("input"), now: part(".now"), speed: part("select") };
+  part(".back").onclick = () => jump(view.at - 1, true);
+  part(".on").onclick = () => jump(view.at + 1, true);
+  part(".save").onclick = () => save(view);
+  view.play.onclick = () => toggle(view);
+  view.range.oninput = () => jump(Number(view.range.value), false);
+  view.range.onchange = () => jump(Number(view.range.value), true);
+  view.speed.onchange = () => { if (view.timer) { stop(view); toggle(view); } };
   view.wanted = ({ detail }) => { const at = view.steps.indexOf(detail); if (at >= 0) jump(at, true); };
   document.addEventListener(WANTED, view.wanted);
   return view;

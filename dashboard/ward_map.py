@@ -13,7 +13,7 @@ from dashboard.session import Session
 _FOLDER = Path(__file__).parent
 _map = st.components.v2.component(
     "ward_map",
-    html='<div class="ward"></div>',
+    html=(_FOLDER / "ward_map.html").read_text(encoding="utf-8"),
     css=(_FOLDER / "ward_map.css").read_text(encoding="utf-8"),
     js=(_FOLDER / "ward_map.js").read_text(encoding="utf-8"),
 )

@@ -21,19 +21,24 @@ from tests.browser.lab_server import browser, server, settle
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 1400, 1060
 COLOURS = 256  # of a picture: enough for charts, and a third of the size
-LARGEST = 250_000  # bytes
+LARGEST, LARGEST_ANIMATION = 250_000, 1_500_000  # bytes
+STEPS, FRAME = 10, 600  # of the animation: steps of the episode, and milliseconds of each
 PICTURES: Mapping[str, Path] = MappingProxyType(
     {
-        "explore": HERE / "explore.png",  # the README's
-        **{name: HERE / "pictures" / f"{name}.png" for name in ("start", "inspect", "compare", "train", "sweep")},
+        "explore": HERE / "explore.gif",  # the README's, which moves
+        **{
+            name: HERE / "pictures" / f"{name}.png"
+            for name in ("start", "inspect", "compare", "train", "sweep", "answers")
+        },
     }
 )
 RUN = "first-run"
+DRAWN = "[...document.querySelectorAll('.chart-plot')].every((plot) => plot.querySelector('svg'))"
 SLOW = 300_000  # milliseconds that a run or a sweep may take on a busy machine
 
 
 def main() -> None:
-    """Takes every page; the Train page shows a run that was just finished, the Sweep page a sweep."""
+    """Takes every page; the Train page shows a run that was just finished, Sweep and Answers what is computed for the picture."""
     with tempfile.TemporaryDirectory() as place:
         os.environ |= {
             "IOMT_RUNS": f"{place}/runs",
@@ -47,17 +52,42 @@ def main() -> None:
                 page.set_default_timeout(60_000)
                 take(page, address)
                 settle(page)
-                page.wait_for_timeout(1500)  # charts draw after the page has settled
-                save(page.screenshot(), PICTURES[name])
+                page.wait_for_function(DRAWN)
+                if PICTURES[name].suffix == ".gif":
+                    animate(page, PICTURES[name])
+                else:
+                    save(page.screenshot(), PICTURES[name])
                 page.close()
 
 
+def animate(page: Page, to: Path) -> None:
+    """Steps through the episode and writes a frame for each step."""
+    frames = []
+    for _ in range(STEPS):
+        frames.append(reduced(page.screenshot()))
+        page.locator(".ward").get_by_label("one step on").click()
+        settle(page)
+        page.wait_for_timeout(500)  # the charts of the step
+    frames[0].save(to, save_all=True, append_images=frames[1:], duration=FRAME, loop=0, optimize=True)
+    check(to, LARGEST_ANIMATION)
+
+
 def save(picture: bytes, to: Path) -> None:
-    """Writes the picture with few colours. Raises `RuntimeError` where it stays too large."""
+    """Writes the picture. Raises `RuntimeError` where it is too large."""
     to.parent.mkdir(exist_ok=True)
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS).save(to, optimize=True)
-    if to.stat().st_size > LARGEST:
-        raise RuntimeError(f"{to.name} has {to.stat().st_size} bytes: allowed is {LARGEST}")
+    reduced(picture).save(to, optimize=True)
+    check(to, LARGEST)
+
+
+def reduced(picture: bytes) -> Image.Image:
+    """The picture with few colours."""
+    return Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS)
+
+
+def check(to: Path, largest: int) -> None:
+    """Raises `RuntimeError` where a file is too large."""
+    if to.stat().st_size > largest:
+        raise RuntimeError(f"{to.name} has {to.stat().st_size} bytes: allowed is {largest}")
     print(to.relative_to(HERE.parent), to.stat().st_size, "bytes")
 
 
@@ -89,17 +119,16 @@ def start(page: Page, address: str) -> None:
 
 
 def explore(page: Page, address: str) -> None:
-    """The hospital ward, and why of one task."""
-    go(page, address, "page=explore&preset=hospital&policy=price-response&episode_seed=0&step=1")
-    page.locator(".ward .task[data-task='1.6.2']").click()
-    page.locator("[data-testid=stDataFrame]").first.wait_for()
-    page.locator(".st-key-alternatives .column").first.wait_for()
+    """The ward, the live curves, all policies, and the range of one parameter."""
+    go(page, address, "page=explore&preset=paper&episode_seed=0&step=1")
+    page.locator(".ward svg .task").first.wait_for()
+    page.wait_for_timeout(6000)  # the curves over the parameter are computed in the background
 
 
 def inspect(page: Page, address: str) -> None:
     """A decision of SAE-MT-QMIX, and what would have been better."""
     go(page, address, "page=inspect&preset=lecture&step=1&task=1.1.1&v_tab=regret")
-    page.locator("table.heat").first.wait_for()
+    page.locator(".chart-plot .heatmaplayer").first.wait_for()
 
 
 def compare(page: Page, address: str) -> None:
@@ -116,8 +145,7 @@ def compare(page: Page, address: str) -> None:
 def train(page: Page, address: str) -> None:
     """The finished run's curves."""
     go(page, address, f"page=train&preset=lecture&v_runs={RUN}")
-    page.locator(f"tr[data-run='{RUN}']").wait_for()
-    page.locator(".st-key-train_gap svg.marks, .st-key-train_gap canvas").first.wait_for()
+    page.locator(".chart-plot .scatterlayer").first.wait_for()
 
 
 def sweep(page: Page, address: str) -> None:
@@ -129,13 +157,25 @@ def sweep(page: Page, address: str) -> None:
     )
     page.get_by_role("button", name="Start", exact=True).click()
     page.locator("[data-testid=stMain]").get_by_text("finished").first.wait_for(timeout=SLOW)
-    page.locator(".js-plotly-plot").first.wait_for()
-    page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
+    page.locator(".chart-plot .scatterlayer").first.wait_for()
+    page.locator(".chart-plot").first.scroll_into_view_if_needed()
+
+
+def answers(page: Page, address: str) -> None:
+    """What matters most in the ward of the lecture."""
+    go(page, address, "page=answers&preset=lecture&v_question=sensitivity")
+    page.get_by_role("button", name="Find out").click()
+    page.get_by_role("heading", name="most for the cost").wait_for(timeout=SLOW)
+    page.locator("[data-testid=stMain]").get_by_text("finished").first.wait_for(timeout=SLOW)
+    page.locator(".chart-plot svg").first.wait_for()
 
 
 TAKE: Mapping[str, Callable[[Page, str], None]] = MappingProxyType(
-    {"start": start, "explore": explore, "inspect": inspect, "compare": compare, "train": train, "sweep": sweep}
-)
+    {
+        "start": start, "explore": explore, "inspect": inspect, "compare": compare, "train": train, "sweep": sweep,
+        "answers": answers,
+    }
+)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -22,6 +22,15 @@ NOT_SHOWN = 5e-4  # a difference below this share of the value is not seen in th
 ROUNDING = 1e-9  # a smaller difference, in the displayed unit, is a rounding error
 
 
+def three_digits(value: float) -> str:
+    """A number with three significant digits, and all of its whole ones: `4.16`, `0.157`, `1,280`, `0`."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.0f}"
+    if not 1e-6 <= abs(value) < LARGE:
+        return f"{value:.3g}"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
 @dataclass(frozen=True)
 class Metric:
     """A quantity that the lab reports.
@@ -83,8 +92,12 @@ class Metric:
         """An SI value as text with its unit: `4.156 ms`."""
         return "n/a" if math.isnan(value) else f"{self.number(value)} {self.unit}".strip()
 
-    def show_difference(self, difference: float, value: float = 0.0) -> str:
-        """A difference of two SI values, of which `value` is one: `+1.118 ms`, `-1.30 percentage points`.
+    def brief(self, value: float) -> str:
+        """An SI value with three significant digits and its unit, for figures to be read at a glance: `4.16 ms`."""
+        return "n/a" if math.isnan(value) else f"{three_digits(value * self.factor)} {self.unit}".strip()
+
+    def show_difference(self, difference: float, value: float = 0.0, brief: bool = False) -> str:
+        """A difference of two SI values, of which `value` is one: `+1.118 ms`, `-1.30 percentage points`; `brief`: three digits.
 
         `±0` for rounding errors, `about 0` if all digits are 0 or four digits of `value` do not show it.
         """
@@ -95,6 +108,8 @@ class Metric:
             return "±0"
         if float(number.replace(",", "")) == 0 or abs(difference) < abs(value) * NOT_SHOWN:
             return "about 0"
+        if brief:
+            number = f"{'+' if difference > 0 else '-'}{three_digits(abs(difference) * self.factor)}"
         return f"{number} {self.difference_unit}".strip()
 
     def aggregate(self, sums: Mapping[str, float]) -> float:

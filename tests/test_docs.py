@@ -20,7 +20,7 @@ from dashboard.explore import state as explore_state
 from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
-from iomt_core.cli.commands import app
+from iomt_core.cli.commands import application
 from iomt_core.experiments.paper.results import claim_table, results_table
 from iomt_core.metrics import column_table, metric_table
 from iomt_core.scenario.reference import assumption_table, parameter_table
@@ -169,7 +169,7 @@ def command_lines() -> list[object]:
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_line_names_what_there_is(line: str) -> None:
     words = shlex.split(re.sub(rf"^{COMMAND} ", "", line), comments=True)
-    known = getattr(typer.main.get_command(app), "commands")  # noqa: B009
+    known = getattr(typer.main.get_command(application()), "commands")  # noqa: B009
     assert words[0] in known or words[0] == "--help"
     if words[0] in known:
         command = known[words[0]]

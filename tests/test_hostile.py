@@ -25,7 +25,7 @@ from dashboard.navigation import TITLES
 from dashboard.session import Session, from_link, replaced_policy
 from dashboard.text import plain
 from dashboard.train import views as train_views
-from iomt_core.cli.commands import app
+from iomt_core.cli.commands import application
 from iomt_core.runs.curves import curves
 from iomt_core.runs.training_run import TRAINING, TrainingRun, concurrent_runs
 from iomt_core.scenario import PRESETS, ScenarioError
@@ -458,7 +458,7 @@ ARGUMENTS = [
 @pytest.mark.parametrize("words", ARGUMENTS, ids=range(len(ARGUMENTS)))
 def test_hostile_arguments_are_refused_before_anything_is_written(words: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    called = CliRunner().invoke(app, [word.replace("{out}", str(out)) for word in words])
+    called = CliRunner().invoke(application(), [word.replace("{out}", str(out)) for word in words])
     assert isinstance(called.exception, ScenarioError)  # which `main` prints, problem by problem
     message = str(called.exception)
     reasons = "cannot be used|is not known|out of range|neither a preset|cannot be read|too large|is not a run"
@@ -471,12 +471,12 @@ def test_hostile_arguments_are_refused_before_anything_is_written(words: list[st
 def test_names_and_paths_are_no_markup_on_the_command_line(runs: Path, tmp_path: Path) -> None:
     finished(runs, "[red]a[bold]")
     (tmp_path / "w.json").write_text(json.dumps({"preset": "lecture", "name": "[/b] [red]", "T": 1}))
-    listed = CliRunner().invoke(app, ["policies"])
+    listed = CliRunner().invoke(application(), ["policies"])
     assert listed.exit_code == 0, listed.exception
     assert "[red]a[bold]" in "".join(listed.stdout.split())
     out = tmp_path / "[link=x]" / "[/u]"
     played = CliRunner().invoke(
-        app,
+        application(),
         [
             "evaluate",
             "--scenario",

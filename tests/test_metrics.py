@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.experiments.training_check import CHECKED
-from iomt_core.metrics import CONTEXT, METRICS, TASK, TRAINING, Metric
+from iomt_core.metrics import CONTEXT, METRICS, TASK, TRAINING, Metric, three_digits
 from iomt_core.scenario import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,3 +76,8 @@ def test_no_other_file_of_the_core_or_the_pages_turns_seconds_and_joules_into_wh
                 text = file.read_text(encoding="utf-8")
                 assert "µJ" not in text, file
                 assert not re.search(r"(delay|energy)\w*(\"\]|'\])? \* 1e[36]", text), file
+
+
+@given(some.floats(1e-6, 99_999))
+def test_three_digits_are_three_digits(value: float) -> None:
+    assert float(three_digits(value).replace(",", "")) == pytest.approx(value, rel=5.1e-3)

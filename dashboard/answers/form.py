@@ -48,17 +48,18 @@ def question_picker(form: Form) -> None:
 def new_answer(session: Session, view: View) -> None:
     """Shows the form of the chosen question, with a button that asks it."""
     form = view.form
-    row = st.container(horizontal=True, vertical_alignment="bottom")
     if form.asked == Sensitivity.name:
-        _matters(session, form, row)
+        _matters(session, form)
     elif form.asked == GoalSeek.name:
-        _need(session, form, row)
+        _need(session, form)
     else:
-        _trade_off(session, form, row)
+        _trade_off(session, form)
     _ask(session, view)
 
 
-def _matters(session: Session, form: Form, row: Any) -> None:
+def _matters(session: Session, form: Form) -> None:
+    row = _row()
+
     def update() -> None:
         form.ranges = st.session_state["answers_ranges"] == "over whole ranges"
 
@@ -96,11 +97,11 @@ def _matters(session: Session, form: Form, row: Any) -> None:
         max_selections=MOST, format_func=lambda name: str(usable[name].label),
     )  # fmt: skip
     for axis in form.ranges_for(session).values():
-        _ends(axis, st.container(horizontal=True, vertical_alignment="bottom"), str(usable[axis.parameter].label))
+        _ends(axis, _row(), str(usable[axis.parameter].label))
 
 
-def _need(session: Session, form: Form, row: Any) -> None:
-    usable, axis = sweepable(session.scenario), form.axis_for(session)
+def _need(session: Session, form: Form) -> None:
+    usable, axis, row = sweepable(session.scenario), form.axis_for(session), _row()
 
     def choose() -> None:
         form.choose_axis(session, st.session_state["answers_parameter"])
@@ -136,21 +137,25 @@ def _need(session: Session, form: Form, row: Any) -> None:
     )  # fmt: skip
 
 
-def _trade_off(session: Session, form: Form, row: Any) -> None:
+def _trade_off(session: Session, form: Form) -> None:
     known = catalogue()
     form.policies = [name for name in form.policies if name in known] if form.policies is not None else None
 
     def choose() -> None:
         form.policies = list(st.session_state["answers_policies"])
 
-    row.multiselect(
+    st.multiselect(
         "Policies", list(known), default=sync_widget("answers_policies", form.policies_for(session)), key="answers_policies",
-        on_change=choose, format_func=lambda name: known[name].label, max_selections=MOST_POLICIES, width=480,
+        on_change=choose, format_func=lambda name: known[name].label, max_selections=MOST_POLICIES,
     )  # fmt: skip
     form_widget(
-        "Values of α_T", row.number_input, "weights", form, "answers_weights", convert=int, min_value=2,
+        "Values of α_T", _row().number_input, "weights", form, "answers_weights", convert=int, min_value=2,
         max_value=MOST_WEIGHTS, step=1, width=NUMBER_WIDTH, help="Evenly from 0 to 1; α_E is 1 - α_T.",
     )  # fmt: skip
+
+
+def _row() -> Any:
+    return st.container(horizontal=True, vertical_alignment="bottom")
 
 
 def _ends(axis: AxisForm, row: Any, label: str = "") -> None:
@@ -173,8 +178,7 @@ def _ends(axis: AxisForm, row: Any, label: str = "") -> None:
 
 def _ask(session: Session, view: View) -> None:
     """Episodes, and the button; what is wrong with the form stands in its place."""
-    asked = _question(session, view.form)
-    row = st.container(horizontal=True, vertical_alignment="bottom")
+    asked, row = _question(session, view.form), _row()
     if asked is not None:
         _episodes(view.form, asked, row)
 

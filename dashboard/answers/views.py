@@ -29,6 +29,7 @@ from iomt_core.metrics import METRICS
 from iomt_core.runs.queue import RunRecord
 
 MOST_ROWS = 16  # of a table that is shown as a whole
+ROW = 35  # px
 
 
 def poll_interval(known: Sequence[RunRecord]) -> float | None:
@@ -81,11 +82,11 @@ def show(run: RunRecord, view: View, session: Session) -> None:
     for figure in found.figures:
         plotly_chart(figure, f"answers_chart_{run.name}")
     st.caption("  \n".join(plain(note) for note in (f"{asked.intervals}.", *found.notes)))
-    few = len(found.table) <= MOST_ROWS
-    st.dataframe(
-        found.table, hide_index=True, key=f"answers_table_{asked.name}", alt="The answer in numbers",
-        height="content" if few else 35 * MOST_ROWS,
-    )  # fmt: skip
+    if not found.table.empty:
+        height: Any = "content" if len(found.table) <= MOST_ROWS else ROW * MOST_ROWS
+        st.dataframe(
+            found.table, hide_index=True, key=f"answers_table_{asked.name}", height=height, alt="The answer in numbers"
+        )
     _files(run, asked)
 
 

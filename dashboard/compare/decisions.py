@@ -27,6 +27,7 @@ from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
+from iomt_core.training.catalogue import describe
 from iomt_core.twin.northbound import why
 
 MOST_ROWS = 2000
@@ -166,9 +167,10 @@ def alternatives(session: Session, number: int, sides: tuple[Side, Side], record
     if session.picked is None:
         st.info("Select a task on a map or in the table first.", icon=":material/touch_app:")
         return
-    for column, name, side, record in zip(st.columns(2), "AB", sides, records, strict=True):
-        with column:
-            _alternatives(session.picked, number, name, side, record)
+    with st.container(key="wide_alternatives"):
+        for name, side, record in zip("AB", sides, records, strict=True):
+            with st.container():
+                _alternatives(session.picked, number, name, side, record)
 
 
 def _alternatives(point: Point, number: int, name: str, side: Side, record: Record) -> None:
@@ -178,9 +180,11 @@ def _alternatives(point: Point, number: int, name: str, side: Side, record: Reco
         st.info(plain(f"{name}: {error}"))
         return
     frame = answer.alternatives
+    step, user, task = point
+    words = f"{name}: {describe(side.policy, side.scenario)} · episode {number}, step {step}, user {user}, task {task}"
     cost = float(frame["cost"][frame["chosen"]].iloc[0])
     st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {best_move(frame)}.")
-    charts_beside(task_charts.alternatives(frame, f"Side {name}"), f"compare_why_{name}")
+    charts_beside(task_charts.alternatives(frame, words), f"compare_why_{name}")
     table = alternatives_table(frame)
     st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")
     csv_button(f"Download {name} (CSV)", table.to_csv(index=False), f"alternatives-{name}.csv")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.explore.views import visible_row
+from dashboard.explore.views import subtitle, visible_row
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session, policy_label
 from dashboard.widgets import index_of, sync_widget
@@ -63,7 +63,7 @@ def draw_episode(
     records = {session.policy_label: shown, **{label: record for label, (record, _) in others.items()}}
     looks = [SHOWN, *(look for _, look in others.values())]
     row = visible_row(session, shown)
-    about = f"{session.scenario.size_words} · each step of this episode"
+    about = subtitle(session, "each step of this episode", policy=not others)
     plotly_chart(live_curves(records, looks, int(shown.step[row]), about), key)
     chart_table(key, lambda: live_table(records), "Mean delay, mean energy and cost of each step")
 
@@ -99,7 +99,7 @@ def _around(session: Session, name: str, labels: dict[str, str], looks: list[Loo
         session.try_change(lambda: session.scenario.changed(**axis.change(session.scenario, value)))
         st.rerun()  # the whole page, with the controls
 
-    about = f"Ward: {session.scenario.size_words} · this episode at other values of one parameter"
+    about = subtitle(session, "this episode at other values of one parameter", policy=False)
     figure = around_curves(found, now, labels, looks, about)
     plotly_chart(figure, "around", set_value, pending=not found.complete)
     chart_table("around", lambda: around_table(found, labels), "Delay, energy and cost at every value")

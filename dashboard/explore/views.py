@@ -78,11 +78,11 @@ def headline(session: Session, now: dict[str, Any]) -> None:
         for name in HEADLINE:
             metric, delta = METRICS[name], None
             if then is not None:
-                difference = metric.show_difference(now[name] - then[name], now[name])
-                delta = difference if graded else f"pinned: {metric.show(then[name])}"
+                difference = metric.show_difference(now[name] - then[name], now[name], brief=True)
+                delta = difference if graded else f"pinned: {metric.brief(then[name])}"
             changed = graded and delta is not None and not delta.startswith(("±", "about"))
             st.metric(
-                metric.label, metric.show(now[name]), delta, border=True, help=GAP_HELP if name == "gap" else metric.sentence,
+                metric.label, metric.brief(now[name]), delta, border=True, help=GAP_HELP if name == "gap" else metric.sentence,
                 delta_color="inverse" if changed else "off", delta_arrow="auto" if changed else "off",
             )  # fmt: skip
     if p is not None:

@@ -52,9 +52,9 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
         return
     mixed, user = found.mixing, point[1]
     st.markdown(
-        f"In training, a mixer combines the agents' values into one value of the team: {mixed.q_tot:.4f} in this step. Left: how "
-        "much weight each agent gives to the others. Right: by how much the team's value grows with each agent's own. When "
-        f"acting, each agent decides alone. {MIXERS[mixed.kind]}",
+        f"In training, a mixer combines the agents' values into one value of the team: {mixed.q_tot:.4f} in this step. The "
+        "charts show how much weight each agent gives to the others, and by how much the team's value grows with each agent's "
+        f"own. When acting, each agent decides alone. {MIXERS[mixed.kind]}",
         help="Values: eq. (18); attention: eq. (22); weighted values: eq. (23); team: eq. (24); derivatives: eq. (25).",
     )
     broken = [n for n, slope in zip(mixed.users, mixed.slopes.tolist(), strict=True) if slope < 0]

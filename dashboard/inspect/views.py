@@ -10,7 +10,7 @@ import torch
 
 from dashboard.chart_tables import download, selectable_tasks
 from dashboard.inspect.state import InspectState
-from dashboard.plotly_chart import charts_beside, plotly_chart
+from dashboard.plotly_chart import charts_beside
 from dashboard.session import Point, Session
 from dashboard.text import plain, show_errors
 from dashboard.widgets import sync_widget
@@ -139,11 +139,11 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
         return
     step, user, task = point
     st.markdown(
-        f"Each row is a device for task {task}, each column a task of user {user}. Left: what the network expects each task to "
-        "be worth (about 1 - cost). Right: what each task would truly cost, with the whole step computed again. The darker, the "
-        f"worse compared with the column's best device; the colour is full at half the step's mean task cost, so "
-        "that differences too small to matter stay pale. The chosen device is outlined; click a cell to select its task.",
-        help="Left: the Q-values of eq. (17). Right: eqs. (1) to (10) and the cost behind (11).",
+        f"Each row is a device for task {task}, each column a task of user {user}. One map has what the network expects each "
+        "task to be worth (about 1 - cost), the other what each task would truly cost, with the whole step computed again. The "
+        "darker, the worse compared with the column's best device; the colour is full at half the step's mean task cost, so that "
+        "differences too small to matter stay pale. The chosen device is outlined; click a cell to select its task.",
+        help="Expected: the Q-values of eq. (17). True: eqs. (1) to (10) and the cost behind (11).",
     )
     turns = found.task_turns(user, task, shown.snapshot.weight[step - 1])
     turn = _select_round(view, turns)
@@ -153,18 +153,13 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
     points = [(step, user, int(n) + 1) for n in active.nonzero().flatten()]
     own, words, full = true[:, i][:, active], subtitle(session, point), full_colour(shown, point)
     alone = turn.values.shape[1] == 1  # a network that values only its own task
-    expected, at = (turn.values, [point]) if alone else (turn.values[:, [p[2] - 1 for p in points]], points)
+    expected, at = (turn.values, [point]) if alone else (turn.values[:, active], points)
     unit, chosen = north.cost_unit(session.scenario, session.shown_policy), int(shown.action.choice[row, i, j])
-    left, right = st.columns(2)
-    with left:
-        figure = charts.by_device(expected.tolist(), at, task, turn.devices, turn.choice, full * unit, True, words)
-        plotly_chart(figure, "inspect_expected", session.pick)
-    with right:
-        plotly_chart(
-            charts.by_device(own.tolist(), points, task, turn.devices, chosen, full, False, words),
-            "inspect_true",
-            session.pick,
-        )
+    figures = (
+        charts.by_device(expected.tolist(), at, task, turn.devices, turn.choice, full * unit, True, words),
+        charts.by_device(own.tolist(), points, task, turn.devices, chosen, full, False, words),
+    )
+    charts_beside(figures, "inspect_values", session.pick)
     _choice(session, shown, point, turn, len(turns), true)
 
 
@@ -290,26 +285,23 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
     except ScenarioError as error:
         show_errors(error.problems)
         return
-    left, right = st.columns([2, 3])
-    with left:
-        charts_beside(task_charts.alternatives(frame, subtitle(session, point)), "inspect_alternatives")
-    with right:
-        price = frame["cpu_price"] * frame["cpu_hz"] + (frame["bandwidth_price"] * frame["bandwidth_hz"]).fillna(0.0)
-        weight = float(shown.snapshot.weight[_index(shown, point)])
-        out = pd.DataFrame(
-            {
-                **tables.alternatives_table(frame),
-                "weight × cost": frame["cost"] * weight,
-                "price of its resources": price,
-                "sum": frame["cost"] * weight + price,
-            }
-        )
-        st.dataframe(out.style.format(precision=4), hide_index=True, key="true_table", alt="True alternatives")
-        st.caption(
-            "*Price of its resources*: λ f + μ b at the shadow prices of the step, in weighted cost: what the other tasks "
-            "lose. At the best decision, the chosen device has nearly the smallest value of *sum*."
-        )
-        download(out, "alternatives", "The alternatives of the task")
+    charts_beside(task_charts.alternatives(frame, subtitle(session, point)), "inspect_alternatives")
+    price = frame["cpu_price"] * frame["cpu_hz"] + (frame["bandwidth_price"] * frame["bandwidth_hz"]).fillna(0.0)
+    weight = float(shown.snapshot.weight[_index(shown, point)])
+    out = pd.DataFrame(
+        {
+            **tables.alternatives_table(frame),
+            "weight × cost": frame["cost"] * weight,
+            "price of its resources": price,
+            "sum": frame["cost"] * weight + price,
+        }
+    )
+    st.dataframe(out.style.format(precision=4), hide_index=True, key="true_table", alt="True alternatives")
+    st.caption(
+        "*Price of its resources*: λ f + μ b at the shadow prices of the step, in weighted cost: what the other tasks "
+        "lose. At the best decision, the chosen device has nearly the smallest value of *sum*."
+    )
+    download(out, "alternatives", "The alternatives of the task")
 
 
 def shares(session: Session, shown: Record, point: Point) -> None:
@@ -373,9 +365,9 @@ def observation(session: Session, shown: Record, point: Point) -> None:
     elif known.decentralised:
         words = "This policy decides for each user from these numbers and from the prices that servers broadcast."
     else:
-        words = "This policy is central: it knows both sides. An agent would know the left side only."
+        words = "This policy is central: it knows both. An agent would know only the first."
     st.markdown(
-        f"Left: all that agent {user} knows when it decides. Right: what it cannot know, the tasks of the other users. {words}",
+        f"All that agent {user} knows when it decides, and what it cannot know: the tasks of the other users. {words}",
         help="The observation of eq. (14). The agent does not know the fading of the channel or the load of the servers within "
         "the step either; delays are expectations, eq. (6).",
     )

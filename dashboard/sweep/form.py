@@ -12,7 +12,7 @@ from dashboard.controls import SHARE_LABELS
 from dashboard.person import current_person
 from dashboard.session import Session
 from dashboard.text import show_errors
-from dashboard.widgets import clamp, index_of, sync_widget
+from dashboard.widgets import form_widget, index_of, sync_widget
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, checked_address, checked_workers, default_workers
 from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.experiments.sweeps.spec import (
@@ -115,7 +115,9 @@ def new_sweep(session: Session, form: Form, problems: list[str]) -> str | None:
     usable = sweepable(session.scenario)
     _paper(session, form, problems)
     axes = [_axis(session, form, 0, usable)]
-    if _form_widget("Second parameter: a heat map", st.toggle, "two", form, help="A point for every pair of values."):
+    if form_widget(
+        "Second parameter: a heat map", st.toggle, "two", form, "sweep_two", help="A point for every pair of values."
+    ):
         axes.append(_axis(session, form, 1, usable))
     _policies(form)
     return _start(session, form, [axis for axis in axes if axis is not None] if None not in axes else [], problems)
@@ -169,17 +171,17 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
     step = 1 if whole else low if meta.log else (meta.step or 0.01) * scale
     suffix = f"{number}_{mine.parameter}"
     for name, label in (("low", "From"), ("high", "To")):
-        _form_widget(
+        form_widget(
             f"{label}{f' ({unit})' if unit else ''}", row.number_input, name, mine, f"sweep_{name}_{suffix}", convert=kind,
             min_value=kind(low), max_value=kind(high), step=kind(step), format=None if whole else "%g",
             help=f"Allowed: {meta.allowed()}.", width=135,
         )  # fmt: skip
-    _form_widget(
+    form_widget(
         "Values", row.number_input, "count", mine, f"sweep_count_{suffix}", convert=int, min_value=1,
         max_value=MOST_VALUES, step=1, width=110,
         help="How many values, both ends included. Whole numbers occur once each.",
     )  # fmt: skip
-    _form_widget(
+    form_widget(
         "Spacing", row.selectbox, "spacing", mine, f"sweep_spacing_{suffix}", options=SPACINGS, width=140,
         help="Logarithmic: each value is the same multiple of the previous one.",
     )  # fmt: skip
@@ -200,8 +202,8 @@ def _is_pair(s: Scenario, form: AxisForm) -> bool:
 def _policies(form: Form) -> None:
     known = catalogue()
     form.policies = [name for name in form.policies if name in known]
-    _form_widget(
-        "Policies", st.multiselect, "policies", form, options=list(known), format_func=lambda n: known[n].label,
+    form_widget(
+        "Policies", st.multiselect, "policies", form, "sweep_policies", options=list(known), format_func=lambda n: known[n].label,
         max_selections=MOST_POLICIES, convert=list,
         help="A trained policy decides only in scenarios that its networks were trained for; elsewhere its line has a gap.",
     )  # fmt: skip
@@ -209,27 +211,28 @@ def _policies(form: Form) -> None:
 
 def _start(session: Session, form: Form, axes: list[Axis], problems: list[str]) -> str | None:
     row = st.container(horizontal=True, vertical_alignment="bottom")
-    _form_widget(
-        "Episodes per point", row.number_input, "episodes", form, convert=int, min_value=1, max_value=MOST_EPISODES, step=1,
-        width=150,
+    form_widget(
+        "Episodes per point", row.number_input, "episodes", form, "sweep_episodes", convert=int, min_value=1,
+        max_value=MOST_EPISODES, step=1, width=150,
         help="A point is their mean, its band their 95 % interval; one episode gives no band.",
     )  # fmt: skip
-    _form_widget(
-        "Episode seed", row.number_input, "seed", form, width=140, min_value=0, max_value=LARGEST_SEED, step=1, convert=int,
+    form_widget(
+        "Episode seed", row.number_input, "seed", form, "sweep_seed", convert=int, min_value=0,
+        max_value=LARGEST_SEED, step=1, width=140,
         help="Draws tasks, powers and dynamics, the same for every policy. The layout seed is in the sidebar.",
     )  # fmt: skip
     with row.popover("Where it runs", icon=":material/memory:"):
-        _form_widget(
-            "Processes", st.number_input, "workers", form, min_value=1, max_value=MOST_WORKERS, step=1, convert=int,
-            disabled=bool(form.cluster), help="On this machine; each uses one core.",
+        form_widget(
+            "Processes", st.number_input, "workers", form, "sweep_workers", convert=int, min_value=1,
+            max_value=MOST_WORKERS, step=1, disabled=bool(form.cluster), help="On this machine; each uses one core.",
         )  # fmt: skip
-        _form_widget(
-            "Cluster", st.text_input, "cluster", form, placeholder="tcp://host:port", max_chars=300,
+        form_widget(
+            "Cluster", st.text_input, "cluster", form, "sweep_cluster", placeholder="tcp://host:port", max_chars=300,
             help="Address of a dask.distributed scheduler, used instead of processes here. Its members unpickle what they "
             "send each other: use only a cluster that you trust. Its workers need the same version of this package.",
         )  # fmt: skip
-    _form_widget(
-        "Name", row.text_input, "name", form, placeholder=_free_name(form), max_chars=LONGEST_NAME, width=170,
+    form_widget(
+        "Name", row.text_input, "name", form, "sweep_name", placeholder=_free_name(form), max_chars=LONGEST_NAME, width=170,
         help="Name of the sweep: a-z, 0-9 and -. Empty: the name shown.",
     )  # fmt: skip
     spec = _spec(session, form, axes) if axes else None
@@ -267,24 +270,3 @@ def _begin(session: Session, form: Form, problems: list[str]) -> None:
 
 def _free_name(form: Form) -> str:
     return SWEEPS.free_name("-".join(axis.parameter for axis in form.axes[: 1 + form.two]))
-
-
-def _form_widget(
-    label: str, widget: Any, name: str, target: Any, key: str | None = None, convert: Any = None, **options: Any
-) -> Any:
-    """A control whose value is the attribute `name` of `target`, so that it survives a change of pages."""
-    widget_key = key or f"sweep_{name}"
-    value = getattr(target, name)
-    value = convert(value) if convert is not None else value
-    if "min_value" in options:
-        value = clamp(value, options["min_value"], options["max_value"])
-    sync_widget(widget_key, value)
-    default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
-    options[default] = index_of(options["options"], value) if default == "index" else value
-
-    def update() -> None:
-        now = st.session_state[widget_key]
-        if now is not None:
-            setattr(target, name, now)
-
-    return widget(label, key=widget_key, on_change=update, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,11 @@ class Noise:
 class Agents(nn.Module, ABC):
     """The networks of all agents. The first axis of every tensor is the agent, and agents' slices never mix.
 
-    `request_penalty`, `action_smoothing` and `saturation_penalty` are the settings of the Actors' loss of the same names;
-    the latter two concern Actors that output a strategy as a number.
+    `actor_passes`, `request_penalty`, `action_smoothing` and `saturation_penalty` are the settings of the Actors' loss of the
+    same names; the latter two concern Actors that output a strategy as a number.
     """
 
+    actor_passes: Literal["all", "likely"] = "all"
     request_penalty: float = 1.0
     action_smoothing: float = 0.0
     saturation_penalty: float = 0.0

@@ -27,6 +27,7 @@ MARGINS_GENERAL = 0.01, 0.0  # for general networks, which already distinguish s
 HUBER_DELTA = 0.1  # in units of reward
 # In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
 REQUEST_PENALTY = 0.05
+LIKELY_TEMPERATURE = 0.02  # of the choice that weights passes with `actor_passes` = "likely", in units of reward
 
 
 @dataclass(frozen=True)
@@ -256,10 +257,11 @@ class ParameterisedQ(Agents):
     def actor_loss(self, episodes: Episodes, target: Agents) -> tuple[Tensor, Tensor]:
         """The loss (21), and the agents' values (18) of the Actors' requests for (27), (N, U).
 
-        The loss is minus the sum of p Q' over networks and columns, averaged over passes. Network j values the requests of
-        task j, μ(o)[2j-1 : 2j] in (21), by their effect on all tasks; the other tasks' requests x_-j are part of its input
-        and get no gradient. If the requests exceed a device, only their ratios matter, so nothing keeps their level stable.
-        A small penalty therefore keeps them near the initial request.
+        The loss is minus the sum of p Q' over networks and columns, averaged over passes; with `actor_passes` = "likely" the
+        passes count as much as the agent would choose their strategies. Network j values the requests of task j,
+        μ(o)[2j-1 : 2j] in (21), by their effect on all tasks; the other tasks' requests x_-j are part of its input and get no
+        gradient. If the requests exceed a device, only their ratios matter, so nothing keeps their level stable. A small
+        penalty therefore keeps their mean near the initial request. Networks that start from good requests keep each near it.
         """
         assert isinstance(target, ParameterisedQ)
         now = episodes.now
@@ -268,9 +270,14 @@ class ParameterisedQ(Agents):
         values = target.q(target.q.encode(now), actions, target.past(episodes))
         worth = target.strategy_values(values, now.weight)
         _, own = target.best(values, now.weight)
-        start = FIRST_SHARE if now.suggested is None else now.suggested
-        level = (requested / start).log().mean(2).square().sum(-1)
-        loss = self.request_penalty * REQUEST_PENALTY * level - worth.mean(3).sum(2)
+        if now.suggested is None:
+            away = (requested / FIRST_SHARE).log().mean(2).square()
+        else:
+            away = (requested / now.suggested).log().square().mean(2)
+        valued = worth.mean(3)
+        if self.actor_passes == "likely":
+            valued = (worth * torch.softmax(worth.detach() / LIKELY_TEMPERATURE, -1)).sum(3)
+        loss = self.request_penalty * REQUEST_PENALTY * away.sum(-1) - valued.sum(2)
         return episodes.mean(loss).sum(), self._agent_values(own, now.weight)
 
     def best_next(self, episodes: Episodes) -> Tensor:

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from iomt_core.charts.answers import charts
-from iomt_core.charts.report import document, drawn, repeat_note, scenario_rows, scenario_source, two_columns
+from iomt_core.charts.report import appendix, document, drawing, scenario_rows, scenario_source
 from iomt_core.experiments.answers.goal_seek import GoalSeek
 from iomt_core.experiments.answers.question import IMPACTS, Question
 from iomt_core.experiments.answers.results import Results
 from iomt_core.experiments.answers.screening import Screening
 from iomt_core.experiments.answers.sensitivity import Sensitivity
 from iomt_core.experiments.answers.trade_off import TradeOff
-from iomt_core.scenario.files import dump_scenario
 
 
 def command(asked: Question, out: str = "out") -> str:
@@ -48,7 +47,6 @@ def report(asked: Question, results: Results, versions: Mapping[str, str]) -> st
         for metric in (IMPACTS if isinstance(asked, (Sensitivity, Screening)) else IMPACTS[:1])
         for one in charts(asked, results, metric)
     ]
-    table = asked.table(results)
     settings: dict[str, Any] = {
         "policy": f"{asked.policy_names} [{', '.join(asked.policies)}]", "shares": asked.shares,
         "episodes of each ward": asked.episodes, "seed of the episodes": asked.seed, **scenario_rows(asked.scenario),
@@ -59,10 +57,7 @@ def report(asked: Question, results: Results, versions: Mapping[str, str]) -> st
             f"<p><b>{e(asked.answer(results))}</b></p>",
             f"<p class='small'>{asked.intervals}.</p>",
             *(f"<p>{e(note)}</p>" for note in asked.notes(results)),
-            *drawn(figures),
-            "<h2>How to repeat it</h2>", f"<pre>{e(command(asked))}</pre>", repeat_note(asked.scenario),
-            two_columns("Settings", settings), two_columns("Versions", versions), "<h2>All numbers</h2><div class='wide'>",
-            table.dropna(axis=1, how="all").to_html(index=False, border=0, na_rep="", float_format="{:.6g}".format),
-            f"</div><h2>The scenario as a file</h2><pre>{e(dump_scenario(asked.scenario))}</pre>",
+            *(drawing(one, with_library=n == 0) for n, one in enumerate(figures)),
+            appendix(command(asked), asked.scenario, settings, versions, asked.table(results)),
         ],
-    )  # fmt: skip
+    )

@@ -67,11 +67,6 @@ def grouped_bars(
                   f"{title}. {axis}: {_words(groups, series, unit)}.", subtitle)  # fmt: skip
 
 
-def short(value: float) -> str:
-    """A number with three significant digits: "1.40", "27.0", "1230"."""
-    return f"{value:#.3g}".rstrip(".") if abs(value) < 1000 else f"{value:.4g}"
-
-
 def _trace(bars: Bars, names: Sequence[str], unit: str, marked: Set[int]) -> dict[str, Any]:
     name = html.escape(bars.name, quote=False)
     marker: dict[str, Any] = {"color": list(bars.colours)}

@@ -118,7 +118,7 @@ def regret_map(frame: pd.DataFrame, column: str, picked: Point, full: float, tit
     words = [f"chosen: {a}, best alone: {b}" for a, b in zip(chosen, best, strict=True)]
     devices = dict(zip(zip(frame["user"], frame["task"], strict=True), words, strict=True))
     values = table.to_numpy()
-    text = [["" if np.isnan(v) else "0" if abs(v) < 5e-5 else f"{v:.4f}" for v in line] for line in values]
+    text = [["" if np.isnan(v) else "0" if abs(v) < 5e-4 else f"{v:.3f}" for v in line] for line in values]
     hover = [
         [f"user {i}, task {j}: regret {v:.5f}<br>{devices.get((i, j), '')}" for j, v in zip(tasks, line, strict=True)]
         for i, line in zip(users, values, strict=True)

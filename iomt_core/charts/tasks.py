@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from iomt_core.charts.bars import Bars, grouped_bars, short
+from iomt_core.charts.bars import Bars, grouped_bars
 from iomt_core.charts.figure import figure
 from iomt_core.charts.style import BOUND_COLOUR, KIND_COLOURS, device_colour
-from iomt_core.metrics import TASK, Metric
+from iomt_core.metrics import TASK, Metric, three_digits
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 
@@ -101,7 +101,9 @@ def alternatives(frame: pd.DataFrame, subtitle: str = "") -> tuple[go.Figure, go
 
     def one(metric: Metric) -> go.Figure:
         values = (frame[metric.name] * metric.factor).tolist()
-        bars = Bars(metric.label.lower(), values, colours, marked=chosen, shown=[short(value) for value in values])
+        bars = Bars(
+            metric.label.lower(), values, colours, marked=chosen, shown=[three_digits(value) for value in values]
+        )
         title = f"{metric.label} of the task on each device"
         return grouped_bars(names, [bars], title, metric.axis_title, subtitle=subtitle, unit=metric.unit)
 

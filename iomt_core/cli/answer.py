@@ -119,7 +119,7 @@ def screening(
 @app.command(GoalSeek.name)
 def goal_seek(
     over: Annotated[str, typer.Option(help=f"{RANGE}. NAME is one of {', '.join(sweepable())}.", metavar="RANGE")],
-    target: Annotated[str, typer.Option(help="The metric may be at most this: 10 ms, 100 µJ, 1 %.", metavar="VALUE")],
+    target: Annotated[str, typer.Option(help="The metric may be at most this: 10 ms, 0.1 mJ, 1 %.", metavar="VALUE")],
     scenario: ScenarioOption = "paper",
     policy: PolicyOption = USUAL_POLICY,
     metric: Annotated[str, typer.Option(help=f"One of {', '.join(TARGETS)}.")] = "mean_delay_s",

@@ -24,9 +24,11 @@ def main() -> None:
         # Where the code page of a terminal or file has no letter like α, it shows "?".
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    from iomt_core.cli.commands import app, notes
+    from iomt_core.cli.commands import application
+    from iomt_core.cli.common import notes
     from iomt_core.scenario import ScenarioError
 
+    app = application(sys.argv[1:])
     try:
         if handled:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,24 +1,39 @@
-"""All commands, as one Typer application."""
+"""The commands as one Typer application. A worker starts often, so a command's module is imported only if it is needed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
 import typer
 
-from iomt_core.cli import answer, dashboard, evaluate, pretrained, reference, sweep, train
-from iomt_core.cli.common import notes
+# Module of each command, in the order of the help; its function has the command's name.
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "sweep": "sweep", "scenario": "reference", "parameters": "reference", "presets": "reference", "policies": "reference",
+        "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "results": "reference", "table3": "reference",
+        "answer": "answer", "dashboard": "dashboard",
+    }
+)  # fmt: skip
 
-__all__ = ["app", "notes"]
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="The command line of the IoMT Twin Lab. `COMMAND --help` explains a command.",
-)
-for command in (
-    sweep.sweep, reference.scenario, reference.parameters, reference.presets, reference.policies, evaluate.evaluate,
-    train.train, pretrained.pretrained, reference.results, reference.table3,
-):  # fmt: skip
-    app.command()(command)
-app.add_typer(answer.app, name="answer")
-app.command(context_settings=dashboard.CONTEXT)(dashboard.dashboard)
+def application(arguments: Sequence[str] = ()) -> typer.Typer:
+    """The application with the command that the arguments begin with, or with all commands."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="The command line of the IoMT Twin Lab. `COMMAND --help` explains a command.",
+    )
+    app.callback()(lambda: None)  # keeps the command's name where there is only one
+    wanted = [name for name in arguments[:1] if name in COMMANDS] or list(COMMANDS)
+    for name in wanted:
+        module: Any = import_module(f"iomt_core.cli.{COMMANDS[name]}")
+        if name == "answer":  # a group of commands
+            app.add_typer(module.app, name=name)
+        else:
+            settings = {"context_settings": module.CONTEXT} if name == "dashboard" else {}
+            app.command(name, **settings)(getattr(module, name))
+    return app

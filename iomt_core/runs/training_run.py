@@ -55,8 +55,9 @@ class TrainingRun:
         """seconds: training time before this process."""
         self.folder, self.spec, self.trainer = folder, spec, trainer
         self.seconds_before, self.began, self.episodes_before = seconds, time.monotonic(), trainer.played
-        last = [line for line in read_lines(folder / EVALUATIONS) if isinstance(line.get("collapsed"), str)][-1:]
-        self.collapsed: str = last[0]["collapsed"] if last else ""  # what the last evaluated policy did with every task
+        self.collapsed = ""  # what the last evaluated policy did with every task
+        for line in read_lines(folder / EVALUATIONS):
+            self.collapsed = str(line.get("collapsed") or "") if line.get("episodes") else ""
 
     @classmethod
     def create(cls, folder: Path, spec: RunSpec, device: torch.device = CPU) -> TrainingRun:
@@ -144,7 +145,8 @@ class TrainingRun:
 
     def _evaluate(self, evaluate: Callable[[Trainer], Line], on_line: OnLine | None) -> None:
         found = evaluate(self.trainer)
-        self.collapsed = str(found.get("collapsed") or "")
+        if self.trainer.played:  # what an untrained policy does is no news
+            self.collapsed = str(found.get("collapsed") or "")
         self._append(EVALUATIONS, found, on_line)
 
     def _append(self, name: str, line: Line, on_line: OnLine | None) -> None:

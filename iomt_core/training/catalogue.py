@@ -57,7 +57,7 @@ class Entry:
 
 def catalogue() -> Mapping[str, Entry]:
     """All policies by name, in the order of lists: general networks, finished runs, paper networks, policies without networks."""
-    without_runs = _all_but_runs(_shipped_folders())
+    without_runs = _all_but_runs(_shipped_folders(), tuple(POLICIES.values()))
     general = {name: one for name, one in without_runs.items() if one.network == GENERAL}
     return MappingProxyType({**general, **{one.name: one for one in _finished_runs()}, **without_runs})
 
@@ -67,7 +67,9 @@ def entry(name: str) -> Entry:
     general = name
     for suffix in OLD_SUFFIXES:
         general = general.removesuffix(suffix)
-    entries = _all_but_runs(_shipped_folders())  # a page asks dozens of times in a rerun, mostly not for a run
+    entries = _all_but_runs(
+        _shipped_folders(), tuple(POLICIES.values())
+    )  # a page asks dozens of times in a rerun, mostly not for a run
     for known in (name, general, f"{name}@paper"):
         if known in entries:
             return entries[known]
@@ -111,7 +113,7 @@ def usable_policy(name: str, s: Scenario) -> str:
 
 def default_policy() -> str:
     """The policy that the lab opens with: SAE-MT-QMIX's general network, if it is there."""
-    return DEFAULT if DEFAULT in _all_but_runs(_shipped_folders()) else FALLBACK
+    return DEFAULT if DEFAULT in _all_but_runs(_shipped_folders(), tuple(POLICIES.values())) else FALLBACK
 
 
 def describe(name: str, s: Scenario) -> str:
@@ -175,14 +177,14 @@ def _misfit(facts: Entry, loaded: TrainedPolicy, s: Scenario) -> str:
 
 
 @lru_cache(maxsize=8)
-def _all_but_runs(shipped: tuple[str, ...]) -> Mapping[str, Entry]:
-    """All policies but runs by name: general networks, paper networks, policies without networks; of the `shipped` folders."""
+def _all_but_runs(shipped: tuple[str, ...], untrained: tuple[type[Policy], ...]) -> Mapping[str, Entry]:
+    """All policies but runs by name: general and paper networks of the `shipped` folders, and the `untrained` policies."""
     found = []
     for kind, suffix, network in (("general", "", GENERAL), ("paper", "@paper", PAPER)):
         for a in ALGORITHMS.values():
             if f"{kind}-{a.name}" in shipped:
                 found.append(_trained(a.name + suffix, f"{a.label}, {network}", a.summary, network))
-    found += [Entry(p.name, p.label, p.summary, p.decentralised, p.sharing) for p in POLICIES.values()]
+    found += [Entry(p.name, p.label, p.summary, p.decentralised, p.sharing) for p in untrained]
     return MappingProxyType({one.name: one for one in found})
 
 

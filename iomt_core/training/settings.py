@@ -60,9 +60,13 @@ class Settings(BaseModel):
         "the current strategies of the agent's other tasks; 0: all tasks decide at once, as (17) is printed")] = 4
     actor_every: Annotated[int, Field(
         ge=1, le=1000, description="Q-network updates per Actor update (delayed policy updates)")] = 2
+    actor_passes: Annotated[Literal["all", "likely"], Field(
+        description="strategies that the Actors' loss (21) values. 'all': the mean over all of them, as the paper prints "
+        "it; 'likely': each as much as the agent would choose it, so that a request fits the device where the task "
+        "goes")] = "all"
     request_penalty: Annotated[float, Field(
-        ge=0, le=1000, description="weight of the penalty that keeps requested shares near their initial value; raise "
-        "it together with team_weight")] = 1.0
+        ge=0, le=1000, description="weight of the penalty that keeps requested shares near their initial value: their mean, "
+        "or each of them with networks = 'general'; raise it together with team_weight")] = 1.0
     action_smoothing: Annotated[float, Field(
         ge=0, le=10, description="DDPG only: standard deviation of the noise that is added to the strategy number "
         "before the critic evaluates it, in widths of one strategy; 0: no noise")] = 0.0

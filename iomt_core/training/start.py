@@ -19,12 +19,11 @@ from iomt_core.training.general_wards import outside_range
 StartFrom = Literal["general", "scratch"]
 GENERAL = "general"
 # Settings of a run that starts from the general network and differ from the defaults. It explores little and learns slowly,
-# because its first decisions are good already.
+# because its first decisions are good already; docs/training.md says what was tried.
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
-        "networks": "general", "recurrent": False, "updates": 24, "batch": 8, "replay": 192,
-        "learning_rate": 5e-4, "actor_learning_rate": 5e-5, "decay_from": 0.3, "temperature": (0.01, 0.005),
-        "share_noise": (0.1, 0.05),
+        "networks": "general", "recurrent": False, "learning_rate": 5e-5, "actor_learning_rate": 3e-4, "decay_from": 0.0,
+        "tau": 0.02, "actor_passes": "likely", "request_penalty": 4.0, "temperature": (0.01, 0.005), "share_noise": (0.1, 0.05),
     }
 )  # fmt: skip
 

@@ -61,6 +61,7 @@ class Trainer:
         mixer.to(device)
         if settings.parameter_tying > 0:
             agents.begin_equal()
+        agents.actor_passes = settings.actor_passes
         agents.request_penalty = settings.request_penalty
         agents.action_smoothing = settings.action_smoothing
         agents.saturation_penalty = settings.saturation_penalty

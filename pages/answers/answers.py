@@ -9,6 +9,7 @@ from dashboard.answers.form import new_answer, question_picker
 from dashboard.answers.state import current_view, link_view
 from dashboard.controls import sidebar
 from dashboard.page import page_head, share
+from dashboard.person import keep_token
 from dashboard.policy_notes import policy_replaced
 from dashboard.runs import keep_queues_moving
 from dashboard.session import current
@@ -18,6 +19,7 @@ from iomt_core.experiments.answers.run import ANSWERS
 session = current()
 sidebar(session)
 view = current_view(session)
+keep_token()
 keep_queues_moving()
 
 

@@ -32,7 +32,7 @@ def main() -> None:
         st.info("No user has a task in this step. Choose another step.", icon=":material/event_busy:")
         explore_views.ward(session, record)
         return
-    with st.container(key="hero"):
+    with st.container(key="wide_decision"):
         with st.container():
             explore_views.ward(session, record)
         with st.container():

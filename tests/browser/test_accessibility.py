@@ -45,7 +45,7 @@ def test_axe_finds_nothing_serious(chromium: Browser, lab: str, name: str, schem
     page = context.new_page()
     page.goto(f"{lab}/?page={name}&task=1.3.2")
     settle(page)
-    page.wait_for_selector("[data-testid=stMain] [data-testid=stElementContainer]")
+    page.wait_for_selector("[data-testid=stMain] [data-testid=stHeading]")
     settle(page)
     assert grave(page) == []
     context.close()

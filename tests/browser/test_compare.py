@@ -16,6 +16,7 @@ from tests.browser.lab_server import choose, downloaded, settle, slider
 
 pytestmark = pytest.mark.browser
 
+CHANGED = ".task[aria-label*='decided otherwise']"
 PAPER, FEWER = PRESETS["paper"], PRESETS["paper"].changed(servers=3)
 
 
@@ -41,7 +42,7 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
     expect(page.get_by_text("Nothing: A and B are the same.")).to_be_visible()
     expect(answer(page)).to_contain_text("A and B cost the same")
     expect(changes(page)).to_have_attribute("aria-label", re.compile(r"Mean delay ±0;"))
-    assert page.locator(".ward .task.changed").count() == 0
+    assert page.locator(f".ward {CHANGED}").count() == 0
     slider(page, "Edge servers").press("ArrowLeft")
     differs = page.locator("[data-testid=stTable]")
     expect(differs).to_contain_text("Edge servers")
@@ -60,8 +61,8 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
     first = table[table["step"] == 1]
     expected = {f"1.{user}.{task}" for user, task in zip(first["user"], first["task"], strict=True)}
     for n in (1, 2):
-        expect(page.locator(f".ward .map:nth-child({n}) .task.changed")).to_have_count(len(first))
-        marked = page.locator(f".ward .map:nth-child({n}) .task.changed").all()
+        expect(page.locator(f".ward .map:nth-child({n}) {CHANGED}")).to_have_count(len(first))
+        marked = page.locator(f".ward .map:nth-child({n}) {CHANGED}").all()
         assert {task.get_attribute("data-task") for task in marked} == expected
     expect(page.locator(".ward .map:nth-child(1) rect.server")).to_have_count(4)
     expect(page.locator(".ward .map:nth-child(2) rect.server")).to_have_count(3)
@@ -90,7 +91,7 @@ def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Pag
     table = changed_decisions(
         *(episode(Side(PRESETS["lecture"], policy), 0, 1) for policy in ("all-local", "sae-mt-qmix"))
     )
-    expect(page.locator(".ward .map:nth-child(1) .task.changed")).to_have_count(int((table["step"] == 2).sum()))
+    expect(page.locator(f".ward .map:nth-child(1) {CHANGED}")).to_have_count(int((table["step"] == 2).sum()))
     settle(page)
     page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
     # The box of the first row; a click on the locator waits until the grid stands still.

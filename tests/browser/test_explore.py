@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from iomt_core.charts.bars import short
+from iomt_core.metrics import three_digits
 from iomt_core.scenario import PRESETS, scenario
 from iomt_core.training.catalogue import DEFAULT as POLICY
 from iomt_core.twin.northbound import play, why
@@ -37,14 +37,14 @@ def test_a_slider_changes_numbers_and_figures(page: Page, lab: str) -> None:
     expect(title(page)).to_contain_text("8 users × 8 tasks, 4 servers")
     record = play(PRESETS["paper"], POLICY, 0)
     cost = float(record.totals.sum() / record.snapshot.weight.sum())
-    assert float(metric(page, "Cost")) == pytest.approx(cost, rel=1e-3)
+    assert float(metric(page, "Cost")) == pytest.approx(cost, rel=5e-3)
     bars = chart(page, "policy_bars").text_content()
     slider(page, "Edge servers").press("ArrowLeft")
     expect(title(page)).to_contain_text("3 servers")
     settle(page)
     fewer = play(PRESETS["paper"].changed(servers=3), POLICY, 0)
     expected = float(fewer.totals.sum() / fewer.snapshot.weight.sum())
-    assert float(metric(page, "Cost")) == pytest.approx(expected, rel=1e-3)
+    assert float(metric(page, "Cost")) == pytest.approx(expected, rel=5e-3)
     expect(chart(page, "policy_bars")).not_to_have_text(bars or "")
     expect(page.locator(".ward svg text", has_text=re.compile(r"^S\d"))).to_have_count(3)
 
@@ -100,8 +100,8 @@ def test_a_clicked_task_tells_its_alternatives(page: Page, lab: str) -> None:
     expect(page.locator("[data-testid=stDataFrame]").first).to_be_visible()
     shown = page.locator(".st-key-beside_alternatives .barlayer text")
     expect(shown).to_have_text(
-        [short(value * 1e3) for value in answer.alternatives["delay_s"]]
-        + [short(value * 1e6) for value in answer.alternatives["energy_j"]]
+        [three_digits(value * 1e3) for value in answer.alternatives["delay_s"]]
+        + [three_digits(value * 1e6) for value in answer.alternatives["energy_j"]]
     )
     slowest = play(PRESETS["paper"], POLICY, 0).table().query("step == 1").sort_values("delay_s").iloc[-1]
     click_in(page, "delays", 0.5 / 64, 0.9)
@@ -243,7 +243,7 @@ def test_a_server_that_is_switched_off_leaves_the_others_in_place(page: Page, la
     assert servers() == {name: look for name, look in before.items() if name != "server 3"}
     figures = play(part, "price-response", 0)
     cost = float(figures.totals.sum() / figures.snapshot.weight.sum())
-    assert float(metric(page, "Cost")) == pytest.approx(cost, rel=1e-3)
+    assert float(metric(page, "Cost")) == pytest.approx(cost, rel=5e-3)
     assert "servers_off=3" in page.url
     slider(page, "Edge servers").press("ArrowRight")
     expect(title(page)).to_contain_text("8 users × 8 tasks, 5 servers")

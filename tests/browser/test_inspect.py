@@ -75,7 +75,7 @@ def test_a_trained_policy_opens_from_a_link_with_all_its_tabs(chromium: Browser,
         expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
         assert page.get_by_test_id("stException").count() == 0
     # A click on a cell of the second task's column selects that task.
-    cells = page.locator(".st-key-inspect_true .nsewdrag")
+    cells = page.locator(".st-key-inspect_values_2 .nsewdrag")
     cells.scroll_into_view_if_needed()
     box = cells.bounding_box()
     assert box

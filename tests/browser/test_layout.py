@@ -27,7 +27,7 @@ def test_nothing_is_cut_off_or_overlaps_at_any_width(chromium: Browser, lab: str
         page = context.new_page()
         page.goto(f"{lab}/?page={name}&task=1.3.2")
         settle(page)
-        page.wait_for_selector("[data-testid=stMain] [data-testid=stElementContainer]")
+        page.wait_for_selector("[data-testid=stMain] [data-testid=stHeading]")
         settle(page)
         page.wait_for_function(
             "[...document.querySelectorAll('.chart-plot')].every((plot) => plot.querySelector('svg'))"

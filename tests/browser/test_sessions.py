@@ -39,7 +39,7 @@ def test_three_at_once_see_their_own_ward_and_the_same_runs(chromium: Browser, l
         ward = PRESETS[preset].changed(servers=PRESETS[preset].servers - 1)
         expect(page.locator("[data-testid=stHeading]").first).to_contain_text(f"{ward.servers} server")
         settle(page)
-        assert float(metric(page, "Cost")) == pytest.approx(cost(ward, policy), rel=1e-3)
+        assert float(metric(page, "Cost")) == pytest.approx(cost(ward, policy), rel=5e-3)
         _, user, number = task.split(".")
         expect(page.get_by_text(f"Why is task {number} of user {user} on")).to_be_visible()
     for page in pages:

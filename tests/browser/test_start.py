@@ -47,8 +47,8 @@ def test_start_shows_what_the_ward_computes_and_leads_to_every_page(page: Page, 
     open_start(page, lab)
     table = play(PRESETS["paper"], "sae-mt-qmix", 0).table()
     text = page.locator("[data-testid=stMain]").inner_text()
-    assert METRICS["mean_delay_s"].show(table["delay_s"].mean()) in text
-    assert METRICS["local_share"].show((table["choice"] == 0).mean()) in text
+    assert METRICS["mean_delay_s"].brief(table["delay_s"].mean()) in text
+    assert METRICS["local_share"].brief((table["choice"] == 0).mean()) in text
     plot = page.locator(".st-key-start_curves .chart-plot")
     expect(plot).to_contain_text("SAE-MT-QMIX, general network")
     page.wait_for_function(

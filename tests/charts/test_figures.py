@@ -121,7 +121,7 @@ def test_the_fading_view_is_a_density_around_its_expectation(bandwidth: float, b
 
 def test_nearly_equal_values_have_nearly_equal_colours_and_a_cell_sends_its_task() -> None:
     points = [(2, 3, 1), (2, 3, 4)]
-    figure = by_device([[0.1244, 0.5], [0.1259, 0.3]], (0, 2), points, 4, 1, 0.5 * 0.13, False, "")
+    figure = by_device([[0.1244, 0.5], [0.1259, 0.3]], points, 4, (0, 2), 1, 0.5 * 0.13, False, "")
     (cells,), (outline,) = figure.data, figure.layout.shapes
     shade = [[value / cells.zmax for value in line] for line in cells.z]
     assert max(shade[0][0], shade[1][0]) < 0.05

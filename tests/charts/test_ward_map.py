@@ -46,4 +46,4 @@ def test_the_figures_of_a_step_are_those_of_its_tasks() -> None:
         for name, value in (
             ("mean_delay_s", rows["delay_s"].mean()), ("mean_energy_j", rows["energy_j"].mean()), ("cost", weighted),
         ):  # fmt: skip
-            assert shown[METRICS[name].label][step] == METRICS[name].show(value)
+            assert shown[METRICS[name].label][step] == METRICS[name].brief(value)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from iomt_core.cli.commands import app
+from iomt_core.cli.commands import application
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import parse_scenario
@@ -72,12 +72,12 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_printed_scenario_reads_back_as_the_same_scenario(tmp_path: Path) -> None:
-    printed = CliRunner().invoke(app, ["scenario", "paper"]).stdout
+    printed = CliRunner().invoke(application(), ["scenario", "paper"]).stdout
     assert json.loads(printed)["D"] == [160000, 400000]
     assert parse_scenario(printed).digest == PRESETS["paper"].digest
     own_data(tmp_path)
     own = CliRunner().invoke(
-        app,
+        application(),
         [
             "scenario",
             "paper",
@@ -105,9 +105,9 @@ def test_training_and_sweeps_take_own_data(tmp_path: Path) -> None:
     own_data(tmp_path)
     # A parameter that the places decide cannot be swept: the places were read.
     words = ["sweep", "--places", f"{tmp_path / 'p.csv'}", "--over", "servers=1,2", "--out", f"{tmp_path / 'sweep'}"]
-    assert "set by your own places" in str(CliRunner().invoke(app, words).exception)
+    assert "set by your own places" in str(CliRunner().invoke(application(), words).exception)
     words = ["train", "--algorithm", "qmix", "--workload", f"{tmp_path / 'w.csv'}", "--out", f"{tmp_path / 'run'}"]
-    done = CliRunner().invoke(app, [*words, "--set", "episodes=1"])
+    done = CliRunner().invoke(application(), [*words, "--set", "episodes=1"])
     assert done.exit_code == 0, done.stderr
     assert len(json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["scenario"]["workload"]) == 3
 
@@ -115,11 +115,11 @@ def test_training_and_sweeps_take_own_data(tmp_path: Path) -> None:
 def test_units_are_read_and_doubtful_numbers_are_named(tmp_path: Path) -> None:
     ward = tmp_path / "ward.yaml"
     ward.write_text("preset: paper\nT_max: 20\n")
-    done = CliRunner().invoke(app, ["scenario", str(ward)])
+    done = CliRunner().invoke(application(), ["scenario", str(ward)])
     assert "T_max = 20 was read as 20 s (20000 ms)" in done.stderr
     assert json.loads(done.stdout)["T_max"] == 20
     ward.write_text("preset: paper\nT_max: 20 ms\n")
-    done = CliRunner().invoke(app, ["scenario", str(ward)])
+    done = CliRunner().invoke(application(), ["scenario", str(ward)])
     assert done.stderr == ""
     assert json.loads(done.stdout)["T_max"] == 0.02
 
@@ -138,7 +138,7 @@ def test_own_workload_and_places_are_used(tmp_path: Path) -> None:
         f"{tmp_path / 'out'}",
     ]
     words += ["--workload", f"{tmp_path / 'w.csv'}", "--places", f"{tmp_path / 'p.csv'}"]
-    done = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(application(), words)
     assert done.exit_code == 0, done.stderr
     t = pd.read_parquet(tmp_path / "out" / "decisions.parquet")
     assert len(t) == 6
@@ -160,7 +160,7 @@ def test_own_workload_and_places_are_used(tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
     words: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
-    done = CliRunner().invoke(app, ["evaluate", *words, "--out", f"{tmp_path / 'out'}"])
+    done = CliRunner().invoke(application(), ["evaluate", *words, "--out", f"{tmp_path / 'out'}"])
     assert isinstance(done.exception, ScenarioError)
     assert expected in str(done.exception)
     assert list(tmp_path.iterdir()) == []

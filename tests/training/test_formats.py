@@ -40,11 +40,11 @@ def test_settings_of_format_1_are_read() -> None:
     assert read.model_dump(mode="json") == {
         "episodes": 2560, "networks": "general", "wards": "general", "num_envs": 32, "updates": 8,
         "learn_every": "episode", "batch": 8, "replay": 2048, "warm_up": 32, "gamma": 0.0, "recurrent": False,
-        "critic_target": "counterfactual",
-        "team_weight": 0.1, "parameter_tying": 0.8, "learning_rate": 0.0005, "actor_learning_rate": 5e-05, "tau": 0.005,
+        "critic_target": "counterfactual", "team_weight": 0.1,
+        "parameter_tying": 0.8, "learning_rate": 0.0005, "actor_learning_rate": 5e-05, "tau": 0.005,
         "clip": 10.0, "decay_from": 0.3, "temperature": [0.01, 0.005], "epsilon": 0.005, "share_noise": [0.1, 0.05],
-        "rounds": 4, "actor_every": 2, "request_penalty": 1.0, "action_smoothing": 0.0, "saturation_penalty": 0.0,
-        "evaluate_every": 320, "checkpoint_every": 320,
+        "rounds": 4, "actor_every": 2, "actor_passes": "all", "request_penalty": 1.0, "action_smoothing": 0.0,
+        "saturation_penalty": 0.0, "evaluate_every": 320, "checkpoint_every": 320,
     }  # fmt: skip
     by_letter = {**FORMAT_1, "wards": "own", "credit": "own", "rounds": 0}
     assert RunSpec.from_json(facts(settings=by_letter), "here").settings.critic_target == "observed"

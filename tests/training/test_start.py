@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from iomt_core.cli.commands import app
+from iomt_core.cli.commands import application
 from iomt_core.experiments.training_check import Evaluator
 from iomt_core.runs.directory import read_json, read_lines
 from iomt_core.runs.training_run import EVALUATIONS, SPEC, TrainingRun
@@ -76,7 +76,7 @@ def test_where_no_general_network_fits_a_run_says_why_and_starts_from_scratch(
         return  # training 13 users takes too long for a test
     sets = [word for name, value in (SHORT | {"episodes": 4}).items() for word in ("--set", f"{name}={value}")]
     words = ["train", "--algorithm", algorithm, "--scenario", "lecture", "--out", str(tmp_path / "run")]
-    done = CliRunner().invoke(app, [*words, "--start-from", "general", *sets], catch_exceptions=False)
+    done = CliRunner().invoke(application(), [*words, "--start-from", "general", *sets], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "The run starts from scratch" in done.output
     assert (read_json(tmp_path / "run" / SPEC) or {})["start"] is None
