@@ -92,10 +92,10 @@ class SharedSequentialQ:
         servers, others, rest_key, rest_value, keys, values = parts.split((self.k, 1, 1, 1, 3, 3))
         loads = sent.mT @ shares  # what the others request on each server, (rows, K, 2)
         key, value = self.second.keys_values(others + local @ self.local_weight[j])
-        passes = servers + loads.transpose(0, 1) @ self.load_weight
+        passes = (loads.transpose(0, 1) @ self.load_weight).add_(servers)
         passes = self.second(passes, [key, rest_key], [value, rest_value])
         update, _, candidate = linear(passes, *self.gates).chunk(3, -1)
-        passes = torch.addcmul(passes, torch.sigmoid(-update), torch.tanh(candidate))
+        passes = torch.addcmul(passes, update.neg().sigmoid_(), candidate.tanh())
         passes = self.third(passes, keys.split(1), values.split(1))
         correction = Q_SCALE * linear(linear(passes, *self.wide).relu_(), *self.out)[..., 0]
 
@@ -134,9 +134,9 @@ class _Encoder:
         first, *weights = (scores.softmax(0) @ self.spread).unbind()
         mixed = first * value
         for weight, v in zip(weights, values, strict=True):
-            mixed = torch.addcmul(mixed, weight, v)
-        rows = rows + linear(mixed, *self.out)
-        return rows + linear(linear(normalised(rows), *self.wide).relu_(), *self.narrow)
+            mixed.addcmul_(weight, v)
+        rows = linear(mixed, *self.out).add_(rows)
+        return linear(linear(normalised(rows), *self.wide).relu_(), *self.narrow).add_(rows)
 
 
 def _weights(layer: GroupedLinear) -> tuple[Tensor, Tensor]:
