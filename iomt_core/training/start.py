@@ -38,15 +38,9 @@ class Start:
     @classmethod
     def general(cls, algorithm: str, s: Scenario) -> Start:
         """The general network of an algorithm. Raises `ScenarioError` where no run of it in `s` can start from one."""
+        if words := why_not_general(algorithm, s):
+            raise ScenarioError(f"start_from = {GENERAL!r} cannot be used: {words}.")
         name = f"{GENERAL}-{algorithm}"
-        if name not in _shipped():
-            having = ", ".join(one.removeprefix(f"{GENERAL}-") for one in _shipped())
-            raise ScenarioError(
-                f"start_from = {GENERAL!r} cannot be used: no general network of {algorithm!r} is shipped; allowed is "
-                f"'scratch', or one of the algorithms {having}."
-            )
-        if words := outside_range(s):
-            raise ScenarioError(f"start_from = {GENERAL!r} cannot be used: the general network {words}.")
         return cls(name, str(read_facts(PRETRAINED / name)["sha256"][POLICY]))
 
     @classmethod
@@ -76,6 +70,15 @@ class Start:
                 f"{shortened(facts['sha256'].get(POLICY))}, and the run wants {self.sha256!r}. Make the run anew."
             )
         return {name: values.float() for name, values in read_tensors(place, POLICY, facts).items()}
+
+
+def why_not_general(algorithm: str, s: Scenario) -> str:
+    """Why a run of an algorithm in a scenario cannot start from a general network, as a clause; empty if it can."""
+    if f"{GENERAL}-{algorithm}" not in _shipped():
+        known = ", ".join(name.removeprefix(f"{GENERAL}-") for name in _shipped())
+        return f"no general network of {algorithm!r} is included, only of {known}"
+    words = outside_range(s)
+    return f"the general network {words}" if words else ""
 
 
 def start_from(learner: Learner, weights: Mapping[str, Tensor], where: str) -> None:

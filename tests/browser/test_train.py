@@ -80,7 +80,7 @@ def points(page: Page, chart: str) -> list[float]:
 def test_a_run_learns_finishes_and_is_a_policy(page: Page, lab: str) -> None:
     open_train(page, lab)
     expect(
-        page.get_by_text(re.compile("From scratch only.*no general network of 'mt-pdqn' is shipped"))
+        page.get_by_text(re.compile("From scratch only: no general network of .mt-pdqn. is included"))
     ).to_be_visible()
     fill(page, "Episodes", 0)
     expect(page.get_by_text("episodes = 0 cannot be used: allowed is 1 to 10,000,000.")).to_be_visible()
