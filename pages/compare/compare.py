@@ -33,7 +33,7 @@ def results() -> None:
     found, paired = compare(a, b, session.seed, done), pairing(a.scenario, b.scenario)
     number = min(settings.shown, done)
     sides, records = (a, b), (episode(a, session.seed, number), episode(b, session.seed, number))
-    head, actions = st.columns([7, 1], vertical_alignment="center")
+    head, actions = st.columns([5, 1], vertical_alignment="center")
     with head:
         views.answer(found, paired)
     with actions.container(horizontal=True, horizontal_alignment="right"):
