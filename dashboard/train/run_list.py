@@ -18,10 +18,7 @@ from iomt_core.runs.owner import Person
 from iomt_core.runs.queue import RunRecord
 from iomt_core.runs.training_run import TRAINING
 
-KEY, ORDER = (
-    "run_list",
-    "run_list_order",
-)  # of the table, and in session state: the names in its rows as they were drawn
+KEY = "run_list"
 MOST_ROWS = 8  # without scrolling
 ROW, HEAD = 35, 38  # heights, pixels
 
@@ -41,10 +38,8 @@ def run_table(known: Sequence[RunRecord], selected: Sequence[str], select: Calla
     rows = sorted(order.index(name) for name in selected if name in order)
     state = st.session_state.get(KEY)
     selection: Any = {"selection": {"rows": rows, "columns": [], "cells": []}}
-    if (
-        state is not None and sorted(state["selection"]["rows"]) != rows
-    ):  # a run was started, deleted or chosen elsewhere
-        st.session_state[KEY] = selection
+    if state is not None and sorted(state["selection"]["rows"]) != rows:
+        st.session_state[KEY] = selection  # a run was started, deleted or chosen elsewhere
     st.dataframe(
         pd.DataFrame([_row(run, known) for run in known]), key=KEY, hide_index=True, on_select=on_select,
         selection_mode="multi-row", selection_default=selection, alt="All training runs",

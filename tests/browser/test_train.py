@@ -147,6 +147,9 @@ def test_a_run_is_watched_by_all_and_changed_by_its_owner_and_the_operator(
     expect(other.get_by_role("combobox", name="Scenario")).to_have_value("as in the sidebar (hospital)", timeout=SLOW)
     for action in ("Stop", "Delete"):
         expect(other.get_by_role("button", name=action, exact=True)).to_be_disabled()
+    other.goto(f"{lab}/?page=train&preset=hospital&v_runs=long&operator=a-guess")
+    expect(run_state(other, "long")).to_have_text(re.compile("^running"), timeout=SLOW)
+    expect(other.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
     other.goto(f"{lab}/?page=train&preset=hospital&v_runs=long&operator={OPERATOR_TOKEN}")
     expect(run_state(other, "long")).to_have_text(re.compile("^running"), timeout=SLOW)
     assert OPERATOR_TOKEN not in other.url
