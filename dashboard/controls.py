@@ -126,7 +126,9 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
 
     def change(convert: Callable[[Any], Any]) -> None:
         session.moved = name
-        session.try_change(lambda: session.scenario.changed(**{name: convert(st.session_state[key])}))
+        # Another number of users or servers is another ward, in which none is switched off.
+        off = {f"{name}_off": ()} if name in ("users", "servers") else {}
+        session.try_change(lambda: session.scenario.changed(**{name: convert(st.session_state[key])}, **off))
 
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit
     label = f"{meta.label}" + (f", {unit}" if unit else "")

@@ -57,7 +57,7 @@ def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True) -> go.Fi
     room = 0.06 * (high - low)
     layout = {
         "height": 84 + ROW * len(pairs),
-        "xaxis": {"title": {"text": "change from A to B (% of A's mean)"}, "range": [low - room, high + room], "zeroline": True},
+        "xaxis": {"title": {"text": "change (% of A's mean)"}, "range": [low - room, high + room], "zeroline": True},
         "yaxis": {
             "type": "category", "categoryorder": "array", "categoryarray": list(names.values()), "fixedrange": True,
             "range": [len(pairs) - 0.5, -0.5], "showgrid": False,

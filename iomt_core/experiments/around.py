@@ -171,6 +171,8 @@ def _wards(s: Scenario, axis: Axis) -> Iterator[tuple[float, Scenario | str]]:
 
 def _executor() -> Executor:
     # Not that of `concurrent.futures`: its new process would run the dashboard's page, which is the main module there.
+    # loky takes growth for a leak and would start the process anew; here it is the caches, which are limited.
+    os.environ.setdefault("LOKY_MAX_MEMORY_LEAK_SIZE", "4e9")
     from loky import get_reusable_executor  # it ends its process at exit; only who asks for curves needs it
 
     return get_reusable_executor(max_workers=1, timeout=IDLE_SECONDS, initializer=_prepare)  # type: ignore[no-any-return]

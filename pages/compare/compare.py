@@ -33,10 +33,8 @@ def results() -> None:
     found, paired = compare(a, b, session.seed, done), pairing(a.scenario, b.scenario)
     number = min(settings.shown, done)
     sides, records = (a, b), (episode(a, session.seed, number), episode(b, session.seed, number))
-    head, actions = st.columns([7, 1], vertical_alignment="center")
-    with head:
-        views.answer(found, paired)
-    with actions.container(horizontal=True, horizontal_alignment="right"):
+    views.answer(found, paired)
+    with st.container(horizontal=True, horizontal_alignment="right"):
         share(linkable_session(session), "compare", lambda: settings.entries(session))
     views.warnings(found)
     with st.container(key="wide_compare"):

@@ -26,8 +26,12 @@ STREAMLITS_OWN: tuple[tuple[str, str, str], ...] = ()
 
 def grave(page: Page) -> list[str]:
     """Serious and critical violations on the page as it is, less those listed as Streamlit's own."""
-    # Text that is half faded in (a slider's ends, as the pointer passes) has no contrast of its own: see it as it will stay.
-    page.add_style_tag(content="*, *::before, *::after { transition: none !important; animation: none !important; }")
+    # Text that is half faded in (a slider's ends, as the pointer passes), or out while a fragment runs again, has no contrast of
+    # its own: see it as it will stay.
+    page.add_style_tag(
+        content="*, *::before, *::after { transition: none !important; animation: none !important; }"
+        "[data-stale=true] { opacity: 1 !important; }"
+    )
     found = []
     for violation in Axe().run(page).response["violations"]:
         for node in violation["nodes"]:

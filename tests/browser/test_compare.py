@@ -33,7 +33,7 @@ def answer(page: Page) -> Locator:
 
 def changes(page: Page) -> Locator:
     """The forest plot, whose description has the change of every metric."""
-    return page.locator(".st-key-compare_forest [role=img]")
+    return page.locator(".st-key-compare_forest [role=figure]")
 
 
 def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: str) -> None:
