@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -19,7 +21,7 @@ from iomt_core.experiments.comparison.sides import (
     finished,
 )
 from iomt_core.experiments.evaluation import evaluate
-from iomt_core.metrics import Metric
+from iomt_core.metrics import METRICS, Metric
 from iomt_core.scenario import PRESETS, ScenarioError, WorkloadTask
 
 LECTURE = PRESETS["lecture"].changed(T=6)
@@ -238,3 +240,25 @@ def test_two_policies_on_one_ward_have_the_same_bound_to_the_last_bit() -> None:
 def test_bad_input_is_named(side: Side, seed: int, episodes: int, words: str) -> None:
     with pytest.raises(ScenarioError, match=words):
         compare(Side(LECTURE, "optimum"), side, seed, episodes)
+
+
+@pytest.mark.parametrize(
+    ("change", "graded"),
+    [
+        ({"servers": 3}, True),
+        ({"eta": 4.0}, True),
+        ({"users": 3}, False),
+        ({"tasks": 4}, False),
+        ({"T_max": 0.01}, False),
+    ],
+)
+def test_wards_of_different_size_or_objective_are_not_graded(change: dict[str, Any], graded: bool) -> None:
+    ward = PRESETS["paper"]
+    assert (pairing(ward, ward.changed(**change)).ungraded == "") == graded
+
+
+def test_a_change_too_small_to_matter_is_said_in_words() -> None:
+    small = Paired(METRICS["mean_delay_s"], (0.004, 0.005), (0.004 + 1e-9, 0.005 + 2e-9))
+    assert small.change_words == "about 0 (about 0 to about 0)"
+    share = Paired(METRICS["local_share"], (0.5, 0.51), (0.51, 0.53))
+    assert share.change_words == "+1.5 percentage points"

@@ -19,7 +19,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from iomt_core.charts.sweep import curves
+from iomt_core.charts.sweep import colour_span, curves
 from iomt_core.charts.sweep_report import command, report
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.experiments.sweeps.executors import executor
@@ -288,6 +288,20 @@ def test_points_of_another_network_than_the_policys_are_left_out(tmp_path: Path,
     first, second = points.read_text(encoding="utf-8").splitlines()
     points.write_text(f"{first}\n{second.replace('general network', 'paper network')}\n", encoding="utf-8")
     assert read_results(tmp_path, spec)["servers"].tolist() == [table["servers"].iloc[0]]
+
+
+def test_a_running_sweep_is_drawn_with_the_traces_and_axis_of_a_finished_one(tmp_path: Path, here: Executor) -> None:
+    spec = tiny(policies=("greedy", "random"))
+    table, axis, names = swept(tmp_path, spec, here), spec.axes[0], {"greedy": "Greedy", "random": "Random"}
+    full, part = (curves(rows, axis, "cost", names) for rows in (table, table.iloc[:1]))
+    assert [trace.name for trace in part.data] == [trace.name for trace in full.data]
+    assert part.layout.xaxis.range == full.layout.xaxis.range
+    assert part.layout.uirevision == full.layout.uirevision
+
+
+def test_nearly_equal_values_have_nearly_equal_colours() -> None:
+    low, high = colour_span(pd.DataFrame({"cost": [0.1244, 0.1259]}), "cost")
+    assert (0.1259 - 0.1244) / (high - low) < 0.1
 
 
 @pytest.mark.parametrize(
