@@ -231,15 +231,15 @@ def test_what_is_added_to_the_first_episodes_makes_the_whole_comparison(page: Pa
 def test_a_choice_stays_though_a_timer_sends_what_controls_showed_before(page: Page, lab: str) -> None:
     slow = page.context.new_cdp_session(page)
     for seed in ("1", "2"):
-        query = {"page": "compare", **LONG, "policy": "sae-mt-qmix", "v_episodes": "50", "episode_seed": seed}
+        query = {"page": "compare", **LONG, "policy": "sae-mt-qmix", "v_episodes": "20", "episode_seed": seed}
         page.goto(f"{lab}/?{urlencode(query)}")
-        expect(rest(page, 50)).to_be_visible(timeout=40_000)
+        expect(rest(page, 20)).to_be_visible(timeout=40_000)
         page.locator(".st-key-compare_forest .main-svg").first.wait_for()
         # A browser that takes long to hear what the page has set.
         slow.send("Emulation.setCPUThrottlingRate", {"rate": 6})
         choose(page, "B: policy", "Greedy")
         slow.send("Emulation.setCPUThrottlingRate", {"rate": 1})
-        expect(rest(page, 50)).to_have_count(0, timeout=40_000)
+        expect(rest(page, 20)).to_have_count(0, timeout=40_000)
         page.wait_for_timeout(700)
         page.get_by_role("button", name="Pin as A").click()
         expect(page.get_by_text("Nothing: A and B are the same.")).to_be_visible(timeout=20_000)
