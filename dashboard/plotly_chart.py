@@ -14,7 +14,7 @@ import streamlit as st
 
 from iomt_core.charts.figure import TEMPLATES
 from iomt_core.paths import APP
-from iomt_core.scenario.files import replace_file
+from iomt_core.scenario.files import written_whole
 
 _FOLDER = Path(__file__).parent
 
@@ -29,9 +29,8 @@ def bundle() -> str:
     target = APP / "static" / name
     if not target.exists() or target.stat().st_size != source.stat().st_size:
         target.parent.mkdir(exist_ok=True)
-        copied = target.with_suffix(".tmp")
-        shutil.copyfile(source, copied)
-        replace_file(copied, target)
+        with written_whole(target) as part:  # another process may do the same at the same time
+            shutil.copyfile(source, part)
     base = str(st.get_option("server.baseUrlPath")).strip("/")
     return f"{base and '/'}{base}/app/static/{name}"
 
