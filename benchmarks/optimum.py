@@ -14,7 +14,7 @@ from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.dual import solve_dual
-from iomt_core.policies.optimum import Optimum
+from iomt_core.policies.optimum import StepOptimum
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.catalogue import make_policy
 
@@ -52,17 +52,17 @@ def main() -> None:
         for seed in (0, 1, 2):
             snapshot = steps(s, 50, seed)
             dual = solve_dual(snapshot, s)
-            gaps.append(gap(snapshot, Optimum(s).decide(snapshot, dual), dual.bound, s))
+            gaps.append(gap(snapshot, StepOptimum(s).decide(snapshot, dual), dual.bound, s))
             prices.append(gap(snapshot, make_policy("price-response", s).decide(snapshot), dual.bound, s))
         g, p = torch.cat(gaps), torch.cat(prices)
         print(f"{name:10s} {g.mean():12.2f} {g.min():7.2f} {g.max():7.2f} {TARGETS[name]:7.1f} {p.mean():20.2f}")
     s = PRESETS["paper"]
     one, many = steps(s, 1, 0), steps(s, 256, 0)
-    print(f"one 8 x 8 x 4 step: {milliseconds(lambda: Optimum(s).decide(one)):.1f} ms (target 100 ms)")
-    print(f"a step in a batch of 256: {milliseconds(lambda: Optimum(s).decide(many), 3) / 256:.2f} ms (target 10 ms)")
+    print(f"one 8 x 8 x 4 step: {milliseconds(lambda: StepOptimum(s).decide(one)):.1f} ms (target 100 ms)")
+    print(f"a step in a batch of 256: {milliseconds(lambda: StepOptimum(s).decide(many), 3) / 256:.2f} ms (target 10 ms)")
     wide = s.changed(users=16, tasks=16, servers=8)
     big = steps(wide, 20, 0)
-    print(f"an episode of 20 steps of 16 x 16 x 8: {milliseconds(lambda: Optimum(wide).decide(big), 3):.0f} ms")
+    print(f"an episode of 20 steps of 16 x 16 x 8: {milliseconds(lambda: StepOptimum(wide).decide(big), 3):.0f} ms")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def certificate_violations(group: Sequence[Scenario], seed: int) -> Iterator[Fin
             result = outcome(snapshot, action, s)
             yield from _not_finite(f"{name} {policy}: outcome", result, rows)
             total = (result.cost * snapshot.weight).sum((1, 2))
-            excess = dual.bound - total
+            excess = torch.where(result.skipped.flatten(1).any(1), dual.skip_bound, dual.bound) - total
             yield from _where(~(excess <= 0), rows, f"{name} {policy}: costs less than the bound, by", excess)
             if policy == ExtremeRequests.name:
                 yield from _not_finite(f"{name} what-if", what_if(snapshot, action, result, s), rows)

@@ -50,30 +50,38 @@ def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares =
 def step_sums(record: Record) -> dict[str, Tensor]:
     """The sums over each step's tasks that metrics are made of, by name, (R,) each; see `Metric.aggregate`."""
     s, out, snap = record.scenario, record.outcome, record.snapshot
-    active = snap.active
+    active, done = snap.active, snap.active & ~out.skipped  # a skipped task has no delay and takes no energy
     sums = {
         "tasks": active.sum((1, 2)),
+        "done": done.sum((1, 2)),
+        "done_weight": (snap.weight * done).sum((1, 2)),
         "weight": snap.weight.sum((1, 2)),
-        "delay": (out.delay * active).sum((1, 2)),
-        "energy": (out.energy * active).sum((1, 2)),
-        "weighted_delay": (out.delay * snap.weight).sum((1, 2)),
-        "weighted_energy": (out.energy * snap.weight).sum((1, 2)),
+        "delay": (out.delay * done).sum((1, 2)),
+        "energy": (out.energy * done).sum((1, 2)),
+        "weighted_delay": (out.delay * snap.weight * done).sum((1, 2)),
+        "weighted_energy": (out.energy * snap.weight * done).sum((1, 2)),
         "cost": record.totals,
         "missed": (out.missed & active).sum((1, 2)),
+        "skipped": out.skipped.sum((1, 2)),
+        "return": record.returns,
         "local": ((record.action.choice == 0) & active).sum((1, 2)),
-        "T_all": (delay_utility(out.delay, snap.P, s) * active).sum((1, 2)),
-        "E_all": (energy_utility(out.energy, snap.P, s) * active).sum((1, 2)),
+        "T_all": (delay_utility(out.delay, snap.P, s) * done).sum((1, 2)),
+        "E_all": (energy_utility(out.energy, snap.P, s) * done).sum((1, 2)),
         "ended": record.ended,
         "steps": torch.ones_like(record.step),
     }
     if record.dual is not None:
         prices = record.dual.prices
-        sums["bound"] = record.dual.bound
+        sums["bound"] = record.bound
         # What all of a resource is worth at its shadow price, named by the parameter that sets the resource.
         sums["worth_F_k"] = (prices.cpu * snap.F_k).sum(1)
         sums["worth_B_k"] = (prices.bandwidth * snap.B_k).sum(1)
         sums["worth_F_i"] = (prices.own * snap.F_i).sum(1)
     return sums
+
+
+def _percentile_95(delay: Tensor) -> float:
+    return float(delay.quantile(0.95)) if len(delay) else math.nan
 
 
 @dataclass
@@ -95,15 +103,18 @@ class Summary:
             sums = torch.zeros(count, dtype=torch.float64).index_add_(0, episode, values.to(torch.float64))
             self.sums.setdefault(name, []).extend(sums.tolist())
         self.sums.setdefault("episodes", []).extend([1.0] * count)
-        delay, active = record.outcome.delay, record.snapshot.active
+        if record.return_bound is not None:
+            bounds = torch.zeros(count, dtype=torch.float64).index_copy_(0, episode, record.return_bound)
+            self.sums.setdefault("return_bound", []).extend(bounds.tolist())
+        delay, active = record.outcome.delay, record.snapshot.active & ~record.outcome.skipped
         self.sums.setdefault("delay_p95", []).extend(
-            float(delay[episode == n][active[episode == n]].quantile(0.95)) for n in range(count)
+            _percentile_95(delay[episode == n][active[episode == n]]) for n in range(count)
         )
 
     def values(self) -> dict[str, Any]:
         """All metrics by name, SI units; `ci95` holds 95 % intervals over episodes (Student), `None` for one episode."""
         total = {name: math.fsum(values) for name, values in self.sums.items()}
-        known = [metric for metric in METRICS.values() if metric.denominator in total]
+        known = [metric for metric in METRICS.values() if {metric.numerator, metric.denominator} <= total.keys()]
         values: dict[str, Any] = {
             "scenario": self.scenario.name, "scenario_digest": self.scenario.digest, "policy": self.policy,
             "network": self.network, "shares": self.shares, "seed": self.seed, "episodes": int(total["episodes"]),

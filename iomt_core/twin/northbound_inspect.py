@@ -10,7 +10,6 @@ import pandas as pd
 from torch import Tensor
 
 from iomt_core.policies.base import Memory, Shares
-from iomt_core.policies.optimum import Optimum
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
 from iomt_core.training.trained_policy import TrainedPolicy
@@ -61,7 +60,7 @@ def inspect_step(s: Scenario, policy: str, seed: int, shares: Shares, step: int)
 
 def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tensor:
     """The optimum's choices in the steps that this policy played, (R, U, J). Raises `ScenarioError`."""
-    _, action = decisions(s, Optimum.name, seed)
+    _, action = decisions(s, StepOptimum.name, seed)
     assert action is not None
     return action.choice[play(s, policy, seed, shares).step - 1]
 
