@@ -53,7 +53,7 @@ def outcome(snapshot: Snapshot, action: Action, s: Scenario) -> Outcome:
     skipped = (action.choice == 0) & (f <= 0)
     if not snapshot.all_active:
         skipped = skipped & snapshot.active
-    cost = torch.where(skipped, COST_MAX, cost)
+    energy, cost = torch.where(skipped, 0.0, energy), torch.where(skipped, COST_MAX, cost)
     late = torch.gt(delay, deadline, out=torch.empty_like(delay))  # type: ignore[arg-type]
     reward = task_reward(cost, late)
     if not snapshot.all_active:

@@ -43,6 +43,7 @@ from iomt_core.scenario import Scenario
 
 ITERATIONS, MOST_ITERATIONS = 18, 60
 WARMEST = 0.3
+MOST_SCARCE = 1e5  # times a battery's charge that its user would spend if a joule were free; more counts as so much
 ALMOST_EMPTY = 0.97  # part of a battery's charge from which on it may bind
 
 
@@ -258,7 +259,7 @@ class _Ascent:
         if battery is not None:
             self.log_battery = self.lowest_battery = battery.clamp_min(1e-300).log()
             return
-        ratio = spent / capacity
+        ratio = (spent / capacity).nan_to_num(0.0).clamp_max(MOST_SCARCE)
         # The energy of a task falls about with the square root of its price.
         self.log_battery = torch.maximum(
             joule * (ratio**2 - 1), 0.05 * cost / spent.clamp_min(1e-300) * ratio.clamp_max(1)

@@ -23,6 +23,9 @@ from iomt_core.scenario import Scenario
 
 KEPT = 1 - 1e-9  # part of a battery's charge that a step may use
 LEAST_RATIO, MOST_RATIO = 0.2, 5.0  # of the charge that is left over the charge that was planned to be left
+# Factors on what a joule costs at first: an episode is planned with each of them, and the best plan is taken. In an episode of
+# FEW_TASKS every task matters.
+THRIFT, MORE_THRIFT, FEW_TASKS = (1.0, 0.7), (1.0, 0.35, 0.5, 0.7, 1.4, 2.0, 2.8), 300
 RETRIES = 4
 DEARER = 1.6  # factor on the price of a joule for a user whose step does not fit
 
@@ -140,12 +143,21 @@ class CentralStep:
 
 
 class _Plan:
-    """Plans some episodes; rows are sorted by step, then episode."""
+    """Plans some episodes in several ways each and takes the best; rows are sorted by step, then episode."""
 
     def __init__(self, snapshot: Snapshot, s: Scenario, capacity: Tensor, dual: EpisodeDual) -> None:
-        self.snapshot, self.s, self.capacity, self.dual = snapshot, s, capacity, dual
-        self.episodes = len(capacity)
-        self.steps = len(snapshot.D) // self.episodes
+        few = len(snapshot.D) // len(capacity) * snapshot.D[0].numel() <= FEW_TASKS
+        thrift = MORE_THRIFT if few else THRIFT
+        self.s, self.ways, self.episodes = s, len(thrift), len(capacity) * len(thrift)
+        self.steps = len(snapshot.D) // len(capacity)
+        self.thrift = torch.tensor(thrift, dtype=torch.float64, device=capacity.device).repeat_interleave(len(capacity))
+        one = torch.arange(len(snapshot.D), device=capacity.device).view(self.steps, -1)
+        rows = one.repeat(1, self.ways).flatten()
+        self.snapshot, self.dual, self.capacity = (
+            snapshot.select(rows),
+            dual.select(rows),
+            capacity.repeat(self.ways, 1),
+        )
 
     def _step(self, rows: slice | Tensor) -> CentralStep:
         dual = self.dual
@@ -157,13 +169,12 @@ class _Plan:
     def run(self) -> Action:
         s, dual, episodes = self.s, self.dual, self.episodes
         everything = self._step(slice(None))
-        action, choice, result = everything.decide(dual.battery, _first_choices(dual))
+        joule = s.alpha_E / s.E_ref
+        first_price = ((dual.battery + joule) * self.thrift.repeat(self.steps)[:, None] - joule).clamp_min(0.0)
+        action, choice, result = everything.decide(first_price, _first_choices(dual))
         planned = result.energy.sum(-1).to(torch.float64).view(self.steps, episodes, -1)
-        fits = (planned.sum(0) <= self.capacity * KEPT).all(1) & (dual.battery[:episodes] * self.capacity < 1e-9).all(1)
-        if bool(fits.all()):
-            return action
         # Choices are whole tasks, so they spend a little more or less than the dual does.
-        price = corrected_price(dual.battery, (self.capacity / planned.sum(0)).repeat(self.steps, 1), s)
+        price = corrected_price(first_price, (self.capacity / planned.sum(0)).repeat(self.steps, 1), s)
         action, choice, result = everything.decide(price, choice)
         planned = result.energy.sum(-1).to(torch.float64).view(self.steps, episodes, -1)
         left = self.capacity.clone()
@@ -176,7 +187,15 @@ class _Plan:
             chosen, _, used = affordable(step, now, choice[rows], left)
             left = left - used
             parts.append(chosen)
-        return _concatenate(parts)
+        return self._best(_concatenate(parts))
+
+    def _best(self, action: Action) -> Action:
+        """Of each episode the plan with the highest return."""
+        earned = episode_returns(self.snapshot, outcome(self.snapshot, action, self.s), self.capacity)
+        best = earned.view(self.ways, -1).argmax(0)
+        number = best * len(best) + torch.arange(len(best), device=best.device)
+        step = torch.arange(self.steps, device=best.device)[:, None] * self.episodes
+        return action.select((step + number).flatten())
 
 
 def affordable(step: CentralStep, price: Tensor, first: Tensor, charge: Tensor) -> tuple[Action, Tensor, Tensor]:

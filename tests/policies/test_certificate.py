@@ -17,10 +17,11 @@ from iomt_core.policies.demand import OwnCpuTasks, bandwidth_table
 from iomt_core.policies.dual import DualProblem, prices_at, solve_dual
 from iomt_core.policies.optimum import StepOptimum
 from iomt_core.scenario import PRESETS, Places, Scenario
-from tests.certificate import certificate_violations, number_violations, training_violations
+from tests.certificate import certificate_violations, number_violations, return_violations, training_violations
 from tests.wards import steps, totals, whole_range
 
 PARTS, GROUPS, SIZE = 4, 80, 25  # 2000 scenarios
+EPISODES = 7  # the returns of whole episodes are checked in every seventh group
 TRAINED = 3
 WEAK = PRESETS["lecture"].changed(channel="log-distance", area=2000, eta=6, PL0=120, N0=1e-12)
 FAR = Places(users=((0, 0),) * 3, servers=((2000, 2000),) * 2)
@@ -37,6 +38,8 @@ def test_the_certificate_holds_and_numbers_are_finite_all_over_the_allowed_range
     for seed in range(part, GROUPS, PARTS):
         group = whole_range(seed, SIZE)
         found += [(group[n], what) for n, what in certificate_violations(group, seed)]
+        if seed // PARTS % EPISODES == 0:
+            found += [(group[n], what) for n, what in return_violations(group, seed)]
         found += [(s, what) for s in group[:2] for what in number_violations(s, seed)]
     _assert_none(found)
 
