@@ -171,11 +171,11 @@ class _Plan:
         everything = self._step(slice(None))
         joule = s.alpha_E / s.E_ref
         first_price = ((dual.battery + joule) * self.thrift.repeat(self.steps)[:, None] - joule).clamp_min(0.0)
-        action, choice, result = everything.decide(first_price, _first_choices(dual))
+        _, choice, result = everything.decide(first_price, _first_choices(dual))
         planned = result.energy.sum(-1).to(torch.float64).view(self.steps, episodes, -1)
         # Choices are whole tasks, so they spend a little more or less than the dual does.
         price = corrected_price(first_price, (self.capacity / planned.sum(0)).repeat(self.steps, 1), s)
-        action, choice, result = everything.decide(price, choice)
+        _, choice, result = everything.decide(price, choice)
         planned = result.energy.sum(-1).to(torch.float64).view(self.steps, episodes, -1)
         left = self.capacity.clone()
         needed = planned.flip(0).cumsum(0).flip(0)

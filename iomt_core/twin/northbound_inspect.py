@@ -60,7 +60,7 @@ def inspect_step(s: Scenario, policy: str, seed: int, shares: Shares, step: int)
 
 def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tensor:
     """The optimum's choices in the steps that this policy played, (R, U, J). Raises `ScenarioError`."""
-    _, action = decisions(s, StepOptimum.name, seed)
+    _, action = decisions(s, "optimum-step", seed)
     assert action is not None
     return action.choice[play(s, policy, seed, shares).step - 1]
 

@@ -181,21 +181,19 @@ def test_a_mixed_integer_program_on_a_grid_of_shares_stays_below_the_bound(seed:
         D, C, w = (float(getattr(snapshot, name)[t, i, j]) for name in ("D", "C", "weight"))
         power = float(snapshot.P_tr[t, i])
 
-        def add(delay: float, joule: float, used: list[tuple[tuple[object, ...], float]]) -> None:
+        options = [(2 * s.T_max, 0.0, [])]  # skipped
+        options += [(C / (f * s.F_i), s.k0 * (f * s.F_i) ** 2 * C, [(("own", t, i), f)]) for f in levels]
+        for k, b in itertools.product(range(s.servers), levels):
+            sent = D / float(mean_rate(snapshot.B_k[t, k] * b, snapshot.beta[t, i, k]))
+            options += [
+                (sent + C / (f * s.F_k), power * sent, [(("cpu", t, k), f), (("band", t, k), b)]) for f in levels
+            ]
+        for delay, joule, used in options:
             cost = s.alpha_T * delay / s.T_max + s.alpha_E * joule / s.E_ref
             gain.append(w * max(0.0, 1 - cost) if delay <= s.T_max else 0.0)
             energy.append((i, joule))
             use.append(used)
             owner.append((t, i, j))
-
-        add(0.0, 0.0, [])
-        gain[-1] = 0.0
-        for f in levels:
-            add(C / (f * s.F_i), s.k0 * (f * s.F_i) ** 2 * C, [(("own", t, i), f)])
-        for k, f, b in itertools.product(range(s.servers), levels, levels):
-            rate = float(mean_rate(snapshot.B_k[t, k] * b, snapshot.beta[t, i, k]))
-            sent = D / rate
-            add(sent + C / (f * s.F_k), power * sent, [(("cpu", t, k), f), (("band", t, k), b)])
     tasks, resources = sorted(set(owner)), sorted({name for used in use for name, _ in used}, key=str)
     rows = np.zeros((len(tasks) + len(resources) + s.users, len(gain)))
     for n, task in enumerate(owner):
