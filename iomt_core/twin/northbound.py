@@ -18,7 +18,7 @@ from iomt_core.environment.environment import Environment
 from iomt_core.model.batch import concatenate
 from iomt_core.model.snapshot import Action, device_name
 from iomt_core.policies.base import SHARES, Policy, Shares, Sharing
-from iomt_core.policies.dual import solve_dual
+from iomt_core.policies.episode_dual import solve_episodes
 from iomt_core.policies.price_response import solve_with_mean_prices
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes
@@ -54,6 +54,8 @@ class Twin:
         environment = Environment(s, world_seeds(seed, episode - 1, 1), torch.float64)
         self._rollout = Rollout(make_policy(policy, s), environment, checked_shares(shares))
         self._records: tuple[Record, ...] = ()
+        steps = concatenate(environment.remaining())
+        self._certificate = solve_episodes(steps, s, environment.snapshot.battery)
 
     @property
     def shares(self) -> Shares:
@@ -70,7 +72,7 @@ class Twin:
         environment = self._rollout.environment
         if self.done:
             raise RuntimeError(f"the episode ended in step {environment.t}: open a new twin")
-        step = self._rollout.step(solve_dual(environment.snapshot, self.scenario))
+        step = self._rollout.step(self._certificate.select(slice(environment.t, environment.t + 1)))
         record = step.record(self.scenario, torch.tensor([self.episode]))
         self._records = (*self._records, record)
         return record.table()
@@ -185,7 +187,8 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
 def _episode(s: Scenario, seed: int) -> EpisodeSet:
     """The first episode of a seed with certificates; all policies are compared on it."""
     drawn = draw_episodes(s, checked_seed(seed), certify=False)
-    return replace(drawn, dual=solve_with_mean_prices(drawn.snapshot, s))
+    steps = solve_with_mean_prices(drawn.snapshot, s)
+    return replace(drawn, dual=solve_episodes(drawn.snapshot, s, drawn.snapshot.battery[:1], steps))
 
 
 @cached_by_checkpoint(maxsize=8)
