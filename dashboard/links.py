@@ -199,7 +199,8 @@ def update_address(query: Mapping[str, str]) -> None:
     known, shown = cast(_Address, st.session_state[ADDRESS]), dict(st.query_params)
     if known.written is None and shown == known.opened and known.meaning in (None, query):
         known.meaning = query
-    elif not shown == query == known.written:  # `shown` may be older: the browser tells it when it asks for a run
+    # `st.query_params` is the address at the browser's last request, which may be older than the one that was set since.
+    elif not shown == query == known.written:
         known.written = query
         st.query_params.from_dict(query)
 
@@ -208,7 +209,7 @@ def full_link(query: Mapping[str, str]) -> str:
     """A link with these entries, as it is opened in a browser: at the root of the lab, wherever that is served."""
     address = urlsplit(str(st.context.url or ""))
     base = str(st.get_option("server.baseUrlPath")).strip("/")
-    if base:  # what a proxy may have put before it stays
+    if base:  # a proxy may serve the lab below a further path, which comes before the base path
         before, found, _ = address.path.partition(f"/{base}")
         root = f"{before if found else ''}/{base}/"
     else:

@@ -23,7 +23,7 @@ from iomt_core.cli.common import (
 )
 from iomt_core.experiments.answers.goal_seek import TARGETS, GoalSeek
 from iomt_core.experiments.answers.question import Question, metric_named, target_from_words
-from iomt_core.experiments.answers.run import ANSWERS, Answer, point_store, question
+from iomt_core.experiments.answers.run import ANSWERS, Answer, make_question, point_store
 from iomt_core.experiments.answers.screening import METHODS, Screening
 from iomt_core.experiments.answers.sensitivity import Sensitivity
 from iomt_core.experiments.answers.trade_off import USUAL, TradeOff
@@ -175,14 +175,14 @@ def _ask(kind: type[Question], options: Mapping[str, Any], values: Mapping[str, 
     if options["cluster"] is not None and options["workers"] is not None:
         raise ScenarioError("workers has no meaning with cluster: give one of them.")
     s = options.get("s") or scenario_from(options["scenario"], options["workload"], options["places"])
-    asked = question(
+    question = make_question(
         {
             "kind": kind.name, "scenario": s, "seed": options["seed"], "shares": options["shares"], **values,
             **({} if options["episodes"] is None else {"episodes": options["episodes"]}),
         }
     )  # fmt: skip
     folder = options["out"] or ANSWERS.kind.root() / ANSWERS.free_name(kind.name)
-    Answer.create(folder, asked, point_store())
+    Answer.create(folder, question, point_store())
     _work(folder, options["workers"], options["cluster"])
 
 
@@ -196,11 +196,13 @@ def _work(folder: Path, workers: int | None, cluster: str | None) -> None:
         os._exit(INTERRUPTED)
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", highlight=False)
-    asked, known = run.question, run.known
-    typer.echo(asked.answer(known))
-    for note in asked.notes(known):
+    question, known = run.question, run.known
+    typer.echo(question.answer(known))
+    for note in question.notes(known):
         notes.print(f"note: {note}", style="yellow", highlight=False, soft_wrap=True)
-    notes.print(f"Decided by: {asked.policy_names}. {asked.episodes} episodes of seed {asked.seed} on every ward.")
+    notes.print(
+        f"Decided by: {question.policy_names}. {question.episodes} episodes of seed {question.seed} on every ward."
+    )
     notes.print(f"{state}: {len(run.results)} points, {run.cached} of them known before. Written: {folder}")
     code = {"finished": 0, "failed": 1}.get(state, INTERRUPTED)
     if state != "finished":

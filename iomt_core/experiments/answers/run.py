@@ -94,7 +94,7 @@ class Answer(PointRun):
             write_text_atomically(self.folder / REPORT, report(self.question, self.known, versions()))
 
 
-def question(values: Mapping[str, Any], known: bool = True) -> Question:
+def make_question(values: Mapping[str, Any], known: bool = True) -> Question:
     """A validated question from plain values; `kind` names it. Without episodes it gets the usual number of them.
 
     With `known` false its policies need not exist any more, as in an old answer. Raises `ScenarioError`.
@@ -114,12 +114,12 @@ def read_question(folder: Path) -> Question:
         raise ScenarioError(
             f"{str(folder)!r} holds no answer: allowed is a {SPEC} as `answer` writes it, format {FORMAT}."
         )
-    return question(facts["spec"], known=False)
+    return make_question(facts["spec"], known=False)
 
 
-def write_question(folder: Path, asked: Question) -> None:
+def write_question(folder: Path, question: Question) -> None:
     """Creates a new answer's folder with its scenario and `answer.json`. Raises `ScenarioError`."""
-    write_run(folder, SPEC, FORMAT, asked.model_dump(mode="json"), asked.scenario)
+    write_run(folder, SPEC, FORMAT, question.model_dump(mode="json"), question.scenario)
 
 
 def read_results(folder: Path) -> Results:
@@ -141,6 +141,6 @@ def point_store() -> Store:
 ANSWERS = RunQueue(
     RunKind(
         "answer", "IOMT_ANSWERS", answers_root, "answer", lambda: 1, SPEC, read_question, write_question,
-        total=lambda asked: asked.count, arguments=worker_arguments,
+        total=lambda question: question.count, arguments=worker_arguments,
     )
 )  # fmt: skip
