@@ -196,7 +196,7 @@ def _work(folder: Path, workers: int | None, cluster: str | None) -> None:
         os._exit(INTERRUPTED)
     for failure in run.failures[:5]:
         notes.print(f"failed: {failure}", style="red", highlight=False)
-    question, known = run.question, run.known
+    question, known = run.spec, run.known
     typer.echo(question.answer(known))
     for note in question.notes(known):
         notes.print(f"note: {note}", style="yellow", highlight=False, soft_wrap=True)
@@ -215,7 +215,7 @@ def _work(folder: Path, workers: int | None, cluster: str | None) -> None:
 def _run(run: Answer, workers: int | None, cluster: str | None) -> str:
     """Compute the answer. Returns its final state."""
     with progress_bar("{task.fields[latest]}") as progress, StopRequest(run.folder) as stop:
-        bar = progress.add_task(run.question.title, total=run.question.count, latest="")
+        bar = progress.add_task(run.spec.title, total=run.spec.count, latest="")
 
         def on_status(status: Mapping[str, Any]) -> None:
             latest = "stopping" if stop() else f"{status['cached']} known before"
