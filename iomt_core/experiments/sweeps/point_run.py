@@ -71,7 +71,7 @@ class SpecFile(Generic[S]):
     def write(self, folder: Path, spec: S) -> None:
         """Creates a new run's folder with its scenario and its spec. Raises `ScenarioError`."""
         if (folder / self.name).exists():
-            raise ScenarioError(f"out = {str(folder)!r} holds a {self.name} already: name another place, or --resume it.")
+            raise ScenarioError(f"out = {str(folder)!r} already holds {self.name}: name another place, or --resume it.")
         with os_errors(f"out = {str(folder)!r} cannot be made a directory"):
             folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / "scenario.yaml", dump_scenario(spec.scenario))
