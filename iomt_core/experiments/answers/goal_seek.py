@@ -12,16 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from iomt_core.experiments.answers.question import (
-    Question,
-    metric_named,
-    unavailable_notes,
-)
+from iomt_core.experiments.answers.question import PolicyQuestion, metric_named, unavailable_notes
 from iomt_core.experiments.answers.results import Evaluation, Results, paired, policy_name
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import Axis, is_whole
@@ -83,14 +79,13 @@ class Finding:
         return self.verdict == "at once" or self.neighbour is self.refuted
 
 
-class GoalSeek(Question):
+class GoalSeek(PolicyQuestion):
     """How much of a parameter is needed so that a metric is at most `target`? The axis has two values, the ends of the range."""
 
     name: ClassVar[str] = "goal-seek"
     title: ClassVar[str] = "How much do I need?"
 
     kind: Literal["goal-seek"] = "goal-seek"
-    policy: str
     axis: Axis
     metric: str = "mean_delay_s"
     target: float  # SI
@@ -114,15 +109,6 @@ class GoalSeek(Question):
             raise ScenarioError(f"parameter = {self.axis.words!r}: allowed are two values, the ends of the range.")
         for value in self.grid:
             self.ward(value)
-
-    @property
-    def policies(self) -> tuple[str, ...]:
-        """The one policy."""
-        return (self.policy,)
-
-    def with_policies(self, names: Sequence[str]) -> Self:
-        """The same question about this policy."""
-        return self.model_copy(update={"policy": names[0]})
 
     @property
     def measured(self) -> Metric:

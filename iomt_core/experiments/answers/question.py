@@ -109,6 +109,21 @@ class Question(Frozen):
         return "; ".join(policy_name(policy) for policy in self.policies)
 
 
+class PolicyQuestion(Question):
+    """A question about one policy."""
+
+    policy: str
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The one policy."""
+        return (self.policy,)
+
+    def with_policies(self, names: Sequence[str]) -> Self:
+        """The same question about this policy."""
+        return self.model_copy(update={"policy": names[0]})
+
+
 def metric_named(name: str) -> Metric:
     """A metric of `METRICS` or `ANSWERS`. Raises `ScenarioError`."""
     known = {**METRICS, **ANSWERS}

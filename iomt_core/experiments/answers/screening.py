@@ -11,16 +11,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
 
-from iomt_core.experiments.answers.question import (
-    IMPACTS,
-    Question,
-    unavailable_notes,
-)
+from iomt_core.experiments.answers.question import IMPACTS, PolicyQuestion, unavailable_notes
 from iomt_core.experiments.answers.results import Results, policy_name
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import MOST_POINTS, Axis, is_whole
@@ -39,7 +35,7 @@ COLUMNS = MappingProxyType(
 )
 
 
-class Screening(Question):
+class Screening(PolicyQuestion):
     """Which parameter matters most over ranges of all of them?
 
     Each axis has two values, the ends of the range. samples: trajectories of Morris, base samples of Sobol (a power of 2).
@@ -50,7 +46,6 @@ class Screening(Question):
     intervals: ClassVar[str] = "Intervals are 95 % intervals by bootstrap over the samples"
 
     kind: Literal["screening"] = "screening"
-    policy: str
     axes: tuple[Axis, ...]
     method: Method = "morris"
     samples: int = 8
@@ -81,15 +76,6 @@ class Screening(Question):
             )
         if self.count > MOST_POINTS:
             raise ScenarioError(f"samples: {self.count} points are too many: allowed is {MOST_POINTS}.")
-
-    @property
-    def policies(self) -> tuple[str, ...]:
-        """The one policy."""
-        return (self.policy,)
-
-    def with_policies(self, names: Sequence[str]) -> Self:
-        """The same question about this policy."""
-        return self.model_copy(update={"policy": names[0]})
 
     @property
     def block(self) -> int:

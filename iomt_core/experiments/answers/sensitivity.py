@@ -10,15 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from iomt_core.experiments.answers.question import (
-    IMPACTS,
-    Question,
-    unavailable_notes,
-)
+from iomt_core.experiments.answers.question import IMPACTS, PolicyQuestion, unavailable_notes
 from iomt_core.experiments.answers.results import Evaluation, Results, paired, policy_name
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.sweeps.points import Point
@@ -102,14 +98,13 @@ class Effect:
     predicted: float | None = None  # relative change of the cost by the shadow prices
 
 
-class Sensitivity(Question):
+class Sensitivity(PolicyQuestion):
     """Which parameter matters most, changed one at a time?"""
 
     name: ClassVar[str] = "sensitivity"
     title: ClassVar[str] = "What matters most?"
 
     kind: Literal["sensitivity"] = "sensitivity"
-    policy: str
     change: float = 0.1  # relative; whole numbers change by 1
 
     def _checks(self) -> Sequence[Callable[[], object]]:
@@ -121,15 +116,6 @@ class Sensitivity(Question):
                 f"change = {self.change:g} is out of range: allowed is {SMALLEST:g} to {LARGEST:g}, which is "
                 f"{SMALLEST:.0%} to {LARGEST:.0%}."
             )
-
-    @property
-    def policies(self) -> tuple[str, ...]:
-        """The one policy."""
-        return (self.policy,)
-
-    def with_policies(self, names: Sequence[str]) -> Self:
-        """The same question about this policy."""
-        return self.model_copy(update={"policy": names[0]})
 
     @cached_property
     def variations(self) -> tuple[Variation, ...]:

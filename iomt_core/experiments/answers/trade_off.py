@@ -15,10 +15,7 @@ from typing import ClassVar, Literal, Self
 
 import pandas as pd
 
-from iomt_core.experiments.answers.question import (
-    Question,
-    unavailable_notes,
-)
+from iomt_core.experiments.answers.question import Question, unavailable_notes
 from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import MOST_POLICIES
