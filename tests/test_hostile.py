@@ -32,14 +32,7 @@ from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_workload
 from iomt_core.training.catalogue import catalogue, entry, make_policy
-from iomt_core.training.checkpoints import (
-    MARK,
-    POLICY,
-    CheckpointError,
-    last_checkpoint,
-    read_facts,
-    read_tensors,
-)
+from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, last_checkpoint, read_facts, read_tensors
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 

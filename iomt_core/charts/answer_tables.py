@@ -10,7 +10,7 @@ import pandas as pd
 from iomt_core.experiments.answers.goal_seek import GoalSeek, Probe
 from iomt_core.experiments.answers.question import IMPACTS, Question
 from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
-from iomt_core.experiments.answers.screening import Screening
+from iomt_core.experiments.answers.screening import RANKED_BY, Screening
 from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, size
 from iomt_core.experiments.answers.trade_off import DELAY, ENERGY, TradeOff
 from iomt_core.metrics import METRICS, Metric
@@ -63,8 +63,7 @@ def _indices(question: Screening, results: Results, metric: str) -> pd.DataFrame
     tables = {name: question.indices(results, name) for name in IMPACTS}
     if tables[metric].empty:
         return pd.DataFrame()
-    column = "mu_star" if question.method == "morris" else "total"
-    order = tables[metric].sort_values(column, ascending=False, kind="stable").index
+    order = tables[metric].sort_values(RANKED_BY[question.method], ascending=False, kind="stable").index
     rows = []
     for n in order:
         axis = question.axes[n]

@@ -11,15 +11,7 @@ from scipy import stats
 from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
 from iomt_core.experiments.comparison.differences import differences, pairing
 from iomt_core.experiments.comparison.paired import Paired
-from iomt_core.experiments.comparison.sides import (
-    MOST_EPISODES,
-    Side,
-    advance,
-    chunk_size,
-    compare,
-    episode,
-    finished,
-)
+from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side, advance, chunk_size, compare, episode, finished
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.metrics import METRICS, Metric
 from iomt_core.scenario import PRESETS, ScenarioError, WorkloadTask

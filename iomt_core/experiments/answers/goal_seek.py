@@ -219,8 +219,8 @@ class GoalSeek(PolicyQuestion):
         if not any(holds):
             return Finding("never", tuple(probes), steady=steady)
         first = holds.index(True)
-        certain = _first_of_rest(ordered, lambda probe: probe.holds(self.target, "high"))
-        refuted = _first_of_rest(ordered[::-1], lambda probe: not probe.holds(self.target, "low"))
+        certain = _holds_from(ordered, lambda probe: probe.holds(self.target, "high"))
+        refuted = _holds_from(ordered[::-1], lambda probe: not probe.holds(self.target, "low"))
         switches = [n for n in range(1, len(holds)) if holds[n] != holds[n - 1]]
         # A curve that is not steady may cross the target between two values of a grid.
         if len(switches) > 1 or (not steady and not self.exhaustive):
@@ -327,7 +327,7 @@ class GoalSeek(PolicyQuestion):
         return f"{m.show(probe.mean)} (95 % interval {m.number(probe.low)} to {m.number(probe.high)})"
 
 
-def _first_of_rest(ordered: Sequence[Probe], holds: Callable[[Probe], bool]) -> Probe | None:
+def _holds_from(ordered: Sequence[Probe], holds: Callable[[Probe], bool]) -> Probe | None:
     """The first probe from which on all hold; None if the last does not."""
     found = None
     for probe in reversed(ordered):

@@ -78,14 +78,9 @@ class Screening(PolicyQuestion):
             raise ScenarioError(f"samples: {self.count} points are too many: allowed is {MOST_POINTS}.")
 
     @property
-    def block(self) -> int:
-        """Number of points of one trajectory (Morris) or one base sample (Sobol)."""
-        return len(self.axes) + (1 if self.method == "morris" else 2)
-
-    @property
     def count(self) -> int:
         """Number of sampled points."""
-        return self.samples * self.block
+        return self.samples * block_size(self.method, self.axes)
 
     @cached_property
     def design(self) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -199,6 +194,11 @@ def scaled(axis: Axis, u: float) -> float:
     return min(high, max(low, float(f"{value:.9g}")))
 
 
+def block_size(method: Method, axes: Sequence[Axis]) -> int:
+    """Number of points of one trajectory (Morris) or one base sample (Sobol)."""
+    return len(axes) + (1 if method == "morris" else 2)
+
+
 def indices(
     method: Method,
     axes: Sequence[Axis],
@@ -209,11 +209,11 @@ def indices(
     """The indices of any function at the points of a design, see `Screening.indices`; unknown values are NaN."""
     from SALib.analyze import morris, sobol
 
-    width = len(axes) + (1 if method == "morris" else 2)
-    whole = ~np.isnan(values).reshape(-1, width).any(1)
+    block = block_size(method, axes)
+    whole = ~np.isnan(values).reshape(-1, block).any(1)
     if whole.sum() < FEWEST_SAMPLES:
         return pd.DataFrame()
-    rows = np.repeat(whole, width)
+    rows = np.repeat(whole, block)
     x, y = design[rows], values[rows]
     names = [axis.parameter for axis in axes]
     if np.ptp(y) <= 1e-12 * np.abs(y).max():  # no variance to share out
