@@ -108,7 +108,7 @@ LINKS = [
     ({"model_config": "1"}, "Not known in the link, and ignored: 'model_config'"),
     ({"workload": "kept:../../etc/passwd"}, "is not the digest of own data"),
     ({"workload": f"kept:{'a' * 64}"}, "own data aaaaaaaa… is not on this server"),
-    ({"pin": "x"}, "pin = 'x' in the link is not a list of name=value"),
+    ({"pin": "x"}, "pin = 'x' is not a list of name=value"),
     ({"pin": f"users={NINES}"}, "the pinned scenario is left out: users = '999"),
     ({"pin": "policy=run%3A..%2Fx"}, "the pinned scenario is left out: in the link: policy = 'run:../x' is not known"),
     ({"pin": "&".join(f"a{n}=1" for n in range(500))}, "is not a list of name=value"),
