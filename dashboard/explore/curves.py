@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.chart_tables import chart_table
 from dashboard.explore.views import subtitle, visible_row
 from dashboard.plotly_chart import plotly_chart
-from dashboard.session import Session, policy_label
+from dashboard.session import Session
 from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts.around import around_curves, around_table
 from iomt_core.charts.live import live_curves, live_table
@@ -19,7 +19,7 @@ from iomt_core.experiments.around import axis_around, curve_computer, present_va
 from iomt_core.experiments.sweeps.spec import sweepable
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
-from iomt_core.training.catalogue import DEFAULT
+from iomt_core.training.catalogue import DEFAULT, policy_label
 from iomt_core.twin.northbound import play
 
 ALWAYS = (DEFAULT, "price-response", "optimum")  # the curves over a parameter, beside that of the shown policy

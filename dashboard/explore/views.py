@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard.chart_tables import chart_table
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.policy_notes import policy_replaced
-from dashboard.session import Session, policy_label
+from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from iomt_core.charts import comparison, tables
@@ -25,7 +25,7 @@ from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import default_policy, entry, usable_policy, why_not
+from iomt_core.training.catalogue import default_policy, entry, policy_label, usable_policy, why_not
 from iomt_core.twin.northbound import play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")

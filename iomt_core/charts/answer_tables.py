@@ -9,11 +9,12 @@ import pandas as pd
 
 from iomt_core.experiments.answers.goal_seek import GoalSeek, Probe
 from iomt_core.experiments.answers.question import IMPACTS, Question
-from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
+from iomt_core.experiments.answers.results import Evaluation, Results
 from iomt_core.experiments.answers.screening import RANKED_BY, Screening
 from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, size
 from iomt_core.experiments.answers.trade_off import DELAY, ENERGY, TradeOff
 from iomt_core.metrics import METRICS, Metric
+from iomt_core.training.catalogue import policy_label
 
 
 def answer_table(question: Question, results: Results, metric: str = "cost") -> pd.DataFrame:
@@ -116,7 +117,7 @@ def _choices(question: TradeOff, results: Results) -> pd.DataFrame:
         )  # fmt: skip
         rows.append(
             {
-                "policy": policy_name(evaluation.policy), "α_T": f"{alpha:g}",
+                "policy": policy_label(evaluation.policy), "α_T": f"{alpha:g}",
                 **{f"weighted {m.label.split('-weighted ')[1]} ({m.unit})": _estimate(m, evaluation) for m in (DELAY, ENERGY)},
                 "place": place,
             }

@@ -13,13 +13,14 @@ from iomt_core.charts.figure import figure
 from iomt_core.charts.style import BOUND_COLOUR, DASHES, LOCAL_COLOUR, SERVER_COLOURS, SYMBOLS
 from iomt_core.experiments.answers.goal_seek import Finding, GoalSeek, Probe
 from iomt_core.experiments.answers.question import Question
-from iomt_core.experiments.answers.results import Results, policy_name
+from iomt_core.experiments.answers.results import Results
 from iomt_core.experiments.answers.screening import RANKED_BY, Screening
 from iomt_core.experiments.answers.sensitivity import YARDSTICK, Effect, Sensitivity, show
 from iomt_core.experiments.answers.trade_off import DELAY, ENERGY, Choice, SupportLine, TradeOff, envelope, least_energy
 from iomt_core.experiments.sweeps.spec import is_whole
 from iomt_core.metrics import METRICS, Metric
 from iomt_core.scenario import counted
+from iomt_core.training.catalogue import policy_label
 
 ROW, ROOM, HEIGHT = 34, 120, 400  # px: a parameter's bars; legend, axis and its title; other charts
 MOST_ROWS = 12  # parameters of a tornado; the table has all
@@ -271,7 +272,7 @@ def pareto(question: TradeOff, results: Results) -> go.Figure:
         },
     }
     words = "; ".join(
-        f"{policy_name(c.evaluation.policy)} at α_T = {c.alpha_T:g}: {DELAY.show(c.delay)}, {ENERGY.show(c.energy)}"
+        f"{policy_label(c.evaluation.policy)} at α_T = {c.alpha_T:g}: {DELAY.show(c.delay)}, {ENERGY.show(c.energy)}"
         for c in question.front(results)
     )
     return figure(
@@ -282,7 +283,7 @@ def pareto(question: TradeOff, results: Results) -> go.Figure:
 
 def _policy_trace(policy: str, n: int, choices: Sequence[Choice]) -> dict[str, Any]:
     symbol, colour = SYMBOLS[n % len(SYMBOLS)], SERVER_COLOURS[n % len(SERVER_COLOURS)]
-    label = html.escape(policy_name(policy), quote=False)
+    label = html.escape(policy_label(policy), quote=False)
     ordered = sorted(choices, key=lambda c: c.alpha_T)
     return {
         "type": "scatter", "mode": "lines+markers", "name": label, "x": [_rounded(DELAY.factor * c.delay) for c in ordered],

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 
 from iomt_core.experiments.answers.question import PolicyQuestion, metric_named, unavailable_notes
-from iomt_core.experiments.answers.results import Evaluation, Results, paired, policy_name
+from iomt_core.experiments.answers.results import Evaluation, Results, paired
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import Axis, is_whole
 from iomt_core.metrics import Metric
 from iomt_core.scenario import Scenario, ScenarioError, check_known, set_elsewhere
+from iomt_core.training.catalogue import policy_label
 
 TARGETS = ("mean_delay_s", "delay_p95_s", "deadline_miss_share", "mean_energy_j", "cost", "ended_share")
 GRID = 7  # values tried first where there are too many for all
@@ -236,7 +237,7 @@ class GoalSeek(PolicyQuestion):
         found, goal = self.finding(results), self._goal()
         label = self.axis.meta.label or self.axis.parameter
         most = self.seek == "most"
-        who = policy_name(self.policy)
+        who = policy_label(self.policy)
         if found.verdict == "unknown":
             known = found.probes[0].evaluation.reason if found.probes else "no value was tried yet."
             return f"Not known: {who} cannot decide at any value in this range. {known}"

@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 
 from iomt_core.experiments.answers.question import IMPACTS, PolicyQuestion, unavailable_notes
-from iomt_core.experiments.answers.results import Results, policy_name
+from iomt_core.experiments.answers.results import Results
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import MOST_POINTS, Axis, is_whole
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import Scenario, ScenarioError, check_known, set_elsewhere
+from iomt_core.training.catalogue import policy_label
 
 Method = Literal["morris", "sobol"]
 METHODS = MappingProxyType({"morris": "Morris screening", "sobol": "Sobol indices"})
@@ -130,7 +131,7 @@ class Screening(PolicyQuestion):
         label = METRICS[metric].heading.partition(" (")[0]
         table = self.indices(results, metric)
         if table.empty:
-            return f"Not known: {policy_name(self.policy)} decided at too few points of these ranges."
+            return f"Not known: {policy_label(self.policy)} decided at too few points of these ranges."
         by = RANKED_BY[self.method]
         ordered = table.sort_values(by, ascending=False, kind="stable").reset_index(drop=True)
         first, second = ordered.to_dict("records")[:2]

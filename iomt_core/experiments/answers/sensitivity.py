@@ -15,12 +15,13 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 
 from iomt_core.experiments.answers.question import IMPACTS, PolicyQuestion, unavailable_notes
-from iomt_core.experiments.answers.results import Evaluation, Results, paired, policy_name
+from iomt_core.experiments.answers.results import Evaluation, Results, paired
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import is_whole, sweepable
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import Meta, Scenario, ScenarioError, metadata, set_elsewhere
+from iomt_core.training.catalogue import policy_label
 
 SMALLEST, LARGEST = 0.01, 0.5  # relative change of a parameter
 # Parameters that change no delay, energy or cost: they scale the utilities (12) and (13), the training, or name a random layout.
@@ -180,7 +181,7 @@ class Sensitivity(PolicyQuestion):
         label = METRICS[metric].heading.partition(" (")[0]
         base = results.of(self.scenario, self.policy)
         if base is not None and base.reason:
-            return f"{policy_name(self.policy)} cannot decide in this ward: {base.reason}"
+            return f"{policy_label(self.policy)} cannot decide in this ward: {base.reason}"
         ranked = [
             effect
             for name, effects in self.ranked(results, metric)
