@@ -15,8 +15,9 @@ from iomt_core.experiments.answers.goal_seek import Finding, GoalSeek, Probe
 from iomt_core.experiments.answers.question import Question
 from iomt_core.experiments.answers.results import Results
 from iomt_core.experiments.answers.screening import RANKED_BY, Screening
-from iomt_core.experiments.answers.sensitivity import YARDSTICK, Effect, Sensitivity, show
+from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, show
 from iomt_core.experiments.answers.trade_off import DELAY, ENERGY, Choice, SupportLine, TradeOff, envelope, least_energy
+from iomt_core.experiments.comparison.differences import YARDSTICK
 from iomt_core.experiments.sweeps.spec import is_whole
 from iomt_core.metrics import METRICS, Metric
 from iomt_core.scenario import counted

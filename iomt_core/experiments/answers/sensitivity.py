@@ -16,6 +16,7 @@ import pandas as pd
 
 from iomt_core.experiments.answers.question import IMPACTS, PolicyQuestion, unavailable_notes
 from iomt_core.experiments.answers.results import Evaluation, Results, paired
+from iomt_core.experiments.comparison.differences import YARDSTICK
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import is_whole, sweepable
@@ -35,8 +36,6 @@ ONLY_WITH = MappingProxyType(
 )
 # Of these one fewer is switched off and one more switched on again, so that all others stay where they are.
 COUNTED = MappingProxyType({"users": "user_numbers", "servers": "server_numbers"})
-# With these the cost itself is measured differently; what they do to it is no effect of the ward.
-YARDSTICK = frozenset({"T_max", "E_ref", "alpha_T", "alpha_E"})
 # Parameters that have shadow prices, by the sums of `evaluation.Summary`.
 PRICED = MappingProxyType({"F_k": "worth_F_k", "B_k": "worth_B_k", "F_i": "worth_F_i"})
 
