@@ -190,7 +190,8 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
     except ScenarioError as error:
         show_errors(error.problems)
         return None
-    st.caption(f"{axis.title}: {', '.join(f'{axis.shown(v):g}' for v in axis.values)}")
+    values = f"{axis.title}: {', '.join(f'{axis.shown(v):g}' for v in axis.values)}"
+    st.caption("  \n".join(filter(None, (values, axis.note(session.scenario)))))
     return axis
 
 

@@ -63,6 +63,7 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
         f"<p>{len(table)} of {spec.count} points; each is the mean over {spec.episodes} episodes, bands are 95 % intervals "
         "over episodes (Student). SI units in the tables.</p>",
         f"<p><b>Not complete:</b> {missing} points are missing.</p>" if missing else "",
+        *(f"<p>{e(note)}</p>" for note in spec.notes),
     ]
     with_library = True
     for name, metric in METRICS.items():

@@ -63,6 +63,7 @@ def sweep(
             raise ScenarioError("out is missing: allowed is a directory for the results.")
         s = scenario_from(scenario, workload, places)
         spec = _spec(s, over or [], paper_axis, policy or [], episodes, seed, shares)
+        print_notes(spec.notes)
         folder = Sweep.create(out, spec, store).folder
     run, state = compute(SWEEPS, Sweep, folder, store, executor(workers, cluster), title, report)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"

@@ -21,7 +21,7 @@ import psutil
 from cachetools import LRUCache
 
 from iomt_core.experiments.evaluation import evaluate_episode
-from iomt_core.experiments.sweeps.spec import Axis, spaced, usual_ends
+from iomt_core.experiments.sweeps.spec import Axis, spaced, switched_off, usual_ends
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training.catalogue import checkpoint_of, default_policy, why_not
@@ -53,9 +53,14 @@ def axis_around(s: Scenario, parameter: str) -> Axis:
 
 
 def present_value(s: Scenario, parameter: str) -> float | None:
-    """The value in `s` as an axis has it, the middle if it is a range; None if it is automatic."""
+    """The value in `s` as an axis has it, the middle if it is a range; None if it is automatic.
+
+    None too for a number of users or servers of which some are switched off: no value of such an axis is this ward.
+    """
     value = getattr(s, parameter)
-    return None if value is None else float(sum(value) / 2 if isinstance(value, tuple) else value)
+    if value is None or switched_off(s, parameter):
+        return None
+    return float(sum(value) / 2 if isinstance(value, tuple) else value)
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,15 @@ def test_verdicts(seek: str, delay: Callable[[float], float], verdict: str, valu
         assert all(f"{v}" in words.partition("holds at")[2] for v in (2, 3, 4, 5, 6))
 
 
+def test_a_number_of_servers_is_sought_among_whole_wards() -> None:
+    part = WARD.changed(servers_off=2)
+    question, whole = goal("servers=1:4", 5.0, part), goal("servers=1:4", 5.0, WARD)
+    assert [question.ward(v) for v in question.grid] == [whole.ward(v) for v in whole.grid]
+    results = as_if(question, lambda v: 9 - v)
+    assert any("whole ward of that many" in note for note in question.notes(results))
+    assert not any("whole ward of that many" in note for note in whole.notes(results))
+
+
 def test_a_wavy_curve_over_a_continuous_range_is_not_claimed() -> None:
     question = goal("B_k=1e8:1e10", 0.5)
     results = as_if(question, lambda v: 0.6 + 0.3 * math.sin(4 * math.log(v)) - 0.05 * math.log10(v / 1e8))

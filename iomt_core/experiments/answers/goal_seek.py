@@ -297,7 +297,7 @@ class GoalSeek(PolicyQuestion):
             )
         if self.axis.parameter == "servers":
             notes.append("For every number the servers are laid out anew over the ward.")
-        return notes
+        return [*notes, *filter(None, [self.axis.note(self.scenario)])]
 
     def table(self, results: Results) -> pd.DataFrame:
         """One row for each value tried: the metric, its interval, and whether the target holds."""

@@ -166,7 +166,7 @@ class Screening(PolicyQuestion):
         notes = list(unavailable_notes(missing[:1]))
         if missing:
             notes.append("Samples with such a point are left out; narrower ranges give all of them.")
-        return notes
+        return [*notes, *filter(None, (axis.note(self.scenario) for axis in self.axes))]
 
     def table(self, results: Results) -> pd.DataFrame:
         """The indices of every metric in `IMPACTS`, one row for each metric and parameter."""

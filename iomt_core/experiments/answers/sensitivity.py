@@ -19,7 +19,7 @@ from iomt_core.experiments.answers.results import Evaluation, Results, paired
 from iomt_core.experiments.comparison.differences import YARDSTICK
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.sweeps.points import Point
-from iomt_core.experiments.sweeps.spec import is_whole, sweepable
+from iomt_core.experiments.sweeps.spec import COUNTED, is_whole, sweepable
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import Meta, Scenario, ScenarioError, metadata, set_elsewhere
 from iomt_core.training.catalogue import policy_label
@@ -34,8 +34,6 @@ ONLY_WITH = MappingProxyType(
         "background_correlation": ("background", "it matters only with background load"),
     }
 )
-# Of these one fewer is switched off and one more switched on again, so that all others stay where they are.
-COUNTED = MappingProxyType({"users": "user_numbers", "servers": "server_numbers"})
 # Parameters that have shadow prices, by the sums of `evaluation.Summary`.
 PRICED = MappingProxyType({"F_k": "worth_F_k", "B_k": "worth_B_k", "F_i": "worth_F_i"})
 
@@ -273,7 +271,10 @@ def _variation(s: Scenario, name: str, up: bool, after: Any, reason: str) -> Var
 
 
 def _switched(s: Scenario, name: str, up: bool) -> list[tuple[int, ...]]:
-    """The numbers that are switched off after one more or fewer of users or servers; none where that is not possible."""
+    """The numbers that are switched off after one more or fewer of users or servers; none where that is not possible.
+
+    One fewer is switched off and one more switched on again, so that all others stay where they are.
+    """
     off, on = getattr(s, f"{name}_off"), getattr(s, COUNTED[name])
     if up:
         return [off[:-1]] if off else []
