@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from threading import Thread
 
 import psutil
 import pytest
@@ -99,11 +100,25 @@ def test_a_new_request_takes_the_place_of_the_last_one(computer: CurveComputer) 
     ask(computer, WARD, "T_max", "another")
 
 
+def processes() -> list[psutil.Process]:
+    """The processes that compute curves."""
+    return [p for p in psutil.Process().children(recursive=True) if "LokyProcess" in " ".join(p.cmdline())]
+
+
+def test_all_threads_share_one_process(computer: CurveComputer) -> None:
+    complete(computer, WARD, "F_k")
+    [only] = processes()
+    for n in range(4):  # every rerun of a page is another thread
+        thread = Thread(target=complete, args=(computer, WARD.changed(seed=50 + n), "F_k"))
+        thread.start()
+        thread.join()
+    assert processes() == [only]
+
+
 def test_it_goes_on_after_its_process_was_killed(computer: CurveComputer) -> None:
     complete(computer, WARD, "F_k")
-    for process in psutil.Process().children(recursive=True):
-        if "LokyProcess" in " ".join(process.cmdline()):
-            process.kill()
+    for process in processes():
+        process.kill()
     end = time.monotonic() + SECONDS
     while any(complete(computer, WARD, "E_ref").reasons(policy) for policy in POLICIES):
         assert time.monotonic() < end
