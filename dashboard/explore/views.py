@@ -110,7 +110,7 @@ def warnings(session: Session, shown: Record) -> None:
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
         empty = ", ".join(str(s.user_numbers[i]) for i in (left < 0).nonzero().flatten().tolist())
         st.warning(
-            f"Stopped at step {last} of {session.scenario.T}: battery of user {empty} empty.",
+            f"Stopped at step {last} of {shown.scenario.T}: battery of user {empty} empty.",
             icon=":material/battery_alert:",
         )
 
