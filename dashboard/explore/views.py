@@ -12,20 +12,20 @@ import streamlit as st
 from dashboard.chart_tables import chart_table
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.policy_notes import policy_replaced
-from dashboard.session import Session, policy_label
+from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from iomt_core.charts import comparison, tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.comparison.differences import differences
+from iomt_core.experiments.comparison.differences import differences, not_comparable
 from iomt_core.experiments.evaluation import evaluate_episode
 from iomt_core.metrics import METRICS
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import default_policy, entry, usable_policy, why_not
+from iomt_core.training.catalogue import default_policy, entry, policy_label, usable_policy, why_not
 from iomt_core.twin.northbound import play, why
 
 HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
@@ -69,28 +69,25 @@ def results(session: Session) -> dict[str, dict[str, Any]]:
 def headline(session: Session, now: dict[str, Any]) -> None:
     """Five metrics of the episode, each with its change from the pinned scenario.
 
-    Changes are graded as better or worse only if both wards have the same users with the same number of tasks.
+    Changes are graded as better or worse only if the wards are comparable, by the same rule as on Compare.
     """
     p = session.pinned
     then = evaluate_episode(p.scenario, p.policy, p.seed, p.shares) if p else None
-    graded = p is not None and all(getattr(p.scenario, n) == getattr(session.scenario, n) for n in ("users", "tasks"))
+    ungraded = not_comparable(p.scenario, session.scenario, "the pinned ward", "this one") if p else ""
     with st.container(key="headline"):
         for name in HEADLINE:
             metric, delta = METRICS[name], None
             if then is not None:
                 difference = metric.show_difference(now[name] - then[name], now[name], brief=True)
-                delta = difference if graded else f"pinned: {metric.brief(then[name])}"
-            changed = graded and delta is not None and not delta.startswith(("±", "about"))
+                delta = f"pinned: {metric.brief(then[name])}" if ungraded else difference
+            changed = delta is not None and not ungraded and not delta.startswith(("±", "about"))
             st.metric(
                 metric.label, metric.brief(now[name]), delta, border=True, help=GAP_HELP if name == "gap" else metric.sentence,
                 delta_color="inverse" if changed else "off", delta_arrow="auto" if changed else "off",
             )  # fmt: skip
     if p is not None:
-        if not graded:
-            st.caption(
-                f"**Not comparable**: the pinned ward has {p.scenario.size_words}, this one {session.scenario.size_words}. Its "
-                "figures are shown without a grade."
-            )
+        if ungraded:
+            st.caption(f"**Not comparable**: {ungraded}. The pinned figures are shown without a grade.")
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, session.scenario)]
         labels = policy_label(p.policy), session.policy_label
         if labels[0] != labels[1] or p.shares != session.shares:
@@ -113,7 +110,7 @@ def warnings(session: Session, shown: Record) -> None:
         left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
         empty = ", ".join(str(s.user_numbers[i]) for i in (left < 0).nonzero().flatten().tolist())
         st.warning(
-            f"Stopped at step {last} of {session.scenario.T}: battery of user {empty} empty.",
+            f"Stopped at step {last} of {shown.scenario.T}: battery of user {empty} empty.",
             icon=":material/battery_alert:",
         )
 

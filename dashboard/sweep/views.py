@@ -146,6 +146,8 @@ def results(sweep: RunRecord, view: View) -> None:
         _curves(table, spec.axes[0], name, spec, sweep, view)
     else:
         _maps(table, name, spec, sweep, view)
+    for note in spec.notes:
+        st.caption(plain(note))
     gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if gaps:
         with st.expander(
