@@ -1,4 +1,4 @@
-"""Gap to the certified bounds and speed: optimum beside price response, steps and whole episodes: `python -m benchmarks.optimum`."""
+"""Gaps to the certified bounds and speed, beside price response; steps and whole episodes: `python -m benchmarks.optimum`."""
 
 from __future__ import annotations
 
@@ -120,8 +120,9 @@ def episodes() -> None:
         response = PriceResponse(s)
         played = milliseconds(lambda: play_episodes(response, drawn), 5) / count  # noqa: B023
         print(
-            f"  {count:2d} at once: bound {bound:6.1f} (target {target_bound}; the steps' bounds alone {alone:.1f}), plan {plan:6.1f}"
-            f"{f' (target {target_plan})' if target_plan else ''}, price response {played:6.1f}{' (target 30)' if count > 1 else ''}"
+            f"  {count:2d} at once: bound {bound:.1f} (target {target_bound}; the bounds of the steps alone {alone:.1f}), "
+            f"plan {plan:.1f}{f' (target {target_plan})' if target_plan else ''}, "
+            f"price response {played:.1f}{' (target 30)' if count > 1 else ''}"
         )
 
 
