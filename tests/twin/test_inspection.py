@@ -80,8 +80,8 @@ def test_the_strategy_shown_as_taken_is_what_was_done_and_follows_from_the_numbe
                 for look in looks:
                     assert int((look.worth + look.margin).argmax()) == look.choice
                     torch.testing.assert_close((look.values * look.weight.float()).sum(-1), look.worth)
-        asked = torch.stack([record.action.cpu[step - 1], record.action.bandwidth[step - 1]], -1)
-        torch.testing.assert_close(found.requested.double(), asked, rtol=1e-5, atol=1e-6)
+        requested = torch.stack([record.action.cpu[step - 1], record.action.bandwidth[step - 1]], -1)
+        torch.testing.assert_close(found.requested.double(), requested, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["in-turn", "general"])
