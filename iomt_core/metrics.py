@@ -154,7 +154,7 @@ METRICS = _by_name(
     Metric(
         "return", "Return",
         "sum of p max(0, 1 - cost) over an episode; 0 for a late or skipped task, and from the step on that a battery cannot pay",
-        better="higher", number_format=FOUR_DIGITS, numerator="return", denominator="episodes",
+        better="higher", number_format=",.5g", numerator="return", denominator="episodes",
     ),
     Metric(
         "return_gap", "Gap to the return bound",
@@ -187,7 +187,7 @@ CONTEXT = _by_name(
     ),
     Metric(
         "return_bound", "Certified return bound", "no policy's return can be higher in these episodes",
-        number_format=FOUR_DIGITS, numerator="return_bound", denominator="episodes",
+        number_format=",.5g", numerator="return_bound", denominator="episodes",
     ),
     Metric(
         "skipped_share", "Tasks skipped", "share of tasks that nobody computes", "%", 100.0, number_format=".2f",
