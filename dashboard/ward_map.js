@@ -17,7 +17,7 @@ function html(parent, name, properties = {}, text) {
   return parent.appendChild(element);
 }
 
-// A device is told apart by shape as well as colour: the own device is round, servers are polygons.
+// Devices differ in shape as well as in colour: the own device is round, servers are polygons.
 function mark(svg, number, x, y, r, attributes) {
   if (number === 0) return make(svg, "circle", { cx: x, cy: y, r, ...attributes });
   const corners = [4, 3, 5, 6, 8][(number - 1) % 5], turn = number % 2 ? Math.PI / 4 : -Math.PI / 2;
@@ -104,14 +104,14 @@ function drawTask(view, { data, svg }, at, id, k, i, j, picked) {
 // to the ends. A task that had the focus gets it back, though it was drawn anew.
 function roving(root) {
   const tasks = () => [...root.querySelectorAll(".task")], name = (task) => task.dataset.task.split(".").slice(1).join(".");
-  const hold = (task) => { root.held = name(task); tasks().forEach((other) => other.setAttribute("tabindex", other === task ? 0 : -1)); };
-  const now = tasks(), current = now.find((task) => (root.held ? name(task) === root.held : task.classList.contains("picked"))) ?? now[0];
+  const setTabStop = (task) => { root.tabStop = name(task); tasks().forEach((other) => other.setAttribute("tabindex", other === task ? 0 : -1)); };
+  const now = tasks(), current = now.find((task) => (root.tabStop ? name(task) === root.tabStop : task.classList.contains("picked"))) ?? now[0];
   if (!current) return;
   const focused = root.focused;
-  hold(current);
+  setTabStop(current);
   if (focused) current.focus({ preventScroll: true });
   if (root.onkeydown) return;
-  root.addEventListener("focusin", (event) => { root.focused = event.target.matches(".task"); if (root.focused) hold(event.target); });
+  root.addEventListener("focusin", (event) => { root.focused = event.target.matches(".task"); if (root.focused) setTabStop(event.target); });
   root.addEventListener("focusout", ({ target }) => setTimeout(() => { if (target.isConnected && !root.matches(":focus-within")) root.focused = false; }));
   root.onkeydown = (event) => {
     const all = tasks(), at = all.indexOf(event.target), user = (n) => name(all[n]).split(".")[0];
@@ -128,10 +128,10 @@ function stop(view) {
   view.timer = null;
 }
 
-function go(view, at, tell) {
+function go(view, at, notify) {
   view.at = Math.max(0, Math.min(view.steps.length - 1, at));
   drawStep(view);
-  if (tell) view.send("step", view.steps[view.at]);
+  if (notify) view.send("step", view.steps[view.at]);
 }
 
 function toggle(view) {
@@ -153,7 +153,7 @@ function save(view) {
 }
 
 function build(root) {
-  const part = (name) => root.querySelector(name), jump = (at, tell) => { stop(view); go(view, at, tell); };
+  const part = (name) => root.querySelector(name), jump = (at, notify) => { stop(view); go(view, at, notify); };
   const view = { at: 0, timer: null, maps: [], side: part(".maps"), play: part(".play"), range: part("input"), now: part(".now"), speed: part("select") };
   part(".back").onclick = () => jump(view.at - 1, true);
   part(".on").onclick = () => jump(view.at + 1, true);
@@ -189,10 +189,10 @@ function arrange(view, given) {
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".ward"), view = root.view ?? (root.view = build(root));
-  const first = view.steps === undefined, sameStep = !first && view.asked === data.step;
+  const first = view.steps === undefined, sameStep = !first && view.sessionStep === data.step;
   arrange(view, data.maps);
   view.steps = view.maps.map((map) => map.data.steps).reduce((most, steps) => (steps.length > most.length ? steps : most));
-  Object.assign(view, { picked: data.picked, asked: data.step, switches: data.switches, send: setTriggerValue });
+  Object.assign(view, { picked: data.picked, sessionStep: data.step, switches: data.switches, send: setTriggerValue });
   view.range.max = view.steps.length - 1;
   const wanted = view.steps.indexOf(data.step);
   go(view, view.timer || sameStep || wanted < 0 ? view.at : wanted, false);

@@ -12,7 +12,7 @@ from dashboard.compare.state import Compare
 from dashboard.compare.views import sides_words
 from dashboard.explore.views import best_move, later_words
 from dashboard.plotly_chart import charts_beside, plotly_chart
-from dashboard.session import Point, Session, policy_label
+from dashboard.session import Point, Session
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from dashboard.widgets import sync_widget
@@ -27,7 +27,7 @@ from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import describe
+from iomt_core.training.catalogue import describe, policy_label
 from iomt_core.twin.northbound import place_name, why
 from iomt_core.twin.regret import SKIPPED
 

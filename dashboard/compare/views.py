@@ -7,7 +7,6 @@ import streamlit as st
 
 from dashboard.chart_tables import csv_button
 from dashboard.plotly_chart import plotly_chart
-from dashboard.session import policy_label
 from dashboard.text import plain
 from iomt_core.charts import forest as forest_charts
 from iomt_core.experiments.comparison.differences import Pairing, differences
@@ -15,6 +14,7 @@ from iomt_core.experiments.comparison.paired import Paired, percent
 from iomt_core.experiments.comparison.sides import Comparison, Side
 from iomt_core.experiments.sweeps.spec import written
 from iomt_core.metrics import CONTEXT, METRICS
+from iomt_core.training.catalogue import policy_label
 
 NAN = float("nan")
 

@@ -13,21 +13,21 @@ from dashboard.chart_tables import chart_table
 from dashboard.explore.following import FOLLOWING, following
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.policy_notes import policy_replaced
-from dashboard.session import Session, policy_label
+from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from iomt_core.charts import comparison, tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.batteries import end_words
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.comparison.differences import differences
+from iomt_core.experiments.comparison.differences import differences, not_comparable
 from iomt_core.experiments.evaluation import compared_by, episode_bounds, evaluate_episode
 from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import default_policy, entry, usable_policy, why_not
+from iomt_core.training.catalogue import default_policy, entry, policy_label, usable_policy, why_not
 from iomt_core.twin.northbound import play, why
 from iomt_core.twin.regret import SKIPPED
 
@@ -95,18 +95,18 @@ def judged_by(session: Session, shown: Record) -> Literal["cost", "return"]:
 def headline(session: Session, now: dict[str, Any], by: Literal["cost", "return"]) -> None:
     """Metrics of the episode, each with its change from the pinned scenario.
 
-    Changes are graded as better or worse only if both wards have the same users with the same number of tasks.
+    Changes are graded as better or worse only if the wards are comparable, by the same rule as on Compare.
     """
     p = session.pinned
     then = evaluate_episode(p.scenario, p.policy, p.seed, p.shares) if p else None
-    graded = p is not None and all(getattr(p.scenario, n) == getattr(session.scenario, n) for n in ("users", "tasks"))
+    ungraded = not_comparable(p.scenario, session.scenario, "the pinned ward", "this one") if p else ""
     with st.container(key="headline"):
         for name in HEADLINE[by]:
             metric, delta = METRICS[name], None
             if then is not None:
                 difference = metric.show_difference(now[name] - then[name], now[name], brief=True)
-                delta = difference if graded else f"pinned: {metric.brief(then[name])}"
-            changed = graded and delta is not None and not delta.startswith(("±", "about"))
+                delta = f"pinned: {metric.brief(then[name])}" if ungraded else difference
+            changed = delta is not None and not ungraded and not delta.startswith(("±", "about"))
             good: Literal["normal", "inverse"] = "normal" if metric.better == "higher" else "inverse"
             st.metric(
                 metric.label, metric.brief(now[name]), delta, border=True, help=METRIC_HELP.get(name, metric.sentence),
@@ -115,11 +115,8 @@ def headline(session: Session, now: dict[str, Any], by: Literal["cost", "return"
     if by == "return":
         st.caption(BY_RETURN)
     if p is not None:
-        if not graded:
-            st.caption(
-                f"**Not comparable**: the pinned ward has {p.scenario.size_words}, this one {session.scenario.size_words}. Its "
-                "figures are shown without a grade."
-            )
+        if ungraded:
+            st.caption(f"**Not comparable**: {ungraded}. The pinned figures are shown without a grade.")
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, session.scenario)]
         labels = policy_label(p.policy), session.policy_label
         if labels[0] != labels[1] or p.shares != session.shares:

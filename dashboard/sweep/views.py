@@ -148,6 +148,8 @@ def results(sweep: RunRecord, view: View) -> None:
         _maps(table, name, spec, sweep, view)
     if any(charts.partial(table)) and not name.startswith("return"):
         st.info(partial_words(table), icon=":material/battery_alert:")
+    for note in spec.notes:
+        st.caption(plain(note))
     gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if gaps:
         with st.expander(

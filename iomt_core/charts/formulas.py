@@ -132,15 +132,15 @@ def task_formulas(record: Record, row: int, user: int, task: int) -> list[Formul
 
 
 def _grant(
-    number: str, what: str, symbol: str, of: str, share: float, asked: float, capacity: float, value: float
+    number: str, what: str, symbol: str, of: str, share: float, requested: float, capacity: float, value: float
 ) -> Formula:
     unit = "Hz" if symbol == "b" else "cycle/s"
     whole, request = ("B", "y") if symbol == "b" else ("F", "x")
     return Formula(
         number, what,
         rf"{symbol}_{{{of}}} = \frac{{{request}}}{{\max(1, \sum {request}')}}\,{whole} = "
-        rf"\frac{{{tex(share)}}}{{\max(1, {tex(asked)})}} \cdot {tex(capacity)} = {tex(value, unit)}",
-        f"{printed(share)} / max(1, {printed(asked)}) * {printed(capacity)}", value,
+        rf"\frac{{{tex(share)}}}{{\max(1, {tex(requested)})}} \cdot {tex(capacity)} = {tex(value, unit)}",
+        f"{printed(share)} / max(1, {printed(requested)}) * {printed(capacity)}", value,
     )  # fmt: skip
 
 

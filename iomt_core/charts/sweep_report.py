@@ -14,29 +14,16 @@ from iomt_core.charts.report import appendix, document, drawing, scenario_rows, 
 from iomt_core.charts.sweep import colour_span, curves, heat_map, partial
 from iomt_core.experiments.sweeps.spec import SweepSpec
 from iomt_core.metrics import METRICS
-from iomt_core.scenario import ScenarioError, counted
-from iomt_core.training.catalogue import entry
+from iomt_core.scenario import counted
+from iomt_core.training.catalogue import policy_label
 
-MAPPED = (
-    "cost",
-    "gap",
-    "mean_delay_s",
-    "mean_energy_j",
-    "return",
-    "return_gap",
-    "deadline_miss_share",
-)  # metrics with a heat map a policy
+# Metrics with a heat map a policy.
+MAPPED = ("cost", "gap", "mean_delay_s", "mean_energy_j", "return", "return_gap", "deadline_miss_share")
 
 
 def labels(spec: SweepSpec) -> dict[str, str]:
     """The policies' labels by name, in the order of the sweep."""
-    found = {}
-    for name in spec.policies:
-        try:
-            found[name] = entry(name).label
-        except ScenarioError:  # a run that has since been deleted
-            found[name] = name
-    return found
+    return {name: policy_label(name) for name in spec.policies}
 
 
 def command(spec: SweepSpec, out: str = "out") -> str:
@@ -87,6 +74,7 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
         "over episodes (Student). SI units in the tables.</p>",
         f"<p><b>Not complete:</b> {missing} points are missing.</p>" if missing else "",
         f"<p>{e(partial_words(table))}</p>" if any(partial(table)) else "",
+        *(f"<p>{e(note)}</p>" for note in spec.notes),
     ]
     with_library = True
     for name, metric in METRICS.items():

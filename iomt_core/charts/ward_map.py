@@ -109,7 +109,7 @@ def step_figures(record: Record) -> list[dict[str, Any]]:
 def spread(users: Tensor, servers: Tensor, user_radius: float, server_radius: float) -> tuple[Tensor, Tensor]:
     """Places (T, U, 2) and (1, K, 2) pushed apart until no two circles overlap, as far as the drawing has room for them.
 
-    Marks that touch cannot be told apart; what does not overlap stays where it is.
+    Marks that touch cannot be distinguished; what does not overlap stays where it is.
     """
     steps, count = users.shape[:2]
     places = torch.cat([users, servers.expand(steps, -1, -1)], dim=1).to(torch.float64)

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock, Thread
@@ -22,7 +22,7 @@ import torch
 from cachetools import LRUCache
 
 from iomt_core.experiments.evaluation import battery_charges, evaluate_episode
-from iomt_core.experiments.sweeps.spec import Axis, spaced, usual_ends
+from iomt_core.experiments.sweeps.spec import Axis, spaced, switched_off, usual_ends
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training.catalogue import checkpoint_of, default_policy, why_not
@@ -32,6 +32,7 @@ COUNT = 9  # values with linear spacing, beside the present one
 E6 = (1.0, 1.5, 2.2, 3.3, 4.7, 6.8)  # values with logarithmic spacing: preferred numbers (IEC 60063)
 MOST_RESULTS = 4000  # that are kept
 NICE = 5
+_SUBMITTING = Lock()
 IDLE_SECONDS = 3600  # after which the process ends; the next request starts another
 
 CHARGES = "charges"
@@ -57,9 +58,14 @@ def axis_around(s: Scenario, parameter: str) -> Axis:
 
 
 def present_value(s: Scenario, parameter: str) -> float | None:
-    """The value in `s` as an axis has it, the middle if it is a range; None if it is automatic."""
+    """The value in `s` as an axis has it, the middle if it is a range; None if it is automatic.
+
+    None too for a number of users or servers of which some are switched off: no value of such an axis is this ward.
+    """
     value = getattr(s, parameter)
-    return None if value is None else float(sum(value) / 2 if isinstance(value, tuple) else value)
+    if value is None or switched_off(s, parameter):
+        return None
+    return float(sum(value) / 2 if isinstance(value, tuple) else value)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class CurveComputer:
 
     def start(self) -> None:
         """Starts the process, which takes some seconds, so that the first request does not wait for it."""
-        _executor().submit(evaluate, PRESETS["paper"], default_policy(), "own", 0)
+        _submit(PRESETS["paper"], default_policy(), "own", 0)
 
     def curves(self, client: str, s: Scenario, axis: Axis, policies: Mapping[str, Shares], seed: int) -> Curves:
         """What is known by now; ask again until it is complete. Returns at once.
@@ -146,7 +152,7 @@ class CurveComputer:
 
     def _begin(self, ward: Scenario | str, policy: str, shares: Shares, seed: int) -> Future[Result]:
         if isinstance(ward, Scenario):
-            return _executor().submit(evaluate, ward, policy, shares, seed)
+            return _submit(ward, policy, shares, seed)
         impossible: Future[Result] = Future()
         impossible.set_result(ward)
         return impossible
@@ -190,13 +196,27 @@ def _wards(s: Scenario, axis: Axis) -> Iterator[tuple[float, Scenario | str]]:
             yield value, " ".join(error.problems)
 
 
+def _submit(s: Scenario, policy: str, shares: Shares, seed: int) -> Future[Result]:
+    """Evaluates in the process, which is started anew where it has died."""
+    with _SUBMITTING:
+        try:
+            return _executor().submit(evaluate, s, policy, shares, seed)
+        except BrokenExecutor:
+            _executor.cache_clear()
+            return _executor().submit(evaluate, s, policy, shares, seed)
+
+
+@lru_cache(maxsize=1)
 def _executor() -> Executor:
-    # Not that of `concurrent.futures`: its new process would run the dashboard's page, which is the main module there.
+    """The process of all threads. loky's reusable executor would be one for each thread, and every rerun of a page is a thread.
+
+    Not that of `concurrent.futures`: its new process would run the dashboard's page, which is the main module there.
+    """
     # loky takes growth for a leak and would start the process anew; here it is the caches, which are limited.
     os.environ.setdefault("LOKY_MAX_MEMORY_LEAK_SIZE", "4e9")
-    from loky import get_reusable_executor  # it ends its process at exit; only who asks for curves needs it
+    from loky import ProcessPoolExecutor  # it ends its process at exit; only who asks for curves needs it
 
-    return get_reusable_executor(max_workers=1, timeout=IDLE_SECONDS, initializer=_prepare)  # type: ignore[no-any-return]
+    return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, initializer=_prepare)  # type: ignore[no-any-return]
 
 
 def _prepare() -> None:

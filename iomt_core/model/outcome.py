@@ -54,7 +54,7 @@ def outcome(snapshot: Snapshot, action: Action, s: Scenario) -> Outcome:
     if not snapshot.all_active:
         skipped = skipped & snapshot.active
     energy, cost = torch.where(skipped, 0.0, energy), torch.where(skipped, COST_MAX, cost)
-    late = torch.gt(delay, deadline, out=torch.empty_like(delay))  # type: ignore[arg-type]
+    late = torch.gt(delay, deadline, out=torch.empty_like(delay))
     reward = task_reward(cost, late)
     if not snapshot.all_active:
         reward = reward * snapshot.active

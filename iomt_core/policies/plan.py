@@ -31,7 +31,10 @@ DEARER = 1.6  # factor on the price of a joule for a user whose step does not fi
 
 
 class Optimum(Planner):
-    """A near-optimal plan for a whole episode, made by a central solver that knows all its tasks in advance."""
+    """A near-optimal plan for a whole episode, made by a central solver that knows all its tasks in advance.
+
+    skip: the loss of a task that is late or skipped, in units of its weight. 1 is the return's own; more makes deadlines hard.
+    """
 
     name = "optimum"
     label = "Optimum"
@@ -40,6 +43,10 @@ class Optimum(Planner):
     )
     decentralised = False
     sharing = "optimal"
+
+    def __init__(self, s: Scenario, skip: float = 1.0) -> None:
+        super().__init__(s)
+        self.skip = skip
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Plans every step as an episode of its own, which may use all that is left in the batteries."""
@@ -62,11 +69,11 @@ class Optimum(Planner):
         if len(chosen):
             rows = torch.arange(len(snapshot.D), device=chosen.device).view(steps, episodes)[:, chosen].flatten()
             part, known = snapshot.select(rows), None if dual is None else dual.select(rows)
-            if not isinstance(known, EpisodeDual):
-                known = solve_episodes(part, s, capacity[chosen], known)
-            planned = _Plan(part, s, capacity[chosen], known).run()
-            better = episode_returns(part, outcome(part, planned, s), capacity[chosen]) >= episode_returns(
-                part, outcome(part, action.select(rows), s), capacity[chosen]
+            if not isinstance(known, EpisodeDual) or self.skip != 1:
+                known = solve_episodes(part, s, capacity[chosen], known, self.skip)
+            planned = _Plan(part, s, capacity[chosen], known, self.skip).run()
+            better = _score(part, planned, s, capacity[chosen], self.skip) >= _score(
+                part, action.select(rows), s, capacity[chosen], self.skip
             )
             take = better.repeat(steps)
             action = action.replace_rows(rows[take], planned.select(take))
@@ -85,6 +92,13 @@ def episode_returns(snapshot: Snapshot, result: Outcome, capacity: Tensor) -> Te
     return (earned * played).sum(0)
 
 
+def _score(snapshot: Snapshot, action: Action, s: Scenario, capacity: Tensor, skip: float) -> Tensor:
+    """The return of each episode, less what late and skipped tasks cost beyond their weight, (E,)."""
+    result = outcome(snapshot, action, s)
+    late = (result.missed * snapshot.weight).sum((1, 2)).view(-1, len(capacity)).sum(0)
+    return episode_returns(snapshot, result, capacity) - (skip - 1) * late
+
+
 def corrected_price(price: Tensor, ratio: Tensor, s: Scenario) -> Tensor:
     """The price κ of a joule, 1/J, where `ratio` times the energy is left that was meant to be left at `price`.
 
@@ -95,10 +109,12 @@ def corrected_price(price: Tensor, ratio: Tensor, s: Scenario) -> Tensor:
 
 
 class CentralStep:
-    """Decides steps centrally at given prices of batteries, with the option to skip a task."""
+    """Decides steps centrally at given prices of batteries, with the option to skip a task at `skip` times its weight."""
 
-    def __init__(self, snapshot: Snapshot, s: Scenario, bandwidth_price: Tensor, lateness: Tensor | None) -> None:
-        self.snapshot, self.s = snapshot, s
+    def __init__(
+        self, snapshot: Snapshot, s: Scenario, bandwidth_price: Tensor, lateness: Tensor | None, skip: float = 1.0
+    ) -> None:
+        self.snapshot, self.s, self.skip = snapshot, s, skip
         self.problem = problem = DualProblem(snapshot, s)
         self.bandwidth_price = bandwidth_price
         self.active = problem.active
@@ -126,7 +142,7 @@ class CentralStep:
         own = OwnCpuTasks(
             problem.own_tasks.delay, problem.own_tasks.energy + battery_price[:, :, None] * self.k0C, self.least
         )
-        skipped = snapshot.weight.to(torch.float64).view(b, u * j)
+        skipped = self.skip * snapshot.weight.to(torch.float64).view(b, u * j)
         need = None if self.lateness is None else self.least.view(b, u * j)
         search = Search(problem, TaskCosts(own, a, c, fixed, skipped, need))
         search.start_from(first)
@@ -135,7 +151,7 @@ class CentralStep:
         action, work = timely_shares(snapshot, choice.masked_fill(~work, 0), work, s, costs)
         result = outcome(snapshot, action, s)
         loss = snapshot.weight * result.cost + battery_price[:, :, None] * result.energy
-        useless = work & (loss > snapshot.weight)
+        useless = work & (loss > self.skip * snapshot.weight)
         if bool(useless.any()):
             action, work = timely_shares(snapshot, action.choice, work & ~useless, s, costs)
             result = outcome(snapshot, action, s)
@@ -145,7 +161,8 @@ class CentralStep:
 class _Plan:
     """Plans some episodes in several ways each and takes the best; rows are sorted by step, then episode."""
 
-    def __init__(self, snapshot: Snapshot, s: Scenario, capacity: Tensor, dual: EpisodeDual) -> None:
+    def __init__(self, snapshot: Snapshot, s: Scenario, capacity: Tensor, dual: EpisodeDual, skip: float) -> None:
+        self.skip = skip
         few = len(snapshot.D) // len(capacity) * snapshot.D[0].numel() <= FEW_TASKS
         thrift = MORE_THRIFT if few else THRIFT
         self.s, self.ways, self.episodes = s, len(thrift), len(capacity) * len(thrift)
@@ -162,9 +179,8 @@ class _Plan:
     def _step(self, rows: slice | Tensor) -> CentralStep:
         dual = self.dual
         lateness = dual.lateness[rows]
-        return CentralStep(
-            self.snapshot.select(rows), self.s, dual.prices.bandwidth[rows], lateness if bool(lateness.any()) else None
-        )
+        binding = lateness if bool(lateness.any()) else None
+        return CentralStep(self.snapshot.select(rows), self.s, dual.prices.bandwidth[rows], binding, self.skip)
 
     def run(self) -> Action:
         s, dual, episodes = self.s, self.dual, self.episodes
@@ -191,8 +207,8 @@ class _Plan:
 
     def _best(self, action: Action) -> Action:
         """Of each episode the plan with the highest return."""
-        earned = episode_returns(self.snapshot, outcome(self.snapshot, action, self.s), self.capacity)
-        best = earned.view(self.ways, -1).argmax(0)
+        score = _score(self.snapshot, action, self.s, self.capacity, self.skip)
+        best = score.view(self.ways, -1).argmax(0)
         number = best * len(best) + torch.arange(len(best), device=best.device)
         step = torch.arange(self.steps, device=best.device)[:, None] * self.episodes
         return action.select((step + number).flatten())

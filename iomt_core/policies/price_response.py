@@ -34,23 +34,23 @@ CROWDING = 0.05  # relative surcharge on a server for each task that the user al
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
 LATENESS_ITERATIONS = 8
 CAUTION = 1.3
-SAMPLE_STEPS = 8
+SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
 SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
 
 
-def price_sample(s: Scenario) -> Snapshot:
-    """Steps of the ward over which prices are averaged, from seeds that no evaluation uses.
+def price_sample(s: Scenario, count: int = SAMPLE_STEPS) -> Snapshot:
+    """About `count` steps of the ward over which prices are averaged, from seeds that no evaluation uses.
 
     A scenario's own workload is known completely, and its steps may differ much, so the sample has each of them once.
     """
     if s.workload is not None:
-        steps = World(s, world_seeds(SAMPLE_SEED, 0, SAMPLE_STEPS)).episode()
-        return concatenate([step.select(slice(t % SAMPLE_STEPS, t % SAMPLE_STEPS + 1)) for t, step in enumerate(steps)])
+        steps = World(s, world_seeds(SAMPLE_SEED, 0, count)).episode()
+        return concatenate([step.select(slice(t % count, t % count + 1)) for t, step in enumerate(steps)])
     if s.speed == 0:  # all steps have the same distribution: the first steps of several worlds
-        world = World(s, world_seeds(SAMPLE_SEED, 0, SAMPLE_STEPS))
+        world = World(s, world_seeds(SAMPLE_SEED, 0, count))
         return world.snapshot(world.initial_state(), 0)
-    steps = World(s, world_seeds(SAMPLE_SEED, 0, 2)).episode()
-    return concatenate(steps[:: max(1, 2 * len(steps) // SAMPLE_STEPS)])
+    steps = World(s, world_seeds(SAMPLE_SEED, 0, max(2, count // 4))).episode()
+    return concatenate(steps[:: max(1, max(2, count // 4) * len(steps) // count)])
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,15 @@ class EpisodePrices:
 def episode_prices(s: Scenario) -> EpisodePrices:
     """The ward's prices over a whole episode: those of a sample of its steps, with that part of the batteries; cached.
 
-    Where neither batteries nor deadlines bind, prices are `mean_prices` and κ is 0.
+    Where neither batteries nor deadlines bind, prices are `mean_prices` and κ is 0; where they do, the sample is larger.
     """
-    sample = price_sample(s)
-    part = torch.full((1, s.users), s.Cap * len(sample.D) / s.T, dtype=torch.float64)
-    dual = solve_episodes(sample, s, part)
-    binds = bool((dual.battery > 0).any()) or bool((dual.lateness > 0).any())
-    prices = _mean(sample, dual).prices if binds else mean_prices(s).prices
-    return EpisodePrices(prices, dual.battery[:1], dual.energy.mean(0, keepdim=True))
+    for count in (SAMPLE_STEPS, LARGER_SAMPLE):
+        sample = price_sample(s, count)
+        part = torch.full((1, s.users), s.Cap * len(sample.D) / s.T, dtype=torch.float64)
+        dual = solve_episodes(sample, s, part)
+        if not bool((dual.battery > 0).any() or (dual.lateness > 0).any()):
+            return EpisodePrices(mean_prices(s).prices, dual.battery[:1], dual.energy.mean(0, keepdim=True))
+    return EpisodePrices(_mean(sample, dual).prices, dual.battery[:1], dual.energy.mean(0, keepdim=True))
 
 
 def battery_price(snapshot: Snapshot, s: Scenario, known: EpisodePrices) -> Tensor:

@@ -24,8 +24,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -142,6 +144,12 @@ class TaskKind(Frozen):
     C: NumberRange
     P: WholeRange
     T_max: Number | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_missing_deadline(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out a deadline that is the ward's, as files had it before kinds had deadlines."""
+        values: dict[str, Any] = handler(self)
+        return values if self.T_max is not None else {name: x for name, x in values.items() if name != "T_max"}
 
 
 class WorkloadTask(Frozen):
@@ -312,11 +320,7 @@ class Scenario(Frozen):
         Where nothing is switched off and no kind has its own deadline, it is what it was before scenarios had these.
         """
         everything_on = {name for name in ("users_off", "servers_off") if not getattr(self, name)}
-        values = self.model_dump(mode="json", exclude={"name"} | everything_on)
-        for kind in values["kinds"]:
-            if kind["T_max"] is None:
-                del kind["T_max"]
-        text = json.dumps(values, sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"name"} | everything_on), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

@@ -123,7 +123,6 @@ class Replay:
             counterfactual=offered,
         )
 
-
     def _snapshot(self, fields: dict[str, Tensor]) -> Snapshot:
         """The first steps of some episodes, (steps, episodes, …), with what agents, prices and rewards need; no positions."""
         D, beta = fields["D"].flatten(0, 1), fields["beta"].flatten(0, 1)
@@ -184,4 +183,3 @@ def _imposed_on_own_tasks(cost: Tensor, choice: Tensor, weight: Tensor) -> Tenso
     apart = 1 - torch.eye(choice.shape[2], dtype=weight.dtype, device=weight.device)
     touched = (choice > 0) * weight
     return ((cost - cost[..., :1, :]) * touched[:, :, None, None] * apart[:, None]).sum(-1)
-

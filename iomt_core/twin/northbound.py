@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -18,9 +17,8 @@ from torch import Tensor
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.batch import B, concatenate
-from iomt_core.model.snapshot import Action, Snapshot, device_name
+from iomt_core.model.snapshot import Action, device_name
 from iomt_core.policies.base import SHARES, BatteryAware, Planner, Policy, Shares
-from iomt_core.policies.dual import solve_dual
 from iomt_core.policies.episode_dual import EpisodeDual, solve_episodes
 from iomt_core.policies.price_response import solve_with_mean_prices
 from iomt_core.policies.registry import POLICIES
@@ -58,7 +56,8 @@ class Twin:
         environment = Environment(s, world_seeds(seed, episode - 1, 1), torch.float64)
         self._rollout = Rollout(make_policy(policy, s), environment, checked_shares(shares))
         self._records: tuple[Record, ...] = ()
-        self._dual: EpisodeDual | None = None  # the certificates of all steps, solved for at the first one
+        steps = concatenate(environment.remaining())
+        self._certificate = solve_episodes(steps, s, environment.snapshot.battery)
 
     @property
     def shares(self) -> Shares:
@@ -75,9 +74,7 @@ class Twin:
         environment = self._rollout.environment
         if self.done:
             raise RuntimeError(f"the episode ended in step {environment.t}: open a new twin")
-        if self._dual is None:
-            self._dual = _certified(environment.remaining(), self.scenario)
-        step = self._rollout.step(self._dual.select(slice(environment.t, environment.t + 1)))
+        step = self._rollout.step(self._certificate.select(slice(environment.t, environment.t + 1)))
         record = step.record(self.scenario, torch.tensor([self.episode]))
         self._records = (*self._records, record)
         return record.table()
@@ -232,18 +229,12 @@ def _with_row(batch: B, row: int, new: B) -> B:
     return batch.replace_rows(torch.tensor([row]), new)
 
 
-def _certified(steps: Sequence[Snapshot], s: Scenario) -> EpisodeDual:
-    """The certificates of all steps of one episode, from its first step on."""
-    snapshot = concatenate(steps)
-    return solve_episodes(snapshot, s, snapshot.battery[:1], solve_dual(snapshot, s))
-
-
 @lru_cache(maxsize=8)
 def first_episode(s: Scenario, seed: int) -> EpisodeSet:
     """The first episode of a seed with certificates of its steps and of its return; all policies are compared on it. Cached."""
     drawn = draw_episodes(s, checked_seed(seed), certify=False)
-    snapshot = drawn.snapshot
-    return replace(drawn, dual=solve_episodes(snapshot, s, snapshot.battery[:1], solve_with_mean_prices(snapshot, s)))
+    steps = solve_with_mean_prices(drawn.snapshot, s)
+    return replace(drawn, dual=solve_episodes(drawn.snapshot, s, drawn.snapshot.battery[:1], steps))
 
 
 @cached_by_checkpoint(maxsize=8)

@@ -63,7 +63,9 @@ def test_a_logarithmic_slider_and_a_pinned_scenario(page: Page, lab: str) -> Non
     expect(chart(page, "policy_bars")).to_contain_text("pinned")
     expect(chart(page, "episode_curves")).to_contain_text("pinned: ")
     slider(page, "Users").press("ArrowLeft")
-    expect(page.get_by_text("Not comparable: the pinned ward has 8 users")).to_be_visible()
+    expect(
+        page.get_by_text("Not comparable: the pinned ward has 8 × 8 tasks in a step, this one 7 × 8")
+    ).to_be_visible()
     expect(page.locator("[data-testid=stMetric] [data-testid=stMetricDelta]").first).to_contain_text("pinned: ")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from threading import Thread
 
 import psutil
 import pytest
@@ -83,6 +84,14 @@ def test_where_a_policy_cannot_decide_it_says_why(computer: CurveComputer) -> No
     assert 1.0 in dict(curves.of("greedy", "cost"))
 
 
+def test_a_curve_over_servers_is_of_whole_wards_also_where_one_is_switched_off(computer: CurveComputer) -> None:
+    part = WARD.changed(servers_off=1)
+    assert present_value(part, "servers") is None
+    assert present_value(part, "users") == WARD.users
+    mixed, whole = complete(computer, part, "servers"), complete(computer, WARD, "servers")
+    assert (mixed.axis, mixed.results) == (whole.axis, whole.results)
+
+
 def test_a_new_request_takes_the_place_of_the_last_one(computer: CurveComputer) -> None:
     long = PRESETS["paper"].changed(T=100, seed=3)
     assert not ask(computer, long, "B_k").complete
@@ -91,11 +100,25 @@ def test_a_new_request_takes_the_place_of_the_last_one(computer: CurveComputer) 
     ask(computer, WARD, "T_max", "another")
 
 
+def processes() -> list[psutil.Process]:
+    """The processes that compute curves."""
+    return [p for p in psutil.Process().children(recursive=True) if "LokyProcess" in " ".join(p.cmdline())]
+
+
+def test_all_threads_share_one_process(computer: CurveComputer) -> None:
+    complete(computer, WARD, "F_k")
+    [only] = processes()
+    for n in range(4):  # every rerun of a page is another thread
+        thread = Thread(target=complete, args=(computer, WARD.changed(seed=50 + n), "F_k"))
+        thread.start()
+        thread.join()
+    assert processes() == [only]
+
+
 def test_it_goes_on_after_its_process_was_killed(computer: CurveComputer) -> None:
     complete(computer, WARD, "F_k")
-    for process in psutil.Process().children(recursive=True):
-        if "LokyProcess" in " ".join(process.cmdline()):
-            process.kill()
+    for process in processes():
+        process.kill()
     end = time.monotonic() + SECONDS
     while any(complete(computer, WARD, "E_ref").reasons(policy) for policy in POLICIES):
         assert time.monotonic() < end

@@ -15,15 +15,13 @@ from typing import ClassVar, Literal, Self
 
 import pandas as pd
 
-from iomt_core.experiments.answers.question import (
-    Question,
-    unavailable_notes,
-)
-from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
+from iomt_core.experiments.answers.question import Question, unavailable_notes
+from iomt_core.experiments.answers.results import Evaluation, Results
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import MOST_POLICIES
 from iomt_core.metrics import ANSWERS, CONTEXT
 from iomt_core.scenario import Scenario, ScenarioError, metadata
+from iomt_core.training.catalogue import policy_label
 
 DELAY, ENERGY = ANSWERS["weighted_delay_s"], ANSWERS["weighted_energy_j"]
 LEAST = metadata()["alpha_T"].low or 0.01  # with α_T = 0 the best would be to never finish
@@ -148,7 +146,7 @@ class TradeOff(Question):
         saving = fast.energy - frugal.energy
         half = next(c for c in front if fast.energy - c.energy >= saving / 2)
         counts = [(policy, sum(c.evaluation.policy == policy for c in front)) for policy in self.compared]
-        who = ", ".join(f"{policy_name(p)} ({n})" for p, n in counts if n)
+        who = ", ".join(f"{policy_label(p)} ({n})" for p, n in counts if n)
         return (
             f"Energy can fall from {ENERGY.show(fast.energy)} to {ENERGY.show(frugal.energy)} while delay rises from "
             f"{DELAY.show(fast.delay)} to {DELAY.show(frugal.delay)}. At least half of that saving costs "
@@ -171,7 +169,7 @@ class TradeOff(Question):
         if missing and len(known) == self.count:
             notes.append(f"No line of the bound at α_T = {', '.join(missing)}: no policy played all steps there.")
         same = [
-            policy_name(policy)
+            policy_label(policy)
             for policy in self.compared
             if len({(c.delay, c.energy) for c in choices if c.evaluation.policy == policy}) == 1
         ]
@@ -202,7 +200,7 @@ class TradeOff(Question):
         return pd.DataFrame(rows)
 
     def _who(self, choice: Choice) -> str:
-        return policy_name(choice.evaluation.policy)
+        return policy_label(choice.evaluation.policy)
 
 
 def is_dominated(mean: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
