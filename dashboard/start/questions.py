@@ -13,11 +13,11 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from dashboard.text import plain
-from iomt_core.charts.batteries import battery_words, end_words, scarcest
+from iomt_core.charts.batteries import end_words, scarcest, spending_words
 from iomt_core.experiments.comparison.paired import percent
 from iomt_core.experiments.comparison.sides import EPISODES, Comparison, Side, compare
-from iomt_core.experiments.evaluation import evaluate_episode
-from iomt_core.metrics import TASK
+from iomt_core.experiments.evaluation import evaluate_episode, is_partial
+from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
@@ -154,24 +154,31 @@ def _worse_channel(a: Setup, b: Setup) -> str:
 
 def _half_battery(a: Setup, b: Setup) -> str:
     """What the policy does with half the battery, who ends the episode, and how a plan spends the same charge."""
-    found, charge = _compared(a, b), TASK["battery_j"].brief
+    who, plan, charge = _who(b), Setup(b.scenario, "optimum"), TASK["battery_j"].brief
     words = (
-        f"With {_who(b)}, {end_words(a.record)} before, and with half the battery {end_words(b.record)}. The return "
-        f"{_rise(found, 'return')}. {battery_words(b.record)} "
+        f"With {who}, {_end(a.record)} before, and with half the battery {_end(b.record)}. The return "
+        f"{_rise(_compared(a, b), 'return')}. On the map: {spending_words(b.record)}"
     )
-    plan = Setup(b.scenario, "optimum")
-    user = scarcest(b.record)
-    i = b.scenario.user_numbers.index(user)
-    spent, planned = (float(one.record.outcome.energy[:, i].sum(-1).mean()) for one in (b, plan))
     if b == plan:
-        return f"{words}It spends the charge so that it lasts."
+        return words
+    user, returned = scarcest(b.record), METRICS["return"].brief
+    i = b.scenario.user_numbers.index(user)
+    spent = charge(float(plan.record.outcome.energy[:, i].sum(-1).mean()))
     gain = plan.figures["return"] / b.figures["return"] - 1 if b.figures["return"] else math.nan
-    more = f", {percent(gain)} against {_who(b)}" if math.isfinite(gain) else ""
-    return (
-        f"{words}The plan of {_who(plan)}, which knows all tasks in advance, spends {charge(planned)} of user {user}'s battery a "
-        f"step instead of {charge(spent)}: {end_words(plan.record)}, and this episode returns "
-        f"{plan.figures['return']:,.4g}{more}, at {plan.figures['cost'] / b.figures['cost'] - 1:+.1%} cost a task."
+    more = f", {percent(gain)}" if math.isfinite(gain) else ""
+    words += (
+        f" The plan of the optimum spends {spent} of user {user}'s battery a step: {_end(plan.record)}, and the episode returns "
+        f"{returned(plan.figures['return'])}{more} compared with {who}."
     )
+    dearer = plan.figures["cost"] / b.figures["cost"] - 1
+    if is_partial(b.figures) and dearer > 0:
+        words += f" Its cost a task is {percent(dearer)} all the same: the cost of the steps that are played misleads."
+    return words
+
+
+def _end(record: Record) -> str:
+    """How the episode ended, as a clause."""
+    return f"it is {end_words(record)}" if bool(record.ended.any()) else end_words(record)
 
 
 def _nearest(record: Record) -> float:

@@ -47,26 +47,27 @@ def end_words(record: Record) -> str:
 
 
 def battery_words(record: Record) -> str:
-    """Who ends the episode, or has least charge left, and why, in sentences."""
-    s, user = record.scenario, scarcest(record)
-    i, steps = s.user_numbers.index(user), len(record)
-    energy = record.outcome.energy[:, i].sum(-1)
-    charge = record.snapshot.battery[-1, i]
-    spent, affordable = energy.mean(), s.Cap / s.T
-    rate = f"User {user} spends {CHARGE.brief(float(spent))} a step"
-    limit = f"a battery of {CHARGE.brief(s.Cap)} allows {CHARGE.brief(affordable)} in each of {s.T} steps"
+    """How the episode ended, and who ended it, or has least charge left, and why, in sentences."""
     ended = end_words(record)
+    return f"{ended[:1].upper()}{ended[1:]}. {spending_words(record)}"
+
+
+def spending_words(record: Record) -> str:
+    """What the user who ended the episode, or has least charge left, spends, and what its battery allows."""
+    s, user = record.scenario, scarcest(record)
+    energy = record.outcome.energy[:, s.user_numbers.index(user)].sum(-1)
+    charge = float(record.snapshot.battery[-1, s.user_numbers.index(user)])
+    rate = (
+        f"User {user} spends {CHARGE.brief(float(energy.mean()))} a step; a battery of {CHARGE.brief(s.Cap)} allows "
+        f"{CHARGE.brief(s.Cap / s.T)} in each of {s.T} steps."
+    )
     if not empty_users(record):
-        left = float(charge - energy[-1])
-        return (
-            f"{ended[:1].upper()}{ended[1:]}. User {user} has least left at the end: {CHARGE.brief(left)}, "
-            f"{100 * left / s.Cap:.3g} % of its battery. {rate}; {limit}."
-        )
-    lost = counted(s.T - steps + 1, "step")
+        left = charge - float(energy[-1])
+        return f"{rate} It has least left at the end: {CHARGE.brief(left)}, {100 * left / s.Cap:.3g} %."
     return (
-        f"{ended[:1].upper()}{ended[1:]}. {rate}; {limit}. In step {int(record.step[-1])} it has {CHARGE.brief(float(charge))} "
-        f"left and would need {CHARGE.brief(float(energy[-1]))}. That step earns nothing for anybody, and no later one is "
-        f"played: {lost} of {s.T} without return."
+        f"{rate} In step {int(record.step[-1])} it has {CHARGE.brief(charge)} left and would need "
+        f"{CHARGE.brief(float(energy[-1]))}. That step earns nothing for anybody, and no later one is played: "
+        f"{counted(s.T - len(record) + 1, 'step')} of {s.T} without return."
     )
 
 
