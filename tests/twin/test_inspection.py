@@ -222,15 +222,23 @@ def test_the_optimum_has_no_regret_against_itself() -> None:
         assert (frame["regret_best"] >= 0).all()
 
 
-@pytest.mark.parametrize("policy", ["greedy", "random", "optimum", "run:in-turn"])
-def test_regret_is_what_the_alternatives_say(policy: str) -> None:
-    record = play(WARD, policy, 2)
-    frame = north.regrets(WARD, policy, 2, "own", 2)
+@pytest.mark.parametrize("policy", ["greedy", "random", "optimum", "price-response", "greedy-saving", "run:in-turn"])
+@pytest.mark.parametrize("capacity", [WARD.Cap, 6e-5])
+def test_regret_is_what_the_alternatives_say(policy: str, capacity: float) -> None:
+    s = WARD.changed(Cap=capacity)
+    record, devices = play(s, policy, 2), set()
+    frame = north.regrets(s, policy, 2, "own", 1)
     for row in frame.itertuples():
-        moved = why(record, policy, "own", 2, row.user, row.task).alternatives["ward_change"]
+        alternatives = why(record, policy, "own", 1, row.user, row.task).alternatives
+        moved = (alternatives["ward_change"] + alternatives["later_change"]).set_axis(alternatives["choice"])
         assert row.regret_best == pytest.approx(max(0.0, -moved.min()), abs=1e-12)
-        assert row.regret_optimum == pytest.approx(-moved[row.optimum], abs=1e-12)
+        if row.optimum >= 0 or row.choice == row.optimum:
+            assert row.regret_optimum == pytest.approx(-moved[row.optimum], abs=1e-12)
+        else:
+            assert math.isnan(row.regret_optimum)
         assert moved[row.best] == pytest.approx(moved.min(), abs=1e-12)
+        devices.add(row.choice)
+    assert (-1 in devices) <= (policy in ("optimum", "price-response", "greedy-saving"))
 
 
 def test_alternatives_are_the_ward_priced_again() -> None:
