@@ -291,7 +291,8 @@ class GoalSeek(PolicyQuestion):
         early = [self.value_words(p) for p in self._decided(found.probes) if not p.evaluation.complete]
         if early and self.metric != "ended_share":
             notes.append(
-                f"A battery ended episodes early or tasks were skipped at {', '.join(early)}: what was not done does not count there."
+                f"A battery ended episodes early or tasks were skipped at {', '.join(early)}: what was not done does not count "
+                "there."
             )
         if not found.steady and found.verdict in ("found", "at once"):
             notes.append(
