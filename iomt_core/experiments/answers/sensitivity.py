@@ -203,7 +203,10 @@ class Sensitivity(PolicyQuestion):
         ended = [_place(e.variation) for e in effects if e.variation.scenario and not self._complete(e, results)]
         if ended:
             places = f"{', '.join(ended[:6])}{' and others' * (len(ended) > 6)}"
-            notes.append(f"A battery ended episodes early or tasks were skipped at {places}.")
+            notes.append(
+                f"A battery ended episodes early, or tasks were skipped, at {places}: cost, delay and energy are means of "
+                "what was done."
+            )
         return notes
 
     def _complete(self, effect: Effect, results: Results) -> bool:
