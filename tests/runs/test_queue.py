@@ -18,6 +18,7 @@ import pytest
 from iomt_core.runs.curves import curves, thinned
 from iomt_core.runs.directory import checked_name, read_json
 from iomt_core.runs.downloads import checkpoint_zip, metrics_csv
+from iomt_core.runs.process import lower_priority
 from iomt_core.runs.queue import RunRecord
 from iomt_core.runs.training_run import TRAINING
 from iomt_core.runs.worker import Worker, run_lock
@@ -233,6 +234,17 @@ def test_suggested_names_are_names(place: Path) -> None:
     assert TRAINING.free_name("x") == "x-2"
     for words in ("", "../../etc", "Ünïcode ward!", "a" * 200):
         checked_name(TRAINING.free_name(words))
+
+
+def test_a_worker_steps_back_behind_other_programs() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = psutil.Process(child.pid)
+    before = process.nice()
+    lower_priority(process, 0)
+    assert process.nice() == before
+    lower_priority(process, 19)
+    assert process.nice() != before
+    child.communicate()
 
 
 def test_a_run_is_worked_on_by_one_process_only(place: Path) -> None:
