@@ -30,7 +30,7 @@ from iomt_core.twin.warehouse.database import (
 )
 from iomt_core.twin.warehouse.errors import DamagedError, WarehouseError
 from iomt_core.twin.warehouse.keys import Keyring
-from iomt_core.twin.warehouse.limits import Limits
+from iomt_core.twin.warehouse.limits import NO_LIMIT, Limits
 from iomt_core.twin.warehouse.reading import open_ledger
 from iomt_core.twin.warehouse.sealing import decrypt, sums_data
 from iomt_core.twin.warehouse.segments import Segment, SegmentReader, select
@@ -47,8 +47,11 @@ def status(folder: Path) -> dict[str, Any]:
         last = db.execute("SELECT revision, hash, time_us FROM commits ORDER BY revision DESC LIMIT 1").fetchone()
         heads = _heads(db)
         segments = list(select(db, identity or ""))
-        dropped = {(user, log): (last, rows) for user, log, last, rows in db.execute("SELECT user, log, last, rows FROM dropped")}
-        forgotten = {user: at for user, at in db.execute("SELECT user, forgotten FROM users WHERE forgotten IS NOT NULL")}
+        dropped = {
+            (user, log): (last, rows)
+            for user, log, last, rows in db.execute("SELECT user, log, last, rows FROM dropped")
+        }
+        forgotten = dict(db.execute("SELECT user, forgotten FROM users WHERE forgotten IS NOT NULL"))
         users = [user for (user,) in db.execute("SELECT user FROM users ORDER BY user")]
         recordings = db.execute("SELECT coalesce(max(number), 0) FROM recordings").fetchone()[0]
     gaps = {
@@ -68,7 +71,7 @@ def status(folder: Path) -> dict[str, Any]:
         "forgotten": forgotten,
         "recordings": recordings,
         "rows": sum(segment.header.rows for segment in segments),
-        "bytes": sum(segment.bytes for segment in segments),
+        "bytes": sum(segment.stored for segment in segments),
         "sequence_gaps": sum(gaps.values()),
         "tiers": {tier: _tier(tier, segments, heads, limits) for tier in TIERS},
         "dropped_rows": sum(rows for _, rows in dropped.values()),
@@ -143,7 +146,7 @@ def _appends(db: sqlite3.Connection) -> dict[int, list[tuple[int, str, int, int,
 def _check_sequences(db: sqlite3.Connection, folder: Path, segments: list[Segment]) -> None:
     """Raises `DamagedError` if a log has a gap, or a record twice."""
     forgotten = {user for (user,) in db.execute("SELECT user FROM users WHERE forgotten IS NOT NULL")}
-    expected = {(user, log): 1 for user, log in _heads(db)}
+    expected = dict.fromkeys(_heads(db), 1)
     expected |= {(user, log): last + 1 for user, log, last in db.execute("SELECT user, log, last FROM dropped")}
     path = database_file(folder)
     for segment in segments:
@@ -161,7 +164,10 @@ def _check_sequences(db: sqlite3.Connection, folder: Path, segments: list[Segmen
 
 def _check_origin(db: sqlite3.Connection, reader: SegmentReader, segments: list[Segment]) -> None:
     """Raises `DamagedError` unless the stored bytes of every segment are those that its commit named."""
-    appended = {(rev, user, log): blocks for rev, user, log, blocks in db.execute("SELECT revision, user, log, blocks FROM appends")}
+    appended = {
+        (rev, user, log): blocks
+        for rev, user, log, blocks in db.execute("SELECT revision, user, log, blocks FROM appends")
+    }
     moved = {
         (entry["user"], entry["log"], entry["first"], entry["sha256"])
         for (detail,) in db.execute("SELECT detail FROM commits WHERE kind='move'")
@@ -230,7 +236,9 @@ def _check_sums(
     bad = whole & ~np.isclose(found, np.array(kept), rtol=ROUNDING, atol=0).all(1)
     if bad.any():
         place = int(bad.argmax())
-        raise DamagedError(path, "the records do not give the sums that were kept.", user, "", int(begins[place]) + 1, TASKS)
+        raise DamagedError(
+            path, "the records do not give the sums that were kept.", user, "", int(begins[place]) + 1, TASKS
+        )
 
 
 def _heads(db: sqlite3.Connection) -> dict[tuple[int, str], int]:
@@ -247,25 +255,27 @@ def _missing(key: tuple[int, str], head: int, dropped: int, segments: list[Segme
     return count + abs(head + 1 - due)
 
 
-def _tier(
-    tier: str, segments: list[Segment], heads: Mapping[tuple[int, str], int], limits: Limits
-) -> dict[str, Any]:
+def _tier(tier: str, segments: list[Segment], heads: Mapping[tuple[int, str], int], limits: Limits) -> dict[str, Any]:
     inside = [segment for segment in segments if segment.tier == tier]
     ages = [heads[s.header.user, STEPS] - s.header.last_step for s in inside]
-    size, now = sum(segment.bytes for segment in inside), time.time()
+    size, now = sum(segment.stored for segment in inside), time.time()
     return {
         "rows": sum(segment.header.rows for segment in inside),
         "tasks": sum(segment.header.rows for segment in inside if segment.header.log == TASKS),
         "segments": len(inside),
         "bytes": size,
-        "limit_bytes": limits.bytes(tier),
+        "limit_bytes": _limit(limits.bytes(tier)),
         "age_steps": max(ages, default=0),
-        "limit_steps": limits.steps(tier),
+        "limit_steps": _limit(limits.steps(tier)),
         "oldest_s": min((s.first_us for s in inside), default=0) / 1e6 or None,
         "newest_s": max((s.last_us for s in inside), default=0) / 1e6 or None,
         "age_s": now - min(s.first_us for s in inside) / 1e6 if inside else 0.0,
         "full": size > limits.bytes(tier) or max(ages, default=0) >= limits.steps(tier),
     }
+
+
+def _limit(value: int) -> int | None:
+    return value if value < NO_LIMIT else None
 
 
 def _size(path: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,43 +28,80 @@ NUMBERS = (pa.bool_(), pa.float32(), pa.float64(), pa.int8(), pa.int16(), pa.int
 TYPES = (*NUMBERS, pa.string(), pa.list_(pa.float64()))
 
 
-def as_batch(log: str, table: pd.DataFrame | pa.Table | pa.RecordBatch) -> pa.RecordBatch:
-    """The table as one record batch. Raises `WarehouseError` for a column that is missing, of another type, or has nulls."""
+class Checked(NamedTuple):
+    """What is known of columns that can be stored: places of texts to convert, places of lists, identity of the columns."""
+
+    texts: list[int]
+    lists: list[int]
+    identity: str
+
+
+def as_batch(log: str, table: pd.DataFrame | pa.Table | pa.RecordBatch) -> tuple[pa.RecordBatch, str]:
+    """The table as one record batch, and the identity of its columns.
+
+    Raises `WarehouseError` for a column that is missing, has another type or empty values.
+    """
     if isinstance(table, pd.DataFrame):
         table = pa.Table.from_pandas(table, preserve_index=False)
-    batch = table.combine_chunks().to_batches() if isinstance(table, pa.Table) else [table]
-    one = batch[0] if batch else pa.RecordBatch.from_pylist([], schema=table.schema)
-    for place, field in enumerate(one.schema):
-        if pa.types.is_dictionary(field.type) or pa.types.is_large_string(field.type):  # pandas' categories and texts
-            one = one.set_column(place, field.name, one.column(place).cast(pa.string()))
-    _check_schema(log, one.schema)
-    for field, values in zip(one.schema, one.columns, strict=True):
-        if values.null_count or (pa.types.is_list(field.type) and values.flatten().null_count):
-            raise WarehouseError(f"{log}: column {field.name!r} has empty values; write NaN, 0 or an empty text.")
-    return one.replace_schema_metadata(None)
+    if isinstance(table, pa.Table):
+        batches = table.combine_chunks().to_batches()
+        table = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    checked = _checked(log, table.schema)
+    for place in checked.texts:
+        table = table.set_column(place, table.schema.field(place).name, table.column(place).cast(pa.string()))
+    columns = table.columns
+    if any(column.null_count for column in columns) or any(
+        columns[place].flatten().null_count for place in checked.lists
+    ):
+        name = next(name for name, column in zip(table.schema.names, columns, strict=True) if _has_empty(column))
+        raise WarehouseError(f"{log}: column {name!r} has empty values; write NaN, 0 or an empty text.")
+    return table.replace_schema_metadata(None) if table.schema.metadata else table, checked.identity
+
+
+def _has_empty(column: Any) -> bool:
+    return bool(column.null_count or (pa.types.is_list(column.type) and column.flatten().null_count))
 
 
 @lru_cache(maxsize=64)
-def _check_schema(log: str, schema: pa.Schema) -> None:
+def _checked(log: str, schema: pa.Schema) -> Checked:
+    """Raises `WarehouseError` for columns that cannot be stored."""
     if missing := [name for name in REQUIRED[log] if name not in schema.names]:
         raise WarehouseError(f"{log}: column {missing[0]!r} is missing: needed are {', '.join(REQUIRED[log])}.")
     if taken := [name for name in ADDED if name in schema.names]:
         raise WarehouseError(f"{log}: column {taken[0]!r} is added by the warehouse and cannot be given.")
     if len(set(schema.names)) < len(schema.names):
         raise WarehouseError(f"{log}: two columns have the same name.")
-    for field in schema:
-        if field.type not in TYPES or (field.name in REQUIRED[log] and field.type not in NUMBERS):
+    # pandas' categories and texts become plain texts.
+    kinds = [pa.string() if _is_text(kind) else kind for kind in schema.types]
+    stored = pa.schema(list(zip(schema.names, kinds, strict=True)))
+    for field in stored:
+        wrong = field.name in REQUIRED[log] and field.type not in NUMBERS
+        wrong = wrong or (field.name == "user" and not pa.types.is_integer(field.type))
+        if wrong or field.type not in TYPES:
             raise WarehouseError(f"{log}: column {field.name!r} of type {field.type} cannot be stored.")
+    texts = [place for place, kind in enumerate(schema.types) if kind != kinds[place]]
+    lists = [place for place, kind in enumerate(kinds) if pa.types.is_list(kind)]
+    return Checked(texts, lists, schema_identity(stored))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return bool(pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
+    return bool(pa.types.is_large_string(kind))
 
 
 def divide_by_user(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[int], list[int]]:
     """The rows sorted by user and otherwise in order, the users, and the row where each user begins, with the end at last."""
     user = np.asarray(batch.column("user")).astype(np.int64, copy=False)
-    if len(user) and np.any(np.diff(user) < 0):
+    if not len(user):
+        return batch, [], [0]
+    changes = np.flatnonzero(user[1:] != user[:-1]) + 1
+    if np.any(user[changes] < user[changes - 1]):
         order = np.argsort(user, kind="stable")
         batch, user = batch.take(pa.array(order)), user[order]
-    starts = np.flatnonzero(np.diff(user, prepend=user[0] - 1 if len(user) else 0))
-    return batch, user[starts].tolist(), [*starts.tolist(), len(user)]
+        changes = np.flatnonzero(user[1:] != user[:-1]) + 1
+    starts = [0, *changes.tolist()]
+    return batch, user[starts].tolist(), [*starts, len(user)]
 
 
 def pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -89,7 +126,6 @@ def join(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
-@lru_cache(maxsize=64)
 def schema_identity(schema: pa.Schema) -> str:
     """A digest of names and types of the columns."""
     return hashlib.sha256(schema.serialize()).hexdigest()[:16]

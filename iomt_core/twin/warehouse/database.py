@@ -20,8 +20,8 @@ from iomt_core.twin.warehouse.errors import DamagedError, DiskFullError, Warehou
 
 FILE, ARCHIVE = "warehouse.sqlite", "archive"
 FORMAT = 1  # of the tables; SQLite's user_version
-PAGE_BYTES = 8192
-CHECKPOINT_PAGES = 2048  # 16 MB of the write-ahead log before SQLite copies it into the file
+PAGE_BYTES = 16384
+CHECKPOINT_PAGES = 1024  # 16 MB of the write-ahead log before SQLite copies it into the file
 BUSY_SECONDS = 20.0
 NO_HASH = b"\0" * 32  # before the first commit
 DEVICE, EDGE, ARCHIVED = "device", "edge", "archive"
@@ -63,7 +63,9 @@ def connect(folder: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise WarehouseError(f"warehouse = {str(folder)!r} is not a data warehouse: it has no {FILE}.")
     with sqlite_errors(path):
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=BUSY_SECONDS, isolation_level=None, uri=True)
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", timeout=BUSY_SECONDS, isolation_level=None, uri=True
+        )
         try:
             check_format(db, path)
         except BaseException:
@@ -89,7 +91,10 @@ def connect_to_write(folder: Path, synchronous: Synchronous) -> sqlite3.Connecti
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(f"PRAGMA synchronous={synchronous}")
             db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-            if db.execute("PRAGMA user_version").fetchone()[0] == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            if (
+                db.execute("PRAGMA user_version").fetchone()[0] == 0
+                and not db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            ):
                 with transaction(db):  # a kill leaves all tables or none
                     for statement in TABLES.split(";"):
                         db.execute(statement)
@@ -148,7 +153,7 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_FULL or code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC):
             raise DiskFullError(
                 f"file {str(path)!r} cannot grow: the disk or the configured size is full. Nothing of this commit was kept. "
-                "`iomt warehouse tidy DIR --free 100MB` drops the oldest segments."
+                "`iomt warehouse tidy DIR --free-mb 100` drops the oldest segments."
             ) from None
         if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise WarehouseError(f"file {str(path)!r} is locked by another process: try again later.") from None

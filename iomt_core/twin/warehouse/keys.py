@@ -64,7 +64,9 @@ class Keyring:
         if cipher is None:
             versions = self._read(user)
             if version not in versions:
-                raise KeyMissingError(f"version {version} of the key of user {user} is not in {str(self._file(user))!r}.")
+                raise KeyMissingError(
+                    f"version {version} of the key of user {user} is not in {str(self._file(user))!r}."
+                )
             cipher = self._ciphers[user, version] = AESGCM(versions[version])
         return cipher
 
@@ -104,7 +106,9 @@ class Keyring:
 
     def _check_allowed(self, user: int) -> None:
         if self.only not in (None, user):
-            raise KeyMissingError(f"the key of user {user} is not available here: this process may read user {self.only} only.")
+            raise KeyMissingError(
+                f"the key of user {user} is not available here: this process may read user {self.only} only."
+            )
 
     def _file(self, user: int) -> Path:
         return self.folder / f"user-{user}.json"

@@ -76,7 +76,9 @@ class Warehouse:
                 if user in ledgers:
                     plain = decrypt(ledgers[user], sealed, sums_data(self.identity, user, commit))
                     if plain is None:
-                        raise DamagedError(database_file(self.folder), f"the sums of commit {commit} were changed.", user)
+                        raise DamagedError(
+                            database_file(self.folder), f"the sums of commit {commit} were changed.", user
+                        )
                     rows.append((user, time_us // 86_400_000_000, *sums_from_bytes(plain)))
             table = pd.DataFrame(rows, columns=["user", "day", *SUMS])
             table["day"] = pd.to_datetime(table["day"].astype("int64"), unit="D", utc=True)

@@ -34,7 +34,7 @@ class Segment:
     first_us: int
     last_us: int
     revision: int  # of the commit that made this segment, from records that may be older
-    bytes: int
+    stored: int  # bytes
     sha256: bytes  # of the sealed block or of the file
     wrapped_key: bytes
     file: str | None  # inside the archive
@@ -49,15 +49,19 @@ class Segment:
         h = self.header
         return (
             self.number, self.tier, h.user, h.log, h.first, h.rows, h.first_step, h.last_step, h.schema, h.size,
-            self.first_us, self.last_us, self.revision, self.bytes, self.sha256, self.wrapped_key, self.file,
+            self.first_us, self.last_us, self.revision, self.stored, self.sha256, self.wrapped_key, self.file,
         )  # fmt: skip
 
 
-def select(db: sqlite3.Connection, warehouse: str, where: str = "1", values: Sequence[object] = ()) -> Iterator[Segment]:
+def select(
+    db: sqlite3.Connection, warehouse: str, where: str = "1", values: Sequence[object] = ()
+) -> Iterator[Segment]:
     """The segments for which an SQL condition holds: by user and log, and then by sequence number."""
     rows = db.execute(f"SELECT {COLUMNS} FROM segments WHERE {where} ORDER BY user, log, first", values)
     for number, tier, user, log, first, count, first_step, last_step, schema, size, *rest in rows:
-        yield Segment(number, tier, Header(warehouse, user, log, first, count, first_step, last_step, schema, size), *rest)
+        yield Segment(
+            number, tier, Header(warehouse, user, log, first, count, first_step, last_step, schema, size), *rest
+        )
 
 
 def insert(db: sqlite3.Connection, segments: Sequence[Segment], blocks: Sequence[bytes | None]) -> None:
@@ -109,7 +113,9 @@ class SegmentReader:
         cipher = self.keys.cipher(h.user, self._versions.get(h.user, 0))
         key = decrypt(cipher, segment.wrapped_key, h.associated_data())
         if key is None:
-            raise self.damaged(segment, "its key cannot be unwrapped: the user's key or the segment's header is another one.")
+            raise self.damaged(
+                segment, "its key cannot be unwrapped: the user's key or the segment's header is another one."
+            )
         return key
 
     def read(self, segment: Segment, columns: Sequence[str] | None = None) -> pa.RecordBatch:
@@ -164,5 +170,3 @@ def write_archive(
     path = folder / ARCHIVE / name
     size = write_file(path, batch, key, associated)
     return name, size, file_digest(path), encrypt(user_cipher, key, associated)
-
-

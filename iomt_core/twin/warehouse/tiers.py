@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -54,7 +54,14 @@ class Tiers:
     def __init__(
         self, db: sqlite3.Connection, folder: Path, identity: str, keys: Keyring, limits: Limits, audit: Audit
     ) -> None:
-        self.db, self.folder, self.identity, self.keys, self.limits, self.audit = db, folder, identity, keys, limits, audit
+        self.db, self.folder, self.identity, self.keys, self.limits, self.audit = (
+            db,
+            folder,
+            identity,
+            keys,
+            limits,
+            audit,
+        )
         self.refresh()
 
     def refresh(self) -> None:
@@ -87,23 +94,26 @@ class Tiers:
                 else:
                     self.drop(leaving)
 
-    def oldest_first(self, tier: str) -> list[Segment]:
-        """The segments of a tier in the order in which they leave it."""
-        segments = select(self.db, self.identity, "tier=?", (tier,))
+    def oldest_first(self, tier: str, where: str = "1", values: Sequence[object] = ()) -> list[Segment]:
+        """Segments of a tier, for which an SQL condition holds, in the order in which they leave it."""
+        segments = select(self.db, self.identity, f"tier=? AND ({where})", (tier, *values))
         return sorted(segments, key=lambda segment: (segment.last_us, segment.revision, segment.header.first))
 
     def _leaving(self, tier: str, heads: Heads) -> list[Segment]:
         """Segments to remove until the tier has its headroom; of each log the oldest, without a gap."""
         keep = 1 - self.limits.headroom
-        steps, most = self.limits.steps(tier) * keep, self.limits.bytes(tier) * keep
+        steps, most = int(self.limits.steps(tier) * keep), self.limits.bytes(tier) * keep
         kept = self.fill[tier].bytes
-        too_large = kept > self.limits.bytes(tier)
+        if kept <= self.limits.bytes(tier):  # by age only
+            of_user = [(user, heads[user, STEPS] - steps) for user in self.fill[tier].oldest]
+            where = " OR ".join(["user=? AND last_step<=?"] * len(of_user))
+            return self.oldest_first(tier, where, [value for pair in of_user for value in pair])
         leaving = []
         for segment in self.oldest_first(tier):
             h = segment.header
-            if heads[h.user, STEPS] - h.last_step >= steps or (too_large and kept > most):
+            if heads[h.user, STEPS] - h.last_step >= steps or kept > most:
                 leaving.append(segment)
-                kept -= segment.bytes
+                kept -= segment.stored
         return leaving
 
     def _move(self, tier: str, leaving: list[Segment]) -> None:
@@ -162,7 +172,7 @@ class Tiers:
             self.db.executemany(
                 "INSERT INTO dropped VALUES(?,?,?,?,1,?,?) ON CONFLICT(user, log) DO UPDATE SET last=max(last, excluded.last), "
                 "rows=rows+excluded.rows, segments=segments+1, bytes=bytes+excluded.bytes, revision=excluded.revision",
-                [(s.header.user, s.header.log, s.header.last, s.header.rows, s.bytes, revision) for s in leaving],
+                [(s.header.user, s.header.log, s.header.last, s.header.rows, s.stored, revision) for s in leaving],
             )
             delete(self.db, leaving)
         remove_files(self.folder, [segment.file for segment in leaving if segment.file is not None])
@@ -172,13 +182,14 @@ class Tiers:
 
     def oldest_of_all(self, size: int) -> list[Segment]:
         """The oldest segments of all tiers that have at least so many bytes together."""
-        found, total = [], 0
+        found: list[Segment] = []
+        total = 0
         for tier in reversed(TIERS):
             for segment in self.oldest_first(tier):
                 if total >= size:
                     return found
                 found.append(segment)
-                total += segment.bytes
+                total += segment.stored
         return found
 
 

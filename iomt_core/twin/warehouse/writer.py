@@ -13,6 +13,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +32,6 @@ from iomt_core.twin.warehouse.columns import (
     as_batch,
     divide_by_user,
     pieces,
-    schema_identity,
     to_bytes,
 )
 from iomt_core.twin.warehouse.database import (
@@ -49,7 +49,14 @@ from iomt_core.twin.warehouse.database import (
     sqlite_errors,
     transaction,
 )
-from iomt_core.twin.warehouse.errors import Audit, DamagedError, DiskFullError, KeyMissingError, WarehouseError, no_audit
+from iomt_core.twin.warehouse.errors import (
+    Audit,
+    DamagedError,
+    DiskFullError,
+    KeyMissingError,
+    WarehouseError,
+    no_audit,
+)
 from iomt_core.twin.warehouse.keys import Keyring
 from iomt_core.twin.warehouse.limits import Limits
 from iomt_core.twin.warehouse.sealing import Header, decrypt, encrypt, ledger_data, new_key, recording_data, sums_data
@@ -57,8 +64,8 @@ from iomt_core.twin.warehouse.segments import Segment, SegmentReader, insert, se
 from iomt_core.twin.warehouse.tiers import Tiers, remove_files, remove_orphans
 
 LOCK, RESERVE = "writer.lock", "reserve"
+NO_LIMIT_PAGES = 2**32 - 2
 RETRY_AFTER = 64  # commits, before a move that found the disk full is tried again
-Table = pd.DataFrame | pa.Table | pa.RecordBatch
 
 
 class WarehouseWriter:
@@ -77,13 +84,16 @@ class WarehouseWriter:
         audit: Audit = no_audit,
     ) -> None:
         self.folder, self.audit = folder, audit
+        self._tiers: Tiers
         with os_errors(f"warehouse {str(folder)!r} cannot be opened"):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / LOCK)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
-                raise WarehouseError(f"another process writes to the warehouse {str(folder)!r}: one at a time can.") from None
+                raise WarehouseError(
+                    f"another process writes to the warehouse {str(folder)!r}: one at a time can."
+                ) from None
         try:
             self.db = connect_to_write(folder, synchronous)
             try:
@@ -99,7 +109,9 @@ class WarehouseWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -133,7 +145,12 @@ class WarehouseWriter:
         self.audit("record", {"recording": number, "users": len(users), "revision": revision})
         return int(number)
 
-    def append(self, tasks: Table, steps: Table, recording: int = 0) -> int:
+    def append(
+        self,
+        tasks: pd.DataFrame | pa.Table | pa.RecordBatch,
+        steps: pd.DataFrame | pa.Table | pa.RecordBatch,
+        recording: int = 0,
+    ) -> int:
         """Adds records at the end of the users' logs, in one commit. Returns its revision.
 
         tasks: one row a task; steps: one row a user and step, at least one for every user with tasks. Rows of one user stay in
@@ -163,15 +180,20 @@ class WarehouseWriter:
             self._tiers.settle(self._heads)
 
     def tidy(self, free: int) -> tuple[int, int]:
-        """Drops the oldest segments of all tiers, at least so many bytes; this works on a full disk. Returns segments and rows."""
+        """Drops the oldest segments of all tiers, at least so many bytes. Returns how many segments and rows.
+
+        It works on a full disk, by the space that was reserved for it.
+        """
         with contextlib.suppress(OSError):
             (self.folder / RESERVE).unlink()
         try:
             with self._errors():
+                self.db.execute(f"PRAGMA max_page_count={NO_LIMIT_PAGES}")  # dropping needs a page too
                 leaving = self._tiers.oldest_of_all(free)
                 self._tiers.drop(leaving)
                 self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
+            self._limit_size()
             self._reserve()
         return len(leaving), sum(segment.header.rows for segment in leaving)
 
@@ -220,7 +242,9 @@ class WarehouseWriter:
     def _complete_forgetting(self, user: int) -> None:
         """What follows from the mark that a user is forgotten; repeated after a kill."""
         self.keys.destroy(user)
-        files = [name for (name,) in self.db.execute("SELECT file FROM segments WHERE user=? AND file NOT NULL", (user,))]
+        files = [
+            name for (name,) in self.db.execute("SELECT file FROM segments WHERE user=? AND file NOT NULL", (user,))
+        ]
         with durable_transaction(self.db):
             self.db.execute("DELETE FROM blocks WHERE segment IN (SELECT id FROM segments WHERE user=?)", (user,))
             self.db.execute("DELETE FROM segments WHERE user=?", (user,))
@@ -264,13 +288,14 @@ class WarehouseWriter:
         self._ledgers: dict[int, AESGCM] = {}
         self._heads = {(user, log): 0 for user in self._versions for log in LOGS}
         self._heads |= {
-            (user, log): last for user, log, last in self.db.execute("SELECT user, log, max(last) FROM appends GROUP BY user, log")
+            (user, log): last
+            for user, log, last in self.db.execute("SELECT user, log, max(last) FROM appends GROUP BY user, log")
         }
         self._schemas = {row[0] for row in self.db.execute("SELECT identity FROM schemas")}
         self._tiers.refresh()
 
-    def _append(self, batches: Mapping[str, pa.RecordBatch], recording: int) -> tuple[int, int]:
-        divided = {log: divide_by_user(batch) for log, batch in batches.items()}
+    def _append(self, batches: Mapping[str, tuple[pa.RecordBatch, str]], recording: int) -> tuple[int, int]:
+        divided = {log: divide_by_user(batch) for log, (batch, _) in batches.items()}
         step_rows = dict(zip(divided[STEPS][1], _differences(divided[STEPS][2]), strict=True))
         if without := [user for user in divided[TASKS][1] if user not in step_rows]:
             raise WarehouseError(f"steps: user {without[0]} has tasks but no row.")
@@ -287,8 +312,10 @@ class WarehouseWriter:
                 segments: list[Segment] = []
                 blocks: list[bytes] = []
                 appends: list[tuple[int, str, int, int, bytes, bytes]] = []
-                for log in LOGS:
-                    self._seal(log, divided[log], step_rows, (revision, time_us, recording), sums[log], segments, blocks, appends)
+                for log, (batch, schema) in batches.items():
+                    self._add_schema(schema, batch.schema)
+                    commit = revision, time_us, recording
+                    self._seal(log, schema, divided[log], step_rows, commit, sums[log], segments, blocks, appends)
                 insert(self.db, segments, blocks)
                 self.db.executemany(f"INSERT INTO appends VALUES({revision},?,?,?,?,?,?)", appends)
                 add_commit(self.db, "append", append_digest(appends), time_us)
@@ -300,12 +327,13 @@ class WarehouseWriter:
         for user, log, last, *_ in appends:
             self._heads[user, log] = last
         for segment in segments:
-            self._tiers.add(segment.header.user, segment.bytes, segment.header.last_step)
+            self._tiers.add(segment.header.user, segment.stored, segment.header.last_step)
         return revision, sum(segment.header.rows for segment in segments)
 
     def _seal(
         self,
         log: str,
+        schema: str,
         divided: tuple[pa.RecordBatch, list[int], list[int]],
         step_rows: Mapping[int, int],
         commit: tuple[int, int, int],
@@ -317,7 +345,6 @@ class WarehouseWriter:
         """Seals the rows of each user; adds to segments, blocks and rows of the table `appends`."""
         batch, users, starts = divided
         revision, time_us, recording = commit
-        schema = self._schema(batch.schema)
         for place, user in enumerate(users):
             if user in self._forgotten:
                 continue
@@ -354,12 +381,10 @@ class WarehouseWriter:
             self._retry_at = revision + RETRY_AFTER
             self._tiers.refresh()
 
-    def _schema(self, schema: pa.Schema) -> str:
-        identity = schema_identity(schema)
+    def _add_schema(self, identity: str, schema: pa.Schema) -> None:
         if identity not in self._schemas:
             self.db.execute("INSERT INTO schemas VALUES(?,?)", (identity, schema.serialize().to_pybytes()))
             self._schemas.add(identity)
-        return identity
 
     def _add_users(self, users: list[int]) -> None:
         """Makes a key, a ledger key and empty logs for users that are new; inside a transaction."""
@@ -392,7 +417,7 @@ class WarehouseWriter:
 
     def _limit_size(self) -> None:
         pages = self.limits.database_bytes // self.db.execute("PRAGMA page_size").fetchone()[0]
-        self.db.execute(f"PRAGMA max_page_count={pages or 2**32 - 2}")
+        self.db.execute(f"PRAGMA max_page_count={pages or NO_LIMIT_PAGES}")
 
     def _reserve(self) -> None:
         """Keeps a file of `reserve_bytes`, if the disk has room for it."""
@@ -417,4 +442,4 @@ def _allocate(path: Path, size: int) -> None:
 
 
 def _differences(starts: list[int]) -> list[int]:
-    return [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    return [b - a for a, b in pairwise(starts)]
