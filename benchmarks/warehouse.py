@@ -180,7 +180,7 @@ def data_digest(folder: Path) -> str:
     with sqlite3.connect(folder / "warehouse.sqlite") as db:
         for (block,) in db.execute("SELECT data FROM blocks ORDER BY segment"):
             digest.update(block)
-    for path in sorted((folder / ARCHIVE).glob("*/*")):
+    for path in sorted((folder / ARCHIVE).glob("*")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

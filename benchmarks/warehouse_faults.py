@@ -95,7 +95,7 @@ def check(folder: Path, acknowledged: int) -> None:
     with WarehouseWriter(folder):
         pass  # opening removes what the kill left behind
     if acknowledged:
-        files = {path.name for path in (folder / "archive").glob("*/*")}
+        files = {path.name for path in (folder / "archive").glob("*")}
         assert len(files) == status(folder)["tiers"]["archive"]["segments"], "a file belongs to no segment"
         check_records(folder, acknowledged)
 

@@ -6,6 +6,13 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folder_of_keys(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keys of data warehouses go to a folder of the tests, not to the person's own."""
+    os.environ["IOMT_KEYS"] = str(tmp_path_factory.mktemp("keys"))

@@ -14,16 +14,15 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
 from iomt_core.twin.warehouse.errors import DamagedError, DiskFullError
-from iomt_core.twin.warehouse.keys import sync_folder
 
 TEMPORARY = ".tmp"
 OTHERS_KEY = "the key, the file or its place in the warehouse is not the one it was encrypted for"
 
 
 def write_file(path: Path, batch: pa.RecordBatch, key: bytes, associated: bytes) -> int:
-    """Writes a file, which is complete and on the disk when this returns. Returns its size in bytes.
+    """Writes a file, whose content is complete and on the disk when this returns. Returns its size in bytes.
 
-    associated: bound to the data, not stored in the file. Raises `DiskFullError`.
+    Its name is on the disk after `sync_folder`. associated: bound to the data, not stored in the file. Raises `DiskFullError`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
@@ -39,7 +38,6 @@ def write_file(path: Path, batch: pa.RecordBatch, key: bytes, associated: bytes)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)
         return path.stat().st_size
     except OSError as error:
         with contextlib.suppress(OSError):

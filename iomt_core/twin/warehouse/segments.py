@@ -109,9 +109,11 @@ class SegmentReader:
 
     def key(self, segment: Segment) -> bytes:
         """The key of a segment."""
-        h = segment.header
-        cipher = self.keys.cipher(h.user, self._versions.get(h.user, 0))
-        key = decrypt(cipher, segment.wrapped_key, h.associated_data())
+        return self._unwrap(segment, segment.header.associated_data())
+
+    def _unwrap(self, segment: Segment, associated: bytes) -> bytes:
+        user = segment.header.user
+        key = decrypt(self.keys.cipher(user, self._versions.get(user, 0)), segment.wrapped_key, associated)
         if key is None:
             raise self.damaged(
                 segment, "its key cannot be unwrapped: the user's key or the segment's header is another one."
@@ -120,15 +122,16 @@ class SegmentReader:
 
     def read(self, segment: Segment, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """The records of a segment, with some of their columns. May raise `FileNotFoundError` if it was just dropped."""
-        header, key = segment.header, self.key(segment)
+        header, associated = segment.header, segment.header.associated_data()
+        key = self._unwrap(segment, associated)
         if segment.file is not None:
             path = self.folder / ARCHIVE / segment.file
             try:
-                batch = read_file(path, key, header.associated_data(), columns)
+                batch = read_file(path, key, associated, columns)
             except DamagedError as error:
                 raise self.damaged(segment, error.reason) from None
         else:
-            packed = decrypt(AESGCM(key), self.block(segment), header.associated_data())
+            packed = decrypt(AESGCM(key), self.block(segment), associated)
             if packed is None:
                 raise self.damaged(segment, "the data were changed, or belong to another segment.")
             batch = from_bytes(packed, header.size, self.schema(header.schema))
@@ -166,7 +169,7 @@ def write_archive(
 ) -> tuple[str, int, bytes, bytes]:
     """Writes a segment's archive file. Returns its name inside the archive, size, SHA-256, and the wrapped key."""
     key, associated = new_key(), header.associated_data()
-    name = f"user-{header.user}/{header.log}-{header.first:010d}-{header.last:010d}-{number}.parquet"
+    name = f"user-{header.user}-{header.log}-{header.first:010d}-{header.last:010d}-{number}.parquet"
     path = folder / ARCHIVE / name
     size = write_file(path, batch, key, associated)
     return name, size, file_digest(path), encrypt(user_cipher, key, associated)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from iomt_core.twin.warehouse.database import (
     transaction,
 )
 from iomt_core.twin.warehouse.errors import Audit
-from iomt_core.twin.warehouse.keys import Keyring
+from iomt_core.twin.warehouse.keys import Keyring, sync_folder
 from iomt_core.twin.warehouse.limits import Limits
 from iomt_core.twin.warehouse.sealing import Header
 from iomt_core.twin.warehouse.segments import Segment, SegmentReader, delete, insert, seal_bytes, select, write_archive
@@ -127,6 +126,8 @@ class Tiers:
             for sources in _to_join(leaving):
                 number += 1
                 moved.append(self._move_joined(reader, sources, to, number, revision))
+            if to == ARCHIVED:
+                sync_folder(self.folder / ARCHIVE)
             detail = {"from": tier, "to": to, "moved": moved}
             add_commit(self.db, "move", json.dumps(detail), now_us(self.db))
         self.refresh()
@@ -198,11 +199,13 @@ def _to_join(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
     ordered = sorted(segments, key=lambda s: (s.header.user, s.header.log, s.header.first))
     for _, group in groupby(ordered, key=lambda s: (s.header.user, s.header.log, s.header.schema)):
         part: list[Segment] = []
+        rows = 0
         for segment in group:
-            if part and sum(s.header.rows for s in part) + segment.header.rows > MOST_ROWS:
+            if part and rows + segment.header.rows > MOST_ROWS:
                 yield part
-                part = []
+                part, rows = [], 0
             part.append(segment)
+            rows += segment.header.rows
         yield part
 
 
@@ -216,7 +219,7 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
 def remove_orphans(db: sqlite3.Connection, folder: Path) -> None:
     """Removes archive files that no segment refers to: a process was killed before or after its transaction."""
     known = {name for (name,) in db.execute("SELECT file FROM segments WHERE file IS NOT NULL")}
-    for path in (folder / ARCHIVE).glob("*/*"):
-        if os.path.relpath(path, folder / ARCHIVE).replace(os.sep, "/") not in known:
+    for path in (folder / ARCHIVE).glob("*"):
+        if path.name not in known:
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -72,7 +72,7 @@ def swap_blocks(folder: Path) -> None:
 
 
 def archive_file(folder: Path, user: int = 2) -> Path:
-    return next((folder / "archive" / f"user-{user}").glob("tasks-*.parquet"))
+    return next((folder / "archive").glob(f"user-{user}-tasks-*.parquet"))
 
 
 def flip_file(folder: Path) -> None:

@@ -30,7 +30,7 @@ def data_digest(folder: Path) -> str:
     with sqlite3.connect(folder / "warehouse.sqlite") as db:
         for row in db.execute("SELECT segment, data FROM blocks ORDER BY segment"):
             digest.update(repr(row).encode())
-    for path in sorted((folder / "archive").glob("*/*")):
+    for path in sorted((folder / "archive").glob("*")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -181,7 +181,7 @@ def test_a_forgotten_user_is_gone_from_every_copy(tmp_path: Path, keys: Path) ->
     for at in (None, 3):
         with pytest.raises(ScenarioError, match="user = 2 was forgotten at revision"):
             warehouse.log(2).tasks(at=at)
-    assert not (folder / "archive" / "user-2").exists() or not list((folder / "archive" / "user-2").iterdir())
+    assert not list((folder / "archive").glob("user-2-*"))
     state = status(folder)
     assert list(state["forgotten"]) == [2]
     assert state["sequence_gaps"] == 0
