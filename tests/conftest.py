@@ -1,10 +1,14 @@
-"""Two workers share two cores: one thread each, for threads that wait for a core spin and starve the other worker."""
+"""What holds for all tests: two workers share two cores, and a test leaves the main module as it was."""
 
 from __future__ import annotations
 
 import os
+import sys
 
+# One thread each: threads that wait for a core spin and starve the other worker.
 os.environ["OMP_NUM_THREADS"] = "1"
+# The runs that tests wait for are not behind the other worker's browser.
+os.environ["IOMT_NICE"] = "0"
 
 import pytest
 import torch
@@ -16,3 +20,9 @@ torch.set_num_threads(1)
 def folder_of_keys(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keys of data warehouses go to a folder of the tests, not to the person's own."""
     os.environ["IOMT_KEYS"] = str(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts the main module back: Streamlit's `AppTest` replaces it by a page, which a later test's new process would run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
-
 from iomt_core.experiments.comparison.paired import Paired
-from iomt_core.experiments.statistics import Interval, mean_interval
+from iomt_core.experiments.statistics import Interval, mean_interval, share_interval
 from iomt_core.metrics import Metric
 from iomt_core.scenario import Scenario
 
@@ -41,15 +39,14 @@ class Evaluation:
             return None
         values = [x for x in metric.per_episode(self.sums) if math.isfinite(x)]
         if metric.numerator == "ended":
-            found = stats.binomtest(round(math.fsum(values)), len(values)).proportion_ci(0.95)
-            return [float(found.low), float(found.high)]
+            return share_interval(round(math.fsum(values)), len(values))
         interval = mean_interval(values)
         return interval and [max(0.0, interval[0]), interval[1]]
 
     @property
     def complete(self) -> bool:
-        """Whether the policy decided, and no battery ended an episode early."""
-        return not self.reason and not any(self.sums["ended"])
+        """Whether the policy decided and did everything: no battery ended an episode early, and no task was skipped."""
+        return not self.reason and not any(self.sums["ended"]) and not any(self.sums.get("skipped", ()))
 
 
 @dataclass(frozen=True)
