@@ -49,7 +49,10 @@ def main() -> None:
     # `st.navigation` says this too, but too late for a first visitor whose link names a page.
     PagesManager.uses_pages_directory = False
     sys.argv = ["streamlit", "run", str(APP / "app.py"), *sys.argv[1:]]
-    streamlit()
+    try:
+        streamlit()
+    finally:
+        curve_computer().close()
 
 
 if __name__ == "__main__":

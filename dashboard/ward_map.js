@@ -57,7 +57,7 @@ function drawMap(view, map, at) {
   make(svg, "text", { x: size - 8, y: size - 8, "text-anchor": "end", "font-size": 12, fill: "currentColor", opacity: 0.8 }, data.area);
   const counts = choice.map((tasks) => data.names.map((_, k) => tasks.filter((chosen) => chosen === k).length));
   counts.forEach((count, i) => count.forEach((tasks, k) => {
-    if (!k || !tasks) return;
+    if (!k || !tasks || !data.servers[k - 1]) return; // the own device, nothing, or skipped
     const [[x1, y1], [x2, y2]] = [users[i], data.servers[k - 1]];
     make(svg, "line", { x1, y1, x2, y2, stroke: data.colours[k], "stroke-width": 0.8 + 0.9 * tasks, "stroke-dasharray": data.dashes[k], "stroke-linecap": "round", opacity: 0.55 });
   }));
@@ -88,10 +88,10 @@ function drawTask(view, { data, svg }, at, id, k, i, j, picked) {
   const users = data.users[data.users.length > 1 ? at : 0], angle = (2 * Math.PI * j) / data.choice[at][i].length;
   const x = users[i][0] + data.ring * Math.sin(angle), y = users[i][1] - data.ring * Math.cos(angle);
   const other = data.changed ? data.changed[at][i][j] : -1, kind = data.kind?.[at][i][j], mine = id === picked;
-  const words = `user ${data.users_numbers[i]}, task ${j + 1}${kind === undefined ? "" : ` (${data.kinds[kind]})`}, priority ${data.priority[at][i][j]}, on ${data.names[k]}: ` +
-    `${data.delay_ms[at][i][j]} ms, cost ${data.cost[at][i][j]}${other < 0 ? "" : `; decided otherwise: ${data.other_names[other]} in ${data.other}`}`;
+  const words = `user ${data.users_numbers[i]}, task ${j + 1}${kind === undefined ? "" : ` (${data.kinds[kind]})`}, priority ${data.priority[at][i][j]}, ${k > data.servers.length ? "" : "on "}${data.names[k]}: ` +
+    `${data.delay[at][i][j]}, cost ${data.cost[at][i][j]}${other < 0 ? "" : `; decided otherwise: ${data.other_names[other]} in ${data.other}`}`;
   const line = mine ? [RED, 4] : kind === undefined ? ["#222", 0.8] : [data.kind_colours[kind], 2.5];
-  const task = mark(svg, data.numbers[k], x, y, data.task_radius, { class: mine ? "task picked" : "task", fill: data.colours[k], stroke: line[0], "stroke-width": line[1],
+  const task = mark(svg, data.numbers[k], x, y, data.task_radius * (k > data.servers.length ? 0.6 : 1), { class: mine ? "task picked" : "task", fill: data.colours[k], stroke: line[0], "stroke-width": line[1],
     opacity: data.changed && other < 0 && !mine ? 0.4 : 1, tabindex: -1, role: "button", "aria-label": words, "data-task": id });
   make(task, "title", {}, words);
   if (other >= 0) make(svg, "circle", { class: "changed-ring", cx: x, cy: y, r: 1.5 * data.task_radius + 1, fill: "none", stroke: "currentColor", "stroke-width": 1.5, "stroke-dasharray": "3 1.5" });

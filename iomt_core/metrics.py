@@ -154,7 +154,7 @@ METRICS = _by_name(
     Metric(
         "return", "Return",
         "sum of p max(0, 1 - cost) over an episode; 0 for a late or skipped task, and from the step on that a battery cannot pay",
-        better="higher", number_format=FOUR_DIGITS, numerator="return", denominator="episodes",
+        better="higher", number_format=",.5g", numerator="return", denominator="episodes",
     ),
     Metric(
         "return_gap", "Gap to the return bound",
@@ -187,7 +187,7 @@ CONTEXT = _by_name(
     ),
     Metric(
         "return_bound", "Certified return bound", "no policy's return can be higher in these episodes",
-        number_format=FOUR_DIGITS, numerator="return_bound", denominator="episodes",
+        number_format=",.5g", numerator="return_bound", denominator="episodes",
     ),
     Metric(
         "skipped_share", "Tasks skipped", "share of tasks that nobody computes", "%", 100.0, number_format=".2f",
@@ -262,6 +262,9 @@ TASK = _by_name(
     Metric("cost", "Cost", "α_T T/T_max + α_E E/E_ref", better="lower", number_format=".4f"),
     Metric("deadline_missed", "Late", "later than its deadline (C6), or skipped"),
     Metric("bound", "Bound of the step", "certified lower bound of the step's total weighted cost", number_format=".4f"),
+    Metric("deadline_s", "Deadline", "T_max of the task", "ms", 1e3, "s", "T_max", number_format=".4g"),
+    Metric("skipped", "Skipped", "computed by nobody; costs 1"),
+    Metric("battery_j", "Battery", "charge of the user's battery before the step", "mJ", 1e3, "J", number_format=FOUR_DIGITS),
     Metric(
         "weight", "Weight", "p = P / mean P of the ward; a step's total is the sum of weight x cost",
         symbol="p", number_format=".3g",
@@ -269,9 +272,6 @@ TASK = _by_name(
     Metric("cpu_share_requested", "CPU requested", "share of the device's CPU requested", "%", 100.0),
     Metric("bandwidth_share_requested", "Bandwidth requested", "share of the server's bandwidth requested", "%", 100.0),
     Metric("kind", "Kind", "task kind"),
-    Metric("deadline_s", "Deadline", "T_max of the task", "ms", 1e3, "s", "T_max", number_format=".4g"),
-    Metric("skipped", "Skipped", "computed by nobody; costs 1"),
-    Metric("battery_j", "Battery", "charge of the user's battery before the step", "mJ", 1e3, "J", number_format=FOUR_DIGITS),
 )  # fmt: skip
 
 

@@ -1,11 +1,20 @@
-"""Two workers share two cores: one thread each, for threads that wait for a core spin and starve the other worker."""
+"""What holds for all tests: two workers share two cores, and a test leaves the main module as it was."""
 
 from __future__ import annotations
 
 import os
+import sys
 
+# One thread each: threads that wait for a core spin and starve the other worker.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts the main module back: Streamlit's `AppTest` replaces it by a page, which a later test's new process would run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])

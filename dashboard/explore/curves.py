@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
+from dashboard.explore.following import client
 from dashboard.explore.views import subtitle, visible_row
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
@@ -93,7 +93,7 @@ def _around(session: Session, name: str, labels: dict[str, str], looks: list[Loo
     """The chart, drawn again every fifth of a second until all its points are there."""
     axis, now = axis_around(session.scenario, name), present_value(session.scenario, name)
     shares: dict[str, Shares] = {one: session.shares if one == session.shown_policy else "own" for one in labels}
-    found = curve_computer().curves(_client(), session.scenario, axis, shares, session.seed)
+    found = curve_computer().curves(client(), session.scenario, axis, shares, session.seed)
 
     def set_value(value: float) -> None:
         session.try_change(lambda: session.scenario.changed(**axis.change(session.scenario, value)))
@@ -106,8 +106,3 @@ def _around(session: Session, name: str, labels: dict[str, str], looks: list[Loo
     figure = around_curves(found, now, labels, looks, about)
     plotly_chart(figure, "around", set_value, pending=not found.complete)
     chart_table("around", lambda: around_table(found, labels), "Delay, energy and cost at every value")
-
-
-def _client() -> str:
-    """Names this browser session for the computer of curves."""
-    return str(st.session_state.setdefault("curves_client", uuid.uuid4().hex))

@@ -12,6 +12,7 @@ from rich.table import Table
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
 from iomt_core.cli.options import SeedOption, SharesOption
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
+from iomt_core.experiments.evaluation import is_partial
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.policies.base import Shares
 from iomt_core.training.catalogue import catalogue, default_policy, describe, entry
@@ -62,4 +63,10 @@ def evaluate(
         if metric.name in values:
             table.add_row(metric.label, metric.show(values[metric.name]))
     notes.print(table)
+    if is_partial(values):
+        notes.print(
+            "A battery ended episodes early, or tasks were skipped. Cost, delay and energy are means of what was done: compare "
+            "the return.",
+            soft_wrap=True,
+        )
     notes.print(f"Written: {out / 'summary.json'} and {out / ('decisions.csv' if csv else 'decisions.parquet')}")

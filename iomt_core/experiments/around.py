@@ -11,28 +11,34 @@ import math
 import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock, Thread
-from typing import Any
+from threading import RLock, Thread
+from typing import Any, TypeVar, cast
 
 import psutil
-from cachetools import LRUCache
+import torch
+from cachetools import LRUCache, TTLCache
 
-from iomt_core.experiments.evaluation import evaluate_episode
+from iomt_core.experiments.evaluation import battery_charges, evaluate_episode
 from iomt_core.experiments.sweeps.spec import Axis, spaced, switched_off, usual_ends
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training.catalogue import checkpoint_of, default_policy, why_not
+from iomt_core.twin.northbound import play
 
 COUNT = 9  # values with linear spacing, beside the present one
 E6 = (1.0, 1.5, 2.2, 3.3, 4.7, 6.8)  # values with logarithmic spacing: preferred numbers (IEC 60063)
 MOST_RESULTS = 4000  # that are kept
 NICE = 5
-_SUBMITTING = Lock()
+FORGET_SECONDS = (
+    5.0  # after its last request a client is taken to have left; a page that waits asks several times a second
+)
 IDLE_SECONDS = 3600  # after which the process ends; the next request starts another
 
+CHARGES = "charges"
+W = TypeVar("W", bound=Hashable)
 Result = Mapping[str, Any] | str  # the metrics of an episode by name, or why there are none
 
 
@@ -92,17 +98,25 @@ class CurveComputer:
     """Computes curves in one process for all sessions and keeps the results.
 
     The value nearest to the present one is computed first. A client's new request takes the place of its last one: what
-    nobody asks for any more and has not begun is not computed.
+    nobody asks for any more and has not begun is not computed, nor what was wanted by a client that has left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forget_seconds: float = FORGET_SECONDS) -> None:
         self._results: LRUCache[Hashable, Future[Result]] = LRUCache(MOST_RESULTS)
-        self._wanted: LRUCache[str, frozenset[Hashable]] = LRUCache(256)  # by client
-        self._lock = Lock()
+        self._wanted: TTLCache[str, frozenset[Hashable]] = TTLCache(256, forget_seconds)  # by client
+        self._executor: Any = None
+        self._lock = RLock()  # not a plain lock: a callback may run in the thread that holds it
 
     def start(self) -> None:
         """Starts the process, which takes some seconds, so that the first request does not wait for it."""
-        _submit(PRESETS["paper"], default_policy(), "own", 0)
+        self._submit(PRESETS["paper"], default_policy(), "own", 0)
+
+    def close(self) -> None:
+        """Ends the process at once. Without this, the end of the program waits for all results that were asked for."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(kill_workers=True)
 
     def curves(self, client: str, s: Scenario, axis: Axis, policies: Mapping[str, Shares], seed: int) -> Curves:
         """What is known by now; ask again until it is complete. Returns at once.
@@ -110,34 +124,58 @@ class CurveComputer:
         client: who asks, for instance a session; policies: the share rule of each policy, by name.
         """
         wards = dict(_wards(s, axis))
-        wanted = {
-            (value, policy): (
+        wanted = {(value, policy): (ward, policy) for value, ward in wards.items() for policy in policies}
+        return Curves(axis, self._known(client, wanted, policies, seed), len(wanted))
+
+    def episodes(self, client: str, s: Scenario, policies: Mapping[str, Shares], seed: int) -> dict[str, Result]:
+        """What is known by now of these policies in one ward, by name; ask again until all are there. Returns at once.
+
+        Besides the metrics a result has `CHARGES`, see `evaluate`. Arguments as for `curves`; one client asks for one of both.
+        """
+        return self._known(client, {policy: (s, policy) for policy in policies}, policies, seed)
+
+    def _known(
+        self, client: str, wanted: Mapping[W, tuple[Scenario | str, str]], shares: Mapping[str, Shares], seed: int
+    ) -> dict[W, Result]:
+        """Begins all that is wanted, a ward and a policy each, and returns the results that are there."""
+        keys = {
+            name: (
                 ward if isinstance(ward, str) else ward.digest,
                 policy,
-                shares,
+                shares[policy],
                 seed,
                 checkpoint_of(policy),
             )
-            for value, ward in wards.items()
-            for policy, shares in policies.items()
+            for name, (ward, policy) in wanted.items()
         }
         with self._lock:
-            self._wanted[client] = frozenset(wanted.values())
+            self._wanted[client] = frozenset(keys.values())
             self._cancel_unwanted()
             found = {}
-            for (value, policy), key in wanted.items():
+            for name, key in keys.items():
+                ward, policy = wanted[name]
                 if key not in self._results:
-                    self._results[key] = self._begin(wards[value], policy, policies[policy], seed)
+                    self._results[key] = self._begin(ward, policy, shares[policy], seed)
                 if self._results[key].done():
-                    found[value, policy] = self._result(key)
-        return Curves(axis, found, len(wanted))
+                    found[name] = self._result(key)
+        return found
 
     def _begin(self, ward: Scenario | str, policy: str, shares: Shares, seed: int) -> Future[Result]:
         if isinstance(ward, Scenario):
-            return _submit(ward, policy, shares, seed)
+            future = self._submit(ward, policy, shares, seed)
+            future.add_done_callback(self._on_done)
+            return future
         impossible: Future[Result] = Future()
         impossible.set_result(ward)
         return impossible
+
+    def _submit(self, *arguments: Any) -> Future[Result]:
+        with self._lock:
+            if self._executor is not None:
+                with contextlib.suppress(BrokenExecutor):  # its process was killed
+                    return cast(Future[Result], self._executor.submit(evaluate, *arguments))
+            self._executor = _new_executor()
+            return cast(Future[Result], self._executor.submit(evaluate, *arguments))
 
     def _result(self, key: Hashable) -> Result:
         error = self._results[key].exception()
@@ -145,6 +183,11 @@ class CurveComputer:
             return self._results[key].result()
         del self._results[key]  # tried again at the next request
         return f"It could not be computed: {error}"
+
+    def _on_done(self, future: Future[Result]) -> None:
+        if not future.cancelled():
+            with self._lock:
+                self._cancel_unwanted()
 
     def _cancel_unwanted(self) -> None:
         wanted = frozenset().union(*self._wanted.values())
@@ -160,8 +203,11 @@ def curve_computer() -> CurveComputer:
 
 
 def evaluate(s: Scenario, policy: str, shares: Shares, seed: int) -> Result:
-    """Metrics of the episode that the pages show, or why the policy cannot decide in this ward."""
-    return why_not(policy, s) or evaluate_episode(s, policy, seed, shares)
+    """Metrics of the episode that the pages show, with `battery_charges` as `CHARGES`; or why the policy cannot decide here."""
+    if reason := why_not(policy, s):
+        return reason
+    charges = battery_charges(play(s, policy, seed, shares)).to(torch.float32).numpy()
+    return {**evaluate_episode(s, policy, seed, shares), CHARGES: charges}
 
 
 def _wards(s: Scenario, axis: Axis) -> Iterator[tuple[float, Scenario | str]]:
@@ -175,27 +221,14 @@ def _wards(s: Scenario, axis: Axis) -> Iterator[tuple[float, Scenario | str]]:
             yield value, " ".join(error.problems)
 
 
-def _submit(s: Scenario, policy: str, shares: Shares, seed: int) -> Future[Result]:
-    """Evaluates in the process, which is started anew where it has died."""
-    with _SUBMITTING:
-        try:
-            return _executor().submit(evaluate, s, policy, shares, seed)
-        except BrokenExecutor:
-            _executor.cache_clear()
-            return _executor().submit(evaluate, s, policy, shares, seed)
-
-
-@lru_cache(maxsize=1)
-def _executor() -> Executor:
-    """The process of all threads. loky's reusable executor would be one for each thread, and every rerun of a page is a thread.
-
-    Not that of `concurrent.futures`: its new process would run the dashboard's page, which is the main module there.
-    """
+def _new_executor() -> Any:
+    # Not that of `concurrent.futures`: its new process would run the dashboard's page, which is the main module there. Nor
+    # loky's reusable one: each thread has its own, and the dashboard has a new thread for each run of a page.
     # loky takes growth for a leak and would start the process anew; here it is the caches, which are limited.
     os.environ.setdefault("LOKY_MAX_MEMORY_LEAK_SIZE", "4e9")
     from loky import ProcessPoolExecutor  # it ends its process at exit; only who asks for curves needs it
 
-    return ProcessPoolExecutor(1, timeout=IDLE_SECONDS, initializer=_prepare)  # type: ignore[no-any-return]
+    return ProcessPoolExecutor(max_workers=1, timeout=IDLE_SECONDS, initializer=_prepare)
 
 
 def _prepare() -> None:

@@ -24,7 +24,7 @@ from iomt_core.policies.base import BatteryAware
 from iomt_core.policies.demand import OwnCpuTasks
 from iomt_core.policies.dual import DualProblem, DualSolution, Prices, solve_dual
 from iomt_core.policies.episode_dual import EpisodeProblem, Tasks, solve_episodes
-from iomt_core.policies.plan import DEARER, KEPT, RETRIES, corrected_price
+from iomt_core.policies.plan import DEARER, RETRIES, corrected_price
 from iomt_core.policies.search import OVERLOAD
 from iomt_core.policies.shares import own_allocation, own_cost
 from iomt_core.scenario import Scenario
@@ -33,7 +33,9 @@ from iomt_core.scenario import Scenario
 CROWDING = 0.05  # relative surcharge on a server for each task that the user already sends there
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
 LATENESS_ITERATIONS = 8
-CAUTION = 1.3
+# A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
+# sample: a user that spends more than it has ends the episode for all.
+RESERVED, CAUTION = 0.99, 1.6
 SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
 SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
 
@@ -170,7 +172,7 @@ class PriceResponse(BatteryAware):
         If the step might take more than the battery holds, the user repeats it with dearer joules, and then skips the tasks
         that take most energy for their weight.
         """
-        s, charge = self.scenario, snapshot.battery * KEPT
+        s, charge = self.scenario, snapshot.battery * RESERVED
         kappa = battery_price(snapshot, s, self.known)
         found = self._respond(snapshot, kappa)
         for _ in range(RETRIES):
@@ -304,7 +306,8 @@ class PriceResponse(BatteryAware):
 
 def _caution(policy: PriceResponse) -> float:
     """By how much a step may take more energy for sending than requests suggest: a margin over the most in the sample."""
-    s, sample = policy.scenario, price_sample(policy.scenario)
+    s, scarce = policy.scenario, bool((policy.known.battery > 0).any())
+    sample = price_sample(s, LARGER_SAMPLE if scarce else SAMPLE_STEPS)
     found = policy._respond(sample, battery_price(sample, s, policy.known))
     spent = outcome(sample, found.action, s).energy.sum(-1)
     ratio = spent / found.need.clamp_min(1e-300)

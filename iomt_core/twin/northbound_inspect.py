@@ -15,7 +15,7 @@ from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_polic
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin import inspection, regret
 from iomt_core.twin.inspection import Inspection, TaskTurn
-from iomt_core.twin.northbound import decisions, play, share_rule
+from iomt_core.twin.northbound import play, share_rule
 from iomt_core.twin.perception import grants, hidden_tasks, observed_rest, observed_tasks
 
 __all__ = [
@@ -59,10 +59,10 @@ def inspect_step(s: Scenario, policy: str, seed: int, shares: Shares, step: int)
 
 
 def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tensor:
-    """The optimum's choices in the steps that this policy played, (R, U, J). Raises `ScenarioError`."""
-    _, action = decisions(s, "optimum-step", seed)
-    assert action is not None
-    return action.choice[play(s, policy, seed, shares).step - 1]
+    """The optimum's choices in the steps that this policy played, (R, U, J), see `regret.devices`. Raises `ScenarioError`."""
+    plan = play(s, "optimum", seed)
+    choice = plan.action.choice.masked_fill(plan.outcome.skipped, regret.SKIPPED)
+    return choice[play(s, policy, seed, shares).step - 1]
 
 
 @cached_by_checkpoint(maxsize=512)

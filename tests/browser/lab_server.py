@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playw
 ROOT = Path(__file__).resolve().parents[2]
 READY = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connection-state=CONNECTED]"
 OPERATOR_TOKEN = "operator-of-the-tests"
+NO_CHROMIUM = "no chromium on this machine: install Debian's package 'chromium'"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
@@ -60,13 +61,9 @@ def browser() -> Iterator[Browser]:
     """Headless Chromium, Debian's."""
     path = chromium_path()
     if path is None:
-        raise RuntimeError("no chromium on this machine: install Debian's package 'chromium'")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        try:
-            yield chromium
-        finally:
-            chromium.close()
+        raise RuntimeError(NO_CHROMIUM)
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=FLAGS) as chromium:
+        yield chromium
 
 
 def settle(page: Page, timeout: float = 30_000) -> None:

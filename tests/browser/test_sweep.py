@@ -60,7 +60,8 @@ def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page
         f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40",
     )
     page.get_by_role("button", name="Start", exact=True).click()
-    plot = page.locator(".js-plotly-plot")
+    # The chart of this sweep: that of the sweep before is shown until this one has begun.
+    plot = page.locator(".st-key-sweep_curves_f-k-1 .js-plotly-plot")
     expect(plot).to_be_visible(timeout=90_000)
     # New points are drawn into the same chart, and a zoom stays.
     plot.evaluate("(plot) => { plot.known = true; }")
@@ -71,13 +72,12 @@ def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page
     page.mouse.down()
     page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"], steps=5)
     page.mouse.up()
-    page.wait_for_function("!document.querySelector('.js-plotly-plot').layout.yaxis.autorange")
+    handle = plot.element_handle()
+    page.wait_for_function("(plot) => !plot.layout.yaxis.autorange", arg=handle)
     ranges = "(plot) => [plot.known, ...plot.layout.xaxis.range, ...plot.layout.yaxis.range]"
     zoomed = plot.evaluate(ranges)
     known = plot.evaluate("(plot) => plot.data[1].x.length")
-    page.wait_for_function(
-        "(known) => document.querySelector('.js-plotly-plot').data[1].x.length > known", arg=known, timeout=60_000
-    )
+    page.wait_for_function("([plot, known]) => plot.data[1].x.length > known", arg=[handle, known], timeout=60_000)
     assert plot.evaluate(ranges) == zoomed
     page.get_by_role("button", name="Stop", exact=True).click()
     resume = page.get_by_role("button", name="Resume")

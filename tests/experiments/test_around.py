@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from threading import Thread
 
 import psutil
@@ -21,8 +21,15 @@ SECONDS = 120.0  # the process has to start first
 
 
 @pytest.fixture(scope="module")
-def computer() -> CurveComputer:
-    return CurveComputer()
+def computer() -> Iterator[CurveComputer]:
+    computer = CurveComputer()
+    yield computer
+    computer.close()
+
+
+def processes() -> set[psutil.Process]:
+    """Those that compute curves."""
+    return {one for one in psutil.Process().children(recursive=True) if "LokyProcess" in " ".join(one.cmdline())}
 
 
 def ask(computer: CurveComputer, s: Scenario, parameter: str, client: str = "someone") -> Curves:
@@ -100,19 +107,13 @@ def test_a_new_request_takes_the_place_of_the_last_one(computer: CurveComputer) 
     ask(computer, WARD, "T_max", "another")
 
 
-def processes() -> list[psutil.Process]:
-    """The processes that compute curves."""
-    return [p for p in psutil.Process().children(recursive=True) if "LokyProcess" in " ".join(p.cmdline())]
-
-
-def test_all_threads_share_one_process(computer: CurveComputer) -> None:
-    complete(computer, WARD, "F_k")
-    [only] = processes()
-    for n in range(4):  # every rerun of a page is another thread
-        thread = Thread(target=complete, args=(computer, WARD.changed(seed=50 + n), "F_k"))
-        thread.start()
-        thread.join()
-    assert processes() == [only]
+def test_what_a_client_that_left_has_wanted_is_not_computed() -> None:
+    computer, long = CurveComputer(forget_seconds=0.3), PRESETS["paper"].changed(T=100, seed=4)
+    assert not ask(computer, long, "B_k", "another").complete
+    complete(computer, WARD, "T_max")
+    time.sleep(1.0)
+    assert len(ask(computer, long, "B_k", "another").results) < 8  # of 16
+    computer.close()
 
 
 def test_it_goes_on_after_its_process_was_killed(computer: CurveComputer) -> None:
@@ -122,3 +123,23 @@ def test_it_goes_on_after_its_process_was_killed(computer: CurveComputer) -> Non
     end = time.monotonic() + SECONDS
     while any(complete(computer, WARD, "E_ref").reasons(policy) for policy in POLICIES):
         assert time.monotonic() < end
+
+
+def test_all_threads_share_one_process(computer: CurveComputer) -> None:
+    """The dashboard has a new thread for each run of a page."""
+    complete(computer, WARD, "F_k")
+    before = processes()
+    for metric in ("T_max", "E_ref", "N0"):
+        thread = Thread(target=complete, args=(computer, WARD.changed(seed=8), metric))
+        thread.start()
+        thread.join()
+    assert processes() == before
+
+
+def test_it_ends_at_once_though_much_is_wanted() -> None:
+    computer, before = CurveComputer(), processes()
+    assert not ask(computer, PRESETS["paper"].changed(T=100, seed=5), "B_k").complete
+    began = time.monotonic()
+    computer.close()
+    assert time.monotonic() - began < 5
+    assert processes() == before

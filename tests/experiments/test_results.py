@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from iomt_core.experiments.paper.results import OURS, results, seeds_text, verdict_table, verdicts
-from iomt_core.experiments.statistics import difference_interval, mean_interval
+from iomt_core.experiments.statistics import difference_interval, mean_interval, share_interval
 from iomt_core.metrics import METRICS
 
 
@@ -52,9 +52,12 @@ def test_few_seeds_are_listed_and_more_have_an_interval() -> None:
     assert seeds_text(METRICS["mean_delay_s"], [0.004] * 5) == "4.000 ms (4.000 to 4.000)"
 
 
-def test_intervals_are_students() -> None:
+def test_intervals_are_students_and_clopper_and_pearsons() -> None:
     a, b = np.random.default_rng(0).normal(size=(2, 7))
     expected = stats.t.interval(0.95, 6, a.mean(), stats.sem(a))
     np.testing.assert_allclose(mean_interval(a.tolist()), expected)
     welch = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     np.testing.assert_allclose(difference_interval(a.tolist(), b.tolist()), (welch.low, welch.high))
+    for found in (0, 2, 7):
+        exact = stats.binomtest(found, 7).proportion_ci(0.95)
+        np.testing.assert_allclose(share_interval(found, 7), (exact.low, exact.high))

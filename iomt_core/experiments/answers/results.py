@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
-
 from iomt_core.experiments.comparison.paired import Paired
-from iomt_core.experiments.statistics import Interval, mean_interval
+from iomt_core.experiments.statistics import Interval, mean_interval, share_interval
 from iomt_core.metrics import Metric
 from iomt_core.scenario import Scenario
 
@@ -41,8 +39,7 @@ class Evaluation:
             return None
         values = [x for x in metric.per_episode(self.sums) if math.isfinite(x)]
         if metric.numerator == "ended":
-            found = stats.binomtest(round(math.fsum(values)), len(values)).proportion_ci(0.95)
-            return [float(found.low), float(found.high)]
+            return share_interval(round(math.fsum(values)), len(values))
         interval = mean_interval(values)
         return interval and [max(0.0, interval[0]), interval[1]]
 

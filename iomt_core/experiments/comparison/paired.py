@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from scipy import stats
-
-from iomt_core.experiments.statistics import Interval, mean, mean_interval
+from iomt_core.experiments.statistics import Interval, mean, mean_interval, standard_error
 from iomt_core.metrics import Metric
 
 # A relative difference below this is rounding: the order of a sum depends on the tensors' shape.
@@ -68,9 +66,9 @@ class Paired:
     @cached_property
     def narrowing(self) -> float | None:
         """How many times as wide the interval would be if the two sides' episodes were independent; `None` if undefined."""
-        if len(self.a) < 2 or self.same or not (width := stats.sem(self.differences)):
+        if len(self.a) < 2 or self.same or not (width := standard_error(self.differences)):
             return None
-        return math.hypot(float(stats.sem(self.a)), float(stats.sem(self.b))) / float(width)
+        return math.hypot(standard_error(self.a), standard_error(self.b)) / width
 
     @cached_property
     def same(self) -> bool:

@@ -31,7 +31,7 @@ PARQUET = "results.parquet"
 # Columns after the metrics, and their names in a point's result. "tasks_decided", because "tasks" may be an axis.
 COUNTS = {
     "lower_bound": "lower_bound", "tasks_decided": "tasks", "steps": "steps",
-    "episodes_ended_by_battery": "episodes_ended_by_battery",
+    "episodes_ended_by_battery": "episodes_ended_by_battery", "return_bound": "return_bound", "skipped_share": "skipped_share",
 }  # fmt: skip
 # A function that writes the HTML report of a sweep from its results so far and the versions that computed them.
 Report = Callable[[SweepSpec, pd.DataFrame, Mapping[str, str]], str]
