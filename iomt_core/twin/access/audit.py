@@ -34,14 +34,14 @@ BUSY_TIMEOUT = 30.0  # seconds to wait for another writer
 SEPARATOR = "\x1f"  # between the fields that are hashed; no field contains it, so no two records look alike
 COLUMNS = ("sequence", "time_ns", "subject", "action", "object", "outcome", "budget", "hash")
 BODY = SEPARATOR.join(("%d", "%d", "%s", "%s", "%s", "%s", "%d"))
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS log (identifier TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS record (
-    sequence INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, subject TEXT NOT NULL, action TEXT NOT NULL,
-    object TEXT NOT NULL, outcome TEXT NOT NULL, budget INTEGER NOT NULL, hash BLOB NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS budget_changes ON record (budget) WHERE budget <> 0;
-"""
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS log (identifier TEXT NOT NULL) STRICT",
+    """CREATE TABLE IF NOT EXISTS record (
+        sequence INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, subject TEXT NOT NULL, action TEXT NOT NULL,
+        object TEXT NOT NULL, outcome TEXT NOT NULL, budget INTEGER NOT NULL, hash BLOB NOT NULL
+    ) STRICT""",
+    "CREATE INDEX IF NOT EXISTS budget_changes ON record (budget) WHERE budget <> 0",
+)
 RECORDS = f"SELECT {', '.join(COLUMNS)} FROM record ORDER BY sequence"
 
 
@@ -144,8 +144,11 @@ class AuditLog:
         execute = self._connection.execute
         execute("PRAGMA journal_mode=WAL")
         execute("PRAGMA synchronous=NORMAL")
-        self._connection.executescript("BEGIN IMMEDIATE;" + SCHEMA + "COMMIT;")
+        execute("BEGIN IMMEDIATE")
+        for statement in SCHEMA:
+            execute(statement)
         execute("INSERT INTO log SELECT ? WHERE NOT EXISTS (SELECT * FROM log)", (self.identifier,))
+        execute("COMMIT")
         (found,) = execute("SELECT identifier FROM log").fetchone()
         if found != self.identifier:
             raise AuditError(f"the audit log {self.path} belongs to another warehouse.")

@@ -6,6 +6,7 @@ again; with the checkpoints, a log that was shortened or written again completel
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -83,7 +84,9 @@ class Checkpoints:
             try:
                 # One call for the whole line: lines of two processes never mix. The first newline ends a line that a power
                 # loss may have cut.
-                os.write(descriptor, b"\n" + signed.line())
+                line = b"\n" + signed.line()
+                if os.write(descriptor, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

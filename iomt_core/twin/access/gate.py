@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from iomt_core.twin.access.audit import AuditLog, Event
+from iomt_core.twin.access.audit import LONGEST_FIELD, AuditLog, Event
 from iomt_core.twin.access.errors import RefusedError, TokenError
 from iomt_core.twin.access.identity import Identity, verify_token
-from iomt_core.twin.access.table import TABLE, Permission, Resource, is_permitted, refusal
+from iomt_core.twin.access.table import TABLE, WORD, Permission, Resource, is_permitted, refusal
 
-UNKNOWN = "unknown"  # the subject of a token that was not accepted: what it says about itself is not believed
+UNKNOWN = "unknown"  # the subject where a token was not accepted: what it says about itself is not believed
 GRANTED = "granted"
 
 
@@ -69,4 +69,5 @@ class Gate:
         return refusal(identity, action, resource, self._table)
 
     def _record(self, subject: str, action: str, resource: Resource, outcome: str) -> None:
-        self.log.append(Event(subject, action, str(resource), outcome))
+        known = action if WORD.fullmatch(action) else UNKNOWN  # what strangers write does not get into the log
+        self.log.append(Event(subject, known, str(resource), outcome[:LONGEST_FIELD]))

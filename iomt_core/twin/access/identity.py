@@ -103,6 +103,8 @@ def verify_token(token: str, audience: str, key: Ed25519PublicKey) -> VerifiedTo
         raise TokenError(f"the token is not accepted: {_reason(error)}.") from None
     except ScenarioError as error:
         raise TokenError(f"the token is not accepted: {error}") from None
+    except Exception:  # whatever a stranger's bytes do to a parser
+        raise TokenError("the token is not accepted: it is damaged.") from None
 
 
 def _reason(error: jwt.InvalidTokenError) -> str:

@@ -44,6 +44,7 @@ def key_file(path: Path, make: Callable[[], bytes]) -> bytes:
     """
     try:
         if not path.exists():
+            make_private_folder(path.parent)
             create_private_file(path, make())
         if os.name == "posix" and path.stat().st_mode & OTHERS:
             raise KeyFileError(f"the key file {path} is open to other users: run `chmod 600` on it.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from iomt_core.twin.access.errors import RefusedError
 from iomt_core.twin.access.identity import Identity, Kind
 
-KIND_NAME = re.compile(r"[a-z][a-z-]{0,39}")
+WORD = re.compile(r"[a-z][a-z-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Resource:
     user: int | None = None
 
     def __post_init__(self) -> None:
-        if not KIND_NAME.fullmatch(self.kind):
+        if not WORD.fullmatch(self.kind):
             raise ValueError("the kind of a resource is a word of small letters")
 
     def __str__(self) -> str:

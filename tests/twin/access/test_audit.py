@@ -253,6 +253,18 @@ def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: p
         log.append(EVENT)
 
 
+def test_a_new_log_is_empty_and_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    for number in range(5):
+        folder = tmp_path / f"log{number}"
+        with ThreadPoolExecutor(4) as threads:
+            logs = list(threads.map(lambda _, place=folder: AuditLog(place, place.name), range(4)))
+        assert len(logs[0].latest(5)) == 0
+        for log in logs:
+            log.append(EVENT)
+            log.close()
+        assert verify_log(folder, folder.name).records == 4
+
+
 @pytest.mark.parametrize("text", ["", "a\x1fb", "a\nb", "a\0b", "x" * 201])
 def test_a_field_is_a_short_line(text: str) -> None:
     with pytest.raises(ValueError, match="printable"):

@@ -21,6 +21,10 @@ from iomt_core.twin.access.keys import keys_folder, signing_key
 from tests.twin.access.wards import WAREHOUSE, gate, token
 
 
+def encoded(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
 def claims(**changes: Any) -> dict[str, Any]:
     now = int(time.time())
     said = {"iss": ISSUER, "sub": "operator", "aud": WAREHOUSE, "iat": now, "exp": now + 60, **changes}
@@ -43,7 +47,7 @@ def symmetric() -> str:
 
 def other_algorithm_in_the_header() -> str:
     """An honest token of which the header says that no signature is needed."""
-    header = base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": "JWT"}).encode()).rstrip(b"=").decode()
+    header = encoded(json.dumps({"alg": "none", "typ": "JWT"}).encode())
     return ".".join([header, *signed().split(".")[1:]])
 
 
@@ -74,6 +78,10 @@ REFUSED = {
     "damaged": (lambda: signed()[:-20], "another key|damaged"),
     "empty": (lambda: "", "damaged"),
     "no token": (lambda: "a.b.c", "damaged"),
+    "that is no text": (lambda: "\ud800.\ud800.a", "damaged"),
+    "nested": (lambda: f"{encoded(b'[' * 1500)}.e30.e30", "damaged"),
+    "with an endless expiry": (lambda: signed(exp=float("inf")), "damaged"),
+    "with a long subject": (lambda: signed(sub="operator:" + "ab " * 300), "only an operator has a name"),
     "endless": (lambda: "a" * 100_000, "longer"),
 }  # fmt: skip
 

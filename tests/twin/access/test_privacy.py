@@ -82,6 +82,7 @@ def test_a_user_contributes_one_clamped_number() -> None:
     assert means == pytest.approx([0.2, 0.9, 1e12, 0.5])
     quiet = mechanism(0.0, 1.0, 4, 10.0)
     assert np.mean([quiet.release(means) for _ in range(2000)]) == pytest.approx((0.2 + 0.9 + 1 + 0.5) / 4, abs=0.01)
+    assert math.isfinite(quiet.release([math.inf, -math.inf, 0.0, 0.0]))
     with pytest.raises(ValueError, match="3 values for 4 users"):
         quiet.release(means[:3])
 

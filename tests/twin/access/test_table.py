@@ -94,7 +94,10 @@ def test_what_belongs_to_a_user_is_never_the_wards() -> None:
         assert not is_permitted(Identity.parse(kind), "read", warehouse_of(user), careless)
 
 
-def test_a_record_cannot_be_forged_by_a_name() -> None:
+def test_a_record_cannot_be_forged_by_a_name(log: AuditLog) -> None:
+    with pytest.raises(RefusedError):
+        gate(log).authorise(token("operator"), "read\nagent:1", STATE)
+    assert log.latest(1).iloc[0]["action"] == "unknown"
     for kind in ("warehouse/1", "State", "", "a\x1fb", "a b"):
         with pytest.raises(ValueError, match="small letters"):
             Resource(kind)
