@@ -29,7 +29,7 @@ class Warehouse(AggregateSource, Protocol):
     """What the commands need of a data warehouse."""
 
     @property
-    def identifier(self) -> str:
+    def identity(self) -> str:
         """Its name for ever: letters, digits, - and _."""
 
     @property
@@ -46,7 +46,7 @@ def token(
 ) -> None:
     """Print a signed token with which somebody can use the warehouse. Only who can read the keys can issue one."""
     warehouse: Warehouse = open_warehouse(directory)
-    print(issue_token(Identity.parse(identity), warehouse.identifier, hours * HOUR, signing_key(KEY)))
+    print(issue_token(Identity.parse(identity), warehouse.identity, hours * HOUR, signing_key(KEY)))
 
 
 def query(
@@ -72,8 +72,8 @@ def query(
     warehouse: Warehouse = open_warehouse(directory)
     key = signing_key(KEY)
     if token is None:
-        token = issue_token(Identity("operator", name="local"), warehouse.identifier, MINUTE, key)
-    with AuditLog(directory / FOLDER, warehouse.identifier) as log:
+        token = issue_token(Identity("operator", name="local"), warehouse.identity, MINUTE, key)
+    with AuditLog(directory / FOLDER, warehouse.identity) as log:
         gate = Gate(log, key.public_key())
         grant = gate.authorise(token, "query", AGGREGATES)
         answer = PrivateAggregates(warehouse, gate, clamps(warehouse.scenario), budget).query(
@@ -89,7 +89,7 @@ def audit(
 ) -> None:
     """Verify the audit log: every record and all signed checkpoints. Exit status 1 and the first bad record if it is wrong."""
     warehouse: Warehouse = open_warehouse(directory)
-    found = verify_log(directory / FOLDER, warehouse.identifier)
+    found = verify_log(directory / FOLDER, warehouse.identity)
     if as_json:
         print(json.dumps(found.as_dict()))
     else:
@@ -97,7 +97,7 @@ def audit(
     if not found.valid:
         raise typer.Exit(1)
     if last:
-        with AuditLog(directory / FOLDER, warehouse.identifier) as log:
+        with AuditLog(directory / FOLDER, warehouse.identity) as log:
             records = log.latest(last)
         table = Table(*records.columns)
         for sequence, moment, *texts in records.itertuples(index=False):

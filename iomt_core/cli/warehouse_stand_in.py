@@ -22,7 +22,7 @@ class EvaluationWarehouse:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
-        self.identifier = hashlib.sha256(str(self.directory).encode()).hexdigest()[:16]
+        self.identity = hashlib.sha256(str(self.directory).encode()).hexdigest()[:16]
         facts = json.loads((self.directory / "summary.json").read_text(encoding="utf-8"))
         self.scenario = PRESETS[facts["scenario"]]
 
@@ -31,6 +31,7 @@ class EvaluationWarehouse:
         """All users."""
         return self.scenario.user_numbers
 
+    @property
     def revision(self) -> int:
         """An evaluation never changes."""
         return 1

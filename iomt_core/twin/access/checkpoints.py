@@ -18,8 +18,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from iomt_core.paths import keys_folder
 from iomt_core.twin.access.errors import AuditError
-from iomt_core.twin.access.keys import create_private_file, keys_folder, make_private_folder, signing_key
+from iomt_core.twin.access.keys import create_private_file, make_private_folder, signing_key
 
 KEY = "audit"  # name of the signing key
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

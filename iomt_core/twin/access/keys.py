@@ -1,7 +1,4 @@
-"""Key files: in one folder outside all stores, readable by their owner only.
-
-The folder is the value of the environment variable `IOMT_KEYS`, or a folder of the user's own.
-"""
+"""Key files: in `paths.keys_folder()`, outside all stores, readable by their owner only."""
 
 from __future__ import annotations
 
@@ -14,18 +11,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from iomt_core.paths import KEYS, keys_folder
 from iomt_core.twin.access.errors import KeyFileError
 
-VARIABLE = "IOMT_KEYS"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO  # permissions of group and others, which no key file may have
-
-
-def keys_folder() -> Path:
-    """The folder of the keys, made with mode 0700 if it does not exist. Raises `KeyFileError` if it cannot be made."""
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    folder = Path(os.environ.get(VARIABLE) or data / "iomt" / "keys").absolute()
-    make_private_folder(folder)
-    return folder
 
 
 def make_private_folder(folder: Path) -> None:
@@ -33,7 +22,7 @@ def make_private_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise KeyFileError(f"the folder {folder} cannot be made: {error.strerror}; set {VARIABLE}.") from None
+        raise KeyFileError(f"the folder {folder} cannot be made: {error.strerror}; set {KEYS}.") from None
 
 
 def key_file(path: Path, make: Callable[[], bytes]) -> bytes:

@@ -60,7 +60,7 @@ class Answer:
     @property
     def metric(self) -> Metric:
         """The metric of which this is the mean over users."""
-        return QUERIES[self.query]
+        return QUERIES[self.query].metric
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, with the name of the metric."""
@@ -117,7 +117,7 @@ class PrivateAggregates:
         price = _micro("epsilon", epsilon, LARGEST)
         if request and not REQUEST.fullmatch(request):
             raise ScenarioError(f"request = {shortened(request)}: allowed are up to 64 letters, digits and . _ -")
-        revision = self._source.revision()
+        revision = self._source.revision
         request = NAMED + request if request else f"{name}:{price}:{revision}"
         users, (low, high) = list(self._source.users), self._clamps[name]
         noise = mechanism(low, high, len(users), price / MICRO)

@@ -24,18 +24,29 @@ from iomt_core.scenario import Scenario, ScenarioError
 REPLACED_USER = 2  # distance of data sets that differ in one user, as OpenDP counts: one row removed, one added
 CONFIDENCE = 0.95
 
-# What can be asked, and of which metric it is the mean over users.
-QUERIES: Mapping[str, Metric] = MappingProxyType(
+
+@dataclass(frozen=True)
+class Query:
+    """A question: the mean over users of the ratio of two sums over each user's own tasks.
+
+    metric: whose label and unit the answer has. numerator, denominator: columns of `AggregateSource.aggregates`.
+    """
+
+    metric: Metric
+    numerator: str
+    denominator: str
+
+
+QUERIES: Mapping[str, Query] = MappingProxyType(
     {
-        "mean-delay": METRICS["mean_delay_s"],
-        "mean-energy": METRICS["mean_energy_j"],
-        "mean-cost": METRICS["cost"],
-        "miss-share": METRICS["deadline_miss_share"],
-        "local-share": METRICS["local_share"],
+        "mean-delay": Query(METRICS["mean_delay_s"], "delay_s", "done"),
+        "mean-energy": Query(METRICS["mean_energy_j"], "energy_j", "done"),
+        "mean-cost": Query(METRICS["cost"], "weighted_cost", "weight"),
+        "miss-share": Query(METRICS["deadline_miss_share"], "misses", "tasks"),
+        "local-share": Query(METRICS["local_share"], "local", "tasks"),
     }
 )
-# The columns of `AggregateSource.aggregates`: `user` and what the metrics need.
-SUMS = tuple(sorted({name for metric in QUERIES.values() for name in (metric.numerator, metric.denominator)}))
+SUMS = tuple(sorted({name for query in QUERIES.values() for name in (query.numerator, query.denominator)}))
 
 
 class AggregateSource(Protocol):
@@ -45,8 +56,9 @@ class AggregateSource(Protocol):
     def users(self) -> Sequence[int]:
         """All users of the ward, by their numbers, forgotten ones too; public."""
 
+    @property
     def revision(self) -> int:
-        """How much was recorded so far; public. It does not change while nothing is recorded or forgotten."""
+        """The latest revision; public. It does not change while nothing is recorded or forgotten."""
 
     def aggregates(self, at: int) -> pd.DataFrame:
         """One row for each user of whom something can be read at this revision: `user` and the columns `SUMS`."""
@@ -56,12 +68,12 @@ def task_sums(table: pd.DataFrame) -> pd.DataFrame:
     """The sums of each user, as `AggregateSource.aggregates` has them, of a table of tasks (`Record.table`)."""
     done = ~table["skipped"]  # a skipped task has no delay and takes no energy
     columns = {
-        "cost": table["cost"] * table["weight"],
-        "delay": table["delay_s"].where(done, 0.0),
+        "weighted_cost": table["cost"] * table["weight"],
+        "delay_s": table["delay_s"].where(done, 0.0),
         "done": done,
-        "energy": table["energy_j"].where(done, 0.0),
+        "energy_j": table["energy_j"].where(done, 0.0),
         "local": (table["choice"] == 0) & done,
-        "missed": table["deadline_missed"],
+        "misses": table["deadline_missed"],
         "tasks": pd.Series(1, index=table.index),
         "weight": table["weight"],
     }
@@ -74,19 +86,16 @@ def clamps(s: Scenario) -> Mapping[str, tuple[float, float]]:
     return MappingProxyType({name: (0.0, upper.get(name, 1.0)) for name in QUERIES})
 
 
-def user_means(sums: pd.DataFrame, users: Sequence[int], metric: Metric, middle: float) -> list[float]:
-    """One number a user: the metric over the user's own tasks; `middle` where there are none.
+def user_means(sums: pd.DataFrame, users: Sequence[int], query: Query, middle: float) -> list[float]:
+    """One number a user: the mean over the user's own tasks; `middle` where there are none.
 
     Raises `ValueError` unless `sums` has at most one row for each of `users`, and none for anybody else.
     """
     if sums["user"].duplicated().any() or not set(sums["user"]) <= set(users):
         raise ValueError("aggregates have one row a user, and only users of the ward")
-    names = (metric.numerator, metric.denominator)
-    rows = {
-        int(user): dict(zip(names, row, strict=True)) for user, *row in sums[["user", *names]].itertuples(index=False)
-    }
-    means = [metric.aggregate(rows[user]) if user in rows else math.nan for user in users]
-    return [middle if math.isnan(mean) else mean for mean in means]
+    columns = sums[["user", query.numerator, query.denominator]].itertuples(index=False)
+    means = {int(user): total / count if count else math.nan for user, total, count in columns}
+    return [middle if math.isnan(means.get(user, math.nan)) else means[user] for user in users]
 
 
 @dataclass(frozen=True)

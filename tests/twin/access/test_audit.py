@@ -16,6 +16,7 @@ import pytest
 from iomt_core.twin.access import AuditError, AuditLog, Event, Verification, verify_log
 from iomt_core.twin.access.audit import CHECKPOINT_EVERY, COLUMNS, FILE, chained, first_hash
 from iomt_core.twin.access.checkpoints import Checkpoints
+from iomt_core.twin.access.hooks import audit_hook
 from tests.twin.access.wards import WAREHOUSE
 
 RECORDS = 300  # more than CHECKPOINT_EVERY
@@ -300,3 +301,14 @@ def test_two_processes_and_their_threads_write_one_chain(tmp_path: Path) -> None
     assert counts == {"operator:w0": 200, "operator:w1": 200, "operator:w2": 200}
     found = verified(folder)
     assert (found.valid, found.records, found.unsigned) == (True, 600, 0)
+
+
+def test_what_a_warehouse_does_is_recorded_without_its_data(log: AuditLog) -> None:
+    hook = audit_hook(log, "agent:3")
+    hook("read", {"user": 3, "revision": 17, "rows": 512, "log": "tasks"})
+    hook("rotate", {"users": 8, "keys": 4})
+    records = log.latest(2)[["subject", "action", "object", "outcome", "budget"]]
+    assert [*records.itertuples(index=False, name=None)] == [
+        ("agent:3", "rotate", "warehouse", "done", 0),
+        ("agent:3", "read", "warehouse/3@17", "done", 0),
+    ]

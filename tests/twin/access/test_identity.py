@@ -14,10 +14,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from iomt_core.paths import keys_folder
 from iomt_core.scenario import ScenarioError
 from iomt_core.twin.access import AGGREGATES, AuditLog, Identity, KeyFileError, TokenError
 from iomt_core.twin.access.identity import ALGORITHM, ISSUER, KEY, issue_token, verify_token
-from iomt_core.twin.access.keys import keys_folder, signing_key
+from iomt_core.twin.access.keys import signing_key
 from tests.twin.access.wards import WAREHOUSE, gate, token
 
 
@@ -149,4 +150,4 @@ def test_keys_are_the_users_own_by_default(tmp_path: Path, monkeypatch: pytest.M
     assert keys_folder() == tmp_path / "data" / "iomt" / "keys"
     monkeypatch.setenv("IOMT_KEYS", os.devnull)
     with pytest.raises(KeyFileError, match="IOMT_KEYS"):
-        keys_folder()
+        signing_key(KEY)

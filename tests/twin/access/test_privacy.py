@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS
 from iomt_core.twin.access.privacy import QUERIES, REPLACED_USER, SUMS, Mechanism, mechanism, task_sums, user_means
 from iomt_core.twin.northbound import play
@@ -23,7 +22,7 @@ ERROR = 1e-4  # probability that an honest mechanism fails a check
 
 
 def answers(source: Source, noise: Mechanism) -> NDArray[np.float64]:
-    values = user_means(source.aggregates(1), source.users, METRICS["cost"], 0.5)
+    values = user_means(source.aggregates(1), source.users, QUERIES["mean-cost"], 0.5)
     return np.array([noise.release(values) for _ in range(ANSWERS)])
 
 
@@ -76,9 +75,9 @@ def test_opendp_certifies_epsilon() -> None:
 
 def test_a_user_contributes_one_clamped_number() -> None:
     """However many tasks the user has, and whatever they are."""
-    metric = METRICS["cost"]
+    query = QUERIES["mean-cost"]
     frame = pd.DataFrame([sums(1, 0.2), sums(2, 0.9, tasks=1_000_000), sums(3, 1e12)])
-    means = user_means(frame, range(1, 5), metric, 0.5)  # nothing of user 4 can be read
+    means = user_means(frame, range(1, 5), query, 0.5)  # nothing of user 4 can be read
     assert means == pytest.approx([0.2, 0.9, 1e12, 0.5])
     quiet = mechanism(0.0, 1.0, 4, 10.0)
     assert np.mean([quiet.release(means) for _ in range(2000)]) == pytest.approx((0.2 + 0.9 + 1 + 0.5) / 4, abs=0.01)
@@ -94,7 +93,7 @@ def test_sums_of_a_played_episode_are_those_of_the_metrics() -> None:
     assert set(found.columns) == {"user", *SUMS}
     assert len(found) == s.users
     one = table[table["user"] == 1]
-    values = {name: user_means(found, [*s.user_numbers], metric, 0.0)[0] for name, metric in QUERIES.items()}
+    values = {name: user_means(found, [*s.user_numbers], query, 0.0)[0] for name, query in QUERIES.items()}
     assert values["mean-delay"] == pytest.approx(one["delay_s"].mean())
     assert values["mean-energy"] == pytest.approx(one["energy_j"].mean())
     assert values["mean-cost"] == pytest.approx((one["cost"] * one["weight"]).sum() / one["weight"].sum())

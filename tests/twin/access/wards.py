@@ -28,6 +28,7 @@ class Source:
     def users(self) -> Sequence[int]:
         return range(1, len(self.means) + 1)
 
+    @property
     def revision(self) -> int:
         return self.recorded
 
