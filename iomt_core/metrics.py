@@ -213,7 +213,8 @@ ANSWERS = _by_name(
         "%", 100.0, better="lower", number_format=".1f", numerator="ended", denominator="episodes",
     ),
     Metric(
-        "weighted_delay_s", "Priority-weighted mean delay", "mean task delay, eq. (9), weighted by p = P / mean P as in the cost",
+        "weighted_delay_s", "Priority-weighted mean delay",
+        "mean task delay, eq. (9), weighted by p = P / mean P and by T_max over the task's own deadline, as in the cost",
         "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="weighted_delay", denominator="done_weight",
     ),
     Metric(

@@ -96,7 +96,8 @@ def step_sums(record: Record) -> dict[str, Tensor]:
         "weight": snap.weight.sum((1, 2)),
         "delay": (out.delay * done).sum((1, 2)),
         "energy": (out.energy * done).sum((1, 2)),
-        "weighted_delay": (out.delay * snap.weight * done).sum((1, 2)),
+        # As in the cost, relative to the task's own deadline.
+        "weighted_delay": (out.delay * (s.T_max / snap.deadline) * snap.weight * done).sum((1, 2)),
         "weighted_energy": (out.energy * snap.weight * done).sum((1, 2)),
         "cost": record.totals,
         "missed": (out.missed & active).sum((1, 2)),

@@ -290,7 +290,9 @@ class GoalSeek(PolicyQuestion):
         notes = list(unavailable_notes(reasons, f"Not available at {self.axis.meta.label}"))
         early = [self.value_words(p) for p in self._decided(found.probes) if not p.evaluation.complete]
         if early and self.metric != "ended_share":
-            notes.append(f"A battery ended episodes early at {', '.join(early)}: later steps do not count there.")
+            notes.append(
+                f"A battery ended episodes early or tasks were skipped at {', '.join(early)}: what was not done does not count there."
+            )
         if not found.steady and found.verdict in ("found", "at once"):
             notes.append(
                 f"The {self._label()} does not only rise or only fall here, but all values of the range were tried."

@@ -45,8 +45,8 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether the policy decided, and no battery ended an episode early."""
-        return not self.reason and not any(self.sums["ended"])
+        """Whether the policy decided every task: no battery ended an episode early, and no task was skipped."""
+        return not self.reason and not any(self.sums["ended"]) and not any(self.sums.get("skipped", ()))
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,9 @@ class Sensitivity(PolicyQuestion):
         notes = list(unavailable_notes(list(dict.fromkeys(found)), "Not changed"))
         ended = [_place(e.variation) for e in effects if e.variation.scenario and not self._complete(e, results)]
         if ended:
-            notes.append(f"A battery ended episodes early at {', '.join(ended[:6])}{' and others' * (len(ended) > 6)}.")
+            notes.append(
+                f"A battery ended episodes early or tasks were skipped at {', '.join(ended[:6])}{' and others' * (len(ended) > 6)}."
+            )
         return notes
 
     def _complete(self, effect: Effect, results: Results) -> bool:

@@ -116,7 +116,7 @@ class TradeOff(Question):
         return [(alpha, evaluation) for alpha, evaluation in found if evaluation is not None]
 
     def choices(self, results: Results) -> list[Choice]:
-        """The choices that can be compared: all episodes were played to their end."""
+        """The choices that can be compared: all episodes were played to their end, and no task was skipped."""
         found = [(a, e, e.mean(DELAY), e.mean(ENERGY)) for a, e in self.evaluations(results) if e.complete]
         means = [(delay, energy) for _, _, delay, energy in found]
         return [Choice(*one, dominated=is_dominated(mean, means)) for one, mean in zip(found, means, strict=True)]
@@ -138,7 +138,7 @@ class TradeOff(Question):
         """What the front costs from end to end, and who is on it."""
         front = self.front(results)
         if not front:
-            return "Not known: no policy played its episodes to the end."
+            return "Not known: no policy decided all tasks of its episodes."
         fast, frugal = front[0], front[-1]
         if len(front) == 1 or fast.delay == frugal.delay:
             name = self._who(fast)
@@ -161,13 +161,14 @@ class TradeOff(Question):
         early = [f"{e.policy} at α_T = {a:g}" for a, e in known if not e.reason and not e.complete]
         if early:
             notes.append(
-                f"Not drawn, because a battery ended episodes early and fewer steps cannot be compared: {', '.join(early[:6])}"
+                f"Not drawn, because a battery ended episodes early or tasks were skipped, and fewer tasks cannot be compared: "
+                f"{', '.join(early[:6])}"
                 f"{f' and {len(early) - 6} more' if len(early) > 6 else ''}."
             )
         lines, choices = self.bound(results), self.choices(results)
         missing = [f"{a:g}" for a in self.weights if a not in {line.alpha_T for line in lines}]
         if missing and len(known) == self.count:
-            notes.append(f"No line of the bound at α_T = {', '.join(missing)}: no policy played all steps there.")
+            notes.append(f"No line of the bound at α_T = {', '.join(missing)}: no policy decided all tasks there.")
         same = [
             policy_label(policy)
             for policy in self.compared
