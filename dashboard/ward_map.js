@@ -181,7 +181,7 @@ function arrange(view, given) {
     map.title.textContent = title;
     map.title.hidden = !title;
     map.legend.replaceChildren();
-    frames.names.forEach((name, k) => entry(name, `background: ${frames.colours[k]}`));
+    frames.names.forEach((name, k) => entry(name, k > frames.servers.length ? "border: 1px solid; scale: 0.6" : `background: ${frames.colours[k]}`));
     if (frames.kind) frames.kinds.forEach((name, k) => entry(name, `border: 3px solid ${frames.kind_colours[k]}`));
     if (frames.changed) entry("decided otherwise", "border: 2px dashed");
   });

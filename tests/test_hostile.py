@@ -27,6 +27,7 @@ from dashboard.text import plain
 from dashboard.train import views as train_views
 from iomt_core.cli.commands import application
 from iomt_core.runs.curves import curves
+from iomt_core.runs.process import niceness
 from iomt_core.runs.training_run import TRAINING, TrainingRun, concurrent_runs
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import parse_scenario
@@ -422,11 +423,15 @@ def test_a_copied_checkpoint_is_not_a_checkpoint(runs: Path) -> None:
     assert last.name == "00000032"
 
 
-def test_workers_are_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_and_their_priority_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("00011999", NINES, "²", "1e3", "-1", "65", ""):
         monkeypatch.setenv("IOMT_WORKERS", text)
         with pytest.raises(ScenarioError, match=r"IOMT_WORKERS = .* cannot be used: allowed is 1 to 64"):
             concurrent_runs()
+    for text in ("20", "-1", NINES, ""):
+        monkeypatch.setenv("IOMT_NICE", text)
+        with pytest.raises(ScenarioError, match=r"IOMT_NICE = .* cannot be used: allowed is 0 to 19"):
+            niceness()
 
 
 # -- the command line --------------------------------------------------------------------------------------------------

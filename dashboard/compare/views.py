@@ -103,7 +103,9 @@ def parameters(a: Side, b: Side, pairing: Pairing) -> None:
 def figures(found: Comparison, pairing: Pairing) -> None:
     """The change of every metric as a forest plot."""
     scope = f"{found.episodes} episode{'s' * (found.episodes > 1)} from seed {found.seed}"
-    figure = forest_charts.forest(found.pairs, f"{sides_words((found.a, found.b))} · {scope}", not pairing.ungraded)
+    figure = forest_charts.forest(
+        found.pairs, f"{sides_words((found.a, found.b))} · {scope}", not pairing.ungraded, found.by
+    )
     plotly_chart(figure, "compare_forest")
     if found.episodes == 1:
         st.caption("One episode gives no interval: play two or more.")
@@ -123,7 +125,7 @@ def numbers(found: Comparison, pairing: Pairing) -> None:
             "B - A": pair.metric.show_difference(pair.difference),
             "95 % interval of B - A": " to ".join(map(pair.metric.show_difference, pair.interval or ())),
             "change": "" if pair.relative is None else percent(pair.relative),
-            "what it says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded)], "meaning": pair.metric.help,
+            "what it says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded, found.by)], "meaning": pair.metric.help,
         }
         for pair in found.pairs
     ]  # fmt: skip
@@ -132,12 +134,12 @@ def numbers(found: Comparison, pairing: Pairing) -> None:
         "Means over episodes. The interval (Student) is over the paired differences, episode by episode; the change in % is "
         "relative to A's mean, which is taken as fixed. Each interval holds with 95 % by itself, not all of them together."
     )
-    table = metric_table(found.pairs, graded).assign(policy_a=_label(found.a), policy_b=_label(found.b))
+    table = metric_table(found.pairs, graded, found.by).assign(policy_a=_label(found.a), policy_b=_label(found.b))
     csv_button("Download (CSV)", table.to_csv(index=False), "comparison-metrics.csv")
 
 
-def metric_table(pairs: tuple[Paired, ...], graded: bool) -> pd.DataFrame:
-    """One row for each metric, in the units shown on the pages, with all digits."""
+def metric_table(pairs: tuple[Paired, ...], graded: bool, by: str) -> pd.DataFrame:
+    """One row for each metric, in the units shown on the pages, with all digits; `graded`, `by`: see `forest.verdict`."""
     rows = []
     for pair in pairs:
         metric, interval, share = pair.metric, pair.interval or (NAN, NAN), pair.relative_interval or (NAN, NAN)
@@ -153,7 +155,7 @@ def metric_table(pairs: tuple[Paired, ...], graded: bool) -> pd.DataFrame:
             | {"unit of B - A": metric.difference_unit}
             | {name: 100 * x for name, x in relative.items()}
             | {
-                "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded)],
+                "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded, by)],
                 "meaning": metric.help,
             }
         )

@@ -19,6 +19,7 @@ from dashboard.ward_map import ward_map
 from iomt_core.charts import comparison, tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.batteries import end_words
+from iomt_core.charts.forest import RETURNS
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.comparison.differences import differences, not_comparable
 from iomt_core.experiments.evaluation import compared_by, episode_bounds, evaluate_episode
@@ -106,7 +107,8 @@ def headline(session: Session, now: dict[str, Any], by: Literal["cost", "return"
             if then is not None:
                 difference = metric.show_difference(now[name] - then[name], now[name], brief=True)
                 delta = f"pinned: {metric.brief(then[name])}" if ungraded else difference
-            changed = delta is not None and not ungraded and not delta.startswith(("±", "about"))
+            alike = by == "cost" or name in RETURNS  # what was not done counts in the return only
+            changed = delta is not None and not ungraded and alike and not delta.startswith(("±", "about"))
             good: Literal["normal", "inverse"] = "normal" if metric.better == "higher" else "inverse"
             st.metric(
                 metric.label, metric.brief(now[name]), delta, border=True, help=METRIC_HELP.get(name, metric.sentence),

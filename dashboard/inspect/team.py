@@ -110,7 +110,7 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
             words = f"{session.title} · step {point[0]}"
             figure = charts.regret_map(frame, column, point, full_colour(shown, point), title, words)
             plotly_chart(figure, "inspect_regret", session.pick)
-            total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
+            total, best = float(shown.totals[point[0] - 1]), shown.bound[point[0] - 1] if shown.dual else None
             words = f"The step's total weighted cost is {total:.4f}"
             if best is not None:
                 words += f"; no joint decision can be below {float(best):.4f}"

@@ -16,8 +16,9 @@ from dashboard.start.questions import QUESTIONS, Setup
 from dashboard.start.tour import begin, restore, state
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
+from iomt_core.charts.batteries import end_words, plan_words
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.evaluation import compared_by
+from iomt_core.experiments.evaluation import batteries_matter, compared_by
 from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS, counted, metadata
@@ -78,6 +79,20 @@ def figures(session: Session) -> None:
         f"{plain(session.policy_label)}, this episode. {judged.label}: {judged.brief(now[by])}{words} with all tasks on the "
         f"wearables ({judged.brief(local[by])}).",
         help=judged.sentence,
+    )
+
+
+def batteries(session: Session) -> None:
+    """Where batteries run short: how the episode ends, and what a plan for it is worth."""
+    shown = explore_views.record(session)
+    if not batteries_matter(shown):
+        return
+    s, names = session.scenario, ("optimum-step", "all-local", "optimum")
+    step, local, plan = (Setup(s, name, seed=session.seed).figures for name in names)
+    ended = end_words(shown)
+    st.markdown(
+        f"**Batteries run short here.** {plain(session.policy_label)}: {ended}. {plan_words(step, local, plan, s)} Explore shows "
+        "the charge of every battery."
     )
 
 

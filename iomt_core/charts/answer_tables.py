@@ -112,7 +112,7 @@ def _choices(question: TradeOff, results: Results) -> pd.DataFrame:
     rows = []
     for alpha, evaluation in question.evaluations(results):
         dominated = beaten.get((alpha, evaluation.policy))
-        place = "not available" if evaluation.reason else "ended early" if dominated is None else (
+        place = "not available" if evaluation.reason else "not everything done" if dominated is None else (
             "another choice is better" if dominated else "on the front"
         )  # fmt: skip
         rows.append(

@@ -15,9 +15,10 @@ import torch
 
 from iomt_core.runs.directory import STOP
 from iomt_core.scenario import ScenarioError
+from iomt_core.scenario.links import whole_number
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-NICE = 15
+NICE = 15  # unless IOMT_NICE says another
 
 
 def prepare(threads: int) -> None:
@@ -51,13 +52,24 @@ def device_named(name: str) -> torch.device:
     return torch.device(name)
 
 
-def lower_priority(process: psutil.Process) -> None:
-    """Lowers this process's priority, so that the dashboard and the browser run first."""
+def niceness() -> int:
+    """How far workers step back behind other programs, 0 to 19: IOMT_NICE, or 15. Raises `ScenarioError`."""
+    text = os.environ.get("IOMT_NICE", str(NICE))
+    nice = whole_number(text, 0, 19)
+    if nice is None:
+        raise ScenarioError(f"IOMT_NICE = {text[:40]!r} cannot be used: allowed is 0 to 19.")
+    return nice
+
+
+def lower_priority(process: psutil.Process, nice: int) -> None:
+    """Lowers a process's priority, so that the dashboard and the browser run first. `nice`: see `niceness`; 0 changes nothing."""
+    if not nice:
+        return
     with contextlib.suppress(psutil.Error, OSError, ValueError):
-        process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE))  # Windows has priority classes
+        process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", nice))  # Windows has priority classes
     # Where Linux groups sessions for scheduling, nice counts within a session only and the group has its own.
     with contextlib.suppress(OSError):
-        Path(f"/proc/{process.pid}/autogroup").write_text(str(NICE), encoding="ascii")
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(nice), encoding="ascii")
 
 
 class StopRequest:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from iomt_core.paths import ROOT, user_folder_variables
 from iomt_core.runs.directory import LOG, read_status, write_status
-from iomt_core.runs.process import lower_priority
+from iomt_core.runs.process import lower_priority, niceness
 from iomt_core.scenario import ScenarioError, os_errors
 
 LOCK, WORKER = "worker.lock", "worker.json"
@@ -81,6 +81,7 @@ def launch(folder: Path, command: Sequence[str], environment: Mapping[str, str])
     The process gets a session of its own, so it outlives its starter and ignores a Ctrl-C there. It prints into the log.
     """
     _children[:] = [child for child in _children if child.poll() is None]  # lets ended children go
+    nice = niceness()
     try:
         with (folder / LOG).open("wb") as log:
             child = subprocess.Popen(
@@ -92,7 +93,7 @@ def launch(folder: Path, command: Sequence[str], environment: Mapping[str, str])
         _children.append(child)
         process = psutil.Process(child.pid)
         worker = Worker(child.pid, process.create_time())
-        lower_priority(process)
+        lower_priority(process, nice)
     except (OSError, psutil.Error) as error:
         raise ScenarioError(f"{folder.name!r} cannot be started: {error}.") from None
     return worker

@@ -106,15 +106,15 @@ def test_pin_and_own_data_survive_a_reload_and_an_upload_is_not_shown_as_in_use(
 
 def test_a_link_restores_everything_below_a_path_and_after_a_restart(page: Page, lab: str, chromium: Browser) -> None:
     open_page(page, lab)
-    choose(page, "Preset", "hospital")
-    choose(page, "Policy", "Optimum")
+    choose(page, "Preset", "lecture")
+    choose(page, "Policy", "Greedy")
     slider(page, "Users").press("ArrowLeft")
     settle(page)
     page.locator(".ward").get_by_label("one step on").click()
     expect(page.locator(".ward .now")).to_have_text("step 2 of 20")
     settle(page)
-    page.locator(".ward .task[data-task='2.4.3']").click()
-    expect(page.get_by_text("Why is task 3 of user 4 on")).to_be_visible()
+    page.locator(".ward .task[data-task='2.2.3']").click()
+    expect(page.get_by_text("Why is task 3 of user 2 on")).to_be_visible()
     page.get_by_role("tab", name="Devices").click()
     expect(page).to_have_url(re.compile("v_tab=devices"))
     before, query = figures(page), urlsplit(shared_link(page)).query
@@ -122,8 +122,8 @@ def test_a_link_restores_everything_below_a_path_and_after_a_restart(page: Page,
     other = context.new_page()
 
     def is_restored() -> None:
-        expect(title(other)).to_contain_text("7 users × 8 tasks, 4 servers")
-        expect(other.get_by_text("Why is task 3 of user 4 on")).to_be_visible()
+        expect(title(other)).to_contain_text("Policy: Greedy · Ward: 2 users × 4 tasks, 2 servers")
+        expect(other.get_by_text("Why is task 3 of user 2 on")).to_be_visible()
         expect(other.locator(".ward .now")).to_have_text("step 2 of 20")
         expect(other.get_by_role("tab", name="Devices")).to_have_attribute("aria-selected", "true")
         assert figures(other) == before

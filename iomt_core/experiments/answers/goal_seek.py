@@ -284,14 +284,15 @@ class GoalSeek(PolicyQuestion):
         )
 
     def notes(self, results: Results) -> list[str]:
-        """Values where the policy cannot decide, episodes that ended early, networks, and a curve that is not steady."""
+        """Values where the policy cannot decide or does not do everything, networks, and a curve that is not steady."""
         found = self.finding(results)
         reasons = [(self.value_words(p), p.evaluation.reason) for p in found.probes if p.evaluation.reason]
         notes = list(unavailable_notes(reasons, f"Not available at {self.axis.meta.label}"))
         early = [self.value_words(p) for p in self._decided(found.probes) if not p.evaluation.complete]
         if early and self.metric != "ended_share":
             notes.append(
-                f"A battery ended episodes early or tasks were skipped at {', '.join(early)}: what was not done does not count there."
+                f"A battery ended episodes early, or tasks were skipped, at {', '.join(early)}: what was not done does not count "
+                "there."
             )
         if not found.steady and found.verdict in ("found", "at once"):
             notes.append(

@@ -45,7 +45,7 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether the policy decided every task: no battery ended an episode early, and no task was skipped."""
+        """Whether the policy decided and did everything: no battery ended an episode early, and no task was skipped."""
         return not self.reason and not any(self.sums["ended"]) and not any(self.sums.get("skipped", ()))
 
 

@@ -202,8 +202,10 @@ class Sensitivity(PolicyQuestion):
         notes = list(unavailable_notes(list(dict.fromkeys(found)), "Not changed"))
         ended = [_place(e.variation) for e in effects if e.variation.scenario and not self._complete(e, results)]
         if ended:
+            places = f"{', '.join(ended[:6])}{' and others' * (len(ended) > 6)}"
             notes.append(
-                f"A battery ended episodes early or tasks were skipped at {', '.join(ended[:6])}{' and others' * (len(ended) > 6)}."
+                f"A battery ended episodes early, or tasks were skipped, at {places}: cost, delay and energy are means of "
+                "what was done."
             )
         return notes
 

@@ -116,7 +116,7 @@ class TradeOff(Question):
         return [(alpha, evaluation) for alpha, evaluation in found if evaluation is not None]
 
     def choices(self, results: Results) -> list[Choice]:
-        """The choices that can be compared: all episodes were played to their end, and no task was skipped."""
+        """The choices that can be compared: all tasks of all episodes were done."""
         found = [(a, e, e.mean(DELAY), e.mean(ENERGY)) for a, e in self.evaluations(results) if e.complete]
         means = [(delay, energy) for _, _, delay, energy in found]
         return [Choice(*one, dominated=is_dominated(mean, means)) for one, mean in zip(found, means, strict=True)]
@@ -126,7 +126,7 @@ class TradeOff(Question):
         return sorted((c for c in self.choices(results) if not c.dominated), key=lambda c: (c.delay, c.energy))
 
     def bound(self, results: Results) -> list[SupportLine]:
-        """A line for each weight at which some policy played all steps: certificates cover the steps that were played."""
+        """A line for each weight at which some policy did all tasks: the certificates are about what was done."""
         lines = {}
         for alpha, evaluation in self.evaluations(results):
             if evaluation.complete and alpha not in lines:
@@ -161,14 +161,14 @@ class TradeOff(Question):
         early = [f"{e.policy} at α_T = {a:g}" for a, e in known if not e.reason and not e.complete]
         if early:
             notes.append(
-                f"Not drawn, because a battery ended episodes early or tasks were skipped, and fewer tasks cannot be compared: "
+                "Not drawn, because a battery ended episodes early, or tasks were skipped, and what was done cannot be compared: "
                 f"{', '.join(early[:6])}"
                 f"{f' and {len(early) - 6} more' if len(early) > 6 else ''}."
             )
         lines, choices = self.bound(results), self.choices(results)
         missing = [f"{a:g}" for a in self.weights if a not in {line.alpha_T for line in lines}]
         if missing and len(known) == self.count:
-            notes.append(f"No line of the bound at α_T = {', '.join(missing)}: no policy decided all tasks there.")
+            notes.append(f"No line of the bound at α_T = {', '.join(missing)}: no policy did all tasks there.")
         same = [
             policy_label(policy)
             for policy in self.compared
