@@ -13,6 +13,7 @@ from rich.table import Table
 
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
 from iomt_core.cli.options import SeedOption, SharesOption
+from iomt_core.cli.warehouse_access import audit, query, token
 from iomt_core.paths import keys_folder
 from iomt_core.policies.base import Shares
 from iomt_core.training.catalogue import catalogue, default_policy
@@ -33,6 +34,11 @@ app = typer.Typer(
 )
 FolderArgument = Annotated[Path, typer.Argument(help="Directory of the warehouse.", metavar="DIR")]
 BAD = 1  # exit status of `verify` for a damaged warehouse
+
+
+app.command()(token)
+app.command()(query)
+app.command()(audit)
 
 
 @app.command()

@@ -8,20 +8,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-# tasks: how many. done: how many were not skipped; the delay is theirs. misses: late or skipped.
-SUMS = ("tasks", "done", "delay_s", "energy_j", "cost", "misses")
+# done: tasks that were not skipped; the delay is theirs. misses: late or skipped. weighted_cost: cost times weight.
+SUMS = ("tasks", "done", "delay_s", "energy_j", "cost", "misses", "local", "weight", "weighted_cost")
 Sums = NDArray[np.float64]
 
 
 def task_sums(batch: pa.RecordBatch, starts: Sequence[int]) -> Sums:
-    """The sums of `SUMS` for each group of rows, (groups, 6); `starts` has the first row of each group, and the end."""
+    """The sums of `SUMS` for each group of rows, (groups, 9); `starts` has the first row of each group, and the end."""
     rows = batch.num_rows
-    delay, energy, cost, missed = (
+    delay, energy, cost, missed, choice, weight = (
         np.asarray(batch.column(name)).astype(np.float64, copy=False)
-        for name in ("delay_s", "energy_j", "cost", "deadline_missed")
+        for name in ("delay_s", "energy_j", "cost", "deadline_missed", "choice", "weight")
     )
     done = ~np.isnan(delay)
-    columns = np.stack([np.ones(rows), done, np.where(done, delay, 0.0), energy, cost, missed])
+    local = done & (choice == 0)
+    columns = np.stack(
+        [np.ones(rows), done, np.where(done, delay, 0.0), energy, cost, missed, local, weight, cost * weight]
+    )
     if not rows:
         return np.zeros((0, len(SUMS)))
     return np.add.reduceat(columns, starts[:-1], axis=1).T.astype("<f8", order="C")

@@ -54,6 +54,12 @@ class Warehouse:
         with reading(self.folder) as db:
             return tuple(user for (user,) in db.execute("SELECT user FROM users WHERE forgotten IS NULL ORDER BY user"))
 
+    @property
+    def ward(self) -> tuple[int, ...]:
+        """All users who ever had a log, those who were forgotten too."""
+        with reading(self.folder) as db:
+            return tuple(user for (user,) in db.execute("SELECT user FROM users ORDER BY user"))
+
     def log(self, user: int) -> UserWarehouse:
         """DW_i, the data warehouse of one user; it can use the key of this user only."""
         return UserWarehouse(self.folder, self.identity, user, self.keys.for_user(user), self.audit)
