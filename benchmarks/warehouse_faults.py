@@ -44,7 +44,7 @@ def rows(first: int, count: int) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         "delay_s": value,
         "energy_j": value / 3,
     }
-    tasks |= {"cost": value * 7, "deadline_missed": value > 0.9}
+    tasks |= {"cost": value * 7, "deadline_missed": value > 0.9, "choice": task % 3, "weight": task / 2}
     one = task == 1
     return pa.RecordBatch.from_pydict(tasks), pa.RecordBatch.from_pydict(
         {"user": user[one], "step": step[one], "observed_s": step[one] * 1.0}

@@ -16,8 +16,9 @@ from iomt_core.twin.access.identity import KEY, LONGEST_LIFETIME, issue_token
 from iomt_core.twin.access.keys import signing_key
 from iomt_core.twin.access.ledger import BUDGET, LARGEST, PrivateAggregates
 from iomt_core.twin.access.privacy import QUERIES, clamps
-from iomt_core.twin.private_aggregates import FOLDER, WarehouseAggregates
+from iomt_core.twin.warehouse.reading import Warehouse
 
+FOLDER = "access"  # of the audit log, in the warehouse's directory
 HOUR = 3600.0
 MINUTE = 60.0
 
@@ -32,7 +33,7 @@ def token(
     hours: Annotated[float, typer.Option(help=f"For how long, at most {LONGEST_LIFETIME / HOUR:.0f}.")] = 8.0,
 ) -> None:
     """Print a signed token with which somebody can use the warehouse. Only who can read the keys can issue one."""
-    warehouse = WarehouseAggregates(directory)
+    warehouse = Warehouse(directory)
     print(issue_token(Identity.parse(identity), warehouse.identity, hours * HOUR, signing_key(KEY)))
 
 
@@ -56,14 +57,14 @@ def query(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, in SI units.")] = False,
 ) -> None:
     """Ask for a mean over all users with differential privacy; the privacy budget pays for it."""
-    identity = WarehouseAggregates(directory).identity
+    identity = Warehouse(directory).identity
     key = signing_key(KEY)
     if token is None:
         token = issue_token(Identity("operator", name="local"), identity, MINUTE, key)
     with AuditLog(directory / FOLDER, identity) as log:
         gate = Gate(log, key.public_key())
         grant = gate.authorise(token, "query", AGGREGATES)
-        warehouse = WarehouseAggregates(directory, audit_hook(log, str(grant.identity)))
+        warehouse = Warehouse(directory, audit=audit_hook(log, str(grant.identity)))
         answer = PrivateAggregates(warehouse, gate, clamps(warehouse.scenario), budget).query(
             grant, name, epsilon, request
         )
@@ -76,7 +77,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Verify the audit log: every record and all signed checkpoints. Exit status 1 and the first bad record if it is wrong."""
-    warehouse = WarehouseAggregates(directory)
+    warehouse = Warehouse(directory)
     found = verify_log(directory / FOLDER, warehouse.identity)
     if as_json:
         print(json.dumps(found.as_dict()))

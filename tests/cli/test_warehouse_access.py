@@ -28,7 +28,7 @@ class Warehouse(Source):
 def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("IOMT_KEYS", str(tmp_path / "keys"))
     monkeypatch.delenv("IOMT_TOKEN", raising=False)
-    monkeypatch.setattr(warehouse_access, "open_warehouse", lambda folder: Warehouse())
+    monkeypatch.setattr(warehouse_access, "Warehouse", lambda folder, **options: Warehouse())
     return tmp_path / "warehouse"
 
 

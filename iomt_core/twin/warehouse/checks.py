@@ -15,7 +15,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from filelock import FileLock, Timeout
 
-from iomt_core.twin.warehouse.aggregates import sums_from_bytes, task_sums
+from iomt_core.twin.warehouse.aggregates import SUMMED, SUMS, sums_from_bytes, task_sums
 from iomt_core.twin.warehouse.columns import STEPS, TASKS
 from iomt_core.twin.warehouse.database import (
     DEVICE,
@@ -206,7 +206,7 @@ def _check_records(db: sqlite3.Connection, reader: SegmentReader, identity: str,
             batch = reader.read(segment)
             count += batch.num_rows
             if log == TASKS:
-                parts.append((segment.header.first, batch.select(["delay_s", "energy_j", "cost", "deadline_missed"])))
+                parts.append((segment.header.first, batch.select(list(SUMMED))))
         if parts:
             _check_sums(db, reader, identity, user, parts)
     return count
@@ -226,7 +226,7 @@ def _check_sums(
             raise DamagedError(path, f"the sums of commit {revision} were changed.", user)
         lasts.append(last)
         kept.append(sums_from_bytes(plain))
-    begins, found = np.array([0, *lasts[:-1]]), np.zeros((len(lasts), 6))
+    begins, found = np.array([0, *lasts[:-1]]), np.zeros((len(lasts), len(SUMS)))
     whole = begins >= parts[0][0] - 1  # commits that are still complete
     for first, batch in parts:
         last = first + batch.num_rows - 1

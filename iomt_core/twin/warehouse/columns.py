@@ -17,7 +17,7 @@ TASKS, STEPS = "tasks", "steps"
 LOGS = (TASKS, STEPS)  # each user has one log of each
 # Columns that every table of a log has; the sums of `aggregates.py` are made of them.
 REQUIRED = {
-    TASKS: ("user", "observed_s", "delay_s", "energy_j", "cost", "deadline_missed", "choice", "weight"),
+    TASKS: ("user", "observed_s", "choice", "weight", "delay_s", "energy_j", "cost", "deadline_missed"),
     STEPS: ("user", "observed_s"),
 }
 # Columns that reading adds; they are not stored for each record.

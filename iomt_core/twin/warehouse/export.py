@@ -29,7 +29,7 @@ def export(
     if out.suffix not in ENDINGS:
         raise WarehouseError(f"out = {str(out)!r} cannot be written: its name must end in {' or '.join(ENDINGS)}.")
     at = warehouse.revision if at is None else at  # one revision for all users
-    chosen = warehouse.users if users is None else users
+    chosen = [user for user in warehouse.users if user not in warehouse.forgotten] if users is None else users
     tables = [getattr(warehouse.log(user), log)(at) for user in chosen]
     if not tables:
         raise WarehouseError("the warehouse has no users.")

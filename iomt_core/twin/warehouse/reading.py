@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from iomt_core.scenario import check_range
+from iomt_core.scenario import Scenario, check_range, scenario
 from iomt_core.twin.warehouse.aggregates import SUMS, sums_from_bytes
 from iomt_core.twin.warehouse.columns import ADDED, REQUIRED, STEPS, TASKS
 from iomt_core.twin.warehouse.database import database_file, fact, reading
@@ -28,6 +28,7 @@ from iomt_core.twin.warehouse.segments import SegmentReader, select
 
 T = TypeVar("T")
 MICROSECONDS = 1e6
+CHANGES = ("append", "record", "drop", "forget")  # kinds of commits after which something else can be read
 NUMBER = {"sequence": pa.int64(), "recording": pa.int64(), "synchronised_s": pa.float64()}
 
 
@@ -44,21 +45,40 @@ class Warehouse:
 
     @property
     def revision(self) -> int:
-        """The latest revision."""
+        """The latest revision that changed what can be read; moves and new keys have revisions too, which change none of it."""
+        kinds = ",".join(f"'{kind}'" for kind in CHANGES)
         with reading(self.folder) as db:
-            return _latest(db)
+            query = f"SELECT coalesce(max(revision), 0) FROM commits WHERE kind IN ({kinds})"
+            return int(db.execute(query).fetchone()[0])
 
     @property
     def users(self) -> tuple[int, ...]:
-        """The users with a log, without those who were forgotten."""
-        with reading(self.folder) as db:
-            return tuple(user for (user,) in db.execute("SELECT user FROM users WHERE forgotten IS NULL ORDER BY user"))
-
-    @property
-    def ward(self) -> tuple[int, ...]:
-        """All users who ever had a log, those who were forgotten too."""
+        """All users who were ever recorded, also those who were forgotten."""
         with reading(self.folder) as db:
             return tuple(user for (user,) in db.execute("SELECT user FROM users ORDER BY user"))
+
+    @property
+    def forgotten(self) -> tuple[int, ...]:
+        """The users who were forgotten."""
+        with reading(self.folder) as db:
+            return tuple(
+                user for (user,) in db.execute("SELECT user FROM users WHERE forgotten NOT NULL ORDER BY user")
+            )
+
+    @property
+    def scenario(self) -> Scenario:
+        """The ward of the latest recording, with the workload of those users whose keys are here. Raises `WarehouseError`."""
+        with reading(self.folder) as db:
+            query = (
+                "SELECT number, r.user FROM recordings r JOIN users u ON r.user = u.user WHERE forgotten IS NULL "
+                "AND number = (SELECT max(number) FROM recordings) ORDER BY r.user"
+            )
+            found = db.execute(query).fetchall()
+        if not found:
+            raise WarehouseError("no recording says which ward it was: record with `iomt warehouse record`.")
+        wards = [self.log(user).configuration(number)["scenario"] for number, user in found]
+        own = [task for ward in wards for task in ward["workload"] or ()]
+        return scenario({**wards[0], "workload": own or None})
 
     def log(self, user: int) -> UserWarehouse:
         """DW_i, the data warehouse of one user; it can use the key of this user only."""

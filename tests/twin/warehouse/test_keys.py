@@ -122,6 +122,8 @@ def test_rotation_changes_keys_and_no_data(tmp_path: Path, keys: Path) -> None:
     warehouse = Warehouse(folder)
     tasks, revision = warehouse.log(1).tasks(), warehouse.revision
     with WarehouseWriter(folder) as writer:
+        writer.rotate()
+        assert warehouse.revision == revision < writer.revision
         assert writer.rotate() == sum(tier["segments"] for tier in status(folder)["tiers"].values())
         writer.append(*rows(61, 6))
     assert data_digest(folder) != data  # one commit more
@@ -129,7 +131,7 @@ def test_rotation_changes_keys_and_no_data(tmp_path: Path, keys: Path) -> None:
     for path, text in zip(key_files(keys), old, strict=True):
         assert path.read_text() != text
         path.write_text(text)
-    with pytest.raises(KeyMissingError, match="version 2 of the key of user 1"):
+    with pytest.raises(KeyMissingError, match="version 3 of the key of user 1"):
         Warehouse(folder).log(1).tasks()
 
 
@@ -175,7 +177,7 @@ def test_a_forgotten_user_is_gone_from_every_copy(tmp_path: Path, keys: Path) ->
         with pytest.raises(ScenarioError, match="user = 9 is not known: the warehouse has 1, 2, 3"):
             writer.forget(9)
     warehouse = Warehouse(folder)
-    assert warehouse.users == (1, 3)
+    assert (warehouse.users, warehouse.forgotten) == ((1, 2, 3), (2,))
     assert warehouse.log(1).tasks().slice(0, 240).equals(others)
     assert set(warehouse.aggregates()["user"]) == {1, 3}
     for at in (None, 3):

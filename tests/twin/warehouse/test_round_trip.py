@@ -46,7 +46,8 @@ def tables(draw: st.DrawFn, extra: dict[str, pa.DataType]) -> tuple[pa.RecordBat
 
     columns = {"user": pa.array(users, pa.int64()), "observed_s": column(pa.float64(), PLAIN)}
     columns["delay_s"] = column(pa.float64(), st.one_of(PLAIN, st.just(math.nan)))
-    columns |= {name: column(pa.float64(), PLAIN) for name in ("energy_j", "cost")}
+    columns |= {name: column(pa.float64(), PLAIN) for name in ("energy_j", "cost", "weight")}
+    columns["choice"] = column(pa.int64(), st.integers(0, 4))
     columns["deadline_missed"] = column(pa.bool_(), st.booleans())
     columns |= {name: column(kind, VALUES[kind]) for name, kind in extra.items()}
     steps = {"user": pa.array([1, 2, 3]), "observed_s": pa.array([0.0, 1.0, 2.0])}
@@ -155,6 +156,8 @@ def test_aggregates_are_the_sums_of_the_tasks_and_outlive_them(tmp_path: Path) -
     np.testing.assert_allclose(sums["delay_s"], every["delay_s"].sum())
     np.testing.assert_allclose(sums["energy_j"], every["energy_j"].sum())
     np.testing.assert_allclose(sums["misses"], every["deadline_missed"].sum())
+    np.testing.assert_allclose(sums["weighted_cost"], every.apply(lambda part: (part["cost"] * part["weight"]).sum()))
+    np.testing.assert_allclose(sums["local"], every["choice"].agg(lambda choice: (choice == 0).sum()))
     by_day = warehouse.aggregates(by_day=True)
     assert by_day["tasks"].sum() == 720
 
