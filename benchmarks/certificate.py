@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from tests.certificate import certificate_violations, number_violations, training_violations
+from tests.certificate import certificate_violations, number_violations, return_violations, training_violations
 from tests.wards import whole_range
 
 GROUP = 16  # scenarios decided as one batch
@@ -51,6 +51,7 @@ def check(group: int, train: bool) -> list[Violation]:
     try:
         drawn = whole_range(group, GROUP)
         found += certificate_violations(drawn, group)
+        found += return_violations(drawn, group)
         for number, s in enumerate(drawn):
             found += ((number, what) for what in number_violations(s, group))
         if train:

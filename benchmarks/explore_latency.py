@@ -1,8 +1,12 @@
 """Waiting time on the Explore page: `python -m benchmarks.explore_latency`.
 
 Measured in Chromium from the key press on a slider to new numbers in the headline, to all new figures (map, curves of the
-episode, policies and bound, delays), and to the end of all changes; the trained SAE-MT-QMIX is shown. Every press makes a new
-scenario, so no result comes from a cache. The curves over a parameter are drawn later, as their points are computed.
+episode, policies and bound, delays), and to the end of all changes; and from the click on a tab to its figures. The trained
+SAE-MT-QMIX is shown. Every press makes a new scenario, so no result comes from a cache. The curves over a parameter are drawn
+later, as their points are computed.
+
+Each line is printed as soon as it is measured, with the load of the machine: where more processes want to run than it has
+cores, all times are longer.
 """
 
 from __future__ import annotations
@@ -10,18 +14,25 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the dashboard's own default, not that of the other benchmarks
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
 from tests.browser.lab_server import browser, open_page, server, settle
 
+VIEW: ViewportSize = {"width": 1366, "height": 768}
+SLIDER = ("numbers", "figures", "at rest")
+TABS = {"Devices": "utilisation", "Shadow prices": "prices", "Fading": "fading", "Where time goes": "delays"}
 PRESSES = 20
-WATCH = """(label) => {
+PATIENCE = 8  # seconds without an answer, after which a press or a click counts as unanswered
+LONGEST = 45  # seconds that a line may take; it then has fewer presses
+# An exception would end `look`, and the benchmark would wait for ever: parts of the page may be missing for a moment.
+WATCH = """(patience) => {
   const text = (selector) => [...document.querySelectorAll(selector)].map((e) => e.textContent).join("|");
   const numbers = () => text("[data-testid=stMetricValue]");
-  const map = () => document.querySelector(".st-key-ward [data-testid=stBidiComponentIsolated]").shadowRoot.textContent;
+  const map = () => document.querySelector(".st-key-ward [data-testid=stBidiComponentIsolated]")?.shadowRoot?.textContent;
   const charts = ["episode_curves", "policy_bars", "delays"].map((key) => `.st-key-${key} .chart-plot`);
   const figures = () => [map(), ...charts.map((chart) => document.querySelector(chart)?.innerHTML)];
   const atRest = () => document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
@@ -37,8 +48,21 @@ WATCH = """(label) => {
           resolve([seenNumbers, seenFigure, performance.now() - start]);
           return;
         }
-        if (performance.now() - start > 8000) { resolve(null); return; }
+        if (performance.now() - start > 1000 * patience) { resolve(null); return; }
       }
+      requestAnimationFrame(look);
+    };
+    look();
+  });
+}"""
+WATCH_TAB = """([chart, patience]) => {
+  window.answer = new Promise((resolve) => {
+    let start = null;
+    document.addEventListener("pointerdown", () => { start = performance.now(); }, { once: true, capture: true });
+    const look = () => {
+      const seen = document.querySelector(`[class*=st-key-${chart}] .chart-plot .main-svg`);
+      if (start !== null && seen?.checkVisibility()) { resolve(performance.now() - start); return; }
+      if (start !== null && performance.now() - start > 1000 * patience) { resolve(null); return; }
       requestAnimationFrame(look);
     };
     look();
@@ -54,46 +78,72 @@ def slider(page: Page, group: str, label: str) -> None:
     handle.focus()
 
 
-def presses(page: Page, key: str, count: int = PRESSES) -> list[list[float]]:
-    """Milliseconds to new numbers, to the new figure, and to rest, for each press."""
-    times = []
-    for _ in range(count):
-        page.evaluate(WATCH)
+def presses(page: Page, key: str, count: int = PRESSES) -> list[list[float] | None]:
+    """Milliseconds to new numbers, to the new figures, and to rest, for each press; None for a press without an answer."""
+    times, end = [], time.monotonic() + LONGEST
+    while len(times) < count and time.monotonic() < end:
+        page.evaluate(WATCH, PATIENCE)
         page.keyboard.press(key)
-        found = page.evaluate("window.answer")
-        if found is not None:
-            times.append(found)
+        times.append(page.evaluate("window.answer"))
         time.sleep(0.25)
     return times
 
 
-def report(name: str, times: list[list[float]], target: float) -> None:
-    """One line a place."""
-    middle = [statistics.median(t[i] for t in times) for i in range(3)]
-    worst = max(t[2] for t in times)
-    print(f"{name:32s} numbers {middle[0]:4.0f} ms, figures {middle[1]:4.0f} ms, at rest {middle[2]:4.0f} ms "
-          f"(worst {worst:4.0f} ms, n = {len(times)}; target {target:.0f} ms)")  # fmt: skip
+def clicks(page: Page, tabs: Mapping[str, str]) -> list[list[float] | None]:
+    """Milliseconds to the first figure of each tab; `tabs` has a part of the figure's key by the name of the tab."""
+    times = []
+    for name, chart in tabs.items():
+        tab = page.get_by_role("tab", name=name)
+        tab.scroll_into_view_if_needed()
+        settle(page)
+        page.evaluate(WATCH_TAB, [chart, PATIENCE])
+        tab.click()
+        found = page.evaluate("window.answer")
+        times.append(None if found is None else [found])
+        settle(page)
+    return times
+
+
+def report(name: str, times: list[list[float] | None], parts: Sequence[str], target: float) -> None:
+    """Prints one line."""
+    answered = [t for t in times if t is not None]
+    middle = [f"{part} {statistics.median(t[n] for t in answered):.0f} ms" for n, part in enumerate(parts) if answered]
+    worst = [f"longest {max(t[-1] for t in answered):.0f} ms"] if answered else []
+    lost = len(times) - len(answered)
+    unanswered = [f"{lost} without an answer in {PATIENCE} s"] if lost else []
+    print(
+        f"{name}: {', '.join(middle + worst + unanswered)}; n = {len(times)}, target {target:.0f} ms, {load()}",
+        flush=True,
+    )
+
+
+def load() -> str:
+    """The load of the machine in the last minute."""
+    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 
 def main() -> None:
     with server() as address, browser() as chromium:
         firsts = []
         for _ in range(3):
-            context = chromium.new_context(viewport={"width": 1366, "height": 768})
+            context = chromium.new_context(viewport=VIEW)
             page = context.new_page()
             start = time.perf_counter()
             open_page(page, address)
             firsts.append(time.perf_counter() - start)
             context.close()
-        print(f"first page, fresh browser profile: {', '.join(f'{t:.2f}' for t in firsts)} s (target 3 s)")
-        page = chromium.new_page(viewport={"width": 1366, "height": 768})
+        seconds = ", ".join(f"{t:.2f}" for t in firsts)
+        print(f"first page, fresh browser profile: {seconds} s; target 3 s, {load()}", flush=True)
+        page = chromium.new_page(viewport=VIEW)
         open_page(page, address)
         slider(page, "Computing", "Server CPU")
         presses(page, "ArrowRight", 2)
-        report("paper, server CPU", presses(page, "ArrowRight"), 300)
+        report("paper, slider of server CPU", presses(page, "ArrowRight"), SLIDER, 300)
+        clicks(page, TABS)
+        report("paper, tab", [*clicks(page, TABS), *clicks(page, TABS)], ("figure",), 300)
         open_page(page, f"{address}/?preset=paper&users=16&tasks=16&servers=8")
         slider(page, "Computing", "Server CPU")
-        report("16 x 16 x 8, server CPU", presses(page, "ArrowRight", 8), 1000)
+        report("16 x 16 x 8, slider of server CPU", presses(page, "ArrowRight", 8), SLIDER, 1000)
         settle(page)
 
 

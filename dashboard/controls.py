@@ -10,14 +10,14 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.session import Session, policy_label
+from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.widgets import choose, clamp, on_user_change, sync_widget
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, collect_notes, metadata, set_elsewhere
 from iomt_core.scenario.files import dump_scenario, parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
-from iomt_core.training.catalogue import catalogue, usable_policy
+from iomt_core.training.catalogue import catalogue, policy_label, usable_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
 GROUP_LABELS = {

@@ -17,7 +17,15 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import ScenarioError, metadata
-from iomt_core.scenario.links import LONGEST_LINK, from_query, kept_digests, read_entries, to_query, whole_number
+from iomt_core.scenario.links import (
+    LONGEST_LINK,
+    from_query,
+    kept_digests,
+    read_entries,
+    read_pairs,
+    to_query,
+    whole_number,
+)
 from iomt_core.scenario.own_data import OwnDataStore
 from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import checked_seed
@@ -29,7 +37,6 @@ VIEW_KEYS = ("page", "policy", "shares", "episode_seed", "step", "task", "pin")
 PAGE_VIEW = "v_"  # what a page adds to a link begins so
 LONGEST_VIEW = LONGEST_LINK  # characters of such an entry
 LONGEST_PIN = 2000  # characters of the pinned scenario; the other one may have the rest of the link
-MOST_PIN_ENTRIES = 64
 MOST_NAMED = 5  # unknown entries
 ADDRESS = "address"  # in session state
 
@@ -136,11 +143,7 @@ def _read_pin(session: Session, query: Mapping[str, str]) -> None:
     text = query.get("pin")
     if text is None:
         return
-    try:
-        about = dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=MOST_PIN_ENTRIES))
-    except ValueError:
-        raise ScenarioError(f"pin = {text[:40]!r} in the link is not a list of name=value.") from None
-    side = replace(session)
+    about, side = read_pairs("pin", text), replace(session)
     try:
         for read in (_read_policy, _read_shares, _read_seed):
             read(side, about)
@@ -199,7 +202,8 @@ def update_address(query: Mapping[str, str]) -> None:
     known, shown = cast(_Address, st.session_state[ADDRESS]), dict(st.query_params)
     if known.written is None and shown == known.opened and known.meaning in (None, query):
         known.meaning = query
-    elif not shown == query == known.written:  # `shown` may be older: the browser tells it when it asks for a run
+    # `st.query_params` is the address at the browser's last request, which may be older than the one that was set since.
+    elif not shown == query == known.written:
         known.written = query
         st.query_params.from_dict(query)
 
@@ -208,7 +212,7 @@ def full_link(query: Mapping[str, str]) -> str:
     """A link with these entries, as it is opened in a browser: at the root of the lab, wherever that is served."""
     address = urlsplit(str(st.context.url or ""))
     base = str(st.get_option("server.baseUrlPath")).strip("/")
-    if base:  # what a proxy may have put before it stays
+    if base:  # a proxy may serve the lab below a further path, which comes before the base path
         before, found, _ = address.path.partition(f"/{base}")
         root = f"{before if found else ''}/{base}/"
     else:

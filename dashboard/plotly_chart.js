@@ -121,11 +121,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   view.plot.setAttribute("role", "figure"); // not an image: it has buttons
   view.plot.setAttribute("aria-label", meta.alt);
   view.plot.style.minHeight = `${layout.height ?? layout.template.layout.height}px`;
-  clearTimeout(view.again);
-  if (data.pending) view.again = setTimeout(() => setTriggerValue("more", Date.now()), 200);
+  clearInterval(view.again); // asked again until an answer comes: of several charts' questions at one time some get none
+  if (data.pending) view.again = setInterval(() => setTriggerValue("more", Date.now()), 250);
   load(data.bundle).then(view.redraw, () => { view.plot.textContent = "The chart could not be loaded. Check the connection and reload the page."; });
   return () => {
-    clearTimeout(view.again);
+    clearInterval(view.again);
     if (parentElement.isConnected) return;
     view.sizes.disconnect();
     view.themes.removeEventListener("change", view.redraw);

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.session import Session, policy_label, replaced_policy
+from dashboard.session import Session, replaced_policy
 from dashboard.text import plain
-from iomt_core.training.catalogue import default_policy, why_not
+from iomt_core.training.catalogue import default_policy, policy_label, why_not
 
 
 def policy_replaced(session: Session) -> None:

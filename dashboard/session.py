@@ -11,7 +11,15 @@ import streamlit as st
 from dashboard.links import opened_address, read_link, went_through_history
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
-from iomt_core.training.catalogue import FALLBACK, catalogue, default_policy, describe, usable_policy, why_not
+from iomt_core.training.catalogue import (
+    FALLBACK,
+    catalogue,
+    default_policy,
+    describe,
+    policy_label,
+    usable_policy,
+    why_not,
+)
 
 S = TypeVar("S")
 # What a link sets; all else of a session stays when the browser goes back.
@@ -111,12 +119,6 @@ class Session:
     def pin(self, side: Session) -> None:
         """Pins scenario, policy, shares and seed of a session."""
         self.pinned = Pinned(side.scenario, side.policy, side.shares, side.seed)
-
-
-def policy_label(policy: str) -> str:
-    """A policy's label with its network: "SAE-MT-QMIX, general network"; its bare name if its run was deleted."""
-    known = catalogue()
-    return known[policy].label if policy in known else f"{policy} (deleted)"
 
 
 def replaced_policy(policy: str, s: Scenario) -> str:

@@ -17,7 +17,7 @@ function html(parent, name, properties = {}, text) {
   return parent.appendChild(element);
 }
 
-// A device is told apart by shape as well as colour: the own device is round, servers are polygons.
+// Devices differ in shape as well as in colour: the own device is round, servers are polygons.
 function mark(svg, number, x, y, r, attributes) {
   if (number === 0) return make(svg, "circle", { cx: x, cy: y, r, ...attributes });
   const corners = [4, 3, 5, 6, 8][(number - 1) % 5], turn = number % 2 ? Math.PI / 4 : -Math.PI / 2;
@@ -57,7 +57,7 @@ function drawMap(view, map, at) {
   make(svg, "text", { x: size - 8, y: size - 8, "text-anchor": "end", "font-size": 12, fill: "currentColor", opacity: 0.8 }, data.area);
   const counts = choice.map((tasks) => data.names.map((_, k) => tasks.filter((chosen) => chosen === k).length));
   counts.forEach((count, i) => count.forEach((tasks, k) => {
-    if (!k || !tasks) return;
+    if (!k || !tasks || !data.servers[k - 1]) return; // the own device, nothing, or skipped
     const [[x1, y1], [x2, y2]] = [users[i], data.servers[k - 1]];
     make(svg, "line", { x1, y1, x2, y2, stroke: data.colours[k], "stroke-width": 0.8 + 0.9 * tasks, "stroke-dasharray": data.dashes[k], "stroke-linecap": "round", opacity: 0.55 });
   }));
@@ -88,10 +88,10 @@ function drawTask(view, { data, svg }, at, id, k, i, j, picked) {
   const users = data.users[data.users.length > 1 ? at : 0], angle = (2 * Math.PI * j) / data.choice[at][i].length;
   const x = users[i][0] + data.ring * Math.sin(angle), y = users[i][1] - data.ring * Math.cos(angle);
   const other = data.changed ? data.changed[at][i][j] : -1, kind = data.kind?.[at][i][j], mine = id === picked;
-  const words = `user ${data.users_numbers[i]}, task ${j + 1}${kind === undefined ? "" : ` (${data.kinds[kind]})`}, priority ${data.priority[at][i][j]}, on ${data.names[k]}: ` +
-    `${data.delay_ms[at][i][j]} ms, cost ${data.cost[at][i][j]}${other < 0 ? "" : `; decided otherwise: ${data.other_names[other]} in ${data.other}`}`;
+  const words = `user ${data.users_numbers[i]}, task ${j + 1}${kind === undefined ? "" : ` (${data.kinds[kind]})`}, priority ${data.priority[at][i][j]}, ${k > data.servers.length ? "" : "on "}${data.names[k]}: ` +
+    `${data.delay[at][i][j]}, cost ${data.cost[at][i][j]}${other < 0 ? "" : `; decided otherwise: ${data.other_names[other]} in ${data.other}`}`;
   const line = mine ? [RED, 4] : kind === undefined ? ["#222", 0.8] : [data.kind_colours[kind], 2.5];
-  const task = mark(svg, data.numbers[k], x, y, data.task_radius, { class: mine ? "task picked" : "task", fill: data.colours[k], stroke: line[0], "stroke-width": line[1],
+  const task = mark(svg, data.numbers[k], x, y, data.task_radius * (k > data.servers.length ? 0.6 : 1), { class: mine ? "task picked" : "task", fill: data.colours[k], stroke: line[0], "stroke-width": line[1],
     opacity: data.changed && other < 0 && !mine ? 0.4 : 1, tabindex: -1, role: "button", "aria-label": words, "data-task": id });
   make(task, "title", {}, words);
   if (other >= 0) make(svg, "circle", { class: "changed-ring", cx: x, cy: y, r: 1.5 * data.task_radius + 1, fill: "none", stroke: "currentColor", "stroke-width": 1.5, "stroke-dasharray": "3 1.5" });
@@ -104,14 +104,14 @@ function drawTask(view, { data, svg }, at, id, k, i, j, picked) {
 // to the ends. A task that had the focus gets it back, though it was drawn anew.
 function roving(root) {
   const tasks = () => [...root.querySelectorAll(".task")], name = (task) => task.dataset.task.split(".").slice(1).join(".");
-  const hold = (task) => { root.held = name(task); tasks().forEach((other) => other.setAttribute("tabindex", other === task ? 0 : -1)); };
-  const now = tasks(), current = now.find((task) => (root.held ? name(task) === root.held : task.classList.contains("picked"))) ?? now[0];
+  const setTabStop = (task) => { root.tabStop = name(task); tasks().forEach((other) => other.setAttribute("tabindex", other === task ? 0 : -1)); };
+  const now = tasks(), current = now.find((task) => (root.tabStop ? name(task) === root.tabStop : task.classList.contains("picked"))) ?? now[0];
   if (!current) return;
   const focused = root.focused;
-  hold(current);
+  setTabStop(current);
   if (focused) current.focus({ preventScroll: true });
   if (root.onkeydown) return;
-  root.addEventListener("focusin", (event) => { root.focused = event.target.matches(".task"); if (root.focused) hold(event.target); });
+  root.addEventListener("focusin", (event) => { root.focused = event.target.matches(".task"); if (root.focused) setTabStop(event.target); });
   root.addEventListener("focusout", ({ target }) => setTimeout(() => { if (target.isConnected && !root.matches(":focus-within")) root.focused = false; }));
   root.onkeydown = (event) => {
     const all = tasks(), at = all.indexOf(event.target), user = (n) => name(all[n]).split(".")[0];
@@ -128,10 +128,10 @@ function stop(view) {
   view.timer = null;
 }
 
-function go(view, at, tell) {
+function go(view, at, notify) {
   view.at = Math.max(0, Math.min(view.steps.length - 1, at));
   drawStep(view);
-  if (tell) view.send("step", view.steps[view.at]);
+  if (notify) view.send("step", view.steps[view.at]);
 }
 
 function toggle(view) {
@@ -153,7 +153,7 @@ function save(view) {
 }
 
 function build(root) {
-  const part = (name) => root.querySelector(name), jump = (at, tell) => { stop(view); go(view, at, tell); };
+  const part = (name) => root.querySelector(name), jump = (at, notify) => { stop(view); go(view, at, notify); };
   const view = { at: 0, timer: null, maps: [], side: part(".maps"), play: part(".play"), range: part("input"), now: part(".now"), speed: part("select") };
   part(".back").onclick = () => jump(view.at - 1, true);
   part(".on").onclick = () => jump(view.at + 1, true);
@@ -181,7 +181,7 @@ function arrange(view, given) {
     map.title.textContent = title;
     map.title.hidden = !title;
     map.legend.replaceChildren();
-    frames.names.forEach((name, k) => entry(name, `background: ${frames.colours[k]}`));
+    frames.names.forEach((name, k) => entry(name, k > frames.servers.length ? "border: 1px solid; scale: 0.6" : `background: ${frames.colours[k]}`));
     if (frames.kind) frames.kinds.forEach((name, k) => entry(name, `border: 3px solid ${frames.kind_colours[k]}`));
     if (frames.changed) entry("decided otherwise", "border: 2px dashed");
   });
@@ -189,10 +189,10 @@ function arrange(view, given) {
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".ward"), view = root.view ?? (root.view = build(root));
-  const first = view.steps === undefined, sameStep = !first && view.asked === data.step;
+  const first = view.steps === undefined, sameStep = !first && view.sessionStep === data.step;
   arrange(view, data.maps);
   view.steps = view.maps.map((map) => map.data.steps).reduce((most, steps) => (steps.length > most.length ? steps : most));
-  Object.assign(view, { picked: data.picked, asked: data.step, switches: data.switches, send: setTriggerValue });
+  Object.assign(view, { picked: data.picked, sessionStep: data.step, switches: data.switches, send: setTriggerValue });
   view.range.max = view.steps.length - 1;
   const wanted = view.steps.indexOf(data.step);
   go(view, view.timer || sameStep || wanted < 0 ? view.at : wanted, false);

@@ -145,14 +145,24 @@ METRICS = _by_name(
     ),
     Metric(
         "mean_delay_s", "Mean delay", "mean task delay, eq. (9)",
-        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="delay", denominator="tasks",
+        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="delay", denominator="done",
     ),
     Metric(
         "mean_energy_j", "Mean energy", "mean energy a task costs its user, eq. (10)",
-        "µJ", 1e6, "J", better="lower", number_format=FOUR_DIGITS, numerator="energy", denominator="tasks",
+        "µJ", 1e6, "J", better="lower", number_format=FOUR_DIGITS, numerator="energy", denominator="done",
     ),
     Metric(
-        "deadline_miss_share", "Deadline misses", "share of tasks later than T_max (C6)",
+        "return", "Return",
+        "sum of p max(0, 1 - cost) over an episode; 0 for a late or skipped task, and from the step on that a battery cannot pay",
+        better="higher", number_format=",.5g", numerator="return", denominator="episodes",
+    ),
+    Metric(
+        "return_gap", "Gap to the return bound",
+        "how far at most the best possible return is above this one: certified bound over return, less 1",
+        "%", 100.0, better="lower", number_format=".2f", numerator="return_bound", denominator="return", offset=-1.0,
+    ),
+    Metric(
+        "deadline_miss_share", "Deadline misses", "share of tasks later than their deadline (C6), or skipped",
         "%", 100.0, better="lower", number_format=".2f", numerator="missed", denominator="tasks",
     ),
     Metric(
@@ -175,6 +185,14 @@ CONTEXT = _by_name(
         "lower_bound", "Certified lower bound", "no policy's cost can be lower in these steps",
         number_format=".4f", numerator="bound", denominator="weight",
     ),
+    Metric(
+        "return_bound", "Certified return bound", "no policy's return can be higher in these episodes",
+        number_format=",.5g", numerator="return_bound", denominator="episodes",
+    ),
+    Metric(
+        "skipped_share", "Tasks skipped", "share of tasks that nobody computes", "%", 100.0, number_format=".2f",
+        numerator="skipped", denominator="tasks",
+    ),
     Metric("tasks", "Tasks decided", "number of tasks in all steps played", number_format=",.0f", numerator="tasks"),
     Metric("steps", "Steps played", "number of steps in all episodes", number_format=",.0f", numerator="steps"),
     Metric(
@@ -195,13 +213,14 @@ ANSWERS = _by_name(
         "%", 100.0, better="lower", number_format=".1f", numerator="ended", denominator="episodes",
     ),
     Metric(
-        "weighted_delay_s", "Priority-weighted mean delay", "mean task delay, eq. (9), weighted by p = P / mean P as in the cost",
-        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="weighted_delay", denominator="weight",
+        "weighted_delay_s", "Priority-weighted mean delay",
+        "mean task delay, eq. (9), weighted by p = P / mean P and by T_max over the task's own deadline, as in the cost",
+        "ms", 1e3, "s", better="lower", number_format=FOUR_DIGITS, numerator="weighted_delay", denominator="done_weight",
     ),
     Metric(
         "weighted_energy_j", "Priority-weighted mean energy",
         "mean energy a task costs its user, eq. (10), weighted by p = P / mean P as in the cost",
-        "µJ", 1e6, "J", better="lower", number_format=FOUR_DIGITS, numerator="weighted_energy", denominator="weight",
+        "µJ", 1e6, "J", better="lower", number_format=FOUR_DIGITS, numerator="weighted_energy", denominator="done_weight",
     ),
 )  # fmt: skip
 
@@ -242,8 +261,11 @@ TASK = _by_name(
     Metric("delay_s", "Delay", "delay (9)", "ms", 1e3, "s", "T", "lower", FOUR_DIGITS),
     Metric("energy_j", "Energy", "energy (10), paid by the user", "µJ", 1e6, "J", "E", "lower", FOUR_DIGITS),
     Metric("cost", "Cost", "α_T T/T_max + α_E E/E_ref", better="lower", number_format=".4f"),
-    Metric("deadline_missed", "Late", "later than T_max (C6)"),
+    Metric("deadline_missed", "Late", "later than its deadline (C6), or skipped"),
     Metric("bound", "Bound of the step", "certified lower bound of the step's total weighted cost", number_format=".4f"),
+    Metric("deadline_s", "Deadline", "T_max of the task", "ms", 1e3, "s", "T_max", number_format=".4g"),
+    Metric("skipped", "Skipped", "computed by nobody; costs 1"),
+    Metric("battery_j", "Battery", "charge of the user's battery before the step", "mJ", 1e3, "J", number_format=FOUR_DIGITS),
     Metric(
         "weight", "Weight", "p = P / mean P of the ward; a step's total is the sum of weight x cost",
         symbol="p", number_format=".3g",

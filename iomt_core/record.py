@@ -12,6 +12,7 @@ from iomt_core.model.batch import Batch
 from iomt_core.model.outcome import Outcome
 from iomt_core.model.snapshot import Action, Snapshot, device_name
 from iomt_core.policies.dual import DualSolution, Prices
+from iomt_core.policies.episode_dual import EpisodeDual
 from iomt_core.scenario import Scenario
 
 COLLAPSED = 0.98  # share of the tasks on one device from which a policy counts as collapsed
@@ -40,6 +41,23 @@ class Record(Batch):
     def totals(self) -> Tensor:
         """Total cost of each step, weighted by p = P / mean P, (R,)."""
         return (self.outcome.cost * self.snapshot.weight).sum((1, 2))
+
+    @property
+    def bound(self) -> Tensor:
+        """Certified lower bound on `totals` of each step, (R,); NaN without certificates."""
+        if self.dual is None:
+            return torch.full_like(self.totals, torch.nan)
+        return torch.where(self.outcome.skipped.flatten(1).any(1), self.dual.skip_bound, self.dual.bound)
+
+    @property
+    def returns(self) -> Tensor:
+        """Reward of each step, weighted by p, (R,); 0 in a step that some user could not pay (C5)."""
+        return (self.outcome.reward * self.snapshot.weight).sum((1, 2)) * ~self.ended
+
+    @property
+    def return_bound(self) -> Tensor | None:
+        """Certified upper bound on the return of the episode that each step belongs to, (R,); None without certificates."""
+        return self.dual.return_bound if isinstance(self.dual, EpisodeDual) else None
 
     @property
     def prices(self) -> Prices | None:
@@ -74,7 +92,6 @@ class Record(Batch):
 
         user = torch.tensor(self.scenario.user_numbers)[None, :, None].expand(shape)
         task = torch.arange(1, j + 1)[None, None, :].expand(shape)
-        bound = torch.full_like(self.totals, torch.nan) if self.dual is None else self.dual.bound
         columns = {
             "episode": per_task(self.episode),
             "step": per_task(self.step),
@@ -89,13 +106,16 @@ class Record(Batch):
             "distance_m": distance,
             "power_w": snap.P_tr[:, :, None].expand(shape),
             "rate_bps": out.rate.masked_fill(local, torch.nan),
-            "delay_tx_s": out.delay_tx,
-            "delay_exe_s": out.delay_exe,
-            "delay_s": out.delay,
+            "delay_tx_s": out.delay_tx.masked_fill(out.skipped, torch.nan),
+            "delay_exe_s": out.delay_exe.masked_fill(out.skipped, torch.nan),
+            "delay_s": out.delay.masked_fill(out.skipped, torch.nan),
             "energy_j": out.energy,
             "cost": out.cost,
             "deadline_missed": out.missed,
-            "bound": per_task(bound),
+            "bound": per_task(self.bound),
+            "deadline_s": snap.deadline,
+            "skipped": out.skipped,
+            "battery_j": snap.battery[:, :, None].expand(shape),
             "weight": snap.weight,
             "cpu_share_requested": act.cpu,
             "bandwidth_share_requested": act.bandwidth.masked_fill(local, torch.nan),

@@ -18,8 +18,9 @@ from iomt_core.environment.world import World
 from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import Memory, Policy, Shares, with_shares
+from iomt_core.policies.base import BatteryAware, Memory, Planner, Policy, Shares, with_shares
 from iomt_core.policies.dual import DualSolution, solve_dual
+from iomt_core.policies.episode_dual import solve_episodes
 from iomt_core.policies.price_response import PriceResponse
 from iomt_core.record import Record
 from iomt_core.scenario import Scenario
@@ -57,6 +58,7 @@ class Rollout:
     def __init__(self, policy: Policy, environment: Environment, shares: Shares = "own") -> None:
         self.policy, self.environment, self.shares = policy, environment, shares
         self._memory: Memory | None = None
+        self._plan: tuple[int, Action] | None = None  # the step from which on a planner has decided, and its decisions
 
     @property
     def done(self) -> bool:
@@ -69,18 +71,31 @@ class Rollout:
         dual: the certificate of the step, if the caller has it.
         """
         environment, snapshot = self.environment, self.environment.snapshot
-        action, self._memory = self.policy.step(snapshot, self._memory, dual)
+        if isinstance(self.policy, Planner):
+            action = self._planned(self.policy)
+        else:
+            action, self._memory = self.policy.step(snapshot, self._memory, dual)
         action = with_shares(action, snapshot, environment.scenario, self.shares)
         transition = environment.step(action)
         return Step(environment.t, snapshot, action, dual, transition)
 
+    def _planned(self, policy: Planner) -> Action:
+        environment = self.environment
+        if self._plan is None:
+            future = environment.remaining()
+            self._plan = environment.t, policy.plan(concatenate(future), len(future))
+        first, plan = self._plan
+        worlds = len(environment.alive)
+        return plan.select(slice((environment.t - first) * worlds, (environment.t - first + 1) * worlds))
+
     def fork(self, policy: Policy | None = None, shares: Shares | None = None) -> Rollout:
         """An independent copy that continues from here with the same future tasks, under another policy or share rule if given.
 
-        A new policy starts without memory.
+        A new policy starts without memory, and a new planner plans from here.
         """
         fork = Rollout(policy or self.policy, self.environment.fork(), shares or self.shares)
-        fork._memory = self._memory if policy is None else None
+        if policy is None:
+            fork._memory, fork._plan = self._memory, self._plan
         return fork
 
 
@@ -97,13 +112,16 @@ class EpisodeSet:
 
 
 def draw_episodes(s: Scenario, seed: int, first: int = 0, count: int = 1, certify: bool = True) -> EpisodeSet:
-    """Draws episodes `first` (from 0) to `first + count - 1` of a seed; `certify` also solves the dual of all their steps."""
+    """Draws episodes `first` (from 0) to `first + count - 1` of a seed; `certify` also bounds their steps and their returns."""
     snapshot = concatenate(World(s, world_seeds(seed, first, count)).episode())
-    return EpisodeSet(s, seed, first, count, snapshot, solve_dual(snapshot, s) if certify else None)
+    dual = solve_episodes(snapshot, s, snapshot.battery[:count], solve_dual(snapshot, s)) if certify else None
+    return EpisodeSet(s, seed, first, count, snapshot, dual)
 
 
 def decide_episodes(policy: Policy, episodes: EpisodeSet) -> Action | None:
     """The policy's decisions in all steps, before any share rule; None if they depend on earlier steps."""
+    if isinstance(policy, Planner):
+        return policy.plan(episodes.snapshot, episodes.scenario.T, episodes.dual)
     return policy.decide(episodes.snapshot, episodes.dual) if policy.uses_past == "nothing" else None
 
 
@@ -142,19 +160,23 @@ def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, dec
     """Decides all steps at once. A policy that depends on batteries decides again where their charge differs from the expected.
 
     After each round at least one more step of every episode is final, so T rounds are enough. A few are enough in practice,
-    because decisions depend little on the charge.
+    because decisions of networks depend little on the charge. A battery-aware policy decides the episodes in which it has to
+    save once more, step by step.
     """
-    s, count = episodes.scenario, episodes.count
-    uses_batteries = policy.uses_past == "batteries"
-    snapshot = _with_expected_batteries(episodes) if uses_batteries else episodes.snapshot
-    action = policy.decide(snapshot, episodes.dual) if decisions is None else decisions
+    s = episodes.scenario
+    snapshot = _with_expected_batteries(episodes) if policy.uses_past == "batteries" else episodes.snapshot
+    action = decisions
+    if action is None and isinstance(policy, Planner):
+        action = policy.plan(snapshot, s.T, episodes.dual)
+    elif action is None:
+        action = policy.decide(snapshot, episodes.dual)
     decided_at = snapshot.battery
     for _ in range(s.T + 1):
         final = with_shares(action, snapshot, s, shares)
         result = outcome(snapshot, final, s)
         battery, spent = _batteries(episodes, result)
         snapshot = replace(snapshot, battery=battery)
-        if not uses_batteries:
+        if policy.uses_past != "batteries":
             break
         rows = ((decided_at - battery).abs().amax(-1) > BATTERY_TOLERANCE * s.Cap).nonzero().flatten()
         if not len(rows):
@@ -162,6 +184,32 @@ def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, dec
         decided_at = decided_at.index_copy(0, rows, battery[rows])
         dual = None if episodes.dual is None else episodes.dual.select(rows)
         action = action.replace_rows(rows, policy.decide(snapshot.select(rows), dual))
+    if isinstance(policy, BatteryAware):
+        saving = policy.depends_on_charge(snapshot, result.energy.sum(-1)).view(s.T, -1).any(0).nonzero().flatten()
+        if len(saving):
+            rows = torch.arange(len(battery)).view(s.T, -1)[:, saving].flatten()
+            final = final.replace_rows(rows, _decide_in_turn(policy, snapshot.select(rows), len(saving), shares))
+            result = outcome(snapshot, final, s)
+            battery, spent = _batteries(episodes, result)
+            snapshot = replace(snapshot, battery=battery)
+    return _record(episodes, snapshot, final, result, spent)
+
+
+def _decide_in_turn(policy: Policy, snapshot: Snapshot, count: int, shares: Shares) -> Action:
+    """The decisions in all steps of some episodes, each with the charge that the steps before it leave."""
+    s, parts = policy.scenario, []
+    battery = snapshot.battery.new_full((count, s.users), s.Cap)
+    for step in torch.arange(len(snapshot.D)).split(count):
+        now = replace(snapshot.select(step), battery=battery)
+        action = with_shares(policy.decide(now), now, s, shares)
+        parts.append(action)
+        battery = (battery - outcome(now, action, s).energy.sum(-1)).clamp_min(0.0)
+    return concatenate(parts)
+
+
+def _record(episodes: EpisodeSet, snapshot: Snapshot, final: Action, result: Outcome, spent: Tensor) -> Record:
+    """The record of the played steps; spent: energy up to the end of each step, (T, count, U) J."""
+    s, count = episodes.scenario, episodes.count
     ended = (spent > s.Cap).any(-1)  # (T, count)
     played = (ended.cumsum(0) - ended.to(torch.int64)) == 0
     step = torch.arange(1, s.T + 1)[:, None].expand(s.T, count)

@@ -26,8 +26,11 @@ from iomt_core.model.batch import Batch, concatenate
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.what_if import what_if
-from iomt_core.policies.base import Policy
+from iomt_core.policies.base import Planner, Policy
 from iomt_core.policies.dual import DualSolution, solve_dual
+from iomt_core.policies.episode_dual import solve_episodes
+from iomt_core.policies.optimum import StepOptimum
+from iomt_core.policies.plan import episode_returns
 from iomt_core.policies.registry import POLICIES
 from iomt_core.policies.shares import optimal_shares
 from iomt_core.record import Record
@@ -39,8 +42,10 @@ from iomt_core.training.settings import Settings
 from iomt_core.training.trainer import Trainer
 from iomt_core.twin.northbound import play
 
-# Columns of a record that are empty for a local task.
+# Columns of a record that are empty for a local task, and for a skipped one.
 OF_A_LINK = ("distance_m", "rate_bps", "bandwidth_share_requested")
+OF_A_DELAY = ("delay_s", "delay_tx_s", "delay_exe_s")
+MEANS = ("mean_delay_s", "mean_energy_j", "return_gap")  # have no value where every task is skipped
 EXTREME_SHARES = (0.0, 1e-30, 1e-12, 1e-3, 1.0)
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 TINY = Settings(episodes=2, num_envs=2, updates=1, warm_up=1, replay=2, batch=1, rounds=1)
@@ -77,10 +82,40 @@ def certificate_violations(group: Sequence[Scenario], seed: int) -> Iterator[Fin
             result = outcome(snapshot, action, s)
             yield from _not_finite(f"{name} {policy}: outcome", result, rows)
             total = (result.cost * snapshot.weight).sum((1, 2))
-            excess = dual.bound - total
+            excess = torch.where(result.skipped.flatten(1).any(1), dual.skip_bound, dual.bound) - total
             yield from _where(~(excess <= 0), rows, f"{name} {policy}: costs less than the bound, by", excess)
             if policy == ExtremeRequests.name:
                 yield from _not_finite(f"{name} what-if", what_if(snapshot, action, result, s), rows)
+
+
+def return_violations(group: Sequence[Scenario], seed: int) -> Iterator[Finding]:
+    """Bounds on returns of a group of `wards.whole_range`, with its batteries and with others that bind."""
+    s, rows = group[0], torch.arange(len(group))
+    for name, dtype in DTYPES.items():
+        worlds = [World(one, world_seeds(seed, 0, 1), dtype).episode() for one in group]
+        steps = [concatenate([episode[t] for episode in worlds]) for t in range(s.T)]  # by step, then episode
+        full = replace(concatenate(steps), max_ratio=math.inf, all_active=False)
+        dual = solve_dual(full, s)
+        spent = outcome(full, StepOptimum(s).decide(full, dual), s).energy.sum(-1).view(s.T, len(group), -1).sum(0)
+        for part in (None, 0.9, 0.3, 0.0):
+            capacity = full.battery[: len(group)] if part is None else spent * part
+            snapshot = replace(full, battery=capacity.repeat(s.T, 1))
+            certificate = solve_episodes(snapshot, s, capacity, dual)
+            bound = certificate.return_bound[: len(group)]
+            yield from _not_finite(f"{name} certificate of the episode", certificate, rows.repeat(s.T))
+            for policy in [kind(s) for kind in (*POLICIES.values(), ExtremeRequests)]:
+                if isinstance(policy, Planner):
+                    action = policy.plan(snapshot, s.T, certificate)
+                else:
+                    action = policy.decide(snapshot, certificate)
+                result = outcome(snapshot, action, s)
+                excess = episode_returns(snapshot, result, capacity) - bound
+                what = f"{name} {policy.name}, batteries x {part}: returns more than the bound, by"
+                yield from _where(~(excess <= 0), rows, what, excess)
+                if isinstance(policy, Planner):
+                    over = result.energy.sum(-1).view(s.T, *capacity.shape).sum(0) > capacity
+                    saved = episode_returns(snapshot, result, capacity)
+                    yield from _where(over.any(1) & (saved <= 0), rows, f"{name} {policy.name}: overdraws a battery")
 
 
 def number_violations(s: Scenario, seed: int) -> Iterator[str]:
@@ -124,12 +159,14 @@ def _of_record(record: Record) -> Iterator[str]:
     sent = table["choice"].to_numpy() > 0
     for column in table.select_dtypes("number"):
         values = table[column].to_numpy(dtype=float)
-        if not np.isfinite(values[sent] if column in OF_A_LINK else values).all():
+        known = sent if column in OF_A_LINK else ~table["skipped"] if column in OF_A_DELAY else slice(None)
+        if not np.isfinite(values[known]).all():
             yield f"record: {column} is not finite"
     summary = Summary(record.scenario, "any", "own", 0)
     summary.add(record)
     for name, value in summary.values().items():
-        if isinstance(value, float) and not math.isfinite(value):
+        nothing = name in MEANS and bool(table["skipped"].all() or not summary.values()["return"])
+        if isinstance(value, float) and not math.isfinite(value) and not nothing:
             yield f"summary: {name} = {value}"
 
 

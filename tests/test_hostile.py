@@ -33,14 +33,7 @@ from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.scenario.files import parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_workload
 from iomt_core.training.catalogue import catalogue, entry, make_policy
-from iomt_core.training.checkpoints import (
-    MARK,
-    POLICY,
-    CheckpointError,
-    last_checkpoint,
-    read_facts,
-    read_tensors,
-)
+from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, last_checkpoint, read_facts, read_tensors
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
@@ -116,7 +109,7 @@ LINKS = [
     ({"model_config": "1"}, "Not known in the link, and ignored: 'model_config'"),
     ({"workload": "kept:../../etc/passwd"}, "is not the digest of own data"),
     ({"workload": f"kept:{'a' * 64}"}, "own data aaaaaaaa… is not on this server"),
-    ({"pin": "x"}, "pin = 'x' in the link is not a list of name=value"),
+    ({"pin": "x"}, "pin = 'x' is not a list of name=value"),
     ({"pin": f"users={NINES}"}, "the pinned scenario is left out: users = '999"),
     ({"pin": "policy=run%3A..%2Fx"}, "the pinned scenario is left out: in the link: policy = 'run:../x' is not known"),
     ({"pin": "&".join(f"a{n}=1" for n in range(500))}, "is not a list of name=value"),

@@ -15,6 +15,7 @@ import torch
 
 from dashboard.session import Session
 from iomt_core.charts import devices, formulas, tables, ward_map
+from iomt_core.charts.batteries import battery_table
 from iomt_core.environment.world import layout
 from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
 from iomt_core.experiments.comparison.differences import pairing
@@ -83,7 +84,7 @@ SHOWN: dict[str, Callable[[Record, str, Scenario, int], pd.DataFrame]] = {
     "places": lambda r, policy, s, user: tables.ward_table(r, 1),
     "delays": lambda r, policy, s, user: tables.delay_table(r, 1).reset_index(drop=True),
     "devices": lambda r, policy, s, user: tables.utilisation_table(r, 1),
-    "prices": lambda r, policy, s, user: tables.price_table(r, 1),
+    "batteries": lambda r, policy, s, user: battery_table(r),
     "why": lambda r, policy, s, user: why(r, policy, "own", 2, user, 3).alternatives,
     "regret": lambda r, policy, s, user: inspect.regrets(s, policy, 0, "own", 2),
     "grants": lambda r, policy, s, user: inspect.grants(r, 1),

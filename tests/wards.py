@@ -24,7 +24,7 @@ def steps(s: Scenario, count: int, seed: int = 0) -> Snapshot:
 
 
 def totals(snapshot: Snapshot, action: Action, s: Scenario) -> torch.Tensor:
-    """Total weighted cost of each step."""
+    """Total weighted cost of each step; a skipped task costs 1."""
     return (outcome(snapshot, action, s).cost * snapshot.weight).sum((1, 2))
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import streamlit as st
 
-from dashboard.answers.state import ASKED, SEEKS, Form, View
+from dashboard.answers.state import SEEKS, TOPICS, Form, View
 from dashboard.person import current_person
 from dashboard.session import Session
 from dashboard.sweep.form import AxisForm
@@ -36,21 +36,21 @@ def question_picker(form: Form) -> None:
     """The three questions; one is chosen."""
 
     def update() -> None:
-        form.asked = st.session_state["answers_asked"] or form.asked
+        form.topic = st.session_state["answers_topic"] or form.topic
 
     st.segmented_control(
-        "Question", list(ASKED), default=sync_widget("answers_asked", form.asked), key="answers_asked", on_change=update,
-        format_func=lambda name: ASKED[name], required=True, label_visibility="collapsed",
-        help="\n\n".join(f"**{title}** {HELP[name]}" for name, title in ASKED.items()),
+        "Question", list(TOPICS), default=sync_widget("answers_topic", form.topic), key="answers_topic", on_change=update,
+        format_func=lambda name: TOPICS[name], required=True, label_visibility="collapsed",
+        help="\n\n".join(f"**{title}** {HELP[name]}" for name, title in TOPICS.items()),
     )  # fmt: skip
 
 
 def new_answer(session: Session, view: View) -> None:
     """Shows the form of the chosen question, with a button that asks it."""
     form = view.form
-    if form.asked == Sensitivity.name:
+    if form.topic == Sensitivity.name:
         _matters(session, form)
-    elif form.asked == GoalSeek.name:
+    elif form.topic == GoalSeek.name:
         _need(session, form)
     else:
         _trade_off(session, form)
@@ -178,9 +178,9 @@ def _ends(axis: AxisForm, row: Any, label: str = "") -> None:
 
 def _ask(session: Session, view: View) -> None:
     """Episodes, and the button; what is wrong with the form stands in its place."""
-    asked, row = _question(session, view.form), _row()
-    if asked is not None:
-        _episodes(view.form, asked, row)
+    question, row = _question(session, view.form), _row()
+    if question is not None:
+        _episodes(view.form, question, row)
 
     def begin() -> None:
         view.problems.clear()
@@ -196,21 +196,23 @@ def _ask(session: Session, view: View) -> None:
         "Find out",
         icon=":material/play_arrow:",
         type="primary",
-        disabled=asked is None,
+        disabled=question is None,
         key="answers_ask",
         on_click=begin,
     )
-    if asked is not None:
-        episodes = f"{counted(asked.episodes, 'episode')} each"
-        row.caption(f"Decides: **{plain(asked.policy_names)}**. At most {counted(asked.count, 'ward')} of {episodes}.")
+    if question is not None:
+        episodes = f"{counted(question.episodes, 'episode')} each"
+        row.caption(
+            f"Decides: **{plain(question.policy_names)}**. At most {counted(question.count, 'ward')} of {episodes}."
+        )
 
 
-def _episodes(form: Form, asked: Question, row: Any) -> None:
+def _episodes(form: Form, question: Question, row: Any) -> None:
     def update() -> None:
         form.episodes = st.session_state["answers_episodes"]
 
     row.number_input(
-        "Episodes", FEWEST_EPISODES, MOST_EPISODES, sync_widget("answers_episodes", clamp(asked.episodes, 2, MOST_EPISODES)),
+        "Episodes", FEWEST_EPISODES, MOST_EPISODES, sync_widget("answers_episodes", clamp(question.episodes, 2, MOST_EPISODES)),
         key="answers_episodes", on_change=update, step=1, width=NUMBER_WIDTH,
         help="Played on every ward, the same ones everywhere. More episodes give narrower intervals and take longer; at first so "
         "many that an answer takes less than 20 seconds on two cores.",

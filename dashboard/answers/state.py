@@ -11,7 +11,7 @@ from dashboard.session import Session, page_state
 from dashboard.sweep.form import AxisForm, usual
 from iomt_core.experiments.answers.goal_seek import TARGETS, USUAL, GoalSeek, usual_target
 from iomt_core.experiments.answers.question import MOST_EPISODES, Question, metric_named
-from iomt_core.experiments.answers.run import ANSWERS, QUESTIONS, question
+from iomt_core.experiments.answers.run import ANSWERS, QUESTIONS, make_question
 from iomt_core.experiments.answers.screening import FEWEST, METHODS, Screening
 from iomt_core.experiments.answers.sensitivity import Sensitivity
 from iomt_core.experiments.answers.trade_off import LEAST, TradeOff
@@ -22,7 +22,7 @@ from iomt_core.scenario.links import whole_number
 from iomt_core.training.catalogue import entry
 
 # What the page asks, by the name of the first of its kinds of questions.
-ASKED = MappingProxyType(
+TOPICS = MappingProxyType(
     {Sensitivity.name: Sensitivity.title, GoalSeek.name: GoalSeek.title, TradeOff.name: TradeOff.title}
 )
 RANGES_AT_FIRST = ("users", "tasks", "servers", "F_k", "B_k")
@@ -33,7 +33,7 @@ SEEKS = MappingProxyType({"least": "the least", "most": "the most"})
 class Form:
     """What a person has filled in; numbers are in the units shown on the page."""
 
-    asked: str = Sensitivity.name  # a key of `ASKED`
+    topic: str = Sensitivity.name  # a key of `TOPICS`
     ranges: bool = False  # what matters most: over whole ranges
     change: float = 10.0  # %
     over: dict[str, AxisForm] = field(default_factory=dict)  # whole ranges, by parameter
@@ -51,7 +51,7 @@ class Form:
     @property
     def kind(self) -> str:
         """Name of the question that is asked."""
-        return Screening.name if self.asked == Sensitivity.name and self.ranges else self.asked
+        return Screening.name if self.topic == Sensitivity.name and self.ranges else self.topic
 
     def axis_for(self, session: Session) -> AxisForm:
         """The range of the goal seek; at first that of the servers, or of what else can be varied in this ward."""
@@ -111,7 +111,7 @@ class Form:
         else:
             del values["policy"]
             values |= {"compared": tuple(self.policies_for(session)), "weights": spaced_weights(self.weights)}
-        return question(values)
+        return make_question(values)
 
 
 def spaced_weights(count: int) -> tuple[float, ...]:
@@ -170,7 +170,7 @@ def _read_question(view: View, session: Session, entries: Mapping[str, str]) -> 
         kind = entries["question"]
         check_known("question", kind, QUESTIONS)
         view.form.ranges = kind == Screening.name
-        view.form.asked = Sensitivity.name if view.form.ranges else kind
+        view.form.topic = Sensitivity.name if view.form.ranges else kind
 
 
 def _read_numbers(view: View, session: Session, entries: Mapping[str, str]) -> None:

@@ -61,16 +61,16 @@ def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
 
 
 def _words(run: RunRecord) -> str:
-    asked: Question = run.spec
-    return f"{run.name} · {asked.scenario.name}"
+    question: Question = run.spec
+    return f"{run.name} · {question.scenario.name}"
 
 
 def show(run: RunRecord, view: View, session: Session) -> None:
     """Progress and answer of a run, as far as it has come."""
     run_progress(ANSWERS, run, "answers", view.problems, lambda: {"workers": view.form.workers})
-    asked: Question = run.spec
-    _differs(asked, session)
-    metric = _metric_picker(view) if isinstance(asked, (Sensitivity, Screening)) else "cost"
+    question: Question = run.spec
+    _differs(question, session)
+    metric = _metric_picker(view) if isinstance(question, (Sensitivity, Screening)) else "cost"
     found = _shown(run, metric)
     if found is None:
         st.info("Nothing is known yet: the answer appears as it arrives.", icon=":material/hourglass_empty:")
@@ -81,22 +81,26 @@ def show(run: RunRecord, view: View, session: Session) -> None:
         st.markdown(plain(more))
     for figure in found.figures:
         plotly_chart(figure, f"answers_chart_{run.name}")
-    st.caption("  \n".join(plain(note) for note in (f"{asked.intervals}.", *found.notes)))
+    st.caption("  \n".join(plain(note) for note in (f"{question.intervals}.", *found.notes)))
     if not found.table.empty:
         height: Any = "content" if len(found.table) <= MOST_ROWS else ROW * MOST_ROWS
         st.dataframe(
-            found.table, hide_index=True, key=f"answers_table_{asked.name}", height=height, alt="The answer in numbers"
+            found.table,
+            hide_index=True,
+            key=f"answers_table_{question.name}",
+            height=height,
+            alt="The answer in numbers",
         )
-    _files(run, asked)
+    _files(run, question)
 
 
-def _differs(asked: Question, session: Session) -> None:
+def _differs(question: Question, session: Session) -> None:
     """Says so if the answer is about another ward or policy than the sidebar's."""
     words = []
-    if asked.scenario.digest != session.scenario.digest:
-        words.append(f"Ward: {asked.scenario.name}, {asked.scenario.size_words}")
-    if session.shown_policy not in asked.policies:
-        words.append(f"Policy: {asked.policy_names}")
+    if question.scenario.digest != session.scenario.digest:
+        words.append(f"Ward: {question.scenario.name}, {question.scenario.size_words}")
+    if session.shown_policy not in question.policies:
+        words.append(f"Policy: {question.policy_names}")
     if words:
         st.info(
             f"The sidebar has changed since this answer. It is about: {plain(' · '.join(words))}. Press *Find out* to ask again.",
@@ -134,19 +138,22 @@ def _shown(run: RunRecord, metric: str) -> Shown | None:
 
 
 @st.cache_data(max_entries=20, show_spinner=False)
-def _read(folder: Path, changed: int, size: int, metric: str, _asked: Question) -> Shown | None:
+def _read(folder: Path, changed: int, size: int, metric: str, _question: Question) -> Shown | None:
     del changed, size
     results = read_results(folder)
     if not results.found:
         return None
-    words = _asked.answer(results, metric)
-    return Shown(words, _asked.notes(results), charts(_asked, results, metric), answer_table(_asked, results, metric))
+    words = _question.answer(results, metric)
+    return Shown(
+        words, _question.notes(results), charts(_question, results, metric), answer_table(_question, results, metric)
+    )
 
 
-def _files(run: RunRecord, asked: Question) -> None:
+def _files(run: RunRecord, question: Question) -> None:
     parts: tuple[tuple[str, Any, str, str, str], ...] = (
-        ("CSV", lambda: asked.table(read_results(run.folder)).to_csv(index=False), "csv", "text/csv", "All numbers, SI units."),
-        ("Report (HTML)", lambda: report(asked, read_results(run.folder), versions()), "html", "text/html",
+        ("CSV", lambda: question.table(read_results(run.folder)).to_csv(index=False), "csv", "text/csv",
+         "All numbers, SI units."),
+        ("Report (HTML)", lambda: report(question, read_results(run.folder), versions()), "html", "text/html",
          "The answer with chart, settings and the command to repeat it; works offline."),
     )  # fmt: skip
     with st.container(horizontal=True):
@@ -157,4 +164,4 @@ def _files(run: RunRecord, asked: Question) -> None:
             )  # fmt: skip
     box = st.expander("How to repeat it", key="answers_repeat", on_change="rerun")
     if box.open:
-        box.code(command(asked), language="bash", wrap_lines=True)
+        box.code(command(question), language="bash", wrap_lines=True)

@@ -10,9 +10,9 @@ import streamlit as st
 from dashboard.chart_tables import csv_button, selectable_tasks
 from dashboard.compare.state import Compare
 from dashboard.compare.views import sides_words
-from dashboard.explore.views import best_move
+from dashboard.explore.views import best_move, later_words
 from dashboard.plotly_chart import charts_beside, plotly_chart
-from dashboard.session import Point, Session, policy_label
+from dashboard.session import Point, Session
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from dashboard.widgets import sync_widget
@@ -27,8 +27,9 @@ from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import describe
-from iomt_core.twin.northbound import why
+from iomt_core.training.catalogue import describe, policy_label
+from iomt_core.twin.northbound import place_name, why
+from iomt_core.twin.regret import SKIPPED
 
 MOST_ROWS = 2000
 KINDS = {"all": "all", "moved": "own device ↔ server", "server": "server → other server"}
@@ -43,7 +44,7 @@ def maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Reco
         frames = ward_frames(record)
         if comparable:
             changed = marks(record, other)
-            names = [device_name(n) for n in range(other.scenario.ward_servers + 1)]
+            names = [device_name(n) for n in range(other.scenario.ward_servers + 1)] + ["skipped"]
             frames |= {"changed": changed, "other": "BA"[n], "other_names": names}
         row = min(step, len(record)) - 1
         text = f"Side {name}. {ward_text(record, row)}"
@@ -84,9 +85,10 @@ def picked_task(session: Session, records: tuple[Record, Record]) -> None:
             parts.append(f"**{name}** has no such task, or its episode had ended")
             continue
         costs.append(found["cost"])
+        numbers = f"{TASK['delay_s'].show(found['delay'])}, {TASK['energy_j'].show(found['energy'])}, "
         parts.append(
-            f"**{name}**: {device_name(int(found['choice']))}, {TASK['delay_s'].show(found['delay'])}, "
-            f"{TASK['energy_j'].show(found['energy'])}, cost {TASK['cost'].show(found['cost'])}"
+            f"**{name}**: {place_name(int(found['choice']))}, {'' if found['choice'] == SKIPPED else numbers}cost "
+            f"{TASK['cost'].show(found['cost'])}"
         )
     step, user, task = session.picked
     change = f" Cost changes by {costs[1] - costs[0]:+.4f}." if len(costs) == 2 else ""
@@ -101,7 +103,7 @@ def _task(record: Record, point: Point) -> dict[str, float] | None:
     at = (step - 1, s.user_numbers.index(user), task - 1)
     if not record.snapshot.active[at]:
         return None
-    device = s.device_numbers[int(record.action.choice[at])]
+    device = SKIPPED if bool(out.skipped[at]) else s.device_numbers[int(record.action.choice[at])]
     return {
         "choice": device,
         "delay": float(out.delay[at]),
@@ -183,7 +185,8 @@ def _alternatives(point: Point, number: int, name: str, side: Side, record: Reco
     step, user, task = point
     words = f"{name}: {describe(side.policy, side.scenario)} · episode {number}, step {step}, user {user}, task {task}"
     cost = float(frame["cost"][frame["chosen"]].iloc[0])
-    st.markdown(f"**{name}**: on {device_name(answer.chosen)} it costs {cost:.4f}; {best_move(frame)}.")
+    where = "skipped" if answer.chosen == SKIPPED else f"on {device_name(answer.chosen)}"
+    st.markdown(f"**{name}**: {where} it costs {cost:.4f}; {best_move(frame)}.{later_words(frame, user)}")
     charts_beside(task_charts.alternatives(frame, words), f"compare_why_{name}")
     table = alternatives_table(frame)
     st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from dashboard.session import Pinned, Session, page_state, replaced_policy
 from iomt_core.experiments.comparison.sides import EPISODES, MOST_EPISODES, Side
 from iomt_core.policies.base import SHARES, Shares
 from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.scenario.links import from_query, whole_number
+from iomt_core.scenario.links import from_query, read_pairs, whole_number
 from iomt_core.training.catalogue import default_policy, entry, usable_policy
 
 SAME, PINNED = "same", "pinned"
-MOST_ENTRIES = 64  # largest number of entries of side A in a link
 
 
 @dataclass
@@ -122,10 +121,7 @@ def _read_a(found: Compare, session: Session, view: Mapping[str, str]) -> None:
     text = view.get("a")
     if text is None:
         return
-    try:
-        about = dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=MOST_ENTRIES))
-    except ValueError:
-        raise ScenarioError(f"v_a = {text[:40]!r} is not a list of name=value.") from None
+    about = read_pairs("v_a", text)
     source, policy, shares = about.pop("ward", SAME), about.pop("policy", default_policy()), about.pop("shares", "own")
     if source not in (SAME, PINNED, *PRESETS):
         allowed = ", ".join((SAME, PINNED, *PRESETS))

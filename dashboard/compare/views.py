@@ -7,32 +7,37 @@ import streamlit as st
 
 from dashboard.chart_tables import csv_button
 from dashboard.plotly_chart import plotly_chart
-from dashboard.session import policy_label
 from dashboard.text import plain
 from iomt_core.charts import forest as forest_charts
 from iomt_core.experiments.comparison.differences import Pairing, differences
 from iomt_core.experiments.comparison.paired import Paired, percent
 from iomt_core.experiments.comparison.sides import Comparison, Side
 from iomt_core.experiments.sweeps.spec import written
-from iomt_core.metrics import METRICS
+from iomt_core.metrics import CONTEXT, METRICS
+from iomt_core.training.catalogue import policy_label
 
 NAN = float("nan")
 
 
 def answer(found: Comparison, pairing: Pairing) -> None:
-    """The result in a few sentences."""
-    cost = found.pair("cost")
-    if cost.same:
-        words = f"**A and B cost the same** in every episode, {cost.metric.show(cost.mean_a)}"
-    elif cost.relative is None:
-        words = "**A costs nothing**, so there is no relative change"
+    """The result in a few sentences; by the return where one side did not do everything."""
+    pair, verb = found.pair(found.by), "return" if found.by == "return" else "cost"
+    if pair.same:
+        words = f"**A and B {verb} the same** in every episode, {pair.metric.show(pair.mean_a)}"
+    elif pair.relative is None:
+        words = f"**A {verb}s nothing**, so there is no relative change"
     else:
-        more = "more" if cost.difference > 0 else "less"
-        words = f"B costs {percent(abs(cost.relative)).removeprefix('+')} {more} than A"
-        words = f"**{words}**" if cost.excludes_zero else words
-        words += f": {cost.metric.show(cost.mean_b)} instead of {cost.metric.show(cost.mean_a)} ({cost.interval_words})"
-        words += ", **not distinguishable from 0**" if cost.excludes_zero is False else ""
+        more = "more" if pair.difference > 0 else "less"
+        words = f"B {verb}s {percent(abs(pair.relative)).removeprefix('+')} {more} than A"
+        words = f"**{words}**" if pair.excludes_zero else words
+        words += f": {pair.metric.show(pair.mean_b)} instead of {pair.metric.show(pair.mean_a)} ({pair.interval_words})"
+        words += ", **not distinguishable from 0**" if pair.excludes_zero is False else ""
     st.markdown(f"{words}. {_decisions(found, pairing)}")
+    if found.by == "return":
+        st.caption(
+            "Compared by **return**, the sum of p max(0, 1 - cost) over an episode, because not everything was done: cost, delay "
+            "and energy are means of what was done, so that a side that does less may seem better."
+        )
     if pairing.ungraded:
         st.info(pairing.ungraded, icon=":material/balance:")
 
@@ -59,14 +64,18 @@ def _decisions(found: Comparison, pairing: Pairing) -> str:
 
 
 def warnings(found: Comparison) -> None:
-    """Warns if empty batteries ended episodes early."""
-    for name, side, count, steps in zip("AB", (found.a, found.b), found.ended, found.steps, strict=True):
+    """Warns if empty batteries ended episodes early, or tasks were skipped."""
+    sides = zip("AB", (found.a, found.b), found.ended, found.steps, found.skipped, strict=True)
+    for name, side, count, steps, skipped in sides:
         if count:
             st.warning(
-                f"{name}: an empty battery (C5) ended {count} of {found.episodes} episodes. The metrics are of the steps played, "
-                f"{steps:.3g} of {side.scenario.T} on average.",
+                f"{name}: an empty battery (C5) ended {count} of {found.episodes} episodes, after {steps:.3g} of "
+                f"{side.scenario.T} steps on average. The step that it cannot pay and all later ones earn nothing.",
                 icon=":material/battery_alert:",
             )
+        if skipped:
+            share = CONTEXT["skipped_share"].brief(skipped)
+            st.warning(f"{name} skips {share} of its tasks. Each costs 1 and earns nothing.", icon=":material/block:")
 
 
 def parameters(a: Side, b: Side, pairing: Pairing) -> None:
@@ -94,7 +103,9 @@ def parameters(a: Side, b: Side, pairing: Pairing) -> None:
 def figures(found: Comparison, pairing: Pairing) -> None:
     """The change of every metric as a forest plot."""
     scope = f"{found.episodes} episode{'s' * (found.episodes > 1)} from seed {found.seed}"
-    figure = forest_charts.forest(found.pairs, f"{sides_words((found.a, found.b))} · {scope}", not pairing.ungraded)
+    figure = forest_charts.forest(
+        found.pairs, f"{sides_words((found.a, found.b))} · {scope}", not pairing.ungraded, found.by
+    )
     plotly_chart(figure, "compare_forest")
     if found.episodes == 1:
         st.caption("One episode gives no interval: play two or more.")
@@ -114,7 +125,7 @@ def numbers(found: Comparison, pairing: Pairing) -> None:
             "B - A": pair.metric.show_difference(pair.difference),
             "95 % interval of B - A": " to ".join(map(pair.metric.show_difference, pair.interval or ())),
             "change": "" if pair.relative is None else percent(pair.relative),
-            "what it says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded)], "meaning": pair.metric.help,
+            "what it says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded, found.by)], "meaning": pair.metric.help,
         }
         for pair in found.pairs
     ]  # fmt: skip
@@ -123,12 +134,12 @@ def numbers(found: Comparison, pairing: Pairing) -> None:
         "Means over episodes. The interval (Student) is over the paired differences, episode by episode; the change in % is "
         "relative to A's mean, which is taken as fixed. Each interval holds with 95 % by itself, not all of them together."
     )
-    table = metric_table(found.pairs, graded).assign(policy_a=_label(found.a), policy_b=_label(found.b))
+    table = metric_table(found.pairs, graded, found.by).assign(policy_a=_label(found.a), policy_b=_label(found.b))
     csv_button("Download (CSV)", table.to_csv(index=False), "comparison-metrics.csv")
 
 
-def metric_table(pairs: tuple[Paired, ...], graded: bool) -> pd.DataFrame:
-    """One row for each metric, in the units shown on the pages, with all digits."""
+def metric_table(pairs: tuple[Paired, ...], graded: bool, by: str) -> pd.DataFrame:
+    """One row for each metric, in the units shown on the pages, with all digits; `graded`, `by`: see `forest.verdict`."""
     rows = []
     for pair in pairs:
         metric, interval, share = pair.metric, pair.interval or (NAN, NAN), pair.relative_interval or (NAN, NAN)
@@ -144,7 +155,7 @@ def metric_table(pairs: tuple[Paired, ...], graded: bool) -> pd.DataFrame:
             | {"unit of B - A": metric.difference_unit}
             | {name: 100 * x for name, x in relative.items()}
             | {
-                "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded)],
+                "what the interval says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded, by)],
                 "meaning": metric.help,
             }
         )
@@ -154,8 +165,8 @@ def metric_table(pairs: tuple[Paired, ...], graded: bool) -> pd.DataFrame:
 def episodes(found: Comparison) -> None:
     """The values of one metric in A and B, for every episode."""
     name = st.selectbox(
-        "Metric", list(METRICS), key="compare_figure", format_func=lambda n: METRICS[n].label, width=300,
-        help="Which metric to show episode by episode.",
+        "Metric", list(METRICS), list(METRICS).index(found.by), key="compare_figure", width=300,
+        format_func=lambda n: METRICS[n].label, help="Which metric to show episode by episode.",
     )  # fmt: skip
     pair = found.pair(name)
     figure = forest_charts.episode_pairs(pair, f"{sides_words((found.a, found.b))} · from seed {found.seed}")

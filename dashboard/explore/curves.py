@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
+from dashboard.explore.following import client
 from dashboard.explore.views import subtitle, visible_row
 from dashboard.plotly_chart import plotly_chart
-from dashboard.session import Session, policy_label
+from dashboard.session import Session
 from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts.around import around_curves, around_table
 from iomt_core.charts.live import live_curves, live_table
 from iomt_core.charts.style import PINNED, SHOWN, Look, other_policy
 from iomt_core.experiments.around import axis_around, curve_computer, present_value
-from iomt_core.experiments.sweeps.spec import sweepable
+from iomt_core.experiments.sweeps.spec import sweepable, switched_off
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
-from iomt_core.training.catalogue import DEFAULT
+from iomt_core.training.catalogue import DEFAULT, policy_label
 from iomt_core.twin.northbound import play
 
 ALWAYS = (DEFAULT, "price-response", "optimum")  # the curves over a parameter, beside that of the shown policy
@@ -93,18 +93,16 @@ def _around(session: Session, name: str, labels: dict[str, str], looks: list[Loo
     """The chart, drawn again every fifth of a second until all its points are there."""
     axis, now = axis_around(session.scenario, name), present_value(session.scenario, name)
     shares: dict[str, Shares] = {one: session.shares if one == session.shown_policy else "own" for one in labels}
-    found = curve_computer().curves(_client(), session.scenario, axis, shares, session.seed)
+    found = curve_computer().curves(client(), session.scenario, axis, shares, session.seed)
 
     def set_value(value: float) -> None:
         session.try_change(lambda: session.scenario.changed(**axis.change(session.scenario, value)))
         st.rerun()  # the whole page, with the controls
 
-    about = subtitle(session, "this episode at other values of one parameter", policy=False)
+    scope = "this episode at other values of one parameter"
+    if switched_off(session.scenario, name):
+        scope += ": whole wards, none switched off"
+    about = subtitle(session, scope, policy=False)
     figure = around_curves(found, now, labels, looks, about)
     plotly_chart(figure, "around", set_value, pending=not found.complete)
     chart_table("around", lambda: around_table(found, labels), "Delay, energy and cost at every value")
-
-
-def _client() -> str:
-    """Names this browser session for the computer of curves."""
-    return str(st.session_state.setdefault("curves_client", uuid.uuid4().hex))

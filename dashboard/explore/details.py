@@ -1,4 +1,4 @@
-"""The tabs at the bottom of Explore: where time goes, devices, shadow prices, all tasks, fading."""
+"""The tabs at the bottom of Explore: where time goes, devices, what more would save, all tasks, fading."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import streamlit as st
 
 from dashboard.chart_tables import chart_table, csv_button, file_words, selectable_tasks
 from dashboard.explore.state import TABS, ExploreState
-from dashboard.explore.views import step_scope, subtitle, visible_row
+from dashboard.explore.views import EPISODE, step_scope, subtitle, visible_row
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Session
 from dashboard.widgets import open_tab
 from iomt_core.charts import tables
 from iomt_core.charts import tasks as task_charts
-from iomt_core.charts.devices import price_bars, utilisation
+from iomt_core.charts.devices import utilisation
 from iomt_core.charts.fading import fading
+from iomt_core.charts.savings import saving_bars, saving_table, savings, worthless
 from iomt_core.metrics import TASK
 from iomt_core.record import Record
+from iomt_core.twin.northbound import first_episode
 
 
 def tabs(session: Session, view: ExploreState, shown: Record) -> None:
@@ -34,9 +36,9 @@ def _time(session: Session, shown: Record) -> None:
         "delays", lambda: tables.delay_table(shown, row), "Delay of each task of the step, execution and transmission"
     )
     if len(session.scenario.kind_names) > 1:
-        table = shown.select(slice(row, row + 1)).table()
-        plotly_chart(task_charts.kind_costs(table, about), "kinds")
-        chart_table("kinds", lambda: tables.kind_table(table), "Mean cost of each task kind")
+        table = shown.table()
+        charts_beside(task_charts.kind_bars(table, subtitle(session, EPISODE)), "kinds")
+        chart_table("kinds", lambda: tables.kind_table(table), "Cost, deadline and misses of each task kind")
 
 
 def _devices(session: Session, shown: Record) -> None:
@@ -47,15 +49,24 @@ def _devices(session: Session, shown: Record) -> None:
 
 
 def _prices(session: Session, shown: Record) -> None:
-    row = visible_row(session, shown)
-    figures = price_bars(shown, row, subtitle(session, step_scope(shown, row)))
-    charts_beside(figures, "prices")
-    if not figures:
-        st.info("Nobody has a task in this step, so no resource has a price.", icon=":material/info:")
-    chart_table("prices", lambda: tables.price_table(shown, row), "Shadow price of every resource in the step")
+    what_more_saves(session)
+
+
+def what_more_saves(session: Session) -> None:
+    """What a little more of each resource would save in the episode: charge, deadlines, CPU and bandwidth."""
+    found = savings(first_episode(session.scenario, session.seed))
+    if not found:
+        st.info("Nobody has a task in this episode, so nothing is worth anything.", icon=":material/info:")
+        return
+    charts_beside(saving_bars(found, subtitle(session, EPISODE, policy=False)), "prices")
+    chart_table("prices", lambda: saving_table(found), "What more of each resource would save in the episode")
+    nothing = worthless(found)
+    words = f" {' and '.join(nothing).capitalize()} would save nothing here." if nothing else ""
     st.caption(
-        "What one more unit of a resource would save at the best possible decision: the prices of the certified bound "
-        f"in step {int(shown.step[row])}."
+        f"At the best possible decisions: the prices of the certified bound of the episode.{words}",
+        help="In % of the lowest possible cost of the episode; the table has the return that is gained, too. A price is that of "
+        "the first little bit: more of a resource saves at most in proportion. A later deadline leaves the scale of delay in the "
+        "cost as it is.",
     )
 
 

@@ -12,7 +12,7 @@ from iomt_core.training.catalogue import catalogue
 TABS = {
     "time": "Where time goes",
     "devices": "Devices",
-    "prices": "Shadow prices",
+    "prices": "What more would save",
     "tasks": "All tasks",
     "fading": "Fading",
 }

@@ -4,35 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
+from dashboard.explore.following import FOLLOWING, following
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.policy_notes import policy_replaced
-from dashboard.session import Session, policy_label
+from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from iomt_core.charts import comparison, tables
 from iomt_core.charts import tasks as task_charts
+from iomt_core.charts.batteries import end_words
+from iomt_core.charts.forest import RETURNS
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.comparison.differences import differences
-from iomt_core.experiments.evaluation import evaluate_episode
-from iomt_core.metrics import METRICS
+from iomt_core.experiments.comparison.differences import differences, not_comparable
+from iomt_core.experiments.evaluation import compared_by, episode_bounds, evaluate_episode
+from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import default_policy, entry, usable_policy, why_not
+from iomt_core.training.catalogue import default_policy, entry, policy_label, usable_policy, why_not
 from iomt_core.twin.northbound import play, why
+from iomt_core.twin.regret import SKIPPED
 
-HEADLINE = ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap")
-GAP_HELP = (
-    "No policy can cost less than the certified bound, so this policy is **at most** this far from the best possible. Part of "
-    "the gap is slack in the bound: most where there are few tasks, so even the true optimum then shows a gap. The bound is of "
-    "each step by itself and does not include the battery over the episode (C5)."
+HEADLINE = {  # by the metric that policies are compared by
+    "cost": ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap"),
+    "return": ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "return", "return_gap"),
+}
+METRIC_HELP = {
+    "gap": "No policy can cost less than the certified bound, so this policy is **at most** this far from the best possible. "
+    "Part of the gap is slack in the bound: most where there are few tasks, so even the true optimum then shows a gap. The bound "
+    "is of each step by itself. It does not know batteries (C5); the bound of the return does.",
+    "return_gap": "No policy can return more than the certified bound, so this policy is **at most** this far from the best "
+    "possible. The bound is of the whole episode, with batteries (C5) and deadlines (C6), and knows all its tasks in advance.",
+}
+BY_RETURN = (
+    "Compared by **return**: the sum of p max(0, 1 - cost) over the episode. Here batteries run short or tasks are skipped, and "
+    "cost, delay and energy are means of what was done, so that a policy that does less may seem better."
 )
 
 
@@ -47,6 +60,7 @@ def step_scope(shown: Record, row: int) -> str:
 
 
 EPISODE = "this episode"
+LEAST = 1e-9  # weighted cost; smaller changes are those of rounding
 
 
 def record(session: Session) -> Record:
@@ -55,42 +69,56 @@ def record(session: Session) -> Record:
 
 
 def results(session: Session) -> dict[str, dict[str, Any]]:
-    """The metrics of the compared policies by name: the default one if it can decide here, the shown one, and all heuristics.
+    """The metrics of the compared policies by name, but of those that follow, see `following.py`.
 
     The shown policy has the share rule of the session.
     """
-    s, shown = session.scenario, session.shown_policy
+    shown = session.shown_policy
     return {
-        n: evaluate_episode(s, n, session.seed, session.shares if n == shown else "own")
-        for n in dict.fromkeys((usable_policy(default_policy(), s), shown, *POLICIES))
+        n: evaluate_episode(session.scenario, n, session.seed, session.shares if n == shown else "own")
+        for n in compared(session)
+        if n == shown or n not in FOLLOWING
     }
 
 
-def headline(session: Session, now: dict[str, Any]) -> None:
-    """Five metrics of the episode, each with its change from the pinned scenario.
+def compared(session: Session) -> tuple[str, ...]:
+    """The compared policies: the default one if it can decide here, the shown one, and all without networks."""
+    return tuple(dict.fromkeys((usable_policy(default_policy(), session.scenario), session.shown_policy, *POLICIES)))
 
-    Changes are graded as better or worse only if both wards have the same users with the same number of tasks.
+
+def judged_by(session: Session, shown: Record) -> Literal["cost", "return"]:
+    """The metric by which the policies of this page are compared, see `evaluation.compared_by`; that of a pinned one counts."""
+    p = session.pinned
+    pinned = compared_by(play(p.scenario, p.policy, p.seed, p.shares)) if p else "cost"
+    return "return" if "return" in (compared_by(shown), pinned) else "cost"
+
+
+def headline(session: Session, now: dict[str, Any], by: Literal["cost", "return"]) -> None:
+    """Metrics of the episode, each with its change from the pinned scenario.
+
+    Changes are graded as better or worse only if the wards are comparable, by the same rule as on Compare.
     """
     p = session.pinned
     then = evaluate_episode(p.scenario, p.policy, p.seed, p.shares) if p else None
-    graded = p is not None and all(getattr(p.scenario, n) == getattr(session.scenario, n) for n in ("users", "tasks"))
+    ungraded = not_comparable(p.scenario, session.scenario, "the pinned ward", "this one") if p else ""
     with st.container(key="headline"):
-        for name in HEADLINE:
+        for name in HEADLINE[by]:
             metric, delta = METRICS[name], None
             if then is not None:
                 difference = metric.show_difference(now[name] - then[name], now[name], brief=True)
-                delta = difference if graded else f"pinned: {metric.brief(then[name])}"
-            changed = graded and delta is not None and not delta.startswith(("±", "about"))
+                delta = f"pinned: {metric.brief(then[name])}" if ungraded else difference
+            alike = by == "cost" or name in RETURNS  # what was not done counts in the return only
+            changed = delta is not None and not ungraded and alike and not delta.startswith(("±", "about"))
+            good: Literal["normal", "inverse"] = "normal" if metric.better == "higher" else "inverse"
             st.metric(
-                metric.label, metric.brief(now[name]), delta, border=True, help=GAP_HELP if name == "gap" else metric.sentence,
-                delta_color="inverse" if changed else "off", delta_arrow="auto" if changed else "off",
+                metric.label, metric.brief(now[name]), delta, border=True, help=METRIC_HELP.get(name, metric.sentence),
+                delta_color=good if changed else "off", delta_arrow="auto" if changed else "off",
             )  # fmt: skip
+    if by == "return":
+        st.caption(BY_RETURN)
     if p is not None:
-        if not graded:
-            st.caption(
-                f"**Not comparable**: the pinned ward has {p.scenario.size_words}, this one {session.scenario.size_words}. Its "
-                "figures are shown without a grade."
-            )
+        if ungraded:
+            st.caption(f"**Not comparable**: {ungraded}. The pinned figures are shown without a grade.")
         changes = [plain(f"{d.label} {d.a} → {d.b}") for d in differences(p.scenario, session.scenario)]
         labels = policy_label(p.policy), session.policy_label
         if labels[0] != labels[1] or p.shares != session.shares:
@@ -109,13 +137,8 @@ def warnings(session: Session, shown: Record) -> None:
         words = f"{session.policy_label} has collapsed: it {shown.collapse}, which the optimum does not."
         st.warning(plain(words), icon=":material/warning:")
     if bool(shown.ended.any()):
-        last = int(shown.step.max())
-        left = shown.snapshot.battery[-1] - shown.outcome.energy[-1].sum(-1)
-        empty = ", ".join(str(s.user_numbers[i]) for i in (left < 0).nonzero().flatten().tolist())
-        st.warning(
-            f"Stopped at step {last} of {session.scenario.T}: battery of user {empty} empty.",
-            icon=":material/battery_alert:",
-        )
+        words = end_words(shown)
+        st.warning(f"{words[:1].upper()}{words[1:]}.", icon=":material/battery_alert:")
 
 
 def ward(session: Session, shown: Record) -> None:
@@ -145,26 +168,34 @@ def policy_labels(names: Iterable[str]) -> dict[str, str]:
     return {name: policy_label(name) for name in names}
 
 
-def policies(session: Session, now: dict[str, dict[str, Any]]) -> None:
-    """The cost of all policies in this scenario and seed, with the bound as a line."""
-    labels = policy_labels(now)
+@st.fragment
+def policies(session: Session, now: dict[str, dict[str, Any]], by: Literal["cost", "return"]) -> None:
+    """Cost or return of all policies in this scenario and seed, with the bound as a line; some of them follow."""
+    names = compared(session)
+    labels = policy_labels(names)
+    known = {**now, **following(session.scenario, session.seed, "policies", session.shown_policy)}
+    known = {name: known[name] for name in names if name in known}
     pinned = None
     if session.pinned is not None:
         p = session.pinned
+        later = following(p.scenario, p.seed, "pinned", p.policy)
         pinned = {
-            n: evaluate_episode(p.scenario, n, p.seed, p.shares if n == p.policy else "own")["cost"]
-            for n in now
-            if not why_not(n, p.scenario)
+            n: (later.get(n) or evaluate_episode(p.scenario, n, p.seed, p.shares if n == p.policy else "own"))[by]
+            for n in names
+            if (n in later or n == p.policy or n not in FOLLOWING) and not why_not(n, p.scenario)
         }
     about = subtitle(session, EPISODE, policy=False)
-    figure = comparison.policy_bars(now, labels, "optimum", session.shown_policy, pinned, about)
+    bound = episode_bounds(session.scenario, session.seed)[by]
+    figure = comparison.policy_bars(known, labels, session.shown_policy, bound, by, pinned, about, session.scenario.T)
 
     def show(name: str) -> None:
         session.policy = name
         st.rerun()  # the whole page, with the controls
 
-    plotly_chart(figure, "policy_bars", show)
-    chart_table("policies", lambda: tables.policy_table(now, labels, pinned), "Cost and gap of every policy")
+    plotly_chart(figure, "policy_bars", show, pending=len(known) < len(names))
+    chart_table(
+        "policies", lambda: tables.policy_table(known, labels, by, pinned), "Cost, return and gaps of every policy"
+    )
 
 
 def selected_task(session: Session, shown: Record) -> None:
@@ -179,11 +210,13 @@ def selected_task(session: Session, shown: Record) -> None:
         return
     frame = answer.alternatives
     chosen, best = frame[frame["chosen"]].iloc[0], frame.iloc[int(frame["cost"].to_numpy().argmin())]
-    st.markdown(f"**Why is task {task} of user {user} on {device_name(answer.chosen)} in step {step}?**")
+    where = "skipped" if answer.chosen == SKIPPED else f"on {device_name(answer.chosen)}"
+    st.markdown(f"**Why is task {task} of user {user} {where} in step {step}?**")
     own = f"though {best['device']} would cost the task itself only {best['cost']:.3f}"
     if best["choice"] == answer.chosen:
         own = "which is also the cheapest for itself"
-    st.markdown(f"It costs {chosen['cost']:.3f} there, {own}; {best_move(frame)}.")
+    there = "" if answer.chosen == SKIPPED else " there"
+    st.markdown(f"It costs {chosen['cost']:.3f}{there}, {own}; {best_move(frame)}.{later_words(frame, user)}")
     about = subtitle(session, f"step {step}, user {user}, task {task}")
     charts_beside(task_charts.alternatives(frame, about), "alternatives")
     table = partial(tables.alternatives_table, frame, everything=True)
@@ -192,6 +225,8 @@ def selected_task(session: Session, shown: Record) -> None:
         "equal": "The shares of every device are even, computed again for each row.",
         "optimal": "The shares of every device are the best for the choices, computed again for each row.",
         "requests": "All requests stay as they are and are scaled down in proportion if they exceed a device.",
+        "planned": "The shares of every device are the best for the choices, with what energy costs later and within the "
+        "deadlines, computed again for each row.",
     }[answer.rule]
     st.caption(
         f"All other tasks stay where they are. For every device the whole step was computed again with this task on it. {rule}"
@@ -199,8 +234,36 @@ def selected_task(session: Session, shown: Record) -> None:
 
 
 def best_move(alternatives: pd.DataFrame) -> str:
-    """A sentence: whether another device for the task would lower the total cost of the ward."""
-    best = alternatives.iloc[int(alternatives["ward_change"].to_numpy().argmin())]
-    if best["ward_change"] > -1e-9:
-        return "no other device would make the ward's total lower"
-    return f"moving it to {best['device']} would lower the ward's total by {-best['ward_change']:.4f}"
+    """A sentence: whether another device for the task would lower the total cost of the ward, now and in later steps."""
+    now, later = alternatives["ward_change"].to_numpy(), alternatives["later_change"].fillna(0.0).to_numpy()
+    best, soon = int((now + later).argmin()), int(now.argmin())
+    name = alternatives["device"]
+    if now[best] + later[best] < -LEAST:
+        rest = ", later steps included" if abs(later[best]) > LEAST else ""
+        return f"moving it to {name.iloc[best]} would lower the ward's total by {-now[best] - later[best]:.4f}{rest}"
+    if now[soon] < -LEAST:
+        return (
+            f"moving it to {name.iloc[soon]} would lower the ward's total by {-now[soon]:.4f} in this step, but the energy for "
+            f"it would cost {later[soon]:.4f} more later"
+        )
+    return "no other device would make the ward's total lower"
+
+
+def later_words(alternatives: pd.DataFrame, user: int) -> str:
+    """A sentence on what the energy of a task costs in later steps, where it is chosen and where that is least; or nothing."""
+    later = alternatives["energy_later"]
+    if not (later > LEAST).any():
+        return ""
+    chosen = alternatives[alternatives["chosen"]].iloc[0]
+    least = alternatives[alternatives["choice"] != SKIPPED].sort_values("energy_later").iloc[0]
+    energy, words = TASK["energy_j"].brief, ""
+    if least["choice"] != chosen["choice"]:
+        words = (
+            f", on {least['device']} only {least['energy_later']:.3f} ({energy(float(least['energy_j']))})"
+            if least["energy_later"] < chosen["energy_later"]
+            else f", on {least['device']} {least['energy_later']:.3f} ({energy(float(least['energy_j']))})"
+        )
+    return (
+        f" The battery of user {user} is short, so energy has a price: the {energy(float(chosen['energy_j']))} that the task "
+        f"takes cost {chosen['energy_later']:.3f} in later steps{words}."
+    )

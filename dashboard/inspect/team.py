@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table, download, selectable_tasks
+from dashboard.explore.details import what_more_saves
 from dashboard.inspect.state import RANKS, InspectState
 from dashboard.inspect.views import REGRET, episode_args, formula_block, full_colour, inspection_of, subtitle
 from dashboard.plotly_chart import charts_beside, plotly_chart
@@ -17,11 +18,10 @@ from dashboard.text import plain
 from dashboard.widgets import sync_widget
 from iomt_core.charts import formulas
 from iomt_core.charts import inspection as charts
-from iomt_core.charts.devices import price_bars
-from iomt_core.charts.tables import price_table
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.twin import northbound_inspect as north
+from iomt_core.twin.northbound import place_name
 
 WORST = 10
 LONG_COMPUTATION = 6.0  # s; a longer computation starts only after a click
@@ -46,9 +46,7 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
         else:
             words = "This checkpoint has no mixer, which is needed in training only. Train again to store it."
         st.info(words, icon=":material/info:")
-        row = point[0] - 1
-        charts_beside(price_bars(shown, row, session.title), "inspect_prices")
-        chart_table("shadow_prices", lambda: price_table(shown, row), "Shadow price of every resource in the step")
+        what_more_saves(session)
         return
     mixed, user = found.mixing, point[1]
     st.markdown(
@@ -89,7 +87,8 @@ def mixer(session: Session, shown: Record, point: Point) -> None:
 def regret(session: Session, view: InspectState, shown: Record, point: Point) -> None:
     """The regret of every task in the step, and the worst decisions of the episode."""
     st.markdown(
-        "By how much the ward's weighted cost would fall if one task alone ran on another device, everything else fixed. The "
+        "By how much the ward's weighted cost would fall, with what energy costs later, if one task alone ran on another device, "
+        "everything else fixed. The "
         "darker, the larger; the colour is full at half the step's mean task cost. Click a cell to select its task.",
         help=f"*Best device*: {REGRET['best']}\n\n*The optimum's device*: {REGRET['optimum']}\n\nShares follow the policy's "
         "rule, as in the alternatives on Explore.",
@@ -111,7 +110,7 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
             words = f"{session.title} · step {point[0]}"
             figure = charts.regret_map(frame, column, point, full_colour(shown, point), title, words)
             plotly_chart(figure, "inspect_regret", session.pick)
-            total, best = float(shown.totals[point[0] - 1]), shown.dual.bound[point[0] - 1] if shown.dual else None
+            total, best = float(shown.totals[point[0] - 1]), shown.bound[point[0] - 1] if shown.dual else None
             words = f"The step's total weighted cost is {total:.4f}"
             if best is not None:
                 words += f"; no joint decision can be below {float(best):.4f}"
@@ -127,7 +126,7 @@ def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns of `frame` that people see, with readable names."""
     devices = {"chosen": "choice", "best alone": "best", "optimum's": "optimum"}
     columns: dict[str, Any] = {"regret": frame["regret_best"].round(4)}
-    columns |= {name: [device_name(k) for k in frame[column]] for name, column in devices.items()}
+    columns |= {name: [place_name(k) for k in frame[column]] for name, column in devices.items()}
     columns |= {
         "regret to optimum": frame["regret_optimum"].round(4),
         "cost": frame["cost"].round(4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -24,18 +25,27 @@ from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import GENERAL, entry
 from iomt_core.twin import northbound_inspect as north
-from iomt_core.twin.northbound import why
+from iomt_core.twin.northbound import place_name, share_rule, why
 from iomt_core.twin.northbound_inspect import Inspection, TaskTurn
+from iomt_core.twin.regret import SKIPPED
 
 SHARE_WORDS = {
+    "planned": "Shares are the best for these choices, with what energy costs later and within the deadlines.",
     "equal": "Shares are even: each task gets the same part of its device, whatever an Actor would request.",
     "optimal": "Shares are the best for these choices, computed with full information.",
 }
 REQUESTS = "Every user requests shares for itself; if the requests exceed a device, all are scaled down in proportion."
 HOW_IT_DECIDES = {
-    "optimum": "It searches all users' choices together for the lowest weighted cost, starting from the shadow prices.",
-    "price-response": "Each user chooses, by itself, the cheapest devices at the mean shadow prices that the servers broadcast.",
+    "optimum": "It knows all tasks of the episode in advance and plans all users' choices together, with the price of each "
+    "user's battery, so that the charge lasts and tasks are in time.",
+    "optimum-causal": "It searches all users' choices of the step together. Of later steps it knows only how the ward is on "
+    "average, which gives the price of each user's battery.",
+    "optimum-step": "It searches all users' choices of the step together for the lowest weighted cost, starting from the shadow "
+    "prices. It knows neither batteries nor deadlines.",
+    "price-response": "Each user chooses, by itself, the cheapest devices at the mean shadow prices that the servers broadcast "
+    "and the price of its own battery, which rises when it is behind its plan.",
     "greedy": "It gives one task after another the device that is cheapest now, knowing which tasks each device already has.",
+    "greedy-saving": "It decides as greedy does, but a user spends at most an even part of its remaining battery in a step.",
     "nearest": "It uses distances only.",
 }
 
@@ -83,16 +93,14 @@ def decision(session: Session, shown: Record, point: Point) -> None:
     at, out = _index(shown, point), shown.outcome
     mine = north.regrets(*episode_args(session), step).query("user == @user and task == @task").iloc[0]
     st.markdown(
-        f"**Step {step}, user {user}, task {task}: {plain(session.policy_label)} chose {device_name(int(mine['choice']))}.** "
-        f"The optimum's device for it is {device_name(int(mine['optimum']))}; with everything else fixed the best device is "
-        f"{device_name(int(mine['best']))}."
+        f"**Step {step}, user {user}, task {task}: {plain(session.policy_label)} chose {place_name(int(mine['choice']))}.** "
+        f"The optimum's device for it is {place_name(int(mine['optimum']))}; with everything else fixed the best device is "
+        f"{place_name(int(mine['best']))}."
     )
-    of_task = {"delay_s": out.delay, "energy_j": out.energy, "cost": out.cost}
+    delay = math.nan if bool(out.skipped[at]) else float(out.delay[at])
+    of_task = {"delay_s": delay, "energy_j": float(out.energy[at]), "cost": float(out.cost[at])}
     cells = (
-        *(
-            (TASK[name].label, TASK[name].show(float(values[at])), TASK[name].sentence)
-            for name, values in of_task.items()
-        ),
+        *((TASK[name].label, TASK[name].show(value), TASK[name].sentence) for name, value in of_task.items()),
         ("Regret", f"{mine['regret_best']:.4f}", REGRET["best"]),
     )
     with st.container(key="headline"):
@@ -108,8 +116,8 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
     frame = pd.DataFrame(
         {
             "task": [f"➜ {t}" if t == point[2] else str(t) for t in mine["task"]],
-            "chosen": [device_name(k) for k in mine["choice"]],
-            "optimum's": [device_name(k) for k in mine["optimum"]],
+            "chosen": [place_name(k) for k in mine["choice"]],
+            "optimum's": [place_name(k) for k in mine["optimum"]],
             "cost": mine["cost"].round(4),
             "regret": mine["regret_best"].round(4),
             "priority": shown.snapshot.P[row, i][shown.snapshot.active[row, i]].int(),
@@ -121,11 +129,12 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
     )  # fmt: skip
 
 
+SHORT = {0: "own", SKIPPED: "skipped"}
 # Headings of what an agent observes of a task, by symbol.
 HEADS = {TASK["data_bits"].symbol_heading: "data (KB)", TASK["cycles"].symbol_heading: "kcycles", "P": "priority"}
 REGRET = {
-    "best": "By how much the total weighted cost of this step would fall if this task alone moved to the device that is best for "
-    "the ward, with all other tasks fixed. 0: no device is better.",
+    "best": "By how much the total weighted cost of this step, and what its energy costs later, would fall if this task alone "
+    "moved to the device that is best for the ward, with all other tasks fixed. 0: no device is better.",
     "optimum": "The same for the device that the optimum gives this task. It may be negative: the optimum moves other tasks too, "
     "and its device may be worse with the present choices of the others.",
 }
@@ -293,13 +302,14 @@ def _no_values(session: Session, shown: Record, point: Point, found: Inspection 
             **tables.alternatives_table(frame),
             "weight × cost": frame["cost"] * weight,
             "price of its resources": price,
-            "sum": frame["cost"] * weight + price,
+            "sum": frame["cost"] * weight + frame["energy_later"] + price,
         }
     )
     st.dataframe(out.style.format(precision=4), hide_index=True, key="true_table", alt="True alternatives")
     st.caption(
-        "*Price of its resources*: λ f + μ b at the shadow prices of the step, in weighted cost: what the other tasks "
-        "lose. At the best decision, the chosen device has nearly the smallest value of *sum*."
+        "*Its energy costs later*: κ E at the price of the user's battery, 0 where that is not short. *Price of its resources*: "
+        "λ f + μ b at the shadow prices of the step: what the other tasks lose. All in weighted cost. At the best decision, the "
+        "chosen device has nearly the smallest value of *sum*."
     )
     download(out, "alternatives", "The alternatives of the task")
 
@@ -309,7 +319,7 @@ def shares(session: Session, shown: Record, point: Point) -> None:
     step, user, task = point
     frame = north.grants(shown, step - 1)
     mine = frame[frame["user"] == user]
-    rule = session.shares if session.shares != "own" else entry(session.shown_policy).sharing
+    rule = share_rule(session.shown_policy, session.shares)
     requested = entry(session.shown_policy).trained and session.shares == "own"
     st.markdown(
         f"How much of its device's CPU and bandwidth each task of user {user} requested and got. "
@@ -321,10 +331,11 @@ def shares(session: Session, shown: Record, point: Point) -> None:
     figures = [charts.share_bars(mine, kind, task, step, words) for kind in ("cpu", "bandwidth")]
     charts_beside(figures, "inspect_shares", session.pick)
     st.dataframe(_share_table(mine), hide_index=True, key="share_table", alt="Shares of the user's tasks")
-    chosen = shown.scenario.device_numbers[int(shown.action.choice[_index(shown, point)])]
+    chosen = int(mine.loc[mine["task"] == task, "choice"].iloc[0])
     there = frame[(frame["choice"] == chosen) & ((frame["user"] == user) | (chosen > 0))]
-    st.markdown(f"**All tasks on {device_name(chosen)}: {len(there)}**")
-    st.dataframe(_share_table(there), hide_index=True, key="share_table_device", alt=f"Tasks on {device_name(chosen)}")
+    where = "that are skipped" if chosen == SKIPPED else f"on {device_name(chosen)}"
+    st.markdown(f"**All tasks {where}: {len(there)}**")
+    st.dataframe(_share_table(there), hide_index=True, key="share_table_device", alt=f"Tasks {where}")
     found = inspection_of(session, point)
     if found is not None and session.shares != "own":
         x, y = found.requested[_index(shown, point)[1:]].tolist()
@@ -338,7 +349,7 @@ def _share_table(frame: pd.DataFrame) -> Any:
     columns: dict[str, Any] = {
         "user": frame["user"],
         "task": frame["task"],
-        "device": map(device_name, frame["choice"]),
+        "device": map(place_name, frame["choice"]),
     }
     kinds = (("cpu", "CPU"), ("bandwidth", "bandwidth"))
     for kind, name in kinds:
@@ -400,9 +411,7 @@ def observation(session: Session, shown: Record, point: Point) -> None:
                 st.info("There is no other user in this step.", icon=":material/info:")
             else:
                 tasks = [f"{i}.{j}" for i, j in zip(hidden["user"], hidden["task"], strict=True)]
-                table = pd.DataFrame(
-                    {"user.task": tasks, "device": ["own" if k == 0 else f"S{k}" for k in hidden["choice"]]}
-                )
+                table = pd.DataFrame({"user.task": tasks, "device": [SHORT.get(k, f"S{k}") for k in hidden["choice"]]})
                 requests = {f"{name} requested (%)": f"{name} (%)" for name in ("CPU", "bandwidth")}
                 table = table.join(hidden[[*HEADS, *requests]].rename(columns=HEADS | requests))
                 st.dataframe(

@@ -6,16 +6,18 @@ price response.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
 from dashboard.text import plain
+from iomt_core.charts.batteries import end_words, scarcest, spending_words
 from iomt_core.experiments.comparison.paired import percent
 from iomt_core.experiments.comparison.sides import EPISODES, Comparison, Side, compare
-from iomt_core.experiments.evaluation import evaluate_episode
-from iomt_core.metrics import TASK
+from iomt_core.experiments.evaluation import evaluate_episode, is_partial
+from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
@@ -89,16 +91,16 @@ def _compared(a: Setup, b: Setup) -> Comparison:
     return compare(a.side, b.side, a.seed, EPISODES)
 
 
-def _rise(found: Comparison) -> str:
-    """The change of the cost: `rises from 0.1514 to 0.1689, +11.5 % (95 % interval +11.2 to +11.8 %, 10 episodes)`."""
-    cost = found.pair("cost")
-    old, new = cost.metric.show(cost.mean_a), cost.metric.show(cost.mean_b)
-    if cost.same or cost.relative is None:
+def _rise(found: Comparison, name: str = "cost") -> str:
+    """The change of a metric: `rises from 0.1514 to 0.1689, +11.5 % (95 % interval +11.2 to +11.8 %, 10 episodes)`."""
+    pair = found.pair(name)
+    old, new = pair.metric.show(pair.mean_a), pair.metric.show(pair.mean_b)
+    if pair.same or pair.relative is None:
         return f"stays at {new}"
-    verb = "rises" if cost.relative > 0 else "falls"
-    if not cost.excludes_zero:
+    verb = "rises" if pair.relative > 0 else "falls"
+    if not pair.excludes_zero:
         verb = "does not change distinguishably,"
-    return f"{verb} from {old} to {new}, {percent(cost.relative)} ({cost.interval_words})"
+    return f"{verb} from {old} to {new}, {percent(pair.relative)} ({pair.interval_words})"
 
 
 def _who(setup: Setup) -> str:
@@ -151,21 +153,32 @@ def _worse_channel(a: Setup, b: Setup) -> str:
 
 
 def _half_battery(a: Setup, b: Setup) -> str:
-    rise = _rise(_compared(a, b))
-    return (
-        f"With {_who(b)}, {_end(a)} before, and with half the battery {_end(b)}. The cost per task of the steps that are played "
-        f"{rise}: a small battery does not make a step dearer, it ends the episode, for everyone."
+    """What the policy does with half the battery, who ends the episode, and how a plan spends the same charge."""
+    who, plan, charge = _who(b), Setup(b.scenario, "optimum"), TASK["battery_j"].brief
+    words = (
+        f"With {who}, {_end(a.record)} before, and with half the battery {_end(b.record)}. The return "
+        f"{_rise(_compared(a, b), 'return')}. On the map: {spending_words(b.record)}"
     )
+    if b == plan:
+        return words
+    user, returned = scarcest(b.record), METRICS["return"].brief
+    i = b.scenario.user_numbers.index(user)
+    spent = charge(float(plan.record.outcome.energy[:, i].sum(-1).mean()))
+    gain = plan.figures["return"] / b.figures["return"] - 1 if b.figures["return"] else math.nan
+    more = f", {percent(gain)}" if math.isfinite(gain) else ""
+    words += (
+        f" The plan of the optimum spends {spent} of user {user}'s battery a step: {_end(plan.record)}, and the episode returns "
+        f"{returned(plan.figures['return'])}{more} compared with {who}."
+    )
+    dearer = plan.figures["cost"] / b.figures["cost"] - 1
+    if is_partial(b.figures) and dearer > 0:
+        words += f" Its cost a task is {percent(dearer)} all the same: the cost of the steps that are played misleads."
+    return words
 
 
-def _end(setup: Setup) -> str:
-    """How the episode ended, in words."""
-    record, s = setup.record, setup.scenario
-    if not bool(record.ended.any()):
-        return f"all {s.T} steps are played"
-    left = record.snapshot.battery[-1] - record.outcome.energy[-1].sum(-1)
-    user = s.user_numbers[int(left.argmin())]
-    return f"the episode ends in step {int(record.step[-1])} of {s.T}, when the battery of user {user} is empty"
+def _end(record: Record) -> str:
+    """How the episode ended, as a clause."""
+    return f"it is {end_words(record)}" if bool(record.ended.any()) else end_words(record)
 
 
 def _nearest(record: Record) -> float:
@@ -258,7 +271,8 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         "battery", "Half the battery?", "Every user has 1.25 mJ for an episode instead of 2.5 mJ.",
-        "The warning above the map, and the steps that are missing.",
+        "The curves of the batteries: which user is empty first, and how the plan spends the same charge. The bars show the "
+        "return, because a cost of the steps that are played leaves out those that are not.",
         _PAPER.changed(Cap=2.5e-3), _PAPER.changed(Cap=1.25e-3), _half_battery,
     ),
     Question(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import streamlit as st
 
@@ -14,7 +16,9 @@ from dashboard.start.questions import QUESTIONS, Setup
 from dashboard.start.tour import begin, restore, state
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
+from iomt_core.charts.batteries import end_words, plan_words
 from iomt_core.charts.ward_map import ward_frames, ward_text
+from iomt_core.experiments.evaluation import batteries_matter, compared_by
 from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS, counted, metadata
@@ -63,15 +67,32 @@ def figures(session: Session) -> None:
     """A few metrics of the episode on the map."""
     now = Setup(session.scenario, session.shown_policy, session.shares, session.seed).figures
     local = Setup(session.scenario, "all-local", seed=session.seed).figures
+    by = compared_by(explore_views.record(session))
     with st.container(key="figures"):
-        for metric in (METRICS[name] for name in ("mean_delay_s", "mean_energy_j", "local_share", "gap")):
-            text = explore_views.GAP_HELP if metric.name == "gap" else metric.sentence
-            st.metric(metric.label, metric.brief(now[metric.name]), border=True, help=text)
-    change, cost = now["cost"] / local["cost"] - 1, METRICS["cost"]
+        for name in ("mean_delay_s", "mean_energy_j", "local_share", "return_gap" if by == "return" else "gap"):
+            metric = METRICS[name]
+            text = explore_views.METRIC_HELP.get(name, metric.sentence)
+            st.metric(metric.label, metric.brief(now[name]), border=True, help=text)
+    change, judged = now[by] / local[by] - 1 if local[by] else math.nan, METRICS[by]
+    words = f", {100 * abs(change):.0f} % {'less' if change < 0 else 'more'} than" if math.isfinite(change) else ";"
     st.caption(
-        f"{plain(session.policy_label)}, this episode. Cost: {cost.brief(now['cost'])}, {100 * abs(change):.0f} % "
-        f"{'less' if change < 0 else 'more'} than with all tasks on the wearables ({cost.brief(local['cost'])}).",
-        help=cost.sentence,
+        f"{plain(session.policy_label)}, this episode. {judged.label}: {judged.brief(now[by])}{words} with all tasks on the "
+        f"wearables ({judged.brief(local[by])}).",
+        help=judged.sentence,
+    )
+
+
+def batteries(session: Session) -> None:
+    """Where batteries run short: how the episode ends, and what a plan for it is worth."""
+    shown = explore_views.record(session)
+    if not batteries_matter(shown):
+        return
+    s, names = session.scenario, ("optimum-step", "all-local", "optimum")
+    step, local, plan = (Setup(s, name, seed=session.seed).figures for name in names)
+    ended = end_words(shown)
+    st.markdown(
+        f"**Batteries run short here.** {plain(session.policy_label)}: {ended}. {plan_words(step, local, plan, s)} Explore shows "
+        "the charge of every battery."
     )
 
 

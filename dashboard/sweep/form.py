@@ -111,7 +111,7 @@ def new_form(session: Session) -> Form:
 
 
 def new_sweep(session: Session, form: Form, problems: list[str]) -> str | None:
-    """Shows the form. Returns the name of the sweep that was just started, or None; errors are put into `problems`."""
+    """Shows the form. Returns the name of the sweep that was just started, or None; errors are added to `problems`."""
     usable = sweepable(session.scenario)
     _paper(session, form, problems)
     axes = [_axis(session, form, 0, usable)]
@@ -190,7 +190,8 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
     except ScenarioError as error:
         show_errors(error.problems)
         return None
-    st.caption(f"{axis.title}: {', '.join(f'{axis.shown(v):g}' for v in axis.values)}")
+    values = f"{axis.title}: {', '.join(f'{axis.shown(v):g}' for v in axis.values)}"
+    st.caption("  \n".join(filter(None, (values, axis.note(session.scenario)))))
     return axis
 
 

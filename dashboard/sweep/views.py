@@ -18,7 +18,7 @@ from dashboard.sweep.form import AxisForm, Form, new_form
 from dashboard.text import plain
 from dashboard.widgets import index_of, sync_widget
 from iomt_core.charts import sweep as charts
-from iomt_core.charts.sweep_report import command, labels, report, subtitle
+from iomt_core.charts.sweep_report import command, labels, partial_words, report, subtitle
 from iomt_core.charts.sweep_report import title as sweep_title
 from iomt_core.experiments.sweeps.point_run import POINTS, versions
 from iomt_core.experiments.sweeps.run import SWEEPS, read_results
@@ -146,6 +146,10 @@ def results(sweep: RunRecord, view: View) -> None:
         _curves(table, spec.axes[0], name, spec, sweep, view)
     else:
         _maps(table, name, spec, sweep, view)
+    if any(charts.partial(table)) and not name.startswith("return"):
+        st.info(partial_words(table), icon=":material/battery_alert:")
+    for note in spec.notes:
+        st.caption(plain(note))
     gaps = sorted({(p, r) for p, r in zip(table["policy"], table["reason"], strict=True) if r})
     if gaps:
         with st.expander(
@@ -180,6 +184,8 @@ def _curves(table: pd.DataFrame, axis: Axis, name: str, spec: SweepSpec, sweep: 
     words = "Bands are 95 % intervals over episodes (Student)."
     if name in ("cost", "gap"):
         words = f"The red line is the certified lower bound: no policy can cost less. {words}"
+    if name in ("return", "return_gap"):
+        words = f"The red line is the certified bound: no policy can return more. {words}"
     st.caption(words)
 
 

@@ -120,7 +120,7 @@ def _state(run: RunRecord, known: Sequence[RunRecord]) -> str:
 
 
 def waiting_words(run: RunRecord, known: Sequence[RunRecord]) -> str:
-    """A waiting run's place in the queue, and when it starts if that can be told."""
+    """A waiting run's place in the queue, and when it will start, if that can be estimated."""
     seconds = TRAINING.seconds_until_start(run, known)
     about = "" if seconds is None else f", about {clock(seconds)} until it starts"
     return f"{'next' if run.ahead == 0 else _ordinal(run.ahead + 1)} in the queue{about}"

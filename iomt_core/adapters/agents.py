@@ -122,7 +122,8 @@ class WardAgents:
         elif self.options.agents == "user":
             reward = done.agent_reward
         else:
-            reward = (out.reward * now.weight * done.alive[:, None, None]).flatten(1)
+            earns = done.alive & ~done.terminated
+            reward = (out.reward * now.weight * earns[:, None, None]).flatten(1)
         tasks = {
             "delay_s": out.delay,
             "energy_j": out.energy,
@@ -133,7 +134,8 @@ class WardAgents:
         shape = (self.num_envs, len(self.names), self.tasks_per_agent)
         step = {"step_cost": (out.cost * now.weight).sum((1, 2))}
         if self.options.certificate:
-            step["step_bound"] = solve_dual(now, s).bound
+            dual = solve_dual(now, s)
+            step["step_bound"] = torch.where(out.skipped.flatten(1).any(1), dual.skip_bound, dual.bound)
         info = {name: x.reshape(shape) for name, x in tasks.items()}
         return AgentStep(reward, done.reward, done.terminated, done.truncated, info, step)
 

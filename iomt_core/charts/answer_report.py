@@ -17,47 +17,47 @@ from iomt_core.experiments.answers.sensitivity import Sensitivity
 from iomt_core.experiments.answers.trade_off import TradeOff
 
 
-def command(asked: Question, out: str = "out") -> str:
+def command(question: Question, out: str = "out") -> str:
     """The command line that repeats an answer; a ward that is no preset is read from `scenario.yaml`."""
-    words = ["python", "-m", "iomt_core", "answer", asked.name, "--scenario", scenario_source(asked.scenario)]
-    for policy in asked.policies:
+    words = ["python", "-m", "iomt_core", "answer", question.name, "--scenario", scenario_source(question.scenario)]
+    for policy in question.policies:
         words += ["--policy", policy]
-    if isinstance(asked, Sensitivity):
-        words += ["--change", f"{asked.change:g}"]
-    if isinstance(asked, Screening):
-        for axis in asked.axes:
+    if isinstance(question, Sensitivity):
+        words += ["--change", f"{question.change:g}"]
+    if isinstance(question, Screening):
+        for axis in question.axes:
             words += ["--over", axis.end_words]
-        words += ["--method", asked.method, "--samples", str(asked.samples)]
-    if isinstance(asked, GoalSeek):
-        words += ["--over", asked.axis.end_words, "--metric", asked.metric, "--target", repr(asked.target)]
-        words += ["--seek", asked.seek]
-    if isinstance(asked, TradeOff):
-        words += ["--weights", ",".join(f"{weight:g}" for weight in asked.weights)]
-    words += ["--episodes", str(asked.episodes), "--seed", str(asked.seed)]
-    if asked.shares != "own":
-        words += ["--shares", asked.shares]
+        words += ["--method", question.method, "--samples", str(question.samples)]
+    if isinstance(question, GoalSeek):
+        words += ["--over", question.axis.end_words, "--metric", question.metric, "--target", repr(question.target)]
+        words += ["--seek", question.seek]
+    if isinstance(question, TradeOff):
+        words += ["--weights", ",".join(f"{weight:g}" for weight in question.weights)]
+    words += ["--episodes", str(question.episodes), "--seed", str(question.seed)]
+    if question.shares != "own":
+        words += ["--shares", question.shares]
     return shlex.join([*words, "--out", out])
 
 
-def report(asked: Question, results: Results, versions: Mapping[str, str]) -> str:
+def report(question: Question, results: Results, versions: Mapping[str, str]) -> str:
     """The report as HTML; it may lack points that are not known yet."""
     e = html.escape
     figures = [
         one
-        for metric in (IMPACTS if isinstance(asked, (Sensitivity, Screening)) else IMPACTS[:1])
-        for one in charts(asked, results, metric)
+        for metric in (IMPACTS if isinstance(question, (Sensitivity, Screening)) else IMPACTS[:1])
+        for one in charts(question, results, metric)
     ]
     settings: dict[str, Any] = {
-        "policy": f"{asked.policy_names} [{', '.join(asked.policies)}]", "shares": asked.shares,
-        "episodes of each ward": asked.episodes, "seed of the episodes": asked.seed, **scenario_rows(asked.scenario),
+        "policy": f"{question.policy_names} [{', '.join(question.policies)}]", "shares": question.shares,
+        "episodes of each ward": question.episodes, "seed of the episodes": question.seed, **scenario_rows(question.scenario),
     }  # fmt: skip
     return document(
-        asked.title,
+        question.title,
         [
-            f"<p><b>{e(asked.answer(results))}</b></p>",
-            f"<p class='small'>{asked.intervals}.</p>",
-            *(f"<p>{e(note)}</p>" for note in asked.notes(results)),
+            f"<p><b>{e(question.answer(results))}</b></p>",
+            f"<p class='small'>{question.intervals}.</p>",
+            *(f"<p>{e(note)}</p>" for note in question.notes(results)),
             *(drawing(one, with_library=n == 0) for n, one in enumerate(figures)),
-            appendix(command(asked), asked.scenario, settings, versions, asked.table(results)),
+            appendix(command(question), question.scenario, settings, versions, question.table(results)),
         ],
     )

@@ -9,26 +9,27 @@ import pandas as pd
 
 from iomt_core.experiments.answers.goal_seek import GoalSeek, Probe
 from iomt_core.experiments.answers.question import IMPACTS, Question
-from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
-from iomt_core.experiments.answers.screening import Screening
+from iomt_core.experiments.answers.results import Evaluation, Results
+from iomt_core.experiments.answers.screening import RANKED_BY, Screening
 from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, size
 from iomt_core.experiments.answers.trade_off import DELAY, ENERGY, TradeOff
 from iomt_core.metrics import METRICS, Metric
+from iomt_core.training.catalogue import policy_label
 
 
-def answer_table(asked: Question, results: Results, metric: str = "cost") -> pd.DataFrame:
+def answer_table(question: Question, results: Results, metric: str = "cost") -> pd.DataFrame:
     """The numbers of an answer as people read them; rows of a tornado and of indices are ordered by `metric`."""
-    if isinstance(asked, Sensitivity):
-        return _effects(asked, results, metric)
-    if isinstance(asked, Screening):
-        return _indices(asked, results, metric)
-    if isinstance(asked, GoalSeek):
-        return _probes(asked, results)
-    return _choices(asked, results) if isinstance(asked, TradeOff) else pd.DataFrame()
+    if isinstance(question, Sensitivity):
+        return _effects(question, results, metric)
+    if isinstance(question, Screening):
+        return _indices(question, results, metric)
+    if isinstance(question, GoalSeek):
+        return _probes(question, results)
+    return _choices(question, results) if isinstance(question, TradeOff) else pd.DataFrame()
 
 
-def _effects(asked: Sensitivity, results: Results, metric: str) -> pd.DataFrame:
-    effects = asked.effects(results)
+def _effects(question: Sensitivity, results: Results, metric: str) -> pd.DataFrame:
+    effects = question.effects(results)
     known = sorted((e for e in effects if e.pairs), key=lambda e: -size(e, metric))
     rows = [
         {
@@ -59,65 +60,64 @@ def _signed(value: float, like: float = 0.0, fewer: int = 0) -> str:
     return f"{value:+.{decimals}f}"
 
 
-def _indices(asked: Screening, results: Results, metric: str) -> pd.DataFrame:
-    tables = {name: asked.indices(results, name) for name in IMPACTS}
+def _indices(question: Screening, results: Results, metric: str) -> pd.DataFrame:
+    tables = {name: question.indices(results, name) for name in IMPACTS}
     if tables[metric].empty:
         return pd.DataFrame()
-    column = "mu_star" if asked.method == "morris" else "total"
-    order = tables[metric].sort_values(column, ascending=False, kind="stable").index
+    order = tables[metric].sort_values(RANKED_BY[question.method], ascending=False, kind="stable").index
     rows = []
     for n in order:
-        axis = asked.axes[n]
+        axis = question.axes[n]
         row: dict[str, Any] = {
             "parameter": axis.meta.label,
             "range": f"{axis.meta.show(axis.values[0])} to {axis.meta.show(axis.values[1])}",
         }
         for name, table in tables.items():
             if not table.empty:
-                row[METRICS[name].label.lower()] = _index(asked, METRICS[name], table.loc[n])
+                row[METRICS[name].label.lower()] = _index(question, METRICS[name], table.loc[n])
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _index(asked: Screening, metric: Metric, row: pd.Series[Any]) -> str:
-    if asked.method == "morris":
+def _index(question: Screening, metric: Metric, row: pd.Series[Any]) -> str:
+    if question.method == "morris":
         factor = metric.factor
         return f"{factor * row['mu_star']:.3g} ± {factor * row['mu_star_conf']:.2g} {metric.difference_unit}".strip()
     total, first = (f"{100 * row[name]:.3g} ± {100 * row[f'{name}_conf']:.2g} %" for name in ("total", "first"))
     return f"{total}; alone {first}"
 
 
-def _probes(asked: GoalSeek, results: Results) -> pd.DataFrame:
+def _probes(question: GoalSeek, results: Results) -> pd.DataFrame:
     rows = [
         {
-            str(asked.axis.meta.label): asked.value_words(probe),
-            asked.measured.heading: _estimate(asked.measured, probe.evaluation),
-            "target holds": _holds(asked, probe),
+            str(question.axis.meta.label): question.value_words(probe),
+            question.measured.heading: _estimate(question.measured, probe.evaluation),
+            "target holds": _holds(question, probe),
         }
-        for probe in asked.finding(results).probes
+        for probe in question.finding(results).probes
     ]
     return pd.DataFrame(rows)
 
 
-def _holds(asked: GoalSeek, probe: Probe) -> str:
+def _holds(question: GoalSeek, probe: Probe) -> str:
     if probe.evaluation.reason:
         return "not known"
-    holds = probe.holds(asked.target)
-    certain = probe.holds(asked.target, "high") if holds else not probe.holds(asked.target, "low")
+    holds = probe.holds(question.target)
+    certain = probe.holds(question.target, "high") if holds else not probe.holds(question.target, "low")
     return f"{'yes' if holds else 'no'}{'' if certain else ', not certain'}"
 
 
-def _choices(asked: TradeOff, results: Results) -> pd.DataFrame:
-    beaten = {(c.alpha_T, c.evaluation.policy): c.dominated for c in asked.choices(results)}
+def _choices(question: TradeOff, results: Results) -> pd.DataFrame:
+    beaten = {(c.alpha_T, c.evaluation.policy): c.dominated for c in question.choices(results)}
     rows = []
-    for alpha, evaluation in asked.evaluations(results):
+    for alpha, evaluation in question.evaluations(results):
         dominated = beaten.get((alpha, evaluation.policy))
-        place = "not available" if evaluation.reason else "ended early" if dominated is None else (
+        place = "not available" if evaluation.reason else "not everything done" if dominated is None else (
             "another choice is better" if dominated else "on the front"
         )  # fmt: skip
         rows.append(
             {
-                "policy": policy_name(evaluation.policy), "α_T": f"{alpha:g}",
+                "policy": policy_label(evaluation.policy), "α_T": f"{alpha:g}",
                 **{f"weighted {m.label.split('-weighted ')[1]} ({m.unit})": _estimate(m, evaluation) for m in (DELAY, ENERGY)},
                 "place": place,
             }

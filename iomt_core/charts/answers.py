@@ -13,13 +13,15 @@ from iomt_core.charts.figure import figure
 from iomt_core.charts.style import BOUND_COLOUR, DASHES, LOCAL_COLOUR, SERVER_COLOURS, SYMBOLS
 from iomt_core.experiments.answers.goal_seek import Finding, GoalSeek, Probe
 from iomt_core.experiments.answers.question import Question
-from iomt_core.experiments.answers.results import Results, policy_name
+from iomt_core.experiments.answers.results import Results
 from iomt_core.experiments.answers.screening import RANKED_BY, Screening
-from iomt_core.experiments.answers.sensitivity import YARDSTICK, Effect, Sensitivity, show
+from iomt_core.experiments.answers.sensitivity import Effect, Sensitivity, show
 from iomt_core.experiments.answers.trade_off import DELAY, ENERGY, Choice, SupportLine, TradeOff, envelope, least_energy
+from iomt_core.experiments.comparison.differences import YARDSTICK
 from iomt_core.experiments.sweeps.spec import is_whole
 from iomt_core.metrics import METRICS, Metric
 from iomt_core.scenario import counted
+from iomt_core.training.catalogue import policy_label
 
 ROW, ROOM, HEIGHT = 34, 120, 400  # px: a parameter's bars; legend, axis and its title; other charts
 MOST_ROWS = 12  # parameters of a tornado; the table has all
@@ -28,17 +30,17 @@ WIDE = 8.0  # an axis is logarithmic if its largest value is so many times the s
 DOWN_COLOUR, UP_COLOUR = SERVER_COLOURS[0], SERVER_COLOURS[1]
 
 
-def subtitle(asked: Question) -> str:
+def subtitle(question: Question) -> str:
     """What decides, where, and how often: the subtitle of an answer's chart."""
-    several = "Policies" if len(asked.policies) > 1 else "Policy"
-    episodes = f"{counted(asked.episodes, 'episode')} of each ward from seed {asked.seed}"
-    return f"{several}: {asked.policy_names} · Ward: {asked.scenario.name}, {asked.scenario.size_words} · {episodes}"
+    several = "Policies" if len(question.policies) > 1 else "Policy"
+    episodes = f"{counted(question.episodes, 'episode')} of each ward from seed {question.seed}"
+    return f"{several}: {question.policy_names} · Ward: {question.scenario.name}, {question.scenario.size_words} · {episodes}"
 
 
-def tornado(asked: Sensitivity, results: Results, metric: str) -> go.Figure:
+def tornado(question: Sensitivity, results: Results, metric: str) -> go.Figure:
     """Relative change of a metric when a parameter goes down or up, the largest first, with paired 95 % intervals."""
     shown = METRICS[metric]
-    ranked = [item for item in asked.ranked(results, metric) if metric != "cost" or item[0] not in YARDSTICK][
+    ranked = [item for item in question.ranked(results, metric) if metric != "cost" or item[0] not in YARDSTICK][
         :MOST_ROWS
     ]
     labels = [_label(effects[0]) for _, effects in ranked]
@@ -66,7 +68,7 @@ def tornado(asked: Sensitivity, results: Results, metric: str) -> go.Figure:
     )
     return figure(
         data, layout, f"Change of {_lower(shown)} when one parameter changes",
-        f"Change of {_lower(shown)} by parameter, the largest first: {words or 'nothing is known yet'}.", subtitle(asked),
+        f"Change of {_lower(shown)} by parameter, the largest first: {words or 'nothing is known yet'}.", subtitle(question),
     )  # fmt: skip
 
 
@@ -120,14 +122,14 @@ def _predictions(labels: Sequence[str], ranked: Sequence[Sequence[Effect]]) -> l
     ]  # fmt: skip
 
 
-def index_bars(asked: Screening, results: Results, metric: str) -> go.Figure:
+def index_bars(question: Screening, results: Results, metric: str) -> go.Figure:
     """The indices of all parameters for a metric, the largest first, with 95 % intervals by bootstrap."""
-    shown, morris = METRICS[metric], asked.method == "morris"
-    table = asked.indices(results, metric)
-    by = RANKED_BY[asked.method]
+    shown, morris = METRICS[metric], question.method == "morris"
+    table = question.indices(results, metric)
+    by = RANKED_BY[question.method]
     if not table.empty:
         table = table.sort_values(by, ascending=False, kind="stable")
-    names = [str(asked.axis(str(p)).meta.label) for p in table.get("parameter", ())]
+    names = [str(question.axis(str(p)).meta.label) for p in table.get("parameter", ())]
     factor, unit = (shown.factor, shown.difference_unit) if morris else (100.0, "%")
     series = [("mu_star", "mean change over the range")] if morris else [
         ("total", "total: with all interactions"), ("first", "by itself"),
@@ -166,16 +168,16 @@ def index_bars(asked: Screening, results: Results, metric: str) -> go.Figure:
     words = "; ".join(f"{name} {v}" for name, v in zip(names, data[0]["x"], strict=True))
     return figure(
         data, layout, f"What {_lower(shown)} depends on over these ranges", f"{axis}: {words or 'nothing is known yet'}.",
-        subtitle(asked),
+        subtitle(question),
     )  # fmt: skip
 
 
-def goal_curve(asked: GoalSeek, results: Results) -> go.Figure:
+def goal_curve(question: GoalSeek, results: Results) -> go.Figure:
     """The metric at every value tried with its 95 % interval, the target, and the answer."""
-    found, shown = asked.finding(results), asked.measured
+    found, shown = question.finding(results), question.measured
     decided = [probe for probe in found.probes if not probe.evaluation.reason]
-    x = [asked.axis.shown(probe.value) for probe in decided]
-    holds = [probe.holds(asked.target) for probe in decided]
+    x = [question.axis.shown(probe.value) for probe in decided]
+    holds = [probe.holds(question.target) for probe in decided]
     f = shown.factor
     data: list[dict[str, Any]] = [
         {
@@ -189,78 +191,78 @@ def goal_curve(asked: GoalSeek, results: Results) -> go.Figure:
                 "type": "data", "symmetric": False, "array": [_rounded(f * (p.high - p.mean)) for p in decided],
                 "arrayminus": [_rounded(f * (p.mean - p.low)) for p in decided], "thickness": 1.5, "width": 4,
             },
-            "hovertext": [_probe_words(asked, probe) for probe in decided], "hovertemplate": "%{hovertext}<extra></extra>",
+            "hovertext": [_probe_words(question, probe) for probe in decided], "hovertemplate": "%{hovertext}<extra></extra>",
         },
         {
-            "type": "scatter", "mode": "lines", "name": f"target: at most {shown.show(asked.target)}",
-            "x": [asked.axis.shown(v) for v in asked.axis.values], "y": [_rounded(f * asked.target)] * 2,
+            "type": "scatter", "mode": "lines", "name": f"target: at most {shown.show(question.target)}",
+            "x": [question.axis.shown(v) for v in question.axis.values], "y": [_rounded(f * question.target)] * 2,
             "line": {"color": BOUND_COLOUR, "dash": "dash", "width": 2}, "hoverinfo": "skip",
         },
     ]  # fmt: skip
-    data += _not_available(asked, found)
+    data += _not_available(question, found)
     if found.answer is not None:
         data.append(
             {
-                "type": "scatter", "mode": "markers", "name": f"answer: {asked.value_words(found.answer)}",
-                "x": [asked.axis.shown(found.answer.value)], "y": [_rounded(f * found.answer.mean)], "hoverinfo": "skip",
+                "type": "scatter", "mode": "markers", "name": f"answer: {question.value_words(found.answer)}",
+                "x": [question.axis.shown(found.answer.value)], "y": [_rounded(f * found.answer.mean)], "hoverinfo": "skip",
                 "marker": {"symbol": "circle-open", "size": 20, "color": SERVER_COLOURS[4], "line": {"width": 3}},
             }
         )  # fmt: skip
-    log = asked.axis.spacing == "logarithmic"
-    whole = is_whole(asked.axis.parameter) and len(found.probes) <= MOST_ROWS
+    log = question.axis.spacing == "logarithmic"
+    whole = is_whole(question.axis.parameter) and len(found.probes) <= MOST_ROWS
     layout = {
         "height": HEIGHT,
         "xaxis": {
-            "title": {"text": asked.axis.title}, **({"type": "log", "dtick": "D2", "tickformat": ",~g"} if log else {}),
-            **({"tickvals": [asked.axis.shown(probe.value) for probe in found.probes]} if whole else {}),
+            "title": {"text": question.axis.title}, **({"type": "log", "dtick": "D2", "tickformat": ",~g"} if log else {}),
+            **({"tickvals": [question.axis.shown(probe.value) for probe in found.probes]} if whole else {}),
         },
         "yaxis": {"title": {"text": shown.axis_title}, "rangemode": "tozero"},
     }  # fmt: skip
-    words = "; ".join(f"{asked.value_words(probe)}: {shown.show(probe.mean)}" for probe in decided)
+    words = "; ".join(f"{question.value_words(probe)}: {shown.show(probe.mean)}" for probe in decided)
     return figure(
-        data, layout, f"{shown.label} at each value of {_lower_first(asked.axis.meta.label or asked.axis.parameter)}",
-        f"{shown.axis_title} at the values tried: {words}. Target: at most {shown.show(asked.target)}. Filled: it holds.",
-        subtitle(asked),
+        data, layout, f"{shown.label} at each value of {_lower_first(question.axis.meta.label or question.axis.parameter)}",
+        f"{shown.axis_title} at the values tried: {words}. Target: at most {shown.show(question.target)}. Filled: it holds.",
+        subtitle(question),
     )  # fmt: skip
 
 
-def _not_available(asked: GoalSeek, found: Finding) -> list[dict[str, Any]]:
+def _not_available(question: GoalSeek, found: Finding) -> list[dict[str, Any]]:
     missing = [probe for probe in found.probes if probe.evaluation.reason]
     if not missing:
         return []
     return [
         {
             "type": "scatter", "mode": "markers", "name": "the policy cannot decide", "y": [0.0] * len(missing),
-            "x": [asked.axis.shown(probe.value) for probe in missing],
+            "x": [question.axis.shown(probe.value) for probe in missing],
             "marker": {"symbol": "x", "size": 9, "color": LOCAL_COLOUR}, "cliponaxis": False,
-            "hovertext": [f"{asked.value_words(p)}: {_wrapped(p.evaluation.reason)}" for p in missing],
+            "hovertext": [f"{question.value_words(p)}: {_wrapped(p.evaluation.reason)}" for p in missing],
             "hovertemplate": "%{hovertext}<extra></extra>",
         }
     ]  # fmt: skip
 
 
-def _probe_words(asked: GoalSeek, probe: Probe) -> str:
-    m = asked.measured
-    words = "holds" if probe.holds(asked.target) else "does not hold"
-    sure = probe.holds(asked.target, "high") or not probe.holds(asked.target, "low")
+def _probe_words(question: GoalSeek, probe: Probe) -> str:
+    m = question.measured
+    words = "holds" if probe.holds(question.target) else "does not hold"
+    sure = probe.holds(question.target, "high") or not probe.holds(question.target, "low")
     return (
-        f"{asked.value_words(probe)}<br>{m.label} {m.show(probe.mean)} (95 % interval {m.number(probe.low)} to "
+        f"{question.value_words(probe)}<br>{m.label} {m.show(probe.mean)} (95 % interval {m.number(probe.low)} to "
         f"{m.number(probe.high)})<br>the target {words}{'' if sure else ', not certain'}"
     )
 
 
-def pareto(asked: TradeOff, results: Results) -> go.Figure:
+def pareto(question: TradeOff, results: Results) -> go.Figure:
     """Delay against energy of every policy and weight; dominated choices are open, and no policy can be below the bound."""
-    choices, lines = asked.choices(results), asked.bound(results)
+    choices, lines = question.choices(results), question.bound(results)
     data: list[dict[str, Any]] = []
     log_x, log_y = (_is_wide([getattr(c, name) for c in choices]) for name in ("delay", "energy"))
     data += _bound_curve(lines, choices, log_x, log_y)
-    for n, policy in enumerate(asked.compared):
+    for n, policy in enumerate(question.compared):
         mine = [choice for choice in choices if choice.evaluation.policy == policy]
         if mine:
             data.append(_policy_trace(policy, n, mine))
     layout = {
-        "height": HEIGHT + 20 * (len(asked.compared) // 2),
+        "height": HEIGHT + 20 * (len(question.compared) // 2),
         "xaxis": {
             "title": {"text": f"priority-weighted {DELAY.heading.removeprefix('priority-weighted ')}"},
             **_axis(log_x),
@@ -271,18 +273,18 @@ def pareto(asked: TradeOff, results: Results) -> go.Figure:
         },
     }
     words = "; ".join(
-        f"{policy_name(c.evaluation.policy)} at α_T = {c.alpha_T:g}: {DELAY.show(c.delay)}, {ENERGY.show(c.energy)}"
-        for c in asked.front(results)
+        f"{policy_label(c.evaluation.policy)} at α_T = {c.alpha_T:g}: {DELAY.show(c.delay)}, {ENERGY.show(c.energy)}"
+        for c in question.front(results)
     )
     return figure(
         data, layout, "Delay against energy as the weight of delay moves",
-        f"Choices that none beats in both: {words or 'nothing is known yet'}.", subtitle(asked),
+        f"Choices that none beats in both: {words or 'nothing is known yet'}.", subtitle(question),
     )  # fmt: skip
 
 
 def _policy_trace(policy: str, n: int, choices: Sequence[Choice]) -> dict[str, Any]:
     symbol, colour = SYMBOLS[n % len(SYMBOLS)], SERVER_COLOURS[n % len(SERVER_COLOURS)]
-    label = html.escape(policy_name(policy), quote=False)
+    label = html.escape(policy_label(policy), quote=False)
     ordered = sorted(choices, key=lambda c: c.alpha_T)
     return {
         "type": "scatter", "mode": "lines+markers", "name": label, "x": [_rounded(DELAY.factor * c.delay) for c in ordered],
@@ -327,15 +329,15 @@ def _bound_curve(
     ]  # fmt: skip
 
 
-def charts(asked: Question, results: Results, metric: str = "cost") -> list[go.Figure]:
+def charts(question: Question, results: Results, metric: str = "cost") -> list[go.Figure]:
     """The chart of an answer, if there is something to draw; `metric` is whose change a tornado and indices show."""
-    if isinstance(asked, Sensitivity):
-        return [tornado(asked, results, metric)] if asked.ranked(results, metric) else []
-    if isinstance(asked, Screening):
-        return [] if asked.indices(results, metric).empty else [index_bars(asked, results, metric)]
-    if isinstance(asked, GoalSeek):
-        return [goal_curve(asked, results)]
-    return [pareto(asked, results)] if isinstance(asked, TradeOff) and asked.choices(results) else []
+    if isinstance(question, Sensitivity):
+        return [tornado(question, results, metric)] if question.ranked(results, metric) else []
+    if isinstance(question, Screening):
+        return [] if question.indices(results, metric).empty else [index_bars(question, results, metric)]
+    if isinstance(question, GoalSeek):
+        return [goal_curve(question, results)]
+    return [pareto(question, results)] if isinstance(question, TradeOff) and question.choices(results) else []
 
 
 def _is_wide(values: Sequence[float]) -> bool:

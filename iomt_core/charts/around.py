@@ -14,8 +14,10 @@ from iomt_core.charts.figure import step_line
 from iomt_core.charts.live import BOUND_LABEL, PANELS
 from iomt_core.charts.style import BOUND, Look
 from iomt_core.experiments.around import Curves
+from iomt_core.experiments.evaluation import is_partial
 from iomt_core.metrics import CONTEXT, METRICS
 
+BOUNDS = {"cost": "lower_bound", "return": "return_bound"}
 ROOM = 0.03  # beside the first and the last value, as a share of the range
 
 
@@ -24,16 +26,18 @@ def around_curves(
 ) -> go.Figure:
     """Mean delay, mean energy and cost of one episode at each value of the parameter; a click on a point sends the value, SI.
 
+    Where a policy ended an episode early or skipped tasks, also the return, because costs are means of what was done.
     now: the present value, which is marked; labels: of the policies by name, the shown one first; looks: how each is drawn. The
     bound is that of the steps which the first policy plays. Values without a result are left out.
     """
-    axis = found.axis
+    axis, panels = found.axis, shown_panels(found)
     curves = []
     for (policy, label), look in zip(labels.items(), looks, strict=True):
-        values = {name: [y for _, y in found.of(policy, name)] for name in PANELS}
+        values = {name: [y for _, y in found.of(policy, name)] for name in panels}
         curves.append(_curve(found, policy, label, values, look))
     first = next(iter(labels))
-    curves.append(_curve(found, first, BOUND_LABEL, {"cost": [y for _, y in found.of(first, "lower_bound")]}, BOUND))
+    bounds = {name: [y for _, y in found.of(first, bound)] for name, bound in BOUNDS.items() if name in panels}
+    curves.append(_curve(found, first, BOUND_LABEL, bounds, BOUND))
     low, high = axis.shown(axis.values[0]), axis.shown(axis.values[-1])
     x_axis: dict[str, Any] = {"title": {"text": axis.title}}
     if axis.spacing == "logarithmic":
@@ -42,12 +46,19 @@ def around_curves(
     room = ROOM * (high - low)
     x_axis["range"] = [low - room, high + room]
     shapes = [] if now is None else [step_line(axis.shown(now))]
-    return curve_panels(curves, PANELS, x_axis, shapes, f"What if: {axis.title}", subtitle)
+    return curve_panels(curves, panels, x_axis, shapes, f"What if: {axis.title}", subtitle)
+
+
+def shown_panels(found: Curves) -> tuple[str, ...]:
+    """The metrics that are drawn: also the return if some policy did not do all tasks at some value."""
+    partial = any(not isinstance(result, str) and is_partial(result) for result in found.results.values())
+    return (*PANELS, "return") if partial else PANELS
 
 
 def around_table(found: Curves, labels: Mapping[str, str]) -> pd.DataFrame:
     """The table of `around_curves`: a row for each value and policy; where a policy cannot decide, the reason."""
-    metrics = (*(METRICS[name] for name in PANELS), CONTEXT["lower_bound"])
+    panels = shown_panels(found)
+    metrics = (*(METRICS[name] for name in panels), *(CONTEXT[BOUNDS[name]] for name in panels if name in BOUNDS))
     rows = []
     for value in found.axis.values:
         for policy, label in labels.items():

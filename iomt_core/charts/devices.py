@@ -1,4 +1,4 @@
-"""Utilisation of devices, and the shadow prices of their resources."""
+"""Utilisation of devices."""
 
 from __future__ import annotations
 
@@ -30,33 +30,6 @@ def utilisation(record: Record, row: int, subtitle: str = "") -> tuple[go.Figure
     servers = _servers(record, "CPU", cpu, "bandwidth", band), "Servers: CPU and bandwidth in use", "server"
     users = _users(record, "own CPU", own), "Own CPUs in use", "user"
     return _pair(servers, users, "in use (%)", "%", subtitle, FULL)
-
-
-def saved_per_ghz(record: Record, row: int) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Weighted cost saved in one step by one more GHz of server CPU (K,), server bandwidth (K,) and users' own CPU (U,).
-
-    `None` where there are no shadow prices or, as in a step without tasks, no cost to save.
-    """
-    prices, k, u = record.prices, record.scenario.servers, record.scenario.users
-    if prices is None or float(record.totals[row]) == 0:
-        return None
-    return prices.cpu[row].expand(k) * 1e9, prices.bandwidth[row].expand(k) * 1e9, prices.own[row].expand(u) * 1e9
-
-
-def price_bars(record: Record, row: int, subtitle: str = "") -> tuple[go.Figure, ...]:
-    """Shadow prices of one step in % of its total cost: savings by 1 GHz more of a server, and by 10 MHz more of an own CPU."""
-    saved = saved_per_ghz(record, row)
-    if saved is None:
-        return ()
-    percent = 100 / float(record.totals[row])
-    cpu, band, own = ((x * percent * size).tolist() for x, size in zip(saved, (1, 1, 0.01), strict=True))
-    servers = _servers(record, "1 GHz more CPU", cpu, "1 GHz more bandwidth", band)
-    users = _users(record, "10 MHz more of own CPU", own)
-    return _pair(
-        (servers, "What 1 GHz more of a server would save", "server"),
-        (users, "What 10 MHz more of an own CPU would save", "user"),
-        "cost saved (% of the step's)", "% of the step's cost", subtitle,
-    )  # fmt: skip
 
 
 Part = tuple[tuple[list[str], list[Bars]], str, str]  # groups and series, title, what the groups are

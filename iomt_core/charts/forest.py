@@ -20,6 +20,7 @@ LONGEST = 6.0
 LEAST_FLOW = 0.05  # of all tasks: a cell with fewer moved tasks than this never has the darkest colour
 ROW = 52  # px, height of a row of the forest plot
 A_COLOUR, B_COLOUR = SERVER_COLOURS[0], SERVER_COLOURS[1]
+RETURNS = ("return", "return_gap")  # metrics that count what was not done, too
 VERDICTS = {
     "better": "B better",
     "worse": "B worse",
@@ -33,26 +34,31 @@ MARKS = {
 }  # fmt: skip
 
 
-def verdict(pair: Paired, graded: bool = True) -> str:
-    """A key of `VERDICTS`; not `graded`: two wards in which better and worse mean nothing."""
+def verdict(pair: Paired, graded: bool = True, by: str = "cost") -> str:
+    """A key of `VERDICTS`.
+
+    Not `graded`: two wards in which better and worse mean nothing. by: the metric that the sides are compared by; if it is the
+    return, all means of what was done are only changes.
+    """
     if not pair.excludes_zero:
         return "open"
-    if pair.metric.better == "none" or not graded:
+    if pair.metric.better == "none" or not graded or (by == "return" and pair.metric.name not in RETURNS):
         return "other"
     return "better" if (pair.difference < 0) == (pair.metric.better == "lower") else "worse"
 
 
-def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True) -> go.Figure:
+def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True, by: str = "cost") -> go.Figure:
     """Mean change of every metric from A to B, % of A's mean, with its 95 % interval; a metric that is 0 in A has no mark.
 
-    A mark beyond the axis stands at its end as an arrow; the numbers are below the names. `graded`: see `verdict`.
+    A mark beyond the axis stands at its end as an arrow; the numbers are below the names. `graded`, `by`: see
+    `verdict`.
     """
     changed = [pair for pair in pairs if pair.relative is not None]
     low, high = _span(changed)
     names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{pair.change_words}" for pair in pairs}
     data = []
     for kind in VERDICTS:
-        if mine := [pair for pair in changed if verdict(pair, graded) == kind]:
+        if mine := [pair for pair in changed if verdict(pair, graded, by) == kind]:
             data.append(_marks(mine, kind, [names[pair.metric.name] for pair in mine], low, high))
     room = 0.06 * (high - low)
     layout = {

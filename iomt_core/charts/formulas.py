@@ -69,6 +69,18 @@ def task_formulas(record: Record, row: int, user: int, task: int) -> list[Formul
     F = float(snap.F_k[row, choice - 1] if choice else snap.F_i[row, i])
     mean_P = float(s.mean_P)
     of = f"{user},{task}"
+    weight = Formula(
+        "weight", "its weight in sums: its priority over the ward's mean priority",
+        rf"p_{{{of}}} = \frac{{P}}{{\overline{{P}}}} = \frac{{{tex(P)}}}{{{tex(mean_P)}}} = {tex(p)}",
+        f"{printed(P)} / {printed(mean_P)}", p,
+    )  # fmt: skip
+    if bool(out.skipped[at]):
+        return [
+            Formula(
+                "cost", "task cost: nobody computes it", rf"\mathrm{{cost}}_{{{of}}} = 1", "1", float(out.cost[at])
+            ),
+            weight,
+        ]
     found = [
         _grant("C3" if choice else "C2", "CPU granted", "f", of, x, float(record.action.cpu[row][here].sum()), F, f),
         Formula(
@@ -94,6 +106,7 @@ def task_formulas(record: Record, row: int, user: int, task: int) -> list[Formul
             )
         )  # fmt: skip
     T, E, cost = float(out.delay[at]), float(out.energy[at]), float(out.cost[at])
+    deadline = float(snap.deadline[at])
     exe, tx = float(out.delay_exe[at]), float(out.delay_tx[at])
     parts = f"{printed(tx)} + {printed(exe)}" if choice else printed(exe)
     shown = f"{tex(tx)} + {tex(exe)}" if choice else tex(exe)
@@ -107,33 +120,27 @@ def task_formulas(record: Record, row: int, user: int, task: int) -> list[Formul
         Formula(
             "cost", "task cost",
             r"\mathrm{cost} = \alpha^T \frac{T}{T^{max}} + \alpha^E \frac{E}{E^{ref}} = "
-            + rf"{tex(s.alpha_T)} \cdot \frac{{{tex(T)}}}{{{tex(s.T_max)}}} + {tex(s.alpha_E)} \cdot "
+            + rf"{tex(s.alpha_T)} \cdot \frac{{{tex(T)}}}{{{tex(deadline)}}} + {tex(s.alpha_E)} \cdot "
             + rf"\frac{{{tex(E)}}}{{{tex(s.E_ref)}}} = {tex(cost)}",
-            f"{printed(s.alpha_T)} * {printed(T)} / {printed(s.T_max)} + "
+            f"{printed(s.alpha_T)} * {printed(T)} / {printed(deadline)} + "
             f"{printed(s.alpha_E)} * {printed(E)} / {printed(s.E_ref)}",
             cost,
         )
     )  # fmt: skip
-    found.append(
-        Formula(
-            "weight", "its weight in sums: its priority over the ward's mean priority",
-            rf"p_{{{of}}} = \frac{{P}}{{\overline{{P}}}} = \frac{{{tex(P)}}}{{{tex(mean_P)}}} = {tex(p)}",
-            f"{printed(P)} / {printed(mean_P)}", p,
-        )
-    )  # fmt: skip
+    found.append(weight)
     return found
 
 
 def _grant(
-    number: str, what: str, symbol: str, of: str, share: float, asked: float, capacity: float, value: float
+    number: str, what: str, symbol: str, of: str, share: float, requested: float, capacity: float, value: float
 ) -> Formula:
     unit = "Hz" if symbol == "b" else "cycle/s"
     whole, request = ("B", "y") if symbol == "b" else ("F", "x")
     return Formula(
         number, what,
         rf"{symbol}_{{{of}}} = \frac{{{request}}}{{\max(1, \sum {request}')}}\,{whole} = "
-        rf"\frac{{{tex(share)}}}{{\max(1, {tex(asked)})}} \cdot {tex(capacity)} = {tex(value, unit)}",
-        f"{printed(share)} / max(1, {printed(asked)}) * {printed(capacity)}", value,
+        rf"\frac{{{tex(share)}}}{{\max(1, {tex(requested)})}} \cdot {tex(capacity)} = {tex(value, unit)}",
+        f"{printed(share)} / max(1, {printed(requested)}) * {printed(capacity)}", value,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from iomt_core.charts.style import BOUND_COLOUR, SERVER_COLOURS, device_colour
 from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.twin.mixing import Mixing
+from iomt_core.twin.northbound import place_name
 
 Point = tuple[int, int, int]  # step, user, task, from 1
 
@@ -96,7 +97,7 @@ def share_bars(mine: pd.DataFrame, kind: str, task: int, step: int, subtitle: st
 
     mine: `northbound_inspect.grants` of one user; kind: "cpu" or "bandwidth". A click on a bar sends its task.
     """
-    names, colours = [str(t) for t in mine["task"]], [device_colour(k) for k in mine["choice"]]
+    names, colours = [str(t) for t in mine["task"]], [device_colour(max(0, k)) for k in mine["choice"]]
     marked = [t == task for t in mine["task"]]
     points = [(step, int(i), int(j)) for i, j in zip(mine["user"], mine["task"], strict=True)]
     series = [
@@ -114,7 +115,7 @@ def regret_map(frame: pd.DataFrame, column: str, picked: Point, full: float, tit
     """Regret of every task of a step, users by tasks; the selected task is outlined. Darkest at `full`, pale at 0 and below."""
     table = frame.pivot(index="user", columns="task", values=column)
     tasks, users = [int(n) for n in table.columns], [int(n) for n in table.index]
-    chosen, best = ([device_name(int(k)) for k in frame[name]] for name in ("choice", "best"))
+    chosen, best = ([place_name(int(k)) for k in frame[name]] for name in ("choice", "best"))
     words = [f"chosen: {a}, best alone: {b}" for a, b in zip(chosen, best, strict=True)]
     devices = dict(zip(zip(frame["user"], frame["task"], strict=True), words, strict=True))
     values = table.to_numpy()

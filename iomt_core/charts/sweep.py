@@ -24,7 +24,7 @@ MOST_TICKS = 12
 HEIGHT = 360
 LEGEND_ROW = 20  # px
 LEAST_SPAN = 0.2  # of the largest value: a heat map's colours differ no more than its values mean
-BOUND = "certified lower bound"
+BOUND, RETURN_BOUND = "certified lower bound", "certified bound of the return"
 
 
 def look(number: int) -> tuple[str, str, str]:
@@ -38,7 +38,8 @@ def curves(
     """A metric over an axis, one line for each policy with its 95 % interval as a band.
 
     `table` is `sweeps.run.results_table` of one axis, or one value's rows of the other; `labels` names the policies, in the
-    order of their colours. Where a policy could not decide its line is broken. Cost and gap show the certified bound too.
+    order of their colours. Where a policy could not decide its line is broken. Cost, return and their gaps show the certified
+    bound too. Open marks are points at which not everything was done, see `partial`.
     """
     shown = METRICS[name]
     data: list[dict[str, Any]] = []
@@ -54,12 +55,16 @@ def curves(
                 "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": policy,
             }
         )  # fmt: skip
-        words = [_interval(a, b, shown.unit) for a, b in zip(low, high, strict=True)]
+        left_out = partial(rows)
+        words = [
+            _interval(a, b, shown.unit) + f"<br>{note}" * bool(note)
+            for a, b, note in zip(low, high, (_left_out(row) for row in rows.to_dict("records")), strict=True)
+        ]
         data.append(
             {
                 "type": "scatter", "x": x, "y": middle, "customdata": words, "name": text, "legendgroup": policy,
                 "mode": "lines+markers", "line": {"color": colour, "dash": dash, "width": 2},
-                "marker": {"color": colour, "symbol": symbol, "size": 8},
+                "marker": {"color": colour, "symbol": [f"{symbol}{'-open' * part}" for part in left_out], "size": 8},
                 "hovertemplate": f"{text}: %{{y:.4g}} {shown.unit}%{{customdata}}<extra></extra>",
             }
         )  # fmt: skip
@@ -135,11 +140,23 @@ def colour_span(table: pd.DataFrame, name: str) -> tuple[float, float]:
     return min(low, high - LEAST_SPAN * abs(high)), high or 1.0
 
 
-def bound_line(table: pd.DataFrame, axis: Axis) -> tuple[list[float], list[float]]:
-    """The certified lower bound of the cost over an axis, of the policy that played most steps: a bound covers steps played."""
-    known = table.dropna(subset=["lower_bound"]).sort_values("steps")
+def bound_line(table: pd.DataFrame, axis: Axis, column: str = "lower_bound") -> tuple[list[float], list[float]]:
+    """The certified bound over an axis, of the policy that played most steps: the bound of the cost covers steps played."""
+    known = table.dropna(subset=[column]).sort_values("steps")
     rows = known.groupby(axis.parameter, sort=True).last()
-    return [axis.shown(float(v)) for v in rows.index], [float(v) for v in rows["lower_bound"]]
+    return [axis.shown(float(v)) for v in rows.index], [float(v) for v in rows[column]]
+
+
+def partial(table: pd.DataFrame) -> list[bool]:
+    """Of each point, whether episodes ended early there or tasks were skipped: cost, delay and energy leave that out."""
+    return ((table["episodes_ended_by_battery"] > 0) | (table["skipped_share"] > 0)).tolist()
+
+
+def _left_out(row: Mapping[Any, Any]) -> str:
+    """What was not done at a point, in words; empty if everything was."""
+    ended, skipped = row["episodes_ended_by_battery"], row["skipped_share"]
+    parts = [f"{ended:.0f} of {row['episodes']:.0f} episodes ended early"] if ended > 0 else []
+    return ", ".join([*parts, *([f"{100 * skipped:.2g} % of the tasks skipped"] if skipped > 0 else [])])
 
 
 def _axis_range(axis: Axis) -> dict[str, Any]:
@@ -153,16 +170,20 @@ def _axis_range(axis: Axis) -> dict[str, Any]:
     return {**found, "range": [ends[0] - room, ends[1] + room]}
 
 
+BOUND_COLUMNS = {"cost": "lower_bound", "gap": "lower_bound", "return": "return_bound", "return_gap": "return_bound"}
+
+
 def _bound(table: pd.DataFrame, axis: Axis, name: str) -> list[dict[str, Any]]:
-    """The bound in the chart of a metric: the bound of the cost, zero for the gap, nothing for other metrics."""
-    if name not in ("cost", "gap"):
+    """The bound in the chart of a metric: that of the cost or the return, zero for their gaps, nothing for other metrics."""
+    if name not in BOUND_COLUMNS:
         return []
-    x, y = bound_line(table, axis)
+    x, y = bound_line(table, axis, BOUND_COLUMNS[name])
+    label = BOUND if BOUND_COLUMNS[name] == "lower_bound" else RETURN_BOUND
     return [
         {
-            "type": "scatter", "x": x, "y": y if name == "cost" else [0.0] * len(x), "mode": "lines", "name": BOUND,
+            "type": "scatter", "x": x, "y": [0.0] * len(x) if name.endswith("gap") else y, "mode": "lines", "name": label,
             "line": {"color": BOUND_COLOUR, "dash": "longdash", "width": 1.5},
-            "hovertemplate": f"{BOUND}: %{{y:.4g}}<extra></extra>",
+            "hovertemplate": f"{label}: %{{y:.4g}}<extra></extra>",
         }
     ]  # fmt: skip
 

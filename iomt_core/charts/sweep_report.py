@@ -11,24 +11,19 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from iomt_core.charts.report import appendix, document, drawing, scenario_rows, scenario_source
-from iomt_core.charts.sweep import colour_span, curves, heat_map
+from iomt_core.charts.sweep import colour_span, curves, heat_map, partial
 from iomt_core.experiments.sweeps.spec import SweepSpec
 from iomt_core.metrics import METRICS
-from iomt_core.scenario import ScenarioError, counted
-from iomt_core.training.catalogue import entry
+from iomt_core.scenario import counted
+from iomt_core.training.catalogue import policy_label
 
-MAPPED = ("cost", "gap", "mean_delay_s", "mean_energy_j", "deadline_miss_share")  # metrics with a heat map a policy
+# Metrics with a heat map a policy.
+MAPPED = ("cost", "gap", "mean_delay_s", "mean_energy_j", "return", "return_gap", "deadline_miss_share")
 
 
 def labels(spec: SweepSpec) -> dict[str, str]:
     """The policies' labels by name, in the order of the sweep."""
-    found = {}
-    for name in spec.policies:
-        try:
-            found[name] = entry(name).label
-        except ScenarioError:  # a run that has since been deleted
-            found[name] = name
-    return found
+    return {name: policy_label(name) for name in spec.policies}
 
 
 def command(spec: SweepSpec, out: str = "out") -> str:
@@ -61,6 +56,15 @@ def subtitle(spec: SweepSpec) -> str:
     return f"Ward: {', '.join((s.name, *sizes))} · {counted(spec.episodes, 'episode')} a point from seed {spec.seed}"
 
 
+def partial_words(table: pd.DataFrame) -> str:
+    """That some points are to be compared by their return, and why."""
+    return (
+        f"At {sum(partial(table))} of {len(table)} points a battery ended episodes early, or tasks were skipped (open marks). "
+        "There cost, delay and energy are means of what was done, so that a policy that does less may seem better: compare the "
+        "return."
+    )
+
+
 def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) -> str:
     """The report as HTML; `table` is `sweeps.run.results_table` and may lack points that are not known yet."""
     e = html.escape
@@ -69,6 +73,8 @@ def report(spec: SweepSpec, table: pd.DataFrame, versions: Mapping[str, str]) ->
         f"<p>{len(table)} of {spec.count} points; each is the mean over {spec.episodes} episodes, bands are 95 % intervals "
         "over episodes (Student). SI units in the tables.</p>",
         f"<p><b>Not complete:</b> {missing} points are missing.</p>" if missing else "",
+        f"<p>{e(partial_words(table))}</p>" if any(partial(table)) else "",
+        *(f"<p>{e(note)}</p>" for note in spec.notes),
     ]
     with_library = True
     for name, metric in METRICS.items():

@@ -8,13 +8,17 @@ from typing import Any
 import pandas as pd
 import torch
 
-from iomt_core.charts.devices import saved_per_ghz, used_shares
+from iomt_core.charts.devices import used_shares
 from iomt_core.charts.tasks import slowest_first
-from iomt_core.metrics import METRICS, TASK
+from iomt_core.metrics import CONTEXT, METRICS, TASK
 from iomt_core.model.channel import mean_rate, rate_quantile
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 
+# Columns of `Why.alternatives` that are weighted costs, of the whole ward or in later steps.
+LATER = {
+    "energy_later": "its energy costs later", "ward_change": "ward's total changes by", "later_change": "and later by"
+}  # fmt: skip
 QUANTILES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99)
 
 
@@ -38,17 +42,21 @@ def ward_table(record: Record, row: int) -> pd.DataFrame:
 
 
 def policy_table(
-    results: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], pinned: Mapping[str, float] | None = None
-) -> pd.DataFrame:
-    """Cost and certified gap of every policy; arguments as for `comparison.policy_bars`."""
+    results: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], by: str = "cost",
+    pinned: Mapping[str, float] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Cost, return and certified gaps of every policy; arguments as for `comparison.policy_bars`."""
     rows = [
         {
             "policy": labels[name],
             "cost": round(result["cost"], 6),
             "bound of its steps": round(result["lower_bound"], 6),
             METRICS["gap"].heading: round(result["gap"] * METRICS["gap"].factor, 3),
+            "return": float(f"{result['return']:.6g}"),
+            METRICS["return_gap"].heading: round(result["return_gap"] * METRICS["return_gap"].factor, 3),
             "steps": result["steps"],
-            **({} if pinned is None else {"pinned cost": pinned.get(name)}),
+            CONTEXT["skipped_share"].heading: round(result["skipped_share"] * CONTEXT["skipped_share"].factor, 3),
+            **({} if pinned is None else {f"pinned {by}": pinned.get(name)}),
         }
         for name, result in results.items()
     ]
@@ -56,13 +64,15 @@ def policy_table(
 
 
 def delay_table(record: Record, row: int) -> pd.DataFrame:
-    """The table of `tasks.delay_bars`."""
+    """The table of `tasks.delay_bars`; a skipped task has no delay."""
     table = slowest_first(record, row)
     return pd.DataFrame(
         {
-            **{name: table[name] for name in ("user", "task", "device")},
+            **{name: table[name] for name in ("user", "task", "kind", "device")},
             **{TASK[f"{name}_s"].heading: table[name].round(4) for name in ("delay_exe", "delay_tx", "delay")},
-            "late": table["deadline_missed"],
+            TASK["deadline_s"].heading: (table["deadline_s"] * TASK["deadline_s"].factor).round(4),
+            "late": table["deadline_missed"] & ~table["skipped"],
+            "skipped": table["skipped"],
         }
     )
 
@@ -84,8 +94,8 @@ def alternatives_table(frame: pd.DataFrame, everything: bool = False) -> pd.Data
         else ()
     )
     table = pd.DataFrame({"": ["➜" if chosen else "" for chosen in frame["chosen"]], "device": frame["device"]})
-    for name in ("delay_s", "energy_j", "cost", "ward_change", *held):
-        heading, factor = ("ward's total changes by", 1.0) if name == "ward_change" else _shown(name)
+    for name in ("delay_s", "energy_j", "cost", "energy_later", "ward_change", "later_change", *held):
+        heading, factor = (LATER[name], 1.0) if name in LATER else _shown(name)
         table[heading] = (frame[name] * factor).round(4)
     if everything:
         for name in ("CPU", "bandwidth"):
@@ -113,9 +123,19 @@ def changes_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def kind_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean cost and number of tasks of each kind, of a step's table."""
-    groups = table.groupby("kind", observed=True).agg(cost=("cost", "mean"), tasks=("cost", "size")).reset_index()
-    return groups.rename(columns={"cost": "mean task cost"})
+    """Mean cost, deadline and misses of each kind, of a table of tasks; skipped tasks count as misses."""
+    deadline = TASK["deadline_s"]
+    groups = table.groupby("kind", observed=True).agg(
+        tasks=("cost", "size"), cost=("cost", "mean"), deadline=("deadline_s", "first"),
+        missed=("deadline_missed", "sum"), skipped=("skipped", "sum"),
+    ).reset_index()  # fmt: skip
+    groups["deadline"] *= deadline.factor
+    groups["share"] = (100 * groups["missed"] / groups["tasks"]).round(3)
+    names = {
+        "cost": "mean task cost", "deadline": deadline.heading, "missed": "late or skipped", "skipped": "skipped",
+        "share": "late or skipped (%)",
+    }  # fmt: skip
+    return groups.rename(columns=names)
 
 
 def utilisation_table(record: Record, row: int) -> pd.DataFrame:
@@ -128,30 +148,6 @@ def utilisation_table(record: Record, row: int) -> pd.DataFrame:
     named = zip(record.scenario.user_numbers, own, strict=True)
     users = [{"device": f"user {n}", "CPU in use (%)": round(100 * c, 2)} for n, c in named]
     return pd.DataFrame([*rows, *users])
-
-
-def price_table(record: Record, row: int) -> pd.DataFrame:
-    """Shadow prices of one step: weighted cost saved by one more GHz, and as share of the step's total."""
-    saved, total = saved_per_ghz(record, row), float(record.totals[row])
-    if saved is None:
-        return pd.DataFrame(columns=["resource", "cost saved (per GHz)", "cost saved (% of the step's, per GHz)"])
-    users, servers = record.scenario.user_numbers, record.scenario.server_numbers
-    resources = (("CPU of server", servers), ("bandwidth of server", servers), ("own CPU of user", users))
-    named = [
-        (f"{resource} {n}", price)
-        for (resource, numbers), prices in zip(resources, saved, strict=True)
-        for n, price in zip(numbers, prices.tolist(), strict=True)
-    ]
-    return pd.DataFrame(
-        [
-            {
-                "resource": name,
-                "cost saved (per GHz)": round(price, 6),
-                "cost saved (% of the step's, per GHz)": round(100 * price / total, 4),
-            }
-            for name, price in named
-        ]
-    )
 
 
 def fading_table(bandwidth: float, beta: float) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pandas as pd
@@ -20,10 +21,17 @@ LIGHT_HATCH = {"shape": "/", "size": 5, "solidity": 0.3, "fillmode": "overlay", 
 
 
 def slowest_first(record: Record, row: int) -> pd.DataFrame:
-    """The rows of `Record.table` of one step, slowest task first, with the device's name and delays in milliseconds."""
+    """The rows of `Record.table` of one step, slowest task first, with the device's name and delays in milliseconds.
+
+    Skipped tasks come last; they have no delay and no device.
+    """
     table = record.select(slice(row, row + 1)).table().sort_values("delay_s", ascending=False, kind="stable")
     ms = {name: table[f"{name}_s"] * TASK[f"{name}_s"].factor for name in ("delay", "delay_exe", "delay_tx")}
-    return table.assign(device=[device_name(k) for k in table["choice"].tolist()], **ms)
+    devices = [
+        "skipped" if skipped else device_name(k)
+        for k, skipped in zip(table["choice"].tolist(), table["skipped"], strict=True)
+    ]
+    return table.assign(device=devices, **ms)
 
 
 def delay_bars(
@@ -31,28 +39,35 @@ def delay_bars(
 ) -> go.Figure:  # fmt: skip
     """Delay of every task of one step, ms, slowest first, split into execution and transmission; `picked` is outlined.
 
-    A click on a bar sends the task's (step, user, task).
+    A line is the deadline of all tasks, or a mark at every bar is its own. Skipped tasks are crosses at 0. A click on a bar sends
+    the task's (step, user, task).
     """
     table = slowest_first(record, row)
-    tasks: list[dict[Any, Any]] = table.to_dict("records")
-    for task in tasks:
+    table = table.assign(due=table["deadline_s"] * TASK["deadline_s"].factor)
+    everything: list[dict[Any, Any]] = table.to_dict("records")
+    for task in everything:
         task["name"], task["point"] = f"{task['user']}.{task['task']}", (task["step"], task["user"], task["task"])
-        task["words"] = (
-            f"task {task['name']} on {task['device']}: {task['delay']:.4g} ms<br>execution {task['delay_exe']:.4g} ms, "
-            f"transmission {task['delay_tx']:.4g} ms" + "<br>later than the deadline" * bool(task["deadline_missed"])
-        )
+        task["words"] = _words(task, len(record.scenario.kind_names) > 1)
         task["outline"] = 3 if task["point"] == picked else 0
+    tasks = [task for task in everything if not task["skipped"]]
     data = []
     for choice in sorted({task["choice"] for task in tasks}):
         here, marker = [t for t in tasks if t["choice"] == choice], {"color": device_colour(choice)}
         data.append(_delays(here, "delay_exe", device_name(choice), marker))
     data.append(_delays(tasks, "delay_tx", "transmission (hatched)", {"color": TRANSMISSION, "pattern": LIGHT_HATCH}))
-    names, deadline = [task["name"] for task in tasks], record.scenario.T_max * TASK["delay_s"].factor
+    names, dues = [task["name"] for task in everything], sorted({task["due"] for task in everything})
     longest = max((task["delay"] for task in tasks), default=1.0)
-    line = {
-        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": deadline, "y1": deadline, "showlegend": True,
-        "name": f"deadline {deadline:.4g} ms", "line": {"color": BOUND_COLOUR, "width": 2, "dash": "dash"},
-    }  # fmt: skip
+    shapes: list[dict[str, Any]] = []
+    if len(dues) > 1:
+        data.append(_marks([t for t in tasks if t["due"] < 2 * longest], "due", "deadline of the task", "line-ew", 2))
+    elif dues and dues[0] < 2 * longest:
+        shapes = [
+            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": dues[0], "y1": dues[0], "showlegend": True,
+             "name": f"deadline {dues[0]:.4g} ms", "line": {"color": BOUND_COLOUR, "width": 2, "dash": "dash"}}
+        ]  # fmt: skip
+    skipped = [{**task, "zero": 0.0} for task in everything if task["skipped"]]
+    if skipped:
+        data.append(_marks(skipped, "zero", "skipped", "x-thin", 2))
     layout = {
         "barmode": "stack",
         "bargap": 0.15,
@@ -63,11 +78,36 @@ def delay_bars(
             "tickfont": {"size": 11},
         },
         "yaxis": {"title": {"text": TASK["delay_s"].axis_title}, "rangemode": "tozero"},
-        "shapes": [line] if deadline < 2 * longest else [],
+        "shapes": shapes,
     }  # fmt: skip
-    step = int(record.step[row])
-    words = f"Delay of each task in step {step}, slowest {longest:.4g} ms, split into execution and transmission."
+    step, late = int(record.step[row]), sum(bool(task["deadline_missed"]) for task in tasks)
+    words = (
+        f"Delay of each task in step {step}, slowest {longest:.4g} ms, split into execution and transmission. {late} tasks are "
+        f"late, {len(skipped)} are skipped."
+    )
     return figure(data, layout, "Delay of every task: execution by device, and transmission", words, subtitle)
+
+
+def _words(task: dict[Any, Any], kinds: bool) -> str:
+    """What hovering over a task says."""
+    kind = f" ({html.escape(str(task['kind']), quote=False)})" if kinds else ""
+    if task["skipped"]:
+        return f"task {task['name']}{kind}: skipped, costs 1"
+    late = "later than its" if task["deadline_missed"] else "within its"
+    return (
+        f"task {task['name']}{kind} on {task['device']}: {task['delay']:.4g} ms<br>execution {task['delay_exe']:.4g} ms, "
+        f"transmission {task['delay_tx']:.4g} ms<br>{late} deadline of {task['due']:.4g} ms"
+    )
+
+
+def _marks(tasks: list[dict[Any, Any]], height: str, name: str, symbol: str, width: float) -> dict[str, Any]:
+    """A mark for each of the tasks."""
+    return {
+        "type": "scatter", "mode": "markers", "name": name, "x": [task["name"] for task in tasks],
+        "y": [round(task[height], 6) for task in tasks], "customdata": [task["point"] for task in tasks],
+        "marker": {"symbol": symbol, "size": 9, "color": BOUND_COLOUR, "line": {"width": width, "color": BOUND_COLOUR}},
+        "hovertext": [task["words"] for task in tasks], "hovertemplate": "%{hovertext}<extra></extra>", "cliponaxis": False,
+    }  # fmt: skip
 
 
 def _delays(tasks: list[dict[Any, Any]], part: str, name: str, marker: dict[str, Any]) -> dict[str, Any]:
@@ -83,21 +123,35 @@ def _delays(tasks: list[dict[Any, Any]], part: str, name: str, marker: dict[str,
     }
 
 
-def kind_costs(table: pd.DataFrame, subtitle: str = "") -> go.Figure:
-    """Mean cost of each task kind, with its number of tasks."""
-    groups = table.groupby("kind", observed=True).agg(cost=("cost", "mean"), tasks=("cost", "size"))
+def kind_bars(table: pd.DataFrame, subtitle: str = "") -> tuple[go.Figure, go.Figure]:
+    """Mean cost of each task kind, and the share of its tasks that are late or skipped, with the kind's deadline.
+
+    table: rows of `Record.table`.
+    """
+    groups = table.groupby("kind", observed=True).agg(
+        cost=("cost", "mean"), tasks=("cost", "size"), missed=("deadline_missed", "sum"), deadline=("deadline_s", "first")
+    )  # fmt: skip
     known = list(table["kind"].cat.categories)  # all kinds of the ward, so that each keeps its colour
     colours = [KIND_COLOURS[known.index(name) % len(KIND_COLOURS)] for name in groups.index]
-    bars = Bars("mean cost", groups["cost"].tolist(), colours, shown=[f"{n} tasks" for n in groups["tasks"]])
     names = [str(name) for name in groups.index]
-    return grouped_bars(names, [bars], "Mean cost of each task kind", "mean task cost", subtitle=subtitle)
+    due = [TASK["deadline_s"].show(x) for x in groups["deadline"]]
+    share = (100 * groups["missed"] / groups["tasks"]).tolist()
+    counts = [f"{missed} of {n}" for missed, n in zip(groups["missed"], groups["tasks"], strict=True)]
+    cost = Bars("mean cost", groups["cost"].tolist(), colours, shown=[f"{n} tasks" for n in groups["tasks"]])
+    missed = Bars("late or skipped", share, colours, shown=counts)
+    timed = [f"{name}, {words}" for name, words in zip(names, due, strict=True)]
+    return (
+        grouped_bars(names, [cost], "Mean cost of each task kind", "mean task cost", subtitle=subtitle),
+        grouped_bars(timed, [missed], "Tasks later than their kind's deadline, or skipped", "late or skipped (%)",
+                     "task kind and its deadline", subtitle, "%", max(5.0, 1.12 * max(share, default=0.0))),
+    )  # fmt: skip
 
 
 def alternatives(frame: pd.DataFrame, subtitle: str = "") -> tuple[go.Figure, go.Figure]:
     """Delay and energy of one task on each device; the chosen device is emphasised."""
     chosen = [bool(c) for c in frame["chosen"]]
     names = [f"{name} (chosen)" if c else str(name) for name, c in zip(frame["device"], chosen, strict=True)]
-    colours = [device_colour(c) for c in frame["choice"]]
+    colours = [device_colour(max(0, c)) for c in frame["choice"]]
 
     def one(metric: Metric) -> go.Figure:
         values = (frame[metric.name] * metric.factor).tolist()

@@ -24,18 +24,22 @@ SIZE, MARGIN = 640.0, 52.0  # of the drawing, which is square; about one pixel e
 TASK_RADIUS = 6.5
 SERVER_RADIUS = 30.0
 STEP_FIGURES = ("mean_delay_s", "mean_energy_j", "cost", "local_share")
+SKIPPED, SKIPPED_COLOUR = "skipped", "#ffffff"
 ROUNDS = 120  # at most, of pushing marks apart
 
 
 def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
-    """All steps of one episode: places in the drawing, the choice for each task (-1: no task), delay in ms, cost, load, figures.
+    """All steps of one episode: places in the drawing, the choice for each task (-1: no task), delay, cost, load, figures.
+
+    A skipped task has the choice K + 1.
 
     `users` has one entry for each step if users move, else a single entry; `exact` has the users' true places, `off` what is
     switched off. With the label of a `policy` the figures of each step are included.
     """
     s, snap, out = record.scenario, record.snapshot, record.outcome
     active = snap.active
-    choice = torch.where(active, record.action.choice, -1)
+    skips = bool(out.skipped.any())
+    choice = torch.where(out.skipped, s.servers + 1, torch.where(active, record.action.choice, -1))
     moving = snap.users_xy if s.speed > 0 else snap.users_xy[:1]
     ring = _ring(s.tasks)
     # The whole ward, so that switching one off moves no other mark.
@@ -64,9 +68,9 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
             for n in numbers
         ],
         "users_numbers": list(s.user_numbers),
-        "numbers": list(s.device_numbers),
-        "names": [device_name(n) for n in s.device_numbers],
-        "colours": [device_colour(n) for n in s.device_numbers],
+        "numbers": [*s.device_numbers, *[0] * skips],
+        "names": [device_name(n) for n in s.device_numbers] + [SKIPPED] * skips,
+        "colours": [device_colour(n) for n in s.device_numbers] + [SKIPPED_COLOUR] * skips,
         "inks": [ink(device_colour(n)) for n in s.device_numbers],
         "dashes": [DASH_ARRAYS[DASHES[(n - 1) % len(DASHES)]] for n in s.device_numbers],
         "choice": choice.tolist(),
@@ -74,13 +78,25 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
         "kind": snap.kind.tolist() if len(s.kind_names) > 1 else None,
         "kinds": list(s.kind_names),
         "kind_colours": list(KIND_COLOURS),
-        "delay_ms": _rounded(out.delay * TASK["delay_s"].factor, 3),
+        "delay": _delays(out.delay, out.skipped),
         "cost": _rounded(out.cost, 3),
         "load": loads,
         "own": _rounded(own, 0),
         "who": policy,
         "figures": step_figures(record) if policy else None,
     }
+
+
+def _delays(delay: Tensor, skipped: Tensor) -> list[list[list[str]]]:
+    """Delay of each task as text, with its unit."""
+    values = _rounded(delay * TASK["delay_s"].factor, 3)
+    return [
+        [
+            ["no delay" if off else f"{ms:g} ms" for ms, off in zip(*user, strict=True)]
+            for user in zip(*step, strict=True)
+        ]
+        for step in zip(values, skipped.tolist(), strict=True)
+    ]
 
 
 def step_figures(record: Record) -> list[dict[str, Any]]:
@@ -93,7 +109,7 @@ def step_figures(record: Record) -> list[dict[str, Any]]:
 def spread(users: Tensor, servers: Tensor, user_radius: float, server_radius: float) -> tuple[Tensor, Tensor]:
     """Places (T, U, 2) and (1, K, 2) pushed apart until no two circles overlap, as far as the drawing has room for them.
 
-    Marks that touch cannot be told apart; what does not overlap stays where it is.
+    Marks that touch cannot be distinguished; what does not overlap stays where it is.
     """
     steps, count = users.shape[:2]
     places = torch.cat([users, servers.expand(steps, -1, -1)], dim=1).to(torch.float64)
@@ -117,11 +133,11 @@ def spread(users: Tensor, servers: Tensor, user_radius: float, server_radius: fl
 
 def ward_text(record: Record, row: int) -> str:
     """Alternative text of the map of one step."""
-    counts = torch.bincount(
-        record.action.choice[row][record.snapshot.active[row]], minlength=record.scenario.servers + 1
-    )
-    s = record.scenario
+    s, skipped = record.scenario, record.outcome.skipped[row]
+    done = record.snapshot.active[row] & ~skipped
+    counts = torch.bincount(record.action.choice[row][done], minlength=s.servers + 1)
     parts = [f"{int(count)} on {device_name(n)}" for n, count in zip(s.device_numbers, counts, strict=True)]
+    parts += [f"{int(skipped.sum())} skipped"] * bool(skipped.any())
     off = [f"server {n}" for n in s.servers_off] + [f"user {n}" for n in s.users_off]
     words = f" Switched off: {', '.join(off)}." if off else ""
     return f"Map of the ward in step {int(record.step[row])}: tasks {', '.join(parts)}.{words}"

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from iomt_core.charts.answer_report import report
-from iomt_core.cli import INTERRUPTED
-from iomt_core.cli.common import (
-    PlacesOption,
-    ScenarioOption,
-    WorkloadOption,
-    notes,
-    print_notes,
-    progress_bar,
-    scenario_from,
-)
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
+from iomt_core.cli.options import ClusterOption, SeedOption, SharesOption, WorkersOption, check_place
+from iomt_core.cli.point_runs import compute, leave
 from iomt_core.experiments.answers.goal_seek import TARGETS, GoalSeek
 from iomt_core.experiments.answers.question import Question, metric_named, target_from_words
-from iomt_core.experiments.answers.run import ANSWERS, Answer, point_store, question
+from iomt_core.experiments.answers.run import ANSWERS, Answer, make_question, point_store
 from iomt_core.experiments.answers.screening import METHODS, Screening
 from iomt_core.experiments.answers.sensitivity import Sensitivity
 from iomt_core.experiments.answers.trade_off import USUAL, TradeOff
-from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
+from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.sweeps.spec import ends_from_words, sweepable
-from iomt_core.policies.base import SHARES
-from iomt_core.runs.process import StopRequest
 from iomt_core.scenario import ScenarioError, check_known, collect_notes
-from iomt_core.training.catalogue import catalogue
+from iomt_core.training.catalogue import DEFAULT, catalogue
 
-USUAL_POLICY = "sae-mt-qmix"
 app = typer.Typer(
     help="Answer a question about a ward: what matters most, how much is needed, what the trade-off is. Ctrl-C keeps what is "
     "done; `iomt answer --resume DIR` continues it."
@@ -44,17 +32,9 @@ EpisodesOption = Annotated[
     int | None,
     typer.Option(help="Episodes of each ward, the same for all; 2 or more. Without it as many as take seconds."),
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed of the tasks; the seed of the places is the scenario's.")]
-SharesOption = Annotated[str, typer.Option(help=f"Who decides on shares: {', '.join(SHARES)}.")]
 OutOption = Annotated[
     Path | None,
     typer.Option(help="A new directory; without it one in `answers/`, which the dashboard shows.", metavar="DIR"),
-]
-WorkersOption = Annotated[
-    int | None, typer.Option(help=f"Processes on this machine, 1 to {MOST_WORKERS}; without it 2.")
-]
-ClusterOption = Annotated[
-    str | None, typer.Option(help="A dask.distributed scheduler that you trust.", metavar="tcp://HOST:PORT")
 ]
 RANGE = "NAME or NAME=LOW:HIGH[:log], in SI units or with a unit (B_k=200MHz:2GHz)"
 
@@ -70,13 +50,14 @@ def answer(
     if context.invoked_subcommand is None:
         if resume is None:
             raise ScenarioError("answer: a command is missing, or --resume: see `iomt answer --help`.")
+        check_place(workers, cluster)
         _work(resume, workers, cluster)
 
 
 @app.command(Sensitivity.name)
 def sensitivity(
     scenario: ScenarioOption = "paper",
-    policy: PolicyOption = USUAL_POLICY,
+    policy: PolicyOption = DEFAULT,
     change: Annotated[float, typer.Option(help="Relative change of a parameter; whole numbers change by 1.")] = 0.1,
     episodes: EpisodesOption = None,
     seed: SeedOption = 0,
@@ -95,7 +76,7 @@ def sensitivity(
 @app.command(Screening.name)
 def screening(
     scenario: ScenarioOption = "paper",
-    policy: PolicyOption = USUAL_POLICY,
+    policy: PolicyOption = DEFAULT,
     over: Annotated[list[str] | None, typer.Option(help=f"Two or more times: {RANGE}.", metavar="RANGE")] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "morris",
     samples: Annotated[int, typer.Option(help="Trajectories (Morris), or base samples, a power of 2 (Sobol).")] = 8,
@@ -121,7 +102,7 @@ def goal_seek(
     over: Annotated[str, typer.Option(help=f"{RANGE}. NAME is one of {', '.join(sweepable())}.", metavar="RANGE")],
     target: Annotated[str, typer.Option(help="The metric may be at most this: 10 ms, 0.1 mJ, 1 %.", metavar="VALUE")],
     scenario: ScenarioOption = "paper",
-    policy: PolicyOption = USUAL_POLICY,
+    policy: PolicyOption = DEFAULT,
     metric: Annotated[str, typer.Option(help=f"One of {', '.join(TARGETS)}.")] = "mean_delay_s",
     seek: Annotated[str, typer.Option(help="least or most.")] = "least",
     episodes: EpisodesOption = None,
@@ -166,58 +147,35 @@ def trade_off(
         raise ScenarioError(
             f"weights = {weights[:60]!r} cannot be read: allowed are numbers, separated by commas."
         ) from None
-    compared = policy or [USUAL_POLICY, "price-response", "greedy"]
+    compared = policy or [DEFAULT, "price-response", "greedy"]
     _ask(TradeOff, locals(), {"compared": compared, "weights": values})
 
 
 def _ask(kind: type[Question], options: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Create the answer to a question with these options of its command, and work on it."""
-    if options["cluster"] is not None and options["workers"] is not None:
-        raise ScenarioError("workers has no meaning with cluster: give one of them.")
+    check_place(options["workers"], options["cluster"])
     s = options.get("s") or scenario_from(options["scenario"], options["workload"], options["places"])
-    asked = question(
+    question = make_question(
         {
             "kind": kind.name, "scenario": s, "seed": options["seed"], "shares": options["shares"], **values,
             **({} if options["episodes"] is None else {"episodes": options["episodes"]}),
         }
     )  # fmt: skip
     folder = options["out"] or ANSWERS.kind.root() / ANSWERS.free_name(kind.name)
-    Answer.create(folder, asked, point_store())
+    Answer.create(folder, question, point_store())
     _work(folder, options["workers"], options["cluster"])
 
 
-def _work(folder: Path, workers: int | None, cluster: str | None) -> None:
+def _work(folder: Path, workers: int | None, cluster: str | None) -> NoReturn:
     """Compute an answer with a progress bar, print it, and exit."""
-    try:
-        with ANSWERS.working(folder):
-            run = Answer.resume(folder, point_store())
-            state = _run(run, workers, cluster)
-    except KeyboardInterrupt:  # the second Ctrl-C
-        os._exit(INTERRUPTED)
-    for failure in run.failures[:5]:
-        notes.print(f"failed: {failure}", style="red", highlight=False)
-    asked, known = run.question, run.known
-    typer.echo(asked.answer(known))
-    for note in asked.notes(known):
+    place = executor(workers, cluster)
+    run, state = compute(ANSWERS, Answer, folder, point_store(), place, lambda question: question.title, report)
+    question, known = run.spec, run.known
+    typer.echo(question.answer(known))
+    for note in question.notes(known):
         notes.print(f"note: {note}", style="yellow", highlight=False, soft_wrap=True)
-    notes.print(f"Decided by: {asked.policy_names}. {asked.episodes} episodes of seed {asked.seed} on every ward.")
+    notes.print(
+        f"Decided by: {question.policy_names}. {question.episodes} episodes of seed {question.seed} on every ward."
+    )
     notes.print(f"{state}: {len(run.results)} points, {run.cached} of them known before. Written: {folder}")
-    code = {"finished": 0, "failed": 1}.get(state, INTERRUPTED)
-    if state != "finished":
-        notes.print(f"Continue with: iomt answer --resume {folder}")
-    if run.abandoned:  # an ordinary exit would wait for points under way
-        os._exit(code)
-    sys.exit(code)
-
-
-def _run(run: Answer, workers: int | None, cluster: str | None) -> str:
-    """Compute the answer. Returns its final state."""
-    with progress_bar("{task.fields[latest]}") as progress, StopRequest(run.folder) as stop:
-        bar = progress.add_task(run.question.title, total=run.question.count, latest="")
-
-        def on_status(status: Mapping[str, Any]) -> None:
-            latest = "stopping" if stop() else f"{status['cached']} known before"
-            progress.update(bar, completed=status["done"], total=status["total"], latest=latest)
-
-        with executor(workers, cluster) as pool:
-            return run.run(pool, stop, on_status, report)
+    leave(run, state)

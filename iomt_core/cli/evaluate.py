@@ -10,9 +10,11 @@ import typer
 from rich.table import Table
 
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
+from iomt_core.cli.options import SeedOption, SharesOption
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
+from iomt_core.experiments.evaluation import is_partial
 from iomt_core.metrics import CONTEXT, METRICS
-from iomt_core.policies.base import SHARES, Shares
+from iomt_core.policies.base import Shares
 from iomt_core.training.catalogue import catalogue, default_policy, describe, entry
 
 
@@ -21,8 +23,8 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Directory for summary.json and decisions.parquet.", metavar="DIR")],
     policy: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")] = default_policy(),
     episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 10,
-    seed: Annotated[int, typer.Option(help="Seed of the tasks; the seed of the places is the scenario's.")] = 0,
-    shares: Annotated[str, typer.Option(help=f"Who decides on shares: {', '.join(SHARES)}.")] = "own",
+    seed: SeedOption = 0,
+    shares: SharesOption = "own",
     csv: Annotated[bool, typer.Option("--csv", help="Write decisions.csv instead of decisions.parquet.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an evaluation in the directory.")] = False,
     workload: WorkloadOption = None,
@@ -61,4 +63,10 @@ def evaluate(
         if metric.name in values:
             table.add_row(metric.label, metric.show(values[metric.name]))
     notes.print(table)
+    if is_partial(values):
+        notes.print(
+            "A battery ended episodes early, or tasks were skipped. Cost, delay and energy are means of what was done: compare "
+            "the return.",
+            soft_wrap=True,
+        )
     notes.print(f"Written: {out / 'summary.json'} and {out / ('decisions.csv' if csv else 'decisions.parquet')}")

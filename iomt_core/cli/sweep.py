@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from iomt_core.charts.sweep_report import report, title
-from iomt_core.cli import INTERRUPTED
-from iomt_core.cli.common import (
-    PlacesOption,
-    ScenarioOption,
-    WorkloadOption,
-    notes,
-    print_notes,
-    progress_bar,
-    scenario_from,
-)
-from iomt_core.experiments.sweeps.executors import MOST_WORKERS, executor
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
+from iomt_core.cli.options import ClusterOption, SeedOption, SharesOption, WorkersOption, check_place
+from iomt_core.cli.point_runs import compute, leave
+from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.sweeps.points import Store
 from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store
 from iomt_core.experiments.sweeps.spec import PAPER_AXES, SweepSpec, axis_from_words, sweep_spec, sweepable
-from iomt_core.policies.base import SHARES
-from iomt_core.runs.process import StopRequest
 from iomt_core.scenario import Scenario, ScenarioError, check_known, collect_notes
 from iomt_core.training.catalogue import catalogue, default_policy
 
@@ -46,16 +34,12 @@ def sweep(
     ] = None,
     policy: Annotated[list[str] | None, typer.Option(help=f"May be repeated. One of {', '.join(catalogue())}.")] = None,
     episodes: Annotated[int, typer.Option(help="Number of episodes of a point; intervals are over episodes.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the tasks; the seed of the places is the scenario's.")] = 0,
-    shares: Annotated[str, typer.Option(help=f"Who decides on shares: {', '.join(SHARES)}.")] = "own",
+    seed: SeedOption = 0,
+    shares: SharesOption = "own",
     out: Annotated[Path | None, typer.Option(help="A new directory for the sweep.", metavar="DIR")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the sweep in this directory.", metavar="DIR")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help=f"Processes on this machine, 1 to {MOST_WORKERS}; without it 2.")
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="A dask.distributed scheduler that you trust.", metavar="tcp://HOST:PORT")
-    ] = None,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
     points: Annotated[
         Path | None, typer.Option(help="Directory of the store of computed points.", metavar="DIR")
     ] = None,
@@ -66,8 +50,7 @@ def sweep(
 
     Ctrl-C and SIGTERM stop the sweep and keep its results; --resume continues it. A computed point is never computed again.
     """
-    if cluster is not None and workers is not None:
-        raise ScenarioError(f"workers = {workers} has no meaning with cluster = {cluster!r}: give one of them.")
+    check_place(workers, cluster)
     store = Store(points) if points is not None else point_store()
     if resume is not None:
         if out is not None or over or paper_axis or policy or workload is not None or places is not None:
@@ -80,36 +63,12 @@ def sweep(
             raise ScenarioError("out is missing: allowed is a directory for the results.")
         s = scenario_from(scenario, workload, places)
         spec = _spec(s, over or [], paper_axis, policy or [], episodes, seed, shares)
+        print_notes(spec.notes)
         folder = Sweep.create(out, spec, store).folder
-    try:
-        with SWEEPS.working(folder):
-            run = Sweep.resume(folder, store)
-            state = _run(run, workers, cluster)
-    except KeyboardInterrupt:  # the second Ctrl-C
-        os._exit(INTERRUPTED)
-    for failure in run.failures[:5]:
-        notes.print(f"failed: {failure}", style="red", highlight=False)
+    run, state = compute(SWEEPS, Sweep, folder, store, executor(workers, cluster), title, report)
     known = f"{len(run.results)} of {run.spec.count} points, {run.cached} of them known before"
     notes.print(f"{state}: {known}. Written: {folder / 'report.html'}, results.csv, results.parquet")
-    code = {"finished": 0, "failed": 1}.get(state, INTERRUPTED)
-    if state != "finished":
-        notes.print(f"Continue with: iomt sweep --resume {folder}")
-    if run.abandoned:  # an ordinary exit would wait for points under way
-        os._exit(code)
-    sys.exit(code)
-
-
-def _run(run: Sweep, workers: int | None, cluster: str | None) -> str:
-    """Compute the sweep with a progress bar. Returns its final state."""
-    with progress_bar("{task.fields[latest]}") as progress, StopRequest(run.folder) as stop:
-        bar = progress.add_task(title(run.spec), total=run.spec.count, latest="")
-
-        def on_status(status: Mapping[str, Any]) -> None:
-            latest = "stopping" if stop() else f"{status['cached']} known before"
-            progress.update(bar, completed=status["done"], latest=latest)
-
-        with executor(workers, cluster) as pool:
-            return run.run(pool, stop, on_status, report)
+    leave(run, state)
 
 
 def _spec(

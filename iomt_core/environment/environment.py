@@ -18,10 +18,13 @@ from iomt_core.scenario import Scenario
 
 @dataclass(frozen=True)
 class Transition:
-    """Result of one step. In worlds that ended before it (not `alive`) only the rewards are valid; they are 0."""
+    """Result of one step. In worlds that ended before it (not `alive`) only the rewards are valid; they are 0.
+
+    A step that some user cannot pay (`terminated`) earns nothing for anybody.
+    """
 
     outcome: Outcome
-    reward: Tensor  # (B,) priority-weighted sum of task rewards, 0 where not alive
+    reward: Tensor  # (B,) priority-weighted sum of task rewards, 0 where not alive or terminated
     agent_reward: Tensor  # (B, U) the same for each user
     alive: Tensor  # (B,) bool: the episode had not ended before this step
     terminated: Tensor  # (B,) bool: the battery of some user was too low for this step (C5)
@@ -32,7 +35,8 @@ class Environment:
     """B worlds of one scenario, all at the same step of an episode.
 
     `reset` draws the worlds, `step` evaluates a joint action. A world terminates in the step in which the battery of any user
-    is too low for its tasks (C5). The state consists of immutable tensors, so `fork` is a shallow copy.
+    is too low for its tasks (C5); that step earns nothing. The state consists of immutable tensors, so `fork` is a shallow
+    copy.
 
     seeds: (B,) int64, one for each world. fuse: compiles the step, which pays off for thousands of steps of hundreds of
     worlds; a step that cannot be compiled runs eagerly.
@@ -96,12 +100,23 @@ class Environment:
         if last:
             self.snapshot = replace(snapshot, battery=charge.clamp_min_(0.0))
         elif self._kernel is not None:
-            self.snapshot = replace(stepped.next_snapshot, key=world.step_keys[self.t])
+            self.snapshot = replace(
+                stepped.next_snapshot, key=world.step_keys[self.t], steps_left=world.steps_left(self.t)
+            )
             self._observation = stepped.observation
         else:
             self._dynamics = world.advance(self._dynamics, self.t)
             self.snapshot = world.snapshot(self._dynamics, self.t, battery=charge.clamp_min_(0.0))
         return transition
+
+    def remaining(self) -> list[Snapshot]:
+        """The snapshots of all steps from here to the last, which no action changes; with the batteries of now."""
+        world, dynamics, battery = self._world, self._dynamics, self.snapshot.battery
+        found = [self.snapshot]
+        for step in range(self.t + 1, self.scenario.T):
+            dynamics = world.advance(dynamics, step)
+            found.append(world.snapshot(dynamics, step, battery=battery))
+        return found
 
     def fork(self) -> Environment:
         """Returns an independent copy that continues from here; stepping it does not change the original."""

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 STATE = ("D", "C", "P", "weight", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
 DRAWN = ("D", "C", "P", "weight", "battery")
 # Floats only: with one bool among the outputs the compiler generates scalar code for the whole kernel.
-RESULT = tuple(field.name for field in fields(Outcome) if field.name != "missed")
+RESULT = tuple(field.name for field in fields(Outcome) if field.name not in ("missed", "skipped"))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Kernel:
         )
         result = dict(zip(RESULT, results, strict=True))
         following = replace(snapshot, **dict(zip(DRAWN, (D, C, P, weight, battery), strict=True)))
-        return Stepped(Outcome(**result, missed=result["delay"] > s.T_max), charge, rewards, following, observation)
+        missed, skipped = result["delay"] > s.T_max, (action.choice == 0) & (result["f"] <= 0)
+        return Stepped(Outcome(**result, missed=missed, skipped=skipped), charge, rewards, following, observation)
 
 
 def fits(s: Scenario) -> bool:
@@ -122,5 +123,6 @@ def _snapshot(state: tuple[Tensor, ...], max_ratio: float) -> Snapshot:
     D, C, P, weight, P_tr, battery, F_i, F_k, B_k, beta = state
     return Snapshot(
         D=D, C=C, P=P, weight=weight, P_tr=P_tr, battery=battery, F_i=F_i, F_k=F_k, B_k=B_k, beta=beta,
-        active=D, kind=D, users_xy=D, servers_xy=D, distance=D, key=D, max_ratio=max_ratio, all_active=True,
+        active=D, kind=D, deadline=D, users_xy=D, servers_xy=D, distance=D, key=D, steps_left=D, max_ratio=max_ratio,
+        all_active=True,
     )  # fmt: skip

@@ -130,6 +130,8 @@ class World:
     def _whole_snapshot(self, state: DynamicsState, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
         s = self._ward
         D, C, P, kind, active = self._tasks(state, step)
+        k = self._kinds
+        deadline = k.deadline[kind] if s.has_own_deadlines else k.deadline.expand(D.shape)
         weight = P / s.mean_P
         if self._workload is not None:
             weight = weight * active
@@ -143,8 +145,14 @@ class World:
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
             battery=self._full_battery if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
             users_xy=state.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
-            key=_at(self.step_keys, step), max_ratio=self._max_ratio, all_active=self._workload is None,
+            key=_at(self.step_keys, step), steps_left=self.steps_left(step), deadline=deadline,
+            max_ratio=self._max_ratio, all_active=self._workload is None,
         )  # fmt: skip
+
+    def steps_left(self, step: int | Tensor) -> Tensor:
+        """Steps of the episode from this one on, (B,) int64; at step T, which exists for bootstrapping, still 1."""
+        left = (self.scenario.T - torch.as_tensor(step, device=self.seeds.device)).clamp_min(1)
+        return left.expand(len(self.seeds))
 
     def episode(self) -> list[Snapshot]:
         """All T steps of an episode with full batteries."""
@@ -225,6 +233,9 @@ class _KindTable:
         share = torch.tensor([k.share for k in s.kinds] or [1.0], dtype=dtype, device=device)
         self.edges = (share / share.sum()).cumsum(0)[:-1]
         ranges = torch.tensor(kinds, dtype=dtype, device=device)
+        self.deadline = torch.tensor(
+            s.kind_deadlines if s.has_own_deadlines else s.T_max, dtype=dtype, device=device
+        )  # s, (kinds,) or ()
         self.low = ranges[:, :, 0].T
         self.span = (ranges[:, :, 1] - ranges[:, :, 0]).T
         limits = ((0, 1), (0, 1), (0, 1)) if self.mixed else kinds[0]

@@ -15,16 +15,18 @@ from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import RLock, Thread
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import psutil
+import torch
 from cachetools import LRUCache, TTLCache
 
-from iomt_core.experiments.evaluation import evaluate_episode
-from iomt_core.experiments.sweeps.spec import Axis, spaced, usual_ends
+from iomt_core.experiments.evaluation import battery_charges, evaluate_episode
+from iomt_core.experiments.sweeps.spec import Axis, spaced, switched_off, usual_ends
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training.catalogue import checkpoint_of, default_policy, why_not
+from iomt_core.twin.northbound import play
 
 COUNT = 9  # values with linear spacing, beside the present one
 E6 = (1.0, 1.5, 2.2, 3.3, 4.7, 6.8)  # values with logarithmic spacing: preferred numbers (IEC 60063)
@@ -35,6 +37,8 @@ FORGET_SECONDS = (
 )
 IDLE_SECONDS = 3600  # after which the process ends; the next request starts another
 
+CHARGES = "charges"
+W = TypeVar("W", bound=Hashable)
 Result = Mapping[str, Any] | str  # the metrics of an episode by name, or why there are none
 
 
@@ -56,9 +60,14 @@ def axis_around(s: Scenario, parameter: str) -> Axis:
 
 
 def present_value(s: Scenario, parameter: str) -> float | None:
-    """The value in `s` as an axis has it, the middle if it is a range; None if it is automatic."""
+    """The value in `s` as an axis has it, the middle if it is a range; None if it is automatic.
+
+    None too for a number of users or servers of which some are switched off: no value of such an axis is this ward.
+    """
     value = getattr(s, parameter)
-    return None if value is None else float(sum(value) / 2 if isinstance(value, tuple) else value)
+    if value is None or switched_off(s, parameter):
+        return None
+    return float(sum(value) / 2 if isinstance(value, tuple) else value)
 
 
 @dataclass(frozen=True)
@@ -115,27 +124,41 @@ class CurveComputer:
         client: who asks, for instance a session; policies: the share rule of each policy, by name.
         """
         wards = dict(_wards(s, axis))
-        wanted = {
-            (value, policy): (
+        wanted = {(value, policy): (ward, policy) for value, ward in wards.items() for policy in policies}
+        return Curves(axis, self._known(client, wanted, policies, seed), len(wanted))
+
+    def episodes(self, client: str, s: Scenario, policies: Mapping[str, Shares], seed: int) -> dict[str, Result]:
+        """What is known by now of these policies in one ward, by name; ask again until all are there. Returns at once.
+
+        Besides the metrics a result has `CHARGES`, see `evaluate`. Arguments as for `curves`; one client asks for one of both.
+        """
+        return self._known(client, {policy: (s, policy) for policy in policies}, policies, seed)
+
+    def _known(
+        self, client: str, wanted: Mapping[W, tuple[Scenario | str, str]], shares: Mapping[str, Shares], seed: int
+    ) -> dict[W, Result]:
+        """Begins all that is wanted, a ward and a policy each, and returns the results that are there."""
+        keys = {
+            name: (
                 ward if isinstance(ward, str) else ward.digest,
                 policy,
-                shares,
+                shares[policy],
                 seed,
                 checkpoint_of(policy),
             )
-            for value, ward in wards.items()
-            for policy, shares in policies.items()
+            for name, (ward, policy) in wanted.items()
         }
         with self._lock:
-            self._wanted[client] = frozenset(wanted.values())
+            self._wanted[client] = frozenset(keys.values())
             self._cancel_unwanted()
             found = {}
-            for (value, policy), key in wanted.items():
+            for name, key in keys.items():
+                ward, policy = wanted[name]
                 if key not in self._results:
-                    self._results[key] = self._begin(wards[value], policy, policies[policy], seed)
+                    self._results[key] = self._begin(ward, policy, shares[policy], seed)
                 if self._results[key].done():
-                    found[value, policy] = self._result(key)
-        return Curves(axis, found, len(wanted))
+                    found[name] = self._result(key)
+        return found
 
     def _begin(self, ward: Scenario | str, policy: str, shares: Shares, seed: int) -> Future[Result]:
         if isinstance(ward, Scenario):
@@ -180,8 +203,11 @@ def curve_computer() -> CurveComputer:
 
 
 def evaluate(s: Scenario, policy: str, shares: Shares, seed: int) -> Result:
-    """Metrics of the episode that the pages show, or why the policy cannot decide in this ward."""
-    return why_not(policy, s) or evaluate_episode(s, policy, seed, shares)
+    """Metrics of the episode that the pages show, with `battery_charges` as `CHARGES`; or why the policy cannot decide here."""
+    if reason := why_not(policy, s):
+        return reason
+    charges = battery_charges(play(s, policy, seed, shares)).to(torch.float32).numpy()
+    return {**evaluate_episode(s, policy, seed, shares), CHARGES: charges}
 
 
 def _wards(s: Scenario, axis: Axis) -> Iterator[tuple[float, Scenario | str]]:

@@ -6,10 +6,10 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -21,17 +21,55 @@ from iomt_core.experiments.statistics import mean_interval
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.model.utility import delay_utility, energy_utility
 from iomt_core.policies.base import Shares
+from iomt_core.policies.episode_dual import EpisodeDual
 from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError, check_range, os_errors
 from iomt_core.scenario.files import replace_file, write_text_atomically
 from iomt_core.training.catalogue import entry, make_policy
-from iomt_core.twin.northbound import checked_seed, checked_shares, play
+from iomt_core.twin.northbound import checked_seed, checked_shares, first_episode, play
 
 # Number of task values in a chunk of episodes, so that memory does not grow with the number of episodes.
 CHUNK = 1_500_000
 MOST_EPISODES = 1_000_000
+WORTH = 1e-3  # part of the return that batteries are worth from which on they matter
 RESULTS = ("summary.json", "decisions.parquet", "decisions.csv")
+
+
+def episode_bounds(s: Scenario, seed: int) -> dict[str, float]:
+    """What no policy can beat in the episode of `northbound.play`: "cost", mean over all its steps, and "return"."""
+    episode = first_episode(s, seed)
+    assert isinstance(episode.dual, EpisodeDual)
+    weight = float(episode.snapshot.weight.sum())
+    cost = float(episode.dual.bound.sum()) / weight if weight else math.nan
+    return {"cost": cost, "return": float(episode.dual.return_bound[0])}
+
+
+def is_partial(values: Mapping[str, Any]) -> bool:
+    """Whether the cost of a summary leaves something out: an episode ended early, or tasks were skipped.
+
+    Costs, delays and energies are means of what was done. Where some policies do less, they are compared by their return.
+    """
+    return bool(values.get("episodes_ended_by_battery")) or bool(values.get("skipped_share"))
+
+
+def batteries_matter(record: Record) -> bool:
+    """Whether a battery ended an episode, or would spare energy for later steps under the best plan."""
+    if bool(record.ended.any()) or not isinstance(record.dual, EpisodeDual):
+        return bool(record.ended.any())
+    worth = (record.dual.battery * record.scenario.Cap).sum(-1)
+    return bool((worth > WORTH * record.dual.return_bound.abs()).any())
+
+
+def battery_charges(record: Record) -> Tensor:
+    """Charge of each battery at the start of an episode and after each of its steps, (R + 1, U) J; 0 if it could not pay."""
+    last = record.snapshot.battery[-1] - record.outcome.energy[-1].sum(-1)
+    return torch.cat([record.snapshot.battery, last[None].clamp_min(0.0)]).to(torch.float64)
+
+
+def compared_by(record: Record) -> Literal["cost", "return"]:
+    """The metric that policies are compared by on these episodes: the return if batteries matter or tasks were skipped."""
+    return "return" if batteries_matter(record) or bool(record.outcome.skipped.any()) else "cost"
 
 
 def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares = "own") -> Iterator[Record]:
@@ -50,30 +88,39 @@ def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares =
 def step_sums(record: Record) -> dict[str, Tensor]:
     """The sums over each step's tasks that metrics are made of, by name, (R,) each; see `Metric.aggregate`."""
     s, out, snap = record.scenario, record.outcome, record.snapshot
-    active = snap.active
+    active, done = snap.active, snap.active & ~out.skipped  # a skipped task has no delay and takes no energy
     sums = {
         "tasks": active.sum((1, 2)),
+        "done": done.sum((1, 2)),
+        "done_weight": (snap.weight * done).sum((1, 2)),
         "weight": snap.weight.sum((1, 2)),
-        "delay": (out.delay * active).sum((1, 2)),
-        "energy": (out.energy * active).sum((1, 2)),
-        "weighted_delay": (out.delay * snap.weight).sum((1, 2)),
-        "weighted_energy": (out.energy * snap.weight).sum((1, 2)),
+        "delay": (out.delay * done).sum((1, 2)),
+        "energy": (out.energy * done).sum((1, 2)),
+        # As in the cost, relative to the task's own deadline.
+        "weighted_delay": (out.delay * (s.T_max / snap.deadline) * snap.weight * done).sum((1, 2)),
+        "weighted_energy": (out.energy * snap.weight * done).sum((1, 2)),
         "cost": record.totals,
         "missed": (out.missed & active).sum((1, 2)),
+        "skipped": out.skipped.sum((1, 2)),
+        "return": record.returns,
         "local": ((record.action.choice == 0) & active).sum((1, 2)),
-        "T_all": (delay_utility(out.delay, snap.P, s) * active).sum((1, 2)),
-        "E_all": (energy_utility(out.energy, snap.P, s) * active).sum((1, 2)),
+        "T_all": (delay_utility(out.delay, snap.P, s) * done).sum((1, 2)),
+        "E_all": (energy_utility(out.energy, snap.P, s) * done).sum((1, 2)),
         "ended": record.ended,
         "steps": torch.ones_like(record.step),
     }
     if record.dual is not None:
         prices = record.dual.prices
-        sums["bound"] = record.dual.bound
+        sums["bound"] = record.bound
         # What all of a resource is worth at its shadow price, named by the parameter that sets the resource.
         sums["worth_F_k"] = (prices.cpu * snap.F_k).sum(1)
         sums["worth_B_k"] = (prices.bandwidth * snap.B_k).sum(1)
         sums["worth_F_i"] = (prices.own * snap.F_i).sum(1)
     return sums
+
+
+def _percentile_95(delay: Tensor) -> float:
+    return float(delay.quantile(0.95)) if len(delay) else math.nan
 
 
 @dataclass
@@ -95,15 +142,18 @@ class Summary:
             sums = torch.zeros(count, dtype=torch.float64).index_add_(0, episode, values.to(torch.float64))
             self.sums.setdefault(name, []).extend(sums.tolist())
         self.sums.setdefault("episodes", []).extend([1.0] * count)
-        delay, active = record.outcome.delay, record.snapshot.active
+        if record.return_bound is not None:
+            bounds = torch.zeros(count, dtype=torch.float64).index_copy_(0, episode, record.return_bound)
+            self.sums.setdefault("return_bound", []).extend(bounds.tolist())
+        delay, active = record.outcome.delay, record.snapshot.active & ~record.outcome.skipped
         self.sums.setdefault("delay_p95", []).extend(
-            float(delay[episode == n][active[episode == n]].quantile(0.95)) for n in range(count)
+            _percentile_95(delay[episode == n][active[episode == n]]) for n in range(count)
         )
 
     def values(self) -> dict[str, Any]:
         """All metrics by name, SI units; `ci95` holds 95 % intervals over episodes (Student), `None` for one episode."""
         total = {name: math.fsum(values) for name, values in self.sums.items()}
-        known = [metric for metric in METRICS.values() if metric.denominator in total]
+        known = [metric for metric in METRICS.values() if {metric.numerator, metric.denominator} <= total.keys()]
         values: dict[str, Any] = {
             "scenario": self.scenario.name, "scenario_digest": self.scenario.digest, "policy": self.policy,
             "network": self.network, "shares": self.shares, "seed": self.seed, "episodes": int(total["episodes"]),

@@ -11,8 +11,8 @@ from iomt_core.model.allocation import granted
 from iomt_core.model.batch import Batch
 from iomt_core.model.channel import mean_rate
 from iomt_core.model.computing import execution_delay, execution_energy
-from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.model.utility import task_cost, task_reward
+from iomt_core.model.snapshot import Action, Snapshot, deadlines
+from iomt_core.model.utility import COST_MAX, task_cost, task_reward
 from iomt_core.scenario import Scenario
 
 # Hz and cycle/s, granted even to a request of 0, so that delays are finite. With `WEAKEST_LINK` and the ranges of the
@@ -32,7 +32,8 @@ class Outcome(Batch):
     delay: Tensor  # s, eq. (9)
     energy: Tensor  # J, eq. (10)
     cost: Tensor  # dimensionless
-    missed: Tensor  # bool: later than T_max (C6)
+    missed: Tensor  # bool: later than its deadline (C6), or skipped
+    skipped: Tensor  # bool: local with a share of exactly 0; it costs 1, nothing else, and its delay means nothing
     reward: Tensor  # dimensionless
 
 
@@ -47,18 +48,28 @@ def outcome(snapshot: Snapshot, action: Action, s: Scenario) -> Outcome:
     delay_tx = (snapshot.D / rate).mul_(offloaded)
     delay = delay_tx + delay_exe
     energy = execution_energy(snapshot.C, speed, s.k0).mul_(1 - offloaded).addcmul_(snapshot.P_tr[:, :, None], delay_tx)
-    cost = task_cost(delay, energy, s)
-    late = torch.gt(delay, s.T_max, out=torch.empty_like(delay))
+    deadline = deadlines(snapshot, s)
+    cost = task_cost(delay, energy, deadline, s)
+    skipped = (action.choice == 0) & (f <= 0)
+    if not snapshot.all_active:
+        skipped = skipped & snapshot.active
+    energy, cost = torch.where(skipped, 0.0, energy), torch.where(skipped, COST_MAX, cost)
+    late = torch.gt(delay, deadline, out=torch.empty_like(delay))
     reward = task_reward(cost, late)
     if not snapshot.all_active:
         reward = reward * snapshot.active
-    return Outcome(f, b, rate.mul_(offloaded), delay_tx, delay_exe, delay, energy, cost, late.bool(), reward)
+    return Outcome(f, b, rate.mul_(offloaded), delay_tx, delay_exe, delay, energy, cost, late.bool(), skipped, reward)
 
 
 def evaluate_step(snapshot: Snapshot, action: Action, s: Scenario) -> tuple[Outcome, Tensor, Tensor]:
-    """Outcome of a joint action, charge after it (B, U) in J, negative if it was too low, and reward of each agent (B, U)."""
+    """Outcome of a joint action, charge after it (B, U) in J, negative if it was too low, and reward of each agent (B, U).
+
+    A step that some user cannot pay earns nothing for anybody (C5).
+    """
     result = outcome(snapshot, action, s)
-    return result, snapshot.battery - result.energy.sum(-1), (result.reward * snapshot.weight).sum(-1)
+    charge = snapshot.battery - result.energy.sum(-1)
+    paid = (charge >= 0).all(-1, keepdim=True).to(charge.dtype)
+    return result, charge, (result.reward * snapshot.weight).sum(-1) * paid
 
 
 def _link(beta: Tensor, choice: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from iomt_core.model.batch import Batch
+from iomt_core.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Snapshot(Batch):
     weight: Tensor  # (B, U, J) p = P / mean P, 0 where there is no task
     active: Tensor  # (B, U, J) bool
     kind: Tensor  # (B, U, J) index into the scenario's kind names
+    deadline: Tensor  # (B, U, J) s, of the task's kind or T_max
     P_tr: Tensor  # (B, U) W
     battery: Tensor  # (B, U) remaining charge, J
     F_i: Tensor  # (B, U) cycle/s
@@ -33,6 +35,7 @@ class Snapshot(Batch):
     distance: Tensor  # (B, U, K) m
     beta: Tensor  # (B, U, K) Hz, unit-SNR bandwidth of each link
     key: Tensor  # (B,) int64, seed of this world and step, for policies that draw at random
+    steps_left: Tensor  # (B,) int64, of the episode, this one included
     max_ratio: float = math.inf  # a known upper limit of B_k / beta; only saves time
     all_active: bool = False  # True only if all tasks are active; only saves time, False is always correct
 
@@ -44,7 +47,7 @@ class Snapshot(Batch):
 
     def keep(self, users: Tensor, servers: Tensor) -> Snapshot:
         """Only these users and servers, given by their index, (n,) int64."""
-        by_user = ("D", "C", "P", "weight", "active", "kind", "P_tr", "battery", "F_i", "users_xy")
+        by_user = ("D", "C", "P", "weight", "active", "kind", "deadline", "P_tr", "battery", "F_i", "users_xy")
         kept = {name: getattr(self, name)[:, users] for name in by_user}
         kept |= {name: getattr(self, name)[:, servers] for name in ("F_k", "B_k", "servers_xy")}
         kept |= {name: getattr(self, name)[:, users[:, None], servers] for name in ("distance", "beta")}
@@ -58,6 +61,11 @@ class Action(Batch):
     choice: Tensor  # (B, U, J) int64, 0 local, k the k-th server in operation
     cpu: Tensor  # (B, U, J) requested share of the device's CPU, 0 to 1
     bandwidth: Tensor  # (B, U, J) requested share of the server's bandwidth, 0 to 1; ignored for local tasks
+
+
+def deadlines(snapshot: Snapshot, s: Scenario) -> Tensor | float:
+    """Deadline of every task in s: (B, U, J), or one number where all tasks have the same."""
+    return snapshot.deadline if s.has_own_deadlines else s.T_max
 
 
 def device_name(number: int) -> str:

@@ -10,9 +10,9 @@ from iomt_core.scenario import Scenario
 COST_MAX = 1.0
 
 
-def task_cost(delay: Tensor, energy: Tensor, s: Scenario) -> Tensor:
-    """Cost of a task, α_T T/T_max + α_E E/E_ref; dimensionless. `delay` in s, `energy` in J."""
-    return (delay * (s.alpha_T / s.T_max)).add_(energy, alpha=s.alpha_E / s.E_ref)
+def task_cost(delay: Tensor, energy: Tensor, deadline: Tensor | float, s: Scenario) -> Tensor:
+    """Cost of a task, α_T T/T_max + α_E E/E_ref; dimensionless. `delay` and `deadline` T_max in s, `energy` in J."""
+    return (delay * (s.alpha_T / deadline)).add_(energy, alpha=s.alpha_E / s.E_ref)
 
 
 def task_reward(cost: Tensor, missed: Tensor) -> Tensor:

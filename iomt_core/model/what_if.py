@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from iomt_core.model.batch import Batch
 from iomt_core.model.channel import mean_rate
 from iomt_core.model.outcome import SMALLEST_GRANT, Outcome
-from iomt_core.model.snapshot import Action, Snapshot
+from iomt_core.model.snapshot import Action, Snapshot, deadlines
 from iomt_core.model.special import scaled_exp1
 from iomt_core.model.utility import task_cost
 from iomt_core.scenario import Scenario
@@ -50,7 +50,8 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> W
     total_b = requested_b[:, None, None]
     slower_b = (total_b + change_sign[..., 1:] * y[..., None]).clamp_min(1.0) / total_b.clamp_min(1.0)
 
-    own, price = _alternatives(snapshot, x, y, totals, requested_b, chosen, s), s.alpha_T / s.T_max
+    own = _alternatives(snapshot, x, y, totals, requested_b, chosen, s)
+    price = s.alpha_T / deadlines(snapshot, s)
     rate_exponent = _elasticity(snapshot, choice, done)
 
     # The other users: the cost of the task's joining or leaving their server.
@@ -75,7 +76,8 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> W
     by_b = 1 + torch.where(stays > 0, 0.0, joins_b + _relief(joins_b, chosen))
     local = chosen[..., 0][:, :, None, None]
     energy = torch.where(local > 0, spent / by_f.square(), spent * by_b)
-    cost = task_cost(execution * by_f + transmission * by_b, energy, s)
+    deadline = snapshot.deadline[:, :, None, None]
+    cost = task_cost(execution * by_f + transmission * by_b, energy, deadline, s)
     itself = torch.eye(j, dtype=torch.bool, device=x.device)[:, None]
     cost = torch.where(itself, own[..., None], cost) * snapshot.active[:, :, None, None]
     return WhatIf(cost, others)
@@ -105,7 +107,7 @@ def _alternatives(
     transmission = pad(snapshot.D[..., None] / mean_rate(band.clamp_min(SMALLEST_GRANT), link), (1, 0))
     energy = snapshot.P_tr[..., None, None] * transmission
     energy[..., 0] = s.k0 * f[..., 0] ** 2 * snapshot.C
-    return task_cost(execution + transmission, energy, s)
+    return task_cost(execution + transmission, energy, snapshot.deadline[..., None], s)
 
 
 def _of_others(on: Tensor, values: Tensor) -> Tensor:

@@ -1,16 +1,17 @@
-"""How much of each resource one task takes at a given price, and what that costs.
+"""What a second and a joule of a task cost, and how much of each resource it takes at a given price.
 
-Three one-dimensional convex problems, each with a closed or tabulated solution. A = α_T/T_max converts seconds to cost,
-G = α_E/E_ref converts joules to cost, and w is the weight of the task.
+Three one-dimensional convex problems, each with a closed or tabulated solution. A second of a task costs a = p α_T / T_max
+and a joule costs g = p α_E / E_ref, plus the price κ of its user's battery if that is scarce; see `UnitCosts`.
 
-    own CPU            min_f  w C (A/f + G k0 f²) + ν f
-    server CPU         min_f  w A C/f + λ f
-    server bandwidth   min_b  w (A + G P_tr) D / E[rate](b) + μ b        with E[rate] of eq. (6)
+    own CPU            min_f  a C/f + g k0 f² C + ν f
+    server CPU         min_f  a C/f + λ f
+    server bandwidth   min_b  (a + g P_tr) D / E[rate](b) + μ b        with E[rate] of eq. (6)
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ import torch
 from scipy.special import exp1
 from torch import Tensor
 
-from iomt_core.model.batch import cached_tensors
+from iomt_core.model.batch import Batch, cached_tensors
+from iomt_core.model.snapshot import Snapshot, deadlines
 from iomt_core.scenario import Scenario
 
 Array = npt.NDArray[np.float64]
@@ -27,38 +29,62 @@ LN2 = math.log(2)
 LOG_LOW, LOG_HIGH, POINTS = -55.0, 115.0, 8192
 
 
-def delay_price(s: Scenario) -> float:
-    """A = α_T / T_max, the cost of one second."""
-    return s.alpha_T / s.T_max
+@dataclass(frozen=True)
+class UnitCosts(Batch):
+    """What one second of delay and one joule of energy of each task cost, weighted by its priority."""
+
+    second: Tensor  # (B, U, J) p α_T / T_max, 1/s, with the task's own deadline
+    joule: Tensor  # (B, U, J) p α_E / E_ref + κ_i, 1/J
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, s: Scenario, battery_price: Tensor | None = None) -> UnitCosts:
+        """Unit costs in float64. battery_price: κ, (B, U) 1/J, what a joule of each user's battery is worth; 0 if not given."""
+        weight = snapshot.weight.to(torch.float64)
+        deadline = deadlines(snapshot, s)
+        deadline = deadline.to(torch.float64) if isinstance(deadline, Tensor) else deadline
+        joule = weight * (s.alpha_E / s.E_ref)
+        return cls(
+            weight * (s.alpha_T / deadline), joule if battery_price is None else joule + battery_price[:, :, None]
+        )
+
+    def only(self, active: Tensor) -> UnitCosts:
+        """The same for the tasks of `active`, (B, U, J) bool; all others cost nothing."""
+        return UnitCosts(self.second * active, self.joule * active)
 
 
-def energy_price(s: Scenario) -> float:
-    """G = α_E / E_ref, the cost of one joule."""
-    return s.alpha_E / s.E_ref
+class OwnCpuTasks:
+    """Tasks on their users' own CPUs, where a task costs `delay`/f + `energy` f² at f cycle/s.
 
-
-def own_frequency(y: Tensor, s: Scenario, iterations: int = 2) -> Tensor:
-    """CPU frequency that a local task takes at the normalised price y = ν/(w C); the f that solves A/f² = y + 2 G k0 f.
-
-    y: any shape. Returns cycle/s, same shape. Newton's method on a convex decreasing function, from a start at most 6 % left
-    of the root: it approaches the root from the left and never passes it. Two iterations leave a relative error of 5e-5 in f,
-    and of 2e-9 in the cost, which is flat at its minimum; three leave less than rounding.
+    delay: a C, energy: g k0 C, both of the same shape (…, J). least: the smallest f allowed, (…, J); 0 if not given.
     """
-    A, g = delay_price(s), energy_price(s) * s.k0
-    free = math.inf if g == 0 else (A / (2 * g)) ** (1 / 3)
-    f = (y / A + free**-2).clamp_min(1e-30).rsqrt()
-    if g == 0:
-        return f
-    for _ in range(iterations):
-        inverse = 1 / f
-        benefit = A * inverse * inverse  # A/f², what a little more frequency saves
-        f = f + (benefit - y - 2 * g * f) / (2 * benefit * inverse + 2 * g)
-    return f
 
+    def __init__(self, delay: Tensor, energy: Tensor, least: Tensor | None = None) -> None:
+        self.delay, self.energy, self.least = delay, energy, least
+        self.twice = 2 * energy / delay
+        self._free = self.twice.pow(2 / 3)  # f^-2 at a price of 0
 
-def own_curvature(f: Tensor, s: Scenario) -> Tensor:
-    """-dy/df at f, the inverse slope of `own_frequency`."""
-    return 2 * delay_price(s) / f**3 + 2 * energy_price(s) * s.k0
+    def frequency(self, price: Tensor, iterations: int = 2) -> Tensor:
+        """The f in cycle/s that is cheapest at the price ν of the CPU; the f that solves a C/f² = ν + 2 g k0 C f.
+
+        price: ν in 1/(cycle/s), broadcast with (…, J). Newton's method on a convex decreasing function, from a start at most
+        6 % left of the root: it approaches the root from the left and never passes it. Two iterations leave a relative error of
+        5e-5 in f, and of 2e-9 in the cost, which is flat at its minimum; three leave less than rounding.
+        """
+        y = price / self.delay
+        f = (y + self._free).clamp_min(1e-30).rsqrt()
+        for _ in range(iterations):
+            inverse = 1 / f
+            benefit = inverse * inverse  # what a little more frequency saves
+            f = f + (benefit - y - self.twice * f) / (2 * benefit * inverse + self.twice)
+        return f if self.least is None else torch.maximum(f, self.least)
+
+    def cost(self, f: Tensor) -> Tensor:
+        """Weighted cost at f cycle/s."""
+        return self.delay / f + self.energy * f * f
+
+    def response(self, f: Tensor) -> Tensor:
+        """-df/dν at the cheapest f."""
+        return 1 / (2 * self.delay / f**3 + 2 * self.energy)
 
 
 def _rate_slope(x: Array) -> Array:
@@ -80,7 +106,7 @@ def _rate_factor(x: Array) -> Array:
 class BandwidthTable:
     """V(y) = min over x of 1/(x h(x)) + y x, with h(x) = e^x E1(x), and the x that attains the minimum.
 
-    Every bandwidth problem has this form: with x = b/β, y = μ β²/(W ln2) and W = w (A + G P_tr) D its cost is W ln2/β · V(y).
+    Every bandwidth problem has this form: with x = b/β, y = μ β²/(W ln2) and W = (a + g P_tr) D its cost is W ln2/β · V(y).
     The table holds log V and its exact slope y x/V over log y. Cubic Hermite interpolation has a relative error of 1e-11.
     Above the table log V continues along its tangent, which never exceeds log V, because log V is convex in log y. Below the
     table V is 1 to within 2e-12.

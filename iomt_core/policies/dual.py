@@ -23,7 +23,8 @@ from iomt_core.model.batch import Batch, without_autograd
 from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.model.special import scaled_exp1
-from iomt_core.policies.demand import LN2, bandwidth_table, delay_price, energy_price, own_curvature, own_frequency
+from iomt_core.policies.demand import LN2, OwnCpuTasks, UnitCosts, bandwidth_table
+from iomt_core.policies.shares import own_cpu_costs
 from iomt_core.scenario import Scenario
 
 # What rounding may do to a bound, relative to all that is added up in it. In float64 the minima of tasks are exact to 1e-11
@@ -36,7 +37,7 @@ ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
-CERTIFYING = 4  # iterations of `own_frequency` for the values that a certificate is made of
+CERTIFYING = 4  # iterations of `OwnCpuTasks.frequency` for the values that a certificate is made of
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Prices(Batch):
 class DualSolution(Batch):
     """The certificates of B steps."""
 
-    bound: Tensor  # (B,) lower bound on the total weighted cost of any policy in this step
+    bound: Tensor  # (B,) lower bound on the total weighted cost of any policy that skips no task in this step
+    skip_bound: Tensor  # (B,) the same for any policy; a skipped task costs 1 times its weight
     prices: Prices
     values: Tensor  # (B, U, J, K + 1) cost of each task on each device at these prices
     choice_weights: Tensor  # (B, U, J, K + 1) softmin weights of the values over the devices; their sum is 1
@@ -84,17 +86,21 @@ class DualProblem:
         self.F_k, self.B_k = (x.to(torch.float64) + u * j * SMALLEST_GRANT for x in (snapshot.F_k, snapshot.B_k))
         self.F_i = snapshot.F_i.to(torch.float64) + j * SMALLEST_GRANT
         self.capacity = torch.cat([self.F_k, self.B_k, self.F_i], dim=1)
-        weight = snapshot.weight.to(torch.float64)
-        energy = energy_price(s) * snapshot.P_tr.to(torch.float64)
-        # Missing tasks get a size of 1 here and are masked out of every sum.
-        self.q = (weight * snapshot.C).masked_fill(~self.active, 1.0)  # w C
+        self.costs = costs = UnitCosts.of(snapshot, s)
+        self.weight = snapshot.weight.to(torch.float64)
+        # Missing tasks cost 1 here and are masked out of every sum.
+        self.own_tasks = OwnCpuTasks(*(x.masked_fill(~self.active, 1.0) for x in own_cpu_costs(snapshot, costs, s)))
         # W, the weighted cost of sending the task at 1 bit/s
-        self.w_tx = (weight * (delay_price(s) + energy[:, :, None]) * snapshot.D).masked_fill(~self.active, 1.0)
+        per_bit = costs.second + costs.joule * snapshot.P_tr.to(torch.float64)[:, :, None]
+        self.w_tx = (per_bit * snapshot.D).masked_fill(~self.active, 1.0)
         beta = snapshot.beta.to(torch.float64)
         self.beta = beta
-        self.root = (self.q * delay_price(s)).sqrt()  # sqrt(w A C)
-        self.tx_scale = self.w_tx[..., None] * (LN2 / beta)[:, :, None]
-        self.tx_y = (beta * beta / LN2)[:, :, None] / self.w_tx[..., None]
+        self.C = snapshot.C.to(torch.float64).masked_fill(~self.active, 1.0)
+        self.root = self.own_tasks.delay.sqrt()  # sqrt(a C)
+        # A task that costs W to send at 1 bit/s costs W `link_scale` V(μ `link_y` / W).
+        self.link_scale, self.link_y = (LN2 / beta)[:, :, None], (beta * beta / LN2)[:, :, None]
+        self.tx_scale = self.w_tx[..., None] * self.link_scale
+        self.tx_y = self.link_y / self.w_tx[..., None]
         x_cap = self.B_k[:, None] / beta
         self.x_cap = x_cap[:, :, None]  # x at all of the server's bandwidth
         self.v_cap = (1 / (x_cap * scaled_exp1(x_cap)))[:, :, None]  # V there, without the price
@@ -102,13 +108,11 @@ class DualProblem:
     def task_values(self, p: Prices, iterations: int = 2) -> TaskValues:
         """Cost and resource use of every task on every device at these prices.
 
-        iterations: see `own_frequency`; two are enough during the search.
+        iterations: see `OwnCpuTasks.frequency`; two are enough during the search.
         """
-        s = self.s
-        f_own = torch.minimum(own_frequency(p.own[:, :, None] / self.q, s, iterations), self.F_i[:, :, None])
-        value_own = (
-            self.q * (delay_price(s) / f_own + energy_price(s) * s.k0 * f_own * f_own) + p.own[:, :, None] * f_own
-        )
+        nu = p.own[:, :, None]
+        f_own = torch.minimum(self.own_tasks.frequency(nu, iterations), self.F_i[:, :, None])
+        value_own = self.own_tasks.cost(f_own) + nu * f_own
         lam, mu = p.cpu[:, None, None], p.bandwidth[:, None, None]
         f = torch.minimum(self.root[..., None] * lam.rsqrt(), self.F_k[:, None, None])
         y = mu * self.tx_y
@@ -121,12 +125,14 @@ class DualProblem:
             torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x * self.beta[:, :, None]
         )
 
-    def bound(self, theta: Tensor, tasks: TaskValues) -> Tensor:
+    def bound(self, theta: Tensor, tasks: TaskValues, may_skip: bool = False) -> Tensor:
         """The bound at log prices `theta`, (B, 2K + U), minus the margin for rounding; (B,).
 
-        The margin is relative to the summands, not to their difference, because at poor prices the summands nearly cancel.
+        may_skip: for policies that may skip tasks. The margin is relative to the summands, not to their difference, because at
+        poor prices the summands nearly cancel.
         """
-        costs = (tasks.value.amin(-1) * self.active).sum((1, 2))
+        least = tasks.value.amin(-1)
+        costs = ((torch.minimum(least, self.weight) if may_skip else least) * self.active).sum((1, 2))
         paid = (theta.exp() * self.capacity).sum(1)
         return costs * (1 - self.margin) - paid * (1 + self.margin)
 
@@ -140,9 +146,10 @@ class DualProblem:
         band = self.w_tx.mean(-1, keepdim=True) * LN2 / scaled_exp1(x)  # c² of cost c²/b
         bandwidth = (share * band.sqrt().mean(1) / self.B_k) ** 2
         f = self.F_i / max(1.0, 0.45 * j)
-        y = delay_price(self.s) / f**2 - 2 * energy_price(self.s) * self.s.k0 * f
-        floor = 1e-3 * delay_price(self.s) / f**2
-        return Prices(cpu, bandwidth, self.q.mean(-1) * torch.maximum(y, floor))
+        delay, energy = self.own_tasks.delay, self.own_tasks.energy
+        f = f[:, :, None]
+        own = torch.maximum(delay / f**2 - 2 * energy * f, 1e-3 * delay / f**2)
+        return Prices(cpu, bandwidth, own.mean(-1))
 
 
 @without_autograd
@@ -160,7 +167,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     lowest = theta - FARTHEST
 
     def smooth_bound(log_prices: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
-        soft, pi = _softmin(tasks.value, tau)
+        soft, pi = softmin(tasks.value, tau)
         return (soft * problem.active).sum((1, 2)) - (log_prices.exp() * capacity).sum(1), pi
 
     # Prices of 0 also give a bound, which is better if the resources are enough for all tasks.
@@ -203,11 +210,12 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         temperature = max(temperature * cooling, COLDEST)
     tasks = problem.task_values(prices_at(best_theta, k), CERTIFYING)
     best_bound = problem.bound(best_theta, tasks)
+    skip_bound = torch.maximum(problem.bound(best_theta, tasks, True), problem.bound(free, free_tasks, True))
     worse = best_bound < free_bound
     best_theta, best_bound = torch.where(worse[:, None], free, best_theta), torch.maximum(best_bound, free_bound)
     values = tasks.replace_where(worse, free_tasks).value
-    _, choice_weights = _softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
-    return DualSolution(best_bound, prices_at(best_theta, k), values, choice_weights)
+    _, choice_weights = softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
+    return DualSolution(best_bound, skip_bound, prices_at(best_theta, k), values, choice_weights)
 
 
 def prices_at(theta: Tensor, k: int) -> Prices:
@@ -216,7 +224,7 @@ def prices_at(theta: Tensor, k: int) -> Prices:
     return Prices(price[:, :k], price[:, k : 2 * k], price[:, 2 * k :])
 
 
-def _softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+def softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     """The smoothed minimum over the last axis, (…), and the softmin weights of its entries, which add up to 1.
 
     tau: temperature, (…, 1). torch's softmax and logsumexp are slow over an axis as short as this and share no work.
@@ -252,7 +260,7 @@ def _ascent(problem: DualProblem, p: Prices, tasks: TaskValues, pi: Tensor, tau:
     both = (spent_cpu * bandwidth * inverse).sum((1, 2))
     hessian[:, :k, k : 2 * k].diagonal(dim1=1, dim2=2).add_(both)
     hessian[:, k : 2 * k, :k].diagonal(dim1=1, dim2=2).add_(both)
-    answer = p.own[:, :, None] ** 2 / (problem.q * own_curvature(tasks.f_own, problem.s))
+    answer = p.own[:, :, None] ** 2 * problem.own_tasks.response(tasks.f_own)
     diagonal[:, 2 * k :] += (pi_own * answer + (spent_own * own - spent_own * spent_own) * inverse[..., 0]).sum(-1)
     cross = -(weighted.view(b, u, j, 2 * k) * spent_own[..., None]).sum(2)
     hessian[:, 2 * k :, : 2 * k] = cross

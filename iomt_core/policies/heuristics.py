@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
+from torch import Tensor
 
 from iomt_core.environment import counter
 from iomt_core.environment.counter import Range, Stream
 from iomt_core.model.batch import without_autograd
 from iomt_core.model.channel import mean_rate
+from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import Policy
-from iomt_core.policies.demand import delay_price, energy_price
+from iomt_core.policies.base import BatteryAware, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.policies.shares import equal_shares
+from iomt_core.scenario import Scenario
 
 
 class AllLocal(Policy):
@@ -83,28 +87,83 @@ class Greedy(Policy):
     @without_autograd
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Decides task 1 of all users, then task 2, and so on; a device with m tasks offers the next one a share 1/(m + 1)."""
+        return equal_shares(snapshot, _take_turns(snapshot, self.scenario)[0])
+
+
+class SavingGreedy(BatteryAware):
+    """Greedy that gives each step an even part of what is left in the batteries."""
+
+    name = "greedy-saving"
+    label = "Greedy, battery-aware"
+    summary = "Greedy, but a user spends at most an even part of its remaining battery in a step, and skips tasks beyond that."
+    decentralised = False
+
+    def depends_on_charge(self, snapshot: Snapshot, spent: Tensor) -> Tensor:
+        """Everywhere, because an even part of the charge limits every step."""
+        return torch.ones(len(snapshot.D), dtype=torch.bool, device=snapshot.D.device)
+
+    @without_autograd
+    def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
+        """As `Greedy`, within each user's energy for the step; tasks that would still exceed it are skipped, largest first."""
         s = self.scenario
-        b, u, j, k = snapshot.shape
-        on_server = torch.zeros(b, k, dtype=torch.int64, device=snapshot.D.device)
-        on_own = on_server.new_zeros(b, u)
-        choice = torch.zeros_like(snapshot.kind)
-        # The cost of each share 1/m is computed once, so that the loop looks it up instead of evaluating (6).
-        divisors = torch.arange(1, u * j + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
-        band = snapshot.B_k[:, None, :, None] / divisors
-        seconds_per_bit = 1 / mean_rate(band, snapshot.beta[..., None])  # (B, U, K, m)
-        f = snapshot.F_i[..., None] / divisors[:j]
-        own_cost_per_cycle = delay_price(s) / f + energy_price(s) * s.k0 * f * f  # (B, U, m)
-        executed = delay_price(s) * snapshot.C[..., None] / snapshot.F_k[:, None, None]
-        sent = (delay_price(s) + energy_price(s) * snapshot.P_tr)[..., None] * snapshot.D
-        servers = torch.arange(1, k + 1, device=snapshot.D.device)
-        for task in range(j):
-            for user in range(u):
-                seconds = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]
-                server = executed[:, user, task] * (on_server + 1) + sent[:, user, task, None] * seconds
-                own = snapshot.C[:, user, task, None] * own_cost_per_cycle[:, user].gather(1, on_own[:, user, None])
-                best = torch.cat([own, server], dim=1).argmin(1)
-                active = snapshot.active[:, user, task]
-                choice[:, user, task] = best
-                on_own[:, user] += (best == 0) & active
-                on_server += (best[:, None] == servers) & active[:, None]
-        return equal_shares(snapshot, choice)
+        allowed = snapshot.battery / snapshot.steps_left[:, None] * (1 - 1e-9)
+        choice, work = _take_turns(snapshot, s, allowed)
+        for _ in range(s.tasks):
+            action = _even_without(snapshot, choice, work)
+            energy = outcome(snapshot, action, s).energy
+            over = energy.sum(-1) > allowed
+            if not bool(over.any()):
+                break
+            largest = torch.zeros_like(work).scatter_(2, energy.argmax(-1, keepdim=True), True)
+            work = work & ~(largest & over[..., None])
+        return _even_without(snapshot, choice, work)
+
+
+def _even_without(snapshot: Snapshot, choice: Tensor, work: Tensor) -> Action:
+    """Even shares for the tasks of `work`, (B, U, J) bool; the others are skipped."""
+    shares = equal_shares(replace(snapshot, active=work, all_active=False), choice.masked_fill(~work, 0))
+    return replace(shares, cpu=shares.cpu * work, bandwidth=shares.bandwidth * work)
+
+
+def _take_turns(snapshot: Snapshot, s: Scenario, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Choices of tasks that take turns, (B, U, J), and which tasks are done.
+
+    allowed: (B, U) J that each user may spend. A task takes the cheapest device that it can still pay for at that moment, and is
+    skipped if there is none.
+    """
+    b, u, j, k = snapshot.shape
+    on_server = torch.zeros(b, k, dtype=torch.int64, device=snapshot.D.device)
+    on_own = on_server.new_zeros(b, u)
+    choice, work = torch.zeros_like(snapshot.kind), snapshot.active.clone()
+    left = None if allowed is None else allowed.clone()
+    # The cost of each share 1/m is computed once, so that the loop looks it up instead of evaluating (6).
+    divisors = torch.arange(1, u * j + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
+    band = snapshot.B_k[:, None, :, None] / divisors
+    seconds_per_bit = 1 / mean_rate(band, snapshot.beta[..., None])  # (B, U, K, m)
+    f = (snapshot.F_i[..., None] / divisors[:j])[:, :, None]  # (B, U, 1, m)
+    second, joule = s.alpha_T / snapshot.deadline, s.alpha_E / s.E_ref
+    own_energy = s.k0 * f * f * snapshot.C[..., None]  # (B, U, J, m)
+    own_cost = second[..., None] * snapshot.C[..., None] / f + joule * own_energy
+    executed = (second * snapshot.C)[..., None] / snapshot.F_k[:, None, None]
+    sent = (second + joule * snapshot.P_tr[..., None]) * snapshot.D
+    servers = torch.arange(1, k + 1, device=snapshot.D.device)
+    for task in range(j):
+        for user in range(u):
+            seconds = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]
+            server = executed[:, user, task] * (on_server + 1) + sent[:, user, task, None] * seconds
+            here = on_own[:, user, None]
+            cost = torch.cat([own_cost[:, user, task].gather(1, here), server], dim=1)
+            active = snapshot.active[:, user, task]
+            if left is not None:
+                to_server = (snapshot.P_tr[:, user] * snapshot.D[:, user, task])[:, None] * seconds
+                energy = torch.cat([own_energy[:, user, task].gather(1, here), to_server], dim=1)
+                cost = cost.masked_fill(energy > left[:, user, None], torch.inf)
+                active = active & torch.isfinite(cost).any(1)
+                work[:, user, task] = active
+            best = cost.argmin(1)
+            if left is not None:
+                left[:, user] -= energy.gather(1, best[:, None])[:, 0] * active
+            choice[:, user, task] = best
+            on_own[:, user] += (best == 0) & active
+            on_server += (best[:, None] == servers) & active[:, None]
+    return choice, work

@@ -17,33 +17,42 @@ from torch import Tensor
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
-from iomt_core.model.batch import concatenate, without_autograd
+from iomt_core.model.batch import Batch, concatenate, without_autograd
+from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import Policy
-from iomt_core.policies.dual import DualProblem, DualSolution, Prices, TaskValues, solve_dual
+from iomt_core.policies.base import BatteryAware
+from iomt_core.policies.demand import OwnCpuTasks
+from iomt_core.policies.dual import DualProblem, DualSolution, Prices, solve_dual
+from iomt_core.policies.episode_dual import EpisodeProblem, Tasks, solve_episodes
+from iomt_core.policies.plan import DEARER, RETRIES, corrected_price
+from iomt_core.policies.search import OVERLOAD
 from iomt_core.policies.shares import own_allocation, own_cost
 from iomt_core.scenario import Scenario
 
 # Tuned on the paper preset; results are not sensitive to them.
 CROWDING = 0.05  # relative surcharge on a server for each task that the user already sends there
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
-SAMPLE_STEPS = 8
+LATENESS_ITERATIONS = 8
+# A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
+# sample: a user that spends more than it has ends the episode for all.
+RESERVED, CAUTION = 0.99, 1.6
+SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
 SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
 
 
-def price_sample(s: Scenario) -> Snapshot:
-    """Steps of the ward over which prices are averaged, from seeds that no evaluation uses.
+def price_sample(s: Scenario, count: int = SAMPLE_STEPS) -> Snapshot:
+    """About `count` steps of the ward over which prices are averaged, from seeds that no evaluation uses.
 
     A scenario's own workload is known completely, and its steps may differ much, so the sample has each of them once.
     """
     if s.workload is not None:
-        steps = World(s, world_seeds(SAMPLE_SEED, 0, SAMPLE_STEPS)).episode()
-        return concatenate([step.select(slice(t % SAMPLE_STEPS, t % SAMPLE_STEPS + 1)) for t, step in enumerate(steps)])
+        steps = World(s, world_seeds(SAMPLE_SEED, 0, count)).episode()
+        return concatenate([step.select(slice(t % count, t % count + 1)) for t, step in enumerate(steps)])
     if s.speed == 0:  # all steps have the same distribution: the first steps of several worlds
-        world = World(s, world_seeds(SAMPLE_SEED, 0, SAMPLE_STEPS))
+        world = World(s, world_seeds(SAMPLE_SEED, 0, count))
         return world.snapshot(world.initial_state(), 0)
-    steps = World(s, world_seeds(SAMPLE_SEED, 0, 2)).episode()
-    return concatenate(steps[:: max(1, 2 * len(steps) // SAMPLE_STEPS)])
+    steps = World(s, world_seeds(SAMPLE_SEED, 0, max(2, count // 4))).episode()
+    return concatenate(steps[:: max(1, max(2, count // 4) * len(steps) // count)])
 
 
 @dataclass(frozen=True)
@@ -92,58 +101,181 @@ def _mean(sample: Snapshot, dual: DualSolution) -> MeanPrices:
     return MeanPrices(Prices(*means), float(dual.bound.sum()) / max(weight, 1e-12))
 
 
-class PriceResponse(Policy):
-    """Each user decides alone, from its own tasks and the broadcast prices."""
+@dataclass(frozen=True)
+class EpisodePrices:
+    """What a ward broadcasts once to all its users so that batteries last: from the dual of the sample as one episode."""
+
+    prices: Prices  # a batch of one
+    battery: Tensor  # (1, U) κ, 1/J
+    energy: Tensor  # (1, U) J that a user spends in a step at these prices
+
+
+@cached(LRUCache(64), key=lambda s: s, lock=Lock())
+def episode_prices(s: Scenario) -> EpisodePrices:
+    """The ward's prices over a whole episode: those of a sample of its steps, with that part of the batteries; cached.
+
+    Where neither batteries nor deadlines bind, prices are `mean_prices` and κ is 0; where they do, the sample is larger.
+    """
+    for count in (SAMPLE_STEPS, LARGER_SAMPLE):
+        sample = price_sample(s, count)
+        part = torch.full((1, s.users), s.Cap * len(sample.D) / s.T, dtype=torch.float64)
+        dual = solve_episodes(sample, s, part)
+        if not bool((dual.battery > 0).any() or (dual.lateness > 0).any()):
+            return EpisodePrices(mean_prices(s).prices, dual.battery[:1], dual.energy.mean(0, keepdim=True))
+    return EpisodePrices(_mean(sample, dual).prices, dual.battery[:1], dual.energy.mean(0, keepdim=True))
+
+
+def battery_price(snapshot: Snapshot, s: Scenario, known: EpisodePrices) -> Tensor:
+    """κ that each user charges itself for a joule, (B, U): more than was broadcast if it is behind its plan, less if ahead."""
+    each = snapshot.battery.to(torch.float64) / snapshot.steps_left[:, None]
+    return corrected_price(known.battery, each / known.energy, s)
+
+
+@dataclass(frozen=True)
+class _Response(Batch):
+    """What the users want at given prices."""
+
+    action: Action
+    skipped: Tensor  # (B, U, J) bool
+    need: Tensor  # (B, U) J that the step may take, estimated from above
+
+
+class PriceResponse(BatteryAware):
+    """Each user decides alone, from its own tasks, its battery and the broadcast prices."""
 
     name = "price-response"
     label = "Price response"
-    summary = "Each user decides alone from its own tasks and the servers' mean shadow prices, as is cheapest for it."
+    summary = (
+        "Each user decides alone from its own tasks, its battery and the servers' mean shadow prices, at least cost."
+    )
     sharing = "requests"
 
     def __init__(self, s: Scenario) -> None:
         super().__init__(s)
-        self.prices = mean_prices(s).prices
+        self.known = episode_prices(s)
+        self.prices = self.known.prices
+        self._caution = 1.0
+        self._caution = _caution(self)
+
+    def depends_on_charge(self, snapshot: Snapshot, spent: Tensor) -> Tensor:
+        """Where a joule has a price, and where a step might take more than is left; see `BatteryAware`.
+
+        A request takes at most `REQUEST_FACTOR` times less energy than was reckoned with, where a server grants all of it.
+        """
+        kappa = battery_price(snapshot, self.scenario, self.known)
+        return ((kappa > 0) | (2 * REQUEST_FACTOR * self._caution * spent > snapshot.battery)).any(-1)
 
     @without_autograd
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
-        """Decides for every user from its own row of the snapshot, the servers' F_k and B_k, and the mean prices."""
-        problem = DualProblem(snapshot, self.scenario)
-        tasks = problem.task_values(self.prices)
-        own, servers = tasks.value[..., 0], tasks.value[..., 1:]
-        local = self._choose_local(problem, own, servers.amin(-1)) & problem.active
-        return self._request(snapshot, self._choose_servers(servers, local), problem, tasks)
+        """Decides for every user from its own row of the snapshot, the servers' F_k and B_k, and the prices.
+
+        If the step might take more than the battery holds, the user repeats it with dearer joules, and then skips the tasks
+        that take most energy for their weight.
+        """
+        s, charge = self.scenario, snapshot.battery * RESERVED
+        kappa = battery_price(snapshot, s, self.known)
+        found = self._respond(snapshot, kappa)
+        for _ in range(RETRIES):
+            over = found.need > charge
+            if not bool(over.any()):
+                return found.action
+            kappa = torch.where(over, kappa + (DEARER - 1) * (kappa + s.alpha_E / s.E_ref), kappa)
+            found = self._respond(snapshot, kappa)
+        given_up = torch.zeros_like(found.skipped)
+        for _ in range(s.tasks):
+            over = found.need > charge
+            if not bool(over.any()):
+                break
+            works = snapshot.active & ~found.skipped
+            burden = (snapshot.D / snapshot.weight.clamp_min(1e-12)).masked_fill(~works, -1.0)
+            most = torch.zeros_like(works).scatter_(2, burden.argmax(-1, keepdim=True), True)
+            given_up = given_up | (most & over[..., None])
+            found = self._respond(snapshot, kappa, given_up)
+        return found.action
 
     @without_autograd
     def request(self, snapshot: Snapshot, choice: Tensor) -> Action:
         """The shares that follow from the prices for given choices, (B, U, J); each user's depend only on its own tasks."""
-        problem = DualProblem(snapshot, self.scenario)
-        return self._request(snapshot, choice, problem, problem.task_values(self.prices))
+        problem = EpisodeProblem(snapshot, self.scenario, early=True)
+        kappa = battery_price(snapshot, self.scenario, self.known)
+        return self._request(snapshot, choice, problem, *self._tasks(problem, kappa))
 
-    def _request(self, snapshot: Snapshot, choice: Tensor, problem: DualProblem, tasks: TaskValues) -> Action:
-        s, f, band = self.scenario, tasks.f, tasks.band
+    def _tasks(self, problem: EpisodeProblem, kappa: Tensor) -> tuple[Tasks, OwnCpuTasks]:
+        """Costs and demands at the prices. θ follows for tasks that would be late on a server."""
+        prices = self.prices.to(kappa.device)
+        lateness = kappa.new_zeros(*problem.step.shape)
+        tasks = problem.tasks(prices, kappa, lateness)
+        late = (tasks.delay > problem.deadline[..., None]) & problem.step.active[..., None]
+        if bool(late.any()):
+            for _ in range(LATENESS_ITERATIONS):
+                lateness = problem.updated_lateness(lateness, tasks)
+                tasks = problem.tasks(prices, kappa, lateness)
+        return tasks, problem.own_tasks(kappa)
+
+    def _respond(self, snapshot: Snapshot, kappa: Tensor, given_up: Tensor | None = None) -> _Response:
+        problem = EpisodeProblem(snapshot, self.scenario, early=True)
+        step, active = problem.step, problem.step.active
+        tasks, own_tasks = self._tasks(problem, kappa)
+        own, servers, skipped = tasks.value[..., 0], tasks.value[..., 1:-1], tasks.value[..., -1]
+        if given_up is not None:
+            active = active & ~given_up
+        elsewhere = torch.minimum(servers.amin(-1), skipped)
+        local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
+        skip = (
+            active & ~local & (skipped < servers.amin(-1))
+            if given_up is None
+            else (step.active & (given_up | (~local & (skipped < servers.amin(-1)))))
+        )
+        choice = self._choose_servers(servers, local | skip)
+        action = self._request(snapshot, choice, problem, tasks, own_tasks, skip)
+        sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * active
+        f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
+        here = problem.k0C * f * f * (choice == 0)
+        return _Response(action, skip, here.sum(-1) + self._caution * sent.sum(-1))
+
+    def _request(
+        self,
+        snapshot: Snapshot,
+        choice: Tensor,
+        problem: EpisodeProblem,
+        tasks: Tasks,
+        own_tasks: OwnCpuTasks,
+        skip: Tensor | None = None,
+    ) -> Action:
+        step = problem.step
         server = (choice - 1).clamp_min(0)[..., None]
-        requested_f = (REQUEST_FACTOR * f / problem.F_k[:, None, None]).gather(3, server).squeeze(3)
-        requested_b = (REQUEST_FACTOR * band / problem.B_k[:, None, None]).gather(3, server).squeeze(3)
-        own = own_allocation(problem.q, choice.eq(0) & problem.active, problem.F_i, s) / problem.F_i[:, :, None]
+        requested_f = (REQUEST_FACTOR * tasks.f / step.F_k[:, None, None]).gather(3, server).squeeze(3)
+        requested_b = (REQUEST_FACTOR * tasks.band / step.B_k[:, None, None]).gather(3, server).squeeze(3)
+        local = choice.eq(0) & step.active
+        if skip is not None:
+            local = local & ~skip
+        own = own_allocation(own_tasks, local, step.F_i) / step.F_i[:, :, None]
         cpu = torch.where(choice == 0, own, requested_f.clamp_max(1.0))
         dtype = snapshot.D.dtype
         return Action(choice, cpu.to(dtype), requested_b.clamp_max(1.0).to(dtype))
 
-    def _choose_local(self, problem: DualProblem, own: Tensor, server: Tensor) -> Tensor:
-        """Which tasks stay local, (B, U, J) bool, from their costs on the own CPU and on the cheapest server.
+    def _choose_local(
+        self, step: DualProblem, tasks: OwnCpuTasks, own: Tensor, elsewhere: Tensor, skipped: Tensor, active: Tensor
+    ) -> Tensor:
+        """Which tasks stay local, (B, U, J) bool, from their costs on the own CPU and `elsewhere`.
 
-        Starts from the tasks that are cheaper on the own CPU, and moves one task in or out while that lowers the cost.
+        Starts from the tasks that are cheaper on the own CPU, and moves one task in or out while that lowers the cost. Tasks
+        that cannot all be in time on the own CPU cost more than skipping them.
         """
-        s, j = self.scenario, server.shape[-1]
-        flip = torch.eye(j, dtype=torch.bool, device=server.device)
-        server = server * problem.active
-        local = problem.active & (own < server)
+        j = own.shape[-1]
+        flip = torch.eye(j, dtype=torch.bool, device=own.device)
+        elsewhere = elsewhere * active
+        local = active & (own < elsewhere)
+        least = tasks.least
+        assert least is not None
+        wide = OwnCpuTasks(tasks.delay[:, :, None], tasks.energy[:, :, None], least[:, :, None])
+        F = step.F_i[:, :, None]
         for _ in range(2 * j):
-            sets = torch.cat([local[:, :, None], local[:, :, None] ^ flip], dim=2) & problem.active[:, :, None]
-            q = problem.q[:, :, None].expand(sets.shape)
-            F = problem.F_i[:, :, None].expand(sets.shape[:3])
-            total = own_cost(q, sets, F, s) + (server[:, :, None] * ~sets).sum(-1)
-            best = total.argmin(-1)
+            sets = torch.cat([local[:, :, None], local[:, :, None] ^ flip], dim=2) & active[:, :, None]
+            cost = own_cost(wide, sets, F)
+            overloaded = (least[:, :, None] * sets).sum(-1) > F
+            cost = torch.where(overloaded, cost + OVERLOAD * (skipped[:, :, None] * sets).sum(-1), cost)
+            best = (cost + (elsewhere[:, :, None] * ~sets).sum(-1)).argmin(-1)
             if not bool(best.any()):
                 break
             local = sets.gather(2, best[..., None, None].expand(-1, -1, 1, j)).squeeze(2)
@@ -170,3 +302,13 @@ class PriceResponse(Policy):
             choice.scatter_(2, task, torch.where(offloaded, server + 1, 0))
             count += (servers == server) & offloaded
         return choice
+
+
+def _caution(policy: PriceResponse) -> float:
+    """By how much a step may take more energy for sending than requests suggest: a margin over the most in the sample."""
+    s, scarce = policy.scenario, bool((policy.known.battery > 0).any())
+    sample = price_sample(s, LARGER_SAMPLE if scarce else SAMPLE_STEPS)
+    found = policy._respond(sample, battery_price(sample, s, policy.known))
+    spent = outcome(sample, found.action, s).energy.sum(-1)
+    ratio = spent / found.need.clamp_min(1e-300)
+    return CAUTION * max(1.0, float(ratio[found.need > 0].max()) if bool((found.need > 0).any()) else 1.0)

@@ -6,10 +6,26 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from iomt_core.policies.base import Policy
-from iomt_core.policies.heuristics import AllLocal, Greedy, NearestServer, OffloadEvenly, RandomChoice
-from iomt_core.policies.optimum import Optimum
+from iomt_core.policies.causal import CausalOptimum
+from iomt_core.policies.heuristics import AllLocal, Greedy, NearestServer, OffloadEvenly, RandomChoice, SavingGreedy
+from iomt_core.policies.optimum import StepOptimum
+from iomt_core.policies.plan import Optimum
 from iomt_core.policies.price_response import PriceResponse
 
 POLICIES: Mapping[str, type[Policy]] = MappingProxyType(
-    {p.name: p for p in (PriceResponse, Optimum, Greedy, NearestServer, OffloadEvenly, AllLocal, RandomChoice)}
+    {
+        policy.name: policy
+        for policy in (
+            PriceResponse,
+            Optimum,
+            CausalOptimum,
+            StepOptimum,
+            Greedy,
+            SavingGreedy,
+            NearestServer,
+            OffloadEvenly,
+            AllLocal,
+            RandomChoice,
+        )
+    }
 )

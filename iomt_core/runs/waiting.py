@@ -1,4 +1,4 @@
-"""When a waiting run will start, as far as it can be told from runs that were measured."""
+"""When a waiting run will start, estimated from runs whose time was measured."""
 
 from __future__ import annotations
 

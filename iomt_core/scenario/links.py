@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import parse_qsl
 
 from pydantic_core import to_jsonable_python
 
@@ -24,6 +25,7 @@ from iomt_core.scenario.presets import PRESETS
 
 LONGEST_LINK = 6_000  # characters
 LARGEST_UNPACKED = 4_000_000  # bytes
+MOST_PAIRS = 64  # in an entry that is a query string
 NESTED = ("kinds", "workload", "places")  # packed: compressed JSON in base64
 KEPT = "kept:"  # in place of a packed value: the digest of own data follows
 SWITCHES = {"users_off": "users", "servers_off": "servers"}  # lists of numbers, and what counts the others
@@ -130,6 +132,14 @@ def _as_many_as_possible(base: Scenario, values: Mapping[str, Any]) -> tuple[Sce
             except ScenarioError as error:
                 problems += error.problems
     return base, list(dict.fromkeys(problems))
+
+
+def read_pairs(name: str, text: str) -> dict[str, str]:
+    """Read an entry that is itself a query string, such as a second scenario: name=value&name=value. Raises `ScenarioError`."""
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=MOST_PAIRS))
+    except ValueError:
+        raise ScenarioError(f"{name} = {text[:40]!r} is not a list of name=value.") from None
 
 
 def whole_number(text: str, low: int, high: int) -> int | None:

@@ -24,8 +24,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -141,6 +143,13 @@ class TaskKind(Frozen):
     D: NumberRange
     C: NumberRange
     P: WholeRange
+    T_max: Number | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_missing_deadline(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out a deadline that is the ward's, as files had it before kinds had deadlines."""
+        values: dict[str, Any] = handler(self)
+        return values if self.T_max is not None else {name: x for name, x in values.items() if name != "T_max"}
 
 
 class WorkloadTask(Frozen):
@@ -215,7 +224,8 @@ class Scenario(Frozen):
         "between the tasks of one user; 0 draws every task afresh", ASSUMED, "tasks", 0, 0.99, step=0.01,
         label="Burst correlation")] = 0.0
     kinds: Annotated[tuple[TaskKind, ...], Meta(
-        "", "", "a mix of medical task kinds, each with its own D, C and P; empty: all tasks alike", ASSUMED, "file",
+        "", "", "a mix of medical task kinds, each with its own D, C and P, and T_max if it has one; empty: all tasks alike",
+        ASSUMED, "file",
     )] = Field((), max_length=8)
     workload: Annotated[tuple[WorkloadTask, ...] | None, Meta(
         "", "", "tasks of one's own in place of the random draw", "", "file")] = Field(None, max_length=25600)
@@ -307,7 +317,7 @@ class Scenario(Frozen):
     def digest(self) -> str:
         """SHA-256 of all values but the name: equal scenarios have equal digests, on every machine.
 
-        Where nothing is switched off it is what it was before scenarios had `users_off` and `servers_off`.
+        Where nothing is switched off and no kind has its own deadline, it is what it was before scenarios had these.
         """
         everything_on = {name for name in ("users_off", "servers_off") if not getattr(self, name)}
         text = json.dumps(self.model_dump(mode="json", exclude={"name"} | everything_on), sort_keys=True)
@@ -377,6 +387,17 @@ class Scenario(Frozen):
     def kind_names(self) -> tuple[str, ...]:
         """Names of the task kinds; without a mix there is one kind, "task"."""
         return tuple(k.name for k in self.kinds) if self.kinds and self.workload is None else ("task",)
+
+    @cached_property
+    def has_own_deadlines(self) -> bool:
+        """Whether a task's deadline may differ from `T_max`."""
+        return self.workload is None and any(kind.T_max is not None for kind in self.kinds)
+
+    @cached_property
+    def kind_deadlines(self) -> tuple[float, ...]:
+        """Deadline of each of `kind_names`, s."""
+        kinds = self.kinds if self.workload is None else ()
+        return tuple(self.T_max if kind.T_max is None else kind.T_max for kind in kinds) or (self.T_max,)
 
     @cached_property
     def data_span(self) -> Range:
@@ -489,6 +510,8 @@ def _problems(s: Scenario) -> Iterator[str]:
     for kind in s.kinds:
         for field in ("D", "C", "P"):
             yield from _range_problems(f"kinds[{kind.name}].{field}", getattr(kind, field), _METADATA[field])
+        if kind.T_max is not None:
+            yield from beyond_bounds(f"kinds[{kind.name}].T_max", kind.T_max, _METADATA["T_max"])
     yield from _off_problems(s)
     yield from _name_problems(s)
     yield from _workload_problems(s)

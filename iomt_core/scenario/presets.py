@@ -34,6 +34,6 @@ PRESET_NOTES: Mapping[str, str] = MappingProxyType(
         "lecture": "3 users, 4 tasks each, 2 servers: small enough to follow every task by eye.",
         "crowded": "12 users, 12 tasks each, 3 servers: too much work for too few servers.",
         "hospital": "The paper's size with medical task kinds on the log-distance channel: distance decides.",
-        "drained": "The paper's ward on batteries so small that they end the episode.",
+        "drained": "The paper's ward on batteries so small that a policy without a plan for them ends the episode early.",
     }
 )

@@ -17,14 +17,7 @@ from pathlib import Path
 from iomt_core.scenario.errors import ScenarioError
 from iomt_core.scenario.files import as_text, read_bytes
 from iomt_core.scenario.notes import note
-from iomt_core.scenario.parameters import (
-    KILOBYTE,
-    Meta,
-    Places,
-    Scenario,
-    WorkloadTask,
-    metadata,
-)
+from iomt_core.scenario.parameters import KILOBYTE, Meta, Places, Scenario, WorkloadTask, metadata
 
 MOST_ROWS = 25_600  # as many tasks as a scenario can have
 MOST_NAMED = 5  # columns in a message

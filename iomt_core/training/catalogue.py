@@ -81,6 +81,14 @@ def entry(name: str) -> Entry:
     raise ScenarioError(f"policy = {name[:60]!r} is not known: allowed is {', '.join(entries)}.{hint}")
 
 
+def policy_label(name: str) -> str:
+    """A policy's label with its network: "SAE-MT-QMIX, general network"; "NAME (deleted)" if its run was deleted."""
+    try:
+        return entry(name).label
+    except ScenarioError:
+        return f"{name} (deleted)"
+
+
 def make_policy(name: str, s: Scenario) -> Policy:
     """The policy of this name for this scenario. Raises `ScenarioError` for an unknown name or an unsuitable ward."""
     facts = entry(name)

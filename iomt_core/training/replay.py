@@ -30,6 +30,7 @@ class Replay:
     def __init__(self, encoder: ObservationEncoder, capacity: int) -> None:
         self.encoder, self.scenario, self.capacity = encoder, encoder.scenario, capacity
         self.store: dict[str, Tensor] = {}
+        self._state = (*STATE, "deadline") if self.scenario.has_own_deadlines else STATE
         self.count = 0  # episodes ever added
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class Replay:
 
         `choices` (B, U, J), `requested` (B, U, J, outputs), `alive` and `ended` (B,) bool.
         """
-        columns = {name: torch.stack([getattr(x, name) for x in snapshots], dim=1) for name in STATE}
+        columns = {name: torch.stack([getattr(x, name) for x in snapshots], dim=1) for name in self._state}
         columns |= {"choice": torch.stack(choices, 1), "requested": torch.stack(requested, 1)}
         columns |= {"alive": torch.stack(alive, 1), "ended": torch.stack(ended, 1)}
         batch = len(columns["D"])
@@ -81,13 +82,15 @@ class Replay:
         index = torch.randint(0, len(self), (batch,), generator=generator)
         kept = {name: values[index].transpose(0, 1) for name, values in self.store.items()}
         steps = len(kept["choice"])
-        every = _snapshot({name: kept[name].flatten(0, 1) for name in STATE})
-        done = _snapshot({name: kept[name][:steps].flatten(0, 1) for name in STATE})
+        every = self._snapshot({name: kept[name] for name in self._state})
+        done = self._snapshot({name: kept[name][:steps] for name in self._state})
         choice, requested = kept["choice"].flatten(0, 1), kept["requested"].flatten(0, 1)
         action = Action(choice, requested[..., 0], requested[..., 1])
         result = outcome(done, action, s)
         unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
+        paid = (~kept["ended"]).flatten().to(reward.dtype)  # a step that somebody cannot pay earns nothing
+        reward = reward * paid[:, None, None]
         offered = imposed = None
         if counterfactual:
             other_ways = what_if(done, action, result, s)
@@ -101,7 +104,7 @@ class Replay:
             else:
                 others, cost, charged = others * unit, compress_cost(cost * unit), compress_cost(charged * unit)
             own = torch.diag_embed(charged.transpose(2, 3)).transpose(2, 3)
-            offered = (COST_MAX - cost - own).permute(1, 2, 3, 0, 4)
+            offered = ((COST_MAX - cost - own) * paid[:, None, None, None, None]).permute(1, 2, 3, 0, 4)
             taken = others.gather(3, choice[..., None]).squeeze(3)  # (N, U, J)
             imposed = taken.sum(2).transpose(0, 1)
         return Episodes(
@@ -115,10 +118,21 @@ class Replay:
             reward=reward.transpose(0, 1),
             team_reward=(reward * done.weight).sum((1, 2)),
             mask=kept["alive"].flatten().to(requested.dtype),
-            going_on=(~kept["ended"]).flatten().to(requested.dtype),
+            going_on=paid.to(requested.dtype),
             imposed=imposed,
             counterfactual=offered,
         )
+
+    def _snapshot(self, fields: dict[str, Tensor]) -> Snapshot:
+        """The first steps of some episodes, (steps, episodes, …), with what agents, prices and rewards need; no positions."""
+        D, beta = fields["D"].flatten(0, 1), fields["beta"].flatten(0, 1)
+        nothing = D.new_zeros(len(D), 0)
+        steps, episodes = fields["D"].shape[:2]
+        left = (self.scenario.T - torch.arange(steps, device=D.device)).clamp_min(1).repeat_interleave(episodes)
+        rest = {"kind": nothing, "users_xy": nothing, "servers_xy": nothing, "distance": beta, "steps_left": left}
+        rest["deadline"] = D.new_full((), self.scenario.T_max).expand_as(D)
+        rest["key"] = torch.zeros_like(left)
+        return Snapshot(**(rest | {name: x.flatten(0, 1) for name, x in fields.items()}))  # type: ignore[arg-type]
 
 
 class GeneralReplay:
@@ -169,11 +183,3 @@ def _imposed_on_own_tasks(cost: Tensor, choice: Tensor, weight: Tensor) -> Tenso
     apart = 1 - torch.eye(choice.shape[2], dtype=weight.dtype, device=weight.device)
     touched = (choice > 0) * weight
     return ((cost - cost[..., :1, :]) * touched[:, :, None, None] * apart[:, None]).sum(-1)
-
-
-def _snapshot(fields: dict[str, Tensor]) -> Snapshot:
-    """A snapshot with what agents, prices and rewards need; positions are not stored."""
-    D, beta = fields["D"], fields["beta"]
-    nothing = D.new_zeros(len(D), 0)
-    places = {"kind": nothing, "users_xy": nothing, "servers_xy": nothing, "distance": beta}
-    return Snapshot(**fields, **places, key=torch.zeros_like(D[:, 0, 0]).long())  # type: ignore[arg-type]

@@ -221,7 +221,8 @@ def _figures(steps: Sequence[Step], unit: float) -> dict[str, float]:
         transition, weight = step.transition, step.snapshot.weight
         played = transition.alive[:, None, None]
         total["cost"] += float((transition.outcome.cost * weight * played).sum())
-        total["delay"] += float((transition.outcome.delay * played).mean((1, 2)).sum())
+        done = played * ~transition.outcome.skipped
+        total["delay"] += float((transition.outcome.delay * done).mean((1, 2)).sum())
         total["energy"] += float((transition.outcome.energy * played).mean((1, 2)).sum())
         total["return"] += float(transition.reward.sum()) / len(transition.reward)
         total["weight"] += float((weight * played).sum())

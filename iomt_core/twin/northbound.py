@@ -12,20 +12,22 @@ from functools import lru_cache
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
-from iomt_core.model.batch import concatenate
+from iomt_core.model.batch import B, concatenate
 from iomt_core.model.snapshot import Action, device_name
-from iomt_core.policies.base import SHARES, Policy, Shares, Sharing
-from iomt_core.policies.dual import solve_dual
+from iomt_core.policies.base import SHARES, BatteryAware, Planner, Policy, Shares
+from iomt_core.policies.episode_dual import EpisodeDual, solve_episodes
 from iomt_core.policies.price_response import solve_with_mean_prices
+from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError, check_known, check_range
 from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
 from iomt_core.training.run_spec import LARGEST_SEED as LARGEST_SEED
-from iomt_core.twin.regret import move_tasks
+from iomt_core.twin.regret import SKIPPED, ShareRule, battery_prices, move_tasks, step_costs, unmoved
 
 
 def checked_seed(seed: int) -> int:
@@ -54,6 +56,8 @@ class Twin:
         environment = Environment(s, world_seeds(seed, episode - 1, 1), torch.float64)
         self._rollout = Rollout(make_policy(policy, s), environment, checked_shares(shares))
         self._records: tuple[Record, ...] = ()
+        steps = concatenate(environment.remaining())
+        self._certificate = solve_episodes(steps, s, environment.snapshot.battery)
 
     @property
     def shares(self) -> Shares:
@@ -70,7 +74,7 @@ class Twin:
         environment = self._rollout.environment
         if self.done:
             raise RuntimeError(f"the episode ended in step {environment.t}: open a new twin")
-        step = self._rollout.step(solve_dual(environment.snapshot, self.scenario))
+        step = self._rollout.step(self._certificate.select(slice(environment.t, environment.t + 1)))
         record = step.record(self.scenario, torch.tensor([self.episode]))
         self._records = (*self._records, record)
         return record.table()
@@ -112,21 +116,31 @@ class Why:
     """The answer to why a task runs on its device: a comparison with the other devices, all other choices unchanged.
 
     `alternatives` has one row for each device: delay, energy and cost of the task there, requested and granted shares, shadow
-    prices, and `ward_change`, the change of the step's total weighted cost. User and devices have their numbers in the whole
-    ward.
+    prices; `energy_later`, the weighted cost in later steps of the energy that the task takes there, at the price of its user's
+    battery; `ward_change`, the change of the step's total weighted cost; and `later_change`, the change of what the energy of all
+    users costs later. A task that is skipped has a row for that too, of device `SKIPPED`. User and devices have their numbers in
+    the whole ward.
     """
 
     step: int
     user: int
     task: int
     chosen: int
-    rule: Sharing
+    rule: ShareRule
     alternatives: pd.DataFrame
 
 
-def share_rule(policy: str, shares: Shares) -> Sharing:
+def share_rule(policy: str, shares: Shares) -> ShareRule:
     """The share rule that applies to this policy: its own, or the one given."""
-    return entry(policy).sharing if shares == "own" else shares
+    sharing, made = entry(policy).sharing, POLICIES.get(entry(policy).name)
+    if shares != "own":
+        return shares
+    return "planned" if sharing == "optimal" and made and issubclass(made, (Planner, BatteryAware)) else sharing
+
+
+def place_name(number: int) -> str:
+    """Where a task runs, for people: `device_name`, or that it is skipped."""
+    return "nowhere (skipped)" if number == SKIPPED else device_name(number)
 
 
 def why(record: Record, policy: str, shares: Shares, step: int, user: int, task: int, episode: int = 1) -> Why:
@@ -149,49 +163,84 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
         raise ScenarioError(f"task = {task}: user {user} has no such task in step {step}.")
     rule = share_rule(policy, shares)
     moved, result = move_tasks(record, row, rule, torch.tensor([i * s.tasks + j]))
-    chosen = int(record.action.choice[row, i, j])
-    total = (result.cost * record.snapshot.weight[row]).sum((1, 2))
-    nan = [math.nan]
-    cpu_prices = bandwidth_prices = nan * (s.servers + 1)
+    total, later = step_costs(record, row, result)
+    skipped = bool(record.outcome.skipped[row, i, j])
+    chosen = s.servers + 1 if skipped else int(record.action.choice[row, i, j])
+    if skipped:  # one more world: the step as it was
+        now = unmoved(record, row, rule)
+        total, later = torch.cat([total, now[0]]), torch.cat([later, now[1]])
+    # What happened stands in the row of the chosen device, where a rule would make slightly other shares.
+    one = slice(row, row + 1)
+    moved = _with_row(moved, chosen, record.action.select(one))
+    result = _with_row(result, chosen, record.outcome.select(one))
+    numbers = (*s.device_numbers, SKIPPED)[: len(total)]
+    delays = {
+        name: getattr(result, name)[:, i, j].masked_fill(result.skipped[:, i, j], math.nan)
+        for name in ("delay", "delay_tx", "delay_exe")
+    }
+    cpu_prices = bandwidth_prices = torch.full((s.servers + 1,), math.nan)
     if record.prices is not None:
-        cpu_prices = [float(record.prices.own[row, i]), *record.prices.cpu[row].tolist()]
-        bandwidth_prices = nan + record.prices.bandwidth[row].tolist()
+        cpu_prices = torch.cat([record.prices.own[row, i : i + 1], record.prices.cpu[row]])
+        bandwidth_prices = torch.cat([torch.tensor([math.nan]), record.prices.bandwidth[row]])
+    known = isinstance(record.dual, EpisodeDual)
+    price = float(battery_prices(record, row)[i]) if known else math.nan
+
+    def on_servers(values: Tensor) -> list[float]:
+        """Values of the rows that are servers, (K,)."""
+        return [math.nan, *values.tolist(), math.nan][: len(numbers)]
+
+    def on_devices(values: Tensor) -> list[float]:
+        """Values of the rows that are devices, (K + 1,)."""
+        return [*values.tolist(), math.nan][: len(numbers)]
+
+    servers = slice(1, s.servers + 1)
     frame = pd.DataFrame(
         {
-            "choice": s.device_numbers,
-            "device": [device_name(n) for n in s.device_numbers],
-            "chosen": [k == chosen for k in range(s.servers + 1)],
-            "delay_s": result.delay[:, i, j],
-            "delay_tx_s": result.delay_tx[:, i, j],
-            "delay_exe_s": result.delay_exe[:, i, j],
+            "choice": numbers,
+            "device": [place_name(n) for n in numbers],
+            "chosen": [k == chosen for k in range(len(numbers))],
+            "delay_s": delays["delay"],
+            "delay_tx_s": delays["delay_tx"],
+            "delay_exe_s": delays["delay_exe"],
             "energy_j": result.energy[:, i, j],
             "cost": result.cost[:, i, j],
+            "energy_later": price * result.energy[:, i, j],
             "deadline_missed": result.missed[:, i, j],
+            "skipped": result.skipped[:, i, j],
             "ward_change": total - total[chosen],
-            "cpu_share_requested": moved.cpu[:, i, j],
-            "cpu_hz": result.f[:, i, j],
-            "bandwidth_share_requested": nan + moved.bandwidth[1:, i, j].tolist(),
-            "bandwidth_hz": result.b[:, i, j],
-            "rate_bps": nan + result.rate[1:, i, j].tolist(),
-            "distance_m": nan + record.snapshot.distance[row, i].tolist(),
-            "cpu_price": cpu_prices,
-            "bandwidth_price": bandwidth_prices,
+            "later_change": later - later[chosen] if known else torch.full_like(later, math.nan),
+            "cpu_share_requested": on_devices(moved.cpu[: s.servers + 1, i, j]),
+            "cpu_hz": on_devices(result.f[: s.servers + 1, i, j]),
+            "bandwidth_share_requested": on_servers(moved.bandwidth[servers, i, j]),
+            "bandwidth_hz": on_devices(result.b[: s.servers + 1, i, j]),
+            "rate_bps": on_servers(result.rate[servers, i, j]),
+            "distance_m": on_servers(record.snapshot.distance[row, i]),
+            "cpu_price": on_devices(cpu_prices),
+            "bandwidth_price": on_devices(bandwidth_prices),
         }
     )
-    return Why(step, user, task, s.device_numbers[chosen], rule, frame)
+    return Why(step, user, task, int(numbers[chosen]), rule, frame)
+
+
+def _with_row(batch: B, row: int, new: B) -> B:
+    """The batch with this row replaced, or with one more if it has as many rows; `new` has one."""
+    if row == len(next(iter(vars(batch).values()))):
+        return concatenate([batch, new])
+    return batch.replace_rows(torch.tensor([row]), new)
 
 
 @lru_cache(maxsize=8)
-def _episode(s: Scenario, seed: int) -> EpisodeSet:
-    """The first episode of a seed with certificates; all policies are compared on it."""
+def first_episode(s: Scenario, seed: int) -> EpisodeSet:
+    """The first episode of a seed with certificates of its steps and of its return; all policies are compared on it. Cached."""
     drawn = draw_episodes(s, checked_seed(seed), certify=False)
-    return replace(drawn, dual=solve_with_mean_prices(drawn.snapshot, s))
+    steps = solve_with_mean_prices(drawn.snapshot, s)
+    return replace(drawn, dual=solve_episodes(drawn.snapshot, s, drawn.snapshot.battery[:1], steps))
 
 
 @cached_by_checkpoint(maxsize=8)
 def decisions(s: Scenario, policy: str, seed: int) -> tuple[Policy, Action | None]:
     """A policy and its decisions in the episode of `play`, see `rollout.decide_episodes`. Raises `ScenarioError`."""
-    episode, decider = _episode(s, seed), make_policy(policy, s)
+    episode, decider = first_episode(s, seed), make_policy(policy, s)
     return decider, decide_episodes(decider, episode)
 
 
@@ -200,4 +249,4 @@ def play(s: Scenario, policy: str, seed: int, shares: Shares = "own") -> Record:
     """The record of the first episode of a seed under a policy; cached. Raises `ScenarioError`."""
     checked_shares(shares)
     decider, decided = decisions(s, policy, seed)
-    return play_episodes(decider, _episode(s, seed), shares, decided)
+    return play_episodes(decider, first_episode(s, seed), shares, decided)

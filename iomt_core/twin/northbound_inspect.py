@@ -10,13 +10,12 @@ import pandas as pd
 from torch import Tensor
 
 from iomt_core.policies.base import Memory, Shares
-from iomt_core.policies.optimum import Optimum
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.twin import inspection, regret
 from iomt_core.twin.inspection import Inspection, TaskTurn
-from iomt_core.twin.northbound import decisions, play, share_rule
+from iomt_core.twin.northbound import play, share_rule
 from iomt_core.twin.perception import grants, hidden_tasks, observed_rest, observed_tasks
 
 __all__ = [
@@ -60,10 +59,10 @@ def inspect_step(s: Scenario, policy: str, seed: int, shares: Shares, step: int)
 
 
 def optimum_choices(s: Scenario, policy: str, seed: int, shares: Shares) -> Tensor:
-    """The optimum's choices in the steps that this policy played, (R, U, J). Raises `ScenarioError`."""
-    _, action = decisions(s, Optimum.name, seed)
-    assert action is not None
-    return action.choice[play(s, policy, seed, shares).step - 1]
+    """The optimum's choices in the steps that this policy played, (R, U, J), see `regret.devices`. Raises `ScenarioError`."""
+    plan = play(s, "optimum", seed)
+    choice = plan.action.choice.masked_fill(plan.outcome.skipped, regret.SKIPPED)
+    return choice[play(s, policy, seed, shares).step - 1]
 
 
 @cached_by_checkpoint(maxsize=512)

@@ -11,6 +11,7 @@ from iomt_core.metrics import TASK
 from iomt_core.model.allocation import device_index, per_device
 from iomt_core.record import Record
 from iomt_core.scenario import metadata
+from iomt_core.twin.regret import SKIPPED
 
 DATA, CYCLES = TASK["data_bits"], TASK["cycles"]
 
@@ -73,7 +74,7 @@ def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
             DATA.symbol_heading: other["data_bits"] * DATA.factor,
             CYCLES.symbol_heading: other["cycles"] * CYCLES.factor,
             "P": other["priority"],
-            "choice": other["choice"],
+            "choice": other["choice"].mask(other["skipped"], SKIPPED),
             "CPU requested (%)": other["cpu_share_requested"] * 100,
             "bandwidth requested (%)": other["bandwidth_share_requested"] * 100,
         }
@@ -83,7 +84,8 @@ def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
 def grants(record: Record, row: int) -> pd.DataFrame:
     """One row for each task of the step: its requests, the sum of all requests on its device, and what was granted (C2-C4).
 
-    row: index of the step, from 0. Shares are between 0 and 1; bandwidth is NaN for a local task.
+    The device of a skipped task is `SKIPPED`. row: index of the step, from 0. Shares are between 0 and 1; bandwidth is NaN for a
+    local task.
     """
     s, snap, act, out = record.scenario, record.snapshot, record.action, record.outcome
     k, one = s.servers, slice(row, row + 1)
@@ -99,7 +101,7 @@ def grants(record: Record, row: int) -> pd.DataFrame:
     columns = {
         "user": torch.tensor(s.user_numbers)[None, :, None].expand_as(cpu),
         "task": torch.arange(1, j + 1).expand_as(cpu),
-        "choice": torch.tensor(s.device_numbers)[choice],
+        "choice": torch.tensor(s.device_numbers)[choice].masked_fill(out.skipped[one], SKIPPED),
         "cpu_requested": cpu,
         "cpu_requested_by_all": all_cpu,
         "cpu_granted": out.f[one] / capacity,

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.controls import sidebar
 from dashboard.explore import curves, details, views
+from dashboard.explore.batteries import batteries
 from dashboard.explore.state import state
 from dashboard.page import page_head, share
 from dashboard.session import Pinned, current
@@ -33,8 +34,9 @@ def main() -> None:
         if session.pinned is not None:
             st.button("Unpin", on_click=set_pin, args=(None,))
         share(session, "explore", lambda: view.link(session))
-    labels = views.policy_labels(results)
-    views.headline(session, results[session.shown_policy])
+    by = views.judged_by(session, record)
+    labels = views.policy_labels(views.compared(session))
+    views.headline(session, results[session.shown_policy], by)
     views.warnings(session, record)
     with st.container(key="hero"):
         with st.container():
@@ -42,9 +44,10 @@ def main() -> None:
         with st.container():
             curves.episode_curves(session, record, labels)
         with st.container():
-            views.policies(session, results)
+            views.policies(session, results, by)
         with st.container():
             curves.parameter_curves(session, labels)
+    batteries(session, record)
     views.selected_task(session, record)
     details.tabs(session, view, record)
 

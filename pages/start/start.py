@@ -20,6 +20,7 @@ with st.container(key="hero_start"):
     with st.container():
         views.figures(session)
         views.curves(session)
+views.batteries(session)
 views.tour(session)
 views.cards()
 views.claims()

@@ -87,8 +87,8 @@ def test_one_server_is_dealt_and_staying_counts_what_it_is_worth(rounds: int, se
     world = World(s, world_seeds(0, 0, WORLDS))
     inputs = encoder.inputs(world.snapshot(world.initial_state(), 0))
     with torch.no_grad():
-        asked = agents.actor(inputs, agents.start(WORLDS)[0])[0]
-        turns = list(agents.turns(inputs, agents.q.encode(inputs), asked, agents.start(WORLDS)[1]))
+        requested = agents.actor(inputs, agents.start(WORLDS)[0])[0]
+        turns = list(agents.turns(inputs, agents.q.encode(inputs), requested, agents.start(WORLDS)[1]))
     assert len(turns) == max(1, rounds * s.tasks)
     for turn in turns:
         assert torch.equal(turn.margin[..., 0], torch.zeros_like(turn.margin[..., 0]))

@@ -70,7 +70,7 @@ def test_a_task_is_reached_and_asked_by_keyboard_alone(page: Page, lab: str) -> 
 
 def test_every_chart_has_a_table_twin_and_text(page: Page, lab: str) -> None:
     open_page(page, lab)
-    for tab in ("Where time goes", "Devices", "Shadow prices", "Fading"):
+    for tab in ("Where time goes", "Devices", "What more would save", "Fading"):
         page.get_by_role("tab", name=tab).click()
         panel = page.get_by_role("tabpanel").filter(visible=True)
         panel.locator("summary", has_text="As a table").first.click()

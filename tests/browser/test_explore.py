@@ -10,7 +10,10 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from iomt_core.charts.batteries import FULL, scarcest
+from iomt_core.experiments.evaluation import battery_charges
 from iomt_core.metrics import three_digits
+from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS, scenario
 from iomt_core.training.catalogue import DEFAULT as POLICY
 from iomt_core.twin.northbound import play, why
@@ -63,7 +66,9 @@ def test_a_logarithmic_slider_and_a_pinned_scenario(page: Page, lab: str) -> Non
     expect(chart(page, "policy_bars")).to_contain_text("pinned")
     expect(chart(page, "episode_curves")).to_contain_text("pinned: ")
     slider(page, "Users").press("ArrowLeft")
-    expect(page.get_by_text("Not comparable: the pinned ward has 8 users")).to_be_visible()
+    expect(
+        page.get_by_text("Not comparable: the pinned ward has 8 × 8 tasks in a step, this one 7 × 8")
+    ).to_be_visible()
     expect(page.locator("[data-testid=stMetric] [data-testid=stMetricDelta]").first).to_contain_text("pinned: ")
 
 
@@ -121,7 +126,7 @@ def test_a_click_on_a_curve_makes_the_map_jump_and_the_line_follows_the_map(page
 def test_a_click_on_a_policy_shows_it_and_one_on_a_value_sets_the_parameter(page: Page, lab: str) -> None:
     open_page(page, lab)
     chart(page, "policy_bars").locator(".main-svg").first.wait_for()
-    click_in(page, "policy_bars", 0.05, 1.5 / 8)
+    click_in(page, "policy_bars", 0.05, 1.5 / (1 + len(POLICIES)))
     expect(title(page)).to_contain_text("Price response")
     expect(page.get_by_role("combobox", name="Policy")).to_have_value("Price response")
     page.wait_for_function("document.querySelector('.st-key-around .chart-plot').data?.[0].x.length === 8")
@@ -145,7 +150,7 @@ def test_a_row_of_the_table_is_a_task_too(page: Page, lab: str) -> None:
 
 def test_every_tab_shows_something(page: Page, lab: str) -> None:
     open_page(page, lab)
-    for name, drawn in (("Devices", "utilisation"), ("Shadow prices", "prices"), ("Fading", "fading")):
+    for name, drawn in (("Devices", "utilisation"), ("What more would save", "prices"), ("Fading", "fading")):
         page.get_by_role("tab", name=name).click()
         expect(page.locator(f"[class*=st-key-{drawn}] .chart-plot svg").first).to_be_visible()
         settle(page)
@@ -195,9 +200,38 @@ def test_own_files_are_taken_and_bad_ones_named_by_line(page: Page, lab: str, tm
     assert "workload:" in downloaded(page, page.get_by_role("button", name="Download scenario")).read_text()
 
 
-def test_an_empty_battery_is_said(page: Page, lab: str) -> None:
-    open_page(page, f"{lab}/?{urlencode({'preset': 'drained', 'policy': 'random'})}")
-    expect(page.get_by_text(re.compile(r"Stopped at step \d+ of 20: battery of user .* empty"))).to_be_visible()
+def test_an_empty_battery_is_said_and_its_charge_runs_along_with_the_map_beside_the_plan(page: Page, lab: str) -> None:
+    s, policy = PRESETS["drained"], "optimum-step"
+    open_page(page, f"{lab}/?{urlencode({'preset': 'drained', 'policy': policy, 'step': 3})}")
+    record, plan = play(s, policy, 0), play(s, "optimum", 0)
+    user, last = scarcest(record), len(record)
+    words = f"Stopped at step {last} of 20: battery of user {user} empty."
+    expect(page.locator("[data-testid=stAlert]", has_text=words)).to_be_visible()
+    plot = "document.querySelector('.st-key-batteries .chart-plot')"
+    page.wait_for_function(f"{plot}?.data?.some((trace) => trace.name === 'plan: user {user}')")
+    page.wait_for_function(f"{plot}.layout.shapes[0].x0 === 3")
+    settle(page)
+    drawn = page.evaluate(f"Object.fromEntries({plot}.data.map((trace) => [trace.name, trace.y]))")
+    i = s.user_numbers.index(user)
+    for name, one in ((f"user {user}", record), (f"plan: user {user}", plan)):
+        assert drawn[name] == pytest.approx((battery_charges(one)[:, i] * 1e3).tolist(), rel=1e-4)
+    assert f"User {user} spends" in (page.locator(".st-key-wide_batteries").text_content() or "")
+    charge = float(battery_charges(record)[10, i])
+    click_in(page, "batteries", 10.5 / (s.T + 1), 1 - charge / (FULL * s.Cap))
+    expect(page.locator(".ward .now")).to_have_text(f"step 10 of {last}")
+    settle(page)
+    page.locator(".ward").get_by_label("one step on").click()
+    page.wait_for_function(f"{plot}.layout.shapes[0].x0 === 11")
+    expect(chart(page, "policy_bars")).to_contain_text("no policy can be right of this bound")
+    expect(page.locator("[data-testid=stMetric]", has_text="Return").first).to_be_visible()
+
+
+def test_where_no_battery_runs_short_their_charge_is_folded(page: Page, lab: str) -> None:
+    open_page(page, f"{lab}/?{urlencode({'preset': 'lecture', 'policy': 'price-response'})}")
+    assert chart(page, "batteries").count() == 0
+    page.locator("summary", has_text="Batteries: none runs short here").click()
+    expect(chart(page, "batteries").locator(".main-svg").first).to_be_visible()
+    expect(page.get_by_text("All 20 steps are played.")).to_be_visible()
 
 
 def test_extreme_wards_show_numbers_and_no_error(page: Page, lab: str) -> None:
@@ -213,7 +247,10 @@ def test_extreme_wards_show_numbers_and_no_error(page: Page, lab: str) -> None:
         )
         expect(title(page)).to_contain_text(f"{s.users} user")
         assert page.locator("[data-testid=stException]").count() == 0
-        assert re.search(r"\d", metric(page, "Gap to the bound"))
+        assert re.search(r"\d", metric(page, "Mean delay"))
+        expect(page.locator("[data-testid=stMetric]", has_text=re.compile("Gap to the (return )?bound"))).to_have_count(
+            1
+        )
 
 
 def test_a_server_that_is_switched_off_leaves_the_others_in_place(page: Page, lab: str) -> None:

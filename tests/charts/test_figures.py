@@ -6,15 +6,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from iomt_core.charts.devices import price_bars, used_shares, utilisation
+from iomt_core.charts.devices import used_shares, utilisation
 from iomt_core.charts.fading import fading
 from iomt_core.charts.forest import episode_pairs, flow_map, forest
 from iomt_core.charts.inspection import by_device, regret_map, share_bars
-from iomt_core.charts.tables import delay_table, price_table
-from iomt_core.charts.tasks import alternatives, delay_bars, kind_costs
+from iomt_core.charts.tables import alternatives_table, delay_table, kind_table
+from iomt_core.charts.tasks import alternatives, delay_bars, kind_bars
 from iomt_core.experiments.comparison.sides import Comparison, Side, compare
-from iomt_core.scenario import PRESETS, Scenario, WorkloadTask
-from iomt_core.scenario.tables import with_workload
+from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.twin.northbound import play, why
 from iomt_core.twin.northbound_inspect import regrets
 
@@ -43,24 +42,6 @@ def test_utilisation_is_the_used_share_in_percent(ward: Scenario) -> None:
     assert values(users) == [pytest.approx(own.tolist(), rel=1e-5)]
 
 
-def test_shadow_prices_are_those_of_the_table(ward: Scenario) -> None:
-    record = play(ward, "optimum", 0)
-    prices = price_table(record, 1).set_index("resource")["cost saved (% of the step's, per GHz)"]
-    (cpu, band), (own,) = (values(figure) for figure in price_bars(record, 1))
-    for k in range(ward.servers):
-        assert cpu[k] == pytest.approx(prices[f"CPU of server {k + 1}"], abs=1e-4)
-        assert band[k] == pytest.approx(prices[f"bandwidth of server {k + 1}"], abs=1e-4)
-    for u in range(ward.users):  # drawn for 10 MHz more
-        assert own[u] == pytest.approx(prices[f"own CPU of user {u + 1}"] / 100, abs=1e-4)
-
-
-def test_a_step_in_which_nobody_has_a_task_has_no_prices() -> None:
-    tasks = tuple(WorkloadTask(step=step, user=1, D=4e5, C=1e5, P=1) for step in (1, 3))
-    record = play(with_workload(PRESETS["lecture"].changed(T=3), tasks), "optimum", 0)
-    assert [len(price_bars(record, row)) for row in range(3)] == [2, 0, 2]
-    assert [len(price_table(record, row)) > 0 for row in range(3)] == [True, False, True]
-
-
 def test_alternatives_are_in_milliseconds_and_microjoules_and_the_chosen_one_is_marked(ward: Scenario) -> None:
     answer = why(play(ward, "greedy", 0), "greedy", "own", 1, 1, 1)
     frame, (delay, energy) = answer.alternatives, alternatives(answer.alternatives)
@@ -69,30 +50,77 @@ def test_alternatives_are_in_milliseconds_and_microjoules_and_the_chosen_one_is_
     assert [n for n, name in enumerate(delay.data[0].x) if "chosen" in name] == [answer.chosen]
 
 
-def test_delays_are_those_of_the_table_slowest_first_and_a_click_sends_the_task(ward: Scenario) -> None:
-    record = play(ward, "optimum", 0)
+@pytest.mark.parametrize("policy", ["optimum", "greedy-saving"])
+def test_delays_are_those_of_the_table_slowest_first_and_a_click_sends_the_task(ward: Scenario, policy: str) -> None:
+    record = play(ward, policy, 0)
     table = record.table()
     table = table[table["step"] == 2].sort_values("delay_s", ascending=False, kind="stable")
+    done, skipped = table[~table["skipped"]], table[table["skipped"]]
     figure = delay_bars(record, 1)
-    execution, transmission = {}, figure.data[-1]
-    for trace in figure.data[:-1]:
+    execution = {}
+    for trace in (one for one in figure.data if one.type == "bar" and not one.name.startswith("transmission")):
         execution |= dict(zip(trace.x, trace.y, strict=True))
+    (transmission,) = (one for one in figure.data if one.name.startswith("transmission"))
     total = [execution[name] + tx for name, tx in zip(transmission.x, transmission.y, strict=True)]
-    assert total == pytest.approx((table["delay_s"] * 1e3).tolist(), rel=1e-4)
+    assert total == pytest.approx((done["delay_s"] * 1e3).tolist(), rel=1e-4)
     assert [tuple(point) for point in transmission.customdata] == [
-        tuple(row) for row in table[["step", "user", "task"]].to_numpy().tolist()
+        tuple(row) for row in done[["step", "user", "task"]].to_numpy().tolist()
     ]
-    assert delay_table(record, 1)["delay (ms)"].tolist() == pytest.approx(total, abs=2e-4)
+    crosses = [tuple(point) for one in figure.data if one.name == "skipped" for point in one.customdata]
+    assert crosses == [tuple(row) for row in skipped[["step", "user", "task"]].to_numpy().tolist()]
+    assert f"{len(skipped)} are skipped" in figure.layout.meta["alt"]
+    numbers = delay_table(record, 1)
+    assert numbers["delay (ms)"][~numbers["skipped"]].tolist() == pytest.approx(total, abs=2e-4)
+    assert (numbers["deadline (ms)"] == ward.T_max * 1e3).all()
+
+
+def own_deadlines() -> Scenario:
+    """Two kinds of tasks, of which one has a deadline that a slow ward misses."""
+    urgent, patient = PRESETS["hospital"].kinds[0], PRESETS["hospital"].kinds[1]
+    kinds = (urgent.model_copy(update={"T_max": 5e-3}), patient.model_copy(update={"T_max": 60e-3}))
+    return PRESETS["hospital"].changed(kinds=kinds)
+
+
+def test_each_task_is_measured_by_its_own_deadline() -> None:
+    s = own_deadlines()
+    record = play(s, "all-local", 0)
+    table = record.table()
+    figure = delay_bars(record, 0)
+    (marks,) = (one for one in figure.data if one.name == "deadline of the task")
+    assert not figure.layout.shapes
+    step = table[table["step"] == 1].assign(name=lambda t: t["user"].astype(str) + "." + t["task"].astype(str))
+    due = dict(zip(step["name"], step["deadline_s"] * 1e3, strict=True))
+    assert set(marks.y) <= {5.0, 60.0}
+    assert all(due[name] == y for name, y in zip(marks.x, marks.y, strict=True))
+    _, missed = kind_bars(table)
+    for n, (name, deadline) in enumerate(((s.kind_names[0], "5 ms"), (s.kind_names[1], "60 ms"))):
+        mine = table[table["kind"] == name]
+        late = int((mine["delay_s"] > mine["deadline_s"]).sum())
+        assert missed.data[0].x[n] == f"{name}, {deadline}"
+        assert missed.data[0].y[n] == pytest.approx(100 * late / len(mine), rel=1e-5)
+        assert missed.data[0].text[n] == f"{late} of {len(mine)}"
+    numbers = kind_table(table).set_index("kind")
+    assert numbers["deadline (ms)"].tolist() == [5, 60]
+    assert numbers["late or skipped"].sum() == int(record.outcome.missed.sum()) > 0
 
 
 def test_a_kind_keeps_its_colour_where_others_are_missing() -> None:
     table = play(PRESETS["hospital"], "greedy", 0).table()
     last = table["kind"].cat.categories[-1]
     colours = {
-        name: kind_costs(part).data[0].marker.color[-1]
+        name: kind_bars(part)[0].data[0].marker.color[-1]
         for name, part in (("all", table), ("one", table[table["kind"] == last]))
     }
     assert colours["all"] == colours["one"]
+
+
+def test_what_energy_costs_later_is_in_the_table_of_alternatives() -> None:
+    s = PRESETS["drained"].changed(Cap=7.5e-4)
+    frame = why(play(s, "optimum", 0), "optimum", "own", 1, 1, 1).alternatives
+    table = alternatives_table(frame)
+    assert table["its energy costs later"].tolist() == pytest.approx(frame["energy_later"].tolist(), abs=1e-4)
+    assert table["and later by"].tolist() == pytest.approx(frame["later_change"].tolist(), abs=1e-4)
+    assert (frame["energy_later"] > 0).all()
 
 
 def test_shares_are_in_percent_of_their_device_and_a_click_sends_the_task() -> None:

@@ -11,10 +11,10 @@ from iomt_core.training.catalogue import entry
 from iomt_core.twin.northbound import play, why
 
 
-def costs(before: Setup, after: Setup) -> tuple[str, str]:
-    """The costs of both sides as Compare shows them."""
-    cost = compare(before.side, after.side, before.seed, EPISODES).pair("cost")
-    return f"{cost.mean_a:.4f}", f"{cost.mean_b:.4f}"
+def costs(before: Setup, after: Setup, name: str = "cost") -> tuple[str, str]:
+    """The costs, or another metric, of both sides as Compare shows them."""
+    pair = compare(before.side, after.side, before.seed, EPISODES).pair(name)
+    return pair.metric.show(pair.mean_a), pair.metric.show(pair.mean_b)
 
 
 @pytest.mark.parametrize("policy", ["sae-mt-qmix", "price-response"])
@@ -29,10 +29,11 @@ def test_an_answer_keeps_the_policy_names_it_and_shows_the_costs_of_both_sides_a
     assert entry(policy).label in words
     if before == after:
         return
-    cost = compare(before.side, after.side, before.seed, EPISODES).pair("cost")
-    assert "from {} to {}".format(*costs(before, after)) in words
-    assert cost.interval_words in words
-    assert ("rises" in words) == (cost.difference > 0)
+    name = "return" if question.key == "battery" else "cost"  # a cost leaves out the steps that are not played
+    pair = compare(before.side, after.side, before.seed, EPISODES).pair(name)
+    assert "from {} to {}".format(*costs(before, after, name)) in words
+    assert pair.interval_words in words
+    assert ("rises" in words) == (pair.difference > 0)
 
 
 @pytest.mark.parametrize("question", [q for q in QUESTIONS if q.key not in ("local", "battery")], ids=lambda q: q.key)
@@ -45,13 +46,28 @@ def test_an_answer_is_computed_and_not_written_down(question: Question) -> None:
     assert words != question.words("price-response")
 
 
-def test_half_the_battery_names_the_step_and_the_user_who_ends_the_episode() -> None:
+@pytest.mark.parametrize("policy", ["sae-mt-qmix", "optimum-step", "price-response", "optimum"])
+def test_half_the_battery_names_who_ends_the_episode_and_what_a_plan_returns(policy: str) -> None:
     question = next(q for q in QUESTIONS if q.key == "battery")
-    record = question.setups("price-response")[1].record
-    spent = record.outcome.energy.sum((0, 2))
-    words = question.words("price-response")
+    _, after = question.setups(policy)
+    record, plan = after.record, Setup(after.scenario, "optimum")
+    left = after.scenario.Cap - record.outcome.energy.sum((0, 2))
+    user = after.scenario.user_numbers[int(left.argmin())]
+    words = question.words(policy)
     assert "all 20 steps are played before" in words
-    assert f"ends in step {len(record)} of 20, when the battery of user {int(spent.argmax()) + 1} is empty" in words
+    if float(left.min()) < 0:
+        empty = [n for n, x in zip(after.scenario.user_numbers, left.tolist(), strict=True) if x < 0]
+        who = f"battery of user {user}" if len(empty) == 1 else f"batteries of users {', '.join(map(str, empty))}"
+        assert f"it is stopped at step {len(record)} of 20: {who} empty" in words
+        assert user in empty
+    else:
+        assert "with half the battery all 20 steps are played" in words
+    assert f"User {user} spends" in words
+    assert (float(left.min()) < 0) == (policy in ("sae-mt-qmix", "optimum-step"))
+    if policy != "optimum":
+        returned, mine = plan.figures["return"], after.figures["return"]
+        assert f"returns {returned:,.0f}, {100 * (returned / mine - 1):+.3g} %" in words
+        assert returned > mine
 
 
 def test_a_policy_that_cannot_decide_on_both_sides_is_replaced_on_both() -> None:

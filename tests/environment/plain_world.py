@@ -118,6 +118,8 @@ class PlainWorld:
         self.t += 1
         self.terminated = any(user.battery < 0 for user in self.users)
         self.truncated = self.t >= self.s.T and not self.terminated
+        if self.terminated:
+            rewards = [0.0] * len(rewards)
         return results, rewards
 
     def scaled(self, requests: list[list[Request]]) -> tuple[list[float], list[float], list[float]]:

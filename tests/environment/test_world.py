@@ -162,7 +162,21 @@ def test_own_places_and_workload_are_used_as_given() -> None:
 
 
 # Fields of a snapshot with an axis of users or servers.
-BY_USER = {"D", "C", "P", "weight", "active", "kind", "P_tr", "battery", "F_i", "users_xy", "distance", "beta"}
+BY_USER = {
+    "D",
+    "C",
+    "P",
+    "weight",
+    "active",
+    "kind",
+    "deadline",
+    "P_tr",
+    "battery",
+    "F_i",
+    "users_xy",
+    "distance",
+    "beta",
+}
 BY_SERVER = {"F_k": 1, "B_k": 1, "servers_xy": 1, "distance": 2, "beta": 2}
 
 

@@ -91,6 +91,14 @@ def test_where_a_policy_cannot_decide_it_says_why(computer: CurveComputer) -> No
     assert 1.0 in dict(curves.of("greedy", "cost"))
 
 
+def test_a_curve_over_servers_is_of_whole_wards_also_where_one_is_switched_off(computer: CurveComputer) -> None:
+    part = WARD.changed(servers_off=1)
+    assert present_value(part, "servers") is None
+    assert present_value(part, "users") == WARD.users
+    mixed, whole = complete(computer, part, "servers"), complete(computer, WARD, "servers")
+    assert (mixed.axis, mixed.results) == (whole.axis, whole.results)
+
+
 def test_a_new_request_takes_the_place_of_the_last_one(computer: CurveComputer) -> None:
     long = PRESETS["paper"].changed(T=100, seed=3)
     assert not ask(computer, long, "B_k").complete

@@ -9,17 +9,9 @@ import pytest
 from scipy import stats
 
 from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
-from iomt_core.experiments.comparison.differences import differences, pairing
+from iomt_core.experiments.comparison.differences import differences, not_comparable, pairing
 from iomt_core.experiments.comparison.paired import Paired
-from iomt_core.experiments.comparison.sides import (
-    MOST_EPISODES,
-    Side,
-    advance,
-    chunk_size,
-    compare,
-    episode,
-    finished,
-)
+from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side, advance, chunk_size, compare, episode, finished
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.metrics import METRICS, Metric
 from iomt_core.scenario import PRESETS, ScenarioError, WorkloadTask
@@ -250,11 +242,15 @@ def test_bad_input_is_named(side: Side, seed: int, episodes: int, words: str) ->
         ({"users": 3}, False),
         ({"tasks": 4}, False),
         ({"T_max": 0.01}, False),
+        ({"alpha_T": 0.4, "alpha_E": 0.6}, False),
+        ({"Cap": 0.1}, True),
+        ({"users_off": 8}, False),
     ],
 )
 def test_wards_of_different_size_or_objective_are_not_graded(change: dict[str, Any], graded: bool) -> None:
     ward = PRESETS["paper"]
     assert (pairing(ward, ward.changed(**change)).ungraded == "") == graded
+    assert (not_comparable(ward, ward.changed(**change), "the pinned ward", "this one") == "") == graded
 
 
 def test_a_change_too_small_to_matter_is_said_in_words() -> None:

@@ -66,6 +66,18 @@ def test_a_point_is_what_evaluate_says_of_its_scenario(tmp_path: Path, here: Exe
     assert len(table) == 6
 
 
+def test_values_of_a_count_are_whole_wards_and_other_values_keep_who_is_switched_off() -> None:
+    part = WARD.changed(servers_off=2, users_off=(1, 3))
+    counts = tiny(scenario=part, axes=[spaced("users", 1, 4, 4), axis_from_words("servers=1,2")])
+    for (users, servers), ward in counts.cells.items():
+        assert ward == WARD.changed(users=int(users), servers=int(servers))
+    assert [note.partition(":")[0] for note in counts.notes] == ["Users", "Edge servers"]
+    assert "although 2 of 3 are switched off in the present ward." in counts.notes[0]
+    other = tiny(scenario=part, axes=[spaced("F_k", 1e9, 2e9, 2)])
+    assert all((ward.servers_off, ward.users_off) == ((2,), (1, 3)) for ward in other.cells.values())
+    assert other.notes == tiny().notes == []
+
+
 def test_a_stopped_sweep_resumed_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path, here: Executor) -> None:
     whole = swept(tmp_path / "whole", tiny(), here)
     stop, on_status = after(2)

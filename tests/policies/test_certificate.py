@@ -13,14 +13,15 @@ import pytest
 import torch
 
 from iomt_core.adapters.pettingzoo_env import WardEnv
-from iomt_core.policies.demand import bandwidth_table, own_frequency
+from iomt_core.policies.demand import OwnCpuTasks, bandwidth_table
 from iomt_core.policies.dual import DualProblem, prices_at, solve_dual
-from iomt_core.policies.optimum import Optimum
+from iomt_core.policies.optimum import StepOptimum
 from iomt_core.scenario import PRESETS, Places, Scenario
-from tests.certificate import certificate_violations, number_violations, training_violations
+from tests.certificate import certificate_violations, number_violations, return_violations, training_violations
 from tests.wards import steps, totals, whole_range
 
 PARTS, GROUPS, SIZE = 4, 80, 25  # 2000 scenarios
+EPISODES = 7  # the returns of whole episodes are checked in every seventh group
 TRAINED = 3
 WEAK = PRESETS["lecture"].changed(channel="log-distance", area=2000, eta=6, PL0=120, N0=1e-12)
 FAR = Places(users=((0, 0),) * 3, servers=((2000, 2000),) * 2)
@@ -37,6 +38,8 @@ def test_the_certificate_holds_and_numbers_are_finite_all_over_the_allowed_range
     for seed in range(part, GROUPS, PARTS):
         group = whole_range(seed, SIZE)
         found += [(group[n], what) for n, what in certificate_violations(group, seed)]
+        if seed // PARTS % EPISODES == 0:
+            found += [(group[n], what) for n, what in return_violations(group, seed)]
         found += [(s, what) for s in group[:2] for what in number_violations(s, seed)]
     _assert_none(found)
 
@@ -51,7 +54,7 @@ def test_training_is_finite_all_over_the_allowed_range(seed: int) -> None:
 def test_links_that_never_get_anything_through_have_a_tight_bound(s: Scenario) -> None:
     snapshot = steps(s, 10)
     dual = solve_dual(snapshot, s)
-    action = Optimum(s).decide(snapshot, dual)
+    action = StepOptimum(s).decide(snapshot, dual)
     gap = totals(snapshot, action, s) / dual.bound - 1
     assert float(gap.min()) >= 0
     assert float(gap.max()) < 0.01
@@ -80,7 +83,7 @@ def test_a_bound_holds_at_any_prices(seed: int) -> None:
     s = group[0]
     for one in group:
         snapshot = steps(one, 1)
-        problem, cost = DualProblem(snapshot, one), totals(snapshot, Optimum(one).decide(snapshot), one)
+        problem, cost = DualProblem(snapshot, one), totals(snapshot, StepOptimum(one).decide(snapshot), one)
         found = solve_dual(snapshot, one).prices
         best = torch.cat([found.cpu, found.bandwidth, found.own], dim=1).clamp_min(1e-300).log()
         generator = torch.Generator().manual_seed(seed)
@@ -108,11 +111,11 @@ def test_the_bandwidth_problem_is_solved_from_below_at_both_ends_of_its_table_an
 
 def test_the_least_cost_on_the_own_cpu_is_exact_where_a_certificate_is_made_of_it() -> None:
     s = PRESETS["paper"]
-    A, g = s.alpha_T / s.T_max, s.alpha_E / s.E_ref * s.k0
-    y = A * (2 * g / A) ** (2 / 3) * torch.logspace(-20, 20, 4001, dtype=torch.float64)
-    f = own_frequency(y, s, 4)
-    exact = own_frequency(y, s, 12)
-    torch.testing.assert_close(A / f + g * f * f + y * f, A / exact + g * exact * exact + y * exact, rtol=1e-14, atol=0)
+    A, g = (torch.tensor(x, dtype=torch.float64) for x in (s.alpha_T / s.T_max, s.alpha_E / s.E_ref * s.k0))
+    price = A * (2 * g / A) ** (2 / 3) * torch.logspace(-20, 20, 4001, dtype=torch.float64)
+    task = OwnCpuTasks(A, g)
+    f, exact = task.frequency(price, 4), task.frequency(price, 12)
+    torch.testing.assert_close(task.cost(f) + price * f, task.cost(exact) + price * exact, rtol=1e-14, atol=0)
 
 
 def test_a_bound_knows_the_precision_of_the_costs_it_is_compared_with() -> None:

@@ -13,7 +13,7 @@ from scipy.special import exp1
 
 from iomt_core.model.snapshot import Action
 from iomt_core.policies.dual import solve_dual
-from iomt_core.policies.optimum import Optimum
+from iomt_core.policies.optimum import StepOptimum
 from iomt_core.policies.registry import POLICIES
 from iomt_core.policies.shares import optimal_shares
 from iomt_core.scenario import PRESETS, Scenario
@@ -28,7 +28,7 @@ def test_the_optimum_is_close_to_its_own_bound(name: str, most: float) -> None:
     s = PRESETS[name]
     snapshot = steps(s, 50)
     dual = solve_dual(snapshot, s)
-    action = Optimum(s).decide(snapshot, dual)
+    action = StepOptimum(s).decide(snapshot, dual)
     gap = totals(snapshot, action, s) / dual.bound - 1
     assert float(gap.min()) >= 0
     assert float(gap.mean()) <= most
@@ -52,7 +52,7 @@ def test_bound_and_optimum_hold_all_over_the_sliders(seed: int) -> None:
     s = anywhere(seed)
     snapshot = steps(s, 3)
     dual = solve_dual(snapshot, s)
-    action = Optimum(s).decide(snapshot, dual)
+    action = StepOptimum(s).decide(snapshot, dual)
     total = totals(snapshot, action, s)
     assert bool(torch.isfinite(dual.bound).all())
     assert bool((total >= dual.bound).all())
@@ -117,7 +117,7 @@ def _server_cost(
 def test_tiny_wards_agree_with_brute_force(channel: str) -> None:
     s = PRESETS["paper"].changed(users=2, tasks=3, servers=2, channel=channel, T=2, F_i=4e7)
     snapshot = steps(s, 2, seed=5)
-    found = totals(snapshot, Optimum(s).decide(snapshot), s)
+    found = totals(snapshot, StepOptimum(s).decide(snapshot), s)
     bound = solve_dual(snapshot, s).bound
     for step in range(2):
         w, C, D = (getattr(snapshot, x)[step].flatten().numpy() for x in ("weight", "C", "D"))

@@ -30,13 +30,7 @@ from iomt_core.scenario.files import (
     write_text_atomically,
 )
 from iomt_core.scenario.links import from_query, to_query
-from iomt_core.scenario.tables import (
-    WORKLOAD_COLUMNS,
-    read_places_csv,
-    read_workload_csv,
-    with_places,
-    with_workload,
-)
+from iomt_core.scenario.tables import WORKLOAD_COLUMNS, read_places_csv, read_workload_csv, with_places, with_workload
 
 
 @st.composite

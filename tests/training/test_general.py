@@ -107,10 +107,10 @@ def test_what_stays_at_home_is_valued_at_what_it_costs(place: Path) -> None:
         action = trained.decide(seen)
         inputs, agents = trained.encoder.inputs(seen), trained.agents
         assert isinstance(agents, ParameterisedQ)
-        asked = torch.stack([action.cpu, action.bandwidth], -1).float().transpose(0, 1)
+        requested = torch.stack([action.cpu, action.bandwidth], -1).float().transpose(0, 1)
         done = action.choice.transpose(0, 1)
         with torch.no_grad():
-            value = agents.q_taken(inputs, asked, done, agents.start(len(seen.D))[1]).transpose(0, 1)
+            value = agents.q_taken(inputs, requested, done, agents.start(len(seen.D))[1]).transpose(0, 1)
         cost = outcome(seen, action, s).cost * trained.encoder.unit
         local = action.choice == 0
         assert bool(local.any())

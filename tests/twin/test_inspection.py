@@ -80,8 +80,8 @@ def test_the_strategy_shown_as_taken_is_what_was_done_and_follows_from_the_numbe
                 for look in looks:
                     assert int((look.worth + look.margin).argmax()) == look.choice
                     torch.testing.assert_close((look.values * look.weight.float()).sum(-1), look.worth)
-        asked = torch.stack([record.action.cpu[step - 1], record.action.bandwidth[step - 1]], -1)
-        torch.testing.assert_close(found.requested.double(), asked, rtol=1e-5, atol=1e-6)
+        requested = torch.stack([record.action.cpu[step - 1], record.action.bandwidth[step - 1]], -1)
+        torch.testing.assert_close(found.requested.double(), requested, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["in-turn", "general"])
@@ -222,15 +222,23 @@ def test_the_optimum_has_no_regret_against_itself() -> None:
         assert (frame["regret_best"] >= 0).all()
 
 
-@pytest.mark.parametrize("policy", ["greedy", "random", "optimum", "run:in-turn"])
-def test_regret_is_what_the_alternatives_say(policy: str) -> None:
-    record = play(WARD, policy, 2)
-    frame = north.regrets(WARD, policy, 2, "own", 2)
+@pytest.mark.parametrize("policy", ["greedy", "random", "optimum", "price-response", "greedy-saving", "run:in-turn"])
+@pytest.mark.parametrize("capacity", [WARD.Cap, 6e-5])
+def test_regret_is_what_the_alternatives_say(policy: str, capacity: float) -> None:
+    s = WARD.changed(Cap=capacity)
+    record, devices = play(s, policy, 2), set()
+    frame = north.regrets(s, policy, 2, "own", 1)
     for row in frame.itertuples():
-        moved = why(record, policy, "own", 2, row.user, row.task).alternatives["ward_change"]
+        alternatives = why(record, policy, "own", 1, row.user, row.task).alternatives
+        moved = (alternatives["ward_change"] + alternatives["later_change"]).set_axis(alternatives["choice"])
         assert row.regret_best == pytest.approx(max(0.0, -moved.min()), abs=1e-12)
-        assert row.regret_optimum == pytest.approx(-moved[row.optimum], abs=1e-12)
+        if row.optimum >= 0 or row.choice == row.optimum:
+            assert row.regret_optimum == pytest.approx(-moved[row.optimum], abs=1e-12)
+        else:
+            assert math.isnan(row.regret_optimum)
         assert moved[row.best] == pytest.approx(moved.min(), abs=1e-12)
+        devices.add(row.choice)
+    assert (-1 in devices) <= (policy in ("optimum", "price-response", "greedy-saving"))
 
 
 def test_alternatives_are_the_ward_priced_again() -> None:

@@ -12,21 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from iomt_core.experiments.answers.question import (
-    Question,
-    metric_named,
-    unavailable_notes,
-)
-from iomt_core.experiments.answers.results import Evaluation, Results, paired, policy_name
+from iomt_core.experiments.answers.question import PolicyQuestion, metric_named, unavailable_notes
+from iomt_core.experiments.answers.results import Evaluation, Results, paired
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import Axis, is_whole
 from iomt_core.metrics import Metric
 from iomt_core.scenario import Scenario, ScenarioError, check_known, set_elsewhere
+from iomt_core.training.catalogue import policy_label
 
 TARGETS = ("mean_delay_s", "delay_p95_s", "deadline_miss_share", "mean_energy_j", "cost", "ended_share")
 GRID = 7  # values tried first where there are too many for all
@@ -83,14 +80,13 @@ class Finding:
         return self.verdict == "at once" or self.neighbour is self.refuted
 
 
-class GoalSeek(Question):
+class GoalSeek(PolicyQuestion):
     """How much of a parameter is needed so that a metric is at most `target`? The axis has two values, the ends of the range."""
 
     name: ClassVar[str] = "goal-seek"
     title: ClassVar[str] = "How much do I need?"
 
     kind: Literal["goal-seek"] = "goal-seek"
-    policy: str
     axis: Axis
     metric: str = "mean_delay_s"
     target: float  # SI
@@ -114,15 +110,6 @@ class GoalSeek(Question):
             raise ScenarioError(f"parameter = {self.axis.words!r}: allowed are two values, the ends of the range.")
         for value in self.grid:
             self.ward(value)
-
-    @property
-    def policies(self) -> tuple[str, ...]:
-        """The one policy."""
-        return (self.policy,)
-
-    def with_policies(self, names: Sequence[str]) -> Self:
-        """The same question about this policy."""
-        return self.model_copy(update={"policy": names[0]})
 
     @property
     def measured(self) -> Metric:
@@ -233,8 +220,8 @@ class GoalSeek(Question):
         if not any(holds):
             return Finding("never", tuple(probes), steady=steady)
         first = holds.index(True)
-        certain = _first_of_rest(ordered, lambda probe: probe.holds(self.target, "high"))
-        refuted = _first_of_rest(ordered[::-1], lambda probe: not probe.holds(self.target, "low"))
+        certain = _holds_from(ordered, lambda probe: probe.holds(self.target, "high"))
+        refuted = _holds_from(ordered[::-1], lambda probe: not probe.holds(self.target, "low"))
         switches = [n for n in range(1, len(holds)) if holds[n] != holds[n - 1]]
         # A curve that is not steady may cross the target between two values of a grid.
         if len(switches) > 1 or (not steady and not self.exhaustive):
@@ -250,7 +237,7 @@ class GoalSeek(Question):
         found, goal = self.finding(results), self._goal()
         label = self.axis.meta.label or self.axis.parameter
         most = self.seek == "most"
-        who = policy_name(self.policy)
+        who = policy_label(self.policy)
         if found.verdict == "unknown":
             known = found.probes[0].evaluation.reason if found.probes else "no value was tried yet."
             return f"Not known: {who} cannot decide at any value in this range. {known}"
@@ -297,20 +284,23 @@ class GoalSeek(Question):
         )
 
     def notes(self, results: Results) -> list[str]:
-        """Values where the policy cannot decide, episodes that ended early, networks, and a curve that is not steady."""
+        """Values where the policy cannot decide or does not do everything, networks, and a curve that is not steady."""
         found = self.finding(results)
         reasons = [(self.value_words(p), p.evaluation.reason) for p in found.probes if p.evaluation.reason]
         notes = list(unavailable_notes(reasons, f"Not available at {self.axis.meta.label}"))
         early = [self.value_words(p) for p in self._decided(found.probes) if not p.evaluation.complete]
         if early and self.metric != "ended_share":
-            notes.append(f"A battery ended episodes early at {', '.join(early)}: later steps do not count there.")
+            notes.append(
+                f"A battery ended episodes early, or tasks were skipped, at {', '.join(early)}: what was not done does not count "
+                "there."
+            )
         if not found.steady and found.verdict in ("found", "at once"):
             notes.append(
                 f"The {self._label()} does not only rise or only fall here, but all values of the range were tried."
             )
         if self.axis.parameter == "servers":
             notes.append("For every number the servers are laid out anew over the ward.")
-        return notes
+        return [*notes, *filter(None, [self.axis.note(self.scenario)])]
 
     def table(self, results: Results) -> pd.DataFrame:
         """One row for each value tried: the metric, its interval, and whether the target holds."""
@@ -341,7 +331,7 @@ class GoalSeek(Question):
         return f"{m.show(probe.mean)} (95 % interval {m.number(probe.low)} to {m.number(probe.high)})"
 
 
-def _first_of_rest(ordered: Sequence[Probe], holds: Callable[[Probe], bool]) -> Probe | None:
+def _holds_from(ordered: Sequence[Probe], holds: Callable[[Probe], bool]) -> Probe | None:
     """The first probe from which on all hold; None if the last does not."""
     found = None
     for probe in reversed(ordered):

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 from pydantic import ValidationError, model_validator
 
-from iomt_core.experiments.answers.results import Results, policy_name
+from iomt_core.experiments.answers.results import Results
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.metrics import ANSWERS, METRICS, Metric
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import Frozen, Scenario, ScenarioError, check_known, check_range
 from iomt_core.scenario.errors import explain
 from iomt_core.scenario.units import read_number
+from iomt_core.training.catalogue import policy_label
 from iomt_core.twin.northbound import checked_seed
 
 FEWEST_EPISODES, MOST_EPISODES = 2, 1_000  # an interval needs two
@@ -106,7 +107,22 @@ class Question(Frozen):
     @property
     def policy_names(self) -> str:
         """The policies' labels, with the networks that decide."""
-        return "; ".join(policy_name(policy) for policy in self.policies)
+        return "; ".join(policy_label(policy) for policy in self.policies)
+
+
+class PolicyQuestion(Question):
+    """A question about one policy."""
+
+    policy: str
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The one policy."""
+        return (self.policy,)
+
+    def with_policies(self, names: Sequence[str]) -> Self:
+        """The same question about this policy."""
+        return self.model_copy(update={"policy": names[0]})
 
 
 def metric_named(name: str) -> Metric:

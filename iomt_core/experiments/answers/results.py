@@ -11,7 +11,6 @@ from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.statistics import Interval, mean_interval, share_interval
 from iomt_core.metrics import Metric
 from iomt_core.scenario import Scenario
-from iomt_core.training.catalogue import catalogue
 
 Key = tuple[str, str]  # a scenario's digest, and a policy
 
@@ -46,8 +45,8 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether the policy decided, and no battery ended an episode early."""
-        return not self.reason and not any(self.sums["ended"])
+        """Whether the policy decided and did everything: no battery ended an episode early, and no task was skipped."""
+        return not self.reason and not any(self.sums["ended"]) and not any(self.sums.get("skipped", ()))
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,3 @@ def paired(metric: Metric, a: Evaluation, b: Evaluation) -> Paired:
     values = zip(metric.per_episode(a.sums), metric.per_episode(b.sums), strict=True)
     pairs = [(x, y) for x, y in values if math.isfinite(x) and math.isfinite(y)]
     return Paired(metric, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
-
-
-def policy_name(policy: str) -> str:
-    """A policy's label with its network: "SAE-MT-QMIX, general network"; its bare name if its run was deleted."""
-    known = catalogue()
-    return known[policy].label if policy in known else policy

@@ -21,17 +21,14 @@ from iomt_core.experiments.answers.results import Key, Results
 from iomt_core.experiments.answers.screening import Screening
 from iomt_core.experiments.answers.sensitivity import Sensitivity
 from iomt_core.experiments.answers.trade_off import TradeOff
-from iomt_core.experiments.sweeps.point_run import POINTS, Job, PointRun, versions, worker_arguments, write_run
+from iomt_core.experiments.sweeps.point_run import CSV, POINTS, REPORT, Job, PointRun, SpecFile, versions
 from iomt_core.experiments.sweeps.points import Point, Store, jobs
 from iomt_core.paths import user_folder
-from iomt_core.runs.directory import read_json, read_lines
-from iomt_core.runs.queue import RunKind, RunQueue
-from iomt_core.scenario import ScenarioError, check_known
+from iomt_core.runs.directory import read_lines
+from iomt_core.scenario import check_known
 from iomt_core.scenario.files import write_text_atomically, written_whole
 from iomt_core.training.catalogue import entry
 
-FORMAT = 1
-SPEC, CSV, REPORT = "answer.json", "results.csv", "report.html"
 QUESTIONS: Mapping[str, type[Question]] = MappingProxyType(
     {kind.name: kind for kind in (Sensitivity, Screening, GoalSeek, TradeOff)}
 )
@@ -39,25 +36,26 @@ QUESTIONS: Mapping[str, type[Question]] = MappingProxyType(
 Report = Callable[[Question, Results, Mapping[str, str]], str]
 
 
-class Answer(PointRun):
+def make_question(values: Mapping[str, Any], known: bool = True) -> Question:
+    """A validated question from plain values; `kind` names it. Without episodes it gets the usual number of them.
+
+    With `known` false its policies need not exist any more, as in an old answer. Raises `ScenarioError`.
+    """
+    kind = values.get("kind")
+    check_known("question", kind, QUESTIONS)
+    found = validated(QUESTIONS[str(kind)], {"episodes": FEWEST_EPISODES, **values})
+    if known:
+        found = found.with_policies([entry(name).name for name in found.policies])
+    return found if "episodes" in values else found.model_copy(update={"episodes": found.usual_episodes})
+
+
+SPEC = SpecFile("answer.json", "answer", lambda values: make_question(values, known=False))
+
+
+class Answer(PointRun[Question]):
     """The answer to a question in its folder; `run` computes its points."""
 
-    def __init__(self, folder: Path, question: Question, store: Store) -> None:
-        super().__init__(folder, store)
-        self.question = question
-
-    @classmethod
-    def create(cls, folder: Path, question: Question, store: Store) -> Answer:
-        """Creates an answer in a new or empty folder. Raises `ScenarioError`."""
-        if (folder / SPEC).exists():
-            raise ScenarioError(f"out = {str(folder)!r} holds an answer already: name another place, or --resume it.")
-        write_question(folder, question)
-        return cls(folder, question, store)
-
-    @classmethod
-    def resume(cls, folder: Path, store: Store) -> Answer:
-        """Opens the answer of a folder; `run` then takes known points from the store. Raises `ScenarioError`."""
-        return cls(folder, read_question(folder), store)
+    spec_file = SPEC
 
     @property
     def known(self) -> Results:
@@ -67,15 +65,15 @@ class Answer(PointRun):
     @property
     def total(self) -> int:
         """Number of points as far as it is known; at most `Question.count` before the end."""
-        return max(self.question.count if self.wanted() else 0, len(self.results))
+        return max(self.spec.count if self.wanted() else 0, len(self.results))
 
     def wanted(self) -> Sequence[Point]:
         """The points that the question calls for and that are not known yet."""
-        return [point for point in self.question.points(self.known) if self.key_of(point) not in self.results]
+        return [point for point in self.spec.points(self.known) if self.key_of(point) not in self.results]
 
     def jobs(self, points: Iterable[Point]) -> Iterable[Job]:
         """The points with their keys; their results have the sums of every episode."""
-        q = self.question
+        q = self.spec
         return jobs(points, q.shares, q.seed, q.episodes, per_episode=True)
 
     def key_of(self, point: Point) -> Key:
@@ -89,37 +87,9 @@ class Answer(PointRun):
     def write_results(self, report: Report | None) -> None:
         """Writes results.csv and, with `report`, report.html."""
         with written_whole(self.folder / CSV) as part:
-            self.question.table(self.known).to_csv(part, index=False)
+            self.spec.table(self.known).to_csv(part, index=False)
         if report is not None:
-            write_text_atomically(self.folder / REPORT, report(self.question, self.known, versions()))
-
-
-def question(values: Mapping[str, Any], known: bool = True) -> Question:
-    """A validated question from plain values; `kind` names it. Without episodes it gets the usual number of them.
-
-    With `known` false its policies need not exist any more, as in an old answer. Raises `ScenarioError`.
-    """
-    kind = values.get("kind")
-    check_known("question", kind, QUESTIONS)
-    found = validated(QUESTIONS[str(kind)], {"episodes": FEWEST_EPISODES, **values})
-    if known:
-        found = found.with_policies([entry(name).name for name in found.policies])
-    return found if "episodes" in values else found.model_copy(update={"episodes": found.usual_episodes})
-
-
-def read_question(folder: Path) -> Question:
-    """Reads the question of a folder. Raises `ScenarioError` if there is none or it cannot be read."""
-    facts = read_json(folder / SPEC)
-    if facts is None or facts.get("format") != FORMAT or not isinstance(facts.get("spec"), dict):
-        raise ScenarioError(
-            f"{str(folder)!r} holds no answer: allowed is a {SPEC} as `answer` writes it, format {FORMAT}."
-        )
-    return question(facts["spec"], known=False)
-
-
-def write_question(folder: Path, asked: Question) -> None:
-    """Creates a new answer's folder with its scenario and `answer.json`. Raises `ScenarioError`."""
-    write_run(folder, SPEC, FORMAT, asked.model_dump(mode="json"), asked.scenario)
+            write_text_atomically(self.folder / REPORT, report(self.spec, self.known, versions()))
 
 
 def read_results(folder: Path) -> Results:
@@ -138,9 +108,4 @@ def point_store() -> Store:
     return Store(answers_root() / ".points")
 
 
-ANSWERS = RunQueue(
-    RunKind(
-        "answer", "IOMT_ANSWERS", answers_root, "answer", lambda: 1, SPEC, read_question, write_question,
-        total=lambda asked: asked.count, arguments=worker_arguments,
-    )
-)  # fmt: skip
+ANSWERS = SPEC.queue("IOMT_ANSWERS", answers_root)

@@ -11,21 +11,18 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
 
-from iomt_core.experiments.answers.question import (
-    IMPACTS,
-    Question,
-    unavailable_notes,
-)
-from iomt_core.experiments.answers.results import Results, policy_name
+from iomt_core.experiments.answers.question import IMPACTS, PolicyQuestion, unavailable_notes
+from iomt_core.experiments.answers.results import Results
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import MOST_POINTS, Axis, is_whole
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import Scenario, ScenarioError, check_known, set_elsewhere
+from iomt_core.training.catalogue import policy_label
 
 Method = Literal["morris", "sobol"]
 METHODS = MappingProxyType({"morris": "Morris screening", "sobol": "Sobol indices"})
@@ -39,7 +36,7 @@ COLUMNS = MappingProxyType(
 )
 
 
-class Screening(Question):
+class Screening(PolicyQuestion):
     """Which parameter matters most over ranges of all of them?
 
     Each axis has two values, the ends of the range. samples: trajectories of Morris, base samples of Sobol (a power of 2).
@@ -50,7 +47,6 @@ class Screening(Question):
     intervals: ClassVar[str] = "Intervals are 95 % intervals by bootstrap over the samples"
 
     kind: Literal["screening"] = "screening"
-    policy: str
     axes: tuple[Axis, ...]
     method: Method = "morris"
     samples: int = 8
@@ -83,23 +79,9 @@ class Screening(Question):
             raise ScenarioError(f"samples: {self.count} points are too many: allowed is {MOST_POINTS}.")
 
     @property
-    def policies(self) -> tuple[str, ...]:
-        """The one policy."""
-        return (self.policy,)
-
-    def with_policies(self, names: Sequence[str]) -> Self:
-        """The same question about this policy."""
-        return self.model_copy(update={"policy": names[0]})
-
-    @property
-    def block(self) -> int:
-        """Number of points of one trajectory (Morris) or one base sample (Sobol)."""
-        return len(self.axes) + (1 if self.method == "morris" else 2)
-
-    @property
     def count(self) -> int:
         """Number of sampled points."""
-        return self.samples * self.block
+        return self.samples * block_size(self.method, self.axes)
 
     @cached_property
     def design(self) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -149,7 +131,7 @@ class Screening(Question):
         label = METRICS[metric].heading.partition(" (")[0]
         table = self.indices(results, metric)
         if table.empty:
-            return f"Not known: {policy_name(self.policy)} decided at too few points of these ranges."
+            return f"Not known: {policy_label(self.policy)} decided at too few points of these ranges."
         by = RANKED_BY[self.method]
         ordered = table.sort_values(by, ascending=False, kind="stable").reset_index(drop=True)
         first, second = ordered.to_dict("records")[:2]
@@ -184,7 +166,7 @@ class Screening(Question):
         notes = list(unavailable_notes(missing[:1]))
         if missing:
             notes.append("Samples with such a point are left out; narrower ranges give all of them.")
-        return notes
+        return [*notes, *filter(None, (axis.note(self.scenario) for axis in self.axes))]
 
     def table(self, results: Results) -> pd.DataFrame:
         """The indices of every metric in `IMPACTS`, one row for each metric and parameter."""
@@ -213,6 +195,11 @@ def scaled(axis: Axis, u: float) -> float:
     return min(high, max(low, float(f"{value:.9g}")))
 
 
+def block_size(method: Method, axes: Sequence[Axis]) -> int:
+    """Number of points of one trajectory (Morris) or one base sample (Sobol)."""
+    return len(axes) + (1 if method == "morris" else 2)
+
+
 def indices(
     method: Method,
     axes: Sequence[Axis],
@@ -223,11 +210,11 @@ def indices(
     """The indices of any function at the points of a design, see `Screening.indices`; unknown values are NaN."""
     from SALib.analyze import morris, sobol
 
-    width = len(axes) + (1 if method == "morris" else 2)
-    whole = ~np.isnan(values).reshape(-1, width).any(1)
+    block = block_size(method, axes)
+    whole = ~np.isnan(values).reshape(-1, block).any(1)
     if whole.sum() < FEWEST_SAMPLES:
         return pd.DataFrame()
-    rows = np.repeat(whole, width)
+    rows = np.repeat(whole, block)
     x, y = design[rows], values[rows]
     names = [axis.parameter for axis in axes]
     if np.ptp(y) <= 1e-12 * np.abs(y).max():  # no variance to share out

@@ -10,21 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from iomt_core.experiments.answers.question import (
-    IMPACTS,
-    Question,
-    unavailable_notes,
-)
-from iomt_core.experiments.answers.results import Evaluation, Results, paired, policy_name
+from iomt_core.experiments.answers.question import IMPACTS, PolicyQuestion, unavailable_notes
+from iomt_core.experiments.answers.results import Evaluation, Results, paired
+from iomt_core.experiments.comparison.differences import YARDSTICK
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.sweeps.points import Point
-from iomt_core.experiments.sweeps.spec import is_whole, sweepable
+from iomt_core.experiments.sweeps.spec import COUNTED, is_whole, sweepable
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import Meta, Scenario, ScenarioError, metadata, set_elsewhere
+from iomt_core.training.catalogue import policy_label
 
 SMALLEST, LARGEST = 0.01, 0.5  # relative change of a parameter
 # Parameters that change no delay, energy or cost: they scale the utilities (12) and (13), the training, or name a random layout.
@@ -36,10 +34,6 @@ ONLY_WITH = MappingProxyType(
         "background_correlation": ("background", "it matters only with background load"),
     }
 )
-# Of these one fewer is switched off and one more switched on again, so that all others stay where they are.
-COUNTED = MappingProxyType({"users": "user_numbers", "servers": "server_numbers"})
-# With these the cost itself is measured differently; what they do to it is no effect of the ward.
-YARDSTICK = frozenset({"T_max", "E_ref", "alpha_T", "alpha_E"})
 # Parameters that have shadow prices, by the sums of `evaluation.Summary`.
 PRICED = MappingProxyType({"F_k": "worth_F_k", "B_k": "worth_B_k", "F_i": "worth_F_i"})
 
@@ -102,14 +96,13 @@ class Effect:
     predicted: float | None = None  # relative change of the cost by the shadow prices
 
 
-class Sensitivity(Question):
+class Sensitivity(PolicyQuestion):
     """Which parameter matters most, changed one at a time?"""
 
     name: ClassVar[str] = "sensitivity"
     title: ClassVar[str] = "What matters most?"
 
     kind: Literal["sensitivity"] = "sensitivity"
-    policy: str
     change: float = 0.1  # relative; whole numbers change by 1
 
     def _checks(self) -> Sequence[Callable[[], object]]:
@@ -121,15 +114,6 @@ class Sensitivity(Question):
                 f"change = {self.change:g} is out of range: allowed is {SMALLEST:g} to {LARGEST:g}, which is "
                 f"{SMALLEST:.0%} to {LARGEST:.0%}."
             )
-
-    @property
-    def policies(self) -> tuple[str, ...]:
-        """The one policy."""
-        return (self.policy,)
-
-    def with_policies(self, names: Sequence[str]) -> Self:
-        """The same question about this policy."""
-        return self.model_copy(update={"policy": names[0]})
 
     @cached_property
     def variations(self) -> tuple[Variation, ...]:
@@ -194,7 +178,7 @@ class Sensitivity(Question):
         label = METRICS[metric].heading.partition(" (")[0]
         base = results.of(self.scenario, self.policy)
         if base is not None and base.reason:
-            return f"{policy_name(self.policy)} cannot decide in this ward: {base.reason}"
+            return f"{policy_label(self.policy)} cannot decide in this ward: {base.reason}"
         ranked = [
             effect
             for name, effects in self.ranked(results, metric)
@@ -218,7 +202,11 @@ class Sensitivity(Question):
         notes = list(unavailable_notes(list(dict.fromkeys(found)), "Not changed"))
         ended = [_place(e.variation) for e in effects if e.variation.scenario and not self._complete(e, results)]
         if ended:
-            notes.append(f"A battery ended episodes early at {', '.join(ended[:6])}{' and others' * (len(ended) > 6)}.")
+            places = f"{', '.join(ended[:6])}{' and others' * (len(ended) > 6)}"
+            notes.append(
+                f"A battery ended episodes early, or tasks were skipped, at {places}: cost, delay and energy are means of "
+                "what was done."
+            )
         return notes
 
     def _complete(self, effect: Effect, results: Results) -> bool:
@@ -287,7 +275,10 @@ def _variation(s: Scenario, name: str, up: bool, after: Any, reason: str) -> Var
 
 
 def _switched(s: Scenario, name: str, up: bool) -> list[tuple[int, ...]]:
-    """The numbers that are switched off after one more or fewer of users or servers; none where that is not possible."""
+    """The numbers that are switched off after one more or fewer of users or servers; none where that is not possible.
+
+    One fewer is switched off and one more switched on again, so that all others stay where they are.
+    """
     off, on = getattr(s, f"{name}_off"), getattr(s, COUNTED[name])
     if up:
         return [off[:-1]] if off else []

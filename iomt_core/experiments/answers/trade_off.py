@@ -15,15 +15,13 @@ from typing import ClassVar, Literal, Self
 
 import pandas as pd
 
-from iomt_core.experiments.answers.question import (
-    Question,
-    unavailable_notes,
-)
-from iomt_core.experiments.answers.results import Evaluation, Results, policy_name
+from iomt_core.experiments.answers.question import Question, unavailable_notes
+from iomt_core.experiments.answers.results import Evaluation, Results
 from iomt_core.experiments.sweeps.points import Point
 from iomt_core.experiments.sweeps.spec import MOST_POLICIES
 from iomt_core.metrics import ANSWERS, CONTEXT
 from iomt_core.scenario import Scenario, ScenarioError, metadata
+from iomt_core.training.catalogue import policy_label
 
 DELAY, ENERGY = ANSWERS["weighted_delay_s"], ANSWERS["weighted_energy_j"]
 LEAST = metadata()["alpha_T"].low or 0.01  # with α_T = 0 the best would be to never finish
@@ -118,7 +116,7 @@ class TradeOff(Question):
         return [(alpha, evaluation) for alpha, evaluation in found if evaluation is not None]
 
     def choices(self, results: Results) -> list[Choice]:
-        """The choices that can be compared: all episodes were played to their end."""
+        """The choices that can be compared: all tasks of all episodes were done."""
         found = [(a, e, e.mean(DELAY), e.mean(ENERGY)) for a, e in self.evaluations(results) if e.complete]
         means = [(delay, energy) for _, _, delay, energy in found]
         return [Choice(*one, dominated=is_dominated(mean, means)) for one, mean in zip(found, means, strict=True)]
@@ -128,7 +126,7 @@ class TradeOff(Question):
         return sorted((c for c in self.choices(results) if not c.dominated), key=lambda c: (c.delay, c.energy))
 
     def bound(self, results: Results) -> list[SupportLine]:
-        """A line for each weight at which some policy played all steps: certificates cover the steps that were played."""
+        """A line for each weight at which some policy did all tasks: the certificates are about what was done."""
         lines = {}
         for alpha, evaluation in self.evaluations(results):
             if evaluation.complete and alpha not in lines:
@@ -140,7 +138,7 @@ class TradeOff(Question):
         """What the front costs from end to end, and who is on it."""
         front = self.front(results)
         if not front:
-            return "Not known: no policy played its episodes to the end."
+            return "Not known: no policy decided all tasks of its episodes."
         fast, frugal = front[0], front[-1]
         if len(front) == 1 or fast.delay == frugal.delay:
             name = self._who(fast)
@@ -148,7 +146,7 @@ class TradeOff(Question):
         saving = fast.energy - frugal.energy
         half = next(c for c in front if fast.energy - c.energy >= saving / 2)
         counts = [(policy, sum(c.evaluation.policy == policy for c in front)) for policy in self.compared]
-        who = ", ".join(f"{policy_name(p)} ({n})" for p, n in counts if n)
+        who = ", ".join(f"{policy_label(p)} ({n})" for p, n in counts if n)
         return (
             f"Energy can fall from {ENERGY.show(fast.energy)} to {ENERGY.show(frugal.energy)} while delay rises from "
             f"{DELAY.show(fast.delay)} to {DELAY.show(frugal.delay)}. At least half of that saving costs "
@@ -163,15 +161,16 @@ class TradeOff(Question):
         early = [f"{e.policy} at α_T = {a:g}" for a, e in known if not e.reason and not e.complete]
         if early:
             notes.append(
-                f"Not drawn, because a battery ended episodes early and fewer steps cannot be compared: {', '.join(early[:6])}"
+                "Not drawn, because a battery ended episodes early, or tasks were skipped, and what was done cannot be compared: "
+                f"{', '.join(early[:6])}"
                 f"{f' and {len(early) - 6} more' if len(early) > 6 else ''}."
             )
         lines, choices = self.bound(results), self.choices(results)
         missing = [f"{a:g}" for a in self.weights if a not in {line.alpha_T for line in lines}]
         if missing and len(known) == self.count:
-            notes.append(f"No line of the bound at α_T = {', '.join(missing)}: no policy played all steps there.")
+            notes.append(f"No line of the bound at α_T = {', '.join(missing)}: no policy did all tasks there.")
         same = [
-            policy_name(policy)
+            policy_label(policy)
             for policy in self.compared
             if len({(c.delay, c.energy) for c in choices if c.evaluation.policy == policy}) == 1
         ]
@@ -202,7 +201,7 @@ class TradeOff(Question):
         return pd.DataFrame(rows)
 
     def _who(self, choice: Choice) -> str:
-        return policy_name(choice.evaluation.policy)
+        return policy_label(choice.evaluation.policy)
 
 
 def is_dominated(mean: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:

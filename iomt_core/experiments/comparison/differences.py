@@ -14,6 +14,8 @@ from iomt_core.scenario import Meta, Scenario, metadata
 
 # Parameters that set the sizes and priorities of tasks.
 SIZES = ("D", "C", "P", "kinds")
+# With these the cost itself is measured differently; what they do to it is no effect of the ward.
+YARDSTICK = frozenset({"T_max", "E_ref", "alpha_T", "alpha_E"})
 NESTED = {"kinds": "Task kinds", "workload": "Own workload", "places": "Own places"}
 
 
@@ -101,21 +103,18 @@ def pairing(a: Scenario, b: Scenario) -> Pairing:
             " Only the episode seeds are paired: the intervals stay valid, but tasks have no counterpart, and decisions cannot "
             "be compared one to one."
         )
-    return Pairing(comparable, identical, (first, *_notes(a, b, comparable)), _ungraded(a, b))
+    ungraded = not_comparable(a, b)
+    if ungraded:
+        ungraded += ": they are not comparable. The changes say how the wards differ; none is better or worse."
+    return Pairing(comparable, identical, (first, *_notes(a, b, comparable)), ungraded)
 
 
-def _ungraded(a: Scenario, b: Scenario) -> str:
+def not_comparable(a: Scenario, b: Scenario, name_a: str = "A", name_b: str = "B") -> str:
+    """Why no difference between the two wards is better or worse, in a sentence without its full stop; empty if it can be."""
     if (a.users, a.tasks) != (b.users, b.tasks):
-        return (
-            f"A has {a.users} × {a.tasks} tasks in a step, B {b.users} × {b.tasks}: wards of different size are not comparable. "
-            "The changes say how the wards differ; none is better or worse."
-        )
-    if names := [d.label for d in differences(a, b) if metadata()[d.name].group == "objective"]:
-        return (
-            f"A and B count costs differently ({', '.join(names)}): they are not comparable. The changes say how the wards "
-            "differ; none is better or worse."
-        )
-    return ""
+        return f"{name_a} has {a.users} × {a.tasks} tasks in a step, {name_b} {b.users} × {b.tasks}"
+    names = [d.label for d in differences(a, b) if d.name in YARDSTICK]
+    return f"{name_a} and {name_b} measure costs differently ({', '.join(names)})" if names else ""
 
 
 def _notes(a: Scenario, b: Scenario, comparable: bool) -> list[str]:

@@ -11,14 +11,16 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
+from typing import Literal
 
 import torch
 from cachetools import LRUCache, cached
 from torch import Tensor
 
+from iomt_core.experiments.comparison.decisions import NO_TASK, decided
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.evaluation import Summary
-from iomt_core.metrics import METRICS, Metric
+from iomt_core.metrics import CONTEXT, METRICS, Metric
 from iomt_core.model.snapshot import Action
 from iomt_core.policies.base import Policy, Shares
 from iomt_core.record import Record
@@ -66,6 +68,12 @@ class Comparison:
     moved: int  # of these, from a user's own device to a server or back
     ended: tuple[int, int]  # episodes that an empty battery ended (C5)
     steps: tuple[float, float]  # mean number of steps played in an episode
+    skipped: tuple[float, float]  # share of the tasks that were skipped
+
+    @property
+    def by(self) -> Literal["cost", "return"]:
+        """The metric that the sides are compared by: the return if one of them did not do everything."""
+        return "return" if any(self.ended) or any(self.skipped) else "cost"
 
     def pair(self, name: str) -> Paired:
         """The metric of this name on both sides."""
@@ -133,14 +141,16 @@ def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
     compared = changed = moved = 0
     for left, right in zip(*([x for chunk in side for x in chunk.choice][:episodes] for side in chunks), strict=True):
         left, right = _common(left, right)
-        both = (left >= 0) & (right >= 0)
+        both = (left != NO_TASK) & (right != NO_TASK)
         other = both & (left != right)
         compared, changed = compared + int(both.sum()), changed + int(other.sum())
         moved += int((other & ((left == 0) | (right == 0))).sum())
     ended = int(sum(sums[0]["ended"])), int(sum(sums[1]["ended"]))
     steps = math.fsum(sums[0]["steps"]) / episodes, math.fsum(sums[1]["steps"]) / episodes
     pairs = tuple(_paired(metric, *sums) for metric in METRICS.values())
-    return Comparison(a, b, seed, episodes, pairs, compared, changed, moved, ended, steps)
+    share = CONTEXT["skipped_share"]
+    skipped = tuple(share.aggregate({name: math.fsum(values) for name, values in side.items()}) for side in sums)
+    return Comparison(a, b, seed, episodes, pairs, compared, changed, moved, ended, steps, (skipped[0], skipped[1]))
 
 
 @dataclass(frozen=True)
@@ -148,7 +158,7 @@ class _Sums:
     """The results of a chunk of one side's episodes: sums an episode by name, and all choices."""
 
     sums: dict[str, list[float]]
-    choice: Tensor  # (episodes, T, all users of the ward, J) int8, device numbers; -1 where nobody decided
+    choice: Tensor  # (episodes, T, all users of the ward, J) int8, see `decisions.decided`
 
 
 _SUMS: LRUCache[Hashable, _Sums] = LRUCache(SUMS)
@@ -163,10 +173,9 @@ def _sums(side: Side, seed: int, chunk: int, on_step: Callable[[], None] = lambd
     s, first, record = side.scenario, chunk * chunk_size(side.scenario), _play(side, seed, chunk, on_step)
     summary = Summary(s, side.policy, side.shares, seed)
     summary.add(record)
-    choice = torch.full((chunk_size(s), s.T, s.ward_users, s.tasks), -1, dtype=torch.int8)
+    choice = torch.full((chunk_size(s), s.T, s.ward_users, s.tasks), NO_TASK, dtype=torch.int8)
     rows, users = (record.episode[:, None] - 1 - first, record.step[:, None] - 1), torch.tensor(s.user_numbers) - 1
-    devices = torch.tensor(s.device_numbers, dtype=torch.int8)[record.action.choice]
-    choice[(*rows, users)] = devices.masked_fill(~record.snapshot.active, -1)
+    choice[(*rows, users)] = decided(record).to(torch.int8)
     return _Sums(summary.sums, choice)
 
 

@@ -11,18 +11,21 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from iomt_core.experiments.sweeps.executors import checked_address, checked_workers
 from iomt_core.experiments.sweeps.points import Point, Store, code_version, compute, key, parcel
-from iomt_core.runs.directory import append_line, write_json, write_lines, write_status
+from iomt_core.runs.directory import append_line, read_json, write_json, write_lines, write_status
+from iomt_core.runs.queue import RunKind, RunQueue
 from iomt_core.runs.worker import Worker
-from iomt_core.scenario import Scenario, os_errors
+from iomt_core.scenario import Scenario, ScenarioError, os_errors
 from iomt_core.scenario.files import dump_scenario, write_text_atomically
 
-POINTS = "points.jsonl"
+POINTS, CSV, REPORT = "points.jsonl", "results.csv", "report.html"
+FORMAT = 1  # of the files that hold specs
 POLL = 0.2  # seconds between two checks for a request to stop
 GRACE = 4.0  # seconds to wait for running points after a request to stop
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "pydantic", "plotly", "SALib")
@@ -31,11 +34,67 @@ Job = tuple[Point, dict[str, Any]]
 OnStatus = Callable[[Mapping[str, Any]], None]
 
 
-class PointRun(ABC):
+class Spec(Protocol):
+    """What a run computes: a sweep or a question, a Pydantic model."""
+
+    @property
+    def scenario(self) -> Scenario:
+        """The ward."""
+
+    @property
+    def count(self) -> int:
+        """Number of points, at most."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """All fields as plain values."""
+
+
+S = TypeVar("S", bound=Spec)
+
+
+@dataclass(frozen=True)
+class SpecFile(Generic[S]):
+    """The JSON file that makes a folder a run of one kind: its spec, and the versions of code and libraries that created it."""
+
+    name: str  # of the file
+    command: str  # of `python -m iomt_core`; in messages also the name of such a run
+    parse: Callable[[Mapping[str, Any]], S]  # a spec from plain values; raises `ScenarioError`
+
+    def read(self, folder: Path) -> S:
+        """Reads the spec of a folder. Raises `ScenarioError` if there is none or it cannot be read."""
+        facts = read_json(folder / self.name)
+        if facts is None or facts.get("format") != FORMAT or not isinstance(facts.get("spec"), dict):
+            allowed = f"allowed is a {self.name} as `{self.command}` writes it, format {FORMAT}"
+            raise ScenarioError(f"{str(folder)!r} holds no {self.command}: {allowed}.")
+        return self.parse(facts["spec"])
+
+    def write(self, folder: Path, spec: S) -> None:
+        """Creates a new run's folder with its scenario and its spec. Raises `ScenarioError`."""
+        if (folder / self.name).exists():
+            raise ScenarioError(f"out = {str(folder)!r} already holds {self.name}: name another place, or --resume it.")
+        with os_errors(f"out = {str(folder)!r} cannot be made a directory"):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(folder / "scenario.yaml", dump_scenario(spec.scenario))
+        facts = {"format": FORMAT, "spec": spec.model_dump(mode="json"), "code": code_version(), "versions": versions()}
+        write_json(folder / self.name, facts, indent=1)
+
+    def queue(self, variable: str, root: Callable[[], Path]) -> RunQueue:
+        """The queue of such runs in the folder `root()`, which the environment variable sets."""
+        return RunQueue(
+            RunKind(
+                self.command, variable, root, self.command, lambda: 1, self.name, self.read, self.write,
+                total=lambda spec: spec.count, arguments=worker_arguments,
+            )
+        )  # fmt: skip
+
+
+class PointRun(ABC, Generic[S]):
     """Points computed by an executor into a folder; `results` holds them by `key_of` the point."""
 
-    def __init__(self, folder: Path, store: Store) -> None:
-        self.folder, self.store = folder, store
+    spec_file: ClassVar[SpecFile[Any]]
+
+    def __init__(self, folder: Path, spec: S, store: Store) -> None:
+        self.folder, self.spec, self.store = folder, spec, store
         self.results: dict[Any, dict[str, Any]] = {}
         self.cached = self.computed = 0
         self.failures: list[str] = []
@@ -43,6 +102,17 @@ class PointRun(ABC):
         self.began = time.monotonic()
         self.first_point: float | None = None  # when the first point was computed; `time.monotonic()`
         self._lines: list[dict[str, Any]] = []
+
+    @classmethod
+    def create(cls, folder: Path, spec: S, store: Store) -> Self:
+        """Creates a run in a new or empty folder. Raises `ScenarioError`."""
+        cls.spec_file.write(folder, spec)
+        return cls(folder, spec, store)
+
+    @classmethod
+    def resume(cls, folder: Path, store: Store) -> Self:
+        """Opens the run of a folder; `run` then takes known points from the store. Raises `ScenarioError`."""
+        return cls(folder, cls.spec_file.read(folder), store)
 
     @property
     @abstractmethod
@@ -167,15 +237,6 @@ class PointRun(ABC):
         if self.first_point is None or self.computed < 2:
             return None if left else 0.0
         return left * (time.monotonic() - self.first_point) / (self.computed - 1)
-
-
-def write_run(folder: Path, file: str, format_number: int, spec: Mapping[str, Any], s: Scenario) -> None:
-    """Creates a new run's folder with its scenario and its spec. Raises `ScenarioError`."""
-    with os_errors(f"out = {str(folder)!r} cannot be made a directory"):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(folder / "scenario.yaml", dump_scenario(s))
-    facts = {"format": format_number, "spec": spec, "code": code_version(), "versions": versions()}
-    write_json(folder / file, facts, indent=1)
 
 
 def versions() -> dict[str, str]:

@@ -17,48 +17,30 @@ from typing import Any
 
 import pandas as pd
 
-from iomt_core.experiments.sweeps.point_run import POINTS, Job, PointRun, versions, worker_arguments, write_run
+from iomt_core.experiments.sweeps.point_run import CSV, POINTS, REPORT, Job, PointRun, SpecFile, versions
 from iomt_core.experiments.sweeps.points import Point, Store, jobs
 from iomt_core.experiments.sweeps.spec import SweepSpec, is_whole, sweep_spec
 from iomt_core.metrics import METRICS
 from iomt_core.paths import user_folder
-from iomt_core.runs.directory import read_json, read_lines
-from iomt_core.runs.queue import RunKind, RunQueue
-from iomt_core.scenario import ScenarioError
+from iomt_core.runs.directory import read_lines
 from iomt_core.scenario.files import write_text_atomically, written_whole
 from iomt_core.training.catalogue import catalogue
 
-FORMAT = 1
-SPEC = "sweep.json"
-CSV, PARQUET, REPORT = "results.csv", "results.parquet", "report.html"
+SPEC = SpecFile("sweep.json", "sweep", lambda values: sweep_spec(values, known=False))
+PARQUET = "results.parquet"
 # Columns after the metrics, and their names in a point's result. "tasks_decided", because "tasks" may be an axis.
 COUNTS = {
     "lower_bound": "lower_bound", "tasks_decided": "tasks", "steps": "steps",
-    "episodes_ended_by_battery": "episodes_ended_by_battery",
+    "episodes_ended_by_battery": "episodes_ended_by_battery", "return_bound": "return_bound", "skipped_share": "skipped_share",
 }  # fmt: skip
 # A function that writes the HTML report of a sweep from its results so far and the versions that computed them.
 Report = Callable[[SweepSpec, pd.DataFrame, Mapping[str, str]], str]
 
 
-class Sweep(PointRun):
+class Sweep(PointRun[SweepSpec]):
     """A sweep in its folder; `run` computes its points."""
 
-    def __init__(self, folder: Path, spec: SweepSpec, store: Store) -> None:
-        super().__init__(folder, store)
-        self.spec = spec
-
-    @classmethod
-    def create(cls, folder: Path, spec: SweepSpec, store: Store) -> Sweep:
-        """Creates a sweep in a new or empty folder. Raises `ScenarioError`."""
-        if (folder / SPEC).exists():
-            raise ScenarioError(f"out = {str(folder)!r} holds a sweep already: name another place, or --resume it.")
-        write_sweep_spec(folder, spec)
-        return cls(folder, spec, store)
-
-    @classmethod
-    def resume(cls, folder: Path, store: Store) -> Sweep:
-        """Opens the sweep of a folder; `run` then takes known points from the store. Raises `ScenarioError`."""
-        return cls(folder, read_spec(folder), store)
+    spec_file = SPEC
 
     @property
     def total(self) -> int:
@@ -91,21 +73,6 @@ class Sweep(PointRun):
             table.to_parquet(part, index=False)
         if report is not None:
             write_text_atomically(self.folder / REPORT, report(self.spec, table, versions()))
-
-
-def read_spec(folder: Path) -> SweepSpec:
-    """Reads the sweep of a folder. Raises `ScenarioError` if there is none or it cannot be read."""
-    facts = read_json(folder / SPEC)
-    if facts is None or facts.get("format") != FORMAT or not isinstance(facts.get("spec"), dict):
-        raise ScenarioError(
-            f"{str(folder)!r} holds no sweep: allowed is a {SPEC} as `sweep` writes it, format {FORMAT}."
-        )
-    return sweep_spec(facts["spec"], known=False)
-
-
-def write_sweep_spec(folder: Path, spec: SweepSpec) -> None:
-    """Creates a new sweep's folder with its scenario and `sweep.json`. Raises `ScenarioError`."""
-    write_run(folder, SPEC, FORMAT, spec.model_dump(mode="json"), spec.scenario)
 
 
 def read_results(folder: Path, spec: SweepSpec) -> pd.DataFrame:
@@ -173,12 +140,7 @@ def point_store() -> Store:
     return Store(sweeps_root() / ".points")
 
 
-SWEEPS = RunQueue(
-    RunKind(
-        "sweep", "IOMT_SWEEPS", sweeps_root, "sweep", lambda: 1, SPEC, read_spec, write_sweep_spec,
-        total=lambda spec: spec.count, arguments=worker_arguments,
-    )
-)  # fmt: skip
+SWEEPS = SPEC.queue("IOMT_SWEEPS", sweeps_root)
 
 
 def _number(value: Any) -> float:

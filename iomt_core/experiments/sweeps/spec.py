@@ -43,6 +43,8 @@ MOST_EPISODES = 10_000
 MOST_POLICIES = 16
 SUPERSCRIPTS = dict(zip("aemrtuxTE", "ᵃᵉᵐʳᵗᵘˣᵀᴱ", strict=True))
 SUBSCRIPTS = dict(zip("ik0", "ᵢₖ₀", strict=True))
+# Counts of what may be switched off one by one, and the numbers of those in operation.
+COUNTED = MappingProxyType({"users": "user_numbers", "servers": "server_numbers"})
 DIGITS = 6  # significant digits of a value between the two ends
 
 
@@ -109,12 +111,27 @@ class Axis(Frozen):
         return float(f"{value * self.meta.shown_factor:.10g}")
 
     def change(self, s: Scenario, value: float) -> dict[str, Any]:
-        """The fields of the scenario that this value sets, for `Scenario.changed`."""
+        """The fields of the scenario that this value sets, for `Scenario.changed`.
+
+        Of users and servers each value is a whole ward of that many, none switched off: all values then compare alike.
+        """
         now = getattr(s, self.parameter)
         if isinstance(now, tuple):
             factor = value / ((now[0] + now[1]) / 2)
             return {self.parameter: tuple(float(f"{end * factor:.12g}") for end in now)}
-        return {self.parameter: int(value) if is_whole(self.parameter) else value}
+        none_off: dict[str, Any] = {f"{self.parameter}_off": ()} if self.parameter in COUNTED else {}
+        return {self.parameter: int(value) if is_whole(self.parameter) else value, **none_off}
+
+    def note(self, s: Scenario) -> str:
+        """What differs between `s` and the wards of all values, other than the value; empty if nothing does."""
+        off = switched_off(s, self.parameter)
+        if not off:
+            return ""
+        total = getattr(s, f"ward_{self.parameter}")
+        return (
+            f"{self.meta.label}: each value is a whole ward of that many, although {len(off)} of {total} "
+            f"{'is' if len(off) == 1 else 'are'} switched off in the present ward."
+        )
 
     @property
     def words(self) -> str:
@@ -127,6 +144,11 @@ class Axis(Frozen):
         """The axis's two ends as `ends_from_words` reads them."""
         spacing = "log" if self.spacing == "logarithmic" else "linear"
         return f"{self.parameter}={self.values[0]!r}:{self.values[-1]!r}:{spacing}"
+
+
+def switched_off(s: Scenario, parameter: str) -> tuple[int, ...]:
+    """The numbers of the users or servers that are switched off; empty for all other parameters."""
+    return getattr(s, f"{parameter}_off") if parameter in COUNTED else ()
 
 
 def spaced(parameter: str, low: float, high: float, count: int, spacing: Spacing = "linear") -> Axis:
@@ -271,6 +293,11 @@ class SweepSpec(Frozen):
     def count(self) -> int:
         """Number of points."""
         return len(self.cells) * len(self.policies)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of the wards."""
+        return [note for axis in self.axes if (note := axis.note(self.scenario))]
 
 
 def sweep_spec(values: Mapping[str, Any], known: bool = True) -> SweepSpec:

@@ -1,0 +1,64 @@
+"""The batteries on Explore: the charge of each over the episode, beside the plan of the optimum."""
+
+from __future__ import annotations
+
+import streamlit as st
+import torch
+
+from dashboard.chart_tables import chart_table
+from dashboard.explore.following import following
+from dashboard.explore.views import EPISODE, record, subtitle, visible_row
+from dashboard.plotly_chart import plotly_chart
+from dashboard.session import Session
+from iomt_core.charts.batteries import battery_curves, battery_table, battery_words, plan_words, user_table
+from iomt_core.experiments.around import CHARGES
+from iomt_core.experiments.evaluation import batteries_matter, evaluate_episode
+from iomt_core.record import Record
+
+PLAN = "optimum"  # the policy whose plan is drawn
+ROWS = 12  # of the table without scrolling
+
+
+def batteries(session: Session, shown: Record) -> None:
+    """The charge of every battery; open where batteries matter, folded elsewhere."""
+    if batteries_matter(shown):
+        _batteries(session)
+        return
+    box = st.expander("Batteries: none runs short here", key="batteries_box", on_change="rerun")
+    if box.open:
+        with box:
+            _batteries(session)
+
+
+@st.fragment
+def _batteries(session: Session) -> None:
+    """Curves of the charge, with the plan as soon as it is there, and what each user's battery did."""
+    s, shown, found, plan = (
+        session.scenario,
+        record(session),
+        following(session.scenario, session.seed, "batteries"),
+        None,
+    )
+    planned = found.get(PLAN)
+    if session.shown_policy != PLAN and planned is not None:
+        plan = torch.from_numpy(planned[CHARGES]).double()
+    now, picked = int(shown.step[visible_row(session, shown)]), session.picked[1] if session.picked else None
+    with st.container(key="wide_batteries"):
+        with st.container():
+            figure = battery_curves(shown, now, plan, picked, subtitle(session, EPISODE))
+            plotly_chart(figure, "batteries", pending=planned is None)
+            chart_table("batteries", lambda: battery_table(shown, plan), "Charge of every battery after each step")
+        with st.container():
+            st.markdown(battery_words(shown))
+            if planned is not None and batteries_matter(shown):
+                step, local = (evaluate_episode(s, name, session.seed) for name in ("optimum-step", "all-local"))
+                st.markdown(plan_words(step, local, planned, s))
+            table = user_table(shown, plan)
+            st.dataframe(
+                table, hide_index=True, key="battery_users", alt="What each user's battery did",
+                height=38 + 35 * min(ROWS, len(table)),
+            )  # fmt: skip
+            st.caption(
+                "The plan is that of the optimum, which knows all tasks of the episode in advance. *Return per mJ*: what the "
+                "best possible return would gain by a little more charge of this user, in proportion."
+            )

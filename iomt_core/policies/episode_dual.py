@@ -1,0 +1,413 @@
+"""An upper bound on every policy's return in an episode: problem (11) with batteries (C5) and deadlines (C6).
+
+The return of an episode is Σ p max(0, 1 - cost) over all tasks, 0 for a task that is late, skipped, or in a step that some user
+could not pay, and nothing afterwards. For any prices κ_i ≥ 0 of a joule of user i, λ, μ, ν as in `dual.py`, and θ ≥ 0:
+
+    return ≤ Σ_t (Σ_ij p_ij - D_t(κ)) + Σ_i κ_i Cap_i
+    D_t = Σ_ij min( p_ij, min_s v_ijs ) - Σ λ_k F_k - Σ μ_k B_k - Σ ν_i F_i
+    local:  v = min over C/T_max ≤ f ≤ F_i of  a C/f + (g + κ_i) k0 f² C + ν_i f
+    server: v = min over f, b of  (a + θ) C/f + (a + θ + (g + κ_i) P_tr) D/E[rate](b) + λ_k f + μ_k b - θ T_max
+
+with a = p α_T/T_max and g = p α_E/E_ref (`UnitCosts`). p_ij is the loss of a task that is skipped. The steps of an episode are
+coupled by κ only. Newton's method is that of `dual.py` with κ as prices that all steps share: the matrix is block diagonal over
+the steps but for the rows and columns of κ, and is solved by its Schur complement. θ follows by a fixed-point iteration.
+
+The bound is clairvoyant, since it knows all tasks of the episode, and it takes the rate (6) as an expectation, as the model does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iomt_core.model.batch import Batch, without_autograd
+from iomt_core.model.snapshot import Snapshot
+from iomt_core.policies.demand import LN2, OwnCpuTasks, bandwidth_table
+from iomt_core.policies.dual import (
+    CERTIFYING,
+    COLDEST,
+    ENOUGH,
+    FARTHEST,
+    LONGEST_STEP,
+    DualProblem,
+    DualSolution,
+    Prices,
+    prices_at,
+    softmin,
+    solve_dual,
+)
+from iomt_core.policies.shares import PUNCTUAL
+from iomt_core.scenario import Scenario
+
+ITERATIONS, MOST_ITERATIONS = 18, 60
+WARMEST = 0.3
+MOST_SCARCE = 1e5  # times a battery's charge that its user would spend if a joule were free; more counts as so much
+ALMOST_EMPTY = 0.97  # part of a battery's charge from which on it may bind
+
+
+@dataclass(frozen=True)
+class EpisodeDual(DualSolution):
+    """The certificates of steps, as `DualSolution`, with what the episode adds.
+
+    `bound` is still the step's own; prices, values and choice weights are those of the episode, and `choice_weights` has the
+    weight of skipping the task at its end, (B, U, J, K + 2).
+    """
+
+    return_bound: Tensor  # (B,) upper bound on the return of the episode that the step belongs to
+    battery: Tensor  # (B, U) κ, the weighted cost that one more joule would save, 1/J
+    lateness: Tensor  # (B, U, J, K) θ, the weighted cost that one more second of the task's deadline would save, 1/s
+    energy: Tensor  # (B, U) J that each user spends at these prices
+
+
+@dataclass(frozen=True)
+class Tasks(Batch):
+    """The decoupled tasks at given prices."""
+
+    value: Tensor  # (B, U, J, K + 2) on the own CPU, on each server, and skipped
+    f_own: Tensor  # (B, U, J) cycle/s
+    f: Tensor  # (B, U, J, K) cycle/s
+    cpu: Tensor  # (B, U, J, K) λ f
+    band: Tensor  # (B, U, J, K) Hz
+    energy: Tensor  # (B, U, J, K + 1) J
+    delay: Tensor  # (B, U, J, K) s on each server
+    owed: Tensor  # (B, U, J, K) θ T_max
+
+
+class EpisodeProblem:
+    """The task problems of all steps of some episodes, which decouple at given prices.
+
+    skip: what a skipped task costs, in units of its weight. early: whether deadlines count as a little shorter, for decisions,
+    instead of a little longer, for certificates, because of rounding.
+    """
+
+    def __init__(self, snapshot: Snapshot, s: Scenario, skip: float = 1.0, early: bool = False) -> None:
+        self.step = step = DualProblem(snapshot, s)
+        self.margin, active = step.margin, step.active
+        # Missing tasks have sizes of 1 and are masked out of every sum.
+        self.C, self.D = (x.to(torch.float64).masked_fill(~active, 1.0) for x in (snapshot.C, snapshot.D))
+        self.k0C = s.k0 * self.C
+        self.weight = snapshot.weight.to(torch.float64)
+        self.skipped = skip * self.weight
+        self.power = snapshot.P_tr.to(torch.float64)[:, :, None]
+        self.deadline = snapshot.deadline.to(torch.float64) * (1 - PUNCTUAL if early else 1 + self.margin)
+        self.least = (self.C / self.deadline).masked_fill(~active, 0.0)
+        self.impossible = self.least > step.F_i[:, :, None]
+        self.second, self.joule = (x.masked_fill(~active, 1.0) for x in (step.costs.second, step.costs.joule))
+
+    def tasks(self, p: Prices, battery: Tensor, lateness: Tensor, iterations: int = 2) -> Tasks:
+        """All tasks on all devices at these prices; battery: κ (B, U), lateness: θ (B, U, J, K)."""
+        step, nu = self.step, p.own[:, :, None]
+        joule = self.joule + battery[:, :, None]
+        own = self.own_tasks(battery)
+        f_own = torch.minimum(own.frequency(nu, iterations), step.F_i[:, :, None])
+        value_own = torch.where(self.impossible, 4 * self.skipped, own.cost(f_own) + nu * f_own)
+        lam, mu = p.cpu[:, None, None], p.bandwidth[:, None, None]
+        second = self.second[..., None] + lateness
+        executed = second * self.C[..., None]
+        f = torch.minimum((executed / lam).sqrt(), step.F_k[:, None, None])
+        sent = (second + (joule * self.power)[..., None]) * self.D[..., None]
+        per_bit = (LN2 / step.beta)[:, :, None]
+        y = mu * (step.beta * step.beta / LN2)[:, :, None] / sent
+        best, x = bandwidth_table()(y)
+        capped = ~(x <= step.x_cap)  # NaN at a price of 0
+        x = torch.where(capped, step.x_cap, x)
+        best = torch.where(capped, step.v_cap + y * x, best)
+        delay_tx = (self.D[..., None] * per_bit) * (best - y * x)
+        f = f.clamp_min(1e-300)
+        owed = lateness * self.deadline[..., None]
+        value = executed / f + lam * f + sent * per_bit * best - owed
+        energy = torch.cat([(self.k0C * f_own * f_own)[..., None], self.power[..., None] * delay_tx], -1)
+        return Tasks(
+            torch.cat([value_own[..., None], value, self.skipped[..., None]], -1),
+            f_own,
+            f,
+            lam * f,
+            x * step.beta[:, :, None],
+            energy,
+            self.C[..., None] / f + delay_tx,
+            owed,
+        )
+
+    def own_tasks(self, battery: Tensor) -> OwnCpuTasks:
+        """The tasks on their users' own CPUs, with their deadlines, at the price κ (B, U) of a joule."""
+        tasks = self.step.own_tasks
+        return OwnCpuTasks(tasks.delay, tasks.energy + battery[:, :, None] * self.k0C, self.least)
+
+    def updated_lateness(self, lateness: Tensor, tasks: Tasks) -> Tensor:
+        """θ nearer to where each server task is exactly in time: its delay falls about with the square root of a + θ."""
+        second = self.second[..., None]
+        ratio = (tasks.delay / self.deadline[..., None]).clamp(0.05, 20.0)
+        return ((second + lateness) * ratio * ratio - second).clamp_min(0.0).clamp_max(1e6 * second)
+
+    def loss(self, theta: Tensor, tasks: Tasks) -> Tensor:
+        """D_t at log prices `theta`, (B, 2K + U), less the margin for rounding; (B,)."""
+        value = tasks.value.clone()
+        value[..., 1:-1] -= self.margin * (tasks.value[..., 1:-1].abs() + 2 * tasks.owed)
+        least = (value.amin(-1) * self.step.active).sum((1, 2))
+        paid = (theta.exp() * self.step.capacity).sum(1)
+        return least * (1 - self.margin) - paid * (1 + self.margin)
+
+
+@without_autograd
+def solve_steps_at(snapshot: Snapshot, s: Scenario, battery: Tensor, dual: DualSolution) -> EpisodeDual:
+    """The dual of single steps with deadlines, at given prices κ of a joule, (B, U) 1/J. Its `return_bound` means nothing."""
+    return _Ascent(snapshot, s, torch.zeros_like(battery), dual, 1.0, battery).run()
+
+
+@without_autograd
+def solve_episodes(
+    snapshot: Snapshot, s: Scenario, capacity: Tensor, dual: DualSolution | None = None, skip: float = 1.0
+) -> EpisodeDual:
+    """Bounds the return of whole episodes, in float64 for any dtype of the snapshot.
+
+    snapshot: all steps of E episodes, sorted by step, then episode: row t E + e. capacity: (E, U) J, what each user may spend.
+    dual: `solve_dual` of the same steps, if the caller has it. skip: what a task that is not done in time costs, in units of its
+    weight; more than 1 bounds the cost under hard deadlines instead of the return.
+    """
+    dual = dual or solve_dual(snapshot, s)
+    episodes, users = capacity.shape
+    capacity = capacity.to(torch.float64)
+    rows, k = len(snapshot.D), dual.prices.cpu.shape[1]
+    problem = EpisodeProblem(snapshot, s, skip)
+    theta = torch.cat([dual.prices.cpu, dual.prices.bandwidth, dual.prices.own], 1).log()
+    battery = theta.new_zeros(rows, users)
+    lateness = theta.new_zeros((*dual.values.shape[:-1], k))
+    tasks = problem.tasks(dual.prices, battery, lateness, CERTIFYING)
+    result = _result(problem, dual, theta, battery, lateness, tasks, capacity)
+    open_episodes = _unfinished(problem, tasks, result, capacity)
+    if len(open_episodes):
+        steps = torch.arange(rows, device=theta.device).view(-1, episodes)[:, open_episodes].flatten()
+        part = _Ascent(snapshot.select(steps), s, capacity[open_episodes], dual.select(steps), skip).run()
+        better = part.return_bound < result.return_bound[steps]
+        result = result.replace_rows(steps[better], part.select(better))
+    return result
+
+
+def _unfinished(problem: EpisodeProblem, tasks: Tasks, result: EpisodeDual, capacity: Tensor) -> Tensor:
+    """Episodes in which a battery, a deadline or the skipping of a task may bind, so that the steps' prices are not the best."""
+    episodes = len(capacity)
+    spent = result.energy.view(-1, episodes, capacity.shape[1]).sum(0)
+    scarce = (spent > ALMOST_EMPTY * capacity).any(1)
+    on = result.choice_weights[..., 1:-1] > 1e-3
+    late = (on & (tasks.delay > problem.deadline[..., None])).flatten(1).any(1)
+    useless = (problem.step.active & (tasks.value[..., :-1].amin(-1) > problem.weight)).flatten(1).any(1)
+    return (scarce | (late | useless).view(-1, episodes).any(0)).nonzero().flatten()
+
+
+def _result(
+    problem: EpisodeProblem,
+    dual: DualSolution,
+    theta: Tensor,
+    battery: Tensor,
+    lateness: Tensor,
+    tasks: Tasks,
+    capacity: Tensor,
+) -> EpisodeDual:
+    episodes, active = len(capacity), problem.step.active
+    _, weights = softmin(tasks.value, 8 * COLDEST * tasks.value.amin(-1, keepdim=True).clamp_min(1e-300))
+    energy = (weights[..., :-1] * tasks.energy).sum(-1) * active
+    earned = (problem.weight * active).sum((1, 2)) * (1 + problem.margin) - problem.loss(theta, tasks)
+    worth = (battery.view(-1, *capacity.shape)[0] * capacity).sum(1) * (1 + problem.margin)
+    bound = earned.view(-1, episodes).sum(0) + worth
+    return EpisodeDual(
+        bound=dual.bound,
+        skip_bound=dual.skip_bound,
+        prices=prices_at(theta, dual.prices.cpu.shape[1]),
+        values=tasks.value[..., :-1],
+        choice_weights=weights,
+        return_bound=bound.repeat(len(theta) // episodes),
+        battery=battery,
+        lateness=lateness,
+        energy=energy.sum(-1),
+    )
+
+
+class _Ascent:
+    """Levenberg-Marquardt on the smoothed dual of some episodes, with one damping for each episode."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        s: Scenario,
+        capacity: Tensor,
+        dual: DualSolution,
+        skip: float,
+        battery: Tensor | None = None,
+    ) -> None:
+        self.dual, self.capacity = dual, capacity
+        self.fixed = battery is not None
+        self.problem = problem = EpisodeProblem(snapshot, s, skip)
+        first = problem.step.first_prices()
+        start = torch.cat([first.cpu, first.bandwidth, first.own], dim=1).log()
+        theta = torch.cat([dual.prices.cpu, dual.prices.bandwidth, dual.prices.own], 1).log()
+        self.theta = torch.where(torch.isinf(theta), start - 4, theta)
+        self.lowest = self.theta - FARTHEST
+        self.k = dual.prices.cpu.shape[1]
+        self.lateness = theta.new_zeros((*dual.values.shape[:-1], self.k))
+        zero = theta.new_zeros(len(theta), capacity.shape[1])
+        tasks = problem.tasks(prices_at(self.theta, self.k), zero, self.lateness)
+        self.scale = 2 * torch.minimum(tasks.value.amin(-1), problem.weight)[..., None].clamp_min(1e-12)
+        _, weights = softmin(tasks.value, COLDEST * self.scale)
+        active = problem.step.active[..., None]
+        spent = self._by_episode((weights[..., :-1] * tasks.energy * active).sum((2, 3)))
+        cost = self._by_episode((tasks.value.amin(-1) * active[..., 0]).sum(2))
+        joule = self._by_episode((problem.joule * problem.step.active).sum(2)) / self._by_episode(
+            problem.step.active.sum(2).to(zero.dtype)
+        ).clamp_min(1)
+        if battery is not None:
+            self.log_battery = self.lowest_battery = battery.clamp_min(1e-300).log()
+            return
+        ratio = (spent / capacity).nan_to_num(0.0).clamp_max(MOST_SCARCE)
+        # The energy of a task falls about with the square root of its price.
+        self.log_battery = torch.maximum(
+            joule * (ratio**2 - 1), 0.05 * cost / spent.clamp_min(1e-300) * ratio.clamp_max(1)
+        )
+        self.log_battery = self.log_battery.clamp_min(1e-300).log()
+        self.lowest_battery = self.log_battery - FARTHEST
+
+    def _by_episode(self, x: Tensor) -> Tensor:
+        """Sums over the steps of each episode, (B, …) -> (E, …)."""
+        return x.view(-1, len(self.capacity), *x.shape[1:]).sum(0)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """The value of each step's episode, (E, …) -> (B, …)."""
+        return x.repeat(len(self.theta) // len(x), *[1] * (x.dim() - 1))
+
+    def _tasks(self, theta: Tensor, log_battery: Tensor, lateness: Tensor, iterations: int = 2) -> Tasks:
+        return self.problem.tasks(prices_at(theta, self.k), self._rows(log_battery.exp()), lateness, iterations)
+
+    def _smooth(self, theta: Tensor, log_battery: Tensor, tasks: Tasks, tau: Tensor) -> tuple[Tensor, Tensor]:
+        soft, pi = softmin(tasks.value, tau)
+        steps = (soft * self.problem.step.active).sum((1, 2)) - (theta.exp() * self.problem.step.capacity).sum(1)
+        return self._by_episode(steps) - (log_battery.exp() * self.capacity).sum(1), pi
+
+    def run(self) -> EpisodeDual:
+        problem, theta, log_battery, lateness = self.problem, self.theta, self.log_battery, self.lateness
+        episodes = len(self.capacity)
+        tasks = self._tasks(theta, log_battery, lateness)
+        damping = theta.new_full((episodes, 1), 1e-2)
+        temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / (ITERATIONS - 4))
+        best = self._loss(theta, log_battery, tasks)
+        best_theta, best_battery, best_lateness = theta, log_battery, lateness
+        settled = best
+        moving = torch.ones(episodes, dtype=torch.bool, device=theta.device)
+        for iteration in range(MOST_ITERATIONS):
+            tau = temperature * self.scale
+            current, pi = self._smooth(theta, log_battery, tasks, tau)
+            if iteration >= ITERATIONS - 2 and iteration % 2 == 0:
+                moving = moving & (best - settled > ENOUGH * 0.2 * best.abs()) | (
+                    moving & (iteration == ITERATIONS - 2)
+                )
+                if not bool(moving.any()):
+                    break
+                settled = best
+            step_theta, step_battery = self._newton(theta, log_battery, tasks, pi, tau, damping)
+            trial_theta = torch.maximum(theta + step_theta, self.lowest)
+            trial_battery = torch.maximum(log_battery + step_battery, self.lowest_battery)
+            trial_lateness = problem.updated_lateness(lateness, tasks)
+            trial = self._tasks(trial_theta, trial_battery, trial_lateness)
+            value = self._smooth(trial_theta, trial_battery, trial, tau)[0]
+            rises = moving & (value >= current - 1e-10 * current.abs())
+            row = self._rows(rises)
+            theta = torch.where(row[:, None], trial_theta, theta)
+            log_battery = torch.where(rises[:, None], trial_battery, log_battery)
+            lateness = torch.where(row[:, None, None, None], trial_lateness, lateness)
+            tasks = tasks.replace_where(row, trial)
+            damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
+            loss = self._loss(trial_theta, trial_battery, trial)
+            better = moving & (loss > best)
+            best = torch.where(better, loss, best)
+            row = self._rows(better)
+            best_theta = torch.where(row[:, None], trial_theta, best_theta)
+            best_battery = torch.where(better[:, None], trial_battery, best_battery)
+            best_lateness = torch.where(row[:, None, None, None], trial_lateness, best_lateness)
+            temperature = max(temperature * cooling, COLDEST)
+        self.iterations = iteration
+        tasks = self._tasks(best_theta, best_battery, best_lateness, CERTIFYING)
+        return _result(
+            problem, self.dual, best_theta, self._rows(best_battery.exp()), best_lateness, tasks, self.capacity
+        )
+
+    def _loss(self, theta: Tensor, log_battery: Tensor, tasks: Tasks) -> Tensor:
+        """Σ_t D_t - Σ κ_i Cap_i of each episode, which the prices maximise."""
+        return self._by_episode(self.problem.loss(theta, tasks)) - (log_battery.exp() * self.capacity).sum(1)
+
+    def _newton(
+        self, theta: Tensor, log_battery: Tensor, tasks: Tasks, pi: Tensor, tau: Tensor, damping: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The step in log prices (B, 2K + U), and in the logarithm of κ (E, U)."""
+        problem, k = self.problem, self.k
+        step = problem.step
+        b, u, j, _ = step.shape
+        pi = pi * step.active[..., None]
+        inverse = 1 / tau
+        kappa = self._rows(log_battery.exp())[:, :, None]
+        band = theta[:, None, None, k : 2 * k].exp() * tasks.band
+        cpu, own = tasks.cpu, theta[:, 2 * k :, None].exp() * tasks.f_own
+        spent_energy = kappa[..., None] * tasks.energy
+        pi_own, pi_server = pi[..., 0], pi[..., 1:-1]
+        spent_cpu, spent_band, spent_own = pi_server * cpu, pi_server * band, pi_own * own
+        mean_energy = (pi[..., :-1] * spent_energy).sum(-1)  # (B, U, J)
+        total_cpu, total_band = spent_cpu.sum((1, 2)), spent_band.sum((1, 2))
+        gradient = torch.cat([total_cpu, total_band, spent_own.sum(-1)], 1) - theta.exp() * step.capacity
+        n = 2 * k + u
+        # One matrix for each step, with the columns of κ at the right.
+        hessian = gradient.new_zeros(b, n, n)
+        mean = torch.cat([spent_cpu, spent_band], -1).view(b, u * j, 2 * k)
+        weighted = mean * inverse.view(b, u * j, 1)
+        hessian[:, : 2 * k, : 2 * k] = -mean.mT @ weighted
+        diagonal = hessian.diagonal(dim1=1, dim2=2)
+        diagonal[:, :k] += 0.5 * total_cpu + (spent_cpu * cpu * inverse).sum((1, 2))
+        diagonal[:, k : 2 * k] += 0.5 * total_band + (spent_band * band * inverse).sum((1, 2))
+        both = (spent_cpu * band * inverse).sum((1, 2))
+        hessian[:, :k, k : 2 * k].diagonal(dim1=1, dim2=2).add_(both)
+        hessian[:, k : 2 * k, :k].diagonal(dim1=1, dim2=2).add_(both)
+        own_tasks = OwnCpuTasks(step.own_tasks.delay, step.own_tasks.energy + kappa * problem.k0C)
+        response = own_tasks.response(tasks.f_own)
+        nu = theta[:, 2 * k :, None].exp()
+        diagonal[:, 2 * k :] += (
+            pi_own * nu * nu * response + (spent_own * own - spent_own * spent_own) * inverse[..., 0]
+        ).sum(-1)
+        weighted_tasks = weighted.view(b, u, j, 2 * k)
+        cross = -(weighted_tasks * spent_own[..., None]).sum(2)
+        hessian[:, 2 * k :, : 2 * k] = cross
+        hessian[:, : 2 * k, 2 * k :] = cross.mT
+        # κ: every task belongs to one user, so its own block is diagonal.
+        energy_own, energy_server = spent_energy[..., 0], spent_energy[..., 1:]
+        to_server = torch.cat(
+            [spent_cpu * energy_server * inverse, (spent_band * inverse - 0.5 * pi_server) * energy_server], -1
+        ).sum(2) - (weighted_tasks * mean_energy[..., None]).sum(2)  # (B, U, 2K)
+        own_energy = kappa * problem.k0C * tasks.f_own
+        to_own = (
+            (spent_own * energy_own - spent_own * mean_energy) * inverse[..., 0]
+            + 2 * pi_own * nu * own_energy * response
+        ).sum(-1)
+        columns = torch.cat([to_server.mT, torch.diag_embed(to_own)], 1)  # (B, n, U)
+        per_joule = (problem.joule + kappa) * problem.power
+        part = kappa * problem.power / (problem.second + per_joule)
+        block = (
+            ((pi[..., :-1] * spent_energy * spent_energy).sum(-1) - mean_energy * mean_energy) * inverse[..., 0]
+            + 4 * pi_own * own_energy * own_energy * response
+            + 0.5 * part * (pi_server * energy_server).sum(-1)
+        ).sum(-1)
+        gradient_battery = self._by_episode(mean_energy.sum(-1)) - log_battery.exp() * self.capacity
+        tiny = 1e-12 * self.scale.amax((1, 2)) + 1e-300
+        diagonal += self._rows(damping) * (diagonal + gradient.abs()) + tiny
+        solved = torch.linalg.solve_ex(hessian, torch.cat([gradient[..., None], columns], -1))[0]
+        to_gradient, to_columns = solved[..., 0], solved[..., 1:]
+        battery_diagonal = self._by_episode(block)
+        schur = -self._by_episode(columns.mT @ to_columns)
+        schur.diagonal(dim1=1, dim2=2).add_(
+            battery_diagonal
+            + damping * (battery_diagonal + gradient_battery.abs())
+            + 1e-9 * log_battery.exp() * self.capacity
+            + 1e-300
+        )
+        if self.fixed:
+            return to_gradient.nan_to_num(0.0).clamp(-LONGEST_STEP, LONGEST_STEP), torch.zeros_like(log_battery)
+        right = gradient_battery - self._by_episode((columns * to_gradient[..., None]).sum(1))
+        step_battery = torch.linalg.solve_ex(schur, right)[0].nan_to_num(0.0).clamp(-LONGEST_STEP, LONGEST_STEP)
+        step_theta = to_gradient - (to_columns @ self._rows(step_battery)[..., None])[..., 0]
+        return step_theta.nan_to_num(0.0).clamp(-LONGEST_STEP, LONGEST_STEP), step_battery

@@ -1,0 +1,197 @@
+"""Local search over the choices of a step, with incremental costs, from the prices of the dual.
+
+Near the prices of the dual, a server's bandwidth problem is almost that of a fixed spectral efficiency. Both resources of a
+server then cost a squared sum: (Σ a)²/F_k + (Σ c)²/B_k, with a = sqrt(second · C) and c² = bandwidth cost times bandwidth of the
+task. The effect of moving a task is therefore a closed form. Costs on own CPUs are exact. The final shares and the reported
+cost come from the full model, so the approximation can make the result worse, but never wrong; the bound shows by how much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iomt_core.policies.demand import OwnCpuTasks, bandwidth_table
+from iomt_core.policies.dual import DualProblem
+from iomt_core.policies.shares import own_cost
+
+MAX_MOVES = 160
+SMALLEST_GAIN = 1e-9
+OVERLOAD = 4.0  # what tasks cost on an own CPU that cannot meet their deadlines, in units of skipping them all
+
+
+@dataclass(frozen=True)
+class TaskCosts:
+    """What the search knows of each task; the tasks of all users are on one axis n = i J + j of length N."""
+
+    own: OwnCpuTasks  # (B, U, J)
+    a: Tensor  # (B, N, K) or (B, N, 1)
+    c: Tensor  # (B, N, K)
+    fixed: Tensor | None = None  # (B, N, K) cost on each server that does not depend on the other tasks
+    skipped: Tensor | None = None  # (B, N) cost of not doing the task; None where that is not allowed
+    need: Tensor | None = None  # (B, N) cycle/s that the task needs on a server to be in time
+
+
+def server_roots(problem: DualProblem, bandwidth_price: Tensor, second: Tensor, sent: Tensor) -> tuple[Tensor, Tensor]:
+    """`a` and `c` of `TaskCosts` near the price μ (B, K) of the bandwidth.
+
+    second: (B, U, J, K or 1) cost of a second; sent: (B, U, J, K or 1) cost of sending the task at 1 bit/s.
+    """
+    b, u, j, k = problem.shape
+    y = bandwidth_price[:, None, None] * problem.link_y / sent
+    value, x = bandwidth_table()(y)
+    capped = x > problem.x_cap
+    spent = torch.where(capped, problem.v_cap, value - y * x) * sent * problem.link_scale  # the cost without the price
+    x = torch.where(capped, problem.x_cap, x)
+    active = problem.active.view(b, u * j, 1)
+    c = (spent * x * problem.beta[:, :, None]).sqrt().view(b, u * j, k) * active
+    a = (second * problem.C[..., None]).sqrt().view(b, u * j, -1) * active
+    return a, c
+
+
+class Search:
+    """Improves the choices of every world by single moves. A choice of K + 1 skips the task, where that is allowed."""
+
+    def __init__(self, problem: DualProblem, costs: TaskCosts) -> None:
+        self.problem, self.costs = problem, costs
+        b, u, j, _k = self.shape = problem.shape
+        self.n = u * j
+        self.a, self.c = costs.a, costs.c
+        self.active = problem.active.view(b, self.n)
+        self.user = torch.arange(self.n, device=self.active.device) // j
+
+    def start(self, local: Tensor, skipped: Tensor | None = None) -> None:
+        """First choices: `local` and `skipped` tasks, (B, N) bool, and the others, largest first, where they cost least."""
+        b, _, _, k = self.shape
+        F, B = self.problem.F_k, self.problem.B_k
+        send = self.active & ~local
+        if skipped is not None:
+            send = send & ~skipped
+        self.choice = torch.zeros_like(send, dtype=torch.int64)
+        self.sum_a, self.sum_c, self.sum_need = (F.new_zeros(b, k) for _ in range(3))
+        order = torch.where(send, self.a.amax(-1), -1.0).argsort(dim=1, descending=True)
+        wide = order[..., None].expand(-1, -1, k)
+        a, c = self.a.expand(-1, -1, k).gather(1, wide), self.c.gather(1, wide)
+        fixed = None if self.costs.fixed is None else self.costs.fixed.gather(1, wide)
+        sent = send.gather(1, order)
+        a2, c2, inverse_F, inverse_B = a * a, c * c, 1 / F, 1 / B
+        placed = torch.zeros_like(order)
+        worlds = torch.arange(b, device=F.device)
+        for n in range(int(send.sum(1).max())):
+            a_n, c_n = a[:, n], c[:, n]
+            extra = (2 * self.sum_a * a_n + a2[:, n]) * inverse_F + (2 * self.sum_c * c_n + c2[:, n]) * inverse_B
+            best = (extra if fixed is None else extra + fixed[:, n]).argmin(1)
+            is_sent = sent[:, n]
+            self.sum_a[worlds, best] += a[worlds, n, best] * is_sent
+            self.sum_c[worlds, best] += c[worlds, n, best] * is_sent
+            placed[:, n] = (best + 1) * is_sent
+        self.choice.scatter_(1, order, placed)
+        if skipped is not None:
+            self.choice.masked_fill_(skipped & self.active, k + 1)
+
+    def start_from(self, choice: Tensor) -> None:
+        """First choices are these, (B, N)."""
+        _, _, _, k = self.shape
+        self.choice = choice.clone()
+        on = torch.nn.functional.one_hot(choice, k + 2)[..., 1 : k + 1].to(self.c.dtype)
+        self.sum_a, self.sum_c = (on * self.a).sum(1), (on * self.c).sum(1)
+        self.sum_need = torch.zeros_like(self.sum_a)
+        if self.costs.need is not None:
+            self.sum_need = (on * self.costs.need[..., None]).sum(1)
+
+    def improve(self) -> Tensor:
+        """Makes the best single move in every world, until no move helps in any of them. Returns the choices, (B, U, J)."""
+        b, u, j, _ = self.shape
+        mask = (self.choice == 0).view(b, u, j) & self.problem.active
+        tasks, F = self.costs.own, self.problem.F_i
+        self.own, self.own_toggled = self._own_costs(tasks.delay, tasks.energy, tasks.least, mask, F, slice(None))
+        for _ in range(MAX_MOVES):
+            gain, task, target = self._best_move()
+            moving = gain > SMALLEST_GAIN
+            if not bool(moving.any()):
+                break
+            self._apply(moving, task, target)
+        return self.choice.view(b, u, j)
+
+    def _own_costs(
+        self,
+        delay: Tensor,
+        energy: Tensor,
+        least: Tensor | None,
+        mask: Tensor,
+        F: Tensor,
+        rows: slice | tuple[Tensor, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """Cost of each user's local tasks (…), and the cost with each task in turn moved in or out (…, J)."""
+        j = delay.shape[-1]
+        flips = torch.nn.functional.pad(torch.eye(j, dtype=torch.bool, device=delay.device), (0, 0, 1, 0))
+        sets = mask[..., None, :] ^ flips
+        smallest = None if least is None else least[..., None, :]
+        cost = own_cost(OwnCpuTasks(delay[..., None, :], energy[..., None, :], smallest), sets, F[..., None])
+        if least is not None and self.costs.skipped is not None:
+            lost = self.costs.skipped.view(self.problem.active.shape)[rows][..., None, :] * sets
+            overloaded = (least[..., None, :] * sets).sum(-1) > F[..., None]
+            cost = torch.where(overloaded, cost + OVERLOAD * lost.sum(-1), cost)
+        return cost[..., 0], cost[..., 1:]
+
+    def _deltas(self) -> tuple[Tensor, Tensor]:
+        """What leaving its device saves for each task (B, N), and what entering each costs (B, N, K + 1, one more to skip)."""
+        b = self.shape[0]
+        inverse_F, inverse_B = 1 / self.problem.F_k[:, None], 1 / self.problem.B_k[:, None]
+        toggled = (self.own_toggled - self.own[..., None]).view(b, self.n)
+        a, c, fixed, skipped = self.a, self.c, self.costs.fixed, self.costs.skipped
+        enter = (2 * self.sum_a[:, None] * a + a * a) * inverse_F + (2 * self.sum_c[:, None] * c + c * c) * inverse_B
+        both = 2 * (a * a * inverse_F + c * c * inverse_B)
+        server = (self.choice - 1).clamp(0, enter.shape[2] - 1)[..., None]
+        leave = (enter - both).gather(2, server).squeeze(2)
+        if fixed is not None:
+            enter = enter + fixed
+            leave = leave + fixed.gather(2, server).squeeze(2)
+        if self.costs.need is not None and skipped is not None:
+            need, F, lost = self.costs.need[..., None], self.problem.F_k[:, None], OVERLOAD * skipped[..., None]
+            enter = enter + lost * (self.sum_need[:, None] + need > F)
+            relief = lost * ((self.sum_need[:, None] > F) & (self.sum_need[:, None] - need <= F))
+            leave = leave + relief.gather(2, server).squeeze(2)
+        saved = torch.where(self.choice == 0, -toggled, leave)
+        if skipped is None:
+            return saved, torch.cat([toggled[..., None], enter], dim=-1)
+        saved = torch.where(self.choice > enter.shape[2], skipped, saved)
+        return saved, torch.cat([toggled[..., None], enter, skipped[..., None]], dim=-1)
+
+    def _best_move(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The gain of each world's best move, its task n and the task's new choice, (B,) each."""
+        saved, enter = self._deltas()
+        gain = saved[..., None] - enter
+        gain.scatter_(2, self.choice[..., None], -torch.inf)
+        gain.masked_fill_(~self.active[..., None], -torch.inf)
+        best, index = gain.flatten(1).max(1)
+        return best, index // gain.shape[2], index % gain.shape[2]
+
+    def _apply(self, moving: Tensor, task: Tensor, target: Tensor) -> None:
+        """Makes the moves in the worlds of `moving`, (B,) bool."""
+        w = moving.nonzero().squeeze(1)
+        n, to = task[w], target[w]
+        was = self.choice[w, n]
+        self.choice[w, n] = to
+        k = self.shape[3]
+        wide_a = self.a.expand(-1, -1, k)
+        for device, sign in ((was, -1.0), (to, 1.0)):
+            on = (device > 0) & (device <= k)
+            w_on, n_on, k_on = w[on], n[on], device[on] - 1
+            self.sum_a[w_on, k_on] += sign * wide_a[w_on, n_on, k_on]
+            self.sum_c[w_on, k_on] += sign * self.c[w_on, n_on, k_on]
+            if self.costs.need is not None:
+                self.sum_need[w_on, k_on] += sign * self.costs.need[w_on, n_on]
+        changed = (was == 0) | (to == 0)  # users whose own CPU lost or got a task
+        w, i = w[changed], self.user[n[changed]]
+        if not len(w):
+            return
+        b, u, j, _ = self.shape
+        mask = (self.choice.view(b, u, j)[w, i] == 0) & self.problem.active[w, i]
+        tasks = self.costs.own
+        least = None if tasks.least is None else tasks.least[w, i]
+        self.own[w, i], self.own_toggled[w, i] = self._own_costs(
+            tasks.delay[w, i], tasks.energy[w, i], least, mask, self.problem.F_i[w, i], (w, i)
+        )
