@@ -58,7 +58,8 @@ def test_a_sweep_is_started_watched_and_downloaded(page: Page, lab: str, tmp_pat
 def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page: Page, lab: str) -> None:
     open_sweep(
         page,
-        f"{lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40",
+        # 40 s of computing: it must not end before it has been watched.
+        f"{lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=600",
     )
     page.get_by_role("button", name="Start", exact=True).click()
     # The chart of this sweep: that of the sweep before is shown until this one has begun.
