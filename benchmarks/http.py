@@ -90,12 +90,15 @@ async def load(url: str, tokens: list[str], seconds: float, server: psutil.Proce
     times: dict[str, list[float]] = {}
     errors: list[str] = []
     memory: list[int] = []
+    cpu, start = server.cpu_times(), time.time()
     watching = asyncio.create_task(watch(server, memory))
     until = time.time() + seconds
     found = await asyncio.gather(
         *(client(n, url, token, until, times, errors) for n, token in enumerate(tokens)), return_exceptions=True
     )
     watching.cancel()
+    used = sum(server.cpu_times()[:2]) - sum(cpu[:2])
+    print(f"server: {used / (time.time() - start):.2f} cores; load of the machine {os.getloadavg()[0]:.1f}")
     errors += [repr(one) for one in found if one is not None]
     for what, values in times.items():
         median, high = np.quantile(values, (0.5, 0.99)) * 1e3

@@ -85,8 +85,8 @@ async def step(request: Request, twin: str, grant: Annotated[Grant, Depends(Need
     """Play the next step: decisions and outcomes of all tasks, without what the tasks are."""
     service, one = service_of(request), _own(request, twin, grant)
     async with one.lock:
-        threads = service.steps if one.planned else service.slow  # some policies plan the whole episode at first
-        played = await threads.run(_play, one)
+        plans = one.twin.plans_ahead and not one.planned  # the whole episode, in its first step
+        played = await (service.slow if plans else service.steps).run(_play, one)
         one.planned = True
         one.add_step(played)
     return Response(played, media_type="application/json")
@@ -223,10 +223,10 @@ def _facts(one: OpenTwin) -> dict[str, Any]:
 
 def _play(one: OpenTwin) -> bytes:
     try:
-        table = one.twin.step()
+        record = one.twin.advance()
     except RuntimeError as error:
         raise ScenarioError(f"{error}.") from None
-    return to_json(step_view(table, len(one.steps) + 1, one.twin.done))
+    return to_json(step_view(record, one.twin.done))
 
 
 async def _stream(one: OpenTwin, sent: int, expires: float) -> AsyncIterator[bytes]:
