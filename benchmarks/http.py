@@ -1,7 +1,8 @@
-"""The northbound interface under load: `python -m benchmarks.http [SECONDS]`; 100 clients at once, by default for a minute.
+"""The northbound interface under load: `python -m benchmarks.http [SECONDS [PAUSE]]`.
 
-Each client opens a twin, plays its steps with a pause after each, asks why, forks, and begins again. The server is another
-process, so clients and server share the machine's cores. Targets: no error, 99 % of the steps within 250 ms, memory flat.
+100 clients at once, by default for a minute. Each opens a twin of the paper's ward, plays its steps with a pause of on average
+PAUSE seconds after each, asks why, forks, and begins again. The server is another process, so clients and server share the
+machine's cores. Targets: no error, 99 % of the steps within 250 ms, memory flat.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import psutil
 
 CLIENTS = 100
-PAUSE = 1.0  # seconds between the steps of a client, on average; a person or a control loop does not step faster
+PAUSE = 2.0  # seconds between the steps of a client, on average, unless given
 TARGET = 0.25  # s
 POLICIES = ("greedy", "price-response", "sae-mt-qmix")
 WARM_UP = 0.3  # share of the time after which memory is taken as the level to compare with
@@ -38,7 +39,7 @@ def iomt(*arguments: str) -> list[str]:
 
 
 async def client(
-    number: int, url: str, token: str, until: float, times: dict[str, list[float]], errors: list[str]
+    number: int, url: str, token: str, until: float, pause: float, times: dict[str, list[float]], errors: list[str]
 ) -> None:
     draw = random.Random(number)
     headers = {"Authorization": f"Bearer {token}"}
@@ -54,7 +55,7 @@ async def client(
             found: dict[str, object] = answer.json()
             return found
 
-        await asyncio.sleep(draw.uniform(0, PAUSE))
+        await asyncio.sleep(draw.uniform(0, pause))
         while time.time() < until:
             policy = POLICIES[number % len(POLICIES)]
             twin = (await call("open", "POST", "/twins", scenario="paper", policy=policy, seed=draw.randrange(1000)))[
@@ -67,7 +68,7 @@ async def client(
                     fork = (await call("fork", "POST", f"/twins/{twin}/fork", policy="greedy"))["twin"]
                     await call("step", "POST", f"/twins/{fork}/step")
                     await call("close", "DELETE", f"/twins/{fork}")
-                await asyncio.sleep(draw.uniform(0, 2 * PAUSE))
+                await asyncio.sleep(draw.uniform(0, 2 * pause))
                 if time.time() >= until:
                     break
             await call("close", "DELETE", f"/twins/{twin}")
@@ -79,7 +80,7 @@ async def watch(process: psutil.Process, memory: list[int]) -> None:
         await asyncio.sleep(0.5)
 
 
-async def load(url: str, tokens: list[str], seconds: float, server: psutil.Process) -> None:
+async def load(url: str, tokens: list[str], seconds: float, pause: float, server: psutil.Process) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
         for _ in range(300):
             try:
@@ -94,10 +95,11 @@ async def load(url: str, tokens: list[str], seconds: float, server: psutil.Proce
     watching = asyncio.create_task(watch(server, memory))
     until = time.time() + seconds
     found = await asyncio.gather(
-        *(client(n, url, token, until, times, errors) for n, token in enumerate(tokens)), return_exceptions=True
+        *(client(n, url, token, until, pause, times, errors) for n, token in enumerate(tokens)), return_exceptions=True
     )
     watching.cancel()
     used = sum(server.cpu_times()[:2]) - sum(cpu[:2])
+    print(f"{CLIENTS} clients, {seconds:g} s, pause {pause:g} s")
     print(f"server: {used / (time.time() - start):.2f} cores; load of the machine {os.getloadavg()[0]:.1f}")
     errors += [repr(one) for one in found if one is not None]
     for what, values in times.items():
@@ -111,7 +113,7 @@ async def load(url: str, tokens: list[str], seconds: float, server: psutil.Proce
     print(f"errors: {len(errors)}" + "".join(f"\n  {text}" for text in errors[:5]))
 
 
-def run(seconds: float) -> None:
+def run(seconds: float, pause: float) -> None:
     with tempfile.TemporaryDirectory() as name:
         os.environ["IOMT_KEYS"], store = f"{name}/keys", f"{name}/store"
         os.environ["OMP_NUM_THREADS"] = "1"
@@ -121,7 +123,7 @@ def run(seconds: float) -> None:
         port = free_port()
         server = subprocess.Popen(iomt("serve", store, "--port", str(port)), stderr=subprocess.DEVNULL)
         try:
-            asyncio.run(load(f"http://127.0.0.1:{port}", tokens, seconds, psutil.Process(server.pid)))
+            asyncio.run(load(f"http://127.0.0.1:{port}", tokens, seconds, pause, psutil.Process(server.pid)))
         finally:
             server.terminate()
             server.wait()
@@ -138,4 +140,5 @@ def make_tokens(store: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+    given = [float(text) for text in sys.argv[1:]]
+    run(*(given + [60.0, PAUSE][len(given) :]))

@@ -21,6 +21,7 @@ from iomt_core.twin.http.twins import HttpLimits
 LIMITS = HttpLimits()
 CONNECTIONS = 1000
 MINUTE = 60.0
+KEEP_ALIVE = 75  # seconds; a client that pauses longer than this may lose its next request
 SWITCH = 0.001  # seconds; Python's 5 ms let the threads that step hold up the one that answers
 
 
@@ -54,6 +55,7 @@ def serve(
         log_level="warning",
         server_header=False,
         limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=5,  # event streams do not end by themselves
     )
 
