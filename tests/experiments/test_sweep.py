@@ -208,7 +208,7 @@ def test_the_report_loads_nothing_and_escapes_what_people_name_things(tmp_path: 
 def test_points_at_which_not_everything_was_done_are_open_and_to_be_compared_by_their_return(
     tmp_path: Path, here: Executor
 ) -> None:
-    axis = axis_from_words("Cap=1e-5,1")  # J: the smaller battery is empty in the first step
+    axis = axis_from_words("Cap=0.01 mJ,1 J")  # the smaller battery is empty in the first step
     spec = tiny(axes=[axis], policies=("greedy", "optimum"))
     table = swept(tmp_path, spec, here, report=report)
     labels = {"greedy": "Greedy", "optimum": "Optimum"}
@@ -227,7 +227,7 @@ def test_points_at_which_not_everything_was_done_are_open_and_to_be_compared_by_
         assert list(bound.y) == pytest.approx(table[table["policy"] == "optimum"][column].tolist(), rel=1e-6)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "At 2 of 4 points a battery ended episodes early, or tasks were skipped" in page
-    assert "At " not in report(spec, table[table["Cap"] == 1], {})[:2000]
+    assert "At " not in report(spec, table[table["Cap"] == 1.0], {})[:2000]
 
 
 def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Executor) -> None:
