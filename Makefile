@@ -43,7 +43,10 @@ bench: $(VENV)/.dev ## speed, each figure beside an alternative or a target
 	$(BIN)/python -m benchmarks.adapter_speed
 	$(BIN)/python -m benchmarks.optimum
 	$(BIN)/python -m benchmarks.learner_speed
+	$(BIN)/python -m benchmarks.access
 	$(BIN)/python -m benchmarks.explore_latency
+	$(BIN)/python -m benchmarks.warehouse
+	$(BIN)/python -m benchmarks.warehouse_faults
 
 docs: $(VENV)/.dev ## the API reference from the docstrings, in docs/api
 	OMP_NUM_THREADS=1 $(BIN)/pdoc --math --no-show-source --output-directory docs/api iomt_core

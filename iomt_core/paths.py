@@ -18,6 +18,7 @@ PRETRAINED = APP / "pretrained"
 USER_FOLDERS = {
     "IOMT_RUNS": "runs", "IOMT_SWEEPS": "sweeps", "IOMT_ANSWERS": "answers", "IOMT_OWN_DATA": "own-data",
 }  # fmt: skip
+KEYS = "IOMT_KEYS"
 
 
 def user_folder(variable: str) -> Path:
@@ -29,6 +30,17 @@ def user_folder(variable: str) -> Path:
     return Path(os.environ.get(variable) or (ROOT if IN_CHECKOUT else Path()) / USER_FOLDERS[variable]).absolute()
 
 
+def keys_folder() -> Path:
+    """The absolute path of the folder with the keys of data warehouses.
+
+    It is the value of `IOMT_KEYS` if that is set, otherwise a folder of the person who runs the lab, never one of the lab:
+    keys must not lie beside the data.
+    """
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(os.environ.get(KEYS) or Path(data) / "iomt" / "keys").absolute()
+
+
 def user_folder_variables() -> dict[str, str]:
     """Environment variables with which a process in another directory uses the same folders."""
-    return {variable: os.fspath(user_folder(variable)) for variable in USER_FOLDERS}
+    folders = {variable: os.fspath(user_folder(variable)) for variable in USER_FOLDERS}
+    return {**folders, KEYS: os.fspath(keys_folder())}

@@ -76,11 +76,8 @@ class Record(Batch):
         name = device_name(self.scenario.device_numbers[device])
         return "keeps everything local" if device == 0 else f"sends everything to {name}"
 
-    def table(self) -> pd.DataFrame:
-        """A table with a row for each active task and the columns of `metrics.TASK`, in SI units.
-
-        Users and devices have their numbers in the whole ward.
-        """
+    def columns(self) -> dict[str, Tensor]:
+        """The columns of `table` but `kind`, as tensors (R, U, J); where there is no task, a value means nothing."""
         snap, out, act = self.snapshot, self.outcome, self.action
         j = snap.shape[2]
         shape = snap.D.shape
@@ -92,7 +89,7 @@ class Record(Batch):
 
         user = torch.tensor(self.scenario.user_numbers)[None, :, None].expand(shape)
         task = torch.arange(1, j + 1)[None, None, :].expand(shape)
-        columns = {
+        return {
             "episode": per_task(self.episode),
             "step": per_task(self.step),
             "user": user,
@@ -120,8 +117,15 @@ class Record(Batch):
             "cpu_share_requested": act.cpu,
             "bandwidth_share_requested": act.bandwidth.masked_fill(local, torch.nan),
         }
-        active = snap.active.flatten()
-        flat = {name: x.reshape(-1)[active].numpy() for name, x in columns.items()}
+
+    def table(self) -> pd.DataFrame:
+        """A table with a row for each active task and the columns of `metrics.TASK`, in SI units.
+
+        Users and devices have their numbers in the whole ward.
+        """
+        active = self.snapshot.active.flatten()
+        flat = {name: x.reshape(-1)[active].numpy() for name, x in self.columns().items()}
         names = self.scenario.kind_names
-        kinds = pd.Categorical([names[n] for n in snap.kind.flatten()[active].tolist()], categories=list(names))
+        codes = self.snapshot.kind.flatten()[active].tolist()
+        kinds = pd.Categorical([names[n] for n in codes], categories=list(names))
         return pd.DataFrame(flat).assign(kind=kinds)

@@ -16,6 +16,12 @@ import torch
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def folder_of_keys(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keys of data warehouses go to a folder of the tests, not to the person's own."""
+    os.environ["IOMT_KEYS"] = str(tmp_path_factory.mktemp("keys"))
+
+
 @pytest.fixture(autouse=True)
 def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts the main module back: Streamlit's `AppTest` replaces it by a page, which a later test's new process would run."""

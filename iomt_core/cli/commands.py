@@ -14,9 +14,10 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "sweep": "sweep", "scenario": "reference", "parameters": "reference", "presets": "reference", "policies": "reference",
         "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "results": "reference", "table3": "reference",
-        "answer": "answer", "dashboard": "dashboard",
+        "answer": "answer", "warehouse": "warehouse", "dashboard": "dashboard",
     }
 )  # fmt: skip
+GROUPS = ("answer", "warehouse")  # commands with commands of their own
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -31,7 +32,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     wanted = [name for name in arguments[:1] if name in COMMANDS] or list(COMMANDS)
     for name in wanted:
         module: Any = import_module(f"iomt_core.cli.{COMMANDS[name]}")
-        if name == "answer":  # a group of commands
+        if name in GROUPS:
             app.add_typer(module.app, name=name)
         else:
             settings = {"context_settings": module.CONTEXT} if name == "dashboard" else {}

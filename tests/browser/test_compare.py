@@ -28,7 +28,7 @@ def open_compare(page: Page, address: str, **query: str) -> None:
 
 
 def answer(page: Page) -> Locator:
-    return page.get_by_text(re.compile(r"^B costs|^A and B cost the same")).first
+    return page.get_by_text(re.compile(r"^B (costs|returns)|^A and B (cost|return) the same")).first
 
 
 def changes(page: Page) -> Locator:
@@ -222,9 +222,12 @@ def test_what_is_added_to_the_first_episodes_makes_the_whole_comparison(page: Pa
     assert number_in(rest(page, 9)) >= 5
     expect(page.get_by_text("9 episodes)")).to_be_visible(timeout=60_000)
     expect(rest(page, 9)).to_have_count(0)
-    cost = compare(a, Side(a.scenario, "greedy"), 3, 9).pair("cost")
-    assert cost.relative is not None
-    expect(answer(page)).to_contain_text(f"B costs {100 * abs(cost.relative):.3g} %")
+    found = compare(a, Side(a.scenario, "greedy"), 3, 9)
+    assert found.by == "return"  # greedy's batteries are empty before the end
+    returned = found.pair("return")
+    assert returned.relative is not None
+    expect(answer(page)).to_contain_text(f"B returns {100 * abs(returned.relative):.3g} %")
+    expect(page.get_by_text(f"B: an empty battery (C5) ended {found.ended[1]} of 9 episodes")).to_be_visible()
     expect(page.get_by_role("spinbutton", name="Episode shown")).to_have_value("5")
 
 
