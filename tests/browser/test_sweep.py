@@ -33,9 +33,7 @@ def open_sweep(page: Page, address: str) -> None:
 
 
 def test_a_sweep_is_started_watched_and_downloaded(page: Page, lab: str, tmp_path: Path) -> None:
-    open_sweep(
-        page, f"{lab}/?page=sweep&preset=lecture&T=4&v_over=servers=1:3:3&v_policies=greedy,random&v_episodes=3"
-    )
+    open_sweep(page, f"{lab}/?page=sweep&preset=lecture&T=4&v_over=servers=1:3:3&v_policies=greedy,random&v_episodes=3")
     page.get_by_role("textbox", name="Name").fill("mine")
     page.get_by_role("textbox", name="Name").press("Enter")
     expect(page.get_by_text(re.compile("6 points"))).to_be_visible()
