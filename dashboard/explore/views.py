@@ -141,8 +141,8 @@ def warnings(session: Session, shown: Record) -> None:
         st.warning(f"{words[:1].upper()}{words[1:]}.", icon=":material/battery_alert:")
 
 
-def ward(session: Session, shown: Record) -> None:
-    """The map of the ward, which can play the episode."""
+def ward(session: Session, shown: Record) -> Why | None:
+    """The map of the ward, which can play the episode, with the answer about the selected task below it, which it returns."""
     row = visible_row(session, shown)
 
     def toggle(kind: str, number: int) -> None:
@@ -151,11 +151,14 @@ def ward(session: Session, shown: Record) -> None:
 
     maps = [("", ward_frames(shown, session.policy_label), ward_text(shown, row))]
     ward_map(maps, int(shown.step[row]), session, "ward", on_switched=toggle)
-    st.caption(
-        "Click a task, a small mark around its user, to see why it runs on its device, or a server or user to switch it off.",
-        help="With the keyboard: Tab to the map, arrow keys to the task, Enter. A bar or a row below selects its task too.",
-    )
+    answer = selected_task(session, shown)
+    if answer is None:
+        st.caption(
+            "Click a task, a small mark around its user, to see why it runs on its device, or a server or user to switch it off.",
+            help="With the keyboard: Tab to the map, arrow keys to the task, Enter. A bar or a row below selects its task too.",
+        )
     chart_table("ward", lambda: tables.ward_table(shown, row), "Places of users and servers, and the tasks of each")
+    return answer
 
 
 def visible_row(session: Session, shown: Record) -> int:
@@ -199,7 +202,7 @@ def policies(session: Session, now: dict[str, dict[str, Any]], by: Literal["cost
 
 
 def selected_task(session: Session, shown: Record) -> Why | None:
-    """Says below the map why the selected task runs on its device; returns the answer for `alternatives`."""
+    """Says why the selected task runs on its device; returns the answer, None if no task is selected."""
     if session.picked is None:
         return None
     step, user, task = session.picked

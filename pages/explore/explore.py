@@ -40,8 +40,7 @@ def main() -> None:
     views.warnings(session, record)
     with st.container(key="hero"):
         with st.container():
-            views.ward(session, record)
-            answer = views.selected_task(session, record)
+            answer = views.ward(session, record)
         with st.container():
             curves.episode_curves(session, record, labels)
         with st.container():
