@@ -9,16 +9,14 @@ from typing import Annotated, cast
 import typer
 from rich.table import Table
 
+from iomt_core.charts.forks import fork_numbers
 from iomt_core.cli.common import notes
 from iomt_core.experiments.evaluation import summary_of
-from iomt_core.metrics import METRICS
 from iomt_core.policies.base import SHARES, Shares
-from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import catalogue, policy_label
-from iomt_core.twin.recorded_fork import CHANGEABLE, recorded_episode
+from iomt_core.twin.recorded_fork import CHANGEABLE, overrides_from_words, recorded_episode
 
 app = typer.Typer(no_args_is_help=True, help="What would have happened: forks of recorded episodes.")
-SHOWN = ("return", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share")
 
 
 @app.callback()
@@ -52,8 +50,8 @@ def fork(
     """
     recorded = recorded_episode(folder, episode, recording)
     found = recorded.fork(at, overrides_from_words(set_ or []), policy, cast("Shares | None", shares))
-    happened, forked = (summary_of(record, recorded.policy) for record in (found.happened, found.forked))
     if as_json:
+        happened, forked = (summary_of(record, recorded.policy) for record in (found.happened, found.forked))
         origin = {"recording": recorded.recording, "episode": recorded.episode, "step": at}
         change = {
             "overrides": found.overrides,
@@ -64,23 +62,8 @@ def fork(
         return
     print(f"{policy_label(recorded.policy)} on {recorded.scenario.name}: episode {recorded.episode} of recording "
           f"{recorded.recording}, from step {at} on; fork: {found.words}")  # fmt: skip
-    table = Table("metric", "what happened", "fork", "difference")
-    for metric in (METRICS[name] for name in SHOWN):
-        before, after = happened[metric.name], forked[metric.name]
-        table.add_row(
-            metric.label, metric.show(before), metric.show(after), metric.show_difference(after - before, before)
-        )
-    played = [str(len(record)) for record in (found.happened, found.forked)]
-    table.add_row("Steps played", *played, f"{len(found.forked) - len(found.happened):+d}")
+    numbers = fork_numbers(found)
+    table = Table(*numbers.columns)
+    for row in numbers.itertuples(index=False):
+        table.add_row(*row)
     notes.print(table)
-
-
-def overrides_from_words(words: list[str]) -> dict[str, str]:
-    """NAME=VALUE of each word. Raises `ScenarioError`."""
-    found = {}
-    for word in words:
-        name, mark, value = word.partition("=")
-        if not mark or not name.strip():
-            raise ScenarioError(f"--set {word[:60]!r}: expected is NAME=VALUE, such as servers_off=3.")
-        found[name.strip()] = value.strip()
-    return found

@@ -7,7 +7,7 @@ from there on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,17 @@ def changed(s: Scenario, overrides: Mapping[str, Any]) -> Scenario:
             hint = f" Switch {name} off by their numbers: {name}_off." if name in ("users", "servers") else ""
             raise WarehouseError(f"{name} {reason}: a fork can change {', '.join(CHANGEABLE)}.{hint}")
     return s.changed(**overrides) if overrides else s
+
+
+def overrides_from_words(words: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE of each word. Raises `ScenarioError`."""
+    found = {}
+    for word in words:
+        name, mark, value = word.partition("=")
+        if not mark or not name.strip():
+            raise WarehouseError(f"{word[:60]!r} is not a change: expected is NAME=VALUE, such as servers_off=3.")
+        found[name.strip()] = value.strip()
+    return found
 
 
 def recorded_episode(

@@ -42,7 +42,7 @@ def profile(playwright: Playwright) -> Iterator[BrowserContext]:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        for variable in ("IOMT_RUNS", "IOMT_ANSWERS", "IOMT_OWN_DATA"):  # not a person's own
+        for variable in ("IOMT_RUNS", "IOMT_ANSWERS", "IOMT_OWN_DATA", "IOMT_WAREHOUSES", "IOMT_KEYS"):  # not a person's own
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
         patch.setenv("IOMT_CLASS", "1")  # each browser context is another person
         patch.setenv("IOMT_OPERATOR_TOKEN", OPERATOR_TOKEN)
