@@ -22,7 +22,7 @@ from iomt_core.twin.access.privacy import QUERIES, clamps, margin
 from iomt_core.twin.warehouse.reading import Warehouse
 
 LAST, MINUTE = 50, 60.0
-SMALLEST, LARGEST = 0.01, 1.0  # ε of a question on this page
+SMALLEST, LARGEST = 0.01, 5.0  # ε of a question on this page
 
 
 def open_log(folder: Path, identity: str) -> AuditLog:
@@ -78,7 +78,7 @@ def query(folder: Path, identity: str, view: View) -> None:
            format_func=lambda name: f"{QUERIES[name].metric.label}, mean over users")  # fmt: skip
     form_widget(
         "Privacy loss ε", row.number_input, "epsilon", view, "twin_epsilon", convert=float, min_value=SMALLEST,
-        max_value=LARGEST, step=0.05, format="%g", width=150, help="What the answer costs. Less means more noise.",
+        max_value=LARGEST, step=0.1, format="%g", width=150, help="What the answer costs. Less means more noise.",
     )  # fmt: skip
     metric, (low, high) = QUERIES[view.query].metric, clamps(scenario)[view.query]
 
@@ -90,9 +90,12 @@ def query(folder: Path, identity: str, view: View) -> None:
             view.problems += error.problems
 
     row.button("Ask", icon=":material/send:", type="primary", key="twin_ask", on_click=ask)
-    noise = metric.brief(margin((high - low) / users / view.epsilon))
+    spread = margin((high - low) / users / view.epsilon)
+    noise = metric.brief(spread)
     row.caption(f"Noise of about ±{noise} (95 %), since each of {users} users may count from {metric.brief(low)} to "
                 f"{metric.brief(high)}.")  # fmt: skip
+    if spread > high - low:
+        st.caption("This noise is wider than all possible answers: take a larger ε, or a warehouse of more users.")
     for n, answer in enumerate(view.answers.get(folder.name, ())[:5]):
         _show(answer, latest=n == 0)
     if not view.answers.get(folder.name):

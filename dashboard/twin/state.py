@@ -52,7 +52,7 @@ class View:
     into: str | None = None  # the warehouse to record into, None for a new one
     episodes: int = 20
     query: str = "mean-delay"
-    epsilon: float = 0.1
+    epsilon: float = 1.0
     fork: ForkForm = field(default_factory=ForkForm)
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by warehouse, the latest first
     data_check: dict[str, tuple[int, bool, str]] = field(default_factory=dict)  # revision, whether intact, in words
@@ -110,8 +110,8 @@ def _read_query(view: View, entries: Mapping[str, str]) -> None:
         epsilon = float(entries.get("epsilon", view.epsilon))
     except ValueError:
         epsilon = 0.0
-    if not 0.01 <= epsilon <= 1:
-        raise ScenarioError(f"epsilon = {entries['epsilon'][:40]!r} in the link is out of range: allowed is 0.01 to 1.")
+    if not 0.01 <= epsilon <= 5:
+        raise ScenarioError(f"epsilon = {entries['epsilon'][:40]!r} in the link is out of range: allowed is 0.01 to 5.")
     view.epsilon = epsilon
 
 

@@ -42,16 +42,18 @@ def tier_bars(state: Mapping[str, Any], subtitle: str = "") -> go.Figure:
         limits = [None if not limit or tier[limit] is None else tier[limit] * factor for tier in tiers.values()]
         ends = [value for value in (*values, *limits) if value]
         low, high = min(ends, default=1.0), max(ends, default=1.0)
+        bottom, wide = low / 4, high > 1e4 * low
         layout[axis.replace("y", "yaxis")] = {
             "title": {"text": title}, "type": "log", "domain": [max(0.0, top - height), top], "nticks": 4,
-            "range": [_exponent(low) - 0.6, _exponent(high) + 0.9], "exponentformat": "none", "tickformat": "~g", "dtick": 2,
+            "range": [math.log10(bottom), math.log10(high) + 0.9], "tickformat": ",~g", "dtick": 2 if wide else 1,
         }  # fmt: skip
         data.append(
             {
                 "type": "bar", "name": "stored", "legendgroup": "stored", "showlegend": n == 1, "x": names, "yaxis": axis,
-                "y": [value or None for value in values], "text": [three_digits(value) for value in values],
+                "y": [value or bottom for value in values], "text": [three_digits(value) for value in values],
                 "textposition": "outside", "cliponaxis": False, "marker": {"color": SERVER_COLOURS[0]},
-                "hovertemplate": f"%{{x}}: %{{y:.4g}} {title}<extra></extra>",
+                "hovertext": [f"{name}: {three_digits(value)} {title}" for name, value in zip(names, values, strict=True)],
+                "hovertemplate": "%{hovertext}<extra></extra>",
             }
         )  # fmt: skip
         if any(limits):
@@ -83,10 +85,6 @@ def tier_table(state: Mapping[str, Any]) -> pd.DataFrame:
 
 def _number(value: float | None, factor: float = 1.0) -> float | None:
     return None if value is None else float(f"{value * factor:.6g}")
-
-
-def _exponent(value: float) -> float:
-    return math.log10(value)
 
 
 def _words(tiers: Mapping[str, Mapping[str, Any]]) -> str:

@@ -40,7 +40,12 @@ def ward(root: Path) -> Path:
 def opened(tab: str = "storage", **entries: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "pages/twin/twin.py"), default_timeout=120)
     entries |= {"tab": tab}
-    for name, value in {"page": "twin", "preset": "lecture", "T": "5", **{f"v_{n}": v for n, v in entries.items()}}.items():
+    for name, value in {
+        "page": "twin",
+        "preset": "lecture",
+        "T": "5",
+        **{f"v_{n}": v for n, v in entries.items()},
+    }.items():
         app.query_params[name] = value
     app.run()
     assert not app.exception
@@ -170,7 +175,15 @@ def test_a_link_restores_the_page_and_a_bad_entry_is_said() -> None:
         "set": "B_k=200MHz;servers_off=1,2",
     }  # fmt: skip
     assert link_view(from_view(entries)) == entries
-    for name, value in {"tab": "x", "warehouse": "../x", "query": "x", "epsilon": "9", "at": "0", "set": "x", "policy": "x"}.items():
+    for name, value in {
+        "tab": "x",
+        "warehouse": "../x",
+        "query": "x",
+        "epsilon": "9",
+        "at": "0",
+        "set": "x",
+        "policy": "x",
+    }.items():
         view = from_view({name: value})
         assert len(view.problems) == 1
         assert view == View(problems=view.problems) or name == "warehouse"
