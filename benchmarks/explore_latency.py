@@ -24,7 +24,7 @@ from tests.browser.lab_server import browser, open_page, server, settle
 
 VIEW: ViewportSize = {"width": 1366, "height": 768}
 SLIDER = ("numbers", "figures", "at rest")
-TABS = {"Devices": "utilisation", "Shadow prices": "prices", "Fading": "fading", "Where time goes": "delays"}
+TABS = {"Devices": "utilisation", "What more would save": "prices", "Fading": "fading", "Where time goes": "delays"}
 PRESSES = 20
 PATIENCE = 8  # seconds without an answer, after which a press or a click counts as unanswered
 LONGEST = 45  # seconds that a line may take; it then has fewer presses

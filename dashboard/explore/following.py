@@ -1,4 +1,4 @@
-"""What policies that look at whole episodes achieve, which another process computes, so that the page need not wait for it."""
+"""What policies that heed batteries achieve, which another process computes, so that the page need not wait for it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from iomt_core.policies.base import BatteryAware, Planner, Shares
 from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import Scenario
 
-FOLLOWING = tuple(
-    name
-    for name, policy in POLICIES.items()
-    if not policy.decentralised and issubclass(policy, (Planner, BatteryAware))
-)
+FOLLOWING = tuple(name for name, policy in POLICIES.items() if issubclass(policy, (Planner, BatteryAware)))
 
 
 def client() -> str:

@@ -94,8 +94,8 @@ def plan_words(step: Mapping[str, Any], local: Mapping[str, Any], plan: Mapping[
 
     return (
         f"The *optimum, step by step* makes each step as cheap as possible: it {does(step)}. *Everything local* "
-        f"{does(local)}{against(local)}. The *optimum* plans the episode: it {does(plan)}{against(plan)}, at most "
-        f"{METRICS['return_gap'].brief(plan['return_gap'])} below the best possible."
+        f"{does(local)}{against(local)}. The *optimum* plans the episode: it {does(plan)}{against(plan)}. No policy "
+        f"can return more than {METRICS['return_gap'].brief(plan['return_gap'])} above that."
     )
 
 
@@ -124,7 +124,8 @@ def battery_curves(
             data.append({**_curve(plan[:, i], f"plan: user {user}", colour, 2), "line": _line(colour, 2, "dash")})
         data.append(_curve(charge[:, i], f"user {user}", colour, 3))
         if user in empty_users(record):
-            data.append(_empty(record, user, colour))
+            first = not any(trace.get("legendgroup") == "empty" for trace in data)
+            data.append({**_empty(record, user, colour), "legendgroup": "empty", "showlegend": first})
     layout = {
         "height": HEIGHT,
         "showlegend": True,

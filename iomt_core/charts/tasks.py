@@ -134,7 +134,7 @@ def kind_bars(table: pd.DataFrame, subtitle: str = "") -> tuple[go.Figure, go.Fi
     known = list(table["kind"].cat.categories)  # all kinds of the ward, so that each keeps its colour
     colours = [KIND_COLOURS[known.index(name) % len(KIND_COLOURS)] for name in groups.index]
     names = [str(name) for name in groups.index]
-    due = [TASK["deadline_s"].show(x) for x in groups["deadline"]]
+    due = [TASK["deadline_s"].show(x).replace(" ", "\u00a0") for x in groups["deadline"]]  # number and unit in one line
     share = (100 * groups["missed"] / groups["tasks"]).tolist()
     counts = [f"{missed} of {n}" for missed, n in zip(groups["missed"], groups["tasks"], strict=True)]
     cost = Bars("mean cost", groups["cost"].tolist(), colours, shown=[f"{n} tasks" for n in groups["tasks"]])

@@ -131,7 +131,7 @@ def verify(folder: FolderArgument) -> None:
 @app.command()
 def rotate(folder: FolderArgument) -> None:
     """Give every user a new key; no data are written anew."""
-    with WarehouseWriter(folder) as writer:
+    with WarehouseWriter(folder, create=False) as writer:
         count = writer.rotate()
         print(f"rotated: {counted_keys(count)}; the old keys are destroyed")
 
@@ -139,7 +139,7 @@ def rotate(folder: FolderArgument) -> None:
 @app.command()
 def forget(folder: FolderArgument, user: Annotated[int, typer.Option(help="Number of the user.")]) -> None:
     """Destroy a user's key, so that no copy of the user's data can be read any more, and remove the data. Final."""
-    with WarehouseWriter(folder) as writer:
+    with WarehouseWriter(folder, create=False) as writer:
         writer.forget(user)
     print(f"forgotten: user {user}; the key is destroyed")
 
@@ -150,7 +150,7 @@ def tidy(
     free_mb: Annotated[float, typer.Option(help="Drop the oldest records of all tiers, at least so many MB.")] = 0.0,
 ) -> None:
     """Move what the limits ask to be moved, and drop the oldest records to make room; works on a full disk."""
-    with WarehouseWriter(folder) as writer:
+    with WarehouseWriter(folder, create=False) as writer:
         segments, rows = writer.tidy(int(free_mb * MEGABYTE))
         writer.settle()
     print(f"dropped: {rows:,} records in {segments:,} segments")

@@ -25,7 +25,8 @@ KEPT = 1 - 1e-9  # part of a battery's charge that a step may use
 LEAST_RATIO, MOST_RATIO = 0.2, 5.0  # of the charge that is left over the charge that was planned to be left
 # Factors on what a joule costs at first: an episode is planned with each of them, and the best plan is taken. In an episode of
 # FEW_TASKS every task matters.
-THRIFT, MORE_THRIFT, FEW_TASKS = (1.0, 0.7), (1.0, 0.35, 0.5, 0.7, 1.4, 2.0, 2.8), 300
+THRIFT, FEW_TASKS = (1.0, 0.7), 300
+MORE_THRIFT = (1.0, 0.35, 0.5, 0.7, 1.4, 2.0, 2.8, 5.6, 11.0, 22.0)
 RETRIES = 4
 DEARER = 1.6  # factor on the price of a joule for a user whose step does not fit
 

@@ -10,29 +10,30 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
+from iomt_core.experiments.answers.run import ANSWERS
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.scenario import PRESETS
-from tests.browser.lab_server import downloaded, server, settle
+from tests.browser.lab_server import downloaded, settle
 
 pytestmark = pytest.mark.browser
 WARD = PRESETS["lecture"].changed(T=4)
 PATIENCE = 180_000  # milliseconds; an answer is computed with a low priority
 
 
-@pytest.fixture(scope="module")
-def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A dashboard whose answers stand in a place of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IOMT_ANSWERS", str(tmp_path_factory.mktemp("answers")))
-        with server() as address:
-            yield address
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_left(lab: str) -> Iterator[None]:
+    """Other tests find no answer."""
+    yield
+    for answer in ANSWERS.runs():
+        ANSWERS.kill(answer.name)
+        ANSWERS.delete(answer.name)
 
 
-def test_a_question_is_asked_answered_taken_home_and_found_again(page: Page, own_lab: str) -> None:
+def test_a_question_is_asked_answered_taken_home_and_found_again(page: Page, lab: str) -> None:
     delays = {n: evaluate(WARD.changed(servers=n), "greedy", 3, 0)["mean_delay_s"] for n in range(1, 5)}
     target = 1e3 * (delays[2] + delays[3]) / 2
     form = f"v_question=goal-seek&v_over=servers=1:4&v_metric=mean_delay_s&v_target={target:.6g}&v_episodes=3"
-    page.goto(f"{own_lab}/?page=answers&preset=lecture&T=4&policy=greedy&{form}")
+    page.goto(f"{lab}/?page=answers&preset=lecture&T=4&policy=greedy&{form}")
     settle(page, 60_000)
     expect(page.get_by_text("Decides: Greedy")).to_be_visible()
     page.get_by_role("button", name="Find out").click()
@@ -59,10 +60,8 @@ def test_a_question_is_asked_answered_taken_home_and_found_again(page: Page, own
     expect(answer).to_have_count(0)
 
 
-def test_an_entry_of_a_link_that_cannot_be_is_said_and_the_page_works(page: Page, own_lab: str) -> None:
-    page.goto(
-        f"{own_lab}/?page=answers&preset=lecture&v_question=goal-seek&v_over=users=1:99&v_metric=gap&v_answer=../x"
-    )
+def test_an_entry_of_a_link_that_cannot_be_is_said_and_the_page_works(page: Page, lab: str) -> None:
+    page.goto(f"{lab}/?page=answers&preset=lecture&v_question=goal-seek&v_over=users=1:99&v_metric=gap&v_answer=../x")
     settle(page, 60_000)
     for words in ("users = 99 is out of range", "metric = 'gap' is not known", "answer = '../x' is not there"):
         expect(page.get_by_text(re.compile(re.escape(words)))).to_be_visible()

@@ -11,19 +11,20 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from iomt_core.experiments.evaluation import evaluate
+from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.scenario import PRESETS
-from tests.browser.lab_server import server, settle
+from tests.browser.lab_server import settle
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A dashboard whose sweeps stand in a place of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IOMT_SWEEPS", str(tmp_path_factory.mktemp("sweeps")))
-        with server() as address:
-            yield address
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_left(lab: str) -> Iterator[None]:
+    """Other tests find no sweep."""
+    yield
+    for sweep in SWEEPS.runs():
+        SWEEPS.kill(sweep.name)
+        SWEEPS.delete(sweep.name)
 
 
 def open_sweep(page: Page, address: str) -> None:
@@ -31,10 +32,8 @@ def open_sweep(page: Page, address: str) -> None:
     settle(page, 60_000)
 
 
-def test_a_sweep_is_started_watched_and_downloaded(page: Page, own_lab: str, tmp_path: Path) -> None:
-    open_sweep(
-        page, f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=servers=1:3:3&v_policies=greedy,random&v_episodes=3"
-    )
+def test_a_sweep_is_started_watched_and_downloaded(page: Page, lab: str, tmp_path: Path) -> None:
+    open_sweep(page, f"{lab}/?page=sweep&preset=lecture&T=4&v_over=servers=1:3:3&v_policies=greedy,random&v_episodes=3")
     page.get_by_role("textbox", name="Name").fill("mine")
     page.get_by_role("textbox", name="Name").press("Enter")
     expect(page.get_by_text(re.compile("6 points"))).to_be_visible()
@@ -54,10 +53,11 @@ def test_a_sweep_is_started_watched_and_downloaded(page: Page, own_lab: str, tmp
         assert table[(table["servers"] == n) & (table["policy"] == "greedy")]["cost"].item() == cost
 
 
-def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page: Page, own_lab: str) -> None:
+def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page: Page, lab: str) -> None:
     open_sweep(
         page,
-        f"{own_lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=40",
+        # 40 s of computing: it must not end before it has been watched.
+        f"{lab}/?page=sweep&preset=lecture&T=4&v_over=F_k=5e8:2e9:50:log&v_policies=optimum,greedy&v_episodes=600",
     )
     page.get_by_role("button", name="Start", exact=True).click()
     # The chart of this sweep: that of the sweep before is shown until this one has begun.
@@ -94,8 +94,8 @@ def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page
     expect(resume).to_be_visible(timeout=30_000)
 
 
-def test_a_link_that_cannot_be_is_said_and_the_page_works(page: Page, own_lab: str) -> None:
-    open_sweep(page, f"{own_lab}/?page=sweep&v_over=users=1:99:3&v_policies=best&v_episodes=0&v_sweep=../x")
+def test_a_link_that_cannot_be_is_said_and_the_page_works(page: Page, lab: str) -> None:
+    open_sweep(page, f"{lab}/?page=sweep&v_over=users=1:99:3&v_policies=best&v_episodes=0&v_sweep=../x")
     for words in (
         "users = 99 is out of range: allowed is 1 to 16",
         "policy = 'best'",

@@ -96,7 +96,7 @@ def test_each_task_is_measured_by_its_own_deadline() -> None:
     for n, (name, deadline) in enumerate(((s.kind_names[0], "5 ms"), (s.kind_names[1], "60 ms"))):
         mine = table[table["kind"] == name]
         late = int((mine["delay_s"] > mine["deadline_s"]).sum())
-        assert missed.data[0].x[n] == f"{name}, {deadline}"
+        assert missed.data[0].x[n].replace("\u00a0", " ") == f"{name}, {deadline}"
         assert missed.data[0].y[n] == pytest.approx(100 * late / len(mine), rel=1e-5)
         assert missed.data[0].text[n] == f"{late} of {len(mine)}"
     numbers = kind_table(table).set_index("kind")

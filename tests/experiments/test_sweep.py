@@ -205,6 +205,31 @@ def test_the_report_loads_nothing_and_escapes_what_people_name_things(tmp_path: 
     assert "--over users=1,2,3" in page
 
 
+def test_points_at_which_not_everything_was_done_are_open_and_to_be_compared_by_their_return(
+    tmp_path: Path, here: Executor
+) -> None:
+    axis = axis_from_words("Cap=0.01 mJ,1 J")  # the smaller battery is empty in the first step
+    spec = tiny(axes=[axis], policies=("greedy", "optimum"))
+    table = swept(tmp_path, spec, here, report=report)
+    labels = {"greedy": "Greedy", "optimum": "Optimum"}
+    for name in ("cost", "return"):
+        figure = curves(table, axis, name, labels)
+        lines = {trace.name: trace for trace in figure.data if trace.name in labels.values()}
+        for policy, label in labels.items():
+            rows = table[table["policy"] == policy].set_index("Cap")
+            left_out = (rows["episodes_ended_by_battery"] > 0) | (rows["skipped_share"] > 0)
+            assert left_out.tolist() == [True, False]
+            assert ["open" in symbol for symbol in lines[label].marker.symbol] == [True, False]
+            assert "3 of 3 episodes ended early" in lines["Greedy"].customdata[0]
+            assert list(lines[label].y) == pytest.approx(rows[name].tolist())
+        (bound,) = (trace for trace in figure.data if (trace.name or "").startswith("certified"))
+        column = "lower_bound" if name == "cost" else "return_bound"
+        assert list(bound.y) == pytest.approx(table[table["policy"] == "optimum"][column].tolist(), rel=1e-6)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "At 2 of 4 points a battery ended episodes early, or tasks were skipped" in page
+    assert "At " not in report(spec, table[table["Cap"] == 1.0], {})[:2000]
+
+
 def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Executor) -> None:
     spec = tiny(scenario=PRESETS["lecture"], axes=[spaced("users", 1, 2, 2)], policies=("all-local",), episodes=1)
     expected = swept(tmp_path / "a", spec, here)

@@ -87,8 +87,10 @@ def is_written(folder: Path) -> bool:
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # a place where this process cannot write
+        return False
     lock.release()
     return False
 

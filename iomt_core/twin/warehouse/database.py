@@ -28,6 +28,10 @@ DEVICE, EDGE, ARCHIVED = "device", "edge", "archive"
 TIERS = (DEVICE, EDGE, ARCHIVED)
 Synchronous = Literal["NORMAL", "FULL"]
 
+NO_ROOM = (
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE,
+)  # fmt: skip
+
 # `blocks` is apart from `segments`, so that new wrapped keys rewrite no data. No index: rows are added at the end, and an
 # index ordered by user would change a page for each user in every commit.
 TABLES = """
@@ -57,11 +61,16 @@ def database_file(folder: Path) -> Path:
     return folder / FILE
 
 
+def check_exists(folder: Path) -> None:
+    """Raises `WarehouseError` where there is no warehouse."""
+    if not database_file(folder).is_file():
+        raise WarehouseError(f"warehouse = {str(folder)!r} is not a data warehouse: it has no {FILE}.")
+
+
 def connect(folder: Path) -> sqlite3.Connection:
     """A connection that only reads. Raises `WarehouseError` where there is no warehouse."""
+    check_exists(folder)
     path = database_file(folder)
-    if not path.is_file():
-        raise WarehouseError(f"warehouse = {str(folder)!r} is not a data warehouse: it has no {FILE}.")
     with sqlite_errors(path):
         db = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", timeout=BUSY_SECONDS, isolation_level=None, uri=True
@@ -150,7 +159,7 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0)
-        if code == sqlite3.SQLITE_FULL or code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC):
+        if code in NO_ROOM:
             raise DiskFullError(
                 f"file {str(path)!r} cannot grow: the disk or the configured size is full. Nothing of this commit was kept. "
                 "`iomt warehouse tidy DIR --free-mb 100` drops the oldest segments."

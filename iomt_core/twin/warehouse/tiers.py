@@ -84,8 +84,11 @@ class Tiers:
         )
 
     def settle(self, heads: Heads) -> None:
-        """Empties full tiers, from the device to the end of the archive. Raises `DamagedError` and `DiskFullError`."""
-        for tier in TIERS:
+        """Empties full tiers. Raises `DamagedError` and `DiskFullError`.
+
+        First from the end of the archive to the device, which makes room for what moves; then back for what has moved.
+        """
+        for tier in (ARCHIVED, EDGE, DEVICE, EDGE, ARCHIVED):
             if self.full(tier, heads):
                 leaving = self._leaving(tier, heads)
                 if tier in NEXT:

@@ -40,6 +40,7 @@ from iomt_core.twin.warehouse.database import (
     add_commit,
     append_digest,
     blocks_digest,
+    check_exists,
     connect_to_write,
     database_file,
     durable_transaction,
@@ -64,15 +65,17 @@ from iomt_core.twin.warehouse.segments import Segment, SegmentReader, insert, se
 from iomt_core.twin.warehouse.tiers import Tiers, remove_files, remove_orphans
 
 LOCK, RESERVE = "writer.lock", "reserve"
+LOCK_WAIT = 0.5  # s; `checks.is_written` holds the lock for an instant
 NO_LIMIT_PAGES = 2**32 - 2
 RETRY_AFTER = 64  # commits, before a move that found the disk full is tried again
 
 
 class WarehouseWriter:
-    """The one writer of the warehouse in `folder`, which is made if it is missing.
+    """The one writer of the warehouse in `folder`.
 
     limits: of the tiers; None keeps those that the warehouse has. synchronous: see `database.py`. keys: None for those in the
-    folder of `IOMT_KEYS`. Raises `WarehouseError` where another process writes.
+    folder of `IOMT_KEYS`. create: whether a warehouse is made if there is none. Raises `WarehouseError` where another process
+    writes.
     """
 
     def __init__(
@@ -82,14 +85,17 @@ class WarehouseWriter:
         synchronous: Synchronous = "NORMAL",
         keys: Keyring | None = None,
         audit: Audit = no_audit,
+        create: bool = True,
     ) -> None:
+        if not create:
+            check_exists(folder)
         self.folder, self.audit = folder, audit
         self._tiers: Tiers
         with os_errors(f"warehouse {str(folder)!r} cannot be opened"):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / LOCK)
             try:
-                self._lock.acquire(timeout=0)
+                self._lock.acquire(timeout=LOCK_WAIT)
             except Timeout:
                 raise WarehouseError(
                     f"another process writes to the warehouse {str(folder)!r}: one at a time can."

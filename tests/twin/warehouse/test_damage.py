@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from iomt_core.cli.commands import application
 from iomt_core.scenario import ScenarioError
-from iomt_core.twin.warehouse.checks import verify
+from iomt_core.twin.warehouse.checks import status, verify
 from iomt_core.twin.warehouse.errors import DamagedError
 from iomt_core.twin.warehouse.reading import Warehouse
 from iomt_core.twin.warehouse.writer import WarehouseWriter
@@ -72,7 +73,7 @@ def swap_blocks(folder: Path) -> None:
 
 
 def archive_file(folder: Path, user: int = 2) -> Path:
-    return next((folder / "archive").glob(f"user-{user}-tasks-*.parquet"))
+    return min((folder / "archive").glob(f"user-{user}-tasks-*.parquet"))
 
 
 def flip_file(folder: Path) -> None:
@@ -164,8 +165,10 @@ def test_a_truncated_database_is_a_clear_error(folder: Path, size: int) -> None:
 
 
 def test_a_file_of_another_program_or_none_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="is not a data warehouse"):
-        Warehouse(tmp_path)
+    for opened in (Warehouse, status, partial(WarehouseWriter, create=False)):
+        with pytest.raises(ScenarioError, match="is not a data warehouse"):
+            opened(tmp_path / "nothing")
+        assert not (tmp_path / "nothing").exists()
     (tmp_path / "warehouse.sqlite").write_text("hello" * 1000)
     with pytest.raises(ScenarioError, match="file is not a database"):
         Warehouse(tmp_path)
@@ -180,6 +183,8 @@ def test_two_writers_are_refused_and_readers_are_not(folder: Path) -> None:
         with pytest.raises(ScenarioError, match="another process writes to the warehouse"):
             WarehouseWriter(folder)
         assert Warehouse(folder).log(1).tasks().num_rows == 240
+        assert status(folder)["writing"]
+    assert not status(folder)["writing"]
     WarehouseWriter(folder).close()
 
 
