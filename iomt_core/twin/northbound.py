@@ -69,15 +69,24 @@ class Twin:
         """Whether the episode is over, at its last step or by an empty battery."""
         return self._rollout.done
 
+    @property
+    def plans_ahead(self) -> bool:
+        """Whether the policy plans the rest of the episode in its first step here, which then takes longer than others."""
+        return isinstance(self._rollout.policy, Planner)
+
     def step(self) -> pd.DataFrame:
         """Plays one step. Returns its table, one row for each task. Raises `RuntimeError` after the end."""
+        return self.advance().table()
+
+    def advance(self) -> Record:
+        """Plays one step. Returns its record. Raises `RuntimeError` after the end."""
         environment = self._rollout.environment
         if self.done:
             raise RuntimeError(f"the episode ended in step {environment.t}: open a new twin")
         step = self._rollout.step(self._certificate.select(slice(environment.t, environment.t + 1)))
         record = step.record(self.scenario, torch.tensor([self.episode]))
         self._records = (*self._records, record)
-        return record.table()
+        return record
 
     def run(self) -> pd.DataFrame:
         """Plays all remaining steps. Returns the table of the whole episode."""

@@ -17,8 +17,11 @@ from iomt_core.twin.access.gate import Gate as Gate
 from iomt_core.twin.access.gate import Grant as Grant
 from iomt_core.twin.access.identity import Identity as Identity
 from iomt_core.twin.access.table import AGGREGATES as AGGREGATES
+from iomt_core.twin.access.table import AUDIT as AUDIT
+from iomt_core.twin.access.table import MODELS as MODELS
 from iomt_core.twin.access.table import OBSERVATIONS as OBSERVATIONS
 from iomt_core.twin.access.table import STATE as STATE
+from iomt_core.twin.access.table import TWINS as TWINS
 from iomt_core.twin.access.table import Resource as Resource
 from iomt_core.twin.access.table import warehouse_of as warehouse_of
 from iomt_core.twin.access.verification import Verification as Verification

@@ -35,6 +35,9 @@ def warehouse_of(user: int) -> Resource:
 OBSERVATIONS = Resource("observations")  # ô: what agents send to the mixer; no D, C or P of a single task
 STATE = Resource("state")  # ŝ: the limited global state; nothing of a single user
 AGGREGATES = Resource("aggregates")  # means over all users, with differential privacy
+TWINS = Resource("twins")  # simulated episodes of an operator, over HTTP; they contain nothing that was recorded
+MODELS = Resource("models")  # policies by name
+AUDIT = Resource("audit")  # the proof that the audit log was not changed; it has no data of users
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,15 @@ TABLE = frozenset(
         Permission("management", "read", "observations"),
         Permission("management", "read", "state"),
         Permission("operator", "query", "aggregates"),
+        Permission("operator", "open", "twins"),
+        Permission("operator", "list", "twins"),
+        Permission("operator", "step", "twins"),
+        Permission("operator", "fork", "twins"),
+        Permission("operator", "explain", "twins"),
+        Permission("operator", "watch", "twins"),
+        Permission("operator", "close", "twins"),
+        Permission("operator", "list", "models"),
+        Permission("operator", "verify", "audit"),
     }
 )
 

@@ -8,8 +8,11 @@ import pytest
 
 from iomt_core.twin.access import (
     AGGREGATES,
+    AUDIT,
+    MODELS,
     OBSERVATIONS,
     STATE,
+    TWINS,
     AuditLog,
     Identity,
     RefusedError,
@@ -20,10 +23,12 @@ from iomt_core.twin.access.table import TABLE, Permission, is_permitted
 from tests.twin.access.wards import gate, token
 
 IDENTITIES = ("agent:1", "agent:2", "agent:99", "management", "operator", "operator:anna")
-ACTIONS = ("read", "append", "query", "delete", "export", "verify", "grant")
+ACTIONS = ("read", "append", "query", "delete", "export", "verify", "grant", "list", "open", "step", "fork", "explain",
+           "watch", "close")  # fmt: skip
 RESOURCES = (
     warehouse_of(1), warehouse_of(2), warehouse_of(77), Resource("warehouse"), OBSERVATIONS, STATE, AGGREGATES,
-    Resource("aggregates", 1), Resource("keys"), Resource("audit"), Resource("observations", 1), Resource("no-such-thing"),
+    Resource("aggregates", 1), Resource("keys"), AUDIT, Resource("observations", 1), TWINS, MODELS,
+    Resource("twins", 1), Resource("no-such-thing"),
 )  # fmt: skip
 # Everything that is allowed, written out; all else is forbidden.
 ALLOWED = {
@@ -31,6 +36,9 @@ ALLOWED = {
     ("agent:2", "read", "warehouse/2"), ("agent:2", "append", "warehouse/2"),
     ("management", "read", "observations"), ("management", "read", "state"),
     ("operator", "query", "aggregates"), ("operator:anna", "query", "aggregates"),
+    *product(("operator", "operator:anna"), ("open", "list", "step", "fork", "explain", "watch", "close"), ("twins",)),
+    *product(("operator", "operator:anna"), ("list",), ("models",)),
+    *product(("operator", "operator:anna"), ("verify",), ("audit",)),
 }  # fmt: skip
 
 
