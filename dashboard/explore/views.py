@@ -29,7 +29,7 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import default_policy, entry, policy_label, usable_policy, why_not
-from iomt_core.twin.northbound import play, why
+from iomt_core.twin.northbound import Why, play, why
 from iomt_core.twin.regret import SKIPPED
 
 HEADLINE = {  # by the metric that policies are compared by
@@ -198,16 +198,16 @@ def policies(session: Session, now: dict[str, dict[str, Any]], by: Literal["cost
     )
 
 
-def selected_task(session: Session, shown: Record) -> None:
-    """Explains why the selected task runs on its device: text, charts and a table."""
+def selected_task(session: Session, shown: Record) -> Why | None:
+    """Says below the map why the selected task runs on its device; returns the answer for `alternatives`."""
     if session.picked is None:
-        return
+        return None
     step, user, task = session.picked
     try:
         answer = why(shown, session.shown_policy, session.shares, step, user, task)
     except ScenarioError as error:
         st.info(plain(str(error)))
-        return
+        return None
     frame = answer.alternatives
     chosen, best = frame[frame["chosen"]].iloc[0], frame.iloc[int(frame["cost"].to_numpy().argmin())]
     where = "skipped" if answer.chosen == SKIPPED else f"on {device_name(answer.chosen)}"
@@ -217,7 +217,15 @@ def selected_task(session: Session, shown: Record) -> None:
         own = "which is also the cheapest for itself"
     there = "" if answer.chosen == SKIPPED else " there"
     st.markdown(f"It costs {chosen['cost']:.3f}{there}, {own}; {best_move(frame)}.{later_words(frame, user)}")
-    about = subtitle(session, f"step {step}, user {user}, task {task}")
+    return answer
+
+
+def alternatives(session: Session, answer: Why | None) -> None:
+    """The selected task on every device: charts and a table."""
+    if answer is None:
+        return
+    frame = answer.alternatives
+    about = subtitle(session, f"step {answer.step}, user {answer.user}, task {answer.task}")
     charts_beside(task_charts.alternatives(frame, about), "alternatives")
     table = partial(tables.alternatives_table, frame, everything=True)
     chart_table("alternatives", table, "The task on every device", "All numbers of the task on every device")

@@ -90,7 +90,7 @@ def plan_words(step: Mapping[str, Any], local: Mapping[str, Any], plan: Mapping[
         if not step["return"]:
             return ""
         change = result["return"] / step["return"] - 1
-        return f", {100 * abs(change):.3g} % {'more' if change >= 0 else 'less'}"
+        return f", {100 * abs(change):.3g} % {'more' if change >= 0 else 'less'} than step by step"
 
     return (
         f"The *optimum, step by step* makes each step as cheap as possible: it {does(step)}. *Everything local* "

@@ -23,7 +23,7 @@ DASH_ARRAYS = {"solid": "", "dash": "7 5", "dot": "2 4", "dashdot": "8 3 2 3"}
 SIZE, MARGIN = 640.0, 52.0  # of the drawing, which is square; about one pixel each on a laptop's screen
 TASK_RADIUS = 6.5
 SERVER_RADIUS = 30.0
-STEP_FIGURES = ("mean_delay_s", "mean_energy_j", "cost", "local_share")
+STEP_FIGURES = ("mean_delay_s", "mean_energy_j", "cost", "gap", "local_share")
 SKIPPED, SKIPPED_COLOUR = "skipped", "#ffffff"
 ROUNDS = 120  # at most, of pushing marks apart
 

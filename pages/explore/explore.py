@@ -41,6 +41,7 @@ def main() -> None:
     with st.container(key="hero"):
         with st.container():
             views.ward(session, record)
+            answer = views.selected_task(session, record)
         with st.container():
             curves.episode_curves(session, record, labels)
         with st.container():
@@ -48,7 +49,7 @@ def main() -> None:
         with st.container():
             curves.parameter_curves(session, labels)
     batteries(session, record)
-    views.selected_task(session, record)
+    views.alternatives(session, answer)
     details.tabs(session, view, record)
 
 

@@ -61,7 +61,7 @@ def shown(value: Any, meta: Meta) -> str:
         total = sum(kind.share for kind in value)
         return ", ".join(f"{kind.name} {kind.share / total:.0%}" for kind in value)
     if isinstance(value, tuple) and meta.group == "file":
-        return ", ".join(map(str, value))
+        return f"no. {', '.join(map(str, value))}"
     return " to ".join(meta.show(x) for x in value) if isinstance(value, tuple) else meta.show(value)
 
 
