@@ -25,10 +25,12 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS
+from iomt_core.twin.recorded_fork import recorded_episode
 from iomt_core.twin.warehouse.checks import status, verify
 from iomt_core.twin.warehouse.database import ARCHIVE, Synchronous, reading
 from iomt_core.twin.warehouse.limits import Limits
 from iomt_core.twin.warehouse.reading import Warehouse
+from iomt_core.twin.warehouse.recorder import record as record_episodes
 from iomt_core.twin.warehouse.rows import step_rows, task_rows
 from iomt_core.twin.warehouse.segments import SegmentReader, select
 from iomt_core.twin.warehouse.writer import WarehouseWriter
@@ -194,6 +196,18 @@ def rotation(folder: Path) -> None:
     print(f"Rotation of the keys of 8 users, {segments:,} segments: {seconds:.3f} s, {verdict} (wanted: at most 1 s)")
 
 
+def fork(folder: Path, episodes: int) -> None:
+    record_episodes(PRESETS["paper"], "greedy", episodes, 0, folder)
+    middle = PRESETS["paper"].T // 2
+    opened = _seconds(lambda: recorded_episode(folder, episodes), READS)
+    episode = recorded_episode(folder, episodes)
+    played = _seconds(lambda: episode.fork(middle, {"servers_off": "1"}), READS)
+    print(
+        f"Fork of 1 of {episodes} recorded episodes: opened in {1e3 * opened:.0f} ms (wanted: below 200 ms), its future of "
+        f"{PRESETS['paper'].T - middle + 1} steps played in {1e3 * played:.0f} ms"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=200)
@@ -212,6 +226,7 @@ def main() -> None:
         seconds = _seconds(lambda: found.update(verify(folder)))
         state = status(folder)
         print(f"Verifying {state['rows']:,} records: {seconds:.2f} s")
+        fork(Path(place) / "recorded", episodes)
         print(f"Stored: {state['bytes'] / state['rows']:.0f} bytes a record")
 
 

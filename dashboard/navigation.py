@@ -23,6 +23,7 @@ TITLES = MappingProxyType(
         "train": ("Train", ":material/model_training:"),
         "sweep": ("Sweep", ":material/ssid_chart:"),
         "answers": ("Answers", ":material/lightbulb:"),
+        "twin": ("Twin", ":material/database:"),
     }
 )
 

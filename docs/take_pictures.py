@@ -28,7 +28,7 @@ PICTURES: Mapping[str, Path] = MappingProxyType(
         "explore": HERE / "explore.gif",  # the README's, which moves
         **{
             name: HERE / "pictures" / f"{name}.png"
-            for name in ("start", "inspect", "compare", "train", "sweep", "answers")
+            for name in ("start", "inspect", "compare", "train", "sweep", "answers", "twin")
         },
     }
 )
@@ -44,6 +44,8 @@ def main() -> None:
             "IOMT_RUNS": f"{place}/runs",
             "IOMT_SWEEPS": f"{place}/sweeps",
             "IOMT_ANSWERS": f"{place}/answers",
+            "IOMT_WAREHOUSES": f"{place}/warehouses",
+            "IOMT_KEYS": f"{place}/keys",
         }  # not a person's own
         train_a_little()
         with server() as address, browser() as chromium:
@@ -170,10 +172,20 @@ def answers(page: Page, address: str) -> None:
     page.locator(".chart-plot svg").first.wait_for()
 
 
+def twin(page: Page, address: str) -> None:
+    """A recorded episode, and what would have happened without a server."""
+    go(page, address, "page=twin&preset=lecture&policy=greedy&v_tab=fork&v_at=8&v_set=servers_off%3D2")
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.get_by_text("Missing records").wait_for(timeout=SLOW)
+    page.get_by_role("tab", name="What would have happened").click()
+    page.get_by_text("From step 8 on: servers_off = 2").wait_for()
+    page.locator(".chart-plot .scatterlayer").first.wait_for()
+
+
 TAKE: Mapping[str, Callable[[Page, str], None]] = MappingProxyType(
     {
         "start": start, "explore": explore, "inspect": inspect, "compare": compare, "train": train, "sweep": sweep,
-        "answers": answers,
+        "answers": answers, "twin": twin,
     }
 )  # fmt: skip
 

@@ -50,6 +50,7 @@ ENTRIES = {
         "weights",
         "answer",
     },
+    "twin": {"tab", "warehouse", "query", "epsilon", "recording", "episode", "at", "set", "policy"},
 }
 
 
@@ -153,6 +154,10 @@ def test_every_share_link_opens_without_problems(link: str) -> None:
         from dashboard.answers import state as answers_state
 
         assert answers_state.from_view(found, found.view).problems == []
+    elif page == "twin":
+        from dashboard.twin import state as twin_state
+
+        assert twin_state.from_view(found.view).problems == []
     assert found.problems == []
 
 

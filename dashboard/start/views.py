@@ -30,6 +30,7 @@ ABOUT = {
     "train": "Train the paper's algorithm or its baselines, and watch them learn.",
     "sweep": "One parameter over its whole range, many episodes at each point, with intervals.",
     "answers": "What matters most, how much you need, and what less delay costs in energy.",
+    "twin": "Record what happens, encrypted; see who asked what, and what would have happened.",
 }
 
 

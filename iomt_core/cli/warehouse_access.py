@@ -11,6 +11,7 @@ from rich.table import Table
 
 from iomt_core.cli.common import notes
 from iomt_core.twin.access import AGGREGATES, AuditLog, Gate, Identity, verify_log
+from iomt_core.twin.access.hooks import AUDIT_FOLDER as FOLDER
 from iomt_core.twin.access.hooks import audit_hook
 from iomt_core.twin.access.identity import KEY, LONGEST_LIFETIME, issue_token
 from iomt_core.twin.access.keys import signing_key
@@ -18,7 +19,6 @@ from iomt_core.twin.access.ledger import BUDGET, LARGEST, PrivateAggregates
 from iomt_core.twin.access.privacy import QUERIES, clamps
 from iomt_core.twin.warehouse.reading import Warehouse
 
-FOLDER = "access"  # of the audit log, in the warehouse's directory
 HOUR = 3600.0
 MINUTE = 60.0
 

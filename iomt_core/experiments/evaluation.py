@@ -169,6 +169,13 @@ class Summary:
         return values
 
 
+def summary_of(record: Record, policy: str) -> dict[str, Any]:
+    """All metrics of the steps of a record, as if each episode in it had only these; see `Summary.values`."""
+    summary = Summary(record.scenario, policy, "own", 0)
+    summary.add(record)
+    return summary.values()
+
+
 def evaluate_episode(s: Scenario, policy: str, seed: int = 0, shares: Shares = "own") -> dict[str, Any]:
     """The summary of the one episode that `northbound.play` plays. Raises `ScenarioError`."""
     summary = Summary(s, policy, shares, seed)

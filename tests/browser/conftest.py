@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
-from iomt_core.paths import USER_FOLDERS
+from iomt_core.paths import KEYS, USER_FOLDERS
 from tests.browser.lab_server import FLAGS, NO_CHROMIUM, OPERATOR_TOKEN, chromium_path, server
 
 expect.set_options(timeout=15_000)  # other tests may run beside
@@ -43,7 +43,7 @@ def profile(playwright: Playwright) -> Iterator[BrowserContext]:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        for variable in USER_FOLDERS:  # nothing of a person's own is touched, and no file is left behind
+        for variable in (*USER_FOLDERS, KEYS):  # nothing of a person's own is touched, and no file is left behind
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
         patch.setenv("IOMT_CLASS", "1")  # each browser context is another person
         patch.setenv("IOMT_OPERATOR_TOKEN", OPERATOR_TOKEN)

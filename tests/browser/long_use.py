@@ -35,6 +35,7 @@ LINKS = {
     "train": "?page=train&preset=paper",
     "sweep": "?page=sweep&preset=paper",
     "answers": "?page=answers&preset=paper",
+    "twin": "?page=twin&preset=paper",
     "start": "?page=start",
 }
 KINDS = {

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from iomt_core.twin.access.audit import AuditLog, Event
 
 DONE = "done"
+AUDIT_FOLDER = "access"  # of the audit log, in the warehouse's directory
 
 
 def audit_hook(log: AuditLog, subject: str) -> Callable[[str, Mapping[str, str | int]], None]:

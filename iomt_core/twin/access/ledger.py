@@ -14,7 +14,7 @@ from typing import Any
 from iomt_core.metrics import Metric
 from iomt_core.scenario import ScenarioError, check_known
 from iomt_core.scenario.errors import shortened
-from iomt_core.twin.access.audit import Event
+from iomt_core.twin.access.audit import AuditLog, Event
 from iomt_core.twin.access.errors import BudgetSpentError
 from iomt_core.twin.access.gate import GRANTED, Gate, Grant
 from iomt_core.twin.access.privacy import QUERIES, AggregateSource, margin, mechanism, user_means
@@ -144,6 +144,13 @@ class PrivateAggregates:
         raise BudgetSpentError(
             f"the privacy budget is too small: the query costs ε = {price / MICRO:g}, and ε = {balance / MICRO:g} is left."
         )
+
+
+def budget_left(log: AuditLog, budget: float = BUDGET) -> float:
+    """ε that is left in a log; `budget`, which a first query would grant, if nothing was granted yet."""
+    with log.transaction() as transaction:
+        granted = transaction.execute(GRANTS).fetchone() is not None
+        return transaction.balance() / MICRO if granted else budget
 
 
 def _answer(row: Sequence[Any], balance: int, repeated: bool) -> Answer:

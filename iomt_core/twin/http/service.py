@@ -16,6 +16,7 @@ from cachetools import LRUCache
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError, check_known, collect_notes
 from iomt_core.scenario.files import DEEPEST, is_too_deep, parse_scenario
 from iomt_core.twin.access import AuditLog, Gate, Grant, Resource
+from iomt_core.twin.access.hooks import AUDIT_FOLDER as FOLDER
 from iomt_core.twin.access.hooks import audit_hook
 from iomt_core.twin.access.identity import KEY
 from iomt_core.twin.access.keys import signing_key
@@ -28,7 +29,6 @@ from iomt_core.twin.northbound import Twin
 from iomt_core.twin.warehouse.reading import Warehouse
 
 T = TypeVar("T")
-FOLDER = "access"  # of the audit log, in the warehouse's directory
 SESSIONS = 4096  # tokens and what they may do, that are remembered
 MOST_ROWS = 10_000  # of a response
 

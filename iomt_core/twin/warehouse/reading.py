@@ -68,17 +68,30 @@ class Warehouse:
     @property
     def scenario(self) -> Scenario:
         """The ward of the latest recording, with the workload of those users whose keys are here. Raises `WarehouseError`."""
+        return self.scenario_of()
+
+    def scenario_of(self, recording: int | None = None) -> Scenario:
+        """The ward of a recording, see `configurations`, with the workload of those users whose keys are here."""
+        wards = [values["scenario"] for values in self.configurations(recording)[1].values()]
+        own = [task for ward in wards for task in ward["workload"] or ()]
+        return scenario({**wards[0], "workload": own or None})
+
+    def configurations(self, recording: int | None = None) -> tuple[int, dict[int, dict[str, Any]]]:
+        """The number of a recording (None: the latest), and its configuration for each user who was not forgotten.
+
+        Raises `WarehouseError` if there is none.
+        """
         with reading(self.folder) as db:
             query = (
                 "SELECT number, r.user FROM recordings r JOIN users u ON r.user = u.user WHERE forgotten IS NULL "
-                "AND number = (SELECT max(number) FROM recordings) ORDER BY r.user"
+                "AND number = coalesce(?, (SELECT max(number) FROM recordings)) ORDER BY r.user"
             )
-            found = db.execute(query).fetchall()
+            found = db.execute(query, (recording,)).fetchall()
+        if not found and recording is not None:
+            raise WarehouseError(f"recording = {recording} is not there, or all its users were forgotten.")
         if not found:
             raise WarehouseError("no recording says which ward it was: record with `iomt warehouse record`.")
-        wards = [self.log(user).configuration(number)["scenario"] for number, user in found]
-        own = [task for ward in wards for task in ward["workload"] or ()]
-        return scenario({**wards[0], "workload": own or None})
+        return found[0][0], {user: self.log(user).configuration(number) for number, user in found}
 
     def log(self, user: int) -> UserWarehouse:
         """DW_i, the data warehouse of one user; it can use the key of this user only."""
@@ -131,18 +144,22 @@ class UserWarehouse:
     def __init__(self, folder: Path, identity: str, user: int, keys: Keyring, audit: Audit = no_audit) -> None:
         self.folder, self.identity, self.user, self.keys, self.audit = folder, identity, user, keys, audit
 
-    def tasks(self, at: int | None = None, columns: Sequence[str] | None = None, after: int = 0) -> pa.Table:
+    def tasks(
+        self, at: int | None = None, columns: Sequence[str] | None = None, after: int = 0, recording: int | None = None
+    ) -> pa.Table:
         """The user's tasks at a revision (None: the latest), with sequence numbers above `after`, in their order.
 
-        columns: None for all. Before the stored columns come `sequence`, `recording` (number of the recording, 0 for none) and
-        `synchronised_s` (when the record was written, s since 1970). Raises `WarehouseError` where records of the revision were
-        dropped or forgotten, and `DamagedError`.
+        columns: None for all. recording: only those of this recording. Before the stored columns come `sequence`,
+        `recording` (number of the recording, 0 for none) and `synchronised_s` (when the record was written, s since 1970).
+        Raises `WarehouseError` where records of the revision were dropped or forgotten, and `DamagedError`.
         """
-        return self._read(TASKS, at, columns, after)
+        return self._read(TASKS, at, columns, after, recording)
 
-    def steps(self, at: int | None = None, columns: Sequence[str] | None = None, after: int = 0) -> pa.Table:
+    def steps(
+        self, at: int | None = None, columns: Sequence[str] | None = None, after: int = 0, recording: int | None = None
+    ) -> pa.Table:
         """One row for each recorded step: status and outcome of the user; see `tasks`."""
-        return self._read(STEPS, at, columns, after)
+        return self._read(STEPS, at, columns, after, recording)
 
     def configuration(self, recording: int) -> dict[str, Any]:
         """What the records of a recording mean: scenario, policy, seed; with this user's own workload only."""
@@ -161,14 +178,22 @@ class UserWarehouse:
 
         return read_view(self.folder, read)
 
-    def _read(self, log: str, at: int | None, columns: Sequence[str] | None, after: int) -> pa.Table:
-        table, revision = read_view(self.folder, lambda db: self._select(db, log, at, columns, after))
+    def _read(
+        self, log: str, at: int | None, columns: Sequence[str] | None, after: int, recording: int | None
+    ) -> pa.Table:
+        table, revision = read_view(self.folder, lambda db: self._select(db, log, at, columns, after, recording))
         facts = {"user": self.user, "log": log, "revision": revision, "rows": table.num_rows}
         self.audit("read", facts)
         return table
 
     def _select(
-        self, db: sqlite3.Connection, log: str, at: int | None, columns: Sequence[str] | None, after: int
+        self,
+        db: sqlite3.Connection,
+        log: str,
+        at: int | None,
+        columns: Sequence[str] | None,
+        after: int,
+        recording: int | None,
     ) -> tuple[pa.Table, int]:
         revision = _checked_revision(db, at)
         self._check_kept(db, log, revision)
@@ -178,6 +203,10 @@ class UserWarehouse:
             (self.user, log, revision),
         ).fetchall()
         head = appends[-1][0] if appends else 0
+        if recording is not None:  # the records of a recording follow each other: one writer at a time
+            places = [n for n, (_, number, _) in enumerate(appends) if number == recording]
+            head = appends[places[-1]][0] if places else 0
+            after = max(after, appends[places[0] - 1][0] if places and places[0] else 0)
         stored = None if columns is None else [name for name in columns if name not in ADDED]
         reader, parts = SegmentReader(db, self.folder, self.keys), []
         condition = "user=? AND log=? AND first<=? AND first+rows-1>?"
@@ -190,7 +219,8 @@ class UserWarehouse:
             first = h.first + skip
             parts.append(_with_added(batch, np.arange(first, first + batch.num_rows), appends))
         if not parts:
-            empty = {name: pa.array([], NUMBER.get(name, pa.float64())) for name in (*ADDED, *REQUIRED[log])}
+            names = columns or (*ADDED, *REQUIRED[log])  # without a segment no other columns are known
+            empty = {name: pa.array([], NUMBER.get(name, pa.float64())) for name in names}
             table = pa.table(empty)
         else:
             table = pa.concat_tables(parts, promote_options="default")

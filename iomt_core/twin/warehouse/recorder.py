@@ -35,18 +35,19 @@ def record(
     synchronous: Synchronous = "NORMAL",
     audit: Audit = no_audit,
     on_commit: Callable[[int, int], None] = lambda episodes, revision: None,
+    at_once: int = MOST_EPISODES,
 ) -> int:
     """Plays episodes of a scenario under a policy and records them in the warehouse in `folder`. Returns the last revision.
 
     certify: also record each step's certified bound, which takes most of the time; otherwise `bound` is NaN. on_commit: called
-    with the number of episodes that are kept and their revision, after each commit; it may raise an exception to stop. A commit
-    holds whole episodes. Raises `ScenarioError`.
+    with the number of episodes that are kept and their revision, after each commit; it may raise an exception to stop. at_once:
+    how many episodes are played before a commit at most. A commit holds whole episodes. Raises `ScenarioError`.
     """
     check_range("episodes", episodes, 1, MOST_EPISODES)
     checked_shares(shares)
     decider = make_policy(policy, s)
     facts = {"policy": policy, "seed": checked_seed(seed), "shares": shares, "episodes": episodes}
-    size = max(1, CHUNK // (s.T * s.users * s.tasks * (s.servers + 1)))
+    size = max(1, min(at_once, CHUNK // (s.T * s.users * s.tasks * (s.servers + 1))))
     in_commit = max(1, TASKS_OF_COMMIT // (s.T * s.users * s.tasks))
     with WarehouseWriter(folder, limits, synchronous, audit=audit) as writer:
         number = writer.begin_recording(configuration(s, facts))

@@ -1,0 +1,64 @@
+"""The Twin page in a real browser: record, check, ask, fork; nothing is cut off, and axe finds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.lab_server import server, settle
+from tests.browser.test_accessibility import grave
+from tests.browser.test_layout import MEASURE, rest
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A dashboard on the operator's machine, with its own warehouses and keys."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("IOMT_WAREHOUSES", "IOMT_KEYS"):
+            patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
+        with server() as address:
+            yield address
+
+
+def problems(page: Page) -> list[str]:
+    found = []
+    page.mouse.move(0, 0)  # no tooltip over what is measured
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        rest(page)
+        measured = [*page.evaluate(MEASURE), *grave(page)]
+        found += [f"{width}: {one}" for one in measured if width > 390 or not one.startswith("behind a scroll bar")]
+    return found
+
+
+def test_a_ward_is_recorded_checked_asked_and_forked(page: Page, own_lab: str) -> None:
+    page.goto(f"{own_lab}/?page=twin&preset=lecture&T=6&policy=greedy&v_at=3&v_set=servers_off%3D2")
+    settle(page, 60_000)
+    expect(page.get_by_text("There is no data warehouse yet")).to_be_visible()
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.locator("[data-testid=stMetric]", has_text="Recordings")).to_contain_text("1", timeout=60_000)
+    page.locator(".chart-plot svg").first.wait_for()
+    page.get_by_role("button", name="Verify all data").click()
+    expect(page.get_by_text("Intact:")).to_be_visible()
+    assert problems(page) == []
+    page.get_by_role("tab", name="Private query").click()
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("[data-testid=stMetric]", has_text="Paid")).to_contain_text("ε = 1")
+    assert problems(page) == []
+    page.get_by_role("tab", name="Who asked what").click()
+    page.get_by_role("button", name="Verify the audit log").click()
+    expect(page.get_by_text("Valid:")).to_be_visible()
+    assert problems(page) == []
+    page.get_by_role("tab", name="What would have happened").click()
+    expect(page.get_by_text("From step 3 on: servers_off = 2")).to_be_visible()
+    page.locator(".chart-plot .scatterlayer").first.wait_for()
+    assert problems(page) == []
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    settle(page)
+    expect(page.get_by_text("From step 3 on: servers_off = 2")).to_be_visible()

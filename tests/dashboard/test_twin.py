@@ -1,0 +1,189 @@
+"""The Twin page: nothing yet, recording, the tiers, questions with their price, and both futures of a fork."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import person
+from dashboard.twin import warehouses
+from dashboard.twin.state import View, from_view, link_view
+from iomt_core.runs.owner import OPERATOR
+from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.twin.access.ledger import BUDGET
+from iomt_core.twin.warehouse.recorder import record
+from tests.twin.warehouse.test_damage import flip_block
+
+ROOT = Path(__file__).resolve().parents[2]
+WARD = PRESETS["lecture"].changed(T=5)
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("IOMT_WAREHOUSES", str(tmp_path / "warehouses"))
+    monkeypatch.setenv("IOMT_KEYS", str(tmp_path / "keys"))
+    monkeypatch.setattr(warehouses, "_recordings", {})
+    monkeypatch.setattr(person, "_is_operator", lambda token: True)
+    return tmp_path / "warehouses"
+
+
+@pytest.fixture
+def ward(root: Path) -> Path:
+    record(WARD, "greedy", 3, 0, root / "lecture-1")
+    return root / "lecture-1"
+
+
+def opened(tab: str = "storage", **entries: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "pages/twin/twin.py"), default_timeout=120)
+    entries |= {"tab": tab}
+    for name, value in {
+        "page": "twin",
+        "preset": "lecture",
+        "T": "5",
+        **{f"v_{n}": v for n, v in entries.items()},
+    }.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    kinds = (app.markdown, app.caption, app.info, app.error, app.success, app.warning)
+    return " ".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+
+
+def figures(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def wait(name: str) -> warehouses.Recording:
+    job = warehouses.recording_of(name)
+    assert job is not None
+    for _ in range(600):
+        if job.state != "running":
+            return job
+        time.sleep(0.05)
+    raise AssertionError("the recording did not end within half a minute")
+
+
+def test_a_ward_is_recorded_and_its_tiers_are_shown(root: Path) -> None:
+    app = opened()
+    assert "There is no data warehouse yet" in words(app)
+    app.number_input(key="twin_episodes").set_value(2)
+    app.button(key="twin_record").click().run()
+    (name,) = warehouses._recordings
+    assert wait(name).state == "finished"
+    assert name in warehouses.known()
+    app.run()
+    found = figures(app)
+    assert found["Records"] == str(2 * WARD.T * WARD.users * (WARD.tasks + 1))
+    assert (found["Recordings"], found["Missing records"]) == ("1", "0")
+    app.button(key="twin_verify").click().run()
+    assert "Intact" in words(app)
+
+
+def test_what_cannot_be_recorded_is_said(ward: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(name: str | None, episodes: int = 1) -> None:
+        warehouses.start(name, WARD, "greedy", 0, "own", episodes, OPERATOR)
+
+    with pytest.raises(ScenarioError, match="episodes = 1001 is out of range"):
+        begin(None, 1001)
+    with pytest.raises(ScenarioError, match="is not there any more"):
+        begin("another")
+    monkeypatch.setattr(warehouses, "MOST_WAREHOUSES", 1)
+    with pytest.raises(ScenarioError, match="there are 1 warehouses"):
+        begin(None)
+    warehouses._recordings["lecture-1"] = warehouses.Recording("lecture-1", 5, OPERATOR)
+    with pytest.raises(ScenarioError, match="lecture-1 is being recorded"):
+        begin("lecture-1")
+
+
+def test_a_recording_that_is_cancelled_keeps_what_it_has(ward: Path) -> None:
+    job = warehouses.start("lecture-1", WARD, "greedy", 0, "own", 500, OPERATOR)
+    job.cancel.set()
+    assert wait("lecture-1").state == "cancelled"
+    assert 0 < job.done < 500
+    assert f"Cancelled: {job.done} of 500 episodes are kept" in words(opened())
+
+
+def test_a_question_is_paid_once_and_recorded(ward: Path) -> None:
+    app = opened("query", epsilon="0.5")
+    app.button(key="twin_ask").click().run()
+    first = figures(app)
+    assert first["Paid"] == "ε = 0.5"
+    app.button(key="twin_ask").click().run()
+    again = figures(app)
+    assert (again["Paid"], again["Mean delay"]) == ("ε = 0", first["Mean delay"])
+    log = opened("audit")
+    table = log.dataframe[0].value
+    assert set(table["subject"]) >= {"operator:dashboard"}
+    assert table["budget (ε)"].sum() == pytest.approx(BUDGET - 0.5)
+    log.button(key="twin_verify_log").click().run()
+    assert "Valid:" in words(log)
+
+
+def test_a_changed_warehouse_and_a_changed_log_are_found(ward: Path) -> None:
+    app = opened("query", epsilon="0.5")
+    app.button(key="twin_ask").click().run()
+    file = ward / "access" / "audit.sqlite"
+    file.write_bytes(file.read_bytes().replace(b"operator:dashboard", b"operator:dashboarx"))
+    log = opened("audit")
+    log.button(key="twin_verify_log").click().run()
+    assert "Invalid, first bad record" in words(log)
+    flip_block(ward)
+    storage = opened()
+    storage.button(key="twin_verify").click().run()
+    assert "Damaged" in words(storage)
+
+
+def test_both_futures_of_a_fork_are_shown(ward: Path) -> None:
+    app = opened("fork", episode="2", at="3", set="servers_off=1")
+    assert "From step 3 on: servers_off = 1" in words(app)
+    table = app.table[0].value
+    assert list(table.columns) == ["metric", "what happened", "fork", "difference"]
+    app.multiselect(key=f"twin_servers_off_{WARD.servers}").set_value([]).run()
+    assert "nothing changed" in words(app)
+    assert set(app.table[0].value["difference"]) == {"±0"}
+    app.text_input(key="twin_other").set_value("tasks=2").run()
+    assert "tasks would change what happened before the fork" in words(app)
+    app.text_input(key="twin_other").set_value("").run()
+    app.selectbox(key="twin_policy").set_value("optimum").run()
+    assert "policy = optimum" in words(app)
+
+
+def test_only_the_owner_forks_what_is_recorded(ward: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(person, "_is_operator", lambda token: False)
+    app = opened("fork")
+    assert "only the owner of this warehouse" in words(app)
+    assert not app.table
+
+
+def test_a_warehouse_without_keys_is_said(ward: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "keys")
+    assert "key" in words(opened("fork"))
+    assert figures(opened())["Missing records"] == "0"
+
+
+def test_a_link_restores_the_page_and_a_bad_entry_is_said() -> None:
+    entries = {
+        "tab": "fork", "warehouse": "lecture-1", "recording": "2", "episode": "3", "at": "4", "policy": "greedy",
+        "set": "B_k=200MHz;servers_off=1,2",
+    }  # fmt: skip
+    assert link_view(from_view(entries)) == entries
+    for name, value in {
+        "tab": "x",
+        "warehouse": "../x",
+        "query": "x",
+        "epsilon": "9",
+        "at": "0",
+        "set": "x",
+        "policy": "x",
+    }.items():
+        view = from_view({name: value})
+        assert len(view.problems) == 1
+        assert view == View(problems=view.problems) or name == "warehouse"
