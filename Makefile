@@ -26,7 +26,7 @@ run: $(VENV)/.run ## start the dashboard at http://localhost:8501 (PORT=… for 
 	$(BIN)/iomt dashboard --server.port $(PORT)
 
 test: $(VENV)/.dev ## all tests, in Chromium too
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.dev ## ruff, mypy and the layers of imports
 	$(BIN)/ruff check

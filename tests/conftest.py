@@ -15,6 +15,13 @@ import torch
 
 torch.set_num_threads(1)
 
+LONGEST = ("tests/training/test_learning.py", "tests/browser/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules come first, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def folder_of_keys(tmp_path_factory: pytest.TempPathFactory) -> None:
