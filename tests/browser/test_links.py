@@ -177,6 +177,7 @@ def test_a_translated_page_keeps_working(page: Page, lab: str) -> None:
     after = figures(page)
     assert all(a != b for a, b in zip(before, after, strict=True))
     page.get_by_role("button", name="Pin").click()
+    expect(page.get_by_role("button", name="Unpin")).to_be_visible()
     settle(page)
     slider(page, "Edge servers").press("ArrowRight")
     expect(page.get_by_text("Edge servers 2 → 3")).to_be_visible()

@@ -29,7 +29,14 @@ def computer() -> Iterator[CurveComputer]:
 
 def processes() -> set[psutil.Process]:
     """Those that compute curves."""
-    return {one for one in psutil.Process().children(recursive=True) if "LokyProcess" in " ".join(one.cmdline())}
+
+    def computes(one: psutil.Process) -> bool:
+        try:
+            return "LokyProcess" in " ".join(one.cmdline())
+        except psutil.Error:  # a child of another test that has just ended
+            return False
+
+    return set(filter(computes, psutil.Process().children(recursive=True)))
 
 
 def ask(computer: CurveComputer, s: Scenario, parameter: str, client: str = "someone") -> Curves:
