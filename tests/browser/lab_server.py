@@ -115,6 +115,13 @@ def slider(page: Page, label: str, group: str | None = None) -> Locator:
     return handle
 
 
+def pin(page: Page) -> None:
+    """Pins the scenario. Without waiting for its answer a change right after it would be pinned too."""
+    page.get_by_role("button", name="Pin", exact=True).click()
+    page.get_by_role("button", name="Unpin").wait_for()
+    settle(page)
+
+
 def open_page(page: Page, address: str) -> None:
     """Opens the Explore page, or what a link says, and waits for the ward."""
     page.goto(address if "?" in address else f"{address}/?page=explore")

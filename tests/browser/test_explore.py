@@ -17,7 +17,7 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS, scenario
 from iomt_core.training.catalogue import DEFAULT as POLICY
 from iomt_core.twin.northbound import play, why
-from tests.browser.lab_server import downloaded, metric, open_page, settle, slider, title
+from tests.browser.lab_server import downloaded, metric, open_page, pin, settle, slider, title
 
 pytestmark = pytest.mark.browser
 
@@ -54,8 +54,7 @@ def test_a_slider_changes_numbers_and_figures(page: Page, lab: str) -> None:
 
 def test_a_logarithmic_slider_and_a_pinned_scenario(page: Page, lab: str) -> None:
     open_page(page, lab)
-    page.get_by_role("button", name="Pin").click()
-    settle(page)
+    pin(page)
     slider(page, "Server CPU", "Computing").press("ArrowRight")
     expect(page.get_by_text(re.compile("Server CPU 1 GHz → 1.1 GHz"))).to_be_visible()
     settle(page)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.lab_server import choose, metric, open_page, server, settle, slider, title
+from tests.browser.lab_server import choose, metric, open_page, pin, server, settle, slider, title
 
 pytestmark = pytest.mark.browser
 FIGURES = ("Mean delay", "Mean energy", "Cost", "Gap to the bound")
@@ -87,8 +87,7 @@ def test_pin_and_own_data_survive_a_reload_and_an_upload_is_not_shown_as_in_use(
     expect(page.get_by_text("In use: own workload, 1280 tasks of 8 users in 20 steps.")).to_be_visible()
     expect(page.locator("[data-testid=stFileUploaderFile]")).to_have_count(0)
     settle(page)
-    page.get_by_role("button", name="Pin").click()
-    settle(page)
+    pin(page)
     slider(page, "Edge servers").press("ArrowLeft")
     compared = page.get_by_text("Edge servers 4 → 3")
     expect(compared).to_be_visible()
@@ -176,9 +175,7 @@ def test_a_translated_page_keeps_working(page: Page, lab: str) -> None:
         settle(page)
     after = figures(page)
     assert all(a != b for a, b in zip(before, after, strict=True))
-    page.get_by_role("button", name="Pin").click()
-    expect(page.get_by_role("button", name="Unpin")).to_be_visible()
-    settle(page)
+    pin(page)
     slider(page, "Edge servers").press("ArrowRight")
     expect(page.get_by_text("Edge servers 2 → 3")).to_be_visible()
     for name in ("Inspect", "Start", "Explore"):
