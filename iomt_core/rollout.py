@@ -165,11 +165,7 @@ def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, dec
     """
     s = episodes.scenario
     snapshot = _with_expected_batteries(episodes) if policy.uses_past == "batteries" else episodes.snapshot
-    action = decisions
-    if action is None and isinstance(policy, Planner):
-        action = policy.plan(snapshot, s.T, episodes.dual)
-    elif action is None:
-        action = policy.decide(snapshot, episodes.dual)
+    action = decisions or decide_episodes(policy, episodes) or policy.decide(snapshot, episodes.dual)
     decided_at = snapshot.battery
     for _ in range(s.T + 1):
         final = with_shares(action, snapshot, s, shares)

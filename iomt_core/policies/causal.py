@@ -52,7 +52,6 @@ class CausalOptimum(BatteryAware):
             return action
         part = snapshot.select(rows)
         known = solve_steps_at(part, s, kappa[rows], dual.select(rows))
-        step = CentralStep(part, s, known.prices.bandwidth, known.lateness if bool(known.lateness.any()) else None)
-        first = known.choice_weights.argmax(-1).flatten(1)
-        chosen, _, _ = affordable(step, kappa[rows], first, part.battery.to(torch.float64))
+        step = CentralStep(part, s, known.prices.bandwidth, known.lateness)
+        chosen, _, _ = affordable(step, kappa[rows], known.first_choices, part.battery.to(torch.float64))
         return action.replace_rows(rows, chosen)

@@ -48,6 +48,11 @@ class Prices(Batch):
     bandwidth: Tensor  # (B, K) μ, 1/Hz
     own: Tensor  # (B, U) ν, 1/(cycle/s)
 
+    @property
+    def logarithms(self) -> Tensor:
+        """Log prices, (B, 2K + U); `prices_at` is the inverse."""
+        return torch.cat([self.cpu, self.bandwidth, self.own], dim=1).log()
+
 
 @dataclass(frozen=True)
 class DualSolution(Batch):
@@ -162,8 +167,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     problem = DualProblem(snapshot, s)
     b, _, _, k = problem.shape
     capacity = problem.capacity
-    first = problem.first_prices()
-    theta = torch.cat([first.cpu, first.bandwidth, first.own], dim=1).log()
+    theta = problem.first_prices().logarithms
     lowest = theta - FARTHEST
 
     def smooth_bound(log_prices: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,7 +195,9 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
             if not bool(moving.any()):
                 break
             settled = current
-        gradient, hessian = _ascent(problem, prices_at(theta, k), tasks, pi, tau)
+        gradient, hessian = spending_and_curvature(
+            problem, prices_at(theta, k), (tasks.f_own, tasks.f, tasks.band), problem.own_tasks, pi, tau
+        )
         gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)
         diagonal = hessian.diagonal(dim1=1, dim2=2)
@@ -235,16 +241,27 @@ def softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     return (least - tau * total.log())[..., 0], weights / total
 
 
-def _ascent(problem: DualProblem, p: Prices, tasks: TaskValues, pi: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+def spending_and_curvature(
+    problem: DualProblem,
+    p: Prices,
+    demand: tuple[Tensor, Tensor, Tensor],
+    own_tasks: OwnCpuTasks,
+    pi: Tensor,
+    tau: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Spending on each resource (B, 2K + U), and the negative Hessian of the smoothed dual in log prices.
+
+    demand: what each task takes of its own CPU (B, U, J), and of CPU and bandwidth of each server (B, U, J, K). own_tasks: the
+    tasks on their own CPUs. pi: softmin weights of the own CPU and the servers, (B, U, J, K + 1). tau: temperature.
 
     The Hessian has two parts: the response of each task's demand to a price (half of its spending on servers, because f and b
     fall about with the square root of the price), and 1/τ times the covariance of spending under the softmin.
     """
     b, u, j, k = problem.shape
     pi = pi * problem.active[..., None]
-    cpu, bandwidth = p.cpu[:, None, None] * tasks.f, p.bandwidth[:, None, None] * tasks.band
-    own = p.own[:, :, None] * tasks.f_own
+    f_own, f, band = demand
+    cpu, bandwidth = p.cpu[:, None, None] * f, p.bandwidth[:, None, None] * band
+    own = p.own[:, :, None] * f_own
     pi_own, pi_server = pi[..., 0], pi[..., 1:]
     spent_cpu, spent_band, spent_own = pi_server * cpu, pi_server * bandwidth, pi_own * own
     total_cpu, total_band = spent_cpu.sum((1, 2)), spent_band.sum((1, 2))
@@ -260,7 +277,7 @@ def _ascent(problem: DualProblem, p: Prices, tasks: TaskValues, pi: Tensor, tau:
     both = (spent_cpu * bandwidth * inverse).sum((1, 2))
     hessian[:, :k, k : 2 * k].diagonal(dim1=1, dim2=2).add_(both)
     hessian[:, k : 2 * k, :k].diagonal(dim1=1, dim2=2).add_(both)
-    answer = p.own[:, :, None] ** 2 * problem.own_tasks.response(tasks.f_own)
+    answer = p.own[:, :, None] ** 2 * own_tasks.response(f_own)
     diagonal[:, 2 * k :] += (pi_own * answer + (spent_own * own - spent_own * spent_own) * inverse[..., 0]).sum(-1)
     cross = -(weighted.view(b, u, j, 2 * k) * spent_own[..., None]).sum(2)
     hessian[:, 2 * k :, : 2 * k] = cross

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from iomt_core.model.batch import Batch, without_autograd
 from iomt_core.model.snapshot import Snapshot
-from iomt_core.policies.demand import LN2, OwnCpuTasks, bandwidth_table
+from iomt_core.policies.demand import OwnCpuTasks, bandwidth_table
 from iomt_core.policies.dual import (
     CERTIFYING,
     COLDEST,
@@ -37,6 +37,7 @@ from iomt_core.policies.dual import (
     prices_at,
     softmin,
     solve_dual,
+    spending_and_curvature,
 )
 from iomt_core.policies.shares import PUNCTUAL
 from iomt_core.scenario import Scenario
@@ -60,6 +61,11 @@ class EpisodeDual(DualSolution):
     lateness: Tensor  # (B, U, J, K) θ, the weighted cost that one more second of the task's deadline would save, 1/s
     energy: Tensor  # (B, U) J that each user spends at these prices
 
+    @property
+    def first_choices(self) -> Tensor:
+        """The choice that weighs most for each task, (B, U J): 0 local, k server k, K + 1 skipped."""
+        return self.choice_weights.argmax(-1).flatten(1)
+
 
 @dataclass(frozen=True)
 class Tasks(Batch):
@@ -68,7 +74,6 @@ class Tasks(Batch):
     value: Tensor  # (B, U, J, K + 2) on the own CPU, on each server, and skipped
     f_own: Tensor  # (B, U, J) cycle/s
     f: Tensor  # (B, U, J, K) cycle/s
-    cpu: Tensor  # (B, U, J, K) λ f
     band: Tensor  # (B, U, J, K) Hz
     energy: Tensor  # (B, U, J, K + 1) J
     delay: Tensor  # (B, U, J, K) s on each server
@@ -108,22 +113,20 @@ class EpisodeProblem:
         executed = second * self.C[..., None]
         f = torch.minimum((executed / lam).sqrt(), step.F_k[:, None, None])
         sent = (second + (joule * self.power)[..., None]) * self.D[..., None]
-        per_bit = (LN2 / step.beta)[:, :, None]
-        y = mu * (step.beta * step.beta / LN2)[:, :, None] / sent
+        y = mu * step.link_y / sent
         best, x = bandwidth_table()(y)
         capped = ~(x <= step.x_cap)  # NaN at a price of 0
         x = torch.where(capped, step.x_cap, x)
         best = torch.where(capped, step.v_cap + y * x, best)
-        delay_tx = (self.D[..., None] * per_bit) * (best - y * x)
+        delay_tx = (self.D[..., None] * step.link_scale) * (best - y * x)
         f = f.clamp_min(1e-300)
         owed = lateness * self.deadline[..., None]
-        value = executed / f + lam * f + sent * per_bit * best - owed
+        value = executed / f + lam * f + sent * step.link_scale * best - owed
         energy = torch.cat([(self.k0C * f_own * f_own)[..., None], self.power[..., None] * delay_tx], -1)
         return Tasks(
             torch.cat([value_own[..., None], value, self.skipped[..., None]], -1),
             f_own,
             f,
-            lam * f,
             x * step.beta[:, :, None],
             energy,
             self.C[..., None] / f + delay_tx,
@@ -171,7 +174,7 @@ def solve_episodes(
     capacity = capacity.to(torch.float64)
     rows, k = len(snapshot.D), dual.prices.cpu.shape[1]
     problem = EpisodeProblem(snapshot, s, skip)
-    theta = torch.cat([dual.prices.cpu, dual.prices.bandwidth, dual.prices.own], 1).log()
+    theta = dual.prices.logarithms
     battery = theta.new_zeros(rows, users)
     lateness = theta.new_zeros((*dual.values.shape[:-1], k))
     tasks = problem.tasks(dual.prices, battery, lateness, CERTIFYING)
@@ -239,10 +242,8 @@ class _Ascent:
         self.dual, self.capacity = dual, capacity
         self.fixed = battery is not None
         self.problem = problem = EpisodeProblem(snapshot, s, skip)
-        first = problem.step.first_prices()
-        start = torch.cat([first.cpu, first.bandwidth, first.own], dim=1).log()
-        theta = torch.cat([dual.prices.cpu, dual.prices.bandwidth, dual.prices.own], 1).log()
-        self.theta = torch.where(torch.isinf(theta), start - 4, theta)
+        theta = dual.prices.logarithms
+        self.theta = torch.where(torch.isinf(theta), problem.step.first_prices().logarithms - 4, theta)
         self.lowest = self.theta - FARTHEST
         self.k = dual.prices.cpu.shape[1]
         self.lateness = theta.new_zeros((*dual.values.shape[:-1], self.k))
@@ -291,15 +292,13 @@ class _Ascent:
         temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / (ITERATIONS - 4))
         best = self._loss(theta, log_battery, tasks)
         best_theta, best_battery, best_lateness = theta, log_battery, lateness
-        settled = best
+        settled = torch.full_like(best, -torch.inf)
         moving = torch.ones(episodes, dtype=torch.bool, device=theta.device)
         for iteration in range(MOST_ITERATIONS):
             tau = temperature * self.scale
             current, pi = self._smooth(theta, log_battery, tasks, tau)
             if iteration >= ITERATIONS - 2 and iteration % 2 == 0:
-                moving = moving & (best - settled > ENOUGH * 0.2 * best.abs()) | (
-                    moving & (iteration == ITERATIONS - 2)
-                )
+                moving = moving & (best - settled > 0.2 * ENOUGH * best.abs())
                 if not bool(moving.any()):
                     break
                 settled = best
@@ -324,7 +323,6 @@ class _Ascent:
             best_battery = torch.where(better[:, None], trial_battery, best_battery)
             best_lateness = torch.where(row[:, None, None, None], trial_lateness, best_lateness)
             temperature = max(temperature * cooling, COLDEST)
-        self.iterations = iteration
         tasks = self._tasks(best_theta, best_battery, best_lateness, CERTIFYING)
         return _result(
             problem, self.dual, best_theta, self._rows(best_battery.exp()), best_lateness, tasks, self.capacity
@@ -340,40 +338,21 @@ class _Ascent:
         """The step in log prices (B, 2K + U), and in the logarithm of κ (E, U)."""
         problem, k = self.problem, self.k
         step = problem.step
-        b, u, j, _ = step.shape
+        prices, kappa = prices_at(theta, k), self._rows(log_battery.exp())[:, :, None]
+        own_tasks = problem.own_tasks(kappa[..., 0])
+        spending, hessian = spending_and_curvature(
+            step, prices, (tasks.f_own, tasks.f, tasks.band), own_tasks, pi[..., :-1], tau
+        )
+        gradient = spending - theta.exp() * step.capacity
         pi = pi * step.active[..., None]
-        inverse = 1 / tau
-        kappa = self._rows(log_battery.exp())[:, :, None]
-        band = theta[:, None, None, k : 2 * k].exp() * tasks.band
-        cpu, own = tasks.cpu, theta[:, 2 * k :, None].exp() * tasks.f_own
+        inverse, pi_own, pi_server = 1 / tau, pi[..., 0], pi[..., 1:-1]
+        nu, response = prices.own[:, :, None], own_tasks.response(tasks.f_own)
+        spent_cpu = pi_server * (prices.cpu[:, None, None] * tasks.f)
+        spent_band = pi_server * (prices.bandwidth[:, None, None] * tasks.band)
+        spent_own = pi_own * (nu * tasks.f_own)
         spent_energy = kappa[..., None] * tasks.energy
-        pi_own, pi_server = pi[..., 0], pi[..., 1:-1]
-        spent_cpu, spent_band, spent_own = pi_server * cpu, pi_server * band, pi_own * own
         mean_energy = (pi[..., :-1] * spent_energy).sum(-1)  # (B, U, J)
-        total_cpu, total_band = spent_cpu.sum((1, 2)), spent_band.sum((1, 2))
-        gradient = torch.cat([total_cpu, total_band, spent_own.sum(-1)], 1) - theta.exp() * step.capacity
-        n = 2 * k + u
-        # One matrix for each step, with the columns of κ at the right.
-        hessian = gradient.new_zeros(b, n, n)
-        mean = torch.cat([spent_cpu, spent_band], -1).view(b, u * j, 2 * k)
-        weighted = mean * inverse.view(b, u * j, 1)
-        hessian[:, : 2 * k, : 2 * k] = -mean.mT @ weighted
-        diagonal = hessian.diagonal(dim1=1, dim2=2)
-        diagonal[:, :k] += 0.5 * total_cpu + (spent_cpu * cpu * inverse).sum((1, 2))
-        diagonal[:, k : 2 * k] += 0.5 * total_band + (spent_band * band * inverse).sum((1, 2))
-        both = (spent_cpu * band * inverse).sum((1, 2))
-        hessian[:, :k, k : 2 * k].diagonal(dim1=1, dim2=2).add_(both)
-        hessian[:, k : 2 * k, :k].diagonal(dim1=1, dim2=2).add_(both)
-        own_tasks = OwnCpuTasks(step.own_tasks.delay, step.own_tasks.energy + kappa * problem.k0C)
-        response = own_tasks.response(tasks.f_own)
-        nu = theta[:, 2 * k :, None].exp()
-        diagonal[:, 2 * k :] += (
-            pi_own * nu * nu * response + (spent_own * own - spent_own * spent_own) * inverse[..., 0]
-        ).sum(-1)
-        weighted_tasks = weighted.view(b, u, j, 2 * k)
-        cross = -(weighted_tasks * spent_own[..., None]).sum(2)
-        hessian[:, 2 * k :, : 2 * k] = cross
-        hessian[:, : 2 * k, 2 * k :] = cross.mT
+        weighted_tasks = torch.cat([spent_cpu, spent_band], -1) * inverse
         # κ: every task belongs to one user, so its own block is diagonal.
         energy_own, energy_server = spent_energy[..., 0], spent_energy[..., 1:]
         to_server = torch.cat(
@@ -394,6 +373,7 @@ class _Ascent:
         ).sum(-1)
         gradient_battery = self._by_episode(mean_energy.sum(-1)) - log_battery.exp() * self.capacity
         tiny = 1e-12 * self.scale.amax((1, 2)) + 1e-300
+        diagonal = hessian.diagonal(dim1=1, dim2=2)
         diagonal += self._rows(damping) * (diagonal + gradient.abs()) + tiny
         solved = torch.linalg.solve_ex(hessian, torch.cat([gradient[..., None], columns], -1))[0]
         to_gradient, to_columns = solved[..., 0], solved[..., 1:]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import without_autograd
+from iomt_core.model.batch import concatenate, without_autograd
 from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Planner
@@ -113,13 +113,13 @@ class CentralStep:
     """Decides steps centrally at given prices of batteries, with the option to skip a task at `skip` times its weight."""
 
     def __init__(
-        self, snapshot: Snapshot, s: Scenario, bandwidth_price: Tensor, lateness: Tensor | None, skip: float = 1.0
+        self, snapshot: Snapshot, s: Scenario, bandwidth_price: Tensor, lateness: Tensor, skip: float = 1.0
     ) -> None:
         self.snapshot, self.s, self.skip = snapshot, s, skip
         self.problem = problem = DualProblem(snapshot, s)
         self.bandwidth_price = bandwidth_price
         self.active = problem.active
-        self.lateness = lateness
+        self.lateness = lateness if bool(lateness.any()) else None
         self.least = (problem.C / snapshot.deadline.to(torch.float64) * (1 + PUNCTUAL)).masked_fill(~self.active, 0.0)
         self.k0C = s.k0 * problem.C * self.active
         self.D = snapshot.D.to(torch.float64)
@@ -179,16 +179,16 @@ class _Plan:
 
     def _step(self, rows: slice | Tensor) -> CentralStep:
         dual = self.dual
-        lateness = dual.lateness[rows]
-        binding = lateness if bool(lateness.any()) else None
-        return CentralStep(self.snapshot.select(rows), self.s, dual.prices.bandwidth[rows], binding, self.skip)
+        return CentralStep(
+            self.snapshot.select(rows), self.s, dual.prices.bandwidth[rows], dual.lateness[rows], self.skip
+        )
 
     def run(self) -> Action:
         s, dual, episodes = self.s, self.dual, self.episodes
         everything = self._step(slice(None))
         joule = s.alpha_E / s.E_ref
         first_price = ((dual.battery + joule) * self.thrift.repeat(self.steps)[:, None] - joule).clamp_min(0.0)
-        _, choice, result = everything.decide(first_price, _first_choices(dual))
+        _, choice, result = everything.decide(first_price, dual.first_choices)
         planned = result.energy.sum(-1).to(torch.float64).view(self.steps, episodes, -1)
         # Choices are whole tasks, so they spend a little more or less than the dual does.
         price = corrected_price(first_price, (self.capacity / planned.sum(0)).repeat(self.steps, 1), s)
@@ -204,7 +204,7 @@ class _Plan:
             chosen, _, used = affordable(step, now, choice[rows], left)
             left = left - used
             parts.append(chosen)
-        return self._best(_concatenate(parts))
+        return self._best(concatenate(parts))
 
     def _best(self, action: Action) -> Action:
         """Of each episode the plan with the highest return."""
@@ -241,14 +241,3 @@ def affordable(step: CentralStep, price: Tensor, first: Tensor, charge: Tensor) 
         result = outcome(snapshot, action, step.s)
         over = (result.energy.sum(-1) > charge * KEPT) & works.any(-1)
     return action, choice, result.energy.sum(-1).to(torch.float64)
-
-
-def _first_choices(dual: EpisodeDual) -> Tensor:
-    """The choice that weighs most at the prices of the dual, (B, N)."""
-    return dual.choice_weights.argmax(-1).flatten(1)
-
-
-def _concatenate(parts: list[Action]) -> Action:
-    return Action(
-        torch.cat([x.choice for x in parts]), torch.cat([x.cpu for x in parts]), torch.cat([x.bandwidth for x in parts])
-    )

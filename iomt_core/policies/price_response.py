@@ -51,8 +51,9 @@ def price_sample(s: Scenario, count: int = SAMPLE_STEPS) -> Snapshot:
     if s.speed == 0:  # all steps have the same distribution: the first steps of several worlds
         world = World(s, world_seeds(SAMPLE_SEED, 0, count))
         return world.snapshot(world.initial_state(), 0)
-    steps = World(s, world_seeds(SAMPLE_SEED, 0, max(2, count // 4))).episode()
-    return concatenate(steps[:: max(1, max(2, count // 4) * len(steps) // count)])
+    worlds = max(2, count // 4)
+    steps = World(s, world_seeds(SAMPLE_SEED, 0, worlds)).episode()
+    return concatenate(steps[:: max(1, worlds * len(steps) // count)])
 
 
 @dataclass(frozen=True)
@@ -217,15 +218,12 @@ class PriceResponse(BatteryAware):
         step, active = problem.step, problem.step.active
         tasks, own_tasks = self._tasks(problem, kappa)
         own, servers, skipped = tasks.value[..., 0], tasks.value[..., 1:-1], tasks.value[..., -1]
-        if given_up is not None:
-            active = active & ~given_up
-        elsewhere = torch.minimum(servers.amin(-1), skipped)
+        given_up = torch.zeros_like(active) if given_up is None else given_up & active
+        active = active & ~given_up
+        cheapest = servers.amin(-1)
+        elsewhere = torch.minimum(cheapest, skipped)
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
-        skip = (
-            active & ~local & (skipped < servers.amin(-1))
-            if given_up is None
-            else (step.active & (given_up | (~local & (skipped < servers.amin(-1)))))
-        )
+        skip = given_up | (active & ~local & (skipped < cheapest))
         choice = self._choose_servers(servers, local | skip)
         action = self._request(snapshot, choice, problem, tasks, own_tasks, skip)
         sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * active

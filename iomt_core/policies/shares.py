@@ -20,7 +20,7 @@ from iomt_core.scenario import Scenario
 PUNCTUAL = 1e-6  # part of its deadline by which a task is planned to be early
 PUNCTUAL_ITERATIONS = 12
 MOST_SKIPS = 6
-TIE = 1e-9
+TIE = 1e-9  # relative; of equal tasks the last one is skipped
 
 
 def equal_shares(snapshot: Snapshot, choice: Tensor) -> Action:
