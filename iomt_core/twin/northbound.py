@@ -9,6 +9,7 @@ import copy
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -28,6 +29,9 @@ from iomt_core.scenario import Scenario, ScenarioError, check_known, check_range
 from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
 from iomt_core.training.run_spec import LARGEST_SEED as LARGEST_SEED
 from iomt_core.twin.regret import SKIPPED, ShareRule, battery_prices, move_tasks, step_costs, unmoved
+
+if TYPE_CHECKING:
+    from iomt_core.twin.management.trace import Trace
 
 
 def checked_seed(seed: int) -> int:
@@ -118,6 +122,15 @@ class Twin:
     def why(self, step: int, user: int, task: int) -> Why:
         """The alternatives of a task in a played step; see the function `why`."""
         return why(self.record(), self.policy, self.shares, step, user, task, self.episode)
+
+    def trace(self, step: int) -> Trace:
+        """How management coordinated a played step: ô in, the mixer's weights, decisions out, and bytes across borders.
+
+        After a fork to another policy, a step before it is traced as that policy would have weighted it. Raises `ScenarioError`.
+        """
+        from iomt_core.twin.management.trace import trace  # imports the cryptography of access, which few need
+
+        return trace(self._rollout.policy, self.record(), step)
 
 
 @dataclass(frozen=True)
