@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from dashboard.session import Session, page_state
+from dashboard.twin.registry import ModelsForm
 from iomt_core.runs.directory import NAME
 from iomt_core.scenario import Scenario, ScenarioError, check_known
 from iomt_core.scenario.links import whole_number
@@ -17,7 +18,14 @@ from iomt_core.twin.access.privacy import QUERIES
 from iomt_core.twin.recorded_fork import overrides_from_words
 
 TABS = MappingProxyType(
-    {"storage": "Storage", "audit": "Who asked what", "query": "Private query", "fork": "What would have happened"}
+    {
+        "storage": "Storage",
+        "audit": "Who asked what",
+        "query": "Private query",
+        "fork": "What would have happened",
+        "trace": "Coordination",
+        "models": "Models",
+    }
 )
 MOST_NUMBER = 1_000_000  # of a recording or an episode in a link
 
@@ -55,6 +63,10 @@ class View:
     epsilon: float = 1.0
     fork: ForkForm = field(default_factory=ForkForm)
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by warehouse, the latest first
+    models: ModelsForm = field(default_factory=ModelsForm)
+    changed: dict[str, tuple[bool, str]] = field(
+        default_factory=dict
+    )  # last change of a warehouse: whether it worked, in words
     data_check: dict[str, tuple[int, bool, str]] = field(default_factory=dict)  # revision, whether intact, in words
     log_check: dict[str, Verification] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -72,6 +84,10 @@ def link_view(view: View) -> dict[str, str]:
         entries["warehouse"] = view.warehouse
     if view.tab == "query":
         entries |= {"query": view.query, "epsilon": f"{view.epsilon:g}"}
+    elif view.tab == "trace":
+        entries |= {"episode": str(form.episode), "at": str(form.step)}
+        if form.recording is not None:
+            entries["recording"] = str(form.recording)
     elif view.tab == "fork":
         changes = [form.other] if form.other.strip() else []
         for name, off in (("servers_off", form.servers_off), ("users_off", form.users_off)):

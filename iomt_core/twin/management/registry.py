@@ -160,9 +160,10 @@ def _is_policy(name: str) -> bool:
 
 
 def _merged(one: Model, other: Model) -> Model:
-    """Two entries of the same version as one; the facts of the one that is not the kept copy."""
+    """Two entries of the same version as one; the facts are those of the original, also if its kept copy was changed."""
     original, copy = sorted((one, other), key=lambda model: model.kept)
-    return replace(original, names=(*original.names, *copy.names), kept=original.kept or copy.kept)
+    kept, problem = original.kept or copy.kept, original.problem or copy.problem
+    return replace(original, names=(*original.names, *copy.names), kept=kept, problem=problem)
 
 
 def _meant(known: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
