@@ -126,11 +126,12 @@ class Twin:
     def trace(self, step: int) -> Trace:
         """How management coordinated a played step: ô in, the mixer's weights, decisions out, and bytes across borders.
 
-        After a fork to another policy, a step before it is traced as that policy would have weighted it. Raises `ScenarioError`.
+        ô are those of the ward; after a fork to another policy, earlier steps are weighted as that policy would have. Raises
+        `ScenarioError`, and `RuntimeError` before the first step.
         """
         from iomt_core.twin.management.trace import trace  # imports the cryptography of access, which few need
 
-        return trace(self._rollout.policy, self.record(), step)
+        return trace(make_policy(self.policy, self.scenario), self.record(), step)
 
 
 @dataclass(frozen=True)
