@@ -37,19 +37,19 @@ def retention(folder: Path, state: dict[str, Any], view: View) -> None:
         return
     job = warehouses.recording_of(name)
     busy = job is not None and job.state == "running"
-    with st.container(horizontal=True):
+    with st.container(horizontal=True):  # new keys after a change close what was open, which would hide the result
         options: dict[str, Any] = {"disabled": busy, "help": "Wait until the recording is done." if busy else None}
-        with st.popover("Limits", icon=":material/tune:", key="twin_limits", **options):
+        with st.popover("Limits", icon=":material/tune:", key=f"twin_limits_{view.changes}", **options):
             _limits(folder, state, view)
-        with st.popover("Tidy", icon=":material/mop:", key="twin_tidy", **options):
+        with st.popover("Tidy", icon=":material/mop:", key=f"twin_tidy_{view.changes}", **options):
             _tidy(folder, state, view)
-        with st.popover("Rotate keys", icon=":material/key:", key="twin_rotate", **options):
+        with st.popover("Rotate keys", icon=":material/key:", key=f"twin_rotate_{view.changes}", **options):
             st.write("Every user gets a new key. The segments' keys are wrapped again; no data are written anew.")
             if st.button("Rotate now", key="twin_really_rotate"):
                 _change(folder, state, view, lambda writer: f"Rotated: {counted(writer.rotate(), 'segment key')}.")
-        with st.popover("Forget a user", icon=":material/person_off:", key="twin_forget", **options):
+        with st.popover("Forget a user", icon=":material/person_off:", key=f"twin_forget_{view.changes}", **options):
             _forget(folder, state, view)
-        with st.popover("Delete", icon=":material/delete:", key="twin_delete", **options):
+        with st.popover("Delete", icon=":material/delete:", key=f"twin_delete_{view.changes}", **options):
             _delete(folder, view)
 
 
@@ -103,9 +103,7 @@ def _forget(folder: Path, state: dict[str, Any], view: View) -> None:
     typed = st.text_input(
         f"Type *forget {user}* to confirm. This cannot be undone.", key=f"twin_forget_words_{folder.name}"
     )
-    if st.button(
-        "Forget for ever", type="primary", key="twin_really_forget", disabled=typed.strip() != f"forget {user}"
-    ):
+    if _confirm("Forget for ever", "twin_really_forget", typed.strip() == f"forget {user}"):
 
         def work(writer: WarehouseWriter) -> str:
             writer.forget(user)
@@ -122,7 +120,7 @@ def _delete(folder: Path, view: View) -> None:
     typed = st.text_input(
         "Type the name of the warehouse to confirm. This cannot be undone.", key=f"twin_delete_words_{name}"
     )
-    if st.button("Delete for ever", type="primary", key="twin_really_delete", disabled=typed.strip() != name):
+    if _confirm("Delete for ever", "twin_really_delete", typed.strip() == name):
         try:
             warehouses.delete(folder)
         except ScenarioError as error:
@@ -131,6 +129,11 @@ def _delete(folder: Path, view: View) -> None:
             view.warehouse, view.into = None, None
             view.changed.pop(name, None)
         st.rerun()
+
+
+def _confirm(label: str, key: str, typed: bool) -> bool:
+    """A button that waits until the confirmation was typed; whether it was pressed."""
+    return st.button(label, type="primary" if typed else "secondary", key=key, disabled=not typed)
 
 
 def _change(folder: Path, state: dict[str, Any], view: View, work: Work) -> None:
@@ -143,4 +146,5 @@ def _change(folder: Path, state: dict[str, Any], view: View, work: Work) -> None
             view.changed[folder.name] = True, work(writer)
     except ScenarioError as error:
         view.changed[folder.name] = False, str(error)
+    view.changes += 1
     st.rerun()

@@ -67,6 +67,7 @@ class View:
     changed: dict[str, tuple[bool, str]] = field(
         default_factory=dict
     )  # last change of a warehouse: whether it worked, in words
+    changes: int = 0  # of warehouses in this session
     data_check: dict[str, tuple[int, bool, str]] = field(default_factory=dict)  # revision, whether intact, in words
     log_check: dict[str, Verification] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)

@@ -67,6 +67,8 @@ def test_a_ward_is_recorded_checked_asked_and_forked(page: Page, own_lab: str) -
     expect(page.get_by_text("now means version")).to_be_visible()
     assert problems(page) == []
     page.get_by_role("tab", name="What would have happened").click()
+    expect(page.get_by_text("From step 3 on: servers_off = 2")).to_be_visible()
+    settle(page)
     link = page.url
     page.goto("about:blank")
     page.goto(link)
