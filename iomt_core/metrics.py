@@ -245,7 +245,7 @@ STALENESS = _by_name(
         "%", 100.0, better="lower", number_format=".3g",
     ),
     Metric(
-        "task_error", "Task error", "mean relative error of D and C; 100 % for a task that the twin does not know, or that is gone",
+        "task_error", "Task error", "mean relative error of D and C; 100 % for one that the twin does not know or that is gone",
         "%", 100.0, better="lower", number_format=".3g",
     ),
 )  # fmt: skip

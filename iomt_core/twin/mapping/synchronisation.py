@@ -113,7 +113,9 @@ class SynchronisedTwin:
     settings: Synchronisation
     step: int = -1  # from 0, counted from when the twin was made
     now: Snapshot | None = field(default=None, repr=False)
-    measurements: tuple[tuple[int, Snapshot], ...] = field(default=(), repr=False)  # that were not replaced yet, by step
+    measurements: tuple[tuple[int, Snapshot], ...] = field(
+        default=(), repr=False
+    )  # that were not replaced yet, by step
 
     def synchronised(self, now: Snapshot) -> SynchronisedTwin:
         """The twin at the next step, at which the ward is `now`, of the same worlds in the same order."""
