@@ -13,7 +13,7 @@ from dashboard.text import plain, show_errors
 from dashboard.twin.state import STALE_NUMBERS, StaleForm, View
 from dashboard.widgets import form_widget
 from iomt_core.charts.staleness import cost_table, group_table, staleness_curve
-from iomt_core.experiments.staleness import AXES, StalenessCost, play_on_twin, staleness_cost, staleness_notes
+from iomt_core.experiments.staleness import AXES, StalenessCost, Verdict, play_on_twin, staleness_cost, staleness_notes
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import ScenarioError
 from iomt_core.twin.mapping.synchronisation import FRESH, Synchronisation, staleness
@@ -26,6 +26,12 @@ SLIDERS = {
     "interval": ("Interval (steps)", "Steps between two synchronisations."),
     "delay": ("Delay (steps)", "Steps until a measurement of the ward arrives at the twin."),
     "noise": ("Noise (%)", "Relative error of a measurement; of a position, in units of the ward's side."),
+}
+VERDICTS: dict[Verdict, str] = {
+    "the same": "**This twin costs nothing** compared with a fresh one.",
+    "worse": "**This twin costs something**: the policy does worse on it than on a fresh one.",
+    "better": "**The policy does better on this twin** than on a fresh one. That can happen to a policy far from the optimum.",
+    "not distinguishable": "**No difference** from a fresh twin can be told in these episodes. More episodes may show one.",
 }
 WIDTH = 260
 
@@ -95,9 +101,7 @@ def _headline(cost: StalenessCost) -> None:
         for name in ("cost", "return", "mean_delay_s", "deadline_miss_share"):
             pair = cost.pairs[name]
             st.metric(f"{METRICS[name].label}, change", pair.change_words.partition(" (")[0], help=pair.interval_words)
-        st.metric(
-            "Stale twin", cost.verdict, help=f"Judged by the {cost.by}, where the 95 % interval permits to say so."
-        )
+    st.markdown(f"{VERDICTS[cost.verdict]} *Judged by the {cost.by} and its 95 % interval.*")
 
 
 def _measured(session: Session, form: StaleForm, settings: Synchronisation) -> list[StalenessCost]:

@@ -166,7 +166,7 @@ def staleness_notes(s: Scenario, policy: str, costs: Sequence[StalenessCost]) ->
             f"A stale twin costs nothing here, although it is wrong ({words}): {policy_label(policy)} decides the same."
         )
     elif unchanged:
-        notes.append("A stale twin costs nothing here: what this policy uses of it is the same at every step.")
+        notes.append("A stale twin costs nothing here: nothing changes in it that would change a decision.")
     elif not all(cost.complete for cost in costs):
         notes.append(
             "A battery ended episodes early, or tasks were skipped. Cost, delay and energy are means of what was done: compare "
