@@ -118,7 +118,8 @@ def _changes(session: Session, form: ModelsForm, known: tuple[Model, ...]) -> No
 
     missing = "Give a reason first." if not form.reason.strip() else None
     buttons = st.container(horizontal=True)
-    buttons.button("Promote", icon=":material/trending_up:", type="secondary" if missing else "primary", key="twin_promote", on_click=change,
+    buttons.button("Promote", icon=":material/trending_up:", key="twin_promote", on_click=change,
+                   type="secondary" if missing else "primary",
                    args=(True,), disabled=missing is not None, help=missing)  # fmt: skip
     buttons.button("Roll back", icon=":material/undo:", key="twin_rollback", on_click=change, args=(False,),
                    disabled=missing is not None, help=missing or "The alias means again what it meant before.")  # fmt: skip

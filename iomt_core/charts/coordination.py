@@ -65,7 +65,7 @@ def coordination_notes(trace: Trace) -> list[str]:
         found.append(f"Joint value Q_tot = {three_digits(mixing.q_tot)}, in the networks' units; mixer: {mixing.kind}.")
     if not trace.agrees:
         found.append(
-            "The networks would decide otherwise now than was recorded; values are those of the recorded choices."
+            "The networks would decide otherwise on what they see in this step; values are those of the choices that were made."
         )
     return found
 

@@ -27,6 +27,7 @@ from iomt_core.twin.access.verification import Verification, verify_log
 from iomt_core.twin.http.errors import StatusError
 from iomt_core.twin.http.twins import HttpLimits, TwinStore
 from iomt_core.twin.management import registry
+from iomt_core.twin.mapping.synchronisation import Synchronisation
 from iomt_core.twin.northbound import Twin
 from iomt_core.twin.warehouse.reading import Warehouse
 
@@ -92,13 +93,19 @@ class Service:
         return grant
 
     def open_twin(
-        self, scenario: str | Mapping[str, Any], policy: str, seed: int, shares: Any, episode: int
+        self,
+        scenario: str | Mapping[str, Any],
+        policy: str,
+        seed: int,
+        shares: Any,
+        episode: int,
+        synchronisation: Synchronisation | None = None,
     ) -> tuple[Twin, list[str]]:
         """A twin, and notes about how the scenario was read. Raises `ScenarioError`."""
         with collect_notes() as notes:
             s = read_values(scenario)
         self.limits.check_size(s)
-        return Twin(s, registry.resolve(policy, s), seed, shares, episode), notes
+        return Twin(s, registry.resolve(policy, s), seed, shares, episode, synchronisation), notes
 
     def fork_twin(self, twin: Twin, policy: str | None, shares: Any) -> Twin:
         """A fork, see `Twin.fork`; the policy may be an alias."""
