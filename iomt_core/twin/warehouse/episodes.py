@@ -128,7 +128,7 @@ def _rows(table: pa.Table, first: int, count: int) -> dict[str, NDArray[Any]]:
 
 
 def _check_complete(
-    user: int, first: int, alive: NDArray[np.bool_], steps: tuple[NDArray[np.int64], ...], missing: NDArray[np.float64]
+    user: int, first: int, alive: NDArray[np.bool_], steps: tuple[NDArray[np.int64], ...], missing: NDArray[Any]
 ) -> None:
     """Raises `WarehouseError` unless the user's episodes are complete.
 
