@@ -54,6 +54,8 @@ def restore(place: Path, device: torch.device = CPU, make_replay: MakeReplay = R
     """
     facts = read_facts(place)
     spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
+    if spec.warehouse is not None and make_replay is Replay:
+        raise CheckpointError(f"checkpoint {str(place)!r} holds no episodes: its run replays from {spec.warehouse!r}.")
     trainer = spec.untrained(device, make_replay)
     learner, replay = trainer.learner, trainer.replay
     own, rest = read_tensors(place, POLICY, facts), read_tensors(place, LEARNER, facts)

@@ -17,10 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from iomt_core.runs.training_run import METRICS, Line, TrainingRun
+from iomt_core.runs.training_run import METRICS, Line, TrainingRun, write_run_spec
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError, scenario
 from iomt_core.training.checkpoints import LEARNER, POLICY, last_checkpoint
 from iomt_core.training.run_spec import RunSpec, default_settings
+from iomt_core.training.saved_trainer import restore
 from iomt_core.training.settings import Settings
 from iomt_core.twin.access import AuditLog, verify_log
 from iomt_core.twin.access.hooks import AUDIT_FOLDER
@@ -211,10 +212,16 @@ def test_what_cannot_replay_from_a_warehouse_says_so(tmp_path: Path, stopped: Pa
         RunSpec("qmix", WARD, default_settings("qmix", wards="general", recurrent=False), 0, None, "w")
     with pytest.raises(ScenarioError, match="recording = 1 cannot be forked: it is of a training run"):
         recorded_episode(stopped.parent / "w")
+    last = last_checkpoint(stopped)
+    assert last is not None
+    with pytest.raises(ScenarioError, match="holds no episodes: its run replays from"):
+        restore(last)
     other = replace(spec(None), seed=4)
     TrainingRun.create(tmp_path / "memory", other).train(stop=lambda: True)
     assert TrainingRun.resume(tmp_path / "memory").spec == other
-    assert TrainingRun.resume(stopped).spec == spec(tmp_path / "w")
+    write_run_spec(tmp_path / "memory", replace(other, warehouse=str(tmp_path / "w")))
+    with pytest.raises(ScenarioError, match="is of a run that replayed from memory"):
+        TrainingRun.resume(tmp_path / "memory")
 
 
 def test_a_read_joins_recordings_of_training_and_of_policies(stopped: Path) -> None:
