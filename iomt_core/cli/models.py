@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,7 +44,13 @@ def list_(as_json: JsonOption = False) -> None:
         return
     table = _table(["version", "policy", "gap to the bound", "covers", "aliases"], whole=2)
     for one in found:
-        table.add_row(one.short, one.names[0], one.problem or one.how_good, one.covers, one.alias_words)
+        table.add_row(
+            one.short,
+            one.shown_name,
+            one.problem or one.how_good,
+            one.covers,
+            one.alias_words,
+        )
     Console(markup=False).print(table)
 
 
@@ -57,13 +64,22 @@ def show(
     if as_json:
         print(json.dumps(one.as_dict(), indent=2))
         return
-    print(f"version: {one.version}\npolicies: {', '.join(one.names)}\nnetwork: {one.label}\norigin: {one.origin}")
+    print(
+        f"version: {one.version}\npolicies: {', '.join(one.names) or 'none'}\nnetwork: {one.label}\norigin: {one.origin}"
+    )
     print(
         f"covers: {one.covers}\ngap to the bound: {one.how_good}\nkept in the registry: {'yes' if one.kept else 'no'}"
     )
     print(f"aliases: {one.alias_words or 'none'}")
     if one.problem:
         print(f"problem: {one.problem}")
+
+
+@app.command()
+def add(folder: Annotated[Path, typer.Argument(help="A checkpoint, or an agent's twin.", metavar="DIR")]) -> None:
+    """Keep a checkpoint from anywhere as a version, for example an agent's twin."""
+    one = registry.add(folder)
+    print(f"kept: version {one.short}, {one.label}; covers {one.covers}")
 
 
 @app.command()

@@ -235,10 +235,11 @@ def _kept() -> Iterator[Entry]:
 
 @lru_cache(maxsize=256)
 def _kept_facts(folder: Path, changed: int) -> str:
-    """Algorithm of a kept version; "" if it cannot be read."""
+    """Algorithm of a kept version; "" if it cannot be read, or decides for one user only, as an agent's twin does."""
     del changed
     try:
-        return str(read_facts(folder).get("algorithm"))
+        facts = read_facts(folder)
+        return "" if "user" in facts else str(facts.get("algorithm"))
     except ScenarioError:
         return ""
 

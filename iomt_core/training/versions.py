@@ -22,7 +22,8 @@ from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, check_
 MODEL = "model:"  # begins the policy name of a kept version
 SHORT = 12  # hexadecimal digits of a version that are shown
 ORIGIN = "origin.json"
-HASHED = ("format", "algorithm", "scenario", "settings", "seed")  # facts of a checkpoint that belong to a version
+# Facts of a checkpoint that belong to a version, where it has them; `kind` and `user` are those of an agent's twin.
+HASHED = ("format", "kind", "user", "algorithm", "scenario", "settings", "seed")
 
 
 def models_root() -> Path:
@@ -35,7 +36,7 @@ def version_of(facts: Mapping[str, Any]) -> str:
 
     facts: as in checkpoint.json. They are hashed as they are written there, so that a version never changes.
     """
-    hashed = {"weights": facts["sha256"].get(POLICY), **{name: facts.get(name) for name in HASHED}}
+    hashed = {"weights": facts["sha256"].get(POLICY), **{name: facts[name] for name in HASHED if name in facts}}
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
 
 

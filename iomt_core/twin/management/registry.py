@@ -1,4 +1,4 @@
-"""The registry of models: shipped networks, own finished runs, and the versions that were kept, with their aliases.
+"""The registry of models: shipped networks, own finished runs, and kept versions, agents' twins too, with their aliases.
 
 A version is named by the hash of its weights and settings (`training.versions`). Promoting a version keeps a copy of it, so that
 an alias never means something else later, and a rollback always finds what it goes back to.
@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.metrics import METRICS
-from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.scenario import Scenario, ScenarioError, scenario
 from iomt_core.training.catalogue import RUN, catalogue, checkpoint_folder, entry, why_not
 from iomt_core.training.checkpoints import CheckpointError, read_facts
 from iomt_core.training.general_wards import COUNTS
@@ -31,10 +32,10 @@ UNKNOWN = "unknown"
 class Model:
     """A version.
 
-    version: its full hash. names: policy names that mean it now, kept ones last. origin: where it comes from, in words. covers:
-    the wards for which it decides, in words. gap: distance to the certified bound on held-out episodes, None if it is not known;
-    measured_on: these episodes, in words. kept: whether the registry has its own copy. aliases: what means it now, by scope.
-    problem: why it is refused; empty if it can be used.
+    version: its full hash. names: policy names that mean it now, kept ones last; none for an agent's twin. origin: where it comes
+    from, in words. covers: the wards for which it decides, in words. gap: distance to the certified bound on held-out episodes,
+    None if it is not known; measured_on: these episodes, in words. kept: whether the registry has its own copy. aliases: what
+    means it now, by scope. problem: why it is refused; empty if it can be used.
     """
 
     version: str
@@ -47,6 +48,11 @@ class Model:
     kept: bool = False
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problem: str = ""
+
+    @property
+    def shown_name(self) -> str:
+        """A policy name that means it now, or its label."""
+        return self.names[0] if self.names else self.label
 
     @property
     def short(self) -> str:
@@ -114,6 +120,11 @@ def find(name: str) -> Model:
     return found[0]
 
 
+def add(folder: Path) -> Model:
+    """Keeps a checkpoint from anywhere, for example an agent's twin. Raises `CheckpointError` if it cannot be used."""
+    return find(keep(folder, _origin_facts(_described(folder, f"added from {folder.name}"))))
+
+
 def promote(alias: str, name: str, who: str, why: str, s: Scenario | None = None) -> Change:
     """Lets an alias mean a version, which is kept from then on.
 
@@ -126,9 +137,9 @@ def promote(alias: str, name: str, who: str, why: str, s: Scenario | None = None
     model = find(name)
     if model.problem:
         raise CheckpointError(model.problem)
-    if s is not None and (words := why_not(model.names[0], s)):
+    if s is not None and model.names and (words := why_not(model.names[0], s)):
         raise ScenarioError(f"model = {name!r} cannot be promoted for {s.name!r}: {words}")
-    version = keep(checkpoint_folder(model.names[0]), _origin_facts(model))
+    version = keep(checkpoint_folder(model.names[0] if model.names else MODEL + model.short), _origin_facts(model))
     if version != model.version:
         raise CheckpointError(f"model = {name!r} has changed meanwhile: it is version {version[:SHORT]} now.")
     return aliases.point(alias, version, who, why, s)
@@ -142,13 +153,20 @@ def roll_back(alias: str, who: str, why: str, s: Scenario | None = None) -> Chan
 def resolve(name: str, s: Scenario) -> str:
     """The policy of this name or alias: an alias becomes the name of the version that it means in this scenario.
 
-    Other names stay as they are, also unknown ones, which `catalogue.entry` explains. Raises `AuditError` if the log of aliases
-    was changed.
+    Other names stay as they are, also unknown ones, which `catalogue.entry` explains. Raises `ScenarioError` if the version
+    decides for one user only, and `AuditError` if the log of aliases was changed.
     """
     if not ALIAS.fullmatch(name) or _is_policy(name):
         return name
     version = aliases.current(name, s)
-    return name if version is None else MODEL + version[:SHORT]
+    if version is None:
+        return name
+    policy = MODEL + version[:SHORT]
+    if not _is_policy(policy):
+        model = find(version)
+        reason = model.problem or f"it covers {model.covers}."
+        raise ScenarioError(f"policy = {name!r} means version {model.short}, which cannot decide for a ward: {reason}")
+    return policy
 
 
 def _is_policy(name: str) -> bool:
@@ -180,29 +198,42 @@ def _meant(known: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
 def _model(name: str) -> Model:
     """The version that a policy name means now."""
     kept = name.startswith(MODEL)
+    names = (name,) if _is_policy(name) else ()
     try:
         folder = checkpoint_folder(name)
-        version = checked_version(folder)
-        spec = RunSpec.from_json(read_facts(folder), f"checkpoint {str(folder)!r}")
+        origin = f"run {name.removeprefix(RUN)}" if name.startswith(RUN) else f"shipped as {name}"
+        found = _described(folder, origin)
     except ScenarioError as error:
         digits = name.removeprefix(MODEL)
         version = next((one.name for one in kept_versions() if kept and one.name.startswith(digits)), name)
-        return Model(version, (name,), name, UNKNOWN, UNKNOWN, None, "", kept, problem=" ".join(error.problems))
+        return Model(version, names, name, UNKNOWN, UNKNOWN, None, "", kept, problem=" ".join(error.problems))
     if kept:
         facts = _read_json(folder / ORIGIN)
         gap = facts.get("gap")
-        origin, measured = str(facts.get("origin") or UNKNOWN), str(facts.get("measured_on") or "")
-        label = entry(name).label
-        return Model(
-            version, (name,), label, origin, _covers(spec), gap if isinstance(gap, float) else None, measured, True
-        )
-    ward = "random wards" if spec.settings.networks == "general" else repr(spec.scenario.name)
-    trained = f"trained on {ward}, seed {spec.seed}"
-    if name.startswith(RUN):
-        origin, (gap, measured) = f"run {name.removeprefix(RUN)}, {trained}", _of_run(folder)
+        found = replace(
+            found, origin=str(facts.get("origin") or UNKNOWN), measured_on=str(facts.get("measured_on") or ""),
+            gap=gap if isinstance(gap, float) else None, kept=True,
+        )  # fmt: skip
     else:
-        origin, (gap, measured) = f"shipped as {name}, {trained}", _of_manifest(folder.name)
-    return Model(version, (name,), entry(name).label, origin, _covers(spec), gap, measured)
+        gap, measured = _of_run(folder) if name.startswith(RUN) else _of_manifest(folder.name)
+        found = replace(found, gap=gap, measured_on=measured)
+    return replace(found, names=names, label=entry(name).label if names else found.label)
+
+
+def _described(folder: Path, origin: str) -> Model:
+    """The version of a checkpoint, without what only its place says. Raises `ScenarioError` if it is damaged."""
+    version, facts, where = checked_version(folder), read_facts(folder), f"checkpoint {str(folder)!r}"
+    if "user" in facts:  # an agent's twin
+        ward = scenario(facts["scenario"]) if isinstance(facts.get("scenario"), dict) else None
+        if ward is None or not isinstance(facts["user"], int) or facts.get("algorithm") not in ALGORITHMS:
+            raise CheckpointError(f"{where}: scenario, user or algorithm is missing or invalid.")
+        label = f"{ALGORITHMS[facts['algorithm']].label}, twin of agent {facts['user']}"
+        covers = f"user {facts['user']} of {ward.name!r}: {', '.join(ward_sizes(ward).values())}"
+        return Model(version, (), label, f"{origin}, trained on the log of user {facts['user']}", covers, None, "")
+    spec = RunSpec.from_json(facts, where)
+    trained_on = "random wards" if spec.settings.networks == "general" else repr(spec.scenario.name)
+    label = ALGORITHMS[spec.algorithm].label
+    return Model(version, (), label, f"{origin}, trained on {trained_on}, seed {spec.seed}", _covers(spec), None, "")
 
 
 def _covers(spec: RunSpec) -> str:

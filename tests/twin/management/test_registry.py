@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from iomt_core.cli.commands import application
 from iomt_core.paths import PRETRAINED
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.training.catalogue import catalogue, make_policy, why_not
+from iomt_core.training.checkpoints import write_checkpoint
 from iomt_core.twin.management import aliases, registry
 from iomt_core.twin.northbound import Twin
 
@@ -104,6 +106,24 @@ def test_a_version_outlives_its_run(tmp_path: Path) -> None:
     kept = registry.find(name)
     assert (kept.kept, kept.how_good) == (True, "12.50 % (held-out episodes of its own ward)")
     assert kept.origin.startswith("run mine")
+
+
+def test_the_twin_of_an_agent_is_kept_but_decides_for_no_ward(tmp_path: Path) -> None:
+    tensors = {"agents/x": torch.ones(3)}
+    facts = {"kind": "agent twin", "algorithm": "mpmt-dqn", "user": 2, "scenario": LECTURE.model_dump(mode="json")}
+    write_checkpoint(tmp_path / "twin", {"policy.safetensors": tensors}, facts)
+    write_checkpoint(tmp_path / "other", {"policy.safetensors": tensors}, facts | {"user": 3})
+    added = registry.add(tmp_path / "twin")
+    assert (added.names, added.kept, added.how_good) == ((), True, "unknown")
+    assert added.covers.startswith("user 2 of 'lecture'")
+    assert registry.add(tmp_path / "other").version != added.version
+    registry.promote("nurse", added.short, "anna", "for user 2", LECTURE)
+    assert aliases.current("nurse", LECTURE) == added.version
+    with pytest.raises(ScenarioError, match="cannot decide for a ward: it covers user 2"):
+        registry.resolve("nurse", LECTURE)
+    assert not [name for name in catalogue() if name.startswith("model:")]
+    with pytest.raises(ScenarioError, match="not complete"):
+        registry.add(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["policy.safetensors", "checkpoint.json"])
