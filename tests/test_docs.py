@@ -50,6 +50,7 @@ ENTRIES = {
         "weights",
         "answer",
     },
+    "paper": {"figure", "metric", "at"},
     "twin": {"tab", "warehouse", "query", "epsilon", "recording", "episode", "at", "set", "policy"},
 }
 
@@ -154,6 +155,10 @@ def test_every_share_link_opens_without_problems(link: str) -> None:
         from dashboard.answers import state as answers_state
 
         assert answers_state.from_view(found, found.view).problems == []
+    elif page == "paper":
+        from dashboard.paper import state as paper_state
+
+        assert paper_state.from_view(found.view).problems == []
     elif page == "twin":
         from dashboard.twin import state as twin_state
 

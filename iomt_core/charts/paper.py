@@ -175,4 +175,3 @@ def _sizes(sizes: Mapping[str, Mapping[str, int]]) -> go.Figure:
         )
     ]
     return grouped_bars(names, series, "Table III: sizes of the agents' networks", "number")
-

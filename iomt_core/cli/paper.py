@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -61,12 +59,16 @@ def paper(
     ] = None,
     episodes: Annotated[
         int | None,
-        typer.Option(help=f"Training episodes of every run, the same for all; at first {EPISODES}. Fixed by the first run."),
+        typer.Option(
+            help=f"Training episodes of every run, the same for all; at first {EPISODES}. Fixed by the first run."
+        ),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Repeat also runs that another version of the code has made.")
     ] = False,
-    list_: Annotated[bool, typer.Option("--list", help="Only say what is done, what is missing and how long it takes.")] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Only say what is done, what is missing and how long it takes.")
+    ] = False,
     figure: Annotated[
         list[str] | None,
         typer.Option(help="Compute nothing; draw this figure from the results; may be repeated.", metavar="FIGURE"),
@@ -101,11 +103,10 @@ def paper(
     now = progress(runs, read_results(out))
     _print_verdicts(out, plan, chosen)
     notes.print(f"{len(now.done)} of {len(runs)} runs are done. Results: {out}", soft_wrap=True)
-    left = not stopped and not now.missing and not now.outdated
-    if not left:
+    if now.missing or now.outdated:
         notes.print("The same command continues.")
-    sys.stdout.flush()
-    os._exit(INTERRUPTED if stopped else 0)  # an ordinary exit would wait for runs under way
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _compute(runs: Sequence[Run], out: Path, workers: int, seconds: float) -> bool:

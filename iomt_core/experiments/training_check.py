@@ -27,9 +27,7 @@ REFERENCES = ("optimum", "price-response", "greedy", "random")
 class Evaluator:
     """Evaluates policies on the same held-out episodes of one scenario."""
 
-    def __init__(
-        self, s: Scenario, episodes: int = 4, seed: int = HELD_OUT, names: Sequence[str] = CHECKED
-    ) -> None:
+    def __init__(self, s: Scenario, episodes: int = 4, seed: int = HELD_OUT, names: Sequence[str] = CHECKED) -> None:
         """names: the metrics that are computed, keys of `METRICS` or `CONTEXT`."""
         self.episodes, self.names = draw_episodes(s, seed, 0, episodes), names
 

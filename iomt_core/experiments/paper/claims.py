@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
@@ -59,14 +59,14 @@ class Verdict:
     verdict: Words
     runs: int = 0
     needed: int = 0
-    estimate: float = field(default=math.nan)
+    estimate: float = math.nan
 
     @property
     def estimate_words(self) -> str:
         """The estimate with its interval: `-3.2 % (-4.1 to -2.3)`; empty where nothing has run."""
         if math.isnan(self.estimate):
             return ""
-        sign = "+" if self.unit == "%" and self.interval is not None else ""
+        sign: Literal["", "+"] = "+" if self.unit == "%" and self.interval is not None else ""
         text = f"{_number(self.estimate, sign)} {self.unit}"
         return text if self.interval is None else f"{text} ({' to '.join(_number(x, sign) for x in self.interval)})"
 
@@ -176,7 +176,9 @@ def _lower(figure: str, arm: str, other: str, metric: str, words: str = "") -> C
 
     what = METRICS[metric].label.lower()
     claim = words or f"{ARMS[arm].label} has a lower {what} than {ARMS[other].label}."
-    return Claim(figure, claim, f"{what}, difference", seed_value, "below", [(a, w) for a in (arm, other) for w in wards])
+    return Claim(
+        figure, claim, f"{what}, difference", seed_value, "below", [(a, w) for a in (arm, other) for w in wards]
+    )
 
 
 def _grows(figure: str, arm: str, metric: str, claimed: Literal["below", "above"], words: str) -> Claim:
@@ -248,7 +250,7 @@ def _sizes_verdicts(sizes: Mapping[str, Mapping[str, int]]) -> list[Verdict]:
         return [Verdict(TABLE_III, "Sizes of the networks", "", "", (), None, "not yet run")]
     counts = {name: sizes[name]["parameters"] for name in agents}
     flops = {name: sizes[name]["flops"] for name in agents}
-    off = max((abs(row["parameters"] / row["paper_parameters"] - 1) for row in sizes.values()))
+    off = max(abs(row["parameters"] / row["paper_parameters"] - 1) for row in sizes.values())
     more, more_flops = counts["MPMT-DQN"] / counts["MT-MP-DQN"] - 1, flops["MPMT-DQN"] / flops["MT-MP-DQN"] - 1
 
     def found(words: str, quantity: str, value: float, holds: bool) -> Verdict:
@@ -308,7 +310,9 @@ def _claims() -> list[Claim]:
     for figure, metric in (("figure-10", delay), ("figure-11", energy)):
         claims += _of_teams(figure, metric)
         what = METRICS[metric].label.lower()
-        claims.append(_grows(figure, "sae-mt-qmix", metric, "above", f"With more users the {what} of SAE-MT-QMIX rises."))
+        claims.append(
+            _grows(figure, "sae-mt-qmix", metric, "above", f"With more users the {what} of SAE-MT-QMIX rises.")
+        )
         words = "MA-PA-DDPG falls behind SAE-MT-QMIX as users become more."
         claims.append(_falls_behind(figure, "ma-pa-ddpg", "sae-mt-qmix", metric, words))
     for figure, metric in (("figure-12", delay), ("figure-13", energy)):

@@ -1,8 +1,8 @@
 """The runs behind the paper's figures: their plan, what one computes, and how many are computed at once.
 
 A run trains one algorithm on one ward from one seed, for the same number of episodes everywhere, and evaluates it on held-out
-episodes. Figures share runs. Each result is a small JSON file, written as a whole, so that the plan can be stopped and continued at
-any time, or divided among machines whose files are then put into one folder.
+episodes. Figures share runs. Each result is a small JSON file, written as a whole, so that the plan can be stopped and
+continued at any time, or divided among machines whose files are then put into one folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from iomt_core.experiments.training_check import Evaluator
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.nets.backend import backend_name
 from iomt_core.runs.curves import thinned
-from iomt_core.runs.directory import read_json, write_json
+from iomt_core.runs.directory import STOP, read_json, write_json
 from iomt_core.runs.process import prepare
 from iomt_core.scenario import ScenarioError, check_range, counted, os_errors
 from iomt_core.training.run_spec import RunSpec, default_settings
@@ -40,12 +40,16 @@ PLAN, TABLE_FILE = "plan.json", f"{TABLE_III}.json"
 EPISODES, SEEDS = 1600, 3
 MOST_EPISODES, MOST_SEEDS = 10_000, 20
 HELD_OUT_EPISODES = 20  # of the final evaluation
-CURVE_EPISODES, CURVE_POINTS, MOST_CURVE_POINTS = 4, 25, 60  # held-out episodes of each evaluation, evaluations, points kept
+CURVE_EPISODES, CURVE_POINTS, MOST_CURVE_POINTS = (
+    4,
+    25,
+    60,
+)  # held-out episodes of each evaluation, evaluations, points kept
 CURVES = ("return", "cost", "gap", "mean_delay_s", "mean_energy_j")
 FIGURES_KEPT = (*METRICS, *CONTEXT)
 DIGITS = 6  # significant digits of stored numbers
 REFERENCE = "reference"  # the arm that stands for all policies without training
-GRACE = 30.0  # seconds after the time limit in which a run may still end
+GRACE = 20.0  # seconds after the time limit in which a run may still end
 LARGEST = 2_000_000  # bytes of a result file
 
 # Core-seconds of a training episode on the paper's ward (one core of 2.1 GHz with AVX-512) and how they grow with the ward; the
@@ -161,11 +165,18 @@ def _spec(arm: str, ward: Ward, episodes: int) -> RunSpec:
     return RunSpec(found.algorithm, ward.scenario, settings, 0)
 
 
-def compute(run: Run) -> dict[str, Any]:
-    """The result of a run, as its file holds it. Runs on a worker, in one thread; deterministic but for the times."""
+class AbandonedError(Exception):
+    """A run was given up because the plan was stopped."""
+
+
+def compute(run: Run, stop: Path | None = None) -> dict[str, Any]:
+    """The result of a run, as its file holds it. Runs on a worker, in one thread; deterministic but for the times.
+
+    Raises `AbandonedError` between two batches of episodes when the file `stop` appears.
+    """
     prepare(1)
     begun, cpu = time.perf_counter(), time.process_time()
-    found = _references(run) if run.arm == REFERENCE else _train(run)
+    found = _references(run) if run.arm == REFERENCE else _train(run, stop)
     return {
         "arm": run.arm, **vars(run.ward), "seed": run.seed, "episodes": run.episodes, "recipe": run.recipe, **found,
         "seconds": round(time.perf_counter() - begun, 1), "core_seconds": round(time.process_time() - cpu, 1),
@@ -178,7 +189,7 @@ def _references(run: Run) -> dict[str, Any]:
     return {"policies": {name: _rounded(found) for name, found in evaluator.references(REFERENCES).items()}}
 
 
-def _train(run: Run) -> dict[str, Any]:
+def _train(run: Run, stop: Path | None) -> dict[str, Any]:
     spec = run.spec
     trainer = spec.trainer()
     checked = Evaluator(run.ward.scenario, CURVE_EPISODES, names=CURVES)
@@ -186,6 +197,8 @@ def _train(run: Run) -> dict[str, Any]:
     training: list[dict[str, float]] = []
     held_out = [{"episodes": 0.0, **checked.evaluate(TrainedPolicy.from_trainer(trainer, spec))}]
     while not trainer.done:
+        if stop is not None and stop.exists():
+            raise AbandonedError
         before = trainer.played
         means = trainer.advance()
         training.append({"episodes": float(trainer.played), **{name: means[name] for name in ("return", "cost")}})
@@ -196,9 +209,7 @@ def _train(run: Run) -> dict[str, Any]:
     last = Evaluator(run.ward.scenario, HELD_OUT_EPISODES, names=FIGURES_KEPT).evaluate_run(policy)
     collapsed = last.pop("collapsed")
     usual = Settings().model_dump(mode="json")
-    changes = {
-        name: value for name, value in spec.settings.model_dump(mode="json").items() if value != usual[name]
-    }
+    changes = {name: value for name, value in spec.settings.model_dump(mode="json").items() if value != usual[name]}
     return {
         "settings": changes, "updates": trainer.updates, "figures": _rounded(last), "collapsed": collapsed,
         "training": _columns(training), "held_out": _columns(held_out),
@@ -323,31 +334,48 @@ def compute_all(
     def next_run() -> Run | None:
         return next((run for run in waiting if run.seconds(known) * pace() <= left()), None)
 
-    while not stop() and left() > -GRACE:
-        while len(active) < workers and (run := next_run()) is not None:
-            waiting.remove(run)
-            active[executor.submit(compute, run)] = run, time.monotonic()
-        if not active:
-            return
-        for future in wait(active, timeout=0.3, return_when=FIRST_COMPLETED).done:
-            run, since = active.pop(future)
-            error = ""
-            try:
-                write_json(folder / run.file, future.result())
+    signal = folder / STOP
+    try:
+        while not stop() and left() > -GRACE:
+            while len(active) < workers and (run := next_run()) is not None:
+                waiting.remove(run)
+                active[executor.submit(compute, run, signal)] = run, time.monotonic()
+            if not active:
+                return
+            for future in wait(active, timeout=0.3, return_when=FIRST_COMPLETED).done:
+                run, since = active.pop(future)
+                error = _write(folder / run.file, future)
                 ratios.append((time.monotonic() - since) / run.seconds(known))
-            except BrokenProcessPool:
-                raise ScenarioError("workers: a process has died, for lack of memory perhaps: try fewer.") from None
-            except ScenarioError as problem:
-                error = " ".join(problem.problems)
-            except Exception as problem:
-                error = f"{type(problem).__name__}: {problem}"
-            rest = [*waiting, *(one for one, _ in active.values())]
-            yield Event(run, error, sum(one.seconds(known) for one in rest) * pace() / workers)
+                rest = [*waiting, *(one for one, _ in active.values())]
+                yield Event(run, error, sum(one.seconds(known) for one in rest) * pace() / workers)
+    finally:
+        if active:
+            with os_errors(f"{str(signal)!r} cannot be written"):
+                signal.touch()
+            wait(active)
+        signal.unlink(missing_ok=True)
+
+
+def _write(file: Path, future: Future[dict[str, Any]]) -> str:
+    """Writes the result of a run. Returns why it failed, empty if it did not. Raises `ScenarioError` without workers."""
+    try:
+        write_json(file, future.result())
+    except BrokenProcessPool:
+        raise ScenarioError("workers: a process has died, for lack of memory perhaps: try fewer.") from None
+    except ScenarioError as problem:
+        return " ".join(problem.problems)
+    except Exception as problem:
+        return f"{type(problem).__name__}: {problem}"
+    return ""
 
 
 def write_table_iii(folder: Path) -> None:
     """Counts the networks of Table III and writes them into the folder. Raises `ScenarioError`."""
-    write_json(folder / TABLE_FILE, {row.network: {k: v for k, v in vars(row).items() if k != "network"} for row in table_iii()}, 1)
+    write_json(
+        folder / TABLE_FILE,
+        {row.network: {k: v for k, v in vars(row).items() if k != "network"} for row in table_iii()},
+        1,
+    )
 
 
 def read_table_iii(folder: Path) -> Mapping[str, Mapping[str, int]]:
