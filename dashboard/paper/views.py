@@ -103,8 +103,8 @@ def claims(view: View, found: Results, sizes: Sizes, plan: Plan) -> None:
     if view.name != TABLE_III:
         st.caption(
             "In our words, with the mean over seeds and its 95 % interval. A claim holds if the interval lies on its side of 0 "
-            "(or of the number of episodes named), does not hold if it lies on the other side, and cannot be told if it has both, "
-            "or with fewer than two seeds.",
+            "(or of the number of episodes named), does not hold if it lies on the other side, and cannot be told if it has "
+            "both, or with fewer than two seeds.",
             help="Differences are taken within a seed, on the same held-out episodes, and averaged over the wards of the axis.",
         )
 
@@ -122,7 +122,8 @@ def all_claims(found: Results, sizes: Sizes, plan: Plan) -> None:
     )
     csv_button(
         "All runs (CSV)", lambda: run_table(found).to_csv(index=False), "paper-runs.csv", key="paper_runs_csv",
-        disabled=not found, icon=":material/download:", help="Every run and every policy without training, all metrics in SI units.",
+        disabled=not found, icon=":material/download:",
+        help="Every run and every policy without training, all metrics in SI units.",
     )  # fmt: skip
 
 

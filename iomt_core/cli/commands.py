@@ -14,8 +14,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "sweep": "sweep", "scenario": "reference", "parameters": "reference", "presets": "reference", "policies": "reference",
         "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "paper": "paper", "results": "reference",
-        "table3": "reference",
-        "answer": "answer", "warehouse": "warehouse", "twin": "twin", "serve": "serve", "dashboard": "dashboard",
+        "table3": "reference", "answer": "answer", "warehouse": "warehouse", "twin": "twin", "serve": "serve",
+        "dashboard": "dashboard",
     }
 )  # fmt: skip
 GROUPS = ("answer", "warehouse", "twin")  # commands with commands of their own

@@ -46,7 +46,7 @@ CURVE_EPISODES, CURVE_POINTS, MOST_CURVE_POINTS = (
     60,
 )  # held-out episodes of each evaluation, evaluations, points kept
 CURVES = ("return", "cost", "gap", "mean_delay_s", "mean_energy_j")
-FIGURES_KEPT = (*METRICS, *CONTEXT)
+FIGURES_KEPT = tuple(name for name in (*METRICS, *CONTEXT) if name != "tasks")  # that name is the axis's
 DIGITS = 6  # significant digits of stored numbers
 REFERENCE = "reference"  # the arm that stands for all policies without training
 GRACE = 20.0  # seconds after the time limit in which a run may still end
@@ -91,15 +91,22 @@ class Plan:
         return cls(**values)
 
     def save(self, folder: Path) -> None:
-        """Writes the plan into the folder, which is made. Raises `ScenarioError`, also where it holds runs of another length."""
-        if list(folder.glob("*-s[0-9]*.json")) and (known := Plan.of(folder)).episodes != self.episodes:
-            raise ScenarioError(
-                f"episodes = {self.episodes} cannot be used in {str(folder)!r}: its runs have {known.episodes}; name another "
-                "directory with --out."
-            )
+        """Writes the plan into the folder, which is made; the folder keeps its number of seeds if that is larger.
+
+        Raises `ScenarioError`, also where it holds runs of another length.
+        """
+        seeds = self.seeds
+        if list(folder.glob("*-s[0-9]*.json")):
+            known = Plan.of(folder)
+            seeds = max(seeds, known.seeds)
+            if known.episodes != self.episodes:
+                raise ScenarioError(
+                    f"episodes = {self.episodes} cannot be used in {str(folder)!r}: its runs have {known.episodes}; name another "
+                    "directory with --out."
+                )
         with os_errors(f"out = {str(folder)!r} cannot be made a directory"):
             folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / PLAN, vars(self))
+        write_json(folder / PLAN, {**vars(self), "seeds": seeds})
 
     def runs(self, figures: Sequence[Figure] = tuple(FIGURES.values())) -> list[Run]:
         """All runs of some figures, each once: seed by seed, and in a seed first the ends and the middle of the axes.
