@@ -67,7 +67,7 @@ def figure(view: View, found: Results, sizes: Sizes, plan: Plan) -> None:
     mine = {(arm, ward, seed) for arm, ward, seed in found if arm in shown.arms and ward in wards}
     if not (sizes if shown.name == TABLE_III else mine):
         st.info("Nothing of this figure has been run yet. This command runs it, and can be stopped at any time:")
-        st.code(f"iomt paper --only {shown.name}", language="bash")
+        st.code(f"iomt paper --only {shown.name}", language=None)
         return
     metric = view.shown_metric
     plotly_chart(paper_figure(shown, found, sizes, metric), f"paper_chart_{shown.name}_{metric}")
@@ -80,7 +80,7 @@ def figure(view: View, found: Results, sizes: Sizes, plan: Plan) -> None:
         )  # fmt: skip
         st.caption(f"{words} {done} of {len(wanted)} runs are done: {plan.words}.{_collapsed(found, mine)}")
         if done < len(wanted):
-            st.code(f"iomt paper --only {shown.name}", language="bash")
+            st.code(f"iomt paper --only {shown.name}", language=None)
     chart_table(f"paper_{shown.name}", lambda: shown_table(shown, found, sizes, metric), f"Numbers of {shown.label}")
 
 
@@ -113,9 +113,11 @@ def all_claims(found: Results, sizes: Sizes, plan: Plan) -> None:
     """The verdicts on all claims, and all runs as a file."""
     every = verdicts(found, sizes, plan.seeds)
     counts = Counter[str](one.verdict for one in every)
+    plural = {"holds": "hold", "does not hold": "do not hold"}
     order = ("holds", "does not hold", "cannot be told", "not yet run")
     st.markdown(
-        f"**All {len(every)} claims**: " + ", ".join(f"{counts[words]} {words}" for words in order if counts[words])
+        f"**All {len(every)} claims**: "
+        + ", ".join(f"{counts[words]} {plural.get(words, words)}" for words in order if counts[words])
     )
     chart_table(
         "paper_claims", lambda: verdict_table(every).astype(str), "All claims of the paper", "All claims as a table"

@@ -234,9 +234,7 @@ def _level_by(figure: str, arm: str, episodes: int) -> Claim:
         return level_from(found["held_out"]) if found is not None else None
 
     words = f"The reward of {ARMS[arm].label} is level after about {episodes:,} iterations (episodes, here)."
-    return Claim(
-        figure, words, "level from episode", seed_value, "below", [(arm, CENTRE)], float(episodes), "episodes", 1.0
-    )
+    return Claim(figure, words, "level from", seed_value, "below", [(arm, CENTRE)], float(episodes), "episodes", 1.0)
 
 
 def _level_later(figure: str, arm: str, other: str) -> Claim:
