@@ -52,7 +52,22 @@ ENTRIES = {
         "answer",
     },
     "paper": {"figure", "metric", "at"},
-    "twin": {"tab", "warehouse", "query", "epsilon", "recording", "episode", "at", "set", "policy"},
+    "twin": {
+        "tab",
+        "warehouse",
+        "query",
+        "epsilon",
+        "recording",
+        "episode",
+        "at",
+        "set",
+        "policy",
+        "interval",
+        "delay",
+        "noise",
+        "over",
+        "late",
+    },
 }
 
 
