@@ -37,7 +37,7 @@ from iomt_core.training.settings import Settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
 PLAN, TABLE_FILE = "plan.json", f"{TABLE_III}.json"
-EPISODES, SEEDS = 1600, 3
+EPISODES, SEEDS = 1500, 3
 MOST_EPISODES, MOST_SEEDS = 10_000, 20
 HELD_OUT_EPISODES = 20  # of the final evaluation
 CURVE_EPISODES, CURVE_POINTS, MOST_CURVE_POINTS = (
@@ -58,7 +58,7 @@ SECONDS = {
     "sae-mt-qmix": 0.065, "qmix": 0.065, "mpmt-dqn": 0.065, "mt-mp-dqn": 0.052, "mt-pdqn": 0.035, "pa-ddpg": 0.028,
     "ma-pa-ddpg": 0.059, "sae-mt-qmix-paper": 0.037, "mpmt-dqn-paper": 0.035,
 }  # fmt: skip
-EVALUATION = 10.0  # core-seconds of a run's evaluations, and of the policies without training on a ward
+EVALUATION = 6.0  # core-seconds of a run's evaluations, and of the policies without training on a ward
 
 
 @dataclass(frozen=True)
