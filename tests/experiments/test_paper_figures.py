@@ -213,3 +213,10 @@ def test_the_shipped_results_are_complete_json_and_table_iii_is_counted_anew(tmp
     files = [path for path in PAPER_FIGURES.glob("*.json") if path.name not in ("plan.json", "table-3.json")]
     assert len(read_results(PAPER_FIGURES)) == len(files)
     assert sum(path.stat().st_size for path in PAPER_FIGURES.glob("*.json")) < 1_000_000
+
+
+def test_a_run_that_is_too_short_bears_no_number_of_iterations_out() -> None:
+    for episodes, expected in ((1500, "cannot be told"), (2400, "holds")):
+        runs = Plan(episodes).runs([FIGURES["figure-5"]])
+        found = verdicts(results(runs), SIZES, 3, "figure-5")
+        assert next(one.verdict for one in found if "2,000" in one.words) == expected

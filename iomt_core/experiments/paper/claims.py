@@ -47,6 +47,7 @@ class Claim:
     threshold: float = 0.0
     unit: str = "%"
     factor: float = 100.0
+    least_episodes: int = 0  # shorter runs cannot bear the claim out
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,18 @@ def verdict(claim: Claim, results: Results, seeds: int) -> Verdict:
         low, high = interval
         if high < claim.threshold or low > claim.threshold:
             words = "holds" if (high < claim.threshold) == (claim.claimed == "below") else "does not hold"
-    runs = sum((arm, ward, n) in results for arm, ward in claim.needed for n in range(seeds))
+        if words == "holds" and any(results[key]["episodes"] < claim.least_episodes for key in _runs(claim, results)):
+            words = "cannot be told"
+    runs = sum(seed < seeds for _, _, seed in _runs(claim, results))
     return Verdict(
         claim.figure, claim.words, claim.quantity, claim.unit, shown, mean_interval(shown), words, runs,
         len(claim.needed) * seeds, mean(shown),
     )  # fmt: skip
+
+
+def _runs(claim: Claim, results: Results) -> list[tuple[str, Ward, int]]:
+    """The results that a claim is about."""
+    return [key for key in results if key[:2] in claim.needed]
 
 
 def verdicts(results: Results, sizes: Mapping[str, Mapping[str, int]], seeds: int, figure: str = "") -> list[Verdict]:
@@ -234,7 +242,9 @@ def _level_by(figure: str, arm: str, episodes: int) -> Claim:
         return level_from(found["held_out"]) if found is not None else None
 
     words = f"The reward of {ARMS[arm].label} is level after about {episodes:,} iterations (episodes, here)."
-    return Claim(figure, words, "level from", seed_value, "below", [(arm, CENTRE)], float(episodes), "episodes", 1.0)
+    return Claim(
+        figure, words, "level from", seed_value, "below", [(arm, CENTRE)], float(episodes), "episodes", 1.0, episodes
+    )
 
 
 def _level_later(figure: str, arm: str, other: str) -> Claim:
