@@ -32,6 +32,7 @@ ABOUT = {
     "sweep": "One parameter over its whole range, many episodes at each point, with intervals.",
     "answers": "What matters most, how much you need, and what less delay costs in energy.",
     "twin": "Record what happens, encrypted; see who asked what, and what would have happened.",
+    "paper": "The paper's figures in our numbers, and which of its claims hold.",
 }
 
 
