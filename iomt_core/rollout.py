@@ -115,10 +115,10 @@ def step_together(rollouts: Sequence[Rollout], duals: Sequence[DualSolution]) ->
     if len(set(started)) == 2:  # a policy with memory, at the first step of some episodes
         steps: dict[int, Step] = {}
         for now in (True, False):
-            rows = [row for row, one in enumerate(started) if one is now]
-            part = step_together([rollouts[row] for row in rows], [duals[row] for row in rows])
-            steps |= dict(zip(rows, part, strict=True))
-        return [steps[row] for row in range(len(rollouts))]
+            places = [place for place, one in enumerate(started) if one is now]
+            part = step_together([rollouts[place] for place in places], [duals[place] for place in places])
+            steps |= dict(zip(places, part, strict=True))
+        return [steps[place] for place in range(len(rollouts))]
     memories = [rollout._memory for rollout in rollouts if rollout._memory is not None]
     joined = tuple(torch.cat(parts, 1) for parts in zip(*memories, strict=True)) if memories else None
     worlds = [len(rollout.environment.alive) for rollout in rollouts]

@@ -59,7 +59,8 @@ class Threads:
     async def run(self, work: Callable[..., T], *arguments: Any, urgent: bool = True) -> T:
         """The result of the work. Raises `StatusError` if too many requests wait already."""
         async with self.turn(urgent) as run:
-            return await run(work, *arguments)
+            result: T = await run(work, *arguments)
+            return result
 
     @asynccontextmanager
     async def turn(self, urgent: bool = True) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
