@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from iomt_core.policies.base import Policy
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError, check_known, collect_notes
 from iomt_core.scenario.files import DEEPEST, is_too_deep, parse_scenario
-from iomt_core.twin.access import AuditLog, Gate, Grant, Resource
+from iomt_core.twin.access import AuditLog, Gate, Grant, Resource, TokenError
 from iomt_core.twin.access.hooks import AUDIT_FOLDER as FOLDER
 from iomt_core.twin.access.hooks import audit_hook
 from iomt_core.twin.access.identity import KEY
@@ -187,7 +187,11 @@ class Service:
             grant = await self.store.run(self.gate.authorise, token, action, resource)
             self._sessions[session] = grant
         else:
-            self.gate.require(grant, action, resource)
+            try:
+                self.gate.require(grant, action, resource)
+            except TokenError:  # has expired; from now on it is a token that is not accepted
+                self._sessions.pop(session, None)
+                raise
         return grant
 
     async def opened(
@@ -228,7 +232,10 @@ class Service:
         """Ends the threads and closes the log."""
         for threads in (self.steps, self.slow, self.store):
             threads.close()
-        self.log.close()
+        try:
+            self.gate.close()
+        finally:
+            self.log.close()
 
 
 def read_values(scenario: str | Mapping[str, Any]) -> tuple[Scenario, list[str]]:
