@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from iomt_core.policies.base import Policy
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError, check_known, collect_notes
 from iomt_core.scenario.files import DEEPEST, is_too_deep, parse_scenario
-from iomt_core.twin.access import AuditLog, Gate, Grant, Resource, TokenError
+from iomt_core.twin.access import AuditLog, Gate, Grant, Resource, TokenError, warehouse_of
 from iomt_core.twin.access.hooks import AUDIT_FOLDER as FOLDER
 from iomt_core.twin.access.hooks import audit_hook
 from iomt_core.twin.access.identity import KEY
@@ -207,7 +207,8 @@ class Service:
         return await threads.run(Twin, s, policy, seed, shares, episode, urgent=False), notes
 
     def tasks(self, grant: Grant, user: int, at: int | None, after: int, limit: int) -> dict[str, Any]:
-        """The agent's own recorded tasks. Raises `RefusedError` with the reason if there are none."""
+        """The agent's own recorded tasks. Raises `RefusedError`, with the reason if there are none, as `Gate.require` does."""
+        self.gate.require(grant, "read", warehouse_of(user))
         warehouse = Warehouse(self.folder, audit=audit_hook(self.log, str(grant.identity)))
         if user not in warehouse.users:
             raise self.gate.absent(grant, "nothing of this user was recorded.")
