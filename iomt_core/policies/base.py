@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -35,6 +35,8 @@ class Policy(ABC):
         one batch. "batteries": also on the charge that earlier steps left. "low batteries": the same, but only in steps that
         `depends_on_charge` names. "memory": on more, carried by `step`.
     sharing: how the shares of a device are made: as requested, equal, or optimal for the choices.
+    joins_rollouts: whether worlds of different rollouts may be one batch, see `rollout.step_together`. Then the memory is None or
+        a tuple of tensors whose second axis is the batch.
     """
 
     name: ClassVar[str]
@@ -43,6 +45,7 @@ class Policy(ABC):
     decentralised: ClassVar[bool] = True
     uses_past: ClassVar[UsesPast] = "nothing"
     sharing: ClassVar[Sharing] = "equal"
+    joins_rollouts: ClassVar[bool] = True
 
     def __init__(self, s: Scenario) -> None:
         self.scenario = s
@@ -54,12 +57,11 @@ class Policy(ABC):
         dual: the certificate of these steps, if the caller has it already; policies that need it then need not solve for it.
         """
 
-    def step(
-        self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
-    ) -> tuple[Action, Memory | None]:
+    def step(self, snapshot: Snapshot, memory: Any, dual: DualSolution | None = None) -> tuple[Action, Any]:
         """Decides the next step of an episode. Returns the action and the memory to pass in at the step after it.
 
-        memory: what the previous step returned, None at the first. dual: see `decide`.
+        memory: what the previous step returned, None at the first; only the policy knows what it is, and it never changes.
+        dual: see `decide`.
         """
         return self.decide(snapshot, dual), None
 

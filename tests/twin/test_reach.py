@@ -30,7 +30,8 @@ import torch
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import iomt_core.twin
-from iomt_core.scenario import scenario
+from iomt_core.scenario import PRESETS, Scenario, scenario
+from iomt_core.training.observation_encoder import observation_encoder
 from iomt_core.twin.access import AGGREGATES, OBSERVATIONS, AuditLog, Gate, Grant, Identity, warehouse_of
 from iomt_core.twin.access.hooks import AUDIT_FOLDER
 from iomt_core.twin.access.identity import KEY, issue_token
@@ -63,10 +64,10 @@ VALUES = """
     configuration connection content count denominator detail done dual episodes epsilon event events expires
     facts fields file first first_step first_us forked happened head heads high identity kind kwargs last_step
     last_us leaving lifetime limits lists log low margin measurement metric middle names number numerator object
-    one other outcome overrides owner played policy previous problems query reason record records repeated request
-    revision rows s scale scenario schema seed segments sequence sha256 shares size snapshot start starts status
-    step steps stop stored subject sums synchronous table tasks text texts threads tier time_ns time_us twin twins
-    unsigned used users value values waiting why words work writer
+    of_user one other outcome overrides owner played policy previous problems query reason record records repeated
+    request requested revision rows s scale scenario schema seed segments sequence sha256 shares size snapshot
+    start starts status step steps stop stored subject sums synchronous table tasks text texts threads tier
+    time_ns time_us twin twins unsigned used users value values waiting why words work writer
 """.split()  # noqa: SIM905
 # With the user's key these give D, C and P; nothing else does.
 OWNERS = {
@@ -170,6 +171,11 @@ def ways_in(place: Place) -> dict[str, Callable[[], Any]]:
         "limits:Limits": lambda: Limits(reserve_bytes=0), "audit": lambda: no_audit, "free": lambda: 10**9,
         "name": lambda: "mean-delay", "replace": lambda: False, "wrapped_key": lambda: of_user().wrapped_key,
         "log:AuditLog": lambda: AuditLog(store / AUDIT_FOLDER, identity), "log:str": lambda: TASKS,
+        "encoder": lambda: observation_encoder(PRESETS["lecture"], True), "capacity": lambda: 8, "facts:Mapping[str, Any]": dict,
+        "tensors": lambda: {
+            "recordings": torch.tensor([[1, 1]]), "revision": torch.tensor(Warehouse(store, ring).revision),
+            "head": torch.tensor(list(bytes.fromhex(Warehouse(store, ring).head_hash(Warehouse(store, ring).revision)))),
+        },
         "request:str": lambda: "", "epsilon": lambda: 0.5, 
         "resource": lambda: warehouse_of(1), "action:str": lambda: "read", "episode": lambda: 1,
         "token": lambda: issue_token(Identity("agent", 1), identity, 60, signing_key(KEY)),  # with the own key
@@ -198,6 +204,8 @@ def seen(value: Any, depth: int = 6) -> Iterator[Any]:
         return
     if isinstance(value, (bool, int, float, str, bytes)):
         yield value
+    elif isinstance(value, Scenario):  # its ranges are public, the workload is not
+        yield from seen(value.workload, depth)
     elif isinstance(value, np.ndarray):
         yield from value.ravel().tolist()
     elif isinstance(value, torch.Tensor):
@@ -248,6 +256,7 @@ def attempt(owner: type | None, function: Callable[..., Any], ways: Mapping[str,
             made = supplied(owner, ways)
             instance.append(owner(**(made or {})))
         yield from seen(function(*instance, **(supplied(function, ways) or {})))
+        yield from seen(instance)
     except Exception as error:
         while error is not None:
             yield str(error)

@@ -32,6 +32,7 @@ from iomt_core.twin.access.verification import Verification, verify_log
 from iomt_core.twin.http.errors import StatusError, to_json
 from iomt_core.twin.http.twins import HttpLimits, TwinStore
 from iomt_core.twin.http.views import step_view
+from iomt_core.twin.mapping.synchronisation import Synchronisation
 from iomt_core.twin.northbound import Twin, advance_together
 from iomt_core.twin.warehouse.reading import Warehouse
 
@@ -195,16 +196,21 @@ class Service:
         return grant
 
     async def opened(
-        self, scenario: str | Mapping[str, Any], policy: str, seed: int, shares: Any, episode: int
+        self,
+        scenario: str | Mapping[str, Any],
+        policy: str,
+        seed: int,
+        shares: Any,
+        episode: int,
+        synchronisation: Synchronisation | None = None,
     ) -> tuple[Twin, list[str]]:
         """A new twin, and notes about how the scenario was read. Raises `ScenarioError`."""
-        s, notes = (
-            (PRESETS[scenario], [])
-            if isinstance(scenario, str) and scenario in PRESETS
-            else await self.slow.run(read_values, scenario)
-        )
+        if isinstance(scenario, str) and scenario in PRESETS:
+            s, notes = PRESETS[scenario], list[str]()
+        else:
+            s, notes = await self.slow.run(read_values, scenario)
         threads = self.steps if self.limits.check_size(s) <= SMALL else self.slow
-        return await threads.run(Twin, s, policy, seed, shares, episode, urgent=False), notes
+        return await threads.run(Twin, s, policy, seed, shares, episode, synchronisation, urgent=False), notes
 
     def tasks(self, grant: Grant, user: int, at: int | None, after: int, limit: int) -> dict[str, Any]:
         """The agent's own recorded tasks. Raises `RefusedError`, with the reason if there are none, as `Gate.require` does."""

@@ -15,6 +15,7 @@ from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.twin.http.errors import StatusError
 from iomt_core.twin.http.service import MOST_TOGETHER, Steps, Threads
 from iomt_core.twin.http.views import STEP_COLUMNS
+from iomt_core.twin.mapping.synchronisation import Synchronisation
 from iomt_core.twin.northbound import Twin, advance_together
 
 WARDS = {
@@ -57,6 +58,17 @@ def test_a_step_of_several_twins_is_that_of_each_alone(policy: str) -> None:
     tables = [[twin.table() for twin in several] for several in (together, alone)]
     for found, expected_table in zip(*tables, strict=True):
         pd.testing.assert_frame_equal(found, expected_table, rtol=1e-5)
+
+
+def test_forks_of_a_twin_that_is_synchronised_late_keep_what_each_has_seen() -> None:
+    first = Twin(WARDS["greedy"], "greedy", 3, synchronisation=Synchronisation(interval=2, delay=1))
+    first.advance()
+    fork, alone = first.fork(shares="optimal"), first.fork(shares="optimal")
+    assert fork.decider is first.decider
+    for _ in range(2):
+        advance_together([first, fork])
+        alone.advance()
+    pd.testing.assert_frame_equal(fork.table(), alone.table())
 
 
 def test_requests_that_wait_are_all_answered(threads: Threads) -> None:
