@@ -47,7 +47,9 @@ def fork(
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help=f"What is changed, such as servers_off=3; may be repeated. One of {', '.join(CHANGEABLE)}."
+            "--set",
+            help="What is changed, such as servers_off=3; may be repeated. servers=3 switches the last servers off until three "
+            f"are left. One of servers, users, {', '.join(CHANGEABLE)}.",
         ),
     ] = None,
     policy: Annotated[str, typer.Option(help=f"{policy_help()} Without it the recorded one.", show_default=False)] = "",

@@ -16,11 +16,11 @@ from iomt_core.policies.base import Shares
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.run_spec import LARGEST_SEED
 from iomt_core.twin.access import AGGREGATES, AUDIT, MODELS, OBSERVATIONS, STATE, TRACES, TWINS, Grant
-from iomt_core.twin.http.errors import Json, StatusError, encodable, to_json
+from iomt_core.twin.http.errors import Json, StatusError, encodable
 from iomt_core.twin.http.permissions import Needs, NeedsOwn, UserPath, service_of
 from iomt_core.twin.http.service import MOST_ROWS
 from iomt_core.twin.http.twins import OpenTwin
-from iomt_core.twin.http.views import models_view, observations_view, state_view, step_view, trace_view, why_view
+from iomt_core.twin.http.views import models_view, observations_view, state_view, trace_view, why_view
 from iomt_core.twin.mapping.synchronisation import FIELD_GROUPS, LATE_GROUPS, LONGEST, MOST_NOISE, Synchronisation
 
 HEARTBEAT = 15.0  # seconds between signs of life in an event stream
@@ -83,9 +83,9 @@ async def open_twin(
     service.twins.reserve(owner)
     try:
         stale = body.synchronisation
-        synchronisation = stale and Synchronisation(stale.interval, stale.delay, stale.noise, tuple(stale.groups))
-        arguments = (body.scenario, body.policy, body.seed, body.shares, body.episode, synchronisation)
-        twin, notes = await service.slow.run(service.open_twin, *arguments)
+        late = Synchronisation(stale.interval, stale.delay, stale.noise, tuple(stale.groups)) if stale else None
+        arguments = (body.scenario, body.policy, body.seed, body.shares, body.episode, late)
+        twin, notes = await service.opened(*arguments)
     except BaseException:
         service.twins.release(owner)
         raise
@@ -112,7 +112,7 @@ async def step(request: Request, twin: str, grant: Annotated[Grant, Depends(Need
     service, one = service_of(request), _own(request, twin, grant)
     async with one.lock:
         plans = one.twin.plans_ahead and not one.planned  # the whole episode, in its first step
-        played = await (service.slow if plans else service.steps).run(_play, one)
+        played = await (service.planned if plans else service.played).play(one.twin)
         one.planned = True
         one.add_step(played)
     return Response(played, media_type="application/json")
@@ -127,7 +127,7 @@ async def fork(
     service.twins.reserve(one.owner)
     try:
         async with one.lock:
-            forked = await service.slow.run(service.fork_twin, one.twin, wanted.policy, wanted.shares)
+            forked = await service.steps.run(service.fork_twin, one.twin, wanted.policy, wanted.shares)
             steps = list(one.steps)
     except BaseException:
         service.twins.release(one.owner)
@@ -277,14 +277,6 @@ def _facts(one: OpenTwin) -> dict[str, Any]:
         "steps": len(one.steps),
         "done": twin.done,
     }
-
-
-def _play(one: OpenTwin) -> bytes:
-    try:
-        record = one.twin.advance()
-    except RuntimeError as error:
-        raise ScenarioError(f"{error}.") from None
-    return to_json(step_view(record, one.twin.done))
 
 
 async def _stream(one: OpenTwin, sent: int, expires: float) -> AsyncIterator[bytes]:

@@ -19,8 +19,8 @@ from iomt_core.scenario import Scenario, ScenarioError, os_errors
 from iomt_core.training.versions import SHORT, models_root
 from iomt_core.twin.access.audit import RECORDS, AuditLog, Event
 from iomt_core.twin.access.errors import AuditError
-from iomt_core.twin.access.keys import create_private_file
 from iomt_core.twin.access.verification import Verification, verify_log
+from iomt_core.twin.key_files import write_key_file
 
 CHAMPION = "champion"  # the usual alias
 ALIAS = re.compile(r"[a-z][a-z0-9-]{0,29}")
@@ -194,8 +194,7 @@ def _identity(create: bool) -> str | None:
     path = models_root() / IDENTITY
     with os_errors(f"file {str(path)!r} cannot be used"):
         if create and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            create_private_file(path, f"models-{uuid.uuid4().hex}".encode())
+            write_key_file(path, f"models-{uuid.uuid4().hex}".encode(), replace=False)
         with contextlib.suppress(FileNotFoundError):
             return path.read_text(encoding="ascii", errors="replace").strip()
     return None
