@@ -227,7 +227,8 @@ class UserWarehouse:
             empty = {name: pa.array([], NUMBER.get(name, pa.float64())) for name in names}
             table = pa.table(empty)
         else:
-            table = pa.concat_tables(parts, promote_options="default")
+            # Permissive: training records single precision, `iomt warehouse record` double.
+            table = pa.concat_tables(parts, promote_options="permissive")
         if columns is not None:
             if unknown := [name for name in columns if name not in table.column_names]:
                 raise WarehouseError(f"{log}: column {unknown[0]!r} is not stored.")
