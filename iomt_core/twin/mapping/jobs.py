@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from iomt_core.twin.mapping import agent_training
+from iomt_core.twin.mapping import agent_training, generation
 from iomt_core.twin.mapping.sealed_log import SealedLog
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -21,4 +21,9 @@ class Job:
     run: Callable[[SealedLog, Mapping[str, Any], Report, Callable[[], bool]], tuple[dict[str, Any], bytes]]
 
 
-JOBS: Mapping[str, Job] = MappingProxyType({"agent": Job(agent_training.warm_up, agent_training.train)})
+JOBS: Mapping[str, Job] = MappingProxyType(
+    {
+        "agent": Job(agent_training.warm_up, agent_training.train),
+        "tasks": Job(generation.warm_up, generation.run_job),
+    }
+)
