@@ -80,7 +80,7 @@ def _run(
 ) -> tuple[dict[str, Any], bytes]:
     generator, seed = np.random.default_rng(arguments["seed"]), arguments["seed"]
     encoding = Encoding.of(training)
-    scores, attributes = encoding.scores(training, generator), len(encoding.attributes)
+    scores = encoding.scores(training, generator)
     model: TaskModel = Copula(scores, encoding.tasks)
     baseline = fidelity = None
     if arguments["model"] == "flow":
@@ -89,7 +89,7 @@ def _run(
         def on_epoch(done: int, total: int) -> None:
             report({"done": done, "total": total})
 
-        model = Flow(scores, encoding.tasks, attributes, seed, on_epoch, stop, **fewer)
+        model = Flow(scores, encoding.tasks, encoding.count, seed, on_epoch, stop, **fewer)
     # Compared are as many steps as were held out, in sequences as long as the recorded ones.
     starts = np.flatnonzero(~held_out.follows)
     length = max(2, int(np.diff([*starts, len(held_out)]).max()))

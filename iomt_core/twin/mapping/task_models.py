@@ -8,21 +8,23 @@ modelled, nor what depends on the time of day.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from iomt_core.twin.mapping.normal_scores import Scores
+from iomt_core.twin.mapping.normal_scores import Marginal, Scores
 from iomt_core.twin.mapping.task_steps import Array
 
 MODELS = ("copula", "flow")
 SMALLEST = 1e-3  # eigenvalue of a correlation matrix
-TRANSFORMS, HIDDEN = 3, 64
-EPOCHS, BATCH, RATE = 60, 256, 2e-3
-PATIENCE = 8  # epochs without a better likelihood before the training ends
+TRANSFORMS, HIDDEN, BINS = 2, (64, 64), 16
+EPOCHS, BATCH, RATE, DECAY = 60, 512, 3e-3, 1e-5
+RIDGE = 1.0  # of the linear regression, in records
+PATIENCE = 10  # epochs without a better likelihood before the training ends
 CHECKED_PART = 0.15  # of the training data, the latest, which decide when to stop
 
 
@@ -53,125 +55,185 @@ class Copula:
         both = _positive(both)
         first = both[d:, d:]
         self.size = d
-        self.factor = both[d:, :d] @ np.linalg.inv(both[:d, :d])  # mean given the step before
-        rest = first - self.factor @ both[:d, d:]
-        self.root_first, self.inverse_first, self.log_first = _roots(first)
-        self.root, self.inverse, self.log_root = _roots((rest + rest.T) / 2)
-
-    def residuals(self, scores: Scores) -> tuple[Array, Array]:
-        """Each row without what the step before explains, standardised, (R, d); and minus the log of the scale, (R,)."""
-        z = scores.values
-        result, volume = z @ self.inverse_first, np.full(len(z), -self.log_first)
-        now = scores.pairs
-        result[now] = (z[now] - z[now - 1] @ self.factor.T) @ self.inverse
-        volume[now] = -self.log_root
-        return result, volume
+        self._factor = both[d:, :d] @ np.linalg.inv(both[:d, :d])  # mean given the step before
+        rest = first - self._factor @ both[:d, d:]
+        self._root_first, self._inverse_first, self._log_first = _roots(first)
+        self._root, self._inverse, self._log_root = _roots((rest + rest.T) / 2)
 
     def log_density(self, scores: Scores) -> Array:
         """See `TaskModel`."""
-        e, volume = self.residuals(scores)
-        return volume - 0.5 * (e * e).sum(1) - 0.5 * self.size * np.log(2 * np.pi)
+        z, now = scores.values, scores.pairs
+        e, volume = z @ self._inverse_first, np.full(len(z), -self._log_first)
+        e[now] = (z[now] - z[now - 1] @ self._factor.T) @ self._inverse
+        volume[now] = -self._log_root
+        return np.asarray(volume - 0.5 * (e * e).sum(1) - 0.5 * self.size * np.log(2 * np.pi))
 
     def draw(self, sequences: int, steps: int, generator: np.random.Generator) -> Array:
         """See `TaskModel`."""
-        return self.chain(sequences, steps, lambda before, first: generator.standard_normal((sequences, self.size)))
-
-    def chain(self, sequences: int, steps: int, noise: Callable[[Array, bool], Array]) -> Array:
-        """Sequences from residuals; noise: gets the step before and whether this is the first one, (sequences, d)."""
         found = np.empty((sequences, steps, self.size))
-        before = np.zeros((sequences, self.size))
+        before = generator.standard_normal((sequences, self.size)) @ self._root_first
         for t in range(steps):
-            e = noise(before, t == 0)
-            found[:, t] = before = e @ self.root_first if t == 0 else before @ self.factor.T + e @ self.root
+            if t:
+                before = before @ self._factor.T + generator.standard_normal((sequences, self.size)) @ self._root
+            found[:, t] = before
         return found
 
 
 class Flow:
-    """A neural spline flow (Durkan et al. 2019) of the copula's residuals, given the step before."""
+    """A neural spline flow (Durkan et al. 2019) of one task, given the tasks before it in the step and the step before.
+
+    The tasks of a step are drawn one after another, all by the same flow. It models what a linear regression on `_Context`
+    leaves, and begins as the identity, so that at first it is a linear model. The number of tasks is a Gaussian chain.
+    """
 
     def __init__(
         self,
         scores: Scores,
         tasks: int,
-        attributes: int,
+        count: Marginal | None,
         seed: int,
         on_epoch: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
         epochs: int = EPOCHS,
     ) -> None:
-        """Trains it. The latest of the data decide which epoch is kept; tasks are permuted at random, since their order is none."""
+        """Trains it. The latest data decide which epoch is kept. In each epoch the tasks of a step are in another order.
+
+        tasks: J; count: the marginal of the number of tasks, None if it never varies.
+        """
         import zuko  # here, since it takes time to import
 
-        self.copula, self._slots = Copula(scores, tasks), (tasks, attributes)
-        d = self.copula.size
+        self.size, self.tasks = scores.values.shape[1], tasks
+        self.attributes = self.size // tasks
+        self._count, self._count_memory = count, self._fit_count(scores)
+        z, context, present = self._records(scores)
+        x, y = (part[present].double() for part in (context, z))
+        penalty = RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
+        self._weights = torch.linalg.solve(x.T @ x + penalty, x.T @ y).float()
+        covariance = np.cov((y - x @ self._weights.double()).T.numpy()).reshape(self.attributes, self.attributes)
+        root, inverse, self._log_root = _roots(covariance)
+        self._root, self._inverse = (torch.from_numpy(matrix).float() for matrix in (root, inverse))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.flow: Any = zuko.flows.NSF(d, d + 1, transforms=TRANSFORMS, hidden_features=(HIDDEN, HIDDEN), passes=2)
+            width = context.shape[-1]
+            self._flow: Any = zuko.flows.NSF(self.attributes, width, transforms=TRANSFORMS, hidden_features=HIDDEN, bins=BINS)
+            for transform in self._flow.transform.transforms:
+                if hasattr(transform, "hyper"):
+                    for parameter in transform.hyper[-1].parameters():
+                        nn.init.zeros_(parameter)
             self._train(scores, on_epoch, stop, epochs)
+
+    def log_density(self, scores: Scores) -> Array:
+        """See `TaskModel`."""
+        z, context, present = self._records(scores)
+        with torch.no_grad():
+            density = torch.zeros(present.shape, dtype=torch.float64)
+            density[present] = self._density(z[present], context[present]).double()
+            density[~present] = -0.5 * (z[~present].double() ** 2 + math.log(2 * math.pi)).sum(-1)
+        result = density.sum(1).numpy()
+        if self._count is not None:
+            n, keep = scores.values[:, -1], self._count_memory
+            before = np.where(scores.follows, np.roll(n, 1), 0.0)
+            spread = np.where(scores.follows, 1 - keep**2, 1.0)
+            result = result - 0.5 * ((n - keep * before) ** 2 / spread + np.log(2 * np.pi * spread))
+        return np.asarray(result)
+
+    def draw(self, sequences: int, steps: int, generator: np.random.Generator) -> Array:
+        """See `TaskModel`."""
+        found = np.zeros((sequences, steps, self.size))
+        j, a, keep = self.tasks, self.attributes, self._count_memory
+        before = _Before(torch.zeros(sequences, j, a), torch.zeros(sequences, j, dtype=torch.bool))
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(int(generator.integers(2**62)))
+            for t in range(steps):
+                present = torch.ones(sequences, j, dtype=torch.bool)
+                if self._count is not None:
+                    noise = generator.standard_normal(sequences)
+                    found[:, t, -1] = keep * found[:, t - 1, -1] + math.sqrt(1 - keep**2) * noise if t else noise
+                    present = torch.arange(j) < torch.from_numpy(self._count.quantiles(found[:, t, -1]))[:, None]
+                z = torch.randn(sequences, j, a)
+                for task in range(j):
+                    context = _contexts(z, present, before)[:, task]
+                    drawn = context @ self._weights + self._flow(context).sample() @ self._root
+                    z[:, task] = torch.where(present[:, task, None], drawn, z[:, task])
+                found[:, t, : j * a] = z.flatten(1).numpy()
+                before = _Before(z, present)
+        return found
 
     def _train(
         self, scores: Scores, on_epoch: Callable[[int, int], None], stop: Callable[[], bool], epochs: int
     ) -> None:
-        e, context = self._tensors(scores)
-        cut = int(len(e) * (1 - CHECKED_PART))
-        optimiser = torch.optim.Adam(self.flow.parameters(), RATE, weight_decay=1e-5)
-        best, kept, waited = -float(self._density(e[cut:], context[cut:]).mean()), self.flow.state_dict(), 0
-        kept = copy.deepcopy(kept)
-        for epoch in range(epochs):
-            for rows in torch.randperm(cut).split(BATCH):
-                permuted, before = self._permuted(e[rows], context[rows])
-                loss = -self._density(permuted, before).mean()
-                optimiser.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(self.flow.parameters(), 5.0)
-                optimiser.step()
+        cut = int(len(scores.values) * (1 - CHECKED_PART))
+        z, context, present = self._records(scores)
+        checked_z, checked_context = (x[cut:][present[cut:]] for x in (z, context))
+        optimiser = torch.optim.Adam(self._flow.parameters(), RATE, weight_decay=DECAY)
+        best, kept, waited = math.inf, copy.deepcopy(self._flow.state_dict()), 0
+        for epoch in range(epochs + 1):  # after epoch 0 it is what it begins with
+            if epoch:
+                z, context, present = self._records(scores, permuted=True)
+                own, given = (x[:cut][present[:cut]] for x in (z, context))
+                for rows in torch.randperm(len(own)).split(BATCH):
+                    loss = -self._density(own[rows], given[rows]).mean()
+                    optimiser.zero_grad()
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(self._flow.parameters(), 5.0)
+                    optimiser.step()
+                on_epoch(epoch, epochs)
             with torch.no_grad():
-                checked = -float(self._density(e[cut:], context[cut:]).mean())
+                found = -float(self._density(checked_z, checked_context).mean())
             waited += 1
-            if checked < best:
-                best, kept, waited = checked, copy.deepcopy(self.flow.state_dict()), 0
-            on_epoch(epoch + 1, epochs)
+            if found < best:
+                best, kept, waited = found, copy.deepcopy(self._flow.state_dict()), 0
             if waited >= PATIENCE or stop():
                 break
-        self.flow.load_state_dict(kept)
-        self.flow.requires_grad_(False)
+        self._flow.load_state_dict(kept)
+        self._flow.requires_grad_(False)
 
-    def _permuted(self, e: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """The tasks of each row in another order, the same one now and before."""
-        tasks, attributes = self._slots
-        order = torch.rand(len(e), tasks).argsort(1)
-        index = (order[..., None] * attributes + torch.arange(attributes)).flatten(1)
-        rest = torch.arange(tasks * attributes, self.copula.size).expand(len(e), -1)
-        index = torch.cat([index, rest], 1)
-        return e.gather(1, index), torch.cat([context[:, :-1].gather(1, index), context[:, -1:]], 1)
-
-    def _density(self, e: Tensor, context: Tensor) -> Tensor:
-        result: Tensor = self.flow(context).log_prob(e)
+    def _density(self, z: Tensor, context: Tensor) -> Tensor:
+        e = (z - context @ self._weights) @ self._inverse
+        result: Tensor = self._flow(context).log_prob(e) - self._log_root
         return result
 
-    def _tensors(self, scores: Scores) -> tuple[Tensor, Tensor]:
-        residuals, _ = self.copula.residuals(scores)
-        before = np.where(scores.follows[:, None], np.roll(scores.values, 1, 0), 0.0)
-        context = np.column_stack([before, scores.follows])
-        return torch.from_numpy(residuals).float(), torch.from_numpy(context).float()
+    def _records(self, scores: Scores, permuted: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Each task's scores (R, J, A), its context, and whether it is present, (R, J)."""
+        j, a = self.tasks, self.attributes
+        z = torch.from_numpy(scores.values[:, : j * a]).float().unflatten(1, (j, a))
+        present = torch.from_numpy(scores.present[:, : j * a]).unflatten(1, (j, a))[..., 0]
+        before, follows = z.roll(1, 0), torch.from_numpy(scores.follows)
+        before_present = present.roll(1, 0) & follows[:, None]
+        if permuted:
+            order = torch.rand(len(z), j).argsort(1)  # the same one now and before
+            z, before = (x.gather(1, order[..., None].expand(-1, -1, a)) for x in (z, before))
+            present, before_present = (x.gather(1, order) for x in (present, before_present))
+        return z, _contexts(z, present, _Before(before, before_present)), present
 
-    def log_density(self, scores: Scores) -> Array:
-        """See `TaskModel`."""
-        with torch.no_grad():
-            density = self._density(*self._tensors(scores)).double().numpy()
-        return np.asarray(density + self.copula.residuals(scores)[1])
+    def _fit_count(self, scores: Scores) -> float:
+        """Correlation of the number of tasks with that of the step before."""
+        if scores.values.shape[1] == self.tasks * self.attributes or not len(scores.pairs):
+            return 0.0
+        now, before = scores.values[scores.pairs, -1], scores.values[scores.pairs - 1, -1]
+        return float(np.clip(np.mean(now * before), -0.99, 0.99))
 
-    def draw(self, sequences: int, steps: int, generator: np.random.Generator) -> Array:
-        """See `TaskModel`."""
 
-        def noise(before: Array, first: bool) -> Array:
-            context = torch.from_numpy(np.column_stack([before, np.full(len(before), not first)])).float()
-            e: Tensor = self.flow(context).sample()
-            return e.double().numpy()
+class _Before(NamedTuple):
+    """The step before: scores (R, J, A), and which tasks were there, (R, J)."""
 
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(int(generator.integers(2**62)))
-            return self.copula.chain(sequences, steps, noise)
+    z: Tensor
+    present: Tensor
+
+
+def _contexts(z: Tensor, present: Tensor, before: _Before) -> Tensor:
+    """What each task is drawn from, (R, J, 3 A + 5): the task at its place in the step before, and means of all tasks of the
+    step before and of the tasks before it in its step, with how many these are."""
+    there = present[..., None].float()
+    earlier = (z * there).cumsum(1) - z * there
+    number = there.cumsum(1) - there
+    were = before.present[..., None].float()
+    last = before.z * were
+    total = were.sum(1, keepdim=True)
+    everyone = (last.sum(1, keepdim=True) / total.clamp_min(1.0)).expand_as(z)
+    j = z.shape[1]
+    counts = [were, (total > 0).float().expand_as(were), (number > 0).float(), number / j, there.sum(1, keepdim=True).expand_as(were) / j]
+    return torch.cat([last, everyone, earlier / number.clamp_min(1.0), *counts], -1)
 
 
 def _correlation(a: Array, a_present: Any, b: Array, b_present: Any) -> Array:
