@@ -13,7 +13,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import nn
 
-from iomt_core.twin.mapping.normal_scores import Encoding
+from iomt_core.twin.mapping.normal_scores import Encoding, Scores
 from iomt_core.twin.mapping.task_models import TaskModel
 from iomt_core.twin.mapping.task_steps import Array, TaskSteps
 
@@ -60,25 +60,32 @@ def correlation_error(one: TaskSteps, other: TaskSteps, encoding: Encoding, seed
     return float(np.max(np.abs(a - b), initial=0.0))
 
 
-def tell_apart(one: TaskSteps, other: TaskSteps, encoding: Encoding, seed: int) -> float:
-    """Accuracy with which a small neural network tells the sides apart on steps that it was not trained on; 0.5 is chance.
+def tell_apart(one: TaskSteps, other: TaskSteps, encoding: Encoding, seed: int) -> dict[str, float]:
+    """Accuracy with which a small neural network tells the sides apart on records it was not trained on; 0.5 is chance.
 
-    It sees a step together with the step before (classifier two-sample test, Lopez-Paz and Oquab 2017). Both sides have
-    equally many rows.
+    "task": it sees a task; "step": a step together with the step before (classifier two-sample test, Lopez-Paz and Oquab 2017).
     """
     generator = np.random.default_rng(seed)
-    sides = [_pairs(side, encoding, generator) for side in (one, other)]
+    sides = [encoding.scores(side, generator) for side in (one, other)]
+    tasks = [_present_tasks(scores, encoding) for scores in sides]
+    return {
+        "task": _accuracy(tasks, generator, seed),
+        "step": _accuracy([_pairs(scores, encoding, generator) for scores in sides], generator, seed),
+    }
+
+
+def _accuracy(sides: list[Array], generator: np.random.Generator, seed: int) -> float:
+    """Trains on one half of equally many rows of both sides, and counts on the other half."""
     count = min(MOST_ROWS, *map(len, sides))
-    count -= count % 2
-    if count < 4:
-        return 0.5
     half = count // 2
-    chosen = [side[generator.permutation(len(side))[:count]] for side in sides]
+    if half < 2:
+        return 0.5
+    chosen = [side[generator.permutation(len(side))[: 2 * half]] for side in sides]
     x = torch.from_numpy(np.concatenate([side[:half] for side in chosen] + [side[half:] for side in chosen])).float()
     y = torch.tensor([0.0] * half + [1.0] * half)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = nn.Sequential(nn.Linear(x.shape[1], 32), nn.ReLU(), nn.Linear(32, 1))
+        net = nn.Sequential(nn.Linear(x.shape[1], 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1))
         optimiser = torch.optim.AdamW(net.parameters(), 5e-3, weight_decay=0.05)
         for _ in range(CLASSIFIER_STEPS):
             loss = nn.functional.binary_cross_entropy_with_logits(net(x[: 2 * half])[:, 0], y)
@@ -160,9 +167,15 @@ def _correlations(steps: TaskSteps, encoding: Encoding, seed: int) -> Array:
     return np.concatenate(found) if found else np.zeros(1)
 
 
-def _pairs(steps: TaskSteps, encoding: Encoding, generator: np.random.Generator) -> Array:
+def _present_tasks(scores: Scores, encoding: Encoding) -> Array:
+    """The scores of all tasks, (N, A)."""
+    a = len(encoding.attributes)
+    slots, there = (x[:, : encoding.tasks * a].reshape(-1, a) for x in (scores.values, scores.present))
+    return np.asarray(slots[there[:, 0]])
+
+
+def _pairs(scores: Scores, encoding: Encoding, generator: np.random.Generator) -> Array:
     """Each step together with the step before, as normal scores; missing tasks are 0. Their order is drawn at random."""
-    scores = encoding.scores(steps, generator)
     z = np.where(scores.present, scores.values, 0.0)
     a, tasks = len(encoding.attributes), encoding.tasks
     now, before = z[scores.pairs], z[scores.pairs - 1]
