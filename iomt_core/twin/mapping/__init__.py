@@ -1,1 +1,1 @@
-"""Service mapping of users: agents' twins, and models of a user's tasks, each trained from DW_i in a process of its own."""
+"""Service mapping: twins of the environment and of the agents, and generative models of users' tasks."""
