@@ -51,6 +51,12 @@ class Warehouse:
             query = f"SELECT coalesce(max(revision), 0) FROM commits WHERE kind IN ({kinds})"
             return int(db.execute(query).fetchone()[0])
 
+    def head_hash(self, at: int) -> str:
+        """The hash of a revision, which stands for the whole history up to it, in hexadecimal; "" if there is none."""
+        with reading(self.folder) as db:
+            row = db.execute("SELECT hash FROM commits WHERE revision=?", (at,)).fetchone()
+        return row[0].hex() if row else ""
+
     @property
     def users(self) -> tuple[int, ...]:
         """All users who were ever recorded, also those who were forgotten."""
