@@ -18,17 +18,13 @@ from iomt_core.model.snapshot import Snapshot
 from iomt_core.model.utility import task_reward
 from iomt_core.nets.inputs import Inputs, Sizes
 from iomt_core.scenario import Scenario, scenario
+from iomt_core.training.replay import STATE
 from iomt_core.twin.mapping.sealed_log import SealedLog
+from iomt_core.twin.warehouse.episodes import STEP_COLUMNS, TASK_COLUMNS, replay_columns
 from iomt_core.twin.warehouse.errors import WarehouseError
 
-TASK_COLUMNS = (
-    "episode", "step", "task", "data_bits", "cycles", "priority", "weight", "deadline_s", "cost", "deadline_missed",
-)  # fmt: skip
-STEP_COLUMNS = (
-    "episode", "step", "tasks", "battery_j", "battery_after_j", "power_w", "cpu_hz", "ended", "server_cpu_hz",
-    "server_bandwidth_hz", "link_bandwidth_hz", "task_choices", "actor_outputs",
-)  # fmt: skip
-REPLAYED = STEP_COLUMNS[-2:]  # not in warehouses of early versions
+REPLAYED = ("task_choices", "actor_outputs")  # columns that warehouses of early versions lack
+OUTCOME = ("cost", "deadline_missed")
 Array = NDArray[Any]
 
 
@@ -102,95 +98,74 @@ def own_episodes(log: SealedLog, recording: int | None = None) -> tuple[OwnEpiso
     """
     number = log.latest_recording if recording is None else recording
     facts = log.configuration(number)
-    recorded = scenario(facts["scenario"])
-    s = without_workload(recorded)
-    steps, tasks = log.steps(recording=number), log.tasks(columns=TASK_COLUMNS, recording=number)
+    steps, tasks = log.steps(recording=number), log.tasks(columns=(*TASK_COLUMNS, *OUTCOME), recording=number)
     if missing := [name for name in REPLAYED if name not in steps.column_names]:
         raise WarehouseError(
             f"recording = {number} of user {log.user} has no column {missing[0]!r}, which training needs: record anew."
         )
-    return _as_tensors(s, steps.select(STEP_COLUMNS), tasks, number), {**facts, "recording": number}
-
-
-def _as_tensors(s: Scenario, steps: pa.Table, tasks: pa.Table, recording: int) -> OwnEpisodes:
-    step, task = ({name: column_values(table.column(name)) for name in table.column_names} for table in (steps, tasks))
-    whole = _whole_episodes(step, task)
+    whole = _whole_episodes(steps, tasks)
     if not len(whole):
-        raise WarehouseError(f"recording = {recording} has no whole episode of this user.")
-    count, t, j, k = len(whole), s.T, s.tasks, s.servers
-
-    def dense(values: Array, of: Mapping[str, Array], *place: Array) -> Array:
-        """Values of some rows at (episode, step, …); 0 where there is no row."""
-        kept = np.isin(of["episode"], whole)
-        index = np.searchsorted(whole, of["episode"][kept]), of["step"][kept] - 1, *(x[kept] for x in place)
-        result = np.zeros((count, t, *((j,) if place else ()), *values.shape[1:]), values.dtype)
-        result[index] = values[kept]
-        return result
-
-    per_task = {name: dense(task[name], task, task["task"] - 1) for name in TASK_COLUMNS[3:]}
-    per_step = {name: dense(step[name], step) for name in STEP_COLUMNS[2:]}
-    active = dense(np.ones(len(task["step"]), bool), task, task["task"] - 1)
-    alive = dense(np.ones(len(step["step"]), bool), step)
-    missed = torch.from_numpy(per_task["deadline_missed"].astype(np.float32))
-    reward = task_reward(torch.from_numpy(per_task["cost"]).float(), missed) * torch.from_numpy(active)
-    reward = reward * ~torch.from_numpy(per_step["ended"])[..., None]  # a step that somebody cannot pay earns nothing
-    outputs = per_step["actor_outputs"].reshape(count, t, j, -1)
-    some = np.flatnonzero((task["weight"] > 0) & (task["priority"] > 0))
-    mean_priority = float(np.median(task["priority"][some] / task["weight"][some])) if len(some) else s.mean_P
-    choice = np.searchsorted(s.device_numbers, per_step["task_choices"])
-    return OwnEpisodes(
-        s, mean_priority, _states(s, per_task, per_step, active, k), torch.from_numpy(choice),
-        torch.from_numpy(outputs[..., :2].astype(np.float32)).clamp(own_sizes(s).least_share, 1.0), reward,
-        torch.from_numpy(alive), torch.from_numpy(per_step["ended"]),
-    )  # fmt: skip
-
-
-def _states(
-    s: Scenario, per_task: Mapping[str, Array], per_step: Mapping[str, Array], active: Array, servers: int
-) -> Snapshot:
-    """The states before each step, and after the last: that one differs from the one before in the battery's charge only."""
-
-    def with_last(values: Array, last: Array | None = None) -> Tensor:
-        """(E, T, …) -> (E · (T + 1), 1, …)."""
-        after = (values if last is None else last)[:, -1:]
-        return torch.from_numpy(np.concatenate([values, after], 1)).flatten(0, 1)[:, None]
-
-    D, C, P, weight, deadline = (
-        with_last(per_task[name]) for name in ("data_bits", "cycles", "priority", "weight", "deadline_s")
+        raise WarehouseError(f"recording = {number} has no whole episode of user {log.user}: record some.")
+    s = without_workload(scenario(facts["scenario"]))
+    # The oldest records are dropped first, so that whole episodes follow each other.
+    first, count = int(whole[0]), len(whole)
+    alone = s.changed(users_off=tuple(sorted({*range(1, s.ward_users + 1)} - {log.user})))
+    rows = tasks.select(TASK_COLUMNS), steps.select(STEP_COLUMNS)
+    columns = replay_columns(alone, first, count, {log.user: rows})
+    outcome = {name: column_values(tasks.column(name)) for name in ("episode", "step", "task", "priority", "weight", *OUTCOME)}
+    weighted = (outcome["weight"] > 0) & (outcome["priority"] > 0)
+    ratios = outcome["priority"][weighted] / outcome["weight"][weighted]
+    episodes = OwnEpisodes(
+        scenario=s,
+        mean_priority=float(np.median(ratios)) if len(ratios) else s.mean_P,
+        states=_states(columns),
+        choice=columns["choice"][:, :, 0],
+        requested=columns["requested"][:, :, 0, :, :2].clamp(own_sizes(s).least_share, 1.0),
+        reward=_rewards(outcome, first, columns),
+        alive=columns["alive"],
+        ended=columns["ended"],
     )
-    beta = with_last(per_step["link_bandwidth_hz"])
-    F_k, B_k = (with_last(per_step[f"server_{name}_hz"])[:, 0] for name in ("cpu", "bandwidth"))
-    nothing = D.new_zeros(len(D), 0)
-    left = torch.arange(s.T, -1, -1).clamp_min(1).repeat(len(active))
-    return Snapshot(
-        D=D, C=C, P=P.to(D.dtype), weight=weight, active=with_last(active), kind=nothing, deadline=deadline,
-        P_tr=with_last(per_step["power_w"]), battery=with_last(per_step["battery_j"], per_step["battery_after_j"]),
-        F_i=with_last(per_step["cpu_hz"]), F_k=F_k.view(-1, servers), B_k=B_k.view(-1, servers), users_xy=nothing,
-        servers_xy=nothing, distance=beta, beta=beta, key=torch.zeros_like(left), steps_left=left,
-    )  # fmt: skip
+    return episodes, {**facts, "recording": number}
 
 
-def _whole_episodes(step: Mapping[str, Array], task: Mapping[str, Array]) -> Array:
+def _rewards(outcome: Mapping[str, Array], first: int, columns: Mapping[str, Tensor]) -> Tensor:
+    """The reward of each task as it was recorded, (E, T, J); 0 where there is no task, or somebody could not pay the step."""
+    place = torch.from_numpy(outcome["episode"] - first), *(torch.from_numpy(outcome[name] - 1) for name in ("step", "task"))
+    kept = place[0] >= 0
+    cost, missed = (torch.from_numpy(outcome[name].astype(np.float32)) for name in OUTCOME)
+    result = torch.zeros(columns["choice"][:, :, 0].shape)
+    result[tuple(index[kept] for index in place)] = task_reward(cost, missed)[kept]
+    return result * ~columns["ended"][..., None]
+
+
+def _states(columns: Mapping[str, Tensor]) -> Snapshot:
+    """The columns of a replay buffer as a snapshot, with what an observation needs."""
+    fields = {name: columns[name].flatten(0, 1) for name in STATE}
+    nothing = fields["D"].new_zeros(len(fields["D"]), 0)
+    rest = dict.fromkeys(("kind", "users_xy", "servers_xy", "key", "steps_left"), nothing)
+    return Snapshot(**fields, **rest, deadline=torch.zeros_like(fields["D"]), distance=fields["beta"])
+
+
+def _whole_episodes(steps: pa.Table, tasks: pa.Table) -> Array:
     """Numbers of the episodes of which every step from the first and every task is there; others were dropped in part."""
-    episodes, rows = np.unique(step["episode"], return_counts=True)
-    last = np.array([step["step"][step["episode"] == episode].max() for episode in episodes], dtype=np.int64)
-    place = np.searchsorted(episodes, step["episode"])
-    expected = np.bincount(place, step["tasks"], minlength=len(episodes))
-    found = np.bincount(
-        np.searchsorted(episodes, task["episode"][np.isin(task["episode"], episodes)]), minlength=len(episodes)
-    )
+    step = {name: column_values(steps.column(name)) for name in ("episode", "step", "tasks")}
+    episodes, place, rows = np.unique(step["episode"], return_inverse=True, return_counts=True)
+    last = np.zeros(len(episodes), np.int64)
+    np.maximum.at(last, place, step["step"])
+    expected = np.bincount(place, step["tasks"], len(episodes))
+    of_tasks = column_values(tasks.column("episode"))
+    known = of_tasks[np.isin(of_tasks, episodes)]
+    found = np.bincount(np.searchsorted(episodes, known), minlength=len(episodes))
     return np.asarray(episodes[(rows == last) & (expected == found)])
 
 
 def column_values(column: pa.ChunkedArray) -> Array:
-    """A column as an array; lists of equal length as rows."""
-    joined = column.combine_chunks()
-    if pa.types.is_list(column.type):
-        return np.asarray(joined.flatten().to_numpy(zero_copy_only=False)).reshape(len(joined), -1)
-    return np.asarray(joined.to_numpy(zero_copy_only=False))
+    """A column of numbers or texts as an array."""
+    return np.asarray(column.combine_chunks().to_numpy(zero_copy_only=False))
 
 
 def warm_up() -> None:
     """Loads what pyarrow loads when it makes the first arrays."""
-    for values in ([1.0], [True], ["text"], [[1.0]]):
+    for values in ([1.0], [True], ["text"]):
         column_values(pa.chunked_array([pa.array(values)]))
+    pa.chunked_array([pa.array([[1.0]])]).combine_chunks().flatten().to_numpy(zero_copy_only=False)
