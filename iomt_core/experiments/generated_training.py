@@ -25,7 +25,7 @@ ALGORITHM = "mpmt-dqn"
 SEEDS, MOST_SEEDS, EPISODES, MINUTES = 3, 20, 120, 15.0
 WORLDS = 4  # in which a trained policy is evaluated
 # A workload has up to 100 steps, and so has an episode: fewer episodes at once than in an ordinary run.
-CHANGES: Mapping[str, Any] = {"num_envs": 8, "warm_up": 8, "replay": 48, "batch": 1, "updates": 12}
+CHANGES: Mapping[str, Any] = {"num_envs": 24, "warm_up": 24, "replay": 72, "batch": 1, "updates": 36}
 
 
 @dataclass(frozen=True)
