@@ -17,6 +17,7 @@ from iomt_core.twin.access import Verification
 from iomt_core.twin.access.ledger import Answer
 from iomt_core.twin.access.privacy import QUERIES
 from iomt_core.twin.mapping.synchronisation import LATE_GROUPS, Synchronisation
+from iomt_core.twin.mapping.task_models import MODELS
 from iomt_core.twin.recorded_fork import overrides_from_words
 
 TABS = MappingProxyType(
@@ -26,6 +27,7 @@ TABS = MappingProxyType(
         "query": "Private query",
         "fork": "What would have happened",
         "stale": "Stale twin",
+        "agents": "Agents' twins",
     }
 )
 STALE_NUMBERS = MappingProxyType({"interval": (1, 20), "delay": (0, 20), "noise": (0, 50)})  # steps, steps, percent
@@ -73,6 +75,14 @@ class StaleForm:
 
 
 @dataclass
+class AgentForm:
+    """Whose agent is trained, and which model generates tasks."""
+
+    user: int = 1
+    model: str = MODELS[-1]
+
+
+@dataclass
 class View:
     """What the page shows in this session."""
 
@@ -83,6 +93,7 @@ class View:
     query: str = "mean-delay"
     epsilon: float = 1.0
     fork: ForkForm = field(default_factory=ForkForm)
+    agents: AgentForm = field(default_factory=AgentForm)
     stale: StaleForm = field(default_factory=StaleForm)
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by warehouse, the latest first
     data_check: dict[str, tuple[int, bool, str]] = field(default_factory=dict)  # revision, whether intact, in words

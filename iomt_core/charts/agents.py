@@ -17,7 +17,9 @@ from iomt_core.model.snapshot import device_name
 from iomt_core.twin.mapping.fidelity import LEVELS
 
 # Name, unit and factor of each variable of generated tasks.
-VARIABLES = {name: (TASK[name].label, TASK[name].unit, TASK[name].factor) for name in ("data_bits", "cycles", "priority")}
+VARIABLES = {
+    name: (TASK[name].label, TASK[name].unit, TASK[name].factor) for name in ("data_bits", "cycles", "priority")
+}
 VARIABLES |= {"kind": ("Kind", "", 1.0), "tasks": ("Tasks of a step", "", 1.0)}
 
 
@@ -50,7 +52,9 @@ def device_bars(check: TwinCheck, subtitle: str = "") -> go.Figure:
         Bars("as recorded", recorded, [PINNED_COLOUR] * len(names), hatched=True),
         Bars("twin", twin, [SHOWN_COLOUR] * len(names)),
     ]
-    return grouped_bars(names, series, f"Where the tasks of user {check.user} go", "tasks (%)", "", subtitle, "%", 100.0)
+    return grouped_bars(
+        names, series, f"Where the tasks of user {check.user} go", "tasks (%)", "", subtitle, "%", 100.0
+    )
 
 
 def fidelity_table(report: Mapping[str, Any]) -> pd.DataFrame:
@@ -61,7 +65,9 @@ def fidelity_table(report: Mapping[str, Any]) -> pd.DataFrame:
         rows.append((f"largest difference of distribution functions (KS): {label}", f"{value:.3f}",
                      f"{report['ks']['training'][name]:.3f} for training tasks"))  # fmt: skip
     error = report["correlation_error"]
-    rows.append(("largest error of a correlation", f"{error['generated']:.3f}", f"{error['training']:.3f} for training tasks"))
+    rows.append(
+        ("largest error of a correlation", f"{error['generated']:.3f}", f"{error['training']:.3f} for training tasks")
+    )
     for name, value in report["tell_apart"].items():
         what = {"task": "a task", "step": "a step with the one before"}[name]
         rows.append((f"a classifier that sees {what} is right", f"{100 * value:.1f} %", "50 % by chance"))

@@ -23,6 +23,8 @@ from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import policy_label
 from iomt_core.training.checkpoints import MARK
+from iomt_core.twin.access import AuditLog
+from iomt_core.twin.access.hooks import AUDIT_FOLDER, audit_hook
 from iomt_core.twin.mapping.agent_training import UPDATES
 from iomt_core.twin.mapping.agent_twin import train_agent as train_twin
 from iomt_core.twin.mapping.generation import MOST_STEPS
@@ -54,13 +56,13 @@ def train_agent(
     """
     if (out / MARK).exists():
         raise ScenarioError(f"out = {str(out)!r} already holds a twin: choose another place.")
-    with progress_bar("{task.fields[loss]}") as progress, _stop_after_ctrl_c() as stop:
+    with progress_bar("{task.fields[loss]}") as progress, _stop_after_ctrl_c() as stop, _log(folder) as log:
         bar = progress.add_task(f"agent of user {user}", total=updates, loss="")
 
         def on_progress(line: Mapping[str, Any]) -> None:
             progress.update(bar, completed=line["done"], loss=f"loss {line['loss']:.2g}")
 
-        twin = train_twin(folder, user, updates, seed, recording, on_progress, stop)
+        twin = train_twin(folder, user, updates, seed, recording, on_progress, stop, audit_hook(log, f"agent:{user}"))
     twin.save(out)
     made = twin.facts["updates"]
     words = "" if made == updates else f", stopped after {made} of {updates} updates"
@@ -68,7 +70,10 @@ def train_agent(
     if episodes and not stop():
         check = check_twin(folder, twin, episodes)
         label = policy_label(check.policy)
-        _print(check_table(check), f"{episodes} episodes that were not recorded: {label} for all, and the twin for user {user}")
+        _print(
+            check_table(check),
+            f"{episodes} episodes that were not recorded: {label} for all, and the twin for user {user}",
+        )
 
 
 def generate(
@@ -78,9 +83,7 @@ def generate(
     model: ModelOption = MODELS[-1],
     steps: Annotated[int, typer.Option(help=f"Steps of the workload, 1 to {MOST_STEPS}.")] = MOST_STEPS,
     report: Annotated[bool, typer.Option("--report", help="Print how good the generated tasks are.")] = False,
-    report_json: Annotated[
-        Path | None, typer.Option(help="Write all measures to this file.", metavar="FILE")
-    ] = None,
+    report_json: Annotated[Path | None, typer.Option(help="Write all measures to this file.", metavar="FILE")] = None,
     recording: RecordingOption = None,
     seed: SeedOption = 0,
 ) -> None:
@@ -93,11 +96,12 @@ def generate(
     warehouse = Warehouse(folder)
     users = user or [number for number in warehouse.users if number not in warehouse.forgotten]
     found = []
-    with progress_bar("{task.fields[user]}") as progress:
+    with progress_bar("{task.fields[user]}") as progress, _log(folder) as log:
         bar = progress.add_task(f"{model} of {len(users)} users" if len(users) > 1 else model, total=1.0, user="")
         for place, number in enumerate(users):
             follow = _follow(progress, bar, place, len(users), f"user {number}")
-            found.append(generate_tasks(folder, number, model, steps, seed, recording, follow))
+            audit = audit_hook(log, f"agent:{number}")
+            found.append(generate_tasks(folder, number, model, steps, seed, recording, follow, audit=audit))
         progress.update(bar, completed=1.0, user="")
     write_workload(out, [(one.user, one.steps) for one in found])
     count = sum(len(one.steps.tasks) for one in found)
@@ -130,16 +134,24 @@ def compare(
     cost = found.cost
     if as_json:
         values = {"recorded": cost.a, "generated": cost.b, "difference": cost.difference, "interval": cost.interval}
-        print(json.dumps({**values, "reference": found.reference, "seeds": found.seeds, "steps": found.steps}, indent=2))
+        print(
+            json.dumps({**values, "reference": found.reference, "seeds": found.seeds, "steps": found.steps}, indent=2)
+        )
         return
     if found.seeds < found.wanted:
         notes.print(f"The time was up after {found.seeds} of {found.wanted} seeds.")
-    table = Table("trained on", "cost on held-out recorded tasks", title=f"{found.steps} steps of tasks each, {found.seeds} seeds")
+    table = Table(
+        "trained on", "cost on held-out recorded tasks", title=f"{found.steps} steps of tasks each, {found.seeds} seeds"
+    )
     table.add_row("recorded tasks", f"{cost.mean_a:.4f}")
     table.add_row("generated tasks", f"{cost.mean_b:.4f}")
     table.add_row("nothing: price response", f"{found.reference:.4f}")
     notes.print(table)
     print(f"generated against recorded: {cost.change_words}; {cost.interval_words.replace('episodes', 'seeds')}")
+
+
+def _log(folder: Path) -> AuditLog:
+    return AuditLog(folder / AUDIT_FOLDER, Warehouse(folder).identity)
 
 
 def _follow(progress: Progress, bar: Any, place: int, users: int, words: str) -> Callable[[Mapping[str, Any]], None]:

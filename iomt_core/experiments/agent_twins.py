@@ -48,11 +48,13 @@ def check_twin(
     others = make_policy(facts["policy"], s)
     drawn = draw_episodes(s, facts["seed"], facts["episodes"], episodes, certify=False)
     before, after = (
-        play_episodes(policy, drawn, facts["shares"], on_step=on_step) for policy in (others, TwinAmongOthers(others, twin))
+        play_episodes(policy, drawn, facts["shares"], on_step=on_step)
+        for policy in (others, TwinAmongOthers(others, twin))
     )
     place = s.user_numbers.index(twin.user)
     own, ward = (
-        Paired(METRICS["cost"], _costs(before, users), _costs(after, users)) for users in (slice(place, place + 1), slice(None))
+        Paired(METRICS["cost"], _costs(before, users), _costs(after, users))
+        for users in (slice(place, place + 1), slice(None))
     )
     devices = pd.DataFrame(
         {

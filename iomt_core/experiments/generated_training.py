@@ -97,7 +97,9 @@ def compare_generated(
                 trainer.advance()
                 part = (seed + (side + trainer.progress) / 2) / seeds
                 on_progress(part, f"seed {seed}, {('recorded', 'generated')[side]} tasks")
-            found.append(_cost(TrainedPolicy(judged, spec, trainer.learner.target_agents, trainer.learner.target_mixer), seed))
+            found.append(
+                _cost(TrainedPolicy(judged, spec, trainer.learner.target_agents, trainer.learner.target_mixer), seed)
+            )
     reference = _cost(make_policy(FALLBACK, judged), 0)
     cost = Paired(METRICS["cost"], tuple(costs[0]), tuple(costs[1]))
     return GeneratedCheck(cost, reference, seeds, steps, tuple(generated))

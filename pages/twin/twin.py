@@ -12,7 +12,7 @@ from dashboard.person import keep_token
 from dashboard.policy_notes import policy_replaced
 from dashboard.session import current
 from dashboard.text import show_errors
-from dashboard.twin import access, forks, warehouses
+from dashboard.twin import access, agents, forks, warehouses
 from dashboard.twin.recording_form import choose_warehouse, progress, record_form
 from dashboard.twin.staleness import stale_twin
 from dashboard.twin.state import TABS, current_view, link_view
@@ -92,6 +92,8 @@ else:
                     access.audit(folder, state["warehouse"], view)
                 elif tab == "query":
                     access.query(folder, state["warehouse"], view)
+                elif tab == "agents":
+                    agents.agents(folder, state, view)
                 else:
                     forks.what_if(folder, state, view)
             except ScenarioError as error:

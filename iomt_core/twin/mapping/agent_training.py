@@ -104,7 +104,9 @@ class AgentTrainer:
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if progress < SETTINGS.parameter_tying:  # the networks of all tasks learn from each other, see `training.settings`
+        if (
+            progress < SETTINGS.parameter_tying
+        ):  # the networks of all tasks learn from each other, see `training.settings`
             for parameter in parameters:
                 if parameter in self._grouped and parameter.grad is not None:
                     average_over_networks(parameter.grad, self._grouped[parameter])
@@ -118,7 +120,7 @@ def train(
     report: Callable[[Mapping[str, Any]], None],
     stop: Callable[[], bool],
 ) -> tuple[dict[str, Any], bytes]:
-    """The job "agent": trains from a user's log. Returns what the twin is, without data, and its weights.
+    """The job "train": trains from a user's log. Returns what the twin is, without data, and its weights.
 
     arguments: recording (None: the latest), updates, seed.
     """

@@ -22,7 +22,14 @@ from iomt_core.policies.base import Memory as PolicyMemory
 from iomt_core.policies.dual import DualSolution
 from iomt_core.scenario import Scenario, ScenarioError, check_range, scenario
 from iomt_core.scenario.errors import shortened
-from iomt_core.training.checkpoints import POLICY, CheckpointError, load_module, read_facts, read_tensors, write_checkpoint
+from iomt_core.training.checkpoints import (
+    POLICY,
+    CheckpointError,
+    load_module,
+    read_facts,
+    read_tensors,
+    write_checkpoint,
+)
 from iomt_core.twin.mapping.agent_training import ALGORITHM, SETTINGS, UPDATES
 from iomt_core.twin.mapping.confined import Progress, run
 from iomt_core.twin.mapping.own_episodes import own_inputs, own_sizes
@@ -57,7 +64,9 @@ class AgentTwin:
     def __init__(self, facts: Mapping[str, Any], weights: Mapping[str, Tensor], where: str = "agent twin") -> None:
         """facts: see `train_agent`; where: how messages name the source. Raises `CheckpointError`."""
         if facts.get("kind") != KIND or facts.get("algorithm") != ALGORITHM:
-            raise CheckpointError(f"{where}: kind = {shortened(facts.get('kind'))} cannot be used: allowed is {KIND!r}.")
+            raise CheckpointError(
+                f"{where}: kind = {shortened(facts.get('kind'))} cannot be used: allowed is {KIND!r}."
+            )
         try:
             self.scenario: Scenario = scenario(facts["scenario"])
             self.user, self.mean_priority = int(facts["user"]), float(facts["mean_priority"])
@@ -66,7 +75,9 @@ class AgentTwin:
                 raise
             raise CheckpointError(f"{where}: user, scenario or mean_priority is missing or invalid.") from None
         if self.user not in self.scenario.user_numbers or not self.mean_priority > 0:
-            raise CheckpointError(f"{where}: user = {self.user} or mean_priority = {self.mean_priority:g} is out of range.")
+            raise CheckpointError(
+                f"{where}: user = {self.user} or mean_priority = {self.mean_priority:g} is out of range."
+            )
         self.facts = dict(facts)
         made = algorithm(ALGORITHM).agents(own_sizes(self.scenario), SETTINGS.recurrent, SETTINGS.rounds)
         assert isinstance(made, ParameterisedQ)
@@ -84,9 +95,7 @@ class AgentTwin:
         weights = {f"agents/{name}": value for name, value in self._agents.named_parameters()}
         write_checkpoint(folder, {POLICY: weights}, self.facts)
 
-    def decide(
-        self, tasks: pd.DataFrame, state: Mapping[str, Any], memory: Memory | None = None
-    ) -> AgentDecision:
+    def decide(self, tasks: pd.DataFrame, state: Mapping[str, Any], memory: Memory | None = None) -> AgentDecision:
         """Decides for the user's tasks in one step.
 
         tasks: a row for each, with the columns `TASKS`. state: what the user's device sees, by the names of `STATE`: charge J,
@@ -168,7 +177,7 @@ def train_agent(
     """
     check_range("seed", seed, 0, 2**31 - 1)
     arguments = {"recording": recording, "updates": updates, "seed": seed}
-    result, tensors = run(folder, user, "agent", arguments, on_progress, stop, audit)
+    result, tensors = run(folder, user, "train", arguments, on_progress, stop, audit)
     return AgentTwin({"kind": KIND, "algorithm": ALGORITHM, "user": user, "seed": seed, **result}, load(tensors))
 
 
@@ -183,7 +192,9 @@ class TwinAmongOthers(Policy):
         s = others.scenario
         super().__init__(s)
         if isinstance(others, Planner):
-            raise ScenarioError(f"policy = {others.name!r} plans whole episodes with all users: allowed are all others.")
+            raise ScenarioError(
+                f"policy = {others.name!r} plans whole episodes with all users: allowed are all others."
+            )
         if own_sizes(s) != own_sizes(twin.scenario) or twin.user not in s.user_numbers:
             raise ScenarioError(f"the twin of user {twin.user} does not fit this ward: its counts are others.")
         self.others, self.twin, self.sharing = others, twin, others.sharing  # type: ignore[misc]

@@ -50,7 +50,9 @@ def main() -> None:
         problems = error.problems if isinstance(error, ScenarioError) else [str(error)]
         _send(out, {"problems": problems})
     except Exception as error:  # words of an unknown error may hold recorded values: only its kind leaves
-        places = " < ".join(f"{place.filename}:{place.lineno}" for place in traceback.extract_tb(error.__traceback__)[:-6:-1])
+        places = " < ".join(
+            f"{place.filename}:{place.lineno}" for place in traceback.extract_tb(error.__traceback__)[:-6:-1]
+        )
         words = f"{type(error).__name__} at {places}"
         _send(out, {"problems": [f"the process of user {header['user']} failed: {words}."]})
         sys.exit(1)

@@ -137,7 +137,8 @@ def quantiles(held_out: TaskSteps, made: TaskSteps) -> dict[str, dict[str, list[
     """Quantiles at `LEVELS` of each variable; not the extremes, which are single records."""
     a, b = _variables(held_out), _variables(made)
     return {
-        name: {side: np.quantile(of[name], LEVELS).tolist() for side, of in (("held_out", a), ("generated", b))} for name in a
+        name: {side: np.quantile(of[name], LEVELS).tolist() for side, of in (("held_out", a), ("generated", b))}
+        for name in a
     }
 
 

@@ -1,4 +1,4 @@
-"""Tasks that a model of a user's tasks generates: the job "tasks" of a process that is shut in, and its result."""
+"""Tasks that a model of a user's tasks generates: the job "generate" of a process that is shut in, and its result."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from safetensors.torch import load, save
 
 from iomt_core.scenario import check_known, check_range
 from iomt_core.twin.mapping import own_episodes
+from iomt_core.twin.mapping.confined import run
+from iomt_core.twin.mapping.fidelity import log_likelihood
 from iomt_core.twin.mapping.fidelity import report as fidelity_report
 from iomt_core.twin.mapping.normal_scores import Encoding
 from iomt_core.twin.mapping.sealed_log import SealedLog
 from iomt_core.twin.mapping.task_models import MODELS, Copula, Flow, TaskModel
 from iomt_core.twin.mapping.task_steps import ATTRIBUTES, TaskSteps, recorded_tasks, split_by_time
+from iomt_core.twin.warehouse.errors import Audit, no_audit
 
 MOST_STEPS = 100  # of a generated workload, as of any
 COMPARED_STEPS = 2000  # of the generated tasks that are compared with held-out ones
@@ -42,21 +45,18 @@ def generate(
     recording: int | None = None,
     on_progress: Callable[[Mapping[str, Any]], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
-    audit: Any = None,
+    audit: Audit = no_audit,
 ) -> GeneratedTasks:
     """Trains a model of a user's tasks on the earlier part of the log, and generates tasks.
 
     It runs in a process that can open nothing but this user's log. steps: of the generated tasks. on_progress: called with
     epochs "done" of "total". stop: when it is true, training ends. Raises `ScenarioError`.
     """
-    from iomt_core.twin.mapping.confined import run
-    from iomt_core.twin.warehouse.errors import no_audit
-
     check_known("model", model, MODELS)
     check_range("steps", steps, 1, MOST_STEPS)
     check_range("seed", seed, 0, 2**31 - 1)
     arguments = {"model": model, "steps": steps, "seed": seed, "recording": recording}
-    facts, tensors = run(folder, user, "tasks", arguments, on_progress, stop, audit or no_audit)
+    facts, tensors = run(folder, user, "generate", arguments, on_progress, stop, audit)
     values = load(tensors)["values"].numpy()
     made = TaskSteps(tuple(facts["attributes"]), values, np.arange(len(values)) > 0)
     return GeneratedTasks(user, model, made, facts["report"])
@@ -65,7 +65,7 @@ def generate(
 def run_job(
     log: SealedLog, arguments: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None], stop: Callable[[], bool]
 ) -> tuple[dict[str, Any], bytes]:
-    """The job "tasks": trains on a user's log. Returns the report, and generated tasks; arguments: see `generate`."""
+    """The job "generate": trains on a user's log. Returns the report, and generated tasks; arguments: see `generate`."""
     training, held_out = split_by_time(recorded_tasks(log, arguments["recording"]))
     return _run(training, held_out, arguments, report, stop)
 
@@ -82,7 +82,7 @@ def _run(
     encoding = Encoding.of(training)
     scores = encoding.scores(training, generator)
     model: TaskModel = Copula(scores, encoding.tasks)
-    baseline = fidelity = None
+    baseline = None
     if arguments["model"] == "flow":
         baseline = model
 
@@ -96,12 +96,12 @@ def _run(
     sequences = max(2, min(len(held_out), COMPARED_STEPS) // length + 1)
     drawn = [encoding.steps(z) for z in model.draw(sequences, length, generator)]
     compared = TaskSteps(
-        encoding.attributes, np.concatenate([one.values for one in drawn]), np.concatenate([one.follows for one in drawn])
+        encoding.attributes,
+        np.concatenate([one.values for one in drawn]),
+        np.concatenate([one.follows for one in drawn]),
     )
     fidelity = fidelity_report(model, encoding, training, held_out, compared, seed)
     if baseline is not None:
-        from iomt_core.twin.mapping.fidelity import log_likelihood
-
         fidelity["log_likelihood_copula"] = log_likelihood(baseline, encoding, held_out, seed)
     made = encoding.steps(model.draw(1, arguments["steps"], generator)[0])
     report({"done": 1, "total": 1})

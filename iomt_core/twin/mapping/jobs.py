@@ -23,7 +23,7 @@ class Job:
 
 JOBS: Mapping[str, Job] = MappingProxyType(
     {
-        "agent": Job(agent_training.warm_up, agent_training.train),
-        "tasks": Job(generation.warm_up, generation.run_job),
+        "train": Job(agent_training.warm_up, agent_training.train),
+        "generate": Job(generation.warm_up, generation.run_job),
     }
 )

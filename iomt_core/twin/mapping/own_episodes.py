@@ -112,7 +112,9 @@ def own_episodes(log: SealedLog, recording: int | None = None) -> tuple[OwnEpiso
     alone = s.changed(users_off=tuple(sorted({*range(1, s.ward_users + 1)} - {log.user})))
     rows = tasks.select(TASK_COLUMNS), steps.select(STEP_COLUMNS)
     columns = replay_columns(alone, first, count, {log.user: rows})
-    outcome = {name: column_values(tasks.column(name)) for name in ("episode", "step", "task", "priority", "weight", *OUTCOME)}
+    outcome = {
+        name: column_values(tasks.column(name)) for name in ("episode", "step", "task", "priority", "weight", *OUTCOME)
+    }
     weighted = (outcome["weight"] > 0) & (outcome["priority"] > 0)
     ratios = outcome["priority"][weighted] / outcome["weight"][weighted]
     episodes = OwnEpisodes(
@@ -130,7 +132,10 @@ def own_episodes(log: SealedLog, recording: int | None = None) -> tuple[OwnEpiso
 
 def _rewards(outcome: Mapping[str, Array], first: int, columns: Mapping[str, Tensor]) -> Tensor:
     """The reward of each task as it was recorded, (E, T, J); 0 where there is no task, or somebody could not pay the step."""
-    place = torch.from_numpy(outcome["episode"] - first), *(torch.from_numpy(outcome[name] - 1) for name in ("step", "task"))
+    place = (
+        torch.from_numpy(outcome["episode"] - first),
+        *(torch.from_numpy(outcome[name] - 1) for name in ("step", "task")),
+    )
     kept = place[0] >= 0
     cost, missed = (torch.from_numpy(outcome[name].astype(np.float32)) for name in OUTCOME)
     result = torch.zeros(columns["choice"][:, :, 0].shape)

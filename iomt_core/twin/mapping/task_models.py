@@ -115,7 +115,9 @@ class Flow:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             width = context.shape[-1]
-            self._flow: Any = zuko.flows.NSF(self.attributes, width, transforms=TRANSFORMS, hidden_features=HIDDEN, bins=BINS)
+            self._flow: Any = zuko.flows.NSF(
+                self.attributes, width, transforms=TRANSFORMS, hidden_features=HIDDEN, bins=BINS
+            )
             for transform in self._flow.transform.transforms:
                 if hasattr(transform, "hyper"):
                     for parameter in transform.hyper[-1].parameters():
@@ -232,7 +234,13 @@ def _contexts(z: Tensor, present: Tensor, before: _Before) -> Tensor:
     total = were.sum(1, keepdim=True)
     everyone = (last.sum(1, keepdim=True) / total.clamp_min(1.0)).expand_as(z)
     j = z.shape[1]
-    counts = [were, (total > 0).float().expand_as(were), (number > 0).float(), number / j, there.sum(1, keepdim=True).expand_as(were) / j]
+    counts = [
+        were,
+        (total > 0).float().expand_as(were),
+        (number > 0).float(),
+        number / j,
+        there.sum(1, keepdim=True).expand_as(were) / j,
+    ]
     return torch.cat([last, everyone, earlier / number.clamp_min(1.0), *counts], -1)
 
 
