@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def _generated(job: AgentJob) -> None:
     found = job.generated
     st.subheader(f"Generated tasks of user {job.user}")
     st.markdown(
-        "Beside recorded tasks that the model has not seen. **Not private:** it is not trained with differential privacy."
+        "Beside recorded tasks that the model has not seen. **Not private:** it was trained without differential privacy."
     )
     st.table(fidelity_table(found.report), border="horizontal", hide_index=True, alt="How good the generated tasks are")
     names = [name for name in ("data_bits", "cycles") if name in found.report["quantiles"]]
@@ -129,7 +130,7 @@ def _generated(job: AgentJob) -> None:
         for name in names:
             with st.container():
                 plotly_chart(quantile_figure(found.report, name), f"twin_generated_{name}")
-                chart_table(f"twin_generated_{name}", lambda name=name: quantile_table(found.report, name),
+                chart_table(f"twin_generated_{name}", partial(quantile_table, found.report, name),
                             f"{VARIABLES[name][0]} of generated and held-out tasks")  # fmt: skip
     csv_button("Download the tasks (CSV)", workload_csv([(found.user, found.steps)]),
                f"{job.warehouse}-user-{job.user}-{found.model}.csv", key="twin_tasks_csv")  # fmt: skip

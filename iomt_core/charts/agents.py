@@ -105,7 +105,9 @@ def quantile_figure(report: Mapping[str, Any], name: str, subtitle: str = "") ->
         "xaxis": {"title": {"text": f"{label} ({unit})" if unit else label}}, "yaxis": {"title": {"text": "values up to it (%)"}},
     }  # fmt: skip
     middle = [report["quantiles"][name][side][len(LEVELS) // 2] * factor for side in ("held_out", "generated")]
-    words = f"{label}: half of the held-out values are at most {middle[0]:.4g} {unit}, of the generated ones {middle[1]:.4g} {unit}."
+    words = (
+        f"{label}: half of the held-out values are at most {middle[0]:.4g} {unit}, generated {middle[1]:.4g} {unit}."
+    )
     return figure(data, layout, f"{label}: generated and held-out", words, subtitle)
 
 

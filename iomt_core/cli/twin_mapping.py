@@ -141,7 +141,7 @@ def compare(
     if found.seeds < found.wanted:
         notes.print(f"The time was up after {found.seeds} of {found.wanted} seeds.")
     table = Table(
-        "trained on", "cost on held-out recorded tasks", title=f"{found.steps} steps of tasks each, {found.seeds} seeds"
+        "trained on", "cost on held-out tasks", title=f"{found.steps} steps of tasks each, {found.seeds} seeds"
     )
     table.add_row("recorded tasks", f"{cost.mean_a:.4f}")
     table.add_row("generated tasks", f"{cost.mean_b:.4f}")

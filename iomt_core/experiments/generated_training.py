@@ -23,6 +23,7 @@ from iomt_core.twin.warehouse.reading import Warehouse
 
 ALGORITHM = "mpmt-dqn"
 SEEDS, MOST_SEEDS, EPISODES, MINUTES = 3, 20, 120, 15.0
+LEAST_MINUTES, MOST_MINUTES = 0.1, 10_000.0
 WORLDS = 4  # in which a trained policy is evaluated
 # A workload has up to 100 steps, and so has an episode: fewer episodes at once than in an ordinary run.
 CHANGES: Mapping[str, Any] = {"num_envs": 24, "warm_up": 24, "replay": 72, "batch": 1, "updates": 36}
@@ -64,7 +65,10 @@ def compare_generated(
     to 1, and what is done; it may raise an exception to stop. It needs the keys of all users. Raises `ScenarioError`.
     """
     check_range("seeds", seeds, 2, MOST_SEEDS)
-    check_range("minutes", minutes, 0.1, 10_000)
+    if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
+        raise ScenarioError(
+            f"minutes = {minutes:g} is out of range: allowed is {LEAST_MINUTES:g} to {MOST_MINUTES:,g}."
+        )
     settings = default_settings(ALGORITHM, episodes=episodes, **CHANGES)
     began = time.monotonic()
     warehouse = Warehouse(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -17,8 +17,8 @@ from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.algorithms.registry import algorithm
 from iomt_core.model.batch import without_inference_mode
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import Planner, Policy
 from iomt_core.policies.base import Memory as PolicyMemory
+from iomt_core.policies.base import Planner, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.scenario import Scenario, ScenarioError, check_range, scenario
 from iomt_core.scenario.errors import shortened
@@ -208,11 +208,14 @@ class TwinAmongOthers(Policy):
         self, snapshot: Snapshot, memory: PolicyMemory | None, dual: DualSolution | None = None
     ) -> tuple[Action, PolicyMemory | None]:
         """Decides the next step of an episode; see `Policy.step`."""
-        before, own_before = (None, None) if memory is None else memory
+        before: PolicyMemory | None = None
+        own_before: Memory | None = None
+        if memory is not None:
+            before, own_before = cast("tuple[PolicyMemory | None, Memory]", memory)
         action, after = self.others.step(snapshot, before, dual)
         i, servers = self._place, torch.arange(self.scenario.servers)
         mine, own_after = self.twin.act(snapshot.keep(torch.tensor([i]), servers), own_before)
         mixed = {name: getattr(action, name).clone() for name in ("choice", "cpu", "bandwidth")}
         for name, values in mixed.items():
             values[:, i] = getattr(mine, name)[:, 0]
-        return replace(action, **mixed), (after, own_after)
+        return replace(action, **mixed), cast(PolicyMemory, (after, own_after))

@@ -31,12 +31,13 @@ def report(
     made: generated steps that are compared; not those of the file.
     """
     sides = {"training": training, "held_out": held_out, "generated": made}
+    compared = (("generated", made), ("training", training))
     return {
         "steps": {name: len(side) for name, side in sides.items()},
         "tasks": {name: len(side.tasks) for name, side in sides.items()},
-        "ks": {name: ks(held_out, side) for name, side in (("generated", made), ("training", training))},
+        "ks": {name: ks(held_out, side) for name, side in compared},
         "correlation_error": {
-            name: correlation_error(held_out, side, encoding, seed) for name, side in (("generated", made), ("training", training))
+            name: correlation_error(held_out, side, encoding, seed) for name, side in compared
         },
         "tell_apart": tell_apart(held_out, made, encoding, seed),
         "log_likelihood": log_likelihood(model, encoding, held_out, seed),

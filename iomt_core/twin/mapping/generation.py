@@ -65,12 +65,12 @@ def generate(
 def run_job(
     log: SealedLog, arguments: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None], stop: Callable[[], bool]
 ) -> tuple[dict[str, Any], bytes]:
-    """The job "generate": trains on a user's log. Returns the report, and generated tasks; arguments: see `generate`."""
+    """The job "generate": trains on a user's log; see `fit_and_generate`."""
     training, held_out = split_by_time(recorded_tasks(log, arguments["recording"]))
-    return _run(training, held_out, arguments, report, stop)
+    return fit_and_generate(training, held_out, arguments, report, stop)
 
 
-def _run(
+def fit_and_generate(
     training: TaskSteps,
     held_out: TaskSteps,
     arguments: Mapping[str, Any],
@@ -78,6 +78,10 @@ def _run(
     stop: Callable[[], bool],
     **fewer: int,
 ) -> tuple[dict[str, Any], bytes]:
+    """Trains a model, and generates. Returns attributes and report, and the generated values as safetensors.
+
+    arguments: model, steps and seed, see `generate`; fewer: `epochs` of a flow.
+    """
     generator, seed = np.random.default_rng(arguments["seed"]), arguments["seed"]
     encoding = Encoding.of(training)
     scores = encoding.scores(training, generator)
@@ -118,4 +122,6 @@ def warm_up() -> None:
     values[..., 2] = np.floor(3 * values[..., 2])
     steps = TaskSteps(ATTRIBUTES, values, np.arange(120) % 20 > 0)
     arguments = {"model": "flow", "steps": 3, "seed": 0}
-    _run(steps.part(slice(80)), steps.part(slice(80, None)), arguments, lambda progress: None, lambda: True, epochs=1)
+    fit_and_generate(
+        steps.part(slice(80)), steps.part(slice(80, None)), arguments, lambda progress: None, lambda: True, epochs=1
+    )

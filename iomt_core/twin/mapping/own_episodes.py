@@ -148,7 +148,8 @@ def _states(columns: Mapping[str, Tensor]) -> Snapshot:
     fields = {name: columns[name].flatten(0, 1) for name in STATE}
     nothing = fields["D"].new_zeros(len(fields["D"]), 0)
     rest = dict.fromkeys(("kind", "users_xy", "servers_xy", "key", "steps_left"), nothing)
-    return Snapshot(**fields, **rest, deadline=torch.zeros_like(fields["D"]), distance=fields["beta"])
+    rest |= {"deadline": torch.zeros_like(fields["D"]), "distance": fields["beta"]}
+    return Snapshot(**fields, **rest)  # type: ignore[arg-type]
 
 
 def _whole_episodes(steps: pa.Table, tasks: pa.Table) -> Array:

@@ -247,7 +247,7 @@ def _contexts(z: Tensor, present: Tensor, before: _Before) -> Tensor:
 def _correlation(a: Array, a_present: Any, b: Array, b_present: Any) -> Array:
     """Mean products of scores over the rows where both are present, (d, d)."""
     counts = a_present.astype(float).T @ b_present.astype(float)
-    return ((a * a_present).T @ (b * b_present)) / np.maximum(counts, 1.0) * (counts > 1)
+    return np.asarray(((a * a_present).T @ (b * b_present)) / np.maximum(counts, 1.0) * (counts > 1))
 
 
 def _exchangeable(matrix: Array, tasks: int) -> Array:

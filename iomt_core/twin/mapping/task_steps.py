@@ -45,7 +45,7 @@ class TaskSteps:
     @property
     def counts(self) -> Array:
         """Number of tasks of each step, (R,)."""
-        return (~np.isnan(self.values[..., 0])).sum(1).astype(np.float64)
+        return np.asarray((~np.isnan(self.values[..., 0])).sum(1), np.float64)
 
     @property
     def tasks(self) -> Array:
