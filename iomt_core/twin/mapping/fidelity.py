@@ -135,10 +135,13 @@ def nearness(training: TaskSteps, held_out: TaskSteps, made: TaskSteps) -> dict[
 
 
 def quantiles(held_out: TaskSteps, made: TaskSteps) -> dict[str, dict[str, list[float]]]:
-    """Quantiles at `LEVELS` of each variable; not the extremes, which are single records."""
+    """Quantiles at `LEVELS` of each variable, to three digits: neither the extremes nor any record."""
     a, b = _variables(held_out), _variables(made)
     return {
-        name: {side: np.quantile(of[name], LEVELS).tolist() for side, of in (("held_out", a), ("generated", b))}
+        name: {
+            side: [float(f"{x:.3g}") for x in np.quantile(of[name], LEVELS)]
+            for side, of in (("held_out", a), ("generated", b))
+        }
         for name in a
     }
 

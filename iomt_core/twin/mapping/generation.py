@@ -98,12 +98,7 @@ def fit_and_generate(
     starts = np.flatnonzero(~held_out.follows)
     length = max(2, int(np.diff([*starts, len(held_out)]).max()))
     sequences = max(2, min(len(held_out), COMPARED_STEPS) // length + 1)
-    drawn = [encoding.steps(z) for z in model.draw(sequences, length, generator)]
-    compared = TaskSteps(
-        encoding.attributes,
-        np.concatenate([one.values for one in drawn]),
-        np.concatenate([one.follows for one in drawn]),
-    )
+    compared = encoding.sequences(model.draw(sequences, length, generator))
     fidelity = fidelity_report(model, encoding, training, held_out, compared, seed)
     if baseline is not None:
         fidelity["log_likelihood_copula"] = log_likelihood(baseline, encoding, held_out, seed)

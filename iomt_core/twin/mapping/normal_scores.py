@@ -111,3 +111,9 @@ class Encoding:
         if self.count is not None:
             values[np.arange(self.tasks) >= self.count.quantiles(z[:, -1])[:, None]] = np.nan
         return TaskSteps(self.attributes, values, np.arange(len(z)) > 0)
+
+    def sequences(self, z: Array) -> TaskSteps:
+        """Scores (sequences, steps, d) as the steps of all sequences, one after another."""
+        parts = [self.steps(one) for one in z]
+        follows = np.concatenate([part.follows for part in parts])
+        return TaskSteps(self.attributes, np.concatenate([part.values for part in parts]), follows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ MODELS = ("copula", "flow")
 SMALLEST = 1e-3  # eigenvalue of a correlation matrix
 TRANSFORMS, HIDDEN, BINS = 2, (64, 64), 16
 EPOCHS, BATCH, RATE, DECAY = 60, 512, 3e-3, 1e-5
+EARLIER = -3  # entry of a context: whether tasks of the same step were before
 RIDGE = 1.0  # of the linear regression, in records
 PATIENCE = 10  # epochs without a better likelihood before the training ends
 CHECKED_PART = 0.15  # of the training data, the latest, which decide when to stop
@@ -57,16 +58,27 @@ class Copula:
         self.size = d
         self._factor = both[d:, :d] @ np.linalg.inv(both[:d, :d])  # mean given the step before
         rest = first - self._factor @ both[:d, d:]
-        self._root_first, self._inverse_first, self._log_first = _roots(first)
-        self._root, self._inverse, self._log_root = _roots((rest + rest.T) / 2)
+        self._both, self._root_first, self._root = both, _roots(first)[0], _roots((rest + rest.T) / 2)[0]
 
     def log_density(self, scores: Scores) -> Array:
-        """See `TaskModel`."""
-        z, now = scores.values, scores.pairs
-        e, volume = z @ self._inverse_first, np.full(len(z), -self._log_first)
-        e[now] = (z[now] - z[now - 1] @ self._factor.T) @ self._inverse
-        volume[now] = -self._log_root
-        return np.asarray(volume - 0.5 * (e * e).sum(1) - 0.5 * self.size * np.log(2 * np.pi))
+        """See `TaskModel`. A missing task, now or before, is left out; its score counts as independent noise."""
+        z, d = scores.values, self.size
+        here, before = scores.present, np.where(scores.follows[:, None], np.roll(scores.present, 1, 0), False)
+        both = np.column_stack([np.roll(z, 1, 0), z])
+        result = -0.5 * (z * z + np.log(2 * np.pi)).sum(1, where=~here)
+        for pattern, rows in _patterns(np.column_stack([before, here])):
+            a, b = np.flatnonzero(pattern[:d]), d + np.flatnonzero(pattern[d:])
+            x = both[rows][:, b]
+            spread = self._both[np.ix_(b, b)]
+            if len(a):
+                factor = self._both[np.ix_(b, a)] @ np.linalg.inv(self._both[np.ix_(a, a)])
+                x = x - both[rows][:, a] @ factor.T
+                spread = spread - factor @ self._both[np.ix_(a, b)]
+            if len(b):
+                _, inverse, log_root = _roots((spread + spread.T) / 2)
+                e = x @ inverse
+                result[rows] -= log_root + 0.5 * (e * e + np.log(2 * np.pi)).sum(1)
+        return np.asarray(result)
 
     def draw(self, sequences: int, steps: int, generator: np.random.Generator) -> Array:
         """See `TaskModel`."""
@@ -106,7 +118,7 @@ class Flow:
         self.attributes = self.size // tasks
         self._count, self._count_memory = count, self._fit_count(scores)
         z, context, present = self._records(scores)
-        x, y = (part[present].double() for part in (context, z))
+        x, y = _features(context[present]).double(), z[present].double()
         penalty = RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
         self._weights = torch.linalg.solve(x.T @ x + penalty, x.T @ y).float()
         covariance = np.cov((y - x @ self._weights.double()).T.numpy()).reshape(self.attributes, self.attributes)
@@ -155,7 +167,7 @@ class Flow:
                 z = torch.randn(sequences, j, a)
                 for task in range(j):
                     context = _contexts(z, present, before)[:, task]
-                    drawn = context @ self._weights + self._flow(context).sample() @ self._root
+                    drawn = _features(context) @ self._weights + self._flow(context).sample() @ self._root
                     z[:, task] = torch.where(present[:, task, None], drawn, z[:, task])
                 found[:, t, : j * a] = z.flatten(1).numpy()
                 before = _Before(z, present)
@@ -191,7 +203,7 @@ class Flow:
         self._flow.requires_grad_(False)
 
     def _density(self, z: Tensor, context: Tensor) -> Tensor:
-        e = (z - context @ self._weights) @ self._inverse
+        e = (z - _features(context) @ self._weights) @ self._inverse
         result: Tensor = self._flow(context).log_prob(e) - self._log_root
         return result
 
@@ -242,6 +254,19 @@ def _contexts(z: Tensor, present: Tensor, before: _Before) -> Tensor:
         there.sum(1, keepdim=True).expand_as(were) / j,
     ]
     return torch.cat([last, everyone, earlier / number.clamp_min(1.0), *counts], -1)
+
+
+def _features(context: Tensor) -> Tensor:
+    """What the regression is on: each entry of a context has another weight after the first task of a step."""
+    after_first = context[..., EARLIER, None]
+    return torch.cat([context * (1 - after_first), context * after_first], -1)
+
+
+def _patterns(present: Any) -> Iterator[tuple[Any, Any]]:
+    """Each different row of truth values, and the numbers of the rows that equal it."""
+    patterns, place = np.unique(present, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        yield pattern, np.flatnonzero(place.ravel() == number)
 
 
 def _correlation(a: Array, a_present: Any, b: Array, b_present: Any) -> Array:
