@@ -9,6 +9,7 @@ import copy
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -32,6 +33,9 @@ from iomt_core.training.run_spec import checked_seed as checked_seed
 from iomt_core.twin.mapping.stale_policy import on_twin
 from iomt_core.twin.mapping.synchronisation import FRESH, Synchronisation, SynchronisedTwin, staleness
 from iomt_core.twin.regret import SKIPPED, ShareRule, battery_prices, move_tasks, step_costs, unmoved
+
+if TYPE_CHECKING:
+    from iomt_core.twin.management.trace import Trace
 
 
 class Twin:
@@ -138,6 +142,16 @@ class Twin:
     def why(self, step: int, user: int, task: int) -> Why:
         """The alternatives of a task in a played step; see the function `why`."""
         return why(self.record(), self.policy, self.shares, step, user, task, self.episode)
+
+    def trace(self, step: int) -> Trace:
+        """How management coordinated a played step: ô in, the mixer's weights, decisions out, and bytes across borders.
+
+        ô are those of the ward; after a fork to another policy, earlier steps are weighted as that policy would have. Raises
+        `ScenarioError`, and `RuntimeError` before the first step.
+        """
+        from iomt_core.twin.management.trace import trace  # imports the cryptography of access, which few need
+
+        return trace(make_policy(self.policy, self.scenario), self.record(), step)
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,11 @@ from iomt_core.twin.access.identity import KEY
 from iomt_core.twin.access.keys import signing_key
 from iomt_core.twin.access.ledger import BUDGET, Answer, PrivateAggregates
 from iomt_core.twin.access.privacy import clamps
+from iomt_core.twin.access.table import PROMOTIONS, TABLE
 from iomt_core.twin.access.verification import Verification, verify_log
 from iomt_core.twin.http.errors import StatusError
 from iomt_core.twin.http.twins import HttpLimits, TwinStore
+from iomt_core.twin.management import registry
 from iomt_core.twin.mapping.synchronisation import Synchronisation
 from iomt_core.twin.northbound import Twin
 from iomt_core.twin.warehouse.reading import Warehouse
@@ -59,16 +61,19 @@ class Threads:
 class Service:
     """The server's state for one warehouse.
 
-    folder: of the warehouse; its audit log records every decision. budget: ε, where the warehouse has no budget yet. Raises
-    `ScenarioError` if warehouse, log or keys cannot be used.
+    folder: of the warehouse; its audit log records every decision. budget: ε, where the warehouse has no budget yet. promotions:
+    whether operators may change what aliases of models mean, for the whole lab. Raises `ScenarioError` if warehouse, log or keys
+    cannot be used.
     """
 
-    def __init__(self, folder: Path, limits: HttpLimits | None = None, budget: float = BUDGET) -> None:
+    def __init__(
+        self, folder: Path, limits: HttpLimits | None = None, budget: float = BUDGET, promotions: bool = False
+    ) -> None:
         self.folder, self.limits, self._budget = folder, limits or HttpLimits(), budget
         self.identity = Warehouse(folder).identity
         key = signing_key(KEY)
         self.log = AuditLog(folder / FOLDER, self.identity)
-        self.gate = Gate(self.log, key.public_key())
+        self.gate = Gate(self.log, key.public_key(), TABLE | PROMOTIONS if promotions else TABLE)
         self.twins = TwinStore(self.limits)
         waiting = self.limits.waiting
         self.steps = Threads(2, waiting)
@@ -100,7 +105,21 @@ class Service:
         with collect_notes() as notes:
             s = read_values(scenario)
         self.limits.check_size(s)
-        return Twin(s, policy, seed, shares, episode, synchronisation), notes
+        return Twin(s, registry.resolve(policy, s), seed, shares, episode, synchronisation), notes
+
+    def fork_twin(self, twin: Twin, policy: str | None, shares: Any) -> Twin:
+        """A fork, see `Twin.fork`; the policy may be an alias."""
+        return twin.fork(None if policy is None else registry.resolve(policy, twin.scenario), shares)
+
+    def promote(self, alias: str, model: str, who: str, why: str, scenario: Any) -> dict[str, Any]:
+        """Lets an alias mean a version, see `registry.promote`."""
+        s = None if scenario is None else read_values(scenario)
+        return registry.promote(alias, model, who, why, s).as_dict()
+
+    def roll_back(self, alias: str, who: str, why: str, scenario: Any) -> dict[str, Any]:
+        """Lets an alias mean what it meant before, see `registry.roll_back`."""
+        s = None if scenario is None else read_values(scenario)
+        return registry.roll_back(alias, who, why, s).as_dict()
 
     def tasks(self, grant: Grant, user: int, at: int | None, after: int, limit: int) -> dict[str, Any]:
         """The agent's own recorded tasks. Raises `RefusedError` with the reason if there are none."""

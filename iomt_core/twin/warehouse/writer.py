@@ -183,6 +183,7 @@ class WarehouseWriter:
             self.limits = self._tiers.limits = limits
             self._limit_size()
             self._reserve()
+            self.audit("limit", {"revision": self.revision})
             self._tiers.settle(self._heads)
 
     def tidy(self, free: int) -> tuple[int, int]:
