@@ -20,6 +20,7 @@ from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.tables import with_workload
 from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError
+from iomt_core.twin.management.registry import add
 from iomt_core.twin.mapping import agent_training
 from iomt_core.twin.mapping.agent_training import ALGORITHM, AgentTrainer
 from iomt_core.twin.mapping.agent_twin import KIND, AgentTwin, TwinAmongOthers
@@ -176,7 +177,9 @@ def test_cautious_agents_repeat_what_was_always_done(ward: Path) -> None:
     assert float((found.act(snapshot, None)[0].choice == 1).double().mean()) > 0.95
 
 
-def test_the_command_trains_in_a_process_of_its_own(ward: Path, tmp_path: Path) -> None:
+def test_the_command_trains_in_a_process_of_its_own(
+    ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = [
         "twin",
         "train-agent",
@@ -200,6 +203,8 @@ def test_the_command_trains_in_a_process_of_its_own(ward: Path, tmp_path: Path) 
     assert torch.allclose(
         expected.weights()["agents/q.own.weight"], AgentTwin.load(tmp_path / "twin")._agents.q.own.weight
     )
+    monkeypatch.setenv("IOMT_MODELS", str(tmp_path / "models"))
+    assert add(tmp_path / "twin").label == "MPMT-DQN (VDN), twin of agent 2"
     log = json.dumps(
         CliRunner().invoke(application(["warehouse"]), ["warehouse", "audit", str(ward), "--last", "3"]).output
     )
