@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,13 +24,13 @@ from iomt_core.model.special import scaled_exp1
 from iomt_core.policies.dual import DualProblem, TaskValues, prices_at, softmin, spending_and_curvature
 from iomt_core.scenario import Scenario
 
-TASKS = 128  # about as many tasks make a sample
+TASKS = 128
 # Temperatures of the softmin, relative to the cost of a task. With the last one the prices of servers are accurate to about 1 %,
 # which the choice among them needs; the warmer ones before it save iterations.
 TEMPERATURES = (0.05, 0.02, 0.01)
 ITERATIONS = (3, 3, 24)  # at most, at each of them
 ENOUGH = 2e-2  # demand at the prices may differ by this part from a capacity
-EACH = 3
+EACH = 3  # iterations between two looks at which rows are done
 FIRST_DAMPING = 1e-3
 LONGEST_STEP, FARTHEST = 1.5, 60.0  # in log prices
 BY_SERVER = ("F_k", "B_k", "servers_xy", "key", "steps_left")
@@ -38,7 +39,7 @@ BY_SERVER = ("F_k", "B_k", "servers_xy", "key", "steps_left")
 class TypicalDemand:
     """What a sample of a ward's tasks asks of the servers at given prices, and the prices at which it asks for given capacities.
 
-    sample: (N, …) steps of the ward; the first of them that have `TASKS` tasks together are used.
+    sample: steps of the ward; N of them, spread over the sample, are used, so many that they have about `TASKS` tasks together.
     """
 
     def __init__(self, s: Scenario, sample: Snapshot) -> None:
@@ -49,8 +50,7 @@ class TypicalDemand:
         rows = torch.arange(self.steps) * len(sample.D) // self.steps
         self._problem = DualProblem(_as_one_step(sample.select(rows)), s)
         device = sample.D.device
-        cpu = torch.full((1, s.servers), s.F_k, dtype=torch.float64, device=device)
-        band = torch.full((1, s.servers), s.B_k, dtype=torch.float64, device=device)
+        cpu, band = (torch.full((1, s.servers), x, dtype=torch.float64, device=device) for x in (s.F_k, s.B_k))
         problem = self._at(cpu, band)
         self._theta = problem.first_prices().logarithms
         tasks = problem.task_values(prices_at(self._theta, s.servers))
@@ -67,7 +67,10 @@ class TypicalDemand:
         return relative[:, :k], relative[:, k:]
 
     def _at(self, cpu: Tensor, bandwidth: Tensor) -> DualProblem:
-        """The task problems of the whole sample at each of B rows of capacities, (B, K)."""
+        """The task problems of the whole sample at each of B rows of capacities, (B, K).
+
+        What does not depend on capacities keeps a batch of one.
+        """
         problem = copy.copy(self._problem)
         _, u, j, k = self._problem.shape
         problem.shape = (len(cpu), u, j, k)
@@ -95,7 +98,7 @@ class TypicalDemand:
     def _iterate(
         self, theta: Tensor, damping: Tensor, cpu: Tensor, bandwidth: Tensor, tau: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log prices and damping after two iterations, and whether demand is near capacity at these prices, (B,) bool."""
+        """Log prices and damping after `EACH` iterations, and whether demand is near capacity at these prices, (B,) bool."""
         problem = self._at(cpu, bandwidth)
         rows, k = cpu.shape
         scale = (tau * self._scale).expand(rows, -1, -1, -1)
@@ -130,10 +133,9 @@ class TypicalDemand:
 
 def _as_one_step(sample: Snapshot) -> Snapshot:
     """Some steps as one, with a user for each user of each step, (1, N U, J)."""
-    wide = {
+    wide: dict[str, Any] = {
         field.name: x.flatten(0, 1)[None]
         for field in fields(sample)
         if isinstance(x := getattr(sample, field.name), Tensor) and field.name not in BY_SERVER
     }
-    first = sample.select(slice(0, 1))
-    return replace(first, **wide)
+    return replace(sample.select(slice(0, 1)), **wide)

@@ -41,7 +41,7 @@ LATENESS_ITERATIONS = 8
 RESERVED, CAUTION = 0.99, 1.6
 OLDEST = 20  # steps, of broadcast prices
 SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
-HISTORY_WORLDS, HISTORY_STEPS = 2, 40  # from which it is learned what old prices are worth
+HISTORY_WORLDS, HISTORY_STEPS = 4, 40  # from which it is learned what old prices are worth
 SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
 
 
@@ -224,7 +224,9 @@ class PriceResponse(BatteryAware):
         dual: the certificate of these steps, if the caller has it.
         """
         assert self.rule is not None
-        if dual is None or (isinstance(dual, EpisodeDual) and bool((dual.battery > 0).any() or (dual.lateness > 0).any())):
+        if dual is None or (
+            isinstance(dual, EpisodeDual) and bool((dual.battery > 0).any() or (dual.lateness > 0).any())
+        ):
             dual = solve_dual(snapshot, self.scenario)  # an episode's own prices know the future
         return self.rule.pressure(snapshot, dual.prices)
 
@@ -269,9 +271,7 @@ class PriceResponse(BatteryAware):
                 tasks = problem.tasks(prices, kappa, lateness)
         return tasks, problem.own_tasks(kappa)
 
-    def _respond(
-        self, snapshot: Snapshot, prices: Prices, kappa: Tensor, given_up: Tensor | None = None
-    ) -> _Response:
+    def _respond(self, snapshot: Snapshot, prices: Prices, kappa: Tensor, given_up: Tensor | None = None) -> _Response:
         problem = EpisodeProblem(snapshot, self.scenario, early=True)
         step, active = problem.step, problem.step.active
         tasks, own_tasks = self._tasks(problem, prices, kappa)
@@ -348,9 +348,9 @@ class PriceResponse(BatteryAware):
         """Choices (B, U, J): 0 for tasks of `local`; for each other task of a user, largest first, the cheapest server.
 
         The cost of a server rises with the tasks that the user already sends there. Ties are broken in cyclic order from a
-        server that differs between users. values: (B, U, J, K) costs on the servers. sizes: relative sizes of the servers, (B, K),
-        if they differ. A larger server then fills more slowly, and users start counting at fractions of a task that differ, so
-        that a server which is a little too cheap does not get a task of every user.
+        server that differs between users. values: (B, U, J, K) costs on the servers. sizes: relative sizes of the servers,
+        (B, K), if they differ. A larger server then fills more slowly, and users start counting at different fractions of a
+        task, so that a server which is a little too cheap does not get a task of every user.
         """
         b, u, j, k = values.shape
         offset = (torch.arange(u, device=values.device)[:, None] + torch.arange(k, device=values.device)) % k
@@ -375,7 +375,9 @@ class FixedPriceResponse(PriceResponse):
 
     name = "price-response-fixed"
     label = "Price response, fixed prices"
-    summary = "The same at prices that are broadcast once, the mean over typical steps: they ignore the servers' load of the step."
+    summary = (
+        "The same at prices that are broadcast once, the mean over typical steps, whatever the servers' load is now."
+    )
     follows = False
 
 
@@ -384,7 +386,10 @@ class BroadcastPriceResponse(PriceResponse):
 
     name = "price-response-broadcast"
     label = "Price response, prices of one step ago"
-    summary = "The same, but after each step the servers broadcast its shadow prices, which users know one step later."
+    summary = (
+        "The same, but after each step the servers broadcast its shadow prices, which users know one step later; with the name "
+        f"price-response-broadcast-D they know them D steps later, 0 to {OLDEST}."
+    )
     uses_past = "memory"
     steps_old = 1
 

@@ -4,17 +4,17 @@ Three rules, each of which needs no talk between users:
 
     fixed         the ward's mean prices, broadcast once
     visible       these, times how much the capacities F_k and B_k of this step change the prices of typical demand
-                  (`capacity_prices.py`). In a workload of a scenario's own the user also looks at its own tasks: there bursts may be
-                  shared, so that much of its own work means much work of the others.
+                  (`capacity_prices.py`). In a workload from a file the user also looks at its own tasks: there bursts may be
+                  shared, so that much work of its own means much work of the others.
     broadcast     these, corrected by the prices that servers broadcast, found from the requests of some steps ago
 
-What is to be predicted is the pressure r = sqrt(price / visible price) of a resource, since a price rises about with the square of
-the demand. A least-squares fit over sample steps predicts it linearly,
+What is predicted is the pressure r = sqrt(price / visible price) of a resource, because a price rises about with the square of
+demand. The prediction is linear, by least squares over sample steps:
 
     r_k(t) ≈ a + b (r_k(t - d) - 1) + c (l_i(t) - 1) ,
 
-with d the age of broadcasts in steps and l_i the user's own load relative to the mean. So the fit says how much old prices and own
-tasks are worth in this ward: in drawn wards c is near 0, because their bursts are each user's own.
+with d the age of broadcasts in steps and l_i the user's own load relative to the mean. So the fit says how much old prices and
+own tasks are worth in this ward. In drawn wards c is near 0, because bursts are each user's own, and is left out.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _on_servers(prices: Prices) -> Tensor:
 
 
 def _load(snapshot: Snapshot) -> Tensor:
-    """How much each user asks for at given prices of CPU and bandwidth, but for a constant, (B, U, 2): Σ sqrt(p C), Σ sqrt(p D)."""
+    """Σ sqrt(p C) and Σ sqrt(p D) of each user's tasks, (B, U, 2): to these its demand at given prices is about proportional."""
     weight = snapshot.weight.to(torch.float64) * snapshot.active
     return torch.stack([(weight * x).sqrt().sum(-1) for x in (snapshot.C, snapshot.D)], -1)
 

@@ -45,10 +45,13 @@ VARIANTS: Mapping[str, type[Policy]] = MappingProxyType(
 )
 
 
+AGES = frozenset(str(age) for age in range(OLDEST + 1))
+
+
 @lru_cache(maxsize=256)
 def policy_type(name: str) -> type[Policy] | None:
     """The policy without training of this name; None if there is none."""
     prefix, _, age = name.rpartition("-")
-    if prefix == BroadcastPriceResponse.name and age.isascii() and age.isdigit() and len(age) <= 2 and int(age) <= OLDEST:
-        return broadcast_response(int(age)) if str(int(age)) == age else None
+    if prefix == BroadcastPriceResponse.name:
+        return broadcast_response(int(age)) if age in AGES else None
     return POLICIES.get(name) or VARIANTS.get(name)
