@@ -6,7 +6,8 @@ same prices, each by itself. They are the maximum of the smoothed dual of `dual.
 
     Σ_n softmin-costs(λ, μ, ν_n) - N Σ λ_k F_k - N Σ μ_k B_k - Σ_n Σ ν_ni F_i ,
 
-with prices λ, μ that the N steps share and prices ν_n of own CPUs, one for each step. The search is Newton's method as there.
+with prices λ, μ that the N steps share and prices ν_n of own CPUs, one for each step. A task may also be skipped, at its weight.
+The search is Newton's method as there.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ ENOUGH = 2e-2  # demand at the prices may differ by this part from a capacity
 EACH = 3  # iterations between two looks at which rows are done
 FIRST_DAMPING = 1e-3
 LONGEST_STEP, FARTHEST = 1.5, 60.0  # in log prices
+LARGEST = (
+    4.0  # logarithm of the largest relative price; a server that typical demand does not fill has a price of almost 0
+)
 BY_SERVER = ("F_k", "B_k", "servers_xy", "key", "steps_left")
 
 
@@ -50,20 +54,21 @@ class TypicalDemand:
         rows = torch.arange(self.steps) * len(sample.D) // self.steps
         self._problem = DualProblem(_as_one_step(sample.select(rows)), s)
         device = sample.D.device
-        cpu, band = (torch.full((1, s.servers), x, dtype=torch.float64, device=device) for x in (s.F_k, s.B_k))
+        left = 1 - s.background
+        cpu, band = (torch.full((1, s.servers), x * left, dtype=torch.float64, device=device) for x in (s.F_k, s.B_k))
         problem = self._at(cpu, band)
         self._theta = problem.first_prices().logarithms
         tasks = problem.task_values(prices_at(self._theta, s.servers))
-        self._scale = 2 * tasks.value.amin(-1, keepdim=True)
+        self._scale = 2 * torch.minimum(tasks.value.amin(-1), problem.weight)[..., None].clamp_min(1e-12)
         self._theta = self._climb(cpu, band)
 
     def relative_prices(self, cpu: Tensor, bandwidth: Tensor) -> tuple[Tensor, Tensor]:
-        """Prices λ and μ at capacities (B, K) in cycle/s and Hz, relative to those of servers without background load, (B, K)."""
+        """Prices λ and μ at capacities (B, K) in cycle/s and Hz, relative to those of servers with the mean load, (B, K)."""
         k = cpu.shape[1]
         capacity = torch.cat([cpu, bandwidth], 1).to(torch.float64)
         distinct, row = torch.unique(capacity, dim=0, return_inverse=True)
         theta = self._climb(distinct[:, :k], distinct[:, k:])
-        relative = (theta - self._theta)[:, : 2 * k].exp()[row]
+        relative = (theta - self._theta)[:, : 2 * k].clamp(-LARGEST, LARGEST).exp()[row]
         return relative[:, :k], relative[:, k:]
 
     def _at(self, cpu: Tensor, bandwidth: Tensor) -> DualProblem:
@@ -126,9 +131,10 @@ class TypicalDemand:
         return theta, damping, (excess.abs() <= ENOUGH).all(1)
 
     def _smooth(self, problem: DualProblem, theta: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
-        """The smoothed dual, (B,), and the softmin weights of the devices."""
-        soft, pi = softmin(tasks.value, tau)
-        return (soft * problem.active).sum((1, 2)) - (theta.exp() * problem.capacity).sum(1), pi
+        """The smoothed dual, (B,), and the softmin weights of the devices, which leave out what is skipped."""
+        skipped = problem.weight.expand(tasks.value.shape[:-1])[..., None]
+        soft, pi = softmin(torch.cat([tasks.value, skipped], -1), tau)
+        return (soft * problem.active).sum((1, 2)) - (theta.exp() * problem.capacity).sum(1), pi[..., :-1]
 
 
 def _as_one_step(sample: Snapshot) -> Snapshot:

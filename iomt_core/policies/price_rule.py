@@ -63,7 +63,7 @@ class PriceRule:
         share = (tasks / tasks.sum().clamp_min(1))[:, None]
         found = _on_servers(sample.prices)
         self._typical = (found / self._relative(sample.snapshot) * share).sum(0, keepdim=True)
-        # The fixed prices are means over steps with background load; these are for servers without.
+        # The fixed prices are means over steps with more and with less background load; these are those of the mean load.
         self._correction = (self._typical / (found * share).sum(0, keepdim=True)).nan_to_num(1.0, 1.0, 1.0)
         self._mean_load = _mean_load(sample.snapshot) if s.workload is not None else None
         self._weights: Tensor | None = None  # (2, features) for CPU and bandwidth
@@ -91,7 +91,7 @@ class PriceRule:
         return (_on_servers(prices) / visible).sqrt().nan_to_num(1.0, 1.0, 1.0)
 
     def _relative(self, snapshot: Snapshot) -> Tensor:
-        """Prices of typical demand at the capacities of these steps, relative to those without background load, (B, 2K) or 1."""
+        """Prices of typical demand at the capacities of these steps, relative to those at the mean load, (B, 2K) or 1."""
         if self._demand is None:
             return torch.ones(1, 1, dtype=torch.float64, device=snapshot.D.device)
         return torch.cat(self._demand.relative_prices(snapshot.F_k, snapshot.B_k), 1)

@@ -84,13 +84,13 @@ def test_batteries_last_under_background_load(name: str) -> None:
     assert return_gap(record) <= 0.06
 
 
-def test_the_typical_demand_at_the_prices_is_the_capacity() -> None:
-    """Less capacity everywhere means higher prices; without background load they are the mean prices; worlds are independent."""
+def test_prices_of_typical_demand_rise_as_capacities_fall() -> None:
+    """Less capacity everywhere means higher prices; at the mean load they are the mean prices; worlds are independent."""
     demand = TypicalDemand(LOADED, price_sample(LOADED))
-    part = torch.tensor([1.0, 0.8, 0.5, 0.2, 0.05], dtype=torch.float64)[:, None].expand(-1, LOADED.servers)
+    part = torch.tensor([1.0, 0.8, 0.6, 0.4, 0.2], dtype=torch.float64)[:, None].expand(-1, LOADED.servers)
     cpu, band = torch.stack(demand.relative_prices(LOADED.F_k * part, LOADED.B_k * part))
-    torch.testing.assert_close(cpu[0], torch.ones_like(cpu[0]), rtol=0.05, atol=0)
-    torch.testing.assert_close(band[0], torch.ones_like(band[0]), rtol=0.05, atol=0)
+    torch.testing.assert_close(cpu[2], torch.ones_like(cpu[2]), rtol=0.05, atol=0)
+    torch.testing.assert_close(band[2], torch.ones_like(band[2]), rtol=0.05, atol=0)
     assert bool((cpu.diff(dim=0) > 0).all())
     assert bool((band.diff(dim=0) > 0).all())
     snapshot = steps(LOADED, 8)
