@@ -6,7 +6,7 @@ the functions that the environment uses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
 from iomt_core.nets.inputs import compress_cost
+from iomt_core.rollout import Step
 from iomt_core.training.observation_encoder import ObservationEncoder
 
 MAX_COST = 2.0  # largest cost of a task in counterfactual rewards; larger ones are cut
@@ -36,21 +37,21 @@ class Replay:
     def __len__(self) -> int:
         return min(self.count, self.capacity)
 
-    def add(
-        self,
-        snapshots: list[Snapshot],
-        choices: list[Tensor],
-        requested: list[Tensor],
-        alive: list[Tensor],
-        ended: list[Tensor],
-    ) -> None:
-        """Adds T steps of B episodes: T + 1 snapshots, the last one after the last action, and T of everything else.
+    def add(self, steps: Sequence[Step], after: Snapshot, requested: Sequence[Tensor]) -> None:
+        """Adds T played steps of B episodes.
 
-        `choices` (B, U, J), `requested` (B, U, J, outputs), `alive` and `ended` (B,) bool.
+        after: the state after the last step. requested: the Actors' outputs in each step, (B, U, J, outputs).
         """
+        snapshots = [*(step.snapshot for step in steps), after]
         columns = {name: torch.stack([getattr(x, name) for x in snapshots], dim=1) for name in self._state}
-        columns |= {"choice": torch.stack(choices, 1), "requested": torch.stack(requested, 1)}
-        columns |= {"alive": torch.stack(alive, 1), "ended": torch.stack(ended, 1)}
+        columns["choice"] = torch.stack([step.action.choice for step in steps], 1)
+        columns["requested"] = torch.stack([*requested], 1)
+        columns["alive"] = torch.stack([step.transition.alive for step in steps], 1)
+        columns["ended"] = torch.stack([step.transition.terminated for step in steps], 1)
+        self.insert(columns)
+
+    def insert(self, columns: Mapping[str, Tensor]) -> None:
+        """Adds B episodes by column: those of `STATE` (B, T + 1, …), choice, requested, alive and ended (B, T, …)."""
         batch = len(columns["D"])
         place = torch.arange(self.count, self.count + batch) % self.capacity
         for name, values in columns.items():
@@ -58,6 +59,9 @@ class Replay:
                 self.store[name] = values.new_zeros(self.capacity, *values.shape[1:])
             self.store[name][place] = values
         self.count += batch
+
+    def close(self) -> None:
+        """Releases what the buffer has open; adding opens it again. In memory that is nothing."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Its content by name, for a checkpoint."""
@@ -153,6 +157,9 @@ class GeneralReplay:
         replay = self.wards[self.count] = Replay(self._ward(self.count), self.episodes)
         self.count += 1
         return replay
+
+    def close(self) -> None:
+        """Releases nothing, as `Replay.close`."""
 
     def draw(self, batch: int, generator: torch.Generator, counterfactual: bool) -> Episodes:
         """A minibatch of episodes of one of the wards, as `Replay.draw`."""
