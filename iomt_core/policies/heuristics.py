@@ -11,7 +11,7 @@ from iomt_core.environment import counter
 from iomt_core.environment.counter import Range, Stream
 from iomt_core.model.batch import without_autograd
 from iomt_core.model.channel import mean_rate
-from iomt_core.model.outcome import outcome
+from iomt_core.model.outcome import SMALLEST_GRANT, outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import BatteryAware, Policy
 from iomt_core.policies.dual import DualSolution
@@ -140,7 +140,7 @@ def _take_turns(snapshot: Snapshot, s: Scenario, allowed: Tensor | None = None) 
     divisors = torch.arange(1, u * j + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
     band = snapshot.B_k[:, None, :, None] / divisors
     seconds_per_bit = 1 / mean_rate(band, snapshot.beta[..., None])  # (B, U, K, m)
-    f = (snapshot.F_i[..., None] / divisors[:j])[:, :, None]  # (B, U, 1, m)
+    f = (snapshot.F_i[..., None] / divisors[:j])[:, :, None].clamp_min(SMALLEST_GRANT)  # (B, U, 1, m)
     second, joule = s.alpha_T / snapshot.deadline, s.alpha_E / s.E_ref
     own_energy = s.k0 * f * f * snapshot.C[..., None]  # (B, U, J, m)
     own_cost = second[..., None] * snapshot.C[..., None] / f + joule * own_energy
@@ -151,6 +151,8 @@ def _take_turns(snapshot: Snapshot, s: Scenario, allowed: Tensor | None = None) 
         for user in range(u):
             seconds = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]
             server = executed[:, user, task] * (on_server + 1) + sent[:, user, task, None] * seconds
+            if s.has_latency:
+                server = server + second[:, user, task, None] * snapshot.latency
             here = on_own[:, user, None]
             cost = torch.cat([own_cost[:, user, task].gather(1, here), server], dim=1)
             active = snapshot.active[:, user, task]
