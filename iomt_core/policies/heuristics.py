@@ -19,6 +19,9 @@ from iomt_core.policies.shares import equal_shares
 from iomt_core.scenario import Scenario
 
 
+MOST_LOOKED_UP = 256  # tasks of a step
+
+
 class AllLocal(Policy):
     """Every task stays on its user's device."""
 
@@ -136,10 +139,13 @@ def _take_turns(snapshot: Snapshot, s: Scenario, allowed: Tensor | None = None) 
     on_own = on_server.new_zeros(b, u)
     choice, work = torch.zeros_like(snapshot.kind), snapshot.active.clone()
     left = None if allowed is None else allowed.clone()
-    # The cost of each share 1/m is computed once, so that the loop looks it up instead of evaluating (6).
-    divisors = torch.arange(1, u * j + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
-    band = snapshot.B_k[:, None, :, None] / divisors
-    seconds_per_bit = 1 / mean_rate(band, snapshot.beta[..., None])  # (B, U, K, m)
+    # In small wards the cost of each share 1/m is computed once, so that the loop looks it up instead of evaluating (6). In
+    # large ones the table would grow with the square of the number of users.
+    looks_up = u * j <= MOST_LOOKED_UP
+    divisors = torch.arange(1, max(j, u * j * looks_up) + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
+    if looks_up:
+        band = snapshot.B_k[:, None, :, None] / divisors
+        seconds_per_bit = 1 / mean_rate(band, snapshot.beta[..., None])  # (B, U, K, m)
     f = (snapshot.F_i[..., None] / divisors[:j])[:, :, None].clamp_min(SMALLEST_GRANT)  # (B, U, 1, m)
     second, joule = s.alpha_T / snapshot.deadline, s.alpha_E / s.E_ref
     own_energy = s.k0 * f * f * snapshot.C[..., None]  # (B, U, J, m)
@@ -149,7 +155,10 @@ def _take_turns(snapshot: Snapshot, s: Scenario, allowed: Tensor | None = None) 
     servers = torch.arange(1, k + 1, device=snapshot.D.device)
     for task in range(j):
         for user in range(u):
-            seconds = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]
+            if looks_up:
+                seconds = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]
+            else:
+                seconds = 1 / mean_rate(snapshot.B_k / (on_server + 1), snapshot.beta[:, user])
             server = executed[:, user, task] * (on_server + 1) + sent[:, user, task, None] * seconds
             if s.has_latency:
                 server = server + second[:, user, task, None] * snapshot.latency

@@ -44,6 +44,7 @@ TABLE_II = "Table II"
 PAPER = "paper, section VI"
 ASSUMED = "assumption"
 LONGEST_WHERE = 80  # characters of a field's name in a message
+LONGEST_NAME = 40  # characters of the name of a kind or a device
 MOST_KINDS = 20
 MOST_TASKS = 250_000  # of an own workload
 # Each count may be as large as its range says, but not all of them together: a step's decision weighs every task on every
@@ -170,7 +171,7 @@ class Sparse(Frozen):
 class TaskKind(Sparse):
     """A medical task kind with ranges of its own; `share` is its relative frequency in the mix."""
 
-    name: str = Field(min_length=1, max_length=40)
+    name: str = Field(min_length=1, max_length=LONGEST_NAME)
     share: Number = Field(gt=0, le=1000)
     D: NumberRange
     C: NumberRange
@@ -189,7 +190,7 @@ class WorkloadTask(Sparse):
     D: Number
     C: Number
     P: Whole = 1
-    kind: str | None = Field(None, min_length=1, max_length=40)
+    kind: str | None = Field(None, min_length=1, max_length=LONGEST_NAME)
     T_max: Number | None = None
 
 
@@ -197,7 +198,7 @@ class UserDevice(Sparse):
     """The device of one user, by its number in the whole ward; what is not given is the ward's F_i, P_tr and Cap."""
 
     number: Whole = Field(ge=1)
-    name: str | None = Field(None, min_length=1, max_length=40)
+    name: str | None = Field(None, min_length=1, max_length=LONGEST_NAME)
     F_i: Number | None = None
     P_tr: Number | None = None
     Cap: Number | None = None
@@ -207,7 +208,7 @@ class ServerDevice(Sparse):
     """One server, by its number in the whole ward; what is not given is the ward's F_k, B_k and latency."""
 
     number: Whole = Field(ge=1)
-    name: str | None = Field(None, min_length=1, max_length=40)
+    name: str | None = Field(None, min_length=1, max_length=LONGEST_NAME)
     F_k: Number | None = None
     B_k: Number | None = None
     latency: Number | None = None
@@ -718,6 +719,8 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
     for number, task in enumerate(s.workload, 1):
         for field in ("D", "C", "P"):
             yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
+        for field, count in (("step", "T"), ("user", "users")):
+            yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[count])
         if task.T_max is not None:
             yield from beyond_bounds(f"workload[{number}].T_max", task.T_max, _METADATA["T_max"])
         counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1
@@ -727,14 +730,14 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
         yield "users_off: no user in operation has a task in the workload; at least one is needed."
     largest_step, largest_user = max(t.step for t in s.workload), max(t.user for t in s.workload)
     if largest_step > s.T:
-        yield f"T = {s.T} is too small for the workload, whose last step is {largest_step}: allowed is {largest_step} to {_METADATA['T'].high:g}."
+        yield f"T = {s.T} is too small for the workload, whose last step is {largest_step}: allowed is {largest_step} to {_METADATA['T'].high}."
     if largest_user > s.ward_users:
-        allowed = f"allowed is {largest_user} to {_METADATA['users'].high:g}"
+        allowed = f"allowed is {largest_user} to {_METADATA['users'].high}"
         yield f"users = {s.ward_users} is too small for the workload, whose last user is {largest_user}: {allowed}."
     if max(counts.values()) > s.tasks:
         (step, user), most = max(counts.items(), key=lambda item: item[1])
         where = f"user {user} has {most} tasks in step {step}"
-        yield f"tasks = {s.tasks} is too small for the workload: {where}; allowed is {most} to {_METADATA['tasks'].high:g}."
+        yield f"tasks = {s.tasks} is too small for the workload: {where}; allowed is {most} to {_METADATA['tasks'].high}."
 
 
 def _places_problems(s: Scenario) -> Iterator[str]:
