@@ -198,14 +198,13 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
             if not bool(moving.any()):
                 break
             settled = current
-        gradient, hessian = spending_and_curvature(
+        gradient, curvature = spending_and_curvature(
             problem, prices_at(theta, k), (tasks.f_own, tasks.f, tasks.band), problem.own_tasks, pi, tau
         )
         gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)
-        diagonal = hessian.diagonal(dim1=1, dim2=2)
-        diagonal += damping * (diagonal + gradient.abs()) + 1e-12 * best_bound.abs()[:, None] + 1e-300
-        step = torch.linalg.solve_ex(hessian, gradient)[0].clamp_(-LONGEST_STEP, LONGEST_STEP)
+        damped = curvature.damped(damping, gradient, 1e-12 * best_bound.abs()[:, None] + 1e-300)
+        step = damped.solve(gradient).clamp_(-LONGEST_STEP, LONGEST_STEP)
         trial = torch.maximum(theta + step, lowest)
         trial_tasks = problem.task_values(prices_at(trial, k))
         rises = moving & (smooth_bound(trial, trial_tasks, tau)[0] >= current - 1e-10 * current.abs())
@@ -244,6 +243,37 @@ def softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     return (least - tau * total.log())[..., 0], weights / total
 
 
+@dataclass(frozen=True)
+class Curvature:
+    """The negative Hessian of the smoothed dual in log prices. Users' own prices are coupled through the servers only.
+
+    So memory and time grow with U K, not with U²: the rows of the own prices are eliminated first (Schur complement).
+    """
+
+    servers: Tensor  # (B, 2K, 2K) of the prices of the servers
+    own: Tensor  # (B, U) of the prices of own CPUs, a diagonal
+    cross: Tensor  # (B, U, 2K)
+
+    def damped(self, damping: Tensor, gradient: Tensor, least: Tensor) -> Curvature:
+        """With a larger diagonal d: d + damping (d + |gradient|) + least; damping and least (B, 1), gradient (B, 2K + U)."""
+        n, slope = self.servers.shape[1], gradient.abs()
+        servers, diagonal = self.servers.clone(), self.servers.diagonal(dim1=1, dim2=2)
+        servers.diagonal(dim1=1, dim2=2).add_(damping * (diagonal + slope[:, :n]) + least)
+        return Curvature(servers, self.own + damping * (self.own + slope[:, n:]) + least, self.cross)
+
+    def complement(self) -> Tensor:
+        """The matrix of the servers' prices after the own prices are eliminated, (B, 2K, 2K)."""
+        return self.servers - self.cross.mT @ (self.cross / self.own[..., None])
+
+    def solve(self, right: Tensor, complement: Tensor | None = None) -> Tensor:
+        """Solves for a right-hand side, (B, 2K + U). complement: if the caller has it already."""
+        n = self.servers.shape[1]
+        complement = self.complement() if complement is None else complement
+        own = right[:, n:] / self.own
+        at_servers = torch.linalg.solve_ex(complement, right[:, :n] - (own[:, None] @ self.cross)[:, 0])[0]
+        return torch.cat([at_servers, own - (self.cross @ at_servers[..., None])[..., 0] / self.own], 1)
+
+
 def spending_and_curvature(
     problem: DualProblem,
     p: Prices,
@@ -251,7 +281,7 @@ def spending_and_curvature(
     own_tasks: OwnCpuTasks,
     pi: Tensor,
     tau: Tensor,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Curvature]:
     """Spending on each resource (B, 2K + U), and the negative Hessian of the smoothed dual in log prices.
 
     demand: what each task takes of its own CPU (B, U, J), and of CPU and bandwidth of each server (B, U, J, K). own_tasks: the
@@ -269,20 +299,18 @@ def spending_and_curvature(
     spent_cpu, spent_band, spent_own = pi_server * cpu, pi_server * bandwidth, pi_own * own
     total_cpu, total_band = spent_cpu.sum((1, 2)), spent_band.sum((1, 2))
     gradient = torch.cat([total_cpu, total_band, spent_own.sum(-1)], dim=1)
-    hessian = gradient.new_zeros(b, 2 * k + u, 2 * k + u)
     inverse = 1 / tau
     mean = torch.cat([spent_cpu, spent_band], dim=-1).view(b, u * j, 2 * k)
-    weighted = mean * inverse.view(b, u * j, 1)
-    hessian[:, : 2 * k, : 2 * k] = -mean.mT @ weighted
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    diagonal[:, :k] += 0.5 * total_cpu + (spent_cpu * cpu * inverse).sum((1, 2))
-    diagonal[:, k : 2 * k] += 0.5 * total_band + (spent_band * bandwidth * inverse).sum((1, 2))
-    both = (spent_cpu * bandwidth * inverse).sum((1, 2))
-    hessian[:, :k, k : 2 * k].diagonal(dim1=1, dim2=2).add_(both)
-    hessian[:, k : 2 * k, :k].diagonal(dim1=1, dim2=2).add_(both)
+    weighted = mean * inverse.view(inverse.shape[0], u * j, 1)
+    servers = -mean.mT @ weighted
+    diagonal = servers.diagonal(dim1=1, dim2=2)
+    cpu_inverse = spent_cpu * inverse
+    diagonal[:, :k] += 0.5 * total_cpu + (cpu_inverse * cpu).sum((1, 2))
+    diagonal[:, k:] += 0.5 * total_band + (spent_band * bandwidth * inverse).sum((1, 2))
+    both = (cpu_inverse * bandwidth).sum((1, 2))
+    servers[:, :k, k:].diagonal(dim1=1, dim2=2).add_(both)
+    servers[:, k:, :k].diagonal(dim1=1, dim2=2).add_(both)
     answer = p.own[:, :, None] ** 2 * own_tasks.response(f_own)
-    diagonal[:, 2 * k :] += (pi_own * answer + (spent_own * own - spent_own * spent_own) * inverse[..., 0]).sum(-1)
-    cross = -(weighted.view(b, u, j, 2 * k) * spent_own[..., None]).sum(2)
-    hessian[:, 2 * k :, : 2 * k] = cross
-    hessian[:, : 2 * k, 2 * k :] = cross.mT
-    return gradient, hessian
+    of_own = (pi_own * answer + (spent_own * own - spent_own * spent_own) * inverse[..., 0]).sum(-1)
+    cross = -(spent_own[:, :, None] @ weighted.view(b, u, j, 2 * k))[:, :, 0]
+    return gradient, Curvature(servers, of_own, cross)
