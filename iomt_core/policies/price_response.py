@@ -338,8 +338,8 @@ class PriceResponse(BatteryAware):
         return local
 
     def _relative_sizes(self, snapshot: Snapshot) -> Tensor | None:
-        """How much each server has left, relative to the mean, (B, K); None where background load cannot make them differ."""
-        if self.rule is None or not self.scenario.background:
+        """How much each server has, relative to the mean, (B, K); None for fixed prices, where all servers count as equal."""
+        if not self.follows:
             return None
         size = (snapshot.F_k.to(torch.float64) * snapshot.B_k).sqrt()
         return size / size.mean(1, keepdim=True)
