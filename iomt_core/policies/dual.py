@@ -14,12 +14,13 @@ which is a sum of costs, and is therefore not negative.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import Batch, without_autograd
+from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.model.special import scaled_exp1
@@ -31,12 +32,16 @@ from iomt_core.scenario import Scenario
 # (see BandwidthTable), all else to 1e-14. A float32 snapshot's costs, which the bound must not exceed, are summed in float32.
 MARGIN = {torch.float64: 3e-10, torch.float32: 3e-5}
 # Near the presets ITERATIONS are enough. Far from them the first prices are wrong by orders of magnitude, and iterations
-# continue while the bound of some world still rises by a part larger than ENOUGH, or while its steps are rejected although
-# the gradient is still STEEP.
+# continue while the world is warm, while its bound still rises by a part larger than ENOUGH, or while steps are rejected (the
+# damping is above REJECTED) although the gradient is still STEEP. A world cools down as its steps are accepted and the gradient
+# is at most the part READY of its smoothed dual.
 ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
+REJECTED, READY = 0.05, 0.3
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
+CELLS = 1 << 16  # tasks times servers looked at in one piece, so that it stays in the processor's cache
+MOST_CELLS = 1 << 22  # tasks times servers that are solved in one batch; more worlds are solved one batch after the other
 CERTIFYING = 4  # iterations of `OwnCpuTasks.frequency` for the values that a certificate is made of
 
 
@@ -133,6 +138,18 @@ class DualProblem:
             torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x * self.beta[:, :, None]
         )
 
+    def of_users(self, users: slice) -> DualProblem:
+        """The tasks of some users only. Capacities of servers stay those of all users, and `capacity` is not changed."""
+        part = copy.copy(self)
+        b, _, j, k = self.shape
+        for name in ("active", "F_i", "weight", "w_tx", "beta", "C", "root", "link_scale", "link_y", "tx_scale", "tx_y"):
+            setattr(part, name, getattr(self, name)[:, users])
+        part.x_cap, part.v_cap = self.x_cap[:, users], self.v_cap[:, users]
+        part.costs = UnitCosts(self.costs.second[:, users], self.costs.joule[:, users])
+        part.own_tasks = OwnCpuTasks(self.own_tasks.delay[:, users], self.own_tasks.energy[:, users])
+        part.shape = (b, part.active.shape[1], j, k)
+        return part
+
     def bound(self, theta: Tensor, tasks: TaskValues, may_skip: bool = False) -> Tensor:
         """The bound at log prices `theta`, (B, 2K + U), minus the margin for rounding; (B,).
 
@@ -167,47 +184,44 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     Levenberg-Marquardt: each world has its own damping, which falls while steps raise its smoothed dual. A step that does not
     raise it is rejected, and the damping grows.
     """
+    b, u, j, k = snapshot.shape
+    batch = max(1, MOST_CELLS // (u * j * k))
+    if b > batch:
+        rows = torch.arange(b, device=snapshot.D.device).split(batch)
+        return concatenate([solve_dual(snapshot.select(part), s, iterations) for part in rows])
     problem = DualProblem(snapshot, s)
-    b, _, _, k = problem.shape
-    capacity = problem.capacity
+    pieces = Pieces(problem)
     theta = problem.first_prices().logarithms
     lowest = theta - FARTHEST
 
-    def smooth_bound(log_prices: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
-        soft, pi = softmin(tasks.value, tau)
-        return (soft * problem.active).sum((1, 2)) - (log_prices.exp() * capacity).sum(1), pi
-
     # Prices of 0 also give a bound, which is better if the resources are enough for all tasks.
     free = best_theta = torch.full_like(theta, -torch.inf)
-    free_tasks = problem.task_values(prices_at(free, k), CERTIFYING)
+    free_tasks = pieces.task_values(free, CERTIFYING)
     free_bound = best_bound = problem.bound(free, free_tasks)
-    tasks = problem.task_values(prices_at(theta, k))
+    tasks = pieces.task_values(theta)
     scale = 2 * tasks.value.amin(-1, keepdim=True)
     damping = theta.new_full((b, 1), 1e-2)
-    temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
+    temperature, cooling = theta.new_full((b, 1, 1, 1), WARMEST), (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
     settled, slope = theta.new_full((b,), -torch.inf), theta.new_full((b,), torch.inf)
     moving = torch.ones(
         b, dtype=torch.bool, device=theta.device
     )  # a world that has converged does not change with the rest of the batch
     for iteration in range(MOST_ITERATIONS):
         tau = temperature * scale
-        current, pi = smooth_bound(theta, tasks, tau)
+        current, gradient, curvature = pieces.slopes(theta, tasks, tau)
         if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:
-            rejected = (damping[:, 0] > 1) & (slope > STEEP * best_bound.abs())
-            moving = moving & ((current - settled > ENOUGH * best_bound.abs()) | rejected)
+            rejected = (damping[:, 0] > REJECTED) & (slope > STEEP * best_bound.abs())
+            warm = temperature[:, 0, 0, 0] > COLDEST * 1.001
+            moving = moving & ((current - settled > ENOUGH * best_bound.abs()) | rejected | warm)
             if not bool(moving.any()):
                 break
             settled = current
-        gradient, curvature = spending_and_curvature(
-            problem, prices_at(theta, k), (tasks.f_own, tasks.f, tasks.band), problem.own_tasks, pi, tau
-        )
-        gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)
         damped = curvature.damped(damping, gradient, 1e-12 * best_bound.abs()[:, None] + 1e-300)
         step = damped.solve(gradient).clamp_(-LONGEST_STEP, LONGEST_STEP)
         trial = torch.maximum(theta + step, lowest)
-        trial_tasks = problem.task_values(prices_at(trial, k))
-        rises = moving & (smooth_bound(trial, trial_tasks, tau)[0] >= current - 1e-10 * current.abs())
+        trial_tasks = pieces.task_values(trial)
+        rises = moving & (pieces.smooth_bound(trial, trial_tasks, tau) >= current - 1e-10 * current.abs())
         theta = torch.where(rises[:, None], trial, theta)
         tasks = tasks.replace_where(rises, trial_tasks)
         damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
@@ -215,8 +229,9 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         better = moving & (bound > best_bound)
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
-        temperature = max(temperature * cooling, COLDEST)
-    tasks = problem.task_values(prices_at(best_theta, k), CERTIFYING)
+        cooled = rises & (slope <= READY * torch.maximum(current.abs(), best_bound.abs()))
+        temperature = torch.where(cooled[:, None, None, None], (temperature * cooling).clamp_min(COLDEST), temperature)
+    tasks = pieces.task_values(best_theta, CERTIFYING)
     best_bound = problem.bound(best_theta, tasks)
     skip_bound = torch.maximum(problem.bound(best_theta, tasks, True), problem.bound(free, free_tasks, True))
     worse = best_bound < free_bound
@@ -224,6 +239,57 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     values = tasks.replace_where(worse, free_tasks).value
     _, choice_weights = softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
     return DualSolution(best_bound, skip_bound, prices_at(best_theta, k), values, choice_weights)
+
+
+class Pieces:
+    """A problem in pieces of so many users that a piece's tensors stay in the processor's cache."""
+
+    def __init__(self, problem: DualProblem) -> None:
+        self.problem = problem
+        b, u, j, k = problem.shape
+        step = max(1, CELLS // (b * j * k))
+        users = [slice(start, min(u, start + step)) for start in range(0, u, step)]
+        self._pieces = [(part, problem if len(users) == 1 else problem.of_users(part)) for part in users]
+
+    def task_values(self, theta: Tensor, iterations: int = 2) -> TaskValues:
+        """`DualProblem.task_values` at log prices, (B, 2K + U)."""
+        k = self.problem.shape[3]
+        found = [piece.task_values(_of_users(prices_at(theta, k), u), iterations) for u, piece in self._pieces]
+        if len(found) == 1:
+            return found[0]
+        return TaskValues(*(torch.cat([getattr(x, f.name) for x in found], 1) for f in fields(TaskValues)))
+
+    def smooth_bound(self, theta: Tensor, tasks: TaskValues, tau: Tensor) -> Tensor:
+        """The smoothed dual, (B,)."""
+        sums = [
+            (smooth_minimum(tasks.value[:, u], tau[:, u]) * piece.active).sum((1, 2)) for u, piece in self._pieces
+        ]
+        return sum(sums[1:], sums[0]) - (theta.exp() * self.problem.capacity).sum(1)
+
+    def slopes(self, theta: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor, Curvature]:
+        """The smoothed dual (B,), its gradient (B, 2K + U) and its negative Hessian, in log prices."""
+        k = self.problem.shape[3]
+        prices, value = prices_at(theta, k), torch.zeros_like(theta[:, 0])
+        spent, own_spent, servers, own, cross = theta.new_zeros(len(theta), 2 * k), [], None, [], []
+        for u, piece in self._pieces:
+            soft, pi = softmin(tasks.value[:, u], tau[:, u])
+            value = value + (soft * piece.active).sum((1, 2))
+            demand = tasks.f_own[:, u], tasks.f[:, u], tasks.band[:, u]
+            spending, curvature = spending_and_curvature(
+                piece, _of_users(prices, u), demand, piece.own_tasks, pi, tau[:, u]
+            )
+            spent = spent + spending[:, : 2 * k]
+            servers = curvature.servers if servers is None else servers.add_(curvature.servers)
+            for parts, part in ((own_spent, spending[:, 2 * k :]), (own, curvature.own), (cross, curvature.cross)):
+                parts.append(part)
+        assert servers is not None
+        paid = theta.exp() * self.problem.capacity
+        gradient = torch.cat([spent, *own_spent], 1) - paid
+        return value - paid.sum(1), gradient, Curvature(servers, torch.cat(own, 1), torch.cat(cross, 1))
+
+
+def _of_users(prices: Prices, users: slice) -> Prices:
+    return replace(prices, own=prices.own[:, users])
 
 
 def prices_at(theta: Tensor, k: int) -> Prices:
@@ -241,6 +307,13 @@ def softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     weights = ((least - values) / tau).exp_()
     total = weights.sum(-1, keepdim=True)
     return (least - tau * total.log())[..., 0], weights / total
+
+
+def smooth_minimum(values: Tensor, tau: Tensor) -> Tensor:
+    """The smoothed minimum of `softmin` alone, (…)."""
+    least = values.amin(-1, keepdim=True)
+    total = ((least - values) / tau).exp_().sum(-1, keepdim=True)
+    return (least - tau * total.log())[..., 0]
 
 
 @dataclass(frozen=True)
