@@ -15,7 +15,7 @@ which is a sum of costs, and is therefore not negative.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -58,6 +58,11 @@ class Prices(Batch):
         """Log prices, (B, 2K + U); `prices_at` is the inverse."""
         return torch.cat([self.cpu, self.bandwidth, self.own], dim=1).log()
 
+    def of_users(self, users: slice | Tensor) -> Prices:
+        """The prices that some users meet; those of servers may be different for each user, (B, U, K)."""
+        cpu, bandwidth = (x[:, users] if x.dim() == 3 else x for x in (self.cpu, self.bandwidth))
+        return Prices(cpu, bandwidth, self.own[:, users])
+
 
 @dataclass(frozen=True)
 class DualSolution(Batch):
@@ -93,7 +98,8 @@ class DualProblem:
         self.margin = MARGIN[snapshot.D.dtype]
         # Even a request of 0 is granted SMALLEST_GRANT, so a device may give this much more than its capacity for each task.
         _, u, j, _ = self.shape
-        self.F_k, self.B_k = (x.to(torch.float64) + u * j * SMALLEST_GRANT for x in (snapshot.F_k, snapshot.B_k))
+        most = max(u, s.users) * j  # the snapshot may be of some users only
+        self.F_k, self.B_k = (x.to(torch.float64) + most * SMALLEST_GRANT for x in (snapshot.F_k, snapshot.B_k))
         self.F_i = snapshot.F_i.to(torch.float64) + j * SMALLEST_GRANT
         self.capacity = torch.cat([self.F_k, self.B_k, self.F_i], dim=1)
         self.costs = costs = UnitCosts.of(snapshot, s)
@@ -254,7 +260,7 @@ class Pieces:
     def task_values(self, theta: Tensor, iterations: int = 2) -> TaskValues:
         """`DualProblem.task_values` at log prices, (B, 2K + U)."""
         k = self.problem.shape[3]
-        found = [piece.task_values(_of_users(prices_at(theta, k), u), iterations) for u, piece in self._pieces]
+        found = [piece.task_values(prices_at(theta, k).of_users(u), iterations) for u, piece in self._pieces]
         if len(found) == 1:
             return found[0]
         return TaskValues(*(torch.cat([getattr(x, f.name) for x in found], 1) for f in fields(TaskValues)))
@@ -276,7 +282,7 @@ class Pieces:
             value = value + (soft * piece.active).sum((1, 2))
             demand = tasks.f_own[:, u], tasks.f[:, u], tasks.band[:, u]
             spending, curvature = spending_and_curvature(
-                piece, _of_users(prices, u), demand, piece.own_tasks, pi, tau[:, u]
+                piece, prices.of_users(u), demand, piece.own_tasks, pi, tau[:, u]
             )
             spent = spent + spending[:, : 2 * k]
             servers = curvature.servers if servers is None else servers.add_(curvature.servers)
@@ -286,10 +292,6 @@ class Pieces:
         paid = theta.exp() * self.problem.capacity
         gradient = torch.cat([spent, *own_spent], 1) - paid
         return value - paid.sum(1), gradient, Curvature(servers, torch.cat(own, 1), torch.cat(cross, 1))
-
-
-def _of_users(prices: Prices, users: slice) -> Prices:
-    return replace(prices, own=prices.own[:, users])
 
 
 def prices_at(theta: Tensor, k: int) -> Prices:
