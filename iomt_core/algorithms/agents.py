@@ -23,11 +23,25 @@ class Decision:
 
     choice: Tensor  # (U, N, J) int64, strategies
     requested: Tensor  # (U, N, J, outputs) the Actor's outputs; the first two are the shares of CPU and of bandwidth
+    own_cpu: Tensor | None = None  # (U, N, J) local tasks' shares of the own CPU, if the Actor does not request them
 
     def action(self, dtype: torch.dtype) -> Action:
         """The same as an environment takes it, worlds first."""
-        cpu, bandwidth = self.requested[..., :2].transpose(0, 1).to(dtype).unbind(-1)
-        return Action(self.choice.transpose(0, 1).contiguous(), cpu.contiguous(), bandwidth.contiguous())
+        cpu, bandwidth = self.requested[..., :2].unbind(-1)
+        if self.own_cpu is not None:
+            cpu = torch.where(self.own_cpu > 0, self.own_cpu, cpu)
+        cpu, bandwidth = (x.transpose(0, 1).to(dtype).contiguous() for x in (cpu, bandwidth))
+        return Action(self.choice.transpose(0, 1).contiguous(), cpu, bandwidth)
+
+
+@dataclass(frozen=True)
+class DecisionRules:
+    """How an agent gets from values to strategies. The settings of a run have the same names, and `Settings` describes them."""
+
+    search: Literal["largest-gain", "cyclic"] = "cyclic"
+    own_cpu: Literal["exact", "requested"] = "requested"
+    first_choice: Literal["prices", "round-robin"] = "round-robin"
+    margins: tuple[float, float] = (0.03, -0.02)  # of the favoured server, and of every other one
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ class Agents(nn.Module, ABC):
     request_penalty: float = 1.0
     action_smoothing: float = 0.0
     saturation_penalty: float = 0.0
+    rules = DecisionRules()
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -59,6 +74,10 @@ class Agents(nn.Module, ABC):
         """The same networks for a ward of these counts; only shared networks accept other counts than their own."""
         assert sizes == self.sizes
         return self
+
+    def use(self, rules: DecisionRules) -> None:
+        """Decides by these rules from now on; agents whose networks do not value tasks together have none."""
+        self.rules = rules
 
     @abstractmethod
     def start(self, batch: int) -> Memory:

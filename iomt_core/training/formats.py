@@ -1,6 +1,7 @@
 """Formats of run.json and of checkpoints: the current number, and how facts of format 1 are read.
 
-Format 2 renamed settings, their values and a column of the replay buffer. No network changed.
+Format 2 renamed settings, their values and a column of the replay buffer. Format 3 added settings of how agents decide, and the
+shares of CPU of actions to the replay buffer. No network changed; checkpoints of older formats decide as before.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-FORMAT = 2
-KNOWN = (1, FORMAT)
+FORMAT = 3
+KNOWN = (1, 2, FORMAT)
 _SETTINGS = {
     "worlds": "num_envs", "credit": "critic_target", "together": "parameter_tying", "random": "epsilon",
     "hold": "request_penalty", "blur": "action_smoothing", "saturation": "saturation_penalty",
 }  # fmt: skip
 _REPLAYED = re.compile(r"^(replay/(?:\d+/)?)asked$")
+_REQUESTED = re.compile(r"^replay/(?:\d+/)?requested$")
 _VALUES = (
     ("critic_target", "what-if", "counterfactual"),
     ("critic_target", "own", "observed"),
@@ -32,20 +34,30 @@ def migrate(facts: Mapping[str, Any]) -> dict[str, Any]:
     `RunSpec.from_json` does that.
     """
     found = dict(facts)
-    settings = found.get("settings")
-    if found.get("format", 1) != 1 or not isinstance(settings, Mapping):
+    settings, number = found.get("settings"), found.get("format", 1)
+    if number == FORMAT or not isinstance(settings, Mapping):
         return found
-    renamed = {_SETTINGS.get(name, name): value for name, value in settings.items()}
-    for name, old, new in _VALUES:
-        if renamed.get(name) == old:
-            renamed[name] = new
-    found["settings"] = renamed
-    found["backend"] = found.pop("kernels", None)
+    if number == 1:
+        settings = {_SETTINGS.get(name, name): value for name, value in settings.items()}
+        for name, old, new in _VALUES:
+            if settings.get(name) == old:
+                settings[name] = new
+        found["backend"] = found.pop("kernels", None)
+    found["settings"] = with_rules(settings)
     return found | {"format": FORMAT}
+
+
+def with_rules(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of any format with those of how agents decide; where they are missing, as agents decided before format 3."""
+    general = "general" in (settings.get("networks"), settings.get("wards"))
+    rules = {"search": "cyclic", "own_cpu": "requested", "first_choice": "round-robin"}
+    return {**rules, "margins": (0.01, 0.0) if general else (0.03, -0.02), **settings}
 
 
 def migrate_tensors(tensors: Mapping[str, Tensor], format_number: int) -> dict[str, Tensor]:
     """A checkpoint's tensors under their current names; `format_number` is the format that the checkpoint was written in."""
     if format_number == FORMAT:
         return dict(tensors)
-    return {_REPLAYED.sub(r"\1requested", name): tensor for name, tensor in tensors.items()}
+    renamed = {_REPLAYED.sub(r"\1requested", name): tensor for name, tensor in tensors.items()}
+    cpu = {name.removesuffix("requested") + "cpu": x[..., 0] for name, x in renamed.items() if _REQUESTED.match(name)}
+    return cpu | renamed

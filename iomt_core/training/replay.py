@@ -39,17 +39,19 @@ class Replay:
     def add(
         self,
         snapshots: list[Snapshot],
-        choices: list[Tensor],
+        actions: list[Action],
         requested: list[Tensor],
         alive: list[Tensor],
         ended: list[Tensor],
     ) -> None:
         """Adds T steps of B episodes: T + 1 snapshots, the last one after the last action, and T of everything else.
 
-        `choices` (B, U, J), `requested` (B, U, J, outputs), `alive` and `ended` (B,) bool.
+        `requested` (B, U, J, outputs) are the Actors' outputs, from which local tasks' shares of the CPU in `actions` may differ;
+        `alive` and `ended` (B,) bool.
         """
         columns = {name: torch.stack([getattr(x, name) for x in snapshots], dim=1) for name in self._state}
-        columns |= {"choice": torch.stack(choices, 1), "requested": torch.stack(requested, 1)}
+        columns |= {name: torch.stack([getattr(x, name) for x in actions], 1) for name in ("choice", "cpu")}
+        columns |= {"requested": torch.stack(requested, 1)}
         columns |= {"alive": torch.stack(alive, 1), "ended": torch.stack(ended, 1)}
         batch = len(columns["D"])
         place = torch.arange(self.count, self.count + batch) % self.capacity
@@ -84,8 +86,8 @@ class Replay:
         steps = len(kept["choice"])
         every = self._snapshot({name: kept[name] for name in self._state})
         done = self._snapshot({name: kept[name][:steps] for name in self._state})
-        choice, requested = kept["choice"].flatten(0, 1), kept["requested"].flatten(0, 1)
-        action = Action(choice, requested[..., 0], requested[..., 1])
+        choice, cpu, requested = (kept[name].flatten(0, 1) for name in ("choice", "cpu", "requested"))
+        action = Action(choice, cpu, requested[..., 1])
         result = outcome(done, action, s)
         unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
@@ -93,7 +95,7 @@ class Replay:
         reward = reward * paid[:, None, None]
         offered = imposed = None
         if counterfactual:
-            other_ways = what_if(done, action, result, s)
+            other_ways = what_if(done, action, result, s, requested[..., 0])
             price = 1 / done.weight.clamp_min(1e-6)
             others, cost = other_ways.others, other_ways.cost
             if unit != 1:

@@ -47,11 +47,12 @@ class Trainer:
         self.device = device
         self.random_wards = settings.wards == "general"
         shared = settings.networks == "general"
-        self.encoder = ObservationEncoder(s)
+        exact = settings.own_cpu == "exact"
+        self.encoder = ObservationEncoder(s, exact)
         if shared and not self.random_wards:
             if words := outside_range(s):
                 raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
-            self.encoder = GeneralObservationEncoder(s)
+            self.encoder = GeneralObservationEncoder(s, exact)
         sizes = general_sizes() if shared else self.encoder.sizes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_derived_seed(seed, "weights"))
@@ -61,6 +62,7 @@ class Trainer:
         mixer.to(device)
         if settings.parameter_tying > 0:
             agents.begin_equal()
+        agents.use(settings.rules)
         agents.actor_passes = settings.actor_passes
         agents.request_penalty = settings.request_penalty
         agents.action_smoothing = settings.action_smoothing
@@ -132,7 +134,7 @@ class Trainer:
         # Line 7: the replay update, once for all steps. Observations and rewards are computed when a minibatch is drawn.
         replay.add(
             [*(step.snapshot for step in steps), rollout.environment.snapshot],
-            [step.action.choice for step in steps],
+            [step.action for step in steps],
             policy.outputs,
             [step.transition.alive for step in steps],
             [step.transition.terminated for step in steps],
@@ -182,7 +184,8 @@ class Trainer:
         return 1 - (1 - LAST_LR_FACTOR) * part
 
     def _ward(self, number: int) -> ObservationEncoder:
-        return GeneralObservationEncoder(training_ward(_derived_seed(self.seed, "ward", number)))
+        ward = training_ward(_derived_seed(self.seed, "ward", number))
+        return GeneralObservationEncoder(ward, self.settings.own_cpu == "exact")
 
     def _generator(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator().manual_seed(_derived_seed(self.seed, purpose, count))
