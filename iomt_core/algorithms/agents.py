@@ -44,6 +44,9 @@ class DecisionRules:
     margins: tuple[float, float] = (0.03, -0.02)  # of the favoured server, and of every other one
 
 
+PRINTED = DecisionRules()  # as close to the paper as a search among an agent's tasks is
+
+
 @dataclass(frozen=True)
 class Noise:
     """Exploration noise of one step."""
@@ -64,20 +67,21 @@ class Agents(nn.Module, ABC):
     request_penalty: float = 1.0
     action_smoothing: float = 0.0
     saturation_penalty: float = 0.0
-    rules = DecisionRules()
+    rules = PRINTED
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes
 
+    @property
+    def divides_own_cpu(self) -> bool:
+        """Whether agents divide their own CPUs exactly, for which they need `Inputs.local_cost`; if not, Actors request shares."""
+        return False
+
     def resized_for(self, sizes: Sizes) -> Agents:
         """The same networks for a ward of these counts; only shared networks accept other counts than their own."""
         assert sizes == self.sizes
         return self
-
-    def use(self, rules: DecisionRules) -> None:
-        """Decides by these rules from now on; agents whose networks do not value tasks together have none."""
-        self.rules = rules
 
     @abstractmethod
     def start(self, batch: int) -> Memory:

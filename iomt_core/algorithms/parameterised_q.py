@@ -12,11 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iomt_core.algorithms.agents import Agents, Decision, DecisionRules, Memory, Noise, add_exploration_noise
+from iomt_core.algorithms.agents import (
+    PRINTED,
+    Agents,
+    Decision,
+    DecisionRules,
+    Memory,
+    Noise,
+    add_exploration_noise,
+)
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
-from iomt_core.nets.own_cpu import LocalWorth, own_shares
+from iomt_core.nets.own_cpu import own_shares
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
@@ -60,26 +68,29 @@ class ParameterisedQ(Agents):
     """Agents of MPMT-DQN, sections V-A and V-B. MT-MP-DQN without `columns`; MT-PDQN without both."""
 
     def __init__(
-        self, sizes: Sizes, passes: bool = True, columns: bool = True, rounds: int = 0, recurrent: bool = True
-    ) -> None:
+        self, sizes: Sizes, passes: bool = True, columns: bool = True, rounds: int = 0, recurrent: bool = True,
+        rules: DecisionRules = PRINTED,
+    ) -> None:  # fmt: skip
         """Creates the Actor and the MPTQ networks.
 
         passes: one pass for each strategy; columns: each network values all tasks of its agent; rounds: how many times each
-        task of an agent decides, given the current strategies of the agent's other tasks, 0: all tasks decide at once.
+        task of an agent decides, given the current strategies of the agent's other tasks, 0: all tasks decide at once. rules:
+        how they decide in that case; without rounds an agent's tasks do not know each other's strategies.
         """
         super().__init__(sizes)
-        self.rounds = rounds
+        self.rounds, self.rules = rounds, rules
+        exact_local = rounds > 0 and rules.own_cpu == "exact"
         if sizes.shared:
             self.actor: Actor | SharedActor = SharedActor(sizes)
-            self.q: TaskQ = SharedTaskQ(sizes)
+            self.q: TaskQ = SharedTaskQ(sizes, exact_local)
         else:
             self.actor = Actor(sizes, 2, recurrent)
-            self.q = TaskQ(sizes, passes, columns, rounds > 0, recurrent)
+            self.q = TaskQ(sizes, passes, columns, rounds > 0, recurrent, exact_local)
 
-    def use(self, rules: DecisionRules) -> None:
-        """As `Agents.use`; without rounds an agent's tasks do not know each other's strategies, so that no rule applies."""
-        super().use(rules)
-        self.q.exact_local = self.rounds > 0 and rules.own_cpu == "exact"
+    @property
+    def divides_own_cpu(self) -> bool:
+        """As `Agents.divides_own_cpu`."""
+        return self.q.exact_local
 
     def resized_for(self, sizes: Sizes) -> ParameterisedQ:
         """As `Agents.resized_for`; the result uses the same weights."""
@@ -290,13 +301,11 @@ class ParameterisedQ(Agents):
         else:
             values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)), actions)
             own = self.task_values(self.q.select_pass(values, network_choice), episodes.choice)[1]
-            loss = self._counterfactual_loss(values, episodes.counterfactual, later, actions.local)
+            loss = self._counterfactual_loss(values, episodes.counterfactual, later)
         return episodes.mean(loss).sum() * self.sizes.tasks, self._agent_values(own, episodes.now.weight)
 
-    def _counterfactual_loss(
-        self, values: Tensor, rewards: Tensor, later: Tensor | None, local: LocalWorth | None
-    ) -> Tensor:
-        """Mean error between the values of every strategy and their counterfactual rewards, (U, N); none where `local` is known."""
+    def _counterfactual_loss(self, values: Tensor, rewards: Tensor, later: Tensor | None) -> Tensor:
+        """Mean error between the learned values of every strategy and their counterfactual rewards, (U, N)."""
         u, j = self.sizes.users, self.sizes.tasks
         values = values.unflatten(0, (u, j))  # (U, J, P, N, outputs)
         if self.q.columns:
@@ -304,9 +313,8 @@ class ParameterisedQ(Agents):
             wanted = rewards.gather(4, order.expand_as(rewards))
             if later is not None:
                 wanted = wanted + later.transpose(1, 2)[:, :, None]
-            if local is not None:
-                wanted = local.insert(wanted.flatten(0, 1)).view_as(values)
-            return self._error(values - wanted).mean((1, 2, 4))
+            difference = values - wanted
+            return self._error(difference[:, :, 1:, :, :1] if self.q.exact_local else difference).mean((1, 2, 4))
         offered = self._own(values).permute(0, 2, 3, 1)
         wanted = rewards.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2)  # (U, J, K + 1, N): a task's own reward
         if later is not None:

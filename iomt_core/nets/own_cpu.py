@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from iomt_core.nets.backend import replaceable
 from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, Inputs, compress_cost, cyclic_order
@@ -26,15 +27,19 @@ class LocalWorth:
     stays: Tensor  # (G, 2, N, J) bool, whether the task of the column is on the own device
 
     def insert(self, values: Tensor) -> Tensor:
-        """The values of all passes, (G, K + 1, N, J), with those of local tasks replaced by what they are worth."""
+        """The values of all passes, (G, K + 1, N, J), with those of local tasks replaced by what they are worth.
+
+        values: of the same shape, or (G, K + 1, N, 1), of the own task only; then other tasks on servers count as 0.
+        """
+        values = pad(values, (0, self.worth.shape[-1] - values.shape[-1]))
         index = (torch.arange(values.shape[1], device=values.device) > 0).long()  # 0 in the pass of the own device
         return torch.where(self.stays.index_select(1, index), self.worth.index_select(1, index), values)
 
 
-def local_worth(inputs: Inputs, taken: Tensor, tasks: range, compress: bool) -> LocalWorth:
+def local_worth(inputs: Inputs, taken: Tensor, tasks: range) -> LocalWorth:
     """The worth of all local tasks for the networks of some `tasks`, G = U · len(tasks), at the best division of the own CPU.
 
-    taken: strategies of 0 and 1, (U, N, J, K + 1); compress: whether costs are compressed as in general networks.
+    taken: strategies of 0 and 1, (U, N, J, K + 1).
     """
     assert inputs.local_cost is not None
     j, local = taken.shape[2], taken[:, :, None, None, :, 0] > 0
@@ -43,8 +48,7 @@ def local_worth(inputs: Inputs, taken: Tensor, tasks: range, compress: bool) -> 
     sets = sets & (inputs.weight > 0)[:, :, None, None]  # a missing task takes nothing
     shares = own_shares(inputs.local_cost, inputs.weight, sets)
     time, energy = inputs.local_cost[:, :, None, None].unbind(-1)
-    cost = time / shares.clamp_min(LEAST_SHARE_GENERAL) + energy * shares.square()
-    worth = 1 - (compress_cost(cost) if compress else cost)
+    worth = 1 - compress_cost(time / shares.clamp_min(LEAST_SHARE_GENERAL) + energy * shares.square())
     order = cyclic_order(j, taken.device)[tasks.start : tasks.stop, None].expand(worth.shape)
     worth, stays = (x.gather(4, order).permute(0, 2, 3, 1, 4).flatten(0, 1) for x in (worth, sets))
     return LocalWorth(worth, stays)

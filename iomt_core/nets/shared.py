@@ -97,11 +97,9 @@ class SharedTaskQ(TaskQ):
     servers only. Everything else is computed more exactly than a network of this size could learn it.
     """
 
-    compresses = True
-
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, exact_local: bool = False) -> None:
         nn.Module.__init__(self)
-        self.columns, self.aware, self.width = True, True, WIDTH
+        self.columns, self.aware, self.width, self.exact_local = True, True, WIDTH, exact_local
         self.tokens = SharedTokens(sizes)
         self.slot = GroupedLinear(2, 2 + DEVICE_FEATURES + 2, WIDTH, maps=2)  # for the own device, for a server
         self.others_asked = GroupedLinear(1, 3 * (sizes.tasks - 1), WIDTH)

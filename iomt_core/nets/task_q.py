@@ -40,19 +40,18 @@ class TaskQ(nn.Module):
     strategy, of which pass s uses the s-th. aware: True adds the other tasks' strategies, and what they request on each
     device, to x_-j, so that tasks can decide one after another.
 
-    With `exact_local` set, the values of tasks on the own device are computed instead of learned: the cost by (1) and (2) at the
-    best division of the own CPU among the tasks that are there.
+    exact_local: the values of tasks on the own device are computed instead of learned, as the cost by (1) and (2) at the best
+    division of the own CPU. Learned is then only what a server is worth for the own task, minus what its presence there costs all
+    other tasks; the values of the agent's other tasks on servers count as 0.
     """
 
-    exact_local: bool = False
-    compresses: bool = False  # whether values are 1 - the compressed cost
-
     def __init__(
-        self, sizes: Sizes, passes: bool = True, columns: bool = True, aware: bool = False, recurrent: bool = True
-    ) -> None:
+        self, sizes: Sizes, passes: bool = True, columns: bool = True, aware: bool = False, recurrent: bool = True,
+        exact_local: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         g, j = sizes.users * sizes.tasks, sizes.tasks
-        self.sizes, self.columns, self.aware = sizes, columns, aware
+        self.sizes, self.columns, self.aware, self.exact_local = sizes, columns, aware, exact_local
         self.slots = sizes.servers + 1 if passes else 1
         devices = sizes.servers + 1
         self.own = GroupedLinear(g, TASK_FEATURES, WIDTH)
@@ -66,7 +65,7 @@ class TaskQ(nn.Module):
         self.memory = GroupedGRU(g, WIDTH, recurrent)
         self.third = Encoder(g, WIDTH, HIDDEN)
         self.wide = GroupedLinear(g, WIDTH, HEAD)
-        self.out = GroupedLinear(g, HEAD, j if columns else devices, gain=0.1, bias=0.8)
+        self.out = GroupedLinear(g, HEAD, 1 if exact_local else j if columns else devices, gain=0.1, bias=0.8)
 
     # -- the same in all passes ----------------------------------------------------------------------------------------
 
@@ -104,7 +103,7 @@ class TaskQ(nn.Module):
         if not self.exact_local:
             return None
         assert inputs is not None
-        return local_worth(inputs, taken, tasks, self.compresses)
+        return local_worth(inputs, taken, tasks)
 
     # -- passes --------------------------------------------------------------------------------------------------------
 
@@ -175,7 +174,7 @@ class TaskQ(nn.Module):
     def insert_local_worth(self, values: Tensor, taken: Tensor, inputs: Inputs | None) -> Tensor:
         """The values of all networks, (U, J, P, N, outputs), with the worth of local tasks inserted where it is known."""
         local = self.local_worth(inputs, taken, range(taken.shape[2]))
-        return values if local is None else local.insert(values.flatten(0, 1)).view(values.shape)
+        return values if local is None else local.insert(values.flatten(0, 1)).unflatten(0, values.shape[:2])
 
     def with_local_worth(
         self, learned: Callable[[int, Tensor], Tensor], inputs: Inputs | None

@@ -77,8 +77,8 @@ class Replay:
         """A minibatch of `batch` episodes; with `counterfactual` the rewards of all strategies of each task.
 
         A counterfactual reward is cost_max - cost, without a floor at 0, so that a bad strategy still has a slope. In network
-        j, task j's own reward is reduced by what its presence on the device costs the other users; for general networks, which
-        learn no values of other tasks, also by what it costs the user's other tasks on servers.
+        j, task j's own reward is reduced by what its presence on the device costs the other users; for networks that learn no
+        values of other tasks, also by what it costs the user's other tasks on servers.
         """
         s = self.scenario
         index = torch.randint(0, len(self), (batch,), generator=generator)
@@ -98,10 +98,10 @@ class Replay:
             other_ways = what_if(done, action, result, s, requested[..., 0])
             price = 1 / done.weight.clamp_min(1e-6)
             others, cost = other_ways.others, other_ways.cost
-            if unit != 1:
+            if unit != 1 or self.encoder.exact_own_cpu:
                 others = others + _imposed_on_own_tasks(cost, choice, done.weight)
             charged = others * price[..., None]
-            if unit == 1:
+            if unit == 1 and not self.encoder.exact_own_cpu:
                 cost = cost.clamp_max(MAX_COST)
             else:
                 others, cost, charged = others * unit, compress_cost(cost * unit), compress_cost(charged * unit)

@@ -21,6 +21,7 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.nets.backend import accelerated
+from iomt_core.nets.inputs import Sizes
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
@@ -47,22 +48,19 @@ class Trainer:
         self.device = device
         self.random_wards = settings.wards == "general"
         shared = settings.networks == "general"
-        exact = settings.own_cpu == "exact"
-        self.encoder = ObservationEncoder(s, exact)
-        if shared and not self.random_wards:
-            if words := outside_range(s):
-                raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
-            self.encoder = GeneralObservationEncoder(s, exact)
-        sizes = general_sizes() if shared else self.encoder.sizes
+        if shared and not self.random_wards and (words := outside_range(s)):
+            raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
+        sizes = general_sizes() if shared else Sizes.of(s)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_derived_seed(seed, "weights"))
-            agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
+            agents = algorithm.agents(sizes, settings.recurrent, settings.rounds, settings.rules)
             mixer = algorithm.mixer(sizes)
+        make_encoder = GeneralObservationEncoder if shared and not self.random_wards else ObservationEncoder
+        self.encoder = make_encoder(s, agents.divides_own_cpu)
         agents.to(device)
         mixer.to(device)
         if settings.parameter_tying > 0:
             agents.begin_equal()
-        agents.use(settings.rules)
         agents.actor_passes = settings.actor_passes
         agents.request_penalty = settings.request_penalty
         agents.action_smoothing = settings.action_smoothing
@@ -185,7 +183,7 @@ class Trainer:
 
     def _ward(self, number: int) -> ObservationEncoder:
         ward = training_ward(_derived_seed(self.seed, "ward", number))
-        return GeneralObservationEncoder(ward, self.settings.own_cpu == "exact")
+        return GeneralObservationEncoder(ward, self.learner.agents.divides_own_cpu)
 
     def _generator(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator().manual_seed(_derived_seed(self.seed, purpose, count))

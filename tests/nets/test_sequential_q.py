@@ -28,11 +28,10 @@ def test_one_task_at_a_time_equals_all_at_once(kind: str, on: bool, tasks: int, 
     encoder = GeneralObservationEncoder(s, exact) if kind == "shared" else ObservationEncoder(s, exact)
     sizes: Sizes = encoder.sizes
     if kind == "shared":
-        q: TaskQ = SharedTaskQ(general_sizes())
+        q: TaskQ = SharedTaskQ(general_sizes(), exact)
         q.resize(sizes)
     else:
-        q = TaskQ(sizes, aware=True, recurrent=kind == "own")
-    q.exact_local = exact
+        q = TaskQ(sizes, aware=True, recurrent=kind == "own", exact_local=exact)
     torch.nn.init.normal_(q.out.weight, std=0.3)
     world = World(s, world_seeds(4, 0, worlds))
     inputs = encoder.inputs(world.snapshot(world.initial_state(), 0))
