@@ -209,7 +209,7 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
                 st.markdown(f"The highest score wins: {device_name(turn.devices[turn.choice])}.")
                 if not all(turn.valued):
                     st.caption(
-                        "What the user's other tasks on servers lose is part of the value of this task, so they are not in the sum."
+                        "What the user's other tasks on servers lose is part of the value of this task; the sum is without them."
                     )
             else:
                 st.info(

@@ -189,9 +189,7 @@ def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
         f"Round {len(turns)} is final."
     )
     if turns[0].mover is not None:
-        words = (
-            "Before every move all tasks of the user are valued, and the one that gains most by moving moves, until none gains."
-        )
+        words = "Before every move all tasks of the user are valued, and the one that gains most by moving moves, until none gains."
     st.segmented_control(
         "Round" if turns[0].mover is None else "Move", range(1, len(turns) + 1), default=sync_widget("inspect_round", wanted),
         key="inspect_round", required=True, on_change=update,
@@ -267,7 +265,9 @@ def _move_words(turn: TaskTurn, task: int, before: str) -> str:
         return f"No task of the user gains by moving, so this is final.{others}"
     now = device_name(turn.devices[turn.choice])
     if turn.mover == task:
-        return f"Of all tasks of the user, task {task} gains most by moving: it moves to {now}, its highest score.{others}"
+        return (
+            f"Of all tasks of the user, task {task} gains most by moving: it moves to {now}, its highest score.{others}"
+        )
     return f"Task {turn.mover} gains more by moving, so it moves and task {task} stays on {now} for now.{others}"
 
 

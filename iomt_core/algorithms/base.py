@@ -21,9 +21,7 @@ class Algorithm(ABC):
     tuned: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # settings that differ from the defaults
 
     @abstractmethod
-    def agents(
-        self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED
-    ) -> Agents:
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> Agents:
         """New, untrained networks of all agents.
 
         recurrent: whether they have a memory; rounds: how many times each task of an agent decides, one task after another;

@@ -16,9 +16,7 @@ class MPMTDQN(Algorithm):
     label = "MPMT-DQN (VDN)"
     summary = "The paper's agents under VDN: multi-pass networks that value all of a user's tasks, values added up."
 
-    def agents(
-        self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED
-    ) -> ParameterisedQ:
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> ParameterisedQ:
         """Agents with all passes and all columns."""
         return ParameterisedQ(sizes, rounds=rounds, recurrent=recurrent, rules=rules)
 

@@ -15,8 +15,6 @@ class MTMPDQN(MPMTDQN):
     label = "MT-MP-DQN (VDN)"
     summary = "A multi-pass Q-network a task that looks at its own task's value alone; values added up."
 
-    def agents(
-        self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED
-    ) -> ParameterisedQ:
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> ParameterisedQ:
         """One value per strategy. Tasks ignore each other, so they always decide at once; `rounds` and `rules` do not apply."""
         return ParameterisedQ(sizes, columns=False, recurrent=recurrent)

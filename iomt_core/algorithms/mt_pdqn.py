@@ -15,8 +15,6 @@ class MTPDQN(MPMTDQN):
     label = "MT-PDQN (VDN)"
     summary = "A P-DQN a task: one pass values every strategy of that task; values added up."
 
-    def agents(
-        self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED
-    ) -> ParameterisedQ:
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> ParameterisedQ:
         """One pass. Tasks ignore each other, so they always decide at once; `rounds` and `rules` do not apply."""
         return ParameterisedQ(sizes, passes=False, columns=False, recurrent=recurrent)

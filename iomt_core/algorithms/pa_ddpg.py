@@ -167,9 +167,7 @@ class PADDPG(Algorithm):
         }
     )  # fmt: skip
 
-    def agents(
-        self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED
-    ) -> ContinuousActions:
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> ContinuousActions:
         """Actors and critics; `rounds` and `rules` do not apply, an Actor decides for all tasks at once."""
         return ContinuousActions(sizes, recurrent)
 

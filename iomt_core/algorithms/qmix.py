@@ -18,9 +18,7 @@ class QMIX(Algorithm):
         "The paper's agents under QMIX: a monotone network, made from the limited global state, mixes their values."
     )
 
-    def agents(
-        self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED
-    ) -> ParameterisedQ:
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> ParameterisedQ:
         """Agents with all passes and all columns."""
         return ParameterisedQ(sizes, rounds=rounds, recurrent=recurrent, rules=rules)
 

@@ -29,9 +29,7 @@ class WhatIf(Batch):
     others: Tensor  # (B, U, J, K + 1) weighted cost that the task causes for the other users; 0 if local
 
 
-def what_if(
-    snapshot: Snapshot, action: Action, done: Outcome, s: Scenario, server_cpu: Tensor | None = None
-) -> WhatIf:
+def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario, server_cpu: Tensor | None = None) -> WhatIf:
     """Evaluates the K alternatives of every task in every world; `done` is the outcome of `action`.
 
     server_cpu: the share of CPU that each task requests on a server, (B, U, J), if not its share in `action` as well; on its

@@ -48,9 +48,9 @@ def migrate(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_rules(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of any format with those of how agents decide; where they are missing, as agents decided before format 3."""
+    """Settings of any format with those that format 3 added; where they are missing, as agents decided and learned before."""
     general = "general" in (settings.get("networks"), settings.get("wards"))
-    rules = {"search": "cyclic", "own_cpu": "requested", "first_choice": "round-robin"}
+    rules: dict[str, Any] = {"search": "cyclic", "own_cpu": "requested", "first_choice": "round-robin", "ward_count": 4}
     return {**rules, "margins": (0.01, 0.0) if general else (0.03, -0.02), **settings}
 
 

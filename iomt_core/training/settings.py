@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from iomt_core.algorithms.agents import DecisionRules
 
+LEAST_MARGIN = 0.001  # of the favoured server; without any, all agents go where a server seems slightly better
+
 
 class Settings(BaseModel):
     """Hyper-parameters of a run. A field's bounds and description are its validation, documentation and help text."""
@@ -23,6 +25,8 @@ class Settings(BaseModel):
     wards: Annotated[Literal["own", "general"], Field(
         description="what is trained on. 'own': the run's scenario; 'general': wards of many sizes and parameters, which "
         "are drawn at random during training (needs networks = 'general')")] = "own"
+    ward_count: Annotated[int, Field(
+        ge=1, le=256, description="wards in each batch of episodes and in each update, with wards = 'general'")] = 16
     num_envs: Annotated[int, Field(ge=1, le=4096, description="episodes played in parallel")] = 32
     updates: Annotated[int, Field(ge=1, le=1000, description="gradient updates after each batch of episodes")] = 24
     learn_every: Annotated[Literal["episode", "step"], Field(
@@ -72,9 +76,10 @@ class Settings(BaseModel):
         description="where an agent's tasks are before they decide. 'round-robin': on servers; 'prices': on servers if they are "
         "worth more there at the ward's shadow prices, which only general networks know")] = "round-robin"
     margins: Annotated[tuple[
-        Annotated[float, Field(ge=0.001, le=1)], Annotated[float, Field(ge=-1, le=0)]], Field(
+        Annotated[float, Field(ge=-1, le=1)], Annotated[float, Field(ge=-1, le=1)]], Field(
         description="added to the worth of the server with the fewest of an agent's other tasks, and of every other server, "
-        "before the choice, in units of reward; without it agents would choose the same server")] = (0.02, 0.0)
+        "before the choice, in units of reward; the first is larger, so that agents do not all choose the same server"
+        )] = (0.0, -0.02)
     actor_every: Annotated[int, Field(
         ge=1, le=1000, description="Q-network updates per Actor update (delayed policy updates)")] = 2
     actor_passes: Annotated[Literal["all", "likely"], Field(
@@ -122,6 +127,11 @@ class Settings(BaseModel):
     def _rules_are_possible(self) -> Settings:
         if self.own_cpu == "exact" and (self.rounds == 0 or self.critic_target == "observed"):
             raise ValueError("own_cpu = 'exact' allows only rounds >= 1 and critic_target = 'counterfactual'")
+        favoured, other = self.margins
+        if favoured - other < LEAST_MARGIN:
+            raise ValueError(
+                f"margins = {self.margins} allows only a first number that is {LEAST_MARGIN:g} or more above the second"
+            )
         if self.first_choice == "prices" and self.networks == "own":
             raise ValueError("first_choice = 'prices' allows only networks = 'general'")
         return self

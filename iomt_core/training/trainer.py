@@ -32,7 +32,6 @@ from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
 COOLING_PART = 0.7  # part of the run in which the temperature falls; then it stays
-WARDS = 4  # wards in each batch of episodes and in each update, if they are drawn at random
 CPU = torch.device("cpu")
 LAST_LR_FACTOR = 0.03  # factor of the learning rates at the end of the run
 
@@ -76,7 +75,7 @@ class Trainer:
         self.learner = Learner(agents, mixer, learner_settings)
         self.replay: Replay | GeneralReplay = Replay(self.encoder, settings.replay)
         if self.random_wards:
-            episodes = max(1, settings.num_envs // WARDS)
+            episodes = max(1, settings.num_envs // settings.ward_count)
             self.replay = GeneralReplay(self._ward, max(1, settings.replay // episodes), episodes)
         self.played = 0  # episodes
         self.updates = 0
@@ -153,7 +152,7 @@ class Trainer:
             counterfactual = self.settings.critic_target == "counterfactual"
             parts = [
                 self.replay.draw(self.settings.batch, generator, counterfactual)
-                for _ in range(WARDS if self.random_wards else 1)
+                for _ in range(self.settings.ward_count if self.random_wards else 1)
             ]
             if self.settings.action_smoothing:
                 parts = [

@@ -35,7 +35,9 @@ class TaskTurn:
     worth: Tensor  # (K + 1,) the sum in (17)
     margin: Tensor  # (K + 1,) added before the choice, see `ParameterisedQ.margins`
     choice: int  # after this turn
-    mover: int | None = None  # the agent's task that moves in this turn, from 1; 0 if none gains; None if tasks decide in fixed order
+    mover: int | None = (
+        None  # the agent's task that moves in this turn, from 1; 0 if none gains; None if tasks decide in fixed order
+    )
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Inspection:
     turns: tuple[Turn, ...] = ()
     values: tuple[Tensor, ...] = ()  # for each turn: (U, 1, tasks, K + 1, J) values by strategy and task
     rounds: int = 0
-    server_values_only: bool = False  # whether networks value only servers for their own task; local tasks' worth is computed
+    server_values_only: bool = (
+        False  # whether networks value only servers for their own task; local tasks' worth is computed
+    )
     task_values: Tensor | None = None  # (U, J) q_j of (18), at the choices of the record
     mixing: Mixing | None = None
     numbers: Tensor | None = None  # (U, J) the Actor's number for a task's strategy
