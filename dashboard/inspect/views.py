@@ -189,7 +189,7 @@ def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
         f"Round {len(turns)} is final."
     )
     if turns[0].mover is not None:
-        words = "Before every move all tasks of the user are valued, and the one that gains most by moving moves, until none gains."
+        words = "Before every move all tasks of the user are valued; the one that gains most moves, until none gains."
     st.segmented_control(
         "Round" if turns[0].mover is None else "Move", range(1, len(turns) + 1), default=sync_widget("inspect_round", wanted),
         key="inspect_round", required=True, on_change=update,
@@ -224,8 +224,8 @@ def _choice(
         }
     )  # fmt: skip
     notes = {
-        "score": "Expected value plus margin: the highest score wins; of equal scores, the first. Where the largest gain moves next, "
-        "a task's gain is the difference between its highest score and that of the device that it is on.",
+        "score": "Expected value plus margin: the highest score wins; of equal scores, the first. Where the largest gain moves "
+        "next, a task's gain is its highest score minus that of the device that it is on.",
         "expected gain": "What the network expects to gain compared with the chosen device, in weighted reward.",
         "true gain": "By how much the ward's weighted cost would truly fall compared with the chosen device.",
         "user's true cost": "Sum of the costs of the user's tasks, each times its weight p.",

@@ -75,7 +75,7 @@ class Agents(nn.Module, ABC):
 
     @property
     def divides_own_cpu(self) -> bool:
-        """Whether agents divide their own CPUs exactly, for which they need `Inputs.local_cost`; if not, Actors request shares."""
+        """Whether agents divide their own CPUs exactly, for which they need `Inputs.local_cost`, or Actors request."""
         return False
 
     def resized_for(self, sizes: Sizes) -> Agents:

@@ -28,7 +28,8 @@ class SharedSequentialQ:
     """`SharedTaskQ` at fixed observations and requests; call it with a task and the strategies of all tasks.
 
     The agents of all worlds are rows, R = U·N. A task is valued again only in the rows in which another task's strategy has
-    changed since its last turn. Local tasks are worth what their requests bring them, unless the caller knows better. Networks compute the passes of the K servers only: on the own device they correct nothing.
+    changed since its last turn. Networks compute the passes of the K servers only: on the own device they correct nothing. Local
+    tasks are worth what their requests bring them; where the own CPU is divided exactly, the caller inserts their worth.
     """
 
     def __init__(self, q: SharedTaskQ, tokens: Tensor, shares: Tensor, inputs: Inputs) -> None:

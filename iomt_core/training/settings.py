@@ -65,8 +65,8 @@ class Settings(BaseModel):
         ge=0, le=8, description="how many times each task of an agent decides, one task after another, each knowing "
         "the current strategies of the agent's other tasks; 0: all tasks decide at once, as (17) is printed")] = 4
     search: Annotated[Literal["largest-gain", "cyclic"], Field(
-        description="which task of an agent decides next when there is no exploration. 'largest-gain': the one that gains most by "
-        "moving, until none gains; 'cyclic': one after another in fixed order, as always with exploration; both need "
+        description="which task of an agent decides next when there is no exploration. 'largest-gain': the one that gains most "
+        "by moving, until none gains; 'cyclic': one after another in fixed order, as always with exploration; both need "
         "rounds >= 1")] = "largest-gain"
     own_cpu: Annotated[Literal["exact", "requested"], Field(
         description="who divides an agent's own CPU among its local tasks. 'exact': the agent, at the least cost by (1) and (2), "

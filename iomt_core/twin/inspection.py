@@ -22,8 +22,8 @@ class TaskTurn:
     """The values by which one task's strategy is chosen, when it is the task's turn.
 
     `values` has a column for each of the agent's tasks, or only one if the network values just its own task. The strategy with
-    the largest `worth + margin` is chosen, the first one if several are equal. If the largest gain moves next, every task is valued
-    before each move, and only the `mover` takes that strategy.
+    the largest `worth + margin` is chosen, the first one if several are equal. If the largest gain moves next, every task is
+    valued before each move, and only the `mover` takes that strategy.
     """
 
     round: int  # from 1, of rounds or moves; 0 if all tasks decide at once
@@ -35,9 +35,7 @@ class TaskTurn:
     worth: Tensor  # (K + 1,) the sum in (17)
     margin: Tensor  # (K + 1,) added before the choice, see `ParameterisedQ.margins`
     choice: int  # after this turn
-    mover: int | None = (
-        None  # the agent's task that moves in this turn, from 1; 0 if none gains; None if tasks decide in fixed order
-    )
+    mover: int | None = None  # the task that moves, from 1; 0 if none gains; None if tasks decide in fixed order
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,7 @@ class Inspection:
     turns: tuple[Turn, ...] = ()
     values: tuple[Tensor, ...] = ()  # for each turn: (U, 1, tasks, K + 1, J) values by strategy and task
     rounds: int = 0
-    server_values_only: bool = (
-        False  # whether networks value only servers for their own task; local tasks' worth is computed
-    )
+    server_values_only: bool = False  # whether networks value servers for their own task only
     task_values: Tensor | None = None  # (U, J) q_j of (18), at the choices of the record
     mixing: Mixing | None = None
     numbers: Tensor | None = None  # (U, J) the Actor's number for a task's strategy
