@@ -181,8 +181,12 @@ class TaskQ(nn.Module):
     ) -> Callable[[int, Tensor], Tensor]:
         """A function as `sequential` returns it, with the worth of local tasks inserted where it is known."""
 
+        if not self.exact_local:
+            return learned
+
         def values(j: int, taken: Tensor) -> Tensor:
-            local, found = self.local_worth(inputs, taken, range(j, j + 1)), learned(j, taken)
-            return found if local is None else local.insert(found)
+            local = self.local_worth(inputs, taken, range(j, j + 1))
+            assert local is not None
+            return local.insert(learned(j, taken))
 
         return values
