@@ -224,6 +224,32 @@ ANSWERS = _by_name(
     ),
 )  # fmt: skip
 
+# How old and how wrong the twin of the environment is; means over steps, see `twin.mapping.synchronisation`.
+STALENESS = _by_name(
+    Metric("age_steps", "Age", "steps since what the twin believes was measured", "steps", better="lower", number_format=".3g"),
+    Metric("age_s", "Age", "time since what the twin believes was measured", "s", si="s", better="lower", number_format=".3g"),
+    Metric(
+        "capacity_error", "Capacity error", "mean relative error of the servers' free CPU and bandwidth",
+        "%", 100.0, better="lower", number_format=".3g",
+    ),
+    Metric(
+        "position_error_m", "Position error", "mean distance between where users are and where the twin believes them to be",
+        "m", si="m", better="lower", number_format=".3g",
+    ),
+    Metric(
+        "rate_error", "Rate error", "mean relative error of the links' rates, at an equal share of the bandwidth",
+        "%", 100.0, better="lower", number_format=".3g",
+    ),
+    Metric(
+        "battery_error", "Battery error", "mean error of the charge, relative to the capacity Cap",
+        "%", 100.0, better="lower", number_format=".3g",
+    ),
+    Metric(
+        "task_error", "Task error", "mean relative error of D and C; 100 % for one that the twin does not know or that is gone",
+        "%", 100.0, better="lower", number_format=".3g",
+    ),
+)  # fmt: skip
+
 # Figures of a training run for each batch of episodes, in addition to cost, delay and energy.
 TRAINING = _by_name(
     Metric("return", "Return", "sum of the team's reward over an episode", better="higher"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from iomt_core.environment.world import World
 from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import BatteryAware, Memory, Planner, Policy, Shares, with_shares
+from iomt_core.policies.base import BatteryAware, Planner, Policy, Shares, with_shares
 from iomt_core.policies.dual import DualSolution, solve_dual
 from iomt_core.policies.episode_dual import solve_episodes
 from iomt_core.policies.price_response import PriceResponse
@@ -57,7 +58,7 @@ class Rollout:
 
     def __init__(self, policy: Policy, environment: Environment, shares: Shares = "own") -> None:
         self.policy, self.environment, self.shares = policy, environment, shares
-        self._memory: Memory | None = None
+        self._memory: Any = None
         self._plan: tuple[int, Action] | None = None  # the step from which on a planner has decided, and its decisions
 
     @property

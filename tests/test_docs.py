@@ -50,7 +50,22 @@ ENTRIES = {
         "weights",
         "answer",
     },
-    "twin": {"tab", "warehouse", "query", "epsilon", "recording", "episode", "at", "set", "policy"},
+    "twin": {
+        "tab",
+        "warehouse",
+        "query",
+        "epsilon",
+        "recording",
+        "episode",
+        "at",
+        "set",
+        "policy",
+        "interval",
+        "delay",
+        "noise",
+        "over",
+        "late",
+    },
 }
 
 

@@ -71,7 +71,7 @@ def _pick(row: Any, folder: Path, state: dict[str, Any], form: ForkForm) -> int:
         form_widget("Recording", row.number_input, "recording", form, "twin_recording", convert=int, min_value=1,
                     max_value=count, step=1, width=WIDTH)  # fmt: skip
     _, configurations = Warehouse(folder).configurations(form.recording)
-    episodes = int(next(iter(configurations.values()))["episodes"])
+    episodes = int(next(iter(configurations.values())).get("episodes", 1))  # of a training run, which cannot be forked
     form.episode = clamp(form.episode, 1, episodes)
     if episodes > 1:
         form_widget("Episode", row.number_input, "episode", form, "twin_episode", convert=int, min_value=1, max_value=episodes,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import cast
 
 from dashboard.session import Session, page_state
+from iomt_core.experiments.staleness import AXES, Axis
 from iomt_core.runs.directory import NAME
 from iomt_core.scenario import Scenario, ScenarioError, check_known
 from iomt_core.scenario.links import whole_number
@@ -14,11 +16,19 @@ from iomt_core.training.catalogue import entry
 from iomt_core.twin.access import Verification
 from iomt_core.twin.access.ledger import Answer
 from iomt_core.twin.access.privacy import QUERIES
+from iomt_core.twin.mapping.synchronisation import LATE_GROUPS, Synchronisation
 from iomt_core.twin.recorded_fork import overrides_from_words
 
 TABS = MappingProxyType(
-    {"storage": "Storage", "audit": "Who asked what", "query": "Private query", "fork": "What would have happened"}
+    {
+        "storage": "Storage",
+        "audit": "Who asked what",
+        "query": "Private query",
+        "fork": "What would have happened",
+        "stale": "Stale twin",
+    }
 )
+STALE_NUMBERS = MappingProxyType({"interval": (1, 20), "delay": (0, 20), "noise": (0, 50)})  # steps, steps, percent
 MOST_NUMBER = 1_000_000  # of a recording or an episode in a link
 
 
@@ -44,6 +54,25 @@ class ForkForm:
 
 
 @dataclass
+class StaleForm:
+    """How the twin is synchronised, and the curve of what that costs."""
+
+    interval: int = 1  # steps
+    delay: int = 2  # steps
+    noise: int = 0  # percent
+    tasks: bool = False  # tasks are synchronised late too
+    over: Axis = "delay"
+    episodes: int = 10
+    measured: bool = False
+
+    @property
+    def settings(self) -> Synchronisation:
+        """The settings of the twin."""
+        groups = (*LATE_GROUPS, "tasks") if self.tasks else LATE_GROUPS
+        return Synchronisation(self.interval, self.delay, self.noise / 100, groups)
+
+
+@dataclass
 class View:
     """What the page shows in this session."""
 
@@ -54,6 +83,7 @@ class View:
     query: str = "mean-delay"
     epsilon: float = 1.0
     fork: ForkForm = field(default_factory=ForkForm)
+    stale: StaleForm = field(default_factory=StaleForm)
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by warehouse, the latest first
     data_check: dict[str, tuple[int, bool, str]] = field(default_factory=dict)  # revision, whether intact, in words
     log_check: dict[str, Verification] = field(default_factory=dict)
@@ -79,13 +109,16 @@ def link_view(view: View) -> dict[str, str]:
         entries |= {"episode": str(form.episode), "at": str(form.step), "set": ";".join(changes), "policy": form.policy}
         if form.recording is not None:
             entries["recording"] = str(form.recording)
+    elif view.tab == "stale":
+        entries |= {name: str(getattr(view.stale, name)) for name in STALE_NUMBERS}
+        entries |= {"over": view.stale.over, "late": "tasks" if view.stale.tasks else ""}
     return entries
 
 
 def from_view(entries: Mapping[str, str]) -> View:
     """The state that the page's entries of a link describe; an invalid entry becomes a problem of the view."""
     view = View()
-    for read in (_read_names, _read_query, _read_numbers, _read_changes, _read_policy):
+    for read in (_read_names, _read_query, _read_numbers, _read_changes, _read_policy, _read_stale):
         try:
             read(view, entries)
         except ScenarioError as error:
@@ -144,3 +177,18 @@ def _read_changes(view: View, entries: Mapping[str, str]) -> None:
 def _read_policy(view: View, entries: Mapping[str, str]) -> None:
     if entries.get("policy"):
         view.fork.policy = entry(entries["policy"]).name
+
+
+def _read_stale(view: View, entries: Mapping[str, str]) -> None:
+    form = view.stale
+    for name, (low, high) in STALE_NUMBERS.items():
+        if name in entries:
+            number = whole_number(entries[name], low, high)
+            if number is None:
+                raise ScenarioError(
+                    f"{name} = {entries[name][:40]!r} in the link is out of range: allowed is {low} to {high}."
+                )
+            setattr(form, name, number)
+    over = entries.get("over", form.over)
+    check_known("over", over, AXES)
+    form.over, form.tasks = cast(Axis, over), entries.get("late") == "tasks"

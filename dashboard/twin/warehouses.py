@@ -91,25 +91,34 @@ def start(
     somebody else.
     """
     check_range("episodes", episodes, 1, MOST_EPISODES)
-    root = user_folder(ROOT)
     with _lock:
         if (other := running()) is not None:
             raise WarehouseError(f"{other.warehouse} is being recorded: wait until it is done, or cancel it.")
-        warehouses = known()
-        if name is not None and name not in warehouses:
-            raise WarehouseError(f"warehouse = {name[:60]!r} is not there any more.")
-        if name is None and len(warehouses) >= MOST_WAREHOUSES:
-            raise WarehouseError(f"there are {MOST_WAREHOUSES} warehouses: remove folders of {root.name}/ first.")
-        folder = root / (name or free_name(root, s.name))
-        if name is not None and not person.may_change(owner_of(folder)):
-            raise WarehouseError(f"{name} belongs to {owner_of(folder).name}: record into a new warehouse.")
-        with WarehouseWriter(folder):  # makes it, so that it has an identity and an owner before the thread starts
-            if name is None:
-                person.save(folder)
+        folder = open_for(name, s.name, person)
         job = _recordings[folder.name] = Recording(folder.name, episodes, person)
     arguments = (job, folder, s, policy, seed, shares)
     threading.Thread(target=_record, args=arguments, name=f"record-{folder.name}", daemon=True).start()
     return job
+
+
+def open_for(name: str | None, suggested: str, person: Person) -> Path:
+    """The folder of a warehouse into which this person may record; it is made if it is new.
+
+    name: of the warehouse, None for a new one, which is named like `suggested`. Raises `ScenarioError` where another process
+    writes to it or it belongs to somebody else.
+    """
+    root, warehouses = user_folder(ROOT), known()
+    if name is not None and name not in warehouses:
+        raise WarehouseError(f"warehouse = {name[:60]!r} is not there any more.")
+    if name is None and len(warehouses) >= MOST_WAREHOUSES:
+        raise WarehouseError(f"there are {MOST_WAREHOUSES} warehouses: remove folders of {root.name}/ first.")
+    folder = root / (name or free_name(root, suggested))
+    if name is not None and not person.may_change(owner_of(folder)):
+        raise WarehouseError(f"{name} belongs to {owner_of(folder).name}: record into a new warehouse.")
+    with WarehouseWriter(folder):  # makes it, so that it has an identity and an owner before anything is recorded
+        if name is None:
+            person.save(folder)
+    return folder
 
 
 def _record(job: Recording, folder: Path, s: Scenario, policy: str, seed: int, shares: Shares) -> None:

@@ -1,27 +1,34 @@
-"""`iomt twin`: ask a data warehouse what would have happened."""
+"""`iomt twin`: ask a data warehouse what would have happened, and measure what a stale twin costs."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, TypeVar, cast
 
 import typer
 from rich.table import Table
 
 from iomt_core.charts.forks import fork_numbers
-from iomt_core.cli.common import notes
+from iomt_core.charts.staleness import cost_table
+from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
+from iomt_core.cli.options import SeedOption, SharesOption
 from iomt_core.experiments.evaluation import summary_of
+from iomt_core.experiments.staleness import settings_grid, staleness_costs, staleness_notes, staleness_table
 from iomt_core.policies.base import SHARES, Shares
-from iomt_core.training.catalogue import catalogue, policy_label
+from iomt_core.scenario import ScenarioError
+from iomt_core.scenario.files import write_text_atomically
+from iomt_core.training.catalogue import catalogue, default_policy, describe, policy_label
+from iomt_core.twin.mapping.synchronisation import FIELD_GROUPS, LATE_GROUPS
 from iomt_core.twin.recorded_fork import CHANGEABLE, overrides_from_words, recorded_episode
 
-app = typer.Typer(no_args_is_help=True, help="What would have happened: forks of recorded episodes.")
+N = TypeVar("N", int, float)
+app = typer.Typer(no_args_is_help=True, help="Forks of recorded episodes, and what a stale twin costs.")
 
 
 @app.callback()
 def twin() -> None:
-    """What would have happened: forks of recorded episodes."""
+    """Forks of recorded episodes, and what a stale twin costs."""
 
 
 @app.command()
@@ -67,3 +74,62 @@ def fork(
     for row in numbers.itertuples(index=False):
         table.add_row(*row)
     notes.print(table)
+
+
+@app.command("staleness")
+def stale(
+    scenario: ScenarioOption,
+    policy: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")] = default_policy(),
+    interval: Annotated[str, typer.Option(help="Steps between two synchronisations; several as 1,2,4.")] = "1",
+    delay: Annotated[str, typer.Option(help="Steps until a measurement arrives; several as 0,1,2,4.")] = "0",
+    noise: Annotated[str, typer.Option(help="Relative noise of a measurement; several as 0,0.05,0.1.")] = "0",
+    groups: Annotated[
+        str, typer.Option(help=f"What is synchronised late: one or more of {','.join(FIELD_GROUPS)}.")
+    ] = ",".join(LATE_GROUPS),
+    episodes: Annotated[int, typer.Option(help="Number of episodes; intervals are over episodes.")] = 20,
+    seed: SeedOption = 0,
+    shares: SharesOption = "own",
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write the table to this file, in SI units.", metavar="FILE")
+    ] = None,
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
+) -> None:
+    """Measure what it costs if a policy decides on a twin that is synchronised late, seldom or with noise.
+
+    All combinations of the values are played on the same episodes, and compared with a fresh twin. Actions are carried out in
+    the ward itself.
+    """
+    s = scenario_from(scenario, workload, places)
+    settings = settings_grid(
+        numbers_from_words("interval", interval, int), numbers_from_words("delay", delay, int),
+        numbers_from_words("noise", noise, float), tuple(part.strip() for part in groups.split(",") if part.strip()),
+    )  # fmt: skip
+    costs = []
+    with progress_bar() as progress:
+        bar = progress.add_task(f"{policy_label(policy)} on {s.name}", total=len(settings))
+        for cost in staleness_costs(s, policy, settings, episodes, seed, cast("Shares", shares)):
+            costs.append(cost)
+            progress.advance(bar)
+    notes.print(describe(policy, s))
+    shown = cost_table(costs)
+    table = Table(
+        *shown.columns, title=f"{s.name}, {episodes} episodes, seed {seed}: change against a fresh twin (95 %)"
+    )
+    for row in shown.itertuples(index=False):
+        table.add_row(*row)
+    notes.print(table)
+    for text in staleness_notes(s, policy, costs):
+        notes.print(text, soft_wrap=True, highlight=False)
+    if csv is not None:
+        write_text_atomically(csv, staleness_table(costs).to_csv(index=False))
+        notes.print(f"Written: {csv}")
+
+
+def numbers_from_words(name: str, words: str, kind: type[N]) -> list[N]:
+    """The numbers of a list such as 0,1,2. Raises `ScenarioError`."""
+    try:
+        return [kind(word) for word in words.split(",")]
+    except ValueError:
+        what = "whole numbers such as 1,2,4" if kind is int else "numbers such as 0,0.05,0.1"
+        raise ScenarioError(f"{name} = {words[:60]!r} cannot be used: allowed are {what}.") from None

@@ -33,6 +33,7 @@ class Stream(IntEnum):
     BURST_SHARED = 7
     BACKGROUND = 8
     POLICY = 9
+    MEASUREMENT = 10
 
 
 def _wrapped(value: int) -> int:

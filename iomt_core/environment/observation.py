@@ -61,8 +61,13 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
 
 def efficiency(snapshot: Snapshot, s: Scenario) -> Tensor:
     """Mean spectral efficiency of each link at an equal share of the bandwidth, (B, U, K), in units of `EFFICIENCY_SCALE`."""
-    share = snapshot.B_k[:, None] / max(1.0, s.users * s.tasks / s.servers)
+    share = equal_share(snapshot, s)
     return mean_rate(share, snapshot.beta) / share / EFFICIENCY_SCALE
+
+
+def equal_share(snapshot: Snapshot, s: Scenario) -> Tensor:
+    """The bandwidth of each server that a task gets if all tasks are sent and spread evenly, (B, 1, K) Hz."""
+    return snapshot.B_k[:, None] / max(1.0, s.users * s.tasks / s.servers)
 
 
 def limited_state(snapshot: Snapshot, s: Scenario) -> Tensor:

@@ -27,6 +27,8 @@ from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, ScenarioError, check_range, os_errors
 from iomt_core.scenario.files import replace_file, write_text_atomically
 from iomt_core.training.catalogue import entry, make_policy
+from iomt_core.twin.mapping.stale_policy import on_twin
+from iomt_core.twin.mapping.synchronisation import Synchronisation
 from iomt_core.twin.northbound import checked_seed, checked_shares, first_episode, play
 
 # Number of task values in a chunk of episodes, so that memory does not grow with the number of episodes.
@@ -72,15 +74,21 @@ def compared_by(record: Record) -> Literal["cost", "return"]:
     return "return" if batteries_matter(record) or bool(record.outcome.skipped.any()) else "cost"
 
 
-def records(s: Scenario, policy: str, episodes: int, seed: int, shares: Shares = "own") -> Iterator[Record]:
-    """Plays the episodes in chunks, in order. Raises `ScenarioError` for an unknown policy or a number out of range."""
+def records(
+    s: Scenario, policy: str, episodes: int, seed: int, shares: Shares = "own",
+    synchronisation: Synchronisation | None = None, certify: bool = True,
+) -> Iterator[Record]:  # fmt: skip
+    """Plays the episodes in chunks, in order. Raises `ScenarioError` for an unknown policy or a number out of range.
+
+    synchronisation: of the twin that the policy decides on; None if it decides on the ward itself. certify: with certificates.
+    """
     check_range("episodes", episodes, 1, MOST_EPISODES)
     checked_shares(shares)
     checked_seed(seed)
-    decider = make_policy(policy, s)
+    decider = on_twin(make_policy(policy, s), synchronisation)
     size = max(1, CHUNK // (s.T * s.users * s.tasks * (s.servers + 1)))
     return (
-        play_episodes(decider, draw_episodes(s, seed, first, min(size, episodes - first)), shares)
+        play_episodes(decider, draw_episodes(s, seed, first, min(size, episodes - first), certify), shares)
         for first in range(0, episodes, size)
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -54,12 +54,11 @@ class Policy(ABC):
         dual: the certificate of these steps, if the caller has it already; policies that need it then need not solve for it.
         """
 
-    def step(
-        self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
-    ) -> tuple[Action, Memory | None]:
+    def step(self, snapshot: Snapshot, memory: Any, dual: DualSolution | None = None) -> tuple[Action, Any]:
         """Decides the next step of an episode. Returns the action and the memory to pass in at the step after it.
 
-        memory: what the previous step returned, None at the first. dual: see `decide`.
+        memory: what the previous step returned, None at the first; only the policy knows what it is, and it never changes.
+        dual: see `decide`.
         """
         return self.decide(snapshot, dual), None
 

@@ -1,7 +1,7 @@
 """Formats of run.json and of checkpoints: the current number, and how facts of format 1 are read.
 
-Format 2 renamed settings, their values and a column of the replay buffer. Format 3 added settings of how agents decide, and the
-shares of CPU of actions to the replay buffer. No network changed; checkpoints of older formats decide as before.
+Format 2 renamed settings, their values and a column of the replay buffer. Format 3 added settings of how agents decide; checkpoints of
+older formats decide as before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ _SETTINGS = {
     "hold": "request_penalty", "blur": "action_smoothing", "saturation": "saturation_penalty",
 }  # fmt: skip
 _REPLAYED = re.compile(r"^(replay/(?:\d+/)?)asked$")
-_REQUESTED = re.compile(r"^replay/(?:\d+/)?requested$")
 _VALUES = (
     ("critic_target", "what-if", "counterfactual"),
     ("critic_target", "own", "observed"),
@@ -58,6 +57,4 @@ def migrate_tensors(tensors: Mapping[str, Tensor], format_number: int) -> dict[s
     """A checkpoint's tensors under their current names; `format_number` is the format that the checkpoint was written in."""
     if format_number == FORMAT:
         return dict(tensors)
-    renamed = {_REPLAYED.sub(r"\1requested", name): tensor for name, tensor in tensors.items()}
-    cpu = {name.removesuffix("requested") + "cpu": x[..., 0] for name, x in renamed.items() if _REQUESTED.match(name)}
-    return cpu | renamed
+    return {_REPLAYED.sub(r"\1requested", name): tensor for name, tensor in tensors.items()}

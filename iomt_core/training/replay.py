@@ -6,7 +6,7 @@ the functions that the environment uses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,9 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
-from iomt_core.nets.inputs import compress_cost
+from iomt_core.nets.inputs import Inputs, compress_cost
+from iomt_core.nets.own_cpu import own_shares
+from iomt_core.rollout import Step
 from iomt_core.training.observation_encoder import ObservationEncoder
 
 MAX_COST = 2.0  # largest cost of a task in counterfactual rewards; larger ones are cut
@@ -36,23 +38,21 @@ class Replay:
     def __len__(self) -> int:
         return min(self.count, self.capacity)
 
-    def add(
-        self,
-        snapshots: list[Snapshot],
-        actions: list[Action],
-        requested: list[Tensor],
-        alive: list[Tensor],
-        ended: list[Tensor],
-    ) -> None:
-        """Adds T steps of B episodes: T + 1 snapshots, the last one after the last action, and T of everything else.
+    def add(self, steps: Sequence[Step], after: Snapshot, requested: Sequence[Tensor]) -> None:
+        """Adds T played steps of B episodes.
 
-        `requested` (B, U, J, outputs) are the Actors' outputs, from which local tasks' shares of the CPU in `actions` may differ;
-        `alive` and `ended` (B,) bool.
+        after: the state after the last step. requested: the Actors' outputs in each step, (B, U, J, outputs).
         """
+        snapshots = [*(step.snapshot for step in steps), after]
         columns = {name: torch.stack([getattr(x, name) for x in snapshots], dim=1) for name in self._state}
-        columns |= {name: torch.stack([getattr(x, name) for x in actions], 1) for name in ("choice", "cpu")}
-        columns |= {"requested": torch.stack(requested, 1)}
-        columns |= {"alive": torch.stack(alive, 1), "ended": torch.stack(ended, 1)}
+        columns["choice"] = torch.stack([step.action.choice for step in steps], 1)
+        columns["requested"] = torch.stack([*requested], 1)
+        columns["alive"] = torch.stack([step.transition.alive for step in steps], 1)
+        columns["ended"] = torch.stack([step.transition.terminated for step in steps], 1)
+        self.insert(columns)
+
+    def insert(self, columns: Mapping[str, Tensor]) -> None:
+        """Adds B episodes by column: those of `STATE` (B, T + 1, …), choice, requested, alive and ended (B, T, …)."""
         batch = len(columns["D"])
         place = torch.arange(self.count, self.count + batch) % self.capacity
         for name, values in columns.items():
@@ -60,6 +60,9 @@ class Replay:
                 self.store[name] = values.new_zeros(self.capacity, *values.shape[1:])
             self.store[name][place] = values
         self.count += batch
+
+    def close(self) -> None:
+        """Releases what the buffer has open; adding opens it again. In memory that is nothing."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Its content by name, for a checkpoint."""
@@ -86,8 +89,9 @@ class Replay:
         steps = len(kept["choice"])
         every = self._snapshot({name: kept[name] for name in self._state})
         done = self._snapshot({name: kept[name][:steps] for name in self._state})
-        choice, cpu, requested = (kept[name].flatten(0, 1) for name in ("choice", "cpu", "requested"))
-        action = Action(choice, cpu, requested[..., 1])
+        choice, requested = kept["choice"].flatten(0, 1), kept["requested"].flatten(0, 1)
+        inputs = self.encoder.inputs(every)
+        action = Action(choice, self._cpu(inputs.rows(slice(len(choice))), choice, requested[..., 0]), requested[..., 1])
         result = outcome(done, action, s)
         unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
@@ -112,7 +116,7 @@ class Replay:
         return Episodes(
             sizes=self.encoder.sizes,
             batch=batch,
-            inputs=self.encoder.inputs(every),
+            inputs=inputs,
             corrected=mixer_observation(every, s),
             state=self.encoder.state(every),
             choice=choice.transpose(0, 1),
@@ -124,6 +128,15 @@ class Replay:
             imposed=imposed,
             counterfactual=offered,
         )
+
+    def _cpu(self, inputs: Inputs, choice: Tensor, requested: Tensor) -> Tensor:
+        """The shares of CPU in the actions that were taken, (N, U, J): as requested, or as agents divided their own CPUs."""
+        if not self.encoder.exact_own_cpu:
+            return requested
+        assert inputs.local_cost is not None
+        own = own_shares(inputs.local_cost, inputs.weight, (choice.transpose(0, 1) == 0) & (inputs.weight > 0))
+        own = own.transpose(0, 1).to(requested.dtype)
+        return torch.where(own > 0, own, requested)
 
     def _snapshot(self, fields: dict[str, Tensor]) -> Snapshot:
         """The first steps of some episodes, (steps, episodes, …), with what agents, prices and rewards need; no positions."""
@@ -155,6 +168,9 @@ class GeneralReplay:
         replay = self.wards[self.count] = Replay(self._ward(self.count), self.episodes)
         self.count += 1
         return replay
+
+    def close(self) -> None:
+        """Releases nothing, as `Replay.close`."""
 
     def draw(self, batch: int, generator: torch.Generator, counterfactual: bool) -> Episodes:
         """A minibatch of episodes of one of the wards, as `Replay.draw`."""

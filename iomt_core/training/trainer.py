@@ -33,6 +33,7 @@ from iomt_core.training.settings import Settings
 
 COOLING_PART = 0.7  # part of the run in which the temperature falls; then it stays
 CPU = torch.device("cpu")
+MakeReplay = Callable[[ObservationEncoder, int], Replay]
 LAST_LR_FACTOR = 0.03  # factor of the learning rates at the end of the run
 
 
@@ -40,9 +41,18 @@ class Trainer:
     """One training run. Its random numbers depend only on its seed and progress, so that it can be resumed at any point."""
 
     def __init__(
-        self, algorithm: Algorithm, s: Scenario, settings: Settings, seed: int, device: torch.device = CPU
+        self,
+        algorithm: Algorithm,
+        s: Scenario,
+        settings: Settings,
+        seed: int,
+        device: torch.device = CPU,
+        make_replay: MakeReplay = Replay,
     ) -> None:
-        """`device` is where worlds, networks and replay are; random numbers are the same on all devices."""
+        """`device` is where worlds, networks and replay are; random numbers are the same on all devices.
+
+        make_replay: makes the replay buffer from the encoder and its capacity in episodes; not called for random wards.
+        """
         self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
         self.device = device
         self.random_wards = settings.wards == "general"
@@ -73,10 +83,12 @@ class Trainer:
             clip=settings.clip,
         )
         self.learner = Learner(agents, mixer, learner_settings)
-        self.replay: Replay | GeneralReplay = Replay(self.encoder, settings.replay)
+        self.replay: Replay | GeneralReplay
         if self.random_wards:
             episodes = max(1, settings.num_envs // settings.ward_count)
             self.replay = GeneralReplay(self._ward, max(1, settings.replay // episodes), episodes)
+        else:
+            self.replay = make_replay(self.encoder, settings.replay)
         self.played = 0  # episodes
         self.updates = 0
 
@@ -129,13 +141,7 @@ class Trainer:
                 steps.append(rollout.step())  # lines 5 and 6
             after_step()
         # Line 7: the replay update, once for all steps. Observations and rewards are computed when a minibatch is drawn.
-        replay.add(
-            [*(step.snapshot for step in steps), rollout.environment.snapshot],
-            [step.action for step in steps],
-            policy.outputs,
-            [step.transition.alive for step in steps],
-            [step.transition.terminated for step in steps],
-        )
+        replay.add(steps, rollout.environment.snapshot, policy.outputs)
         self.played += batch
         return _figures(steps, replay.encoder.unit if self.random_wards else 1.0) | {
             "temperature": policy.noise.temperature

@@ -27,6 +27,8 @@ from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episode
 from iomt_core.scenario import Scenario, ScenarioError, check_known, check_range
 from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
 from iomt_core.training.run_spec import LARGEST_SEED as LARGEST_SEED
+from iomt_core.twin.mapping.stale_policy import on_twin
+from iomt_core.twin.mapping.synchronisation import FRESH, Synchronisation, SynchronisedTwin, staleness
 from iomt_core.twin.regret import SKIPPED, ShareRule, battery_prices, move_tasks, step_costs, unmoved
 
 
@@ -45,16 +47,25 @@ def checked_shares(shares: Shares) -> Shares:
 class Twin:
     """One episode of a ward under a policy, step by step.
 
-    policy: a name in `training.catalogue`. episode: number of the seed's episode, from 1. Raises `ScenarioError` for an unknown
-    policy, share rule or seed.
+    policy: a name in `training.catalogue`. episode: number of the seed's episode, from 1. synchronisation: how what the policy
+    sees is synchronised from the ward; None if it sees the ward itself. Raises `ScenarioError` for an unknown policy, share rule
+    or seed, and for a policy that cannot decide on a synchronised twin.
     """
 
     def __init__(
-        self, s: Scenario, policy: str = "optimum", seed: int = 0, shares: Shares = "own", episode: int = 1
+        self,
+        s: Scenario,
+        policy: str = "optimum",
+        seed: int = 0,
+        shares: Shares = "own",
+        episode: int = 1,
+        synchronisation: Synchronisation | None = None,
     ) -> None:
         self.scenario, self.policy, self.seed, self.episode = s, policy, checked_seed(seed), episode
+        self.synchronisation = synchronisation
         environment = Environment(s, world_seeds(seed, episode - 1, 1), torch.float64)
-        self._rollout = Rollout(make_policy(policy, s), environment, checked_shares(shares))
+        decider = on_twin(make_policy(policy, s), synchronisation)
+        self._rollout = Rollout(decider, environment, checked_shares(shares))
         self._records: tuple[Record, ...] = ()
         steps = concatenate(environment.remaining())
         self._certificate = solve_episodes(steps, s, environment.snapshot.battery)
@@ -107,13 +118,32 @@ class Twin:
     def fork(self, policy: str | None = None, shares: Shares | None = None) -> Twin:
         """An independent twin that continues from here with the same future tasks, under another policy or share rule if given.
 
-        Another policy starts without memory. The original does not change. Raises `ScenarioError` as `Twin` does.
+        Another policy starts without memory, but sees what this one would see. The original does not change. Raises
+        `ScenarioError` as `Twin` does.
         """
         twin = copy.copy(self)
-        other = None if policy in (None, self.policy) else make_policy(policy, self.scenario)
+        other = None
+        if policy is not None and policy != self.policy:
+            other = on_twin(make_policy(policy, self.scenario), self.synchronisation, self._synchronised())
         twin._rollout = self._rollout.fork(other, None if shares is None else checked_shares(shares))
         twin.policy = policy or self.policy
         return twin
+
+    def staleness(self) -> dict[str, Tensor]:
+        """How old and how wrong what the policy saw was in each step so far, see `synchronisation.staleness`.
+
+        Raises `RuntimeError` before the first step.
+        """
+        return staleness(self.record(), self.synchronisation or FRESH)
+
+    def _synchronised(self) -> SynchronisedTwin | None:
+        """What the policy has seen so far; None if it sees the ward itself."""
+        if self.synchronisation is None:
+            return None
+        seen = SynchronisedTwin(self.scenario, self.synchronisation)
+        for record in self._records:
+            seen = seen.synchronised(record.snapshot)
+        return seen
 
     def why(self, step: int, user: int, task: int) -> Why:
         """The alternatives of a task in a played step; see the function `why`."""

@@ -177,6 +177,11 @@ def recorded_episode(
     warehouse = Warehouse(folder, audit=audit)
     number, configurations = warehouse.configurations(recording)
     s, facts = warehouse.scenario_of(number), next(iter(configurations.values()))
+    if "policy" not in facts:
+        raise WarehouseError(
+            f"recording = {number} cannot be forked: it is of a training run, whose policy changed from batch to batch. "
+            "Record a policy with `iomt warehouse record`."
+        )
     if missing := [user for user in s.user_numbers if user not in configurations]:
         raise WarehouseError(f"recording = {number} cannot be forked: user {missing[0]} was forgotten.")
     check_range("episode", episode, 1, facts["episodes"])

@@ -14,6 +14,7 @@ from dashboard.session import current
 from dashboard.text import show_errors
 from dashboard.twin import access, forks, warehouses
 from dashboard.twin.recording_form import choose_warehouse, progress, record_form
+from dashboard.twin.staleness import stale_twin
 from dashboard.twin.state import TABS, current_view, link_view
 from dashboard.twin.storage import storage
 from dashboard.widgets import open_tab
@@ -76,11 +77,15 @@ if folder is None:
         icon=":material/database:",
     )
     st.fragment(watch, run_every=every)()
+    st.subheader(TABS["stale"])
+    stale_twin(session, view)
 else:
     tab, place = open_tab(TABS, "twin_tab", view.tab, set_tab)
     with place:
         st.fragment(watch, run_every=every)()
-        state = None if tab == "storage" else shown_state()
+        if tab == "stale":
+            stale_twin(session, view)
+        state = None if tab in ("storage", "stale") else shown_state()
         if state is not None:
             try:
                 if tab == "audit":

@@ -57,6 +57,13 @@ def test_a_ward_is_recorded_checked_asked_and_forked(page: Page, own_lab: str) -
     expect(page.get_by_text("From step 3 on: servers_off = 2")).to_be_visible()
     page.locator(".chart-plot .scatterlayer").first.wait_for()
     assert problems(page) == []
+    page.get_by_role("tab", name="Stale twin").click()
+    expect(page.get_by_text("Not measured yet")).to_be_visible()
+    page.get_by_role("button", name="Measure the cost").click()
+    page.locator(".chart-plot .scatterlayer").first.wait_for()
+    assert problems(page) == []
+    page.get_by_role("tab", name="What would have happened").click()
+    expect(page.get_by_text("From step 3 on: servers_off = 2")).to_be_visible()
     link = page.url
     page.goto("about:blank")
     page.goto(link)

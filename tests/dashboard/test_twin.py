@@ -156,6 +156,21 @@ def test_both_futures_of_a_fork_are_shown(ward: Path) -> None:
     assert "policy = optimum" in words(app)
 
 
+def test_staleness_is_shown_at_once_and_its_price_when_it_is_measured(ward: Path) -> None:
+    app = opened("stale", delay="2", policy="price-response")
+    assert "Not measured yet" in words(app)
+    assert set(app.table[0].value["age"]) == {"1.4 steps", "0 steps"}
+    app.button(key="twin_measure").click().run()
+    assert "This twin costs nothing" in words(app)
+    assert "set background" in words(app)
+    app.slider(key="twin_noise").set_value(40).run()
+    assert "This twin costs something" in words(app)
+    assert figures(app)["Cost, change"].startswith("+")
+    app.selectbox(key="twin_over").set_value("noise").run()
+    app.selectbox(key="policy").set_value("optimum").run()
+    assert "plans the whole episode in advance" in words(app)
+
+
 def test_only_the_owner_forks_what_is_recorded(ward: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(person, "_is_operator", lambda token: False)
     app = opened("fork")
@@ -175,6 +190,8 @@ def test_a_link_restores_the_page_and_a_bad_entry_is_said() -> None:
         "set": "B_k=200MHz;servers_off=1,2",
     }  # fmt: skip
     assert link_view(from_view(entries)) == entries
+    entries = {"tab": "stale", "interval": "3", "delay": "4", "noise": "5", "over": "noise", "late": "tasks"}
+    assert link_view(from_view(entries)) == entries
     for name, value in {
         "tab": "x",
         "warehouse": "../x",
@@ -183,6 +200,8 @@ def test_a_link_restores_the_page_and_a_bad_entry_is_said() -> None:
         "at": "0",
         "set": "x",
         "policy": "x",
+        "interval": "0",
+        "over": "x",
     }.items():
         view = from_view({name: value})
         assert len(view.problems) == 1

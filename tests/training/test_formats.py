@@ -84,7 +84,6 @@ def _age(run: Path) -> None:
     last = last_checkpoint(run)
     assert last is not None
     tensors = load_file(last / LEARNER)
-    del tensors["replay/cpu"]
     save_file({name.replace("replay/requested", "replay/asked"): x for name, x in tensors.items()}, last / LEARNER)
     for path in (run / "run.json", last / MARK):
         saved = json.loads(path.read_text())

@@ -65,6 +65,4 @@ class Results:
 
 def paired(metric: Metric, a: Evaluation, b: Evaluation) -> Paired:
     """A metric of the same episodes in two evaluations; both policies decided."""
-    values = zip(metric.per_episode(a.sums), metric.per_episode(b.sums), strict=True)
-    pairs = [(x, y) for x, y in values if math.isfinite(x) and math.isfinite(y)]
-    return Paired(metric, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
+    return Paired.of(metric, a.sums, b.sums)

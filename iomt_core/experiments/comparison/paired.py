@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,13 @@ class Paired:
     metric: Metric
     a: tuple[float, ...]
     b: tuple[float, ...]
+
+    @classmethod
+    def of(cls, metric: Metric, a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]]) -> Paired:
+        """The metric of the same episodes from the sums of both sides, see `evaluation.Summary`."""
+        values = zip(metric.per_episode(a), metric.per_episode(b), strict=True)
+        pairs = [(x, y) for x, y in values if math.isfinite(x) and math.isfinite(y)]
+        return cls(metric, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
 
     @cached_property
     def mean_a(self) -> float:

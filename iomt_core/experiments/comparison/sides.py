@@ -20,7 +20,7 @@ from torch import Tensor
 from iomt_core.experiments.comparison.decisions import NO_TASK, decided
 from iomt_core.experiments.comparison.paired import Paired
 from iomt_core.experiments.evaluation import Summary
-from iomt_core.metrics import CONTEXT, METRICS, Metric
+from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.model.snapshot import Action
 from iomt_core.policies.base import Policy, Shares
 from iomt_core.record import Record
@@ -147,7 +147,7 @@ def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
         moved += int((other & ((left == 0) | (right == 0))).sum())
     ended = int(sum(sums[0]["ended"])), int(sum(sums[1]["ended"]))
     steps = math.fsum(sums[0]["steps"]) / episodes, math.fsum(sums[1]["steps"]) / episodes
-    pairs = tuple(_paired(metric, *sums) for metric in METRICS.values())
+    pairs = tuple(Paired.of(metric, *sums) for metric in METRICS.values())
     share = CONTEXT["skipped_share"]
     skipped = tuple(share.aggregate({name: math.fsum(values) for name, values in side.items()}) for side in sums)
     return Comparison(a, b, seed, episodes, pairs, compared, changed, moved, ended, steps, (skipped[0], skipped[1]))
@@ -215,9 +215,3 @@ def _common(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Both cut to the steps, users and tasks that both have."""
     most = tuple(slice(0, min(n, m)) for n, m in zip(left.shape, right.shape, strict=True))
     return left[most], right[most]
-
-
-def _paired(metric: Metric, a: dict[str, list[float]], b: dict[str, list[float]]) -> Paired:
-    values = zip(metric.per_episode(a), metric.per_episode(b), strict=True)
-    pairs = [(x, y) for x, y in values if math.isfinite(x) and math.isfinite(y)]
-    return Paired(metric, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))

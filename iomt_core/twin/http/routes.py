@@ -22,11 +22,25 @@ from iomt_core.twin.http.permissions import Needs, NeedsOwn, UserPath, service_o
 from iomt_core.twin.http.service import MOST_ROWS
 from iomt_core.twin.http.twins import OpenTwin
 from iomt_core.twin.http.views import observations_view, state_view, step_view, why_view
+from iomt_core.twin.mapping.synchronisation import FIELD_GROUPS, LATE_GROUPS, LONGEST, MOST_NOISE, Synchronisation
 
 HEARTBEAT = 15.0  # seconds between signs of life in an event stream
 router = APIRouter()
 Step = Annotated[int, Query(ge=1, le=10**6, description="A step that was played, from 1.")]
 Number = Annotated[int, Query(ge=1, le=10**6)]
+
+
+class SynchronisationRequest(BaseModel):
+    """How the twin that the policy decides on is synchronised from the simulated ward."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    interval: int = Field(1, ge=1, le=LONGEST, description="Steps between two measurements.")
+    delay: int = Field(0, ge=0, le=LONGEST, description="Steps until a measurement arrives.")
+    noise: float = Field(0.0, ge=0, le=MOST_NOISE, description="Relative standard deviation of a measurement.")
+    groups: list[str] = Field(
+        list(LATE_GROUPS), max_length=len(FIELD_GROUPS), description=f"Of {', '.join(FIELD_GROUPS)}."
+    )
 
 
 class TwinRequest(BaseModel):
@@ -39,6 +53,7 @@ class TwinRequest(BaseModel):
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the tasks.")
     shares: Shares = Field("own", description="Who decides on shares.")
     episode: int = Field(1, ge=1, le=10**6, description="Number of the seed's episode.")
+    synchronisation: SynchronisationRequest | None = Field(None, description="null: the policy sees the ward itself.")
 
 
 class ForkRequest(BaseModel):
@@ -58,7 +73,9 @@ async def open_twin(
     service, owner = service_of(request), str(grant.identity)
     service.twins.reserve(owner)
     try:
-        arguments = (body.scenario, body.policy, body.seed, body.shares, body.episode)
+        stale = body.synchronisation
+        synchronisation = stale and Synchronisation(stale.interval, stale.delay, stale.noise, tuple(stale.groups))
+        arguments = (body.scenario, body.policy, body.seed, body.shares, body.episode, synchronisation)
         twin, notes = await service.slow.run(service.open_twin, *arguments)
     except BaseException:
         service.twins.release(owner)
@@ -216,6 +233,7 @@ def _facts(one: OpenTwin) -> dict[str, Any]:
         "seed": twin.seed,
         "episode": twin.episode,
         "shares": twin.shares,
+        "synchronisation": twin.synchronisation and asdict(twin.synchronisation),
         "steps": len(one.steps),
         "done": twin.done,
     }

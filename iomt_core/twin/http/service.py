@@ -25,6 +25,7 @@ from iomt_core.twin.access.privacy import clamps
 from iomt_core.twin.access.verification import Verification, verify_log
 from iomt_core.twin.http.errors import StatusError
 from iomt_core.twin.http.twins import HttpLimits, TwinStore
+from iomt_core.twin.mapping.synchronisation import Synchronisation
 from iomt_core.twin.northbound import Twin
 from iomt_core.twin.warehouse.reading import Warehouse
 
@@ -87,13 +88,19 @@ class Service:
         return grant
 
     def open_twin(
-        self, scenario: str | Mapping[str, Any], policy: str, seed: int, shares: Any, episode: int
+        self,
+        scenario: str | Mapping[str, Any],
+        policy: str,
+        seed: int,
+        shares: Any,
+        episode: int,
+        synchronisation: Synchronisation | None = None,
     ) -> tuple[Twin, list[str]]:
         """A twin, and notes about how the scenario was read. Raises `ScenarioError`."""
         with collect_notes() as notes:
             s = read_values(scenario)
         self.limits.check_size(s)
-        return Twin(s, policy, seed, shares, episode), notes
+        return Twin(s, policy, seed, shares, episode, synchronisation), notes
 
     def tasks(self, grant: Grant, user: int, at: int | None, after: int, limit: int) -> dict[str, Any]:
         """The agent's own recorded tasks. Raises `RefusedError` with the reason if there are none."""

@@ -51,6 +51,12 @@ class Warehouse:
             query = f"SELECT coalesce(max(revision), 0) FROM commits WHERE kind IN ({kinds})"
             return int(db.execute(query).fetchone()[0])
 
+    def head_hash(self, at: int) -> str:
+        """The hash of a revision, which stands for the whole history up to it, in hexadecimal; "" if there is none."""
+        with reading(self.folder) as db:
+            row = db.execute("SELECT hash FROM commits WHERE revision=?", (at,)).fetchone()
+        return row[0].hex() if row else ""
+
     @property
     def users(self) -> tuple[int, ...]:
         """All users who were ever recorded, also those who were forgotten."""
@@ -223,7 +229,8 @@ class UserWarehouse:
             empty = {name: pa.array([], NUMBER.get(name, pa.float64())) for name in names}
             table = pa.table(empty)
         else:
-            table = pa.concat_tables(parts, promote_options="default")
+            # Permissive: training records single precision, `iomt warehouse record` double.
+            table = pa.concat_tables(parts, promote_options="permissive")
         if columns is not None:
             if unknown := [name for name in columns if name not in table.column_names]:
                 raise WarehouseError(f"{log}: column {unknown[0]!r} is not stored.")

@@ -15,6 +15,7 @@ from iomt_core.cli.serve import check_tls, is_loopback
 from iomt_core.scenario import ScenarioError
 from iomt_core.twin.http.service import Service
 from iomt_core.twin.http.views import STEP_COLUMNS, WHY_COLUMNS
+from iomt_core.twin.mapping.synchronisation import Synchronisation
 from iomt_core.twin.northbound import Twin
 from iomt_core.twin.warehouse.errors import DamagedError
 from tests.twin.http.conftest import LIMITS, WARD
@@ -67,6 +68,21 @@ def test_a_fork_leaves_the_original(client: TestClient, twin: str, bearer: Beare
     same(client.post(f"/twins/{twin}/step", headers=anna).json()["tasks"], python.step()[list(STEP_COLUMNS)])
     plain = client.post(f"/twins/{twin}/fork", headers=anna)
     assert plain.json()["policy"] == "greedy"
+
+
+def test_a_twin_decides_on_what_it_is_synchronised_with(client: TestClient, bearer: Bearer) -> None:
+    anna, ward = bearer("operator:anna"), {"preset": "lecture", "T": 4, "background": 0.4}
+    body = {"scenario": ward, "policy": "greedy", "seed": 3, "synchronisation": {"delay": 2, "noise": 0.2}}
+    twin = client.post("/twins", headers=anna, json=body).json()
+    assert twin["synchronisation"] == {
+        "interval": 1, "delay": 2, "noise": 0.2, "groups": ["servers", "links", "batteries"]
+    }  # fmt: skip
+    python = Twin(WARD.changed(background=0.4), "greedy", 3, synchronisation=Synchronisation(delay=2, noise=0.2))
+    same(client.post(f"/twins/{twin['twin']}/step", headers=anna).json()["tasks"], python.step()[list(STEP_COLUMNS)])
+    for wrong in ({"interval": 0}, {"noise": 2}, {"groups": ["x"]}, {"groups": []}, {"late": 1}):
+        refused = client.post("/twins", headers=anna, json={**body, "synchronisation": wrong})
+        assert refused.status_code == 422, wrong
+        assert refused.json()["problems"]
 
 
 def _last(client: TestClient, name: str, header: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Service mapping: twins of the environment and of the agents."""
