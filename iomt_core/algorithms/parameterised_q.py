@@ -174,8 +174,8 @@ class ParameterisedQ(Agents):
             all_values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
             yield Turn(range(self.sizes.tasks), taken, all_values, worth, margin, after)
             return
-        server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
-        rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K) breaks ties: user i begins with server i
+        server, offset = torch.arange(k, device=choice.device), self.first_servers(choice.device)
+        rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K) breaks ties: each user has its own first server
         rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is never favoured
         if noise is None and self.rules.search == "largest-gain":
             yield from self._moves(inputs, self.q.joint(tokens, requested, past, inputs), taken, rank)

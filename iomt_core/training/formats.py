@@ -1,7 +1,7 @@
 """Formats of run.json and of checkpoints: the current number, and how facts of format 1 are read.
 
-Format 2 renamed settings, their values and a column of the replay buffer. Format 3 added settings of how agents decide; checkpoints of
-older formats decide as before.
+Format 2 renamed settings, their values and a column of the replay buffer. Format 3 added settings of how agents decide;
+checkpoints of older formats decide as before.
 """
 
 from __future__ import annotations

@@ -91,7 +91,9 @@ class Replay:
         done = self._snapshot({name: kept[name][:steps] for name in self._state})
         choice, requested = kept["choice"].flatten(0, 1), kept["requested"].flatten(0, 1)
         inputs = self.encoder.inputs(every)
-        action = Action(choice, self._cpu(inputs.rows(slice(len(choice))), choice, requested[..., 0]), requested[..., 1])
+        action = Action(
+            choice, self._cpu(inputs.rows(slice(len(choice))), choice, requested[..., 0]), requested[..., 1]
+        )
         result = outcome(done, action, s)
         unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)

@@ -84,11 +84,12 @@ GENERAL = MappingProxyType(
 )  # fmt: skip
 PLAN = (
     Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
+    Job("paper", "qmix", (0, 1, 2, 3, 4)),
     Job("general", "sae-mt-qmix", (0,), GENERAL),
     Job("general", "qmix", (0,), GENERAL),
     *(
         Job("paper", name, (0, 1, 2))
-        for name in ("qmix", "mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")
+        for name in ("mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")
     ),
 )
 
