@@ -207,21 +207,21 @@ class ParameterisedQ(Agents):
         """
         favoured_margin, other_margin = self.margins
         margins = taken.new_tensor([0.0] + [other_margin] * self.sizes.servers).expand_as(taken)
-        tasks = range(self.sizes.tasks)
+        number = torch.arange(self.sizes.tasks, device=taken.device)
+        weights = torch.stack(self._cyclic_weights(inputs.weight), 1)
         for _ in range(math.ceil(MOVES_PER_TASK * self.sizes.tasks) + 1):
             values = values_of(taken)
-            worth = self.strategy_values(values.flatten(0, 1), inputs.weight)
+            worth = (values * weights).sum(-1).permute(0, 3, 1, 2)  # as `strategy_values`
             others = taken.sum(2, keepdim=True) - taken
             favoured = (others + rank[:, :, None]).argmin(-1, keepdim=True)
             margin = margins.scatter(-1, favoured, favoured_margin)
             score = worth + margin
-            gain, strategy = (score - (score * taken).sum(-1, keepdim=True)).max(-1)  # (U, N, J)
-            largest, task = gain.max(-1, keepdim=True)
-            moved = functional.one_hot(strategy.gather(-1, task), taken.shape[-1]).to(taken.dtype)  # (U, N, 1, K + 1)
-            index = task[..., None].expand_as(moved)
-            gains = largest[..., None] > SMALLEST_GAIN
-            after = taken.scatter(2, index, torch.where(gains, moved, taken.gather(2, index)))
-            yield Turn(tasks, taken, values, worth, margin, after, one_moves=True)
+            largest, at = (score - (score * taken).sum(-1, keepdim=True)).flatten(2).max(-1, keepdim=True)  # (U, N, 1)
+            gains = largest > SMALLEST_GAIN
+            moves = (number == at // taken.shape[-1]) & gains  # (U, N, J)
+            after = taken * ~moves[..., None]
+            after.flatten(2).scatter_add_(2, at, gains.to(taken.dtype))
+            yield Turn(range(self.sizes.tasks), taken, values, worth, margin, after, one_moves=True)
             if not bool(gains.any()):
                 return
             taken = after

@@ -14,6 +14,7 @@ from torch import Tensor
 
 FORMAT = 3
 KNOWN = (1, 2, FORMAT)
+RULES = ("search", "own_cpu", "first_choice", "margins")  # settings of how agents decide
 _SETTINGS = {
     "worlds": "num_envs", "credit": "critic_target", "together": "parameter_tying", "random": "epsilon",
     "hold": "request_penalty", "blur": "action_smoothing", "saturation": "saturation_penalty",

@@ -787,6 +787,7 @@ struct TurnMaps {
 // One step's inputs: `Prepared` of nets/sequential_q.py, (G, …), then strategies and shares of all tasks, (U, N, J, ·).
 struct TurnInputs {
     const float *rows, *qkv, *rest, *third, *others, *past, *from_past, *taken, *shares;
+    const bool* changed;  // (U) whether an agent's values are to be computed; null: all
 };
 
 // Features of the other tasks' strategies in world n of an agent: the strategies in cyclic order from the own task on, and the
@@ -1057,10 +1058,12 @@ void layers_backward(
 // With task -1 those of all tasks' networks, (U, J, P, N, outputs).
 void turn(const Turn* sizes, const float* const* weights, const float* const* inputs, float* result) {
     const Turn s = *sizes;
-    const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], inputs[7], inputs[8]};
+    const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], inputs[7], inputs[8],
+                        (const bool*)inputs[9]};
     const long room = 24L * s.width + TurnMaps::inputs(s) + 4 * HEADS + 1 + std::max(s.hidden, s.head) + s.outputs;
     const int each = s.task < 0 ? s.tasks : 1;
     shared_out(s.users * each, s.threads, [=](int i) {
+        if (in.changed && !in.changed[i / each]) return;
         Turn one = s;
         if (s.task < 0) one.task = i % s.tasks;
         const TurnMaps maps(one, weights, i / each * s.tasks + one.task);
