@@ -41,8 +41,10 @@ def what_if(folder: Path, state: dict[str, Any], view: View) -> None:
     form, identity = view.fork, state["warehouse"]
     row = st.container(horizontal=True, vertical_alignment="bottom")
     try:
-        episodes = _pick(row, folder, state, form)
-        recorded = _recorded(folder, identity, state["revision"], form.recording or state["recordings"], form.episode)
+        episodes = pick_episode(row, folder, state, form)
+        recorded = read_episode(
+            folder, identity, state["revision"], form.recording or state["recordings"], form.episode
+        )
         _changes(row, recorded, form)
         fork = _forked(recorded, identity, form)
     except ScenarioError as error:
@@ -63,7 +65,7 @@ def what_if(folder: Path, state: dict[str, Any], view: View) -> None:
             )
 
 
-def _pick(row: Any, folder: Path, state: dict[str, Any], form: ForkForm) -> int:
+def pick_episode(row: Any, folder: Path, state: dict[str, Any], form: ForkForm) -> int:
     """Controls for recording and episode. Returns how many episodes the recording was to have."""
     count = state["recordings"]
     form.recording = clamp(form.recording or count, 1, count)
@@ -109,7 +111,7 @@ def _changes(row: Any, recorded: RecordedEpisode, form: ForkForm) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the recorded episode…")
-def _recorded(folder: Path, identity: str, revision: int, recording: int, episode: int) -> RecordedEpisode:
+def read_episode(folder: Path, identity: str, revision: int, recording: int, episode: int) -> RecordedEpisode:
     """Read once for a revision; the audit log says so."""
     del revision
     with open_log(folder, identity) as log:

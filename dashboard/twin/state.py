@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import cast
 
 from dashboard.session import Session, page_state
+from dashboard.twin.registry import ModelsForm
 from iomt_core.experiments.staleness import AXES, Axis
 from iomt_core.runs.directory import NAME
 from iomt_core.scenario import Scenario, ScenarioError, check_known
@@ -26,6 +27,8 @@ TABS = MappingProxyType(
         "query": "Private query",
         "fork": "What would have happened",
         "stale": "Stale twin",
+        "trace": "Coordination",
+        "models": "Models",
     }
 )
 STALE_NUMBERS = MappingProxyType({"interval": (1, 20), "delay": (0, 20), "noise": (0, 50)})  # steps, steps, percent
@@ -85,6 +88,9 @@ class View:
     fork: ForkForm = field(default_factory=ForkForm)
     stale: StaleForm = field(default_factory=StaleForm)
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by warehouse, the latest first
+    models: ModelsForm = field(default_factory=ModelsForm)
+    changed: dict[str, tuple[bool, str]] = field(default_factory=dict)  # by warehouse: last change, whether it worked
+    changes: int = 0  # of warehouses in this session
     data_check: dict[str, tuple[int, bool, str]] = field(default_factory=dict)  # revision, whether intact, in words
     log_check: dict[str, Verification] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -102,6 +108,10 @@ def link_view(view: View) -> dict[str, str]:
         entries["warehouse"] = view.warehouse
     if view.tab == "query":
         entries |= {"query": view.query, "epsilon": f"{view.epsilon:g}"}
+    elif view.tab == "trace":
+        entries |= {"episode": str(form.episode), "at": str(form.step)}
+        if form.recording is not None:
+            entries["recording"] = str(form.recording)
     elif view.tab == "fork":
         changes = [form.other] if form.other.strip() else []
         for name, off in (("servers_off", form.servers_off), ("users_off", form.users_off)):

@@ -1,4 +1,4 @@
-"""The warehouses that the Twin page offers, and recording into one in the background."""
+"""The warehouses that the Twin page offers, recording into one in the background, and deleting one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Literal
 
 from iomt_core.paths import user_folder
 from iomt_core.policies.base import Shares
+from iomt_core.runs import directory
 from iomt_core.runs.directory import NAME, free_name
 from iomt_core.runs.owner import Person, owner_of
 from iomt_core.scenario import Scenario, ScenarioError, check_range
 from iomt_core.twin.access import AuditLog
 from iomt_core.twin.access.hooks import AUDIT_FOLDER, audit_hook
+from iomt_core.twin.warehouse.checks import status
 from iomt_core.twin.warehouse.database import database_file
 from iomt_core.twin.warehouse.errors import WarehouseError
 from iomt_core.twin.warehouse.reading import Warehouse
@@ -119,6 +121,20 @@ def open_for(name: str | None, suggested: str, person: Person) -> Path:
         if name is None:
             person.save(folder)
     return folder
+
+
+def dropped_rows(folder: Path) -> int:
+    """How many records left the archive so far. Raises `ScenarioError`."""
+    return int(status(folder)["dropped_rows"])
+
+
+def delete(folder: Path) -> None:
+    """Destroys the keys of a warehouse and removes its folder. Raises `ScenarioError`, also while somebody writes to it."""
+    with WarehouseWriter(folder, create=False) as writer:
+        for user in status(folder)["users"]:
+            writer.keys.destroy(user)
+    directory.delete(folder)
+    _recordings.pop(folder.name, None)
 
 
 def _record(job: Recording, folder: Path, s: Scenario, policy: str, seed: int, shares: Shares) -> None:

@@ -12,11 +12,12 @@ import typer
 from rich.table import Table
 
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
-from iomt_core.cli.options import SeedOption, SharesOption
+from iomt_core.cli.options import SeedOption, SharesOption, policy_help
 from iomt_core.cli.warehouse_access import audit, query, token
 from iomt_core.paths import keys_folder
 from iomt_core.policies.base import Shares
-from iomt_core.training.catalogue import catalogue, default_policy
+from iomt_core.training.catalogue import default_policy
+from iomt_core.twin.management.registry import resolve
 from iomt_core.twin.warehouse.checks import status as read_status
 from iomt_core.twin.warehouse.checks import verify as check_everything
 from iomt_core.twin.warehouse.columns import LOGS, TASKS
@@ -45,7 +46,7 @@ app.command()(audit)
 def record(
     folder: FolderArgument,
     scenario: ScenarioOption,
-    policy: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")] = default_policy(),
+    policy: Annotated[str, typer.Option(help=policy_help())] = default_policy(),
     episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 10,
     seed: SeedOption = 0,
     shares: SharesOption = "own",
@@ -69,6 +70,7 @@ def record(
     Ctrl-C keeps what is recorded. Limits that are given stay with the warehouse.
     """
     s = scenario_from(scenario, workload, places)
+    policy = resolve(policy, s)
     given = {"device_steps": device_steps, "edge_steps": edge_steps, "archive_steps": archive_steps}
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if archive_mb is not None:

@@ -28,15 +28,16 @@ REFERENCES = ("optimum", "price-response", "greedy", "random")
 class Evaluator:
     """Evaluates policies on the same held-out episodes of one scenario."""
 
-    def __init__(self, s: Scenario, episodes: int = 4, seed: int = HELD_OUT) -> None:
-        self.episodes = draw_episodes(s, seed, 0, episodes)
+    def __init__(self, s: Scenario, episodes: int = 4, seed: int = HELD_OUT, names: Sequence[str] = CHECKED) -> None:
+        """names: the metrics that are computed, keys of `METRICS` or `CONTEXT`."""
+        self.episodes, self.names = draw_episodes(s, seed, 0, episodes), names
 
     def evaluate(self, policy: Policy) -> dict[str, float]:
-        """The metrics `CHECKED` of the policy, SI units."""
+        """The metrics `names` of the policy, SI units."""
         return self._figures(play_episodes(policy, self.episodes))
 
     def evaluate_run(self, policy: Policy) -> dict[str, Any]:
-        """The metrics `CHECKED` of a policy in training, and as `collapsed` what it does with every task, if it should not."""
+        """The metrics `names` of a policy in training, and as `collapsed` what it does with every task, if it should not."""
         record = play_episodes(policy, self.episodes)
         words = record.collapse
         if words and play_episodes(make_policy("optimum", self.episodes.scenario), self.episodes).collapse == words:
@@ -47,7 +48,7 @@ class Evaluator:
         summary = Summary(self.episodes.scenario, "", "own", self.episodes.seed)
         summary.add(record)
         values = summary.values()
-        return {name: float(values[name]) for name in CHECKED}
+        return {name: float(values[name]) for name in self.names}
 
     def references(self, names: Sequence[str] = REFERENCES) -> dict[str, dict[str, float]]:
         """The metrics of the policies that a trained one is compared with, by name."""

@@ -35,6 +35,8 @@ class Policy(ABC):
         one batch. "batteries": also on the charge that earlier steps left. "low batteries": the same, but only in steps that
         `depends_on_charge` names. "memory": on more, carried by `step`.
     sharing: how the shares of a device are made: as requested, equal, or optimal for the choices.
+    joins_rollouts: whether worlds of different rollouts may be one batch, see `rollout.step_together`. Then the memory is None or
+        a tuple of tensors whose second axis is the batch.
     """
 
     name: ClassVar[str]
@@ -43,6 +45,7 @@ class Policy(ABC):
     decentralised: ClassVar[bool] = True
     uses_past: ClassVar[UsesPast] = "nothing"
     sharing: ClassVar[Sharing] = "equal"
+    joins_rollouts: ClassVar[bool] = True
 
     def __init__(self, s: Scenario) -> None:
         self.scenario = s

@@ -2,7 +2,8 @@
 
 `sae-mt-qmix` is the general network, which decides in any scenario of the range it was trained on. `sae-mt-qmix@paper` is the
 network trained on the paper's ward; it fits that ward's numbers of users, tasks and servers and its channel only, as
-`run:NAME`, the user's finished run in `runs/NAME`, fits those of its ward. Where a policy cannot decide, `why_not` says why;
+`run:NAME`, the user's finished run in `runs/NAME`, fits those of its ward. `model:HASH` is a version that the registry of models
+keeps (`versions`); unlike a run's name it never means another network. Where a policy cannot decide, `why_not` says why;
 nothing replaces it here.
 """
 
@@ -29,6 +30,7 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import MARK, POLICY, is_displayable, last_checkpoint, read_facts, runs_root
 from iomt_core.training.trained_policy import TrainedPolicy, misfit
+from iomt_core.training.versions import MODEL, SHORT, kept_folder, kept_versions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +49,9 @@ class Entry:
     summary: str
     decentralised: bool
     sharing: Sharing
-    network: str = ""  # "general network", "paper network" or "run NAME"; empty for policies without networks
+    network: str = (
+        ""  # "general network", "paper network", "run NAME" or "version HASH"; empty for policies without networks
+    )
 
     @property
     def trained(self) -> bool:
@@ -56,10 +60,11 @@ class Entry:
 
 
 def catalogue() -> Mapping[str, Entry]:
-    """All policies by name, in the order of lists: general networks, finished runs, paper networks, policies without networks."""
+    """All policies by name, in the order of lists: general networks, finished runs, kept versions, paper networks, the others."""
     without_runs = _all_but_runs(_shipped_folders(), tuple(POLICIES.values()))
     general = {name: one for name, one in without_runs.items() if one.network == GENERAL}
-    return MappingProxyType({**general, **{one.name: one for one in _finished_runs()}, **without_runs})
+    own = {one.name: one for one in (*_finished_runs(), *_kept())}
+    return MappingProxyType({**general, **own, **without_runs})
 
 
 def entry(name: str) -> Entry:
@@ -94,7 +99,7 @@ def make_policy(name: str, s: Scenario) -> Policy:
     facts = entry(name)
     if not facts.trained:
         return POLICIES[facts.name](s)
-    loaded = _loaded(_checkpoint(facts.name))
+    loaded = _loaded(checkpoint_folder(facts.name))
     if words := _misfit(facts, loaded, s):
         raise ScenarioError(
             f"policy = {facts.name!r} cannot decide here: {words[:1].lower()}{words[1:]} Policies without networks can decide "
@@ -109,7 +114,7 @@ def why_not(name: str, s: Scenario) -> str:
     """Why the policy of this name cannot decide in this scenario, as a sentence; empty if it can."""
     try:
         facts = entry(name)
-        return _misfit(facts, _loaded(_checkpoint(facts.name)), s) if facts.trained else ""
+        return _misfit(facts, _loaded(checkpoint_folder(facts.name)), s) if facts.trained else ""
     except ScenarioError as error:  # its run or checkpoint is gone or damaged
         return " ".join(error.problems)
 
@@ -135,20 +140,20 @@ def fingerprint(name: str) -> str:
     Raises `ScenarioError` for an unknown policy or one without a checkpoint.
     """
     facts = entry(name)
-    return str(read_facts(_checkpoint(facts.name))["sha256"].get(POLICY)) if facts.trained else ""
+    return str(read_facts(checkpoint_folder(facts.name))["sha256"].get(POLICY)) if facts.trained else ""
 
 
 def checkpoint_of(name: str) -> tuple[str, int]:
     """Path and modification time (ns) of the checkpoint that a policy's name now refers to; "" and 0 if there is none.
 
-    A name may later refer to another run. Fast, because no file is read.
+    A name may later refer to another run. Fast: at most the small file of a kept version is read.
     """
     if name in POLICIES:
         return "", 0
-    folder = last_checkpoint(runs_root() / name.removeprefix(RUN)) if name.startswith(RUN) else PRETRAINED
     try:
-        return (str(folder), folder.stat().st_mtime_ns) if folder else ("", 0)
-    except OSError:
+        folder = checkpoint_folder(name) if name.startswith((RUN, MODEL)) else PRETRAINED
+        return str(folder), folder.stat().st_mtime_ns
+    except (OSError, ScenarioError):
         return "", 0
 
 
@@ -168,8 +173,13 @@ def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P,
     return decorate
 
 
-def _checkpoint(name: str) -> Path:
-    """The checkpoint of a trained policy. Raises `ScenarioError` if its run has none."""
+def checkpoint_folder(name: str) -> Path:
+    """The checkpoint of a trained policy.
+
+    Raises `ScenarioError` if its run has none, or if a kept version is not there or its settings were changed.
+    """
+    if name.startswith(MODEL):
+        return kept_folder(name)
     if not name.startswith(RUN):
         algorithm, _, kind = name.partition("@")
         return PRETRAINED / f"{kind or 'general'}-{algorithm}"
@@ -211,6 +221,27 @@ def _finished_runs() -> Iterator[Entry]:
         a = ALGORITHMS[algorithm]
         summary = f"Your run {name!r}: {a.label} trained on {ward!r}. {a.summary}"
         yield _trained(RUN + name, f"{name} ({a.label})", summary, f"run {name}")
+
+
+def _kept() -> Iterator[Entry]:
+    """The kept versions, by their hash."""
+    for folder in kept_versions():
+        found = _kept_facts(folder, (folder / MARK).stat().st_mtime_ns)
+        if found in ALGORITHMS:
+            a, short = ALGORITHMS[found], folder.name[:SHORT]
+            summary = f"Version {short} of the registry of models. {a.summary}"
+            yield _trained(MODEL + short, f"{a.label}, version {short}", summary, f"version {short}")
+
+
+@lru_cache(maxsize=256)
+def _kept_facts(folder: Path, changed: int) -> str:
+    """Algorithm of a kept version; "" if it cannot be read, or decides for one user only, as an agent's twin does."""
+    del changed
+    try:
+        facts = read_facts(folder)
+        return "" if "user" in facts else str(facts.get("algorithm"))
+    except ScenarioError:
+        return ""
 
 
 def _trained(name: str, label: str, summary: str, network: str) -> Entry:

@@ -103,7 +103,7 @@ def misfit(spec: RunSpec, s: Scenario) -> str:
     """Why the networks of a training run cannot decide in a scenario, as the predicate of a sentence; empty if they can."""
     if spec.settings.networks == "general":
         return outside_range(s)
-    trained, here = (_counts(ward) for ward in (spec.scenario, s))
+    trained, here = (ward_sizes(ward) for ward in (spec.scenario, s))
     differ = [name for name in trained if trained[name] != here[name]]
     if not differ:
         return ""
@@ -111,7 +111,7 @@ def misfit(spec: RunSpec, s: Scenario) -> str:
     return f"fits {fits} only; this ward has {found}"
 
 
-def _counts(s: Scenario) -> dict[str, str]:
+def ward_sizes(s: Scenario) -> dict[str, str]:
     """What must be the same for networks of one ward, in words."""
     counts = {name: counted(getattr(s, f"{name}s"), name) for name in ("user", "task", "server")}
     return {**counts, "channel": f"the channel {s.channel!r}"}
