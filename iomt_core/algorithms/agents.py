@@ -112,14 +112,14 @@ class Agents(nn.Module, ABC):
         """The agent values of the best action after each step, (N, U), for (28)."""
 
     def round_robin_choice(self, inputs: Inputs) -> Tensor:
-        """Strategies that spread all tasks over the servers, (U, N, J): task j of agent i on server `first_servers`[i] + j mod K."""
+        """Strategies that spread all tasks over the servers, (U, N, J): from `first_servers` on in cyclic order."""
         u, n, j = inputs.weight.shape
         device = inputs.weight.device
         turn = self.first_servers(device)[:, None, None] + torch.arange(j, device=device)
         return (turn % self.sizes.servers + 1).expand(u, n, j)
 
     def first_servers(self, device: torch.device) -> Tensor:
-        """The server with which each agent begins, from 0, (U,): in turn, or spread evenly if there are fewer agents than servers."""
+        """The server with which each agent begins, from 0, (U,): in turn, or evenly spread if agents are fewer than servers."""
         u, k = self.sizes.users, self.sizes.servers
         agent = torch.arange(u, device=device)
         return agent * k // u if u < k and self.rules.search == "largest-gain" else agent

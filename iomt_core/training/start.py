@@ -63,8 +63,8 @@ class Start:
     def settings(self) -> dict[str, Any]:
         """The settings of a run that starts here, where they differ from the defaults: `SETTINGS`, and the checkpoint's own rules.
 
-        Its weights were learned for the rules by which its agents decide. A checkpoint that is gone says nothing of them. Raises
-        `CheckpointError` for a damaged one.
+        Its weights were learned for these rules. Of a checkpoint that is gone they are not known. Raises `CheckpointError` for a
+        damaged one.
         """
         if self.checkpoint not in _shipped():
             return dict(SETTINGS)

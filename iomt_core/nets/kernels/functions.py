@@ -82,7 +82,7 @@ class Turns:
         return self._evaluate(j, taken, taken.new_empty(self._shape), None)
 
     def all_tasks(self, taken: Tensor) -> Tensor:
-        """Values of every pass of all networks, (U, J, P, N, outputs); those of agents that did nothing new are not computed again."""
+        """Values of every pass of all networks, (U, J, P, N, outputs); again only where an agent did something new."""
         if self._last is None:
             changed, result = None, taken.new_empty(self._shape[0], taken.shape[2], *self._shape[1:])
         else:
