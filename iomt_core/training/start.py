@@ -61,7 +61,7 @@ class Start:
         return asdict(self)
 
     def settings(self) -> dict[str, Any]:
-        """The settings of a run that starts here, where they differ from the defaults: `SETTINGS`, and the checkpoint's own rules.
+        """The settings of a run that starts here, where they differ from the defaults: `SETTINGS` and the checkpoint's rules.
 
         Its weights were learned for these rules. Of a checkpoint that is gone they are not known. Raises `CheckpointError` for a
         damaged one.
