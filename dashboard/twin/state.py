@@ -18,6 +18,7 @@ from iomt_core.twin.access import Verification
 from iomt_core.twin.access.ledger import Answer
 from iomt_core.twin.access.privacy import QUERIES
 from iomt_core.twin.mapping.synchronisation import LATE_GROUPS, Synchronisation
+from iomt_core.twin.mapping.task_models import MODELS
 from iomt_core.twin.recorded_fork import overrides_from_words
 
 TABS = MappingProxyType(
@@ -27,6 +28,7 @@ TABS = MappingProxyType(
         "query": "Private query",
         "fork": "What would have happened",
         "stale": "Stale twin",
+        "agents": "Agents' twins",
         "trace": "Coordination",
         "models": "Models",
     }
@@ -76,6 +78,14 @@ class StaleForm:
 
 
 @dataclass
+class AgentForm:
+    """Whose agent is trained, and which model generates tasks."""
+
+    user: int = 1
+    model: str = MODELS[-1]
+
+
+@dataclass
 class View:
     """What the page shows in this session."""
 
@@ -86,6 +96,7 @@ class View:
     query: str = "mean-delay"
     epsilon: float = 1.0
     fork: ForkForm = field(default_factory=ForkForm)
+    agents: AgentForm = field(default_factory=AgentForm)
     stale: StaleForm = field(default_factory=StaleForm)
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by warehouse, the latest first
     models: ModelsForm = field(default_factory=ModelsForm)

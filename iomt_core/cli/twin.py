@@ -15,6 +15,7 @@ from iomt_core.charts.forks import fork_numbers
 from iomt_core.charts.staleness import cost_table
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
 from iomt_core.cli.options import SeedOption, SharesOption, policy_help
+from iomt_core.cli.twin_mapping import compare, generate, train_agent
 from iomt_core.experiments.evaluation import summary_of
 from iomt_core.experiments.staleness import settings_grid, staleness_costs, staleness_notes, staleness_table
 from iomt_core.policies.base import SHARES, Shares
@@ -29,13 +30,14 @@ from iomt_core.twin.recorded_fork import CHANGEABLE, overrides_from_words, recor
 
 N = TypeVar("N", int, float)
 app = typer.Typer(
-    no_args_is_help=True, help="Forks of recorded episodes, how a step was coordinated, and what a stale twin costs."
+    no_args_is_help=True,
+    help="Forks of recorded episodes, coordination of a step, stale twins, agents' twins, generated tasks.",
 )
 
 
 @app.callback()
 def twin() -> None:
-    """Forks of recorded episodes, how a step was coordinated, and what a stale twin costs."""
+    """Forks of recorded episodes, coordination of a step, stale twins, agents' twins, generated tasks."""
 
 
 @app.command()
@@ -185,3 +187,8 @@ def numbers_from_words(name: str, words: str, kind: type[N]) -> list[N]:
     except ValueError:
         what = "whole numbers such as 1,2,4" if kind is int else "numbers such as 0,0.05,0.1"
         raise ScenarioError(f"{name} = {words[:60]!r} cannot be used: allowed are {what}.") from None
+
+
+app.command("train-agent")(train_agent)
+app.command("generate")(generate)
+app.command("compare-generated")(compare)

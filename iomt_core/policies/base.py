@@ -12,7 +12,7 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.demand import UnitCosts
 from iomt_core.policies.dual import DualSolution
 from iomt_core.policies.shares import equal_shares, optimal_shares
-from iomt_core.scenario import Scenario
+from iomt_core.scenario import Scenario, check_known
 
 Shares = Literal["own", "equal", "optimal"]
 SHARES: tuple[Shares, ...] = ("own", "equal", "optimal")
@@ -91,6 +91,12 @@ class Planner(Policy):
         snapshot: rows sorted by step, then episode; the batteries of the first step hold. steps: number of steps. dual: the
         certificates of these steps, if the caller has them.
         """
+
+
+def checked_shares(shares: Shares) -> Shares:
+    """Returns the share rule, see `with_shares`. Raises `ScenarioError` for an unknown one."""
+    check_known("shares", shares, SHARES)
+    return shares
 
 
 def with_shares(action: Action, snapshot: Snapshot, s: Scenario, shares: Shares | Sharing) -> Action:

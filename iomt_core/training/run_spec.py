@@ -11,7 +11,7 @@ import pydantic
 import torch
 
 from iomt_core.algorithms.registry import algorithm
-from iomt_core.scenario import Scenario, ScenarioError, scenario
+from iomt_core.scenario import Scenario, ScenarioError, check_range, scenario
 from iomt_core.scenario.errors import explain, shortened
 from iomt_core.training.checkpoints import CheckpointError
 from iomt_core.training.formats import FORMAT, KNOWN, migrate
@@ -100,6 +100,12 @@ class RunSpec:
                 f"{where}: warehouse = {shortened(warehouse)} cannot be used: allowed is a folder's path."
             )
         return cls(facts["algorithm"], scenario(facts["scenario"]), settings, facts["seed"], start, warehouse)
+
+
+def checked_seed(seed: int) -> int:
+    """Returns the seed. Raises `ScenarioError` if it is out of range."""
+    check_range("seed", seed, 0, LARGEST_SEED)
+    return seed
 
 
 def checked_settings(values: Mapping[str, Any]) -> Settings:

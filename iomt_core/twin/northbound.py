@@ -20,33 +20,23 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.batch import B, concatenate
 from iomt_core.model.snapshot import Action, device_name
-from iomt_core.policies.base import SHARES, BatteryAware, Planner, Policy, Shares
+from iomt_core.policies.base import BatteryAware, Planner, Policy, Shares
+from iomt_core.policies.base import checked_shares as checked_shares
 from iomt_core.policies.episode_dual import EpisodeDual, solve_episodes
 from iomt_core.policies.price_response import solve_with_mean_prices
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes, step_together
-from iomt_core.scenario import Scenario, ScenarioError, check_known, check_range
+from iomt_core.scenario import Scenario, ScenarioError, check_range
 from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
 from iomt_core.training.run_spec import LARGEST_SEED as LARGEST_SEED
+from iomt_core.training.run_spec import checked_seed as checked_seed
 from iomt_core.twin.mapping.stale_policy import on_twin
 from iomt_core.twin.mapping.synchronisation import FRESH, Synchronisation, SynchronisedTwin, staleness
 from iomt_core.twin.regret import SKIPPED, ShareRule, battery_prices, move_tasks, step_costs, unmoved
 
 if TYPE_CHECKING:
     from iomt_core.twin.management.trace import Trace
-
-
-def checked_seed(seed: int) -> int:
-    """Returns the seed. Raises `ScenarioError` if it is out of range."""
-    check_range("seed", seed, 0, LARGEST_SEED)
-    return seed
-
-
-def checked_shares(shares: Shares) -> Shares:
-    """Returns the share rule, see `policies.base.with_shares`. Raises `ScenarioError` for an unknown one."""
-    check_known("shares", shares, SHARES)
-    return shares
 
 
 class Twin:

@@ -12,7 +12,7 @@ from dashboard.person import keep_token
 from dashboard.policy_notes import policy_replaced
 from dashboard.session import current
 from dashboard.text import show_errors
-from dashboard.twin import access, forks, registry, trace, warehouses
+from dashboard.twin import access, agents, forks, registry, trace, warehouses
 from dashboard.twin.recording_form import choose_warehouse, progress, record_form
 from dashboard.twin.staleness import stale_twin
 from dashboard.twin.state import TABS, current_view, link_view
@@ -97,6 +97,8 @@ else:
                     access.audit(folder, state["warehouse"], view)
                 elif tab == "query":
                     access.query(folder, state["warehouse"], view)
+                elif tab == "agents":
+                    agents.agents(folder, state, view)
                 elif tab == "trace":
                     trace.coordination(folder, state, view)
                 elif tab == "models":

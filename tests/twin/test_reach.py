@@ -60,14 +60,16 @@ ALLOWED = {
 
 # Parameters that are values which whoever calls has already; they open nothing of the ward.
 VALUES = """
-    action actions alias app args arguments batch batches before blocks body budget_left checkpoint checkpoints clock
-    configuration connection content count denominator detail done dual episodes epsilon event events expires facts
-    fields file first first_step first_us forked found happened head heads high identity kind kwargs last_step last_us
-    leaving lifetime limits lists log low margin measurement metric middle model names number numerator object
-    observation of_user one other outcome overrides owner played policy previous problems query reason record records
-    repeated request requested revision row rows s scale scenario schema scope seed segments sequence sha256 shares
-    size snapshot start starts status step steps stop stored subject sums synchronous table tasks text texts threads
-    tier time time_ns time_us twin twins unsigned used users value values waiting what who why words work writer
+    action actions alias alive app args arguments attributes bandwidth_shares batch batches before blocks body
+    budget_left checkpoint checkpoints choice clock column configuration connection content count cpu_shares
+    denominator detail devices done dual ended episodes epsilon event events expires facts fewer fields file first
+    first_step first_us follows forked found generator happened head heads held_out high identity job kind kwargs
+    last_step last_us leaving lifetime limits lists log low margin mean_priority measurement memory metric middle
+    model names number numerator object observation of_user one other others outcome overrides owner played policy
+    previous problems query reason record records repeated report request requested revision reward row rows s scale
+    scenario schema scope seed segments sequence sha256 shares size snapshot start starts state states status step
+    steps stop stored subject sums synchronous table tasks text texts threads tier time time_ns time_us training twin
+    twins unsigned used users value values versions waiting weights what who why words work writer
 """.split()  # noqa: SIM905
 # With the user's key these give D, C and P; nothing else does.
 OWNERS = {
@@ -214,6 +216,8 @@ def seen(value: Any, depth: int = 6) -> Iterator[Any]:
         yield from seen(value.to_dict("list"), depth)
     elif isinstance(value, (pa.Table, pa.RecordBatch)):
         yield from seen(value.to_pydict(), depth)
+    elif isinstance(value, Mapping) and value.keys() >= Scenario.model_fields.keys():  # a scenario as JSON
+        yield from seen([value["workload"], [value[name] for name in ("D", "C")]], depth)
     elif isinstance(value, Mapping):
         if any(value.get(name) for name in PRIORITY):  # a small number, which cannot be told from others
             yield D

@@ -49,6 +49,17 @@ class Keyring:
         self._check_allowed(user)
         return Keyring(self.folder, user)
 
+    def versions(self, user: int) -> dict[int, bytes]:
+        """All versions of the user's key, to hand them to a process of this user. Raises `KeyMissingError`."""
+        return self._read(user)
+
+    @classmethod
+    def of_versions(cls, user: int, versions: Mapping[int, bytes]) -> Keyring:
+        """A keyring of one user's key that knows no folder; see `versions`."""
+        keyring = cls(Path(os.devnull), user)
+        keyring._ciphers = {(user, version): AESGCM(key) for version, key in versions.items()}
+        return keyring
+
     def has(self, user: int) -> bool:
         """Whether a key of the user exists."""
         return self._file(user).exists()

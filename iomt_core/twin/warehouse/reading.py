@@ -182,12 +182,16 @@ class UserWarehouse:
             values: dict[str, Any] = json.loads(plain)
             return values
 
+        return self.view(read)
+
+    def view(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of `read` on one view of the warehouse; see `read_view`."""
         return read_view(self.folder, read)
 
     def _read(
         self, log: str, at: int | None, columns: Sequence[str] | None, after: int, recording: int | None
     ) -> pa.Table:
-        table, revision = read_view(self.folder, lambda db: self._select(db, log, at, columns, after, recording))
+        table, revision = self.view(lambda db: self._select(db, log, at, columns, after, recording))
         facts = {"user": self.user, "log": log, "revision": revision, "rows": table.num_rows}
         self.audit("read", facts)
         return table
