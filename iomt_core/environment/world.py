@@ -303,5 +303,5 @@ class _OwnTasks:
             filled[step_user] += 1
             D[at], C[at], P[at], deadline[at] = task.D, task.C, task.P, s.task_deadline(task)
             kind[at], active[at] = number[task.kind or "task"], True
-        numbers = (torch.from_numpy(x).to(device, dtype) for x in (D, C, P, deadline))
-        return cls(*numbers, torch.from_numpy(kind).to(device), torch.from_numpy(active).to(device))
+        d, c, p, due = (torch.from_numpy(x).to(device, dtype) for x in (D, C, P, deadline))
+        return cls(d, c, p, due, torch.from_numpy(kind).to(device), torch.from_numpy(active).to(device))

@@ -5,11 +5,12 @@ With prices λ_k (server CPU), μ_k (server bandwidth) and ν_i (own CPU) the ta
     bound(λ, μ, ν) = Σ_ij min over s of [ local: min_f cost + ν_i f ; server k: min_{f,b} cost + λ_k f + μ_k b ]
                      - Σ λ_k F_k - Σ μ_k B_k - Σ ν_i F_i
 
-The delay of a task on a server includes the server's latency, a constant. The bound holds for any prices ≥ 0 and is concave in them. Newton's method in the logarithms of the prices maximises a
-smoothed dual, in which a softmin at a falling temperature τ replaces the min over s. The quality of this search decides how
-high the bound is, not whether it holds: the result is evaluated again at the best prices found, with each task's minimum
-estimated from below, minus a margin for rounding (`DualProblem.bound`). The result is never below the bound at prices of 0,
-which is a sum of costs, and is therefore not negative.
+The delay of a task on a server includes the server's latency, a constant. The bound holds for any prices ≥ 0 and is concave in
+them. Newton's method in the logarithms of the prices maximises a smoothed dual, in which a softmin at a falling temperature τ
+replaces the min over s. The quality of this search decides how high the bound is, not whether it holds: the result is evaluated
+again at the best prices found, with each task's minimum estimated from below, minus a margin for rounding
+(`DualProblem.bound`). The result is never below the bound at prices of 0, which is a sum of costs, and is therefore not
+negative.
 """
 
 from __future__ import annotations
