@@ -8,10 +8,10 @@ could not pay, and nothing afterwards. For any prices κ_i ≥ 0 of a joule of u
     local:  v = min over C/T_max ≤ f ≤ F_i of  a C/f + (g + κ_i) k0 f² C + ν_i f
     server: v = min over f, b of  (a + θ) C/f + (a + θ + (g + κ_i) P_tr) D/E[rate](b) + λ_k f + μ_k b - θ T_max
 
-with a = p α_T/T_max and g = p α_E/E_ref (`UnitCosts`). A server's latency L adds a L to v and leaves T_max - L of the deadline. p_ij
-is the loss of a task that is skipped. The steps of an episode are coupled by κ only. Newton's method is that of `dual.py` with κ
-as prices that all steps share: the matrix is block diagonal over the steps but for the rows and columns of κ, and is solved by its
-Schur complement. θ follows by a fixed-point iteration.
+with a = p α_T/T_max and g = p α_E/E_ref (`UnitCosts`). A server's latency L adds a L to v and leaves T_max - L of the deadline.
+p_ij is the loss of a task that is skipped. The steps of an episode are coupled by κ only. Newton's method is that of `dual.py`
+with κ as prices that all steps share: the matrix is block diagonal over the steps but for the rows and columns of κ, and is
+solved by its Schur complement. θ follows by a fixed-point iteration.
 
 The bound is clairvoyant, since it knows all tasks of the episode, and it takes the rate (6) as an expectation, as the model does.
 """
