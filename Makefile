@@ -47,6 +47,7 @@ bench: $(VENV)/.dev ## speed, each figure beside an alternative or a target
 	$(BIN)/python -m benchmarks.explore_latency
 	$(BIN)/python -m benchmarks.warehouse
 	$(BIN)/python -m benchmarks.warehouse_faults
+	$(BIN)/python -m benchmarks.warehouse_training
 	$(BIN)/python -m benchmarks.http
 
 docs: $(VENV)/.dev ## the API reference from the docstrings, in docs/api

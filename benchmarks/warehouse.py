@@ -14,6 +14,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +26,12 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS
+from iomt_core.twin.access import AuditLog
+from iomt_core.twin.access.hooks import AUDIT_FOLDER, audit_hook
 from iomt_core.twin.recorded_fork import recorded_episode
 from iomt_core.twin.warehouse.checks import status, verify
 from iomt_core.twin.warehouse.database import ARCHIVE, Synchronous, reading
+from iomt_core.twin.warehouse.errors import Audit, no_audit
 from iomt_core.twin.warehouse.limits import Limits
 from iomt_core.twin.warehouse.reading import Warehouse
 from iomt_core.twin.warehouse.recorder import record as record_episodes
@@ -54,8 +58,17 @@ def parts(record: Record, rows: int) -> list[Record]:
     return [record.select(slice(first, first + steps)) for first in range(0, len(record) // steps * steps, steps)]
 
 
-def in_warehouse(folder: Path, commits: Commits, synchronous: Synchronous, limits: Limits = STAY) -> float:
-    with WarehouseWriter(folder, limits, synchronous) as writer:
+def in_warehouse(
+    folder: Path, commits: Commits, synchronous: Synchronous, limits: Limits = STAY, audited: bool = False
+) -> float:
+    """Seconds for all commits. audited: each has a record in the audit log, checkpoints are signed."""
+    with ExitStack() as opened:
+        audit: Audit = no_audit
+        if audited:
+            with WarehouseWriter(folder, limits, synchronous) as writer:
+                identity = writer.identity
+            audit = audit_hook(opened.enter_context(AuditLog(folder / AUDIT_FOLDER, identity)), "operator")
+        writer = opened.enter_context(WarehouseWriter(folder, limits, synchronous, audit=audit))
         start = time.perf_counter()
         for tasks, steps in commits:
             writer.append(tasks, steps)
@@ -127,6 +140,7 @@ def ingest(record: Record) -> None:
         for mode, wanted in WANTED.items():
             stores: dict[str, Callable[[Path], float]] = {
                 "warehouse": partial(in_warehouse, commits=commits, synchronous=mode),
+                "warehouse with its audit log": partial(in_warehouse, commits=commits, synchronous=mode, audited=True),
                 "warehouse, with moves through all tiers": partial(
                     in_warehouse, commits=commits, synchronous=mode, limits=MOVE
                 ),

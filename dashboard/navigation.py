@@ -24,6 +24,7 @@ TITLES = MappingProxyType(
         "sweep": ("Sweep", ":material/ssid_chart:"),
         "answers": ("Answers", ":material/lightbulb:"),
         "twin": ("Twin", ":material/database:"),
+        "paper": ("Paper", ":material/article:"),
     }
 )
 

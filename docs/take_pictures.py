@@ -28,7 +28,7 @@ PICTURES: Mapping[str, Path] = MappingProxyType(
         "explore": HERE / "explore.gif",  # the README's, which moves
         **{
             name: HERE / "pictures" / f"{name}.png"
-            for name in ("start", "inspect", "compare", "train", "sweep", "answers", "twin")
+            for name in ("start", "inspect", "compare", "train", "sweep", "answers", "twin", "paper")
         },
     }
 )
@@ -182,10 +182,17 @@ def twin(page: Page, address: str) -> None:
     page.locator(".chart-plot .scatterlayer").first.wait_for()
 
 
+def paper(page: Page, address: str) -> None:
+    """A figure of the paper from the shipped results, beside its claims."""
+    page.goto(f"{address}/?page=paper&v_figure=figure-10")
+    settle(page)
+    page.locator(".chart-plot svg").first.wait_for()
+
+
 TAKE: Mapping[str, Callable[[Page, str], None]] = MappingProxyType(
     {
         "start": start, "explore": explore, "inspect": inspect, "compare": compare, "train": train, "sweep": sweep,
-        "answers": answers, "twin": twin,
+        "answers": answers, "twin": twin, "paper": paper,
     }
 )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Locations of the lab's files, in a checkout and after installation from a wheel.
 
 In a checkout everything is at its root. A wheel puts the app, its pages and the trained policies into the folder
-`iomt_twin_lab` next to the packages; runs, sweeps, answers, warehouses and own data then go to the current directory.
+`iomt_twin_lab` next to the packages; runs, sweeps, answers, warehouses, own data and kept models are then in the current
+directory.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ ROOT = PACKAGE.parent  # of a checkout, or site-packages
 IN_CHECKOUT = (ROOT / "app.py").is_file()
 APP = ROOT if IN_CHECKOUT else ROOT / "iomt_twin_lab"  # app.py, pages/, .streamlit/ and pretrained/
 PRETRAINED = APP / "pretrained"
+PAPER_FIGURES = PRETRAINED / "paper-figures"  # results behind the paper's figures
 # Names by environment variable.
 USER_FOLDERS = {
     "IOMT_RUNS": "runs", "IOMT_SWEEPS": "sweeps", "IOMT_ANSWERS": "answers", "IOMT_WAREHOUSES": "warehouses",
-    "IOMT_OWN_DATA": "own-data",
+    "IOMT_OWN_DATA": "own-data", "IOMT_MODELS": "models",
 }  # fmt: skip
 KEYS = "IOMT_KEYS"
 

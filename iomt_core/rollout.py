@@ -6,7 +6,7 @@ policy allows it, otherwise by a `Rollout`, with the same result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,11 +71,14 @@ class Rollout:
 
         dual: the certificate of the step, if the caller has it.
         """
-        environment, snapshot = self.environment, self.environment.snapshot
         if isinstance(self.policy, Planner):
             action = self._planned(self.policy)
         else:
-            action, self._memory = self.policy.step(snapshot, self._memory, dual)
+            action, self._memory = self.policy.step(self.environment.snapshot, self._memory, dual)
+        return self._play(action, dual)
+
+    def _play(self, action: Action, dual: DualSolution | None) -> Step:
+        environment, snapshot = self.environment, self.environment.snapshot
         action = with_shares(action, snapshot, environment.scenario, self.shares)
         transition = environment.step(action)
         return Step(environment.t, snapshot, action, dual, transition)
@@ -98,6 +101,37 @@ class Rollout:
         if policy is None:
             fork._memory, fork._plan = self._memory, self._plan
         return fork
+
+
+def step_together(rollouts: Sequence[Rollout], duals: Sequence[DualSolution]) -> list[Step]:
+    """Plays the next step of several rollouts that have the same policy object, which decides in one batch for all of them.
+
+    The steps are those of `Rollout.step` with these certificates, up to rounding. One decision for ten worlds takes little more
+    time than for one. Raises `RuntimeError` after T steps.
+    """
+    policy = rollouts[0].policy
+    started = [rollout._memory is not None for rollout in rollouts]
+    if len(rollouts) == 1 or isinstance(policy, Planner) or not policy.joins_rollouts:
+        return [rollout.step(dual) for rollout, dual in zip(rollouts, duals, strict=True)]
+    if len(set(started)) == 2:  # a policy with memory, at the first step of some episodes
+        steps: dict[int, Step] = {}
+        for now in (True, False):
+            places = [place for place, one in enumerate(started) if one is now]
+            part = step_together([rollouts[place] for place in places], [duals[place] for place in places])
+            steps |= dict(zip(places, part, strict=True))
+        return [steps[place] for place in range(len(rollouts))]
+    memories = [rollout._memory for rollout in rollouts if rollout._memory is not None]
+    joined = tuple(torch.cat(parts, 1) for parts in zip(*memories, strict=True)) if memories else None
+    worlds = [len(rollout.environment.alive) for rollout in rollouts]
+    snapshot = concatenate([rollout.environment.snapshot for rollout in rollouts])
+    action, memory = policy.step(snapshot, joined, concatenate(duals))
+    found, first = [], 0
+    for rollout, dual, count in zip(rollouts, duals, worlds, strict=True):
+        rows = slice(first, first + count)
+        rollout._memory = None if memory is None else tuple(x[:, rows].contiguous() for x in memory)
+        found.append(rollout._play(action.select(rows), dual))
+        first += count
+    return found
 
 
 @dataclass(frozen=True)

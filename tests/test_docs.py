@@ -21,6 +21,7 @@ from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
 from iomt_core.cli.commands import application
+from iomt_core.experiments.paper.claims import paper_claims_table
 from iomt_core.experiments.paper.results import claim_table, results_table
 from iomt_core.metrics import column_table, metric_table
 from iomt_core.scenario.reference import assumption_table, parameter_table
@@ -50,6 +51,7 @@ ENTRIES = {
         "weights",
         "answer",
     },
+    "paper": {"figure", "metric", "at"},
     "twin": {
         "tab",
         "warehouse",
@@ -169,6 +171,10 @@ def test_every_share_link_opens_without_problems(link: str) -> None:
         from dashboard.answers import state as answers_state
 
         assert answers_state.from_view(found, found.view).problems == []
+    elif page == "paper":
+        from dashboard.paper import state as paper_state
+
+        assert paper_state.from_view(found.view).problems == []
     elif page == "twin":
         from dashboard.twin import state as twin_state
 
@@ -233,6 +239,7 @@ def generated(document: str, marker: str) -> str:
         ("docs/system.md", "columns", column_table),
         ("docs/results.md", "results", results_table),
         ("docs/results.md", "claims", claim_table),
+        ("docs/results.md", "paper-claims", paper_claims_table),
     ],
 )
 def test_generated_tables_are_up_to_date(document: str, marker: str, table: Callable[[], str]) -> None:

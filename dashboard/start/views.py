@@ -19,9 +19,10 @@ from dashboard.ward_map import ward_map
 from iomt_core.charts.batteries import end_words, plan_words
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.evaluation import batteries_matter, compared_by
-from iomt_core.experiments.paper.results import read_manifest, results, verdict_table
+from iomt_core.experiments.paper.results import results, verdict_table
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import PRESETS, counted, metadata
+from iomt_core.training.manifest import read_manifest
 
 ABOUT = {
     "explore": "Change any parameter and see what every policy decides, and why a task runs on its device.",
@@ -31,6 +32,7 @@ ABOUT = {
     "sweep": "One parameter over its whole range, many episodes at each point, with intervals.",
     "answers": "What matters most, how much you need, and what less delay costs in energy.",
     "twin": "Record what happens, encrypted; see who asked what, and what would have happened.",
+    "paper": "The paper's figures in our numbers, and which of its claims hold.",
 }
 
 

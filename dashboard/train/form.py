@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -12,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.person import current_person, name_field
 from dashboard.session import Session
 from dashboard.text import plain
+from dashboard.twin import warehouses
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.runs.directory import checked_name
 from iomt_core.runs.queue import RunRecord
@@ -25,6 +27,7 @@ from iomt_core.twin.northbound import checked_seed
 SIDEBAR = "sidebar"
 EPISODES = 320  # default; gives a first impression in one or two minutes
 STARTS = {"general": "general network", "scratch": "scratch"}
+MEMORY, NEW = "memory", "a new warehouse"
 POINTS = 10  # default number of evaluations and checkpoints in a run
 CELL = 180  # width of a hyper-parameter's control, pixels
 # Setting and label of each control; a pair of values has two controls.
@@ -80,6 +83,11 @@ def new_run(session: Session) -> str | None:
         "Seed", value=0, step=1, key="train_seed", persist_state="session",
         help="Seed of all random numbers of the run: weights, episodes, noise, minibatches. The same seed gives the same run.",
     )  # fmt: skip
+    into = last.selectbox(
+        "Replay from", [MEMORY, NEW, *warehouses.known()], key="train_replay", persist_state="session", width=180,
+        help="**Memory**: episodes are forgotten when the run ends. **A data warehouse**: every episode is recorded, encrypted, "
+        "and replayed from there; the weights are the same. The page *Twin* shows the warehouse. One run at a time writes to it.",
+    )  # fmt: skip
     pressed_place = last.empty()
     changes = _hyper_parameters(algorithm, start, int(episodes or 0))
     spec, problems = _spec(algorithm, ward, start, {"episodes": episodes, **changes}, seed)
@@ -101,6 +109,9 @@ def new_run(session: Session) -> str | None:
     if not pressed or spec is None or problems:
         return None
     try:
+        if into != MEMORY:
+            folder = warehouses.open_for(None if into == NEW else into, ward.name, person)
+            spec = replace(spec, warehouse=str(folder))
         return TRAINING.create(chosen, spec, person).name
     except ScenarioError as error:
         st.error(plain(str(error)), icon=":material/error:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -222,7 +223,7 @@ def _lines(chosen: Sequence[RunRecord], found: Mapping[str, Curves]) -> list[lea
     """One line for each run; runs that differ only in their seed are joined."""
     groups: dict[Any, list[RunRecord]] = {}
     for run in chosen:
-        groups.setdefault(run.name if run.spec is None else replace(run.spec, seed=0), []).append(run)
+        groups.setdefault(run.name if run.spec is None else replace(run.spec, seed=0, warehouse=None), []).append(run)
     numbers = _numbers([runs[0].name for runs in groups.values()])
     return [
         learning.Line(
@@ -287,7 +288,7 @@ def _files(chosen: Sequence[RunRecord]) -> None:
                 label, build, file, kind, on_click="ignore", key=f"train_get_{label.split()[0]}", disabled=missing, help=text,
                 icon=":material/download:",
             )  # fmt: skip
-    st.caption(plain(_start_words(spec)))
+    st.caption(plain(f"{_start_words(spec)} {_replay_words(spec)}"))
     own, used = settings_for(spec.algorithm, spec.start, {}), spec.settings
     rows = [
         {"setting": name, "value": str(getattr(used, name)), "algorithm's own": str(getattr(own, name)),
@@ -303,6 +304,12 @@ def _start_words(spec: RunSpec) -> str:
     if spec.start is None:
         return "The weights started from scratch: drawn at random by the seed."
     return f"The weights started from the shipped checkpoint {spec.start.checkpoint}, SHA-256 {spec.start.sha256}."
+
+
+def _replay_words(spec: RunSpec) -> str:
+    if spec.warehouse is None:
+        return "Episodes are replayed from memory."
+    return f"Episodes are recorded in the data warehouse {Path(spec.warehouse).name}, and replayed from there."
 
 
 def adopt_run(view: View, session: Session) -> bool:

@@ -11,7 +11,6 @@ from dashboard.chart_tables import chart_table
 from dashboard.person import current_person
 from dashboard.plotly_chart import plotly_chart
 from dashboard.text import plain, show_errors
-from dashboard.twin.access import open_log
 from dashboard.twin.state import ForkForm, View
 from dashboard.twin.warehouses import SUBJECT
 from dashboard.widgets import clamp, form_widget, sync_widget
@@ -20,6 +19,7 @@ from iomt_core.runs.owner import owner_of
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import catalogue, policy_label
 from iomt_core.twin.access.hooks import audit_hook
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.recorded_fork import CHANGEABLE, Fork, RecordedEpisode, recorded_episode
 from iomt_core.twin.warehouse.reading import Warehouse
 
@@ -41,8 +41,10 @@ def what_if(folder: Path, state: dict[str, Any], view: View) -> None:
     form, identity = view.fork, state["warehouse"]
     row = st.container(horizontal=True, vertical_alignment="bottom")
     try:
-        episodes = _pick(row, folder, state, form)
-        recorded = _recorded(folder, identity, state["revision"], form.recording or state["recordings"], form.episode)
+        episodes = pick_episode(row, folder, state, form)
+        recorded = read_episode(
+            folder, identity, state["revision"], form.recording or state["recordings"], form.episode
+        )
         _changes(row, recorded, form)
         fork = _forked(recorded, identity, form)
     except ScenarioError as error:
@@ -63,7 +65,7 @@ def what_if(folder: Path, state: dict[str, Any], view: View) -> None:
             )
 
 
-def _pick(row: Any, folder: Path, state: dict[str, Any], form: ForkForm) -> int:
+def pick_episode(row: Any, folder: Path, state: dict[str, Any], form: ForkForm) -> int:
     """Controls for recording and episode. Returns how many episodes the recording was to have."""
     count = state["recordings"]
     form.recording = clamp(form.recording or count, 1, count)
@@ -71,7 +73,7 @@ def _pick(row: Any, folder: Path, state: dict[str, Any], form: ForkForm) -> int:
         form_widget("Recording", row.number_input, "recording", form, "twin_recording", convert=int, min_value=1,
                     max_value=count, step=1, width=WIDTH)  # fmt: skip
     _, configurations = Warehouse(folder).configurations(form.recording)
-    episodes = int(next(iter(configurations.values()))["episodes"])
+    episodes = int(next(iter(configurations.values())).get("episodes", 1))  # of a training run, which cannot be forked
     form.episode = clamp(form.episode, 1, episodes)
     if episodes > 1:
         form_widget("Episode", row.number_input, "episode", form, "twin_episode", convert=int, min_value=1, max_value=episodes,
@@ -85,7 +87,7 @@ def _changes(row: Any, recorded: RecordedEpisode, form: ForkForm) -> None:
     if last > 1:
         form_widget("From step", row.number_input, "step", form, "twin_step", convert=int, min_value=1, max_value=last, step=1,
                     width=WIDTH, help="The first step that may differ.")  # fmt: skip
-    policies = [AS_RECORDED, *catalogue()]
+    policies = [AS_RECORDED, *catalogue([form.policy])]
 
     def set_policy() -> None:
         chosen = st.session_state["twin_policy"]
@@ -109,10 +111,10 @@ def _changes(row: Any, recorded: RecordedEpisode, form: ForkForm) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the recorded episode…")
-def _recorded(folder: Path, identity: str, revision: int, recording: int, episode: int) -> RecordedEpisode:
+def read_episode(folder: Path, identity: str, revision: int, recording: int, episode: int) -> RecordedEpisode:
     """Read once for a revision; the audit log says so."""
     del revision
-    with open_log(folder, identity) as log:
+    with open_audit_log(folder) as log:
         return recorded_episode(folder, episode, recording, audit_hook(log, SUBJECT))
 
 

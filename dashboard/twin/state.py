@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import cast
 
 from dashboard.session import Session, page_state
+from dashboard.twin.registry import ModelsForm
 from iomt_core.experiments.staleness import AXES, Axis
 from iomt_core.runs.directory import NAME
 from iomt_core.scenario import Scenario, ScenarioError, check_known
@@ -17,6 +18,7 @@ from iomt_core.twin.access import Verification
 from iomt_core.twin.access.ledger import Answer
 from iomt_core.twin.access.privacy import QUERIES
 from iomt_core.twin.mapping.synchronisation import LATE_GROUPS, Synchronisation
+from iomt_core.twin.mapping.task_models import MODELS
 from iomt_core.twin.recorded_fork import overrides_from_words
 
 TABS = MappingProxyType(
@@ -26,6 +28,9 @@ TABS = MappingProxyType(
         "query": "Private query",
         "fork": "What would have happened",
         "stale": "Stale twin",
+        "agents": "Agents' twins",
+        "trace": "Coordination",
+        "models": "Models",
     }
 )
 STALE_NUMBERS = MappingProxyType({"interval": (1, 20), "delay": (0, 20), "noise": (0, 50)})  # steps, steps, percent
@@ -73,6 +78,14 @@ class StaleForm:
 
 
 @dataclass
+class AgentForm:
+    """Whose agent is trained, and which model generates tasks."""
+
+    user: int = 1
+    model: str = MODELS[-1]
+
+
+@dataclass
 class View:
     """What the page shows in this session."""
 
@@ -83,8 +96,12 @@ class View:
     query: str = "mean-delay"
     epsilon: float = 1.0
     fork: ForkForm = field(default_factory=ForkForm)
+    agents: AgentForm = field(default_factory=AgentForm)
     stale: StaleForm = field(default_factory=StaleForm)
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by warehouse, the latest first
+    models: ModelsForm = field(default_factory=ModelsForm)
+    changed: dict[str, tuple[bool, str]] = field(default_factory=dict)  # by warehouse: last change, whether it worked
+    changes: int = 0  # of warehouses in this session
     data_check: dict[str, tuple[int, bool, str]] = field(default_factory=dict)  # revision, whether intact, in words
     log_check: dict[str, Verification] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -102,6 +119,10 @@ def link_view(view: View) -> dict[str, str]:
         entries["warehouse"] = view.warehouse
     if view.tab == "query":
         entries |= {"query": view.query, "epsilon": f"{view.epsilon:g}"}
+    elif view.tab == "trace":
+        entries |= {"episode": str(form.episode), "at": str(form.step)}
+        if form.recording is not None:
+            entries["recording"] = str(form.recording)
     elif view.tab == "fork":
         changes = [form.other] if form.other.strip() else []
         for name, off in (("servers_off", form.servers_off), ("users_off", form.users_off)):

@@ -1,4 +1,4 @@
-"""The Storage tab: what the tiers hold, whether anything is missing, and the check of all data."""
+"""The Storage tab: what the tiers hold, whether anything is missing, looking after it, and the check of all data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dashboard.chart_tables import chart_table
 from dashboard.plotly_chart import plotly_chart
 from dashboard.runs import clock
 from dashboard.text import plain
+from dashboard.twin.retention import retention
 from dashboard.twin.state import View
 from iomt_core.charts.warehouse import tier_bars, tier_table
 from iomt_core.scenario import ScenarioError, counted
@@ -22,6 +23,7 @@ def storage(folder: Path, state: dict[str, Any], view: View) -> None:
     """Shows the state of a warehouse, as `checks.status` describes it."""
     if not state["rows"]:
         st.info("Nothing is recorded yet.", icon=":material/hourglass_empty:")
+        retention(folder, state, view)
         return
     _figures(state)
     plotly_chart(tier_bars(state, f"{folder.name}, revision {state['revision']}"), "twin_tiers")
@@ -30,6 +32,7 @@ def storage(folder: Path, state: dict[str, Any], view: View) -> None:
         "New records are on the *device*, encrypted. With age or size they move to the *edge*, then into the *archive*; what "
         f"leaves the archive is dropped: {counted(state['dropped_rows'], 'record')} so far. A red mark is a limit."
     )
+    retention(folder, state, view)
     _check(folder, state, view)
 
 

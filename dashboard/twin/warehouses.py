@@ -1,4 +1,4 @@
-"""The warehouses that the Twin page offers, and recording into one in the background."""
+"""The warehouses that the Twin page offers, recording into one in the background, and deleting one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Literal
 
 from iomt_core.paths import user_folder
 from iomt_core.policies.base import Shares
+from iomt_core.runs import directory
 from iomt_core.runs.directory import NAME, free_name
 from iomt_core.runs.owner import Person, owner_of
 from iomt_core.scenario import Scenario, ScenarioError, check_range
-from iomt_core.twin.access import AuditLog
-from iomt_core.twin.access.hooks import AUDIT_FOLDER, audit_hook
+from iomt_core.twin.access.hooks import audit_hook
+from iomt_core.twin.audit_log import open_audit_log
+from iomt_core.twin.warehouse.checks import status
 from iomt_core.twin.warehouse.database import database_file
 from iomt_core.twin.warehouse.errors import WarehouseError
-from iomt_core.twin.warehouse.reading import Warehouse
 from iomt_core.twin.warehouse.recorder import record
 from iomt_core.twin.warehouse.writer import WarehouseWriter
 
@@ -91,25 +92,48 @@ def start(
     somebody else.
     """
     check_range("episodes", episodes, 1, MOST_EPISODES)
-    root = user_folder(ROOT)
     with _lock:
         if (other := running()) is not None:
             raise WarehouseError(f"{other.warehouse} is being recorded: wait until it is done, or cancel it.")
-        warehouses = known()
-        if name is not None and name not in warehouses:
-            raise WarehouseError(f"warehouse = {name[:60]!r} is not there any more.")
-        if name is None and len(warehouses) >= MOST_WAREHOUSES:
-            raise WarehouseError(f"there are {MOST_WAREHOUSES} warehouses: remove folders of {root.name}/ first.")
-        folder = root / (name or free_name(root, s.name))
-        if name is not None and not person.may_change(owner_of(folder)):
-            raise WarehouseError(f"{name} belongs to {owner_of(folder).name}: record into a new warehouse.")
-        with WarehouseWriter(folder):  # makes it, so that it has an identity and an owner before the thread starts
-            if name is None:
-                person.save(folder)
+        folder = open_for(name, s.name, person)
         job = _recordings[folder.name] = Recording(folder.name, episodes, person)
     arguments = (job, folder, s, policy, seed, shares)
     threading.Thread(target=_record, args=arguments, name=f"record-{folder.name}", daemon=True).start()
     return job
+
+
+def open_for(name: str | None, suggested: str, person: Person) -> Path:
+    """The folder of a warehouse into which this person may record; it is made if it is new.
+
+    name: of the warehouse, None for a new one, which is named like `suggested`. Raises `ScenarioError` where another process
+    writes to it or it belongs to somebody else.
+    """
+    root, warehouses = user_folder(ROOT), known()
+    if name is not None and name not in warehouses:
+        raise WarehouseError(f"warehouse = {name[:60]!r} is not there any more.")
+    if name is None and len(warehouses) >= MOST_WAREHOUSES:
+        raise WarehouseError(f"there are {MOST_WAREHOUSES} warehouses: remove folders of {root.name}/ first.")
+    folder = root / (name or free_name(root, suggested))
+    if name is not None and not person.may_change(owner_of(folder)):
+        raise WarehouseError(f"{name} belongs to {owner_of(folder).name}: record into a new warehouse.")
+    with WarehouseWriter(folder):  # makes it, so that it has an identity and an owner before anything is recorded
+        if name is None:
+            person.save(folder)
+    return folder
+
+
+def dropped_rows(folder: Path) -> int:
+    """How many records left the archive so far. Raises `ScenarioError`."""
+    return int(status(folder)["dropped_rows"])
+
+
+def delete(folder: Path) -> None:
+    """Destroys the keys of a warehouse and removes its folder. Raises `ScenarioError`, also while somebody writes to it."""
+    with WarehouseWriter(folder, create=False) as writer:
+        for user in status(folder)["users"]:
+            writer.keys.destroy(user)
+    directory.delete(folder)
+    _recordings.pop(folder.name, None)
 
 
 def _record(job: Recording, folder: Path, s: Scenario, policy: str, seed: int, shares: Shares) -> None:
@@ -120,7 +144,7 @@ def _record(job: Recording, folder: Path, s: Scenario, policy: str, seed: int, s
             raise _CancelledError
 
     try:
-        with AuditLog(folder / AUDIT_FOLDER, Warehouse(folder).identity) as log:
+        with open_audit_log(folder) as log:
             record(
                 s, policy, job.episodes, seed, folder, shares, audit=audit_hook(log, SUBJECT), on_commit=on_commit,
                 at_once=AT_ONCE,

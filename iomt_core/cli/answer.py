@@ -10,7 +10,7 @@ import typer
 
 from iomt_core.charts.answer_report import report
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
-from iomt_core.cli.options import ClusterOption, SeedOption, SharesOption, WorkersOption, check_place
+from iomt_core.cli.options import ClusterOption, SeedOption, SharesOption, WorkersOption, check_place, policy_help
 from iomt_core.cli.point_runs import compute, leave
 from iomt_core.experiments.answers.goal_seek import TARGETS, GoalSeek
 from iomt_core.experiments.answers.question import Question, metric_named, target_from_words
@@ -21,13 +21,14 @@ from iomt_core.experiments.answers.trade_off import USUAL, TradeOff
 from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.sweeps.spec import ends_from_words, sweepable
 from iomt_core.scenario import ScenarioError, check_known, collect_notes
-from iomt_core.training.catalogue import DEFAULT, catalogue
+from iomt_core.training.catalogue import DEFAULT
+from iomt_core.twin.management.registry import resolve
 
 app = typer.Typer(
     help="Answer a question about a ward: what matters most, how much is needed, what the trade-off is. Ctrl-C keeps what is "
     "done; `iomt answer --resume DIR` continues it."
 )
-PolicyOption = Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")]
+PolicyOption = Annotated[str, typer.Option(help=policy_help())]
 EpisodesOption = Annotated[
     int | None,
     typer.Option(help="Episodes of each ward, the same for all; 2 or more. Without it as many as take seconds."),
@@ -127,7 +128,7 @@ def goal_seek(
 @app.command(TradeOff.name)
 def trade_off(
     scenario: ScenarioOption = "paper",
-    policy: Annotated[list[str] | None, typer.Option(help=f"May be repeated. One of {', '.join(catalogue())}.")] = None,
+    policy: Annotated[list[str] | None, typer.Option(help=f"May be repeated. {policy_help()}")] = None,
     weights: Annotated[
         str, typer.Option(help="Values of α_T, ascending; α_E is 1 - α_T.", metavar="W1,W2,…")
     ] = ",".join(f"{w:g}" for w in USUAL),
@@ -155,6 +156,11 @@ def _ask(kind: type[Question], options: Mapping[str, Any], values: Mapping[str, 
     """Create the answer to a question with these options of its command, and work on it."""
     check_place(options["workers"], options["cluster"])
     s = options.get("s") or scenario_from(options["scenario"], options["workload"], options["places"])
+    values = dict(values)
+    for name in ("policy", "compared"):
+        if name in values:
+            named = values[name]
+            values[name] = resolve(named, s) if isinstance(named, str) else [resolve(one, s) for one in named]
     question = make_question(
         {
             "kind": kind.name, "scenario": s, "seed": options["seed"], "shares": options["shares"], **values,

@@ -13,11 +13,13 @@ import typer
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "sweep": "sweep", "scenario": "reference", "parameters": "reference", "presets": "reference", "policies": "reference",
-        "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "results": "reference", "table3": "reference",
-        "answer": "answer", "warehouse": "warehouse", "twin": "twin", "serve": "serve", "dashboard": "dashboard",
+        "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "paper": "paper", "results": "reference",
+        "table3": "reference", "answer": "answer", "warehouse": "warehouse", "twin": "twin", "models": "models",
+        "serve": "serve",
+        "dashboard": "dashboard",
     }
 )  # fmt: skip
-GROUPS = ("answer", "warehouse", "twin")  # commands with commands of their own
+GROUPS = ("answer", "warehouse", "twin", "models")  # commands with commands of their own
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:

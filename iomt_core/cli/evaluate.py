@@ -10,18 +10,19 @@ import typer
 from rich.table import Table
 
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
-from iomt_core.cli.options import SeedOption, SharesOption
+from iomt_core.cli.options import SeedOption, SharesOption, policy_help
 from iomt_core.experiments.evaluation import evaluate as run_evaluation
 from iomt_core.experiments.evaluation import is_partial
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.policies.base import Shares
-from iomt_core.training.catalogue import catalogue, default_policy, describe, entry
+from iomt_core.training.catalogue import default_policy, describe, entry
+from iomt_core.twin.management.registry import resolve
 
 
 def evaluate(
     scenario: ScenarioOption,
     out: Annotated[Path, typer.Option(help="Directory for summary.json and decisions.parquet.", metavar="DIR")],
-    policy: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")] = default_policy(),
+    policy: Annotated[str, typer.Option(help=policy_help())] = default_policy(),
     episodes: Annotated[int, typer.Option(help="Number of episodes.")] = 10,
     seed: SeedOption = 0,
     shares: SharesOption = "own",
@@ -35,6 +36,7 @@ def evaluate(
     A directory holds one evaluation. Ctrl-C writes nothing.
     """
     s = scenario_from(scenario, workload, places)
+    policy = resolve(policy, s)
     label = entry(policy).label
     finished = 0
 

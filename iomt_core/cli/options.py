@@ -9,6 +9,7 @@ import typer
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS
 from iomt_core.policies.base import SHARES
 from iomt_core.scenario import ScenarioError
+from iomt_core.training.catalogue import catalogue
 
 SeedOption = Annotated[int, typer.Option(help="Seed of the tasks; the seed of the places is the scenario's.")]
 SharesOption = Annotated[str, typer.Option(help=f"Who decides on shares: {', '.join(SHARES)}.")]
@@ -18,6 +19,11 @@ WorkersOption = Annotated[
 ClusterOption = Annotated[
     str | None, typer.Option(help="A dask.distributed scheduler that you trust.", metavar="tcp://HOST:PORT")
 ]
+
+
+def policy_help() -> str:
+    """The help of an option that takes a policy."""
+    return f"An alias of `iomt models`, or one of {', '.join(catalogue())}."
 
 
 def check_place(workers: int | None, cluster: str | None) -> None:

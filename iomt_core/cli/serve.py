@@ -39,10 +39,13 @@ def serve(
         LIMITS.idle / MINUTE
     ),
     budget: Annotated[float, typer.Option(help="Privacy budget of the warehouse, where it has none yet.")] = BUDGET,
+    promotions: Annotated[
+        bool, typer.Option("--promotions", help="Let operators change which version an alias such as champion means.")
+    ] = False,
 ) -> None:
     """Serve twins, private means, models and the audit proof over HTTP, with the tokens of `iomt warehouse token`."""
     check_tls(host, certificate, key)
-    service = Service(directory, HttpLimits(twins_each=twins, twins=all_twins, idle=idle * MINUTE), budget)
+    service = Service(directory, HttpLimits(twins_each=twins, twins=all_twins, idle=idle * MINUTE), budget, promotions)
     sys.setswitchinterval(SWITCH)
     scheme = "https" if certificate else "http"
     notes.print(f"{scheme}://{host}:{port}/docs describes the interface. Ctrl-C stops it.", soft_wrap=True)

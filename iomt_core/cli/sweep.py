@@ -9,14 +9,15 @@ import typer
 
 from iomt_core.charts.sweep_report import report, title
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, print_notes, scenario_from
-from iomt_core.cli.options import ClusterOption, SeedOption, SharesOption, WorkersOption, check_place
+from iomt_core.cli.options import ClusterOption, SeedOption, SharesOption, WorkersOption, check_place, policy_help
 from iomt_core.cli.point_runs import compute, leave
 from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.sweeps.points import Store
 from iomt_core.experiments.sweeps.run import SWEEPS, Sweep, point_store
 from iomt_core.experiments.sweeps.spec import PAPER_AXES, SweepSpec, axis_from_words, sweep_spec, sweepable
 from iomt_core.scenario import Scenario, ScenarioError, check_known, collect_notes
-from iomt_core.training.catalogue import catalogue, default_policy
+from iomt_core.training.catalogue import default_policy
+from iomt_core.twin.management.registry import resolve
 
 
 def sweep(
@@ -32,7 +33,7 @@ def sweep(
     paper_axis: Annotated[
         str | None, typer.Option(help=f"An axis of the paper's figures: {', '.join(PAPER_AXES)}.")
     ] = None,
-    policy: Annotated[list[str] | None, typer.Option(help=f"May be repeated. One of {', '.join(catalogue())}.")] = None,
+    policy: Annotated[list[str] | None, typer.Option(help=f"May be repeated. {policy_help()}")] = None,
     episodes: Annotated[int, typer.Option(help="Number of episodes of a point; intervals are over episodes.")] = 5,
     seed: SeedOption = 0,
     shares: SharesOption = "own",
@@ -62,7 +63,7 @@ def sweep(
         if out is None:
             raise ScenarioError("out is missing: allowed is a directory for the results.")
         s = scenario_from(scenario, workload, places)
-        spec = _spec(s, over or [], paper_axis, policy or [], episodes, seed, shares)
+        spec = _spec(s, over or [], paper_axis, [resolve(name, s) for name in policy or []], episodes, seed, shares)
         print_notes(spec.notes)
         folder = Sweep.create(out, spec, store).folder
     run, state = compute(SWEEPS, Sweep, folder, store, executor(workers, cluster), title, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +47,13 @@ def train(
         StartFrom | None,
         typer.Option(help="Where the weights start: scratch (default), or the shipped general network."),
     ] = None,
+    warehouse: Annotated[
+        Path | None,
+        typer.Option(
+            help="Record every episode in this data warehouse and replay from there; the weights are the same as without.",
+            metavar="DIR",
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help=f"A setting, NAME=VALUE; may be repeated. {SETTINGS_HELP}.")
     ] = None,
@@ -64,7 +72,7 @@ def train(
     prepare(threads)
     torch_device = device_named(device)
     if resume is not None:
-        if any(given is not None for given in (algorithm, out, start_from, workload, places)) or set_:
+        if any(given is not None for given in (algorithm, out, start_from, warehouse, workload, places)) or set_:
             raise ScenarioError(
                 "resume: a run continues with its own settings; allowed with it are threads, device and tensorboard only."
             )
@@ -80,7 +88,8 @@ def train(
         except ScenarioError as error:
             print_notes([f"{problem} The run starts from scratch." for problem in error.problems])
     settings = settings_for(algorithm, start, settings_from_words(set_ or []))
-    spec = RunSpec(algorithm, s, settings, checked_seed(seed), start)
+    place = None if warehouse is None else os.fspath(warehouse.absolute())
+    spec = RunSpec(algorithm, s, settings, checked_seed(seed), start, place)
     run = TrainingRun.create(out, spec, torch_device)
     with TRAINING.working(out):
         _train(run, tensorboard)

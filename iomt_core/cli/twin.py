@@ -1,4 +1,4 @@
-"""`iomt twin`: ask a data warehouse what would have happened, and measure what a stale twin costs."""
+"""`iomt twin`: forks of recorded episodes, how a step was coordinated, and what a stale twin costs."""
 
 from __future__ import annotations
 
@@ -7,28 +7,37 @@ from pathlib import Path
 from typing import Annotated, TypeVar, cast
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
+from iomt_core.charts.coordination import border_table, coordination_notes, decided_table, observed_table
 from iomt_core.charts.forks import fork_numbers
 from iomt_core.charts.staleness import cost_table
 from iomt_core.cli.common import PlacesOption, ScenarioOption, WorkloadOption, notes, progress_bar, scenario_from
-from iomt_core.cli.options import SeedOption, SharesOption
+from iomt_core.cli.options import SeedOption, SharesOption, policy_help
+from iomt_core.cli.twin_mapping import compare, generate, train_agent
 from iomt_core.experiments.evaluation import summary_of
 from iomt_core.experiments.staleness import settings_grid, staleness_costs, staleness_notes, staleness_table
 from iomt_core.policies.base import SHARES, Shares
-from iomt_core.scenario import ScenarioError
+from iomt_core.scenario import ScenarioError, check_range
 from iomt_core.scenario.files import write_text_atomically
-from iomt_core.training.catalogue import catalogue, default_policy, describe, policy_label
+from iomt_core.training.catalogue import default_policy, describe, make_policy, policy_label
+from iomt_core.twin.management.registry import resolve
+from iomt_core.twin.management.trace import trace as trace_step
 from iomt_core.twin.mapping.synchronisation import FIELD_GROUPS, LATE_GROUPS
+from iomt_core.twin.northbound import Twin
 from iomt_core.twin.recorded_fork import CHANGEABLE, overrides_from_words, recorded_episode
 
 N = TypeVar("N", int, float)
-app = typer.Typer(no_args_is_help=True, help="Forks of recorded episodes, and what a stale twin costs.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Forks of recorded episodes, coordination of a step, stale twins, agents' twins, generated tasks.",
+)
 
 
 @app.callback()
 def twin() -> None:
-    """Forks of recorded episodes, and what a stale twin costs."""
+    """Forks of recorded episodes, coordination of a step, stale twins, agents' twins, generated tasks."""
 
 
 @app.command()
@@ -40,12 +49,12 @@ def fork(
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help=f"What is changed, such as servers_off=3; may be repeated. One of {', '.join(CHANGEABLE)}."
+            "--set",
+            help="What is changed, such as servers_off=3; may be repeated. servers=3 switches the last servers off until three "
+            f"are left. One of servers, users, {', '.join(CHANGEABLE)}.",
         ),
     ] = None,
-    policy: Annotated[
-        str, typer.Option(help=f"One of {', '.join(catalogue())}; without it the recorded one.", show_default=False)
-    ] = "",
+    policy: Annotated[str, typer.Option(help=f"{policy_help()} Without it the recorded one.", show_default=False)] = "",
     shares: Annotated[
         str | None, typer.Option(help=f"One of {', '.join(SHARES)}; without it the recorded ones.")
     ] = None,
@@ -56,13 +65,15 @@ def fork(
     Tasks and places stay the same. With nothing changed, the fork repeats what happened.
     """
     recorded = recorded_episode(folder, episode, recording)
-    found = recorded.fork(at, overrides_from_words(set_ or []), policy, cast("Shares | None", shares))
+    found = recorded.fork(
+        at, overrides_from_words(set_ or []), resolve(policy, recorded.scenario), cast("Shares | None", shares)
+    )
     if as_json:
         happened, forked = (summary_of(record, recorded.policy) for record in (found.happened, found.forked))
         origin = {"recording": recorded.recording, "episode": recorded.episode, "step": at}
         change = {
             "overrides": found.overrides,
-            "policy": policy or recorded.policy,
+            "policy": found.policy or recorded.policy,
             "shares": shares or recorded.shares,
         }
         print(json.dumps({**origin, **change, "happened": happened, "fork": forked}, indent=2))
@@ -76,10 +87,52 @@ def fork(
     notes.print(table)
 
 
+@app.command()
+def trace(
+    step: Annotated[int, typer.Option(help="Number of the step, from 1.")] = 1,
+    scenario: ScenarioOption = "paper",
+    policy: Annotated[str, typer.Option(help=policy_help())] = default_policy(),
+    seed: SeedOption = 0,
+    warehouse: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trace a recorded episode instead, under the policy that it was recorded with.", metavar="DIR"
+        ),
+    ] = None,
+    episode: Annotated[int, typer.Option(help="Number of the episode, from 1.")] = 1,
+    recording: Annotated[int | None, typer.Option(help="Number of the recording; without it the latest.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Trace how a step was coordinated: observations in, the mixer's weights, decisions out, and bytes across borders."""
+    if warehouse is not None:
+        recorded = recorded_episode(warehouse, episode, recording)
+        s, name = recorded.scenario, recorded.policy
+        found = trace_step(make_policy(name, s), recorded.record, step)
+    else:
+        s = scenario_from(scenario)
+        name = resolve(policy, s)
+        check_range("step", step, 1, s.T)
+        twin = Twin(s, name, seed, episode=episode)
+        for _ in range(step):
+            if not twin.done:
+                twin.advance()
+        found = twin.trace(step)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+        return
+    print(f"{policy_label(name)} on {s.name}: step {found.step} of episode {episode}")
+    for frame in (observed_table(found), decided_table(found), border_table(found)):
+        table = Table(*frame.columns)
+        for row in frame.itertuples(index=False):
+            table.add_row(*row)
+        Console(markup=False).print(table)
+    print("\n".join(coordination_notes(found)))
+
+
 @app.command("staleness")
 def stale(
     scenario: ScenarioOption,
-    policy: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")] = default_policy(),
+    policy: Annotated[str, typer.Option(help=policy_help())] = default_policy(),
     interval: Annotated[str, typer.Option(help="Steps between two synchronisations; several as 1,2,4.")] = "1",
     delay: Annotated[str, typer.Option(help="Steps until a measurement arrives; several as 0,1,2,4.")] = "0",
     noise: Annotated[str, typer.Option(help="Relative noise of a measurement; several as 0,0.05,0.1.")] = "0",
@@ -101,6 +154,7 @@ def stale(
     the ward itself.
     """
     s = scenario_from(scenario, workload, places)
+    policy = resolve(policy, s)
     settings = settings_grid(
         numbers_from_words("interval", interval, int), numbers_from_words("delay", delay, int),
         numbers_from_words("noise", noise, float), tuple(part.strip() for part in groups.split(",") if part.strip()),
@@ -133,3 +187,8 @@ def numbers_from_words(name: str, words: str, kind: type[N]) -> list[N]:
     except ValueError:
         what = "whole numbers such as 1,2,4" if kind is int else "numbers such as 0,0.05,0.1"
         raise ScenarioError(f"{name} = {words[:60]!r} cannot be used: allowed are {what}.") from None
+
+
+app.command("train-agent")(train_agent)
+app.command("generate")(generate)
+app.command("compare-generated")(compare)

@@ -11,7 +11,9 @@ from iomt_core.model.channel import mean_rate
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.scenario import Scenario
 
-MIXER_OBSERVATION_SIZE = 6  # length of ô_i
+MIXER_NAMES = ("data", "cycles", "weight", "power", "cpu", "battery")  # of the numbers of ô_i
+MIXER_OBSERVATION_SIZE = len(MIXER_NAMES)
+OF_TASKS = 3  # the first of them are sums over the user's tasks
 EFFICIENCY_SCALE = 30.0  # bit/s/Hz; the paper's channel gives 28 to 29
 
 

@@ -20,6 +20,7 @@ from iomt_core.training.general_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
+VALIDATION = 3_000_017  # seed of wards on which a checkpoint is chosen; no result is reported on them
 CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
 REFERENCES = ("optimum", "price-response", "greedy", "random")
 
@@ -27,15 +28,16 @@ REFERENCES = ("optimum", "price-response", "greedy", "random")
 class Evaluator:
     """Evaluates policies on the same held-out episodes of one scenario."""
 
-    def __init__(self, s: Scenario, episodes: int = 4, seed: int = HELD_OUT) -> None:
-        self.episodes = draw_episodes(s, seed, 0, episodes)
+    def __init__(self, s: Scenario, episodes: int = 4, seed: int = HELD_OUT, names: Sequence[str] = CHECKED) -> None:
+        """names: the metrics that are computed, keys of `METRICS` or `CONTEXT`."""
+        self.episodes, self.names = draw_episodes(s, seed, 0, episodes), names
 
     def evaluate(self, policy: Policy) -> dict[str, float]:
-        """The metrics `CHECKED` of the policy, SI units."""
+        """The metrics `names` of the policy, SI units."""
         return self._figures(play_episodes(policy, self.episodes))
 
     def evaluate_run(self, policy: Policy) -> dict[str, Any]:
-        """The metrics `CHECKED` of a policy in training, and as `collapsed` what it does with every task, if it should not."""
+        """The metrics `names` of a policy in training, and as `collapsed` what it does with every task, if it should not."""
         record = play_episodes(policy, self.episodes)
         words = record.collapse
         if words and play_episodes(make_policy("optimum", self.episodes.scenario), self.episodes).collapse == words:
@@ -46,7 +48,7 @@ class Evaluator:
         summary = Summary(self.episodes.scenario, "", "own", self.episodes.seed)
         summary.add(record)
         values = summary.values()
-        return {name: float(values[name]) for name in CHECKED}
+        return {name: float(values[name]) for name in self.names}
 
     def references(self, names: Sequence[str] = REFERENCES) -> dict[str, dict[str, float]]:
         """The metrics of the policies that a trained one is compared with, by name."""
@@ -66,9 +68,9 @@ def references_of_run(place: Path, evaluator: Evaluator) -> Mapping[str, Any]:
 class RangeEvaluator:
     """Evaluates policies on the same wards from the general networks' range, drawn by a seed that no training run uses."""
 
-    def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2) -> None:
-        generator = np.random.default_rng(HELD_OUT)
-        self.evaluators = [Evaluator(draw_ward(generator).changed(T=steps), episodes) for _ in range(wards)]
+    def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2, seed: int = HELD_OUT) -> None:
+        generator = np.random.default_rng(seed)
+        self.evaluators = [Evaluator(draw_ward(generator).changed(T=steps), episodes, seed) for _ in range(wards)]
 
     def evaluate(self, policy: Callable[[Scenario], Policy]) -> dict[str, Any]:
         """The gap to the bound: mean over wards, median and largest; `policy` makes the policy for a ward."""

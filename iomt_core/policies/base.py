@@ -12,7 +12,7 @@ from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.demand import UnitCosts
 from iomt_core.policies.dual import DualSolution
 from iomt_core.policies.shares import equal_shares, optimal_shares
-from iomt_core.scenario import Scenario
+from iomt_core.scenario import Scenario, check_known
 
 Shares = Literal["own", "equal", "optimal"]
 SHARES: tuple[Shares, ...] = ("own", "equal", "optimal")
@@ -35,6 +35,8 @@ class Policy(ABC):
         one batch. "batteries": also on the charge that earlier steps left. "low batteries": the same, but only in steps that
         `depends_on_charge` names. "memory": on more, carried by `step`.
     sharing: how the shares of a device are made: as requested, equal, or optimal for the choices.
+    joins_rollouts: whether worlds of different rollouts may be one batch, see `rollout.step_together`. Then the memory is None or
+        a tuple of tensors whose second axis is the batch.
     """
 
     name: ClassVar[str]
@@ -43,6 +45,7 @@ class Policy(ABC):
     decentralised: ClassVar[bool] = True
     uses_past: ClassVar[UsesPast] = "nothing"
     sharing: ClassVar[Sharing] = "equal"
+    joins_rollouts: ClassVar[bool] = True
 
     def __init__(self, s: Scenario) -> None:
         self.scenario = s
@@ -66,7 +69,7 @@ class Policy(ABC):
 class BatteryAware(Policy):
     """A policy that saves energy where a battery may run short, and decides as with full batteries elsewhere."""
 
-    uses_past = "low batteries"
+    uses_past: ClassVar[UsesPast] = "low batteries"
 
     @abstractmethod
     def depends_on_charge(self, snapshot: Snapshot, spent: Tensor) -> Tensor:
@@ -88,6 +91,12 @@ class Planner(Policy):
         snapshot: rows sorted by step, then episode; the batteries of the first step hold. steps: number of steps. dual: the
         certificates of these steps, if the caller has them.
         """
+
+
+def checked_shares(shares: Shares) -> Shares:
+    """Returns the share rule, see `with_shares`. Raises `ScenarioError` for an unknown one."""
+    check_known("shares", shares, SHARES)
+    return shares
 
 
 def with_shares(action: Action, snapshot: Snapshot, s: Scenario, shares: Shares | Sharing) -> Action:

@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,10 @@ from iomt_core.training.checkpoints import (
     read_facts,
     runs_root,
 )
+from iomt_core.training.replay import Replay
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.saved_trainer import restore, save
-from iomt_core.training.trainer import CPU, Trainer
+from iomt_core.training.trainer import CPU, MakeReplay, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class TrainingRun:
             raise ScenarioError(
                 f"out = {str(folder)!r} already holds a run: take it up with --resume, or choose another place."
             )
-        trainer = spec.trainer(device)
+        trainer = spec.trainer(device, _make_replay(folder, spec))
         write_run_spec(folder, spec)
         return cls(folder, spec, trainer)
 
@@ -76,14 +78,14 @@ class TrainingRun:
         spec = read_run_spec(folder)
         last = last_checkpoint(folder)
         if last is None:
-            run = cls(folder, spec, spec.trainer(device))
+            run = cls(folder, spec, spec.trainer(device, _make_replay(folder, spec)))
         else:
             facts = read_facts(last)
             if device == CPU and facts.get("backend") != backend_name():
                 log.warning(
                     "the run was saved with another backend of its networks: its weights will differ in the last bits"
                 )
-            run = cls(folder, spec, restore(last, device)[0], _seconds(facts))
+            run = cls(folder, spec, restore(last, device, _make_replay(folder, spec))[0], _seconds(facts))
         for name in (METRICS, EVALUATIONS):
             _drop_later_lines(folder / name, run.trainer.played)
         return run
@@ -99,8 +101,20 @@ class TrainingRun:
 
         evaluate: the figures of an evaluation; also called before the first episode. on_line: called with each new line and
         its file's name. on_status: called with each new status. Raises `ScenarioError` where the disk is full or the folder
-        was removed; the last complete checkpoint stays.
+        was removed; the last complete checkpoint stays. A run that replays from a warehouse closes it at the end.
         """
+        try:
+            return self._train(stop, evaluate, on_line, on_status)
+        finally:
+            self.trainer.replay.close()
+
+    def _train(
+        self,
+        stop: Callable[[], bool],
+        evaluate: Callable[[Trainer], Line] | None,
+        on_line: OnLine | None,
+        on_status: Callable[[Line], None],
+    ) -> str:
         trainer, settings = self.trainer, self.spec.settings
         if evaluate is not None:
             self.evaluate_start(evaluate, on_line)
@@ -166,6 +180,17 @@ class TrainingRun:
         }  # fmt: skip
         write_status(self.folder, status)
         on_status(status)
+
+
+def _make_replay(folder: Path, spec: RunSpec) -> MakeReplay:
+    """Makes the replay buffer of a run: in memory, or a view of its warehouse."""
+    if spec.warehouse is None:
+        return Replay
+    from iomt_core.twin.warehouse_replay import WarehouseReplay  # loads cryptography, which other runs do not need
+
+    return partial(
+        WarehouseReplay, Path(spec.warehouse), {"training": spec.algorithm, "run": folder.name, "seed": spec.seed}
+    )
 
 
 def read_run_spec(folder: Path) -> RunSpec:

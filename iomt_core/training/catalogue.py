@@ -2,7 +2,8 @@
 
 `sae-mt-qmix` is the general network, which decides in any scenario of the range it was trained on. `sae-mt-qmix@paper` is the
 network trained on the paper's ward; it fits that ward's numbers of users, tasks and servers and its channel only, as
-`run:NAME`, the user's finished run in `runs/NAME`, fits those of its ward. Where a policy cannot decide, `why_not` says why;
+`run:NAME`, the user's finished run in `runs/NAME`, fits those of its ward. `model:HASH` is a version that the registry of models
+keeps (`versions`); unlike a run's name it never means another network. Where a policy cannot decide, `why_not` says why;
 nothing replaces it here.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -25,10 +26,11 @@ from cachetools.keys import hashkey
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.paths import PRETRAINED
 from iomt_core.policies.base import Policy, Sharing
-from iomt_core.policies.registry import POLICIES
+from iomt_core.policies.registry import POLICIES, VARIANTS, policy_type
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import MARK, POLICY, is_displayable, last_checkpoint, read_facts, runs_root
 from iomt_core.training.trained_policy import TrainedPolicy, misfit
+from iomt_core.training.versions import MODEL, SHORT, kept_folder, kept_versions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +49,9 @@ class Entry:
     summary: str
     decentralised: bool
     sharing: Sharing
-    network: str = ""  # "general network", "paper network" or "run NAME"; empty for policies without networks
+    network: str = (
+        ""  # "general network", "paper network", "run NAME" or "version HASH"; empty for policies without networks
+    )
 
     @property
     def trained(self) -> bool:
@@ -55,11 +59,16 @@ class Entry:
         return bool(self.network)
 
 
-def catalogue() -> Mapping[str, Entry]:
-    """All policies by name, in the order of lists: general networks, finished runs, paper networks, policies without networks."""
-    without_runs = _all_but_runs(_shipped_folders(), tuple(POLICIES.values()))
+def catalogue(also: Iterable[str] = ()) -> Mapping[str, Entry]:
+    """All policies by name, in the order of lists: general networks, finished runs, kept versions, paper networks, the others.
+
+    also: names that may be those of policies which are known by name only, such as `price-response-broadcast-3`; these come last.
+    """
+    without_runs = _all_but_runs(_shipped_folders(), _untrained())
     general = {name: one for name, one in without_runs.items() if one.network == GENERAL}
-    return MappingProxyType({**general, **{one.name: one for one in _finished_runs()}, **without_runs})
+    own = {one.name: one for one in (*_finished_runs(), *_kept())}
+    more = {name: _untrained_entry(made) for name in also if (made := policy_type(name)) and name not in without_runs}
+    return MappingProxyType({**general, **own, **without_runs, **more})
 
 
 def entry(name: str) -> Entry:
@@ -68,11 +77,13 @@ def entry(name: str) -> Entry:
     for suffix in OLD_SUFFIXES:
         general = general.removesuffix(suffix)
     entries = _all_but_runs(
-        _shipped_folders(), tuple(POLICIES.values())
+        _shipped_folders(), _untrained()
     )  # a page asks dozens of times in a rerun, mostly not for a run
     for known in (name, general, f"{name}@paper"):
         if known in entries:
             return entries[known]
+    if made := policy_type(name):
+        return _untrained_entry(made)
     entries = catalogue()
     if name in entries:
         return entries[name]
@@ -93,8 +104,10 @@ def make_policy(name: str, s: Scenario) -> Policy:
     """The policy of this name for this scenario. Raises `ScenarioError` for an unknown name or an unsuitable ward."""
     facts = entry(name)
     if not facts.trained:
-        return POLICIES[facts.name](s)
-    loaded = _loaded(_checkpoint(facts.name))
+        made = policy_type(facts.name)
+        assert made is not None
+        return made(s)
+    loaded = _loaded(checkpoint_folder(facts.name))
     if words := _misfit(facts, loaded, s):
         raise ScenarioError(
             f"policy = {facts.name!r} cannot decide here: {words[:1].lower()}{words[1:]} Policies without networks can decide "
@@ -109,7 +122,7 @@ def why_not(name: str, s: Scenario) -> str:
     """Why the policy of this name cannot decide in this scenario, as a sentence; empty if it can."""
     try:
         facts = entry(name)
-        return _misfit(facts, _loaded(_checkpoint(facts.name)), s) if facts.trained else ""
+        return _misfit(facts, _loaded(checkpoint_folder(facts.name)), s) if facts.trained else ""
     except ScenarioError as error:  # its run or checkpoint is gone or damaged
         return " ".join(error.problems)
 
@@ -121,7 +134,7 @@ def usable_policy(name: str, s: Scenario) -> str:
 
 def default_policy() -> str:
     """The policy that the lab opens with: SAE-MT-QMIX's general network, if it is there."""
-    return DEFAULT if DEFAULT in _all_but_runs(_shipped_folders(), tuple(POLICIES.values())) else FALLBACK
+    return DEFAULT if DEFAULT in _all_but_runs(_shipped_folders(), _untrained()) else FALLBACK
 
 
 def describe(name: str, s: Scenario) -> str:
@@ -135,20 +148,20 @@ def fingerprint(name: str) -> str:
     Raises `ScenarioError` for an unknown policy or one without a checkpoint.
     """
     facts = entry(name)
-    return str(read_facts(_checkpoint(facts.name))["sha256"].get(POLICY)) if facts.trained else ""
+    return str(read_facts(checkpoint_folder(facts.name))["sha256"].get(POLICY)) if facts.trained else ""
 
 
 def checkpoint_of(name: str) -> tuple[str, int]:
     """Path and modification time (ns) of the checkpoint that a policy's name now refers to; "" and 0 if there is none.
 
-    A name may later refer to another run. Fast, because no file is read.
+    A name may later refer to another run. Fast: at most the small file of a kept version is read.
     """
-    if name in POLICIES:
+    if policy_type(name):
         return "", 0
-    folder = last_checkpoint(runs_root() / name.removeprefix(RUN)) if name.startswith(RUN) else PRETRAINED
     try:
-        return (str(folder), folder.stat().st_mtime_ns) if folder else ("", 0)
-    except OSError:
+        folder = checkpoint_folder(name) if name.startswith((RUN, MODEL)) else PRETRAINED
+        return str(folder), folder.stat().st_mtime_ns
+    except (OSError, ScenarioError):
         return "", 0
 
 
@@ -168,8 +181,13 @@ def cached_by_checkpoint(maxsize: int) -> Callable[[Callable[P, T]], Callable[P,
     return decorate
 
 
-def _checkpoint(name: str) -> Path:
-    """The checkpoint of a trained policy. Raises `ScenarioError` if its run has none."""
+def checkpoint_folder(name: str) -> Path:
+    """The checkpoint of a trained policy.
+
+    Raises `ScenarioError` if its run has none, or if a kept version is not there or its settings were changed.
+    """
+    if name.startswith(MODEL):
+        return kept_folder(name)
     if not name.startswith(RUN):
         algorithm, _, kind = name.partition("@")
         return PRETRAINED / f"{kind or 'general'}-{algorithm}"
@@ -192,8 +210,16 @@ def _all_but_runs(shipped: tuple[str, ...], untrained: tuple[type[Policy], ...])
         for a in ALGORITHMS.values():
             if f"{kind}-{a.name}" in shipped:
                 found.append(_trained(a.name + suffix, f"{a.label}, {network}", a.summary, network))
-    found += [Entry(p.name, p.label, p.summary, p.decentralised, p.sharing) for p in untrained]
+    found += [_untrained_entry(p) for p in untrained]
     return MappingProxyType({one.name: one for one in found})
+
+
+def _untrained() -> tuple[type[Policy], ...]:
+    return (*POLICIES.values(), *VARIANTS.values())
+
+
+def _untrained_entry(made: type[Policy]) -> Entry:
+    return Entry(made.name, made.label, made.summary, made.decentralised, made.sharing)
 
 
 def _finished_runs() -> Iterator[Entry]:
@@ -211,6 +237,27 @@ def _finished_runs() -> Iterator[Entry]:
         a = ALGORITHMS[algorithm]
         summary = f"Your run {name!r}: {a.label} trained on {ward!r}. {a.summary}"
         yield _trained(RUN + name, f"{name} ({a.label})", summary, f"run {name}")
+
+
+def _kept() -> Iterator[Entry]:
+    """The kept versions, by their hash."""
+    for folder in kept_versions():
+        found = _kept_facts(folder, (folder / MARK).stat().st_mtime_ns)
+        if found in ALGORITHMS:
+            a, short = ALGORITHMS[found], folder.name[:SHORT]
+            summary = f"Version {short} of the registry of models. {a.summary}"
+            yield _trained(MODEL + short, f"{a.label}, version {short}", summary, f"version {short}")
+
+
+@lru_cache(maxsize=256)
+def _kept_facts(folder: Path, changed: int) -> str:
+    """Algorithm of a kept version; "" if it cannot be read, or decides for one user only, as an agent's twin does."""
+    del changed
+    try:
+        facts = read_facts(folder)
+        return "" if "user" in facts else str(facts.get("algorithm"))
+    except ScenarioError:
+        return ""
 
 
 def _trained(name: str, label: str, summary: str, network: str) -> Entry:

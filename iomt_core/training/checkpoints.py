@@ -131,6 +131,15 @@ def read_tensors(place: Path, name: str, facts: Mapping[str, Any]) -> dict[str, 
 
     Raises `CheckpointError` if the file is missing, damaged, or has another SHA-256 than the facts.
     """
+    path = check_file(place, name, facts)
+    try:
+        return migrate_tensors(load_file(path), facts["format"])
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"checkpoint file {str(path)!r} is not a safetensors file: {error}.") from None
+
+
+def check_file(place: Path, name: str, facts: Mapping[str, Any]) -> Path:
+    """The path of one of the checkpoint's files. Raises `CheckpointError` unless it has the SHA-256 of the facts."""
     path = place / name
     wanted = facts["sha256"].get(name)
     try:
@@ -142,10 +151,7 @@ def read_tensors(place: Path, name: str, facts: Mapping[str, Any]) -> dict[str, 
             f"checkpoint file {str(path)!r} is damaged or was exchanged: its SHA-256 is {found}, "
             f"allowed is the one in {MARK}, {shortened(wanted, 70)}."
         )
-    try:
-        return migrate_tensors(load_file(path), facts["format"])
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"checkpoint file {str(path)!r} is not a safetensors file: {error}.") from None
+    return path
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:

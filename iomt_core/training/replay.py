@@ -6,7 +6,7 @@ the functions that the environment uses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,9 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
-from iomt_core.nets.inputs import compress_cost
+from iomt_core.nets.inputs import Inputs, compress_cost
+from iomt_core.nets.own_cpu import own_shares
+from iomt_core.rollout import Step
 from iomt_core.training.observation_encoder import ObservationEncoder
 
 MAX_COST = 2.0  # largest cost of a task in counterfactual rewards; larger ones are cut
@@ -36,21 +38,21 @@ class Replay:
     def __len__(self) -> int:
         return min(self.count, self.capacity)
 
-    def add(
-        self,
-        snapshots: list[Snapshot],
-        choices: list[Tensor],
-        requested: list[Tensor],
-        alive: list[Tensor],
-        ended: list[Tensor],
-    ) -> None:
-        """Adds T steps of B episodes: T + 1 snapshots, the last one after the last action, and T of everything else.
+    def add(self, steps: Sequence[Step], after: Snapshot, requested: Sequence[Tensor]) -> None:
+        """Adds T played steps of B episodes.
 
-        `choices` (B, U, J), `requested` (B, U, J, outputs), `alive` and `ended` (B,) bool.
+        after: the state after the last step. requested: the Actors' outputs in each step, (B, U, J, outputs).
         """
+        snapshots = [*(step.snapshot for step in steps), after]
         columns = {name: torch.stack([getattr(x, name) for x in snapshots], dim=1) for name in self._state}
-        columns |= {"choice": torch.stack(choices, 1), "requested": torch.stack(requested, 1)}
-        columns |= {"alive": torch.stack(alive, 1), "ended": torch.stack(ended, 1)}
+        columns["choice"] = torch.stack([step.action.choice for step in steps], 1)
+        columns["requested"] = torch.stack([*requested], 1)
+        columns["alive"] = torch.stack([step.transition.alive for step in steps], 1)
+        columns["ended"] = torch.stack([step.transition.terminated for step in steps], 1)
+        self.insert(columns)
+
+    def insert(self, columns: Mapping[str, Tensor]) -> None:
+        """Adds B episodes by column: those of `STATE` (B, T + 1, …), choice, requested, alive and ended (B, T, …)."""
         batch = len(columns["D"])
         place = torch.arange(self.count, self.count + batch) % self.capacity
         for name, values in columns.items():
@@ -58,6 +60,9 @@ class Replay:
                 self.store[name] = values.new_zeros(self.capacity, *values.shape[1:])
             self.store[name][place] = values
         self.count += batch
+
+    def close(self) -> None:
+        """Releases what the buffer has open; adding opens it again. In memory that is nothing."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Its content by name, for a checkpoint."""
@@ -75,8 +80,8 @@ class Replay:
         """A minibatch of `batch` episodes; with `counterfactual` the rewards of all strategies of each task.
 
         A counterfactual reward is cost_max - cost, without a floor at 0, so that a bad strategy still has a slope. In network
-        j, task j's own reward is reduced by what its presence on the device costs the other users; for general networks, which
-        learn no values of other tasks, also by what it costs the user's other tasks on servers.
+        j, task j's own reward is reduced by what its presence on the device costs the other users; for networks that learn no
+        values of other tasks, also by what it costs the user's other tasks on servers.
         """
         s = self.scenario
         index = torch.randint(0, len(self), (batch,), generator=generator)
@@ -85,7 +90,10 @@ class Replay:
         every = self._snapshot({name: kept[name] for name in self._state})
         done = self._snapshot({name: kept[name][:steps] for name in self._state})
         choice, requested = kept["choice"].flatten(0, 1), kept["requested"].flatten(0, 1)
-        action = Action(choice, requested[..., 0], requested[..., 1])
+        inputs = self.encoder.inputs(every)
+        action = Action(
+            choice, self._cpu(inputs.rows(slice(len(choice))), choice, requested[..., 0]), requested[..., 1]
+        )
         result = outcome(done, action, s)
         unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
@@ -93,13 +101,13 @@ class Replay:
         reward = reward * paid[:, None, None]
         offered = imposed = None
         if counterfactual:
-            other_ways = what_if(done, action, result, s)
+            other_ways = what_if(done, action, result, s, requested[..., 0])
             price = 1 / done.weight.clamp_min(1e-6)
             others, cost = other_ways.others, other_ways.cost
-            if unit != 1:
+            if unit != 1 or self.encoder.exact_own_cpu:
                 others = others + _imposed_on_own_tasks(cost, choice, done.weight)
             charged = others * price[..., None]
-            if unit == 1:
+            if unit == 1 and not self.encoder.exact_own_cpu:
                 cost = cost.clamp_max(MAX_COST)
             else:
                 others, cost, charged = others * unit, compress_cost(cost * unit), compress_cost(charged * unit)
@@ -110,7 +118,7 @@ class Replay:
         return Episodes(
             sizes=self.encoder.sizes,
             batch=batch,
-            inputs=self.encoder.inputs(every),
+            inputs=inputs,
             corrected=mixer_observation(every, s),
             state=self.encoder.state(every),
             choice=choice.transpose(0, 1),
@@ -122,6 +130,15 @@ class Replay:
             imposed=imposed,
             counterfactual=offered,
         )
+
+    def _cpu(self, inputs: Inputs, choice: Tensor, requested: Tensor) -> Tensor:
+        """The shares of CPU in the actions that were taken, (N, U, J): as requested, or as agents divided their own CPUs."""
+        if not self.encoder.exact_own_cpu:
+            return requested
+        assert inputs.local_cost is not None
+        own = own_shares(inputs.local_cost, inputs.weight, (choice.transpose(0, 1) == 0) & (inputs.weight > 0))
+        own = own.transpose(0, 1).to(requested.dtype)
+        return torch.where(own > 0, own, requested)
 
     def _snapshot(self, fields: dict[str, Tensor]) -> Snapshot:
         """The first steps of some episodes, (steps, episodes, …), with what agents, prices and rewards need; no positions."""
@@ -154,6 +171,9 @@ class GeneralReplay:
         replay = self.wards[self.count] = Replay(self._ward(self.count), self.episodes)
         self.count += 1
         return replay
+
+    def close(self) -> None:
+        """Releases nothing, as `Replay.close`."""
 
     def draw(self, batch: int, generator: torch.Generator, counterfactual: bool) -> Episodes:
         """A minibatch of episodes of one of the wards, as `Replay.draw`."""

@@ -11,13 +11,14 @@ import pydantic
 import torch
 
 from iomt_core.algorithms.registry import algorithm
-from iomt_core.scenario import Scenario, ScenarioError, scenario
+from iomt_core.scenario import Scenario, ScenarioError, check_range, scenario
 from iomt_core.scenario.errors import explain, shortened
 from iomt_core.training.checkpoints import CheckpointError
 from iomt_core.training.formats import FORMAT, KNOWN, migrate
+from iomt_core.training.replay import Replay
 from iomt_core.training.settings import Settings, allowed
-from iomt_core.training.start import SETTINGS, Start, start_from
-from iomt_core.training.trainer import CPU, Trainer
+from iomt_core.training.start import Start, start_from
+from iomt_core.training.trainer import CPU, MakeReplay, Trainer
 
 LARGEST_SEED = 2**31 - 1
 
@@ -31,17 +32,29 @@ class RunSpec:
     settings: Settings
     seed: int
     start: Start | None = None  # the checkpoint from which the weights start; None: from scratch
+    # Folder of the data warehouse that training replays from; None: from memory. The weights are the same.
+    warehouse: str | None = None
 
-    def trainer(self, device: torch.device = CPU) -> Trainer:
-        """A new trainer at the start of the run. Raises `ScenarioError` where the weights it starts from are not there."""
-        trainer = self.untrained(device)
+    def __post_init__(self) -> None:
+        if self.warehouse is not None and self.settings.wards == "general":
+            raise ScenarioError(
+                f"warehouse = {shortened(self.warehouse)} cannot be used with wards = 'general': each of its wards is another "
+                "one. Allowed is wards = 'own'."
+            )
+
+    def trainer(self, device: torch.device = CPU, make_replay: MakeReplay = Replay) -> Trainer:
+        """A new trainer at the start of the run. Raises `ScenarioError` where the weights it starts from are not there.
+
+        make_replay: makes the replay buffer, see `Trainer`; of a run with a warehouse, a view of that.
+        """
+        trainer = self.untrained(device, make_replay)
         if self.start is not None:
             start_from(trainer.learner, self.start.weights(), f"start = {self.start.checkpoint!r}")
         return trainer
 
-    def untrained(self, device: torch.device = CPU) -> Trainer:
+    def untrained(self, device: torch.device = CPU, make_replay: MakeReplay = Replay) -> Trainer:
         """A new trainer with weights drawn at random."""
-        return Trainer(algorithm(self.algorithm), self.scenario, self.settings, self.seed, device)
+        return Trainer(algorithm(self.algorithm), self.scenario, self.settings, self.seed, device, make_replay)
 
     def as_json(self) -> dict[str, Any]:
         """As JSON for run.json and for checkpoints."""
@@ -53,6 +66,7 @@ class RunSpec:
             "settings": self.settings.model_dump(mode="json"),
             "seed": self.seed,
             "start": self.start.as_json() if self.start is not None else None,
+            "warehouse": self.warehouse,
         }
 
     @classmethod
@@ -80,7 +94,18 @@ class RunSpec:
             )
         algorithm(facts["algorithm"])
         settings, start = checked_settings(facts["settings"]), Start.from_json(facts.get("start"), where)
-        return cls(facts["algorithm"], scenario(facts["scenario"]), settings, facts["seed"], start)
+        warehouse = facts.get("warehouse")
+        if warehouse is not None and not isinstance(warehouse, str):
+            raise CheckpointError(
+                f"{where}: warehouse = {shortened(warehouse)} cannot be used: allowed is a folder's path."
+            )
+        return cls(facts["algorithm"], scenario(facts["scenario"]), settings, facts["seed"], start, warehouse)
+
+
+def checked_seed(seed: int) -> int:
+    """Returns the seed. Raises `ScenarioError` if it is out of range."""
+    check_range("seed", seed, 0, LARGEST_SEED)
+    return seed
 
 
 def checked_settings(values: Mapping[str, Any]) -> Settings:
@@ -98,7 +123,7 @@ def default_settings(name: str, **changes: Any) -> Settings:
 
 def settings_for(name: str, start: Start | None, changes: Mapping[str, Any]) -> Settings:
     """The settings of the algorithm `name` for a run that starts from `start`, with `changes`. Raises `ScenarioError`."""
-    return default_settings(name, **{**(SETTINGS if start is not None else {}), **changes})
+    return default_settings(name, **{**(start.settings() if start is not None else {}), **changes})
 
 
 def settings_from_words(words: Sequence[str]) -> dict[str, Any]:

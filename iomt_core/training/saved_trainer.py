@@ -20,8 +20,9 @@ from iomt_core.training.checkpoints import (
     read_tensors,
     write_checkpoint,
 )
+from iomt_core.training.replay import Replay
 from iomt_core.training.run_spec import RunSpec
-from iomt_core.training.trainer import CPU, Trainer
+from iomt_core.training.trainer import CPU, MakeReplay, Trainer
 
 LARGEST_COUNT = 2**62
 
@@ -46,11 +47,16 @@ def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> 
     write_checkpoint(place, {POLICY: own, LEARNER: rest}, facts)
 
 
-def restore(place: Path, device: torch.device = CPU) -> tuple[Trainer, RunSpec]:
-    """The trainer as it was when the checkpoint was written, on any `device`, and its run. Raises `CheckpointError`."""
+def restore(place: Path, device: torch.device = CPU, make_replay: MakeReplay = Replay) -> tuple[Trainer, RunSpec]:
+    """The trainer as it was when the checkpoint was written, on any `device`, and its run. Raises `ScenarioError`.
+
+    make_replay: see `RunSpec.trainer`; the buffer must be of the kind that the checkpoint was written with.
+    """
     facts = read_facts(place)
     spec = RunSpec.from_json(facts, f"checkpoint {str(place)!r}")
-    trainer = spec.untrained(device)
+    if spec.warehouse is not None and make_replay is Replay:
+        raise CheckpointError(f"checkpoint {str(place)!r} holds no episodes: its run replays from {spec.warehouse!r}.")
+    trainer = spec.untrained(device, make_replay)
     learner, replay = trainer.learner, trainer.replay
     own, rest = read_tensors(place, POLICY, facts), read_tensors(place, LEARNER, facts)
     parts = _parts(rest, str(place))

@@ -41,7 +41,7 @@ class TrainedPolicy(Policy):
         if words := misfit(spec, s):
             raise ScenarioError(f"policy = {spec.algorithm!r} cannot decide here: its network {words}.")
         shared = spec.settings.networks == "general"
-        self.encoder = observation_encoder(s, shared)
+        self.encoder = observation_encoder(s, shared, agents.divides_own_cpu)
         self.spec, self.original_agents, self.agents, self.mixer = (
             spec,
             agents,
@@ -68,7 +68,7 @@ class TrainedPolicy(Policy):
         spec = RunSpec.from_json(facts, f"checkpoint {str(folder)!r}")
         sizes = general_sizes() if spec.settings.networks == "general" else Sizes.of(spec.scenario)
         algorithm, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(folder)!r}"
-        agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
+        agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds, spec.settings.rules)
         tensors = read_tensors(folder, POLICY, facts)
         load_module(agents, _part(tensors, "agents/"), where)
         mixer = algorithm.mixer(sizes)
@@ -103,7 +103,7 @@ def misfit(spec: RunSpec, s: Scenario) -> str:
     """Why the networks of a training run cannot decide in a scenario, as the predicate of a sentence; empty if they can."""
     if spec.settings.networks == "general":
         return outside_range(s)
-    trained, here = (_counts(ward) for ward in (spec.scenario, s))
+    trained, here = (ward_sizes(ward) for ward in (spec.scenario, s))
     differ = [name for name in trained if trained[name] != here[name]]
     if not differ:
         return ""
@@ -111,7 +111,7 @@ def misfit(spec: RunSpec, s: Scenario) -> str:
     return f"fits {fits} only; this ward has {found}"
 
 
-def _counts(s: Scenario) -> dict[str, str]:
+def ward_sizes(s: Scenario) -> dict[str, str]:
     """What must be the same for networks of one ward, in words."""
     counts = {name: counted(getattr(s, f"{name}s"), name) for name in ("user", "task", "server")}
     return {**counts, "channel": f"the channel {s.channel!r}"}

@@ -21,6 +21,7 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.nets.backend import accelerated
+from iomt_core.nets.inputs import Sizes
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
@@ -31,8 +32,8 @@ from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
 COOLING_PART = 0.7  # part of the run in which the temperature falls; then it stays
-WARDS = 4  # wards in each batch of episodes and in each update, if they are drawn at random
 CPU = torch.device("cpu")
+MakeReplay = Callable[[ObservationEncoder, int], Replay]
 LAST_LR_FACTOR = 0.03  # factor of the learning rates at the end of the run
 
 
@@ -40,23 +41,31 @@ class Trainer:
     """One training run. Its random numbers depend only on its seed and progress, so that it can be resumed at any point."""
 
     def __init__(
-        self, algorithm: Algorithm, s: Scenario, settings: Settings, seed: int, device: torch.device = CPU
+        self,
+        algorithm: Algorithm,
+        s: Scenario,
+        settings: Settings,
+        seed: int,
+        device: torch.device = CPU,
+        make_replay: MakeReplay = Replay,
     ) -> None:
-        """`device` is where worlds, networks and replay are; random numbers are the same on all devices."""
+        """`device` is where worlds, networks and replay are; random numbers are the same on all devices.
+
+        make_replay: makes the replay buffer from the encoder and its capacity in episodes; not called for random wards.
+        """
         self.algorithm, self.scenario, self.settings, self.seed = algorithm, s, settings, seed
         self.device = device
         self.random_wards = settings.wards == "general"
         shared = settings.networks == "general"
-        self.encoder = ObservationEncoder(s)
-        if shared and not self.random_wards:
-            if words := outside_range(s):
-                raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
-            self.encoder = GeneralObservationEncoder(s)
-        sizes = general_sizes() if shared else self.encoder.sizes
+        if shared and not self.random_wards and (words := outside_range(s)):
+            raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
+        sizes = general_sizes() if shared else Sizes.of(s)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_derived_seed(seed, "weights"))
-            agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
+            agents = algorithm.agents(sizes, settings.recurrent, settings.rounds, settings.rules)
             mixer = algorithm.mixer(sizes)
+        make_encoder = GeneralObservationEncoder if shared and not self.random_wards else ObservationEncoder
+        self.encoder = make_encoder(s, agents.divides_own_cpu)
         agents.to(device)
         mixer.to(device)
         if settings.parameter_tying > 0:
@@ -74,10 +83,12 @@ class Trainer:
             clip=settings.clip,
         )
         self.learner = Learner(agents, mixer, learner_settings)
-        self.replay: Replay | GeneralReplay = Replay(self.encoder, settings.replay)
+        self.replay: Replay | GeneralReplay
         if self.random_wards:
-            episodes = max(1, settings.num_envs // WARDS)
+            episodes = max(1, settings.num_envs // settings.ward_count)
             self.replay = GeneralReplay(self._ward, max(1, settings.replay // episodes), episodes)
+        else:
+            self.replay = make_replay(self.encoder, settings.replay)
         self.played = 0  # episodes
         self.updates = 0
 
@@ -130,13 +141,7 @@ class Trainer:
                 steps.append(rollout.step())  # lines 5 and 6
             after_step()
         # Line 7: the replay update, once for all steps. Observations and rewards are computed when a minibatch is drawn.
-        replay.add(
-            [*(step.snapshot for step in steps), rollout.environment.snapshot],
-            [step.action.choice for step in steps],
-            policy.outputs,
-            [step.transition.alive for step in steps],
-            [step.transition.terminated for step in steps],
-        )
+        replay.add(steps, rollout.environment.snapshot, policy.outputs)
         self.played += batch
         return _figures(steps, replay.encoder.unit if self.random_wards else 1.0) | {
             "temperature": policy.noise.temperature
@@ -153,7 +158,7 @@ class Trainer:
             counterfactual = self.settings.critic_target == "counterfactual"
             parts = [
                 self.replay.draw(self.settings.batch, generator, counterfactual)
-                for _ in range(WARDS if self.random_wards else 1)
+                for _ in range(self.settings.ward_count if self.random_wards else 1)
             ]
             if self.settings.action_smoothing:
                 parts = [
@@ -182,7 +187,8 @@ class Trainer:
         return 1 - (1 - LAST_LR_FACTOR) * part
 
     def _ward(self, number: int) -> ObservationEncoder:
-        return GeneralObservationEncoder(training_ward(_derived_seed(self.seed, "ward", number)))
+        ward = training_ward(_derived_seed(self.seed, "ward", number))
+        return GeneralObservationEncoder(ward, self.learner.agents.divides_own_cpu)
 
     def _generator(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator().manual_seed(_derived_seed(self.seed, purpose, count))

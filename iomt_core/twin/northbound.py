@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -18,30 +20,23 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.batch import B, concatenate
 from iomt_core.model.snapshot import Action, device_name
-from iomt_core.policies.base import SHARES, BatteryAware, Planner, Policy, Shares
+from iomt_core.policies.base import BatteryAware, Planner, Policy, Shares
+from iomt_core.policies.base import checked_shares as checked_shares
 from iomt_core.policies.episode_dual import EpisodeDual, solve_episodes
 from iomt_core.policies.price_response import solve_with_mean_prices
-from iomt_core.policies.registry import POLICIES
+from iomt_core.policies.registry import policy_type
 from iomt_core.record import Record
-from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes
-from iomt_core.scenario import Scenario, ScenarioError, check_known, check_range
+from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes, step_together
+from iomt_core.scenario import Scenario, ScenarioError, check_range
 from iomt_core.training.catalogue import cached_by_checkpoint, entry, make_policy
 from iomt_core.training.run_spec import LARGEST_SEED as LARGEST_SEED
+from iomt_core.training.run_spec import checked_seed as checked_seed
 from iomt_core.twin.mapping.stale_policy import on_twin
 from iomt_core.twin.mapping.synchronisation import FRESH, Synchronisation, SynchronisedTwin, staleness
 from iomt_core.twin.regret import SKIPPED, ShareRule, battery_prices, move_tasks, step_costs, unmoved
 
-
-def checked_seed(seed: int) -> int:
-    """Returns the seed. Raises `ScenarioError` if it is out of range."""
-    check_range("seed", seed, 0, LARGEST_SEED)
-    return seed
-
-
-def checked_shares(shares: Shares) -> Shares:
-    """Returns the share rule, see `policies.base.with_shares`. Raises `ScenarioError` for an unknown one."""
-    check_known("shares", shares, SHARES)
-    return shares
+if TYPE_CHECKING:
+    from iomt_core.twin.management.trace import Trace
 
 
 class Twin:
@@ -64,7 +59,7 @@ class Twin:
         self.scenario, self.policy, self.seed, self.episode = s, policy, checked_seed(seed), episode
         self.synchronisation = synchronisation
         environment = Environment(s, world_seeds(seed, episode - 1, 1), torch.float64)
-        decider = on_twin(make_policy(policy, s), synchronisation)
+        decider = on_twin(_decider(s, policy), synchronisation)
         self._rollout = Rollout(decider, environment, checked_shares(shares))
         self._records: tuple[Record, ...] = ()
         steps = concatenate(environment.remaining())
@@ -81,9 +76,14 @@ class Twin:
         return self._rollout.done
 
     @property
+    def decider(self) -> Policy:
+        """The policy; twins of one scenario and policy share it."""
+        return self._rollout.policy
+
+    @property
     def plans_ahead(self) -> bool:
         """Whether the policy plans the rest of the episode in its first step here, which then takes longer than others."""
-        return isinstance(self._rollout.policy, Planner)
+        return isinstance(self.decider, Planner)
 
     def step(self) -> pd.DataFrame:
         """Plays one step. Returns its table, one row for each task. Raises `RuntimeError` after the end."""
@@ -91,13 +91,7 @@ class Twin:
 
     def advance(self) -> Record:
         """Plays one step. Returns its record. Raises `RuntimeError` after the end."""
-        environment = self._rollout.environment
-        if self.done:
-            raise RuntimeError(f"the episode ended in step {environment.t}: open a new twin")
-        step = self._rollout.step(self._certificate.select(slice(environment.t, environment.t + 1)))
-        record = step.record(self.scenario, torch.tensor([self.episode]))
-        self._records = (*self._records, record)
-        return record
+        return advance_together([self])[0]
 
     def run(self) -> pd.DataFrame:
         """Plays all remaining steps. Returns the table of the whole episode."""
@@ -124,7 +118,7 @@ class Twin:
         twin = copy.copy(self)
         other = None
         if policy is not None and policy != self.policy:
-            other = on_twin(make_policy(policy, self.scenario), self.synchronisation, self._synchronised())
+            other = on_twin(_decider(self.scenario, policy), self.synchronisation, self._synchronised())
         twin._rollout = self._rollout.fork(other, None if shares is None else checked_shares(shares))
         twin.policy = policy or self.policy
         return twin
@@ -149,6 +143,39 @@ class Twin:
         """The alternatives of a task in a played step; see the function `why`."""
         return why(self.record(), self.policy, self.shares, step, user, task, self.episode)
 
+    def trace(self, step: int) -> Trace:
+        """How management coordinated a played step: ô in, the mixer's weights, decisions out, and bytes across borders.
+
+        ô are those of the ward; after a fork to another policy, earlier steps are weighted as that policy would have. Raises
+        `ScenarioError`, and `RuntimeError` before the first step.
+        """
+        from iomt_core.twin.management.trace import trace  # imports the cryptography of access, which few need
+
+        return trace(make_policy(self.policy, self.scenario), self.record(), step)
+
+
+def advance_together(twins: Sequence[Twin]) -> list[Record]:
+    """Plays one step of several twins with the same `decider`, which decides once for all of them. Returns their records.
+
+    Raises `RuntimeError`, before any twin is stepped, if an episode is over.
+    """
+    for twin in twins:
+        if twin.done:
+            raise RuntimeError(f"the episode ended in step {twin._rollout.environment.t}: open a new twin")
+    duals = [twin._certificate.select(slice(t, t + 1)) for twin in twins for t in [twin._rollout.environment.t]]
+    records = []
+    for twin, step in zip(twins, step_together([twin._rollout for twin in twins], duals), strict=True):
+        record = step.record(twin.scenario, torch.tensor([twin.episode]))
+        twin._records = (*twin._records, record)
+        records.append(record)
+    return records
+
+
+@cached_by_checkpoint(maxsize=40)
+def _decider(s: Scenario, policy: str) -> Policy:
+    """The policy, which keeps nothing from step to step itself."""
+    return make_policy(policy, s)
+
 
 @dataclass(frozen=True)
 class Why:
@@ -171,7 +198,7 @@ class Why:
 
 def share_rule(policy: str, shares: Shares) -> ShareRule:
     """The share rule that applies to this policy: its own, or the one given."""
-    sharing, made = entry(policy).sharing, POLICIES.get(entry(policy).name)
+    sharing, made = entry(policy).sharing, policy_type(entry(policy).name)
     if shares != "own":
         return shares
     return "planned" if sharing == "optimal" and made and issubclass(made, (Planner, BatteryAware)) else sharing

@@ -74,9 +74,13 @@ class Fork:
     @property
     def words(self) -> str:
         """What is changed: "servers_off = 3, policy = greedy"; "nothing changed" if nothing is."""
-        values = [f"{name} = {value}" for name, value in self.overrides.items()]
+        values = [f"{name} = {_as_text(value)}" for name, value in self.overrides.items()]
         values += [f"policy = {self.policy}"] * bool(self.policy) + [f"shares = {self.shares}"] * (self.shares != "own")
         return ", ".join(values) or "nothing changed"
+
+
+def _as_text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,13 @@ class RecordedEpisode:
     ) -> Fork:
         """Plays the episode again from a step on, with something changed. Tasks and places stay the same.
 
-        step: the first that may differ, from 1. overrides: values of `CHANGEABLE`, text with units is allowed. policy: "" for the
-        recorded one; with nothing changed, the recorded actions are repeated. A policy with memory keeps it if neither policy nor
-        users change; otherwise it starts without. A user that is switched on has a full battery. Raises `ScenarioError`.
+        step: the first that may differ, from 1. overrides: values of `CHANGEABLE`, text with units is allowed, or a smaller
+        number of `servers` or `users`, see `without_the_last`. policy: "" for the recorded one; with nothing changed, the
+        recorded actions are repeated. A policy with memory keeps it if neither policy nor users change; otherwise it starts
+        without. A user that is switched on has a full battery. Raises `ScenarioError`.
         """
         check_range("step", step, 1, len(self.record))
-        changes = dict(overrides or {})
+        changes = without_the_last(self.scenario, overrides or {})
         s, rule = changed(self.scenario, changes), self.shares if shares is None else checked_shares(shares)
         if s == self.scenario and policy in ("", self.policy) and rule == self.shares:
             rollout = Rollout(RecordedActions(s, self.actions), self._world(s, step))
@@ -150,9 +155,31 @@ def changed(s: Scenario, overrides: Mapping[str, Any]) -> Scenario:
         if name not in CHANGEABLE:
             known = metadata()
             reason = "would change what happened before the fork" if name in known else "is not known"
-            hint = f" Switch {name} off by their numbers: {name}_off." if name in ("users", "servers") else ""
-            raise WarehouseError(f"{name} {reason}: a fork can change {', '.join(CHANGEABLE)}.{hint}")
+            raise WarehouseError(f"{name} {reason}: a fork can change {', '.join(CHANGEABLE)}.")
     return s.changed(**overrides) if overrides else s
+
+
+def without_the_last(s: Scenario, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides with `servers_off` instead of a smaller number of `servers`: the last ones are switched off; users likewise.
+
+    So all others keep their places and numbers. Raises `WarehouseError` for a larger number, or one beside `servers_off`.
+    """
+    found = dict(overrides)
+    for name, numbers, off in (("servers", s.server_numbers, s.servers_off), ("users", s.user_numbers, s.users_off)):
+        if name not in found:
+            continue
+        if f"{name}_off" in found:
+            raise WarehouseError(f"{name} and {name}_off cannot both be changed: {name}_off says which ones are off.")
+        value = str(found.pop(name)).strip()
+        count = int(value) if value.isascii() and value.isdigit() else 0
+        if not 1 <= count <= len(numbers):
+            raise WarehouseError(
+                f"{name} = {value[:60]!r} is out of range: allowed is 1 to {len(numbers)}, as many as were recorded. A fork can "
+                f"switch {name} off, and cannot add any."
+            )
+        if count < len(numbers):
+            found[f"{name}_off"] = tuple(sorted((*off, *numbers[count:])))
+    return found
 
 
 def overrides_from_words(words: Sequence[str]) -> dict[str, str]:
@@ -178,6 +205,11 @@ def recorded_episode(
     warehouse = Warehouse(folder, audit=audit)
     number, configurations = warehouse.configurations(recording)
     s, facts = warehouse.scenario_of(number), next(iter(configurations.values()))
+    if "policy" not in facts:
+        raise WarehouseError(
+            f"recording = {number} cannot be forked: it is of a training run, whose policy changed from batch to batch. "
+            "Record a policy with `iomt warehouse record`."
+        )
     if missing := [user for user in s.user_numbers if user not in configurations]:
         raise WarehouseError(f"recording = {number} cannot be forked: user {missing[0]} was forgotten.")
     check_range("episode", episode, 1, facts["episodes"])

@@ -12,7 +12,7 @@ from dashboard.person import keep_token
 from dashboard.policy_notes import policy_replaced
 from dashboard.session import current
 from dashboard.text import show_errors
-from dashboard.twin import access, forks, warehouses
+from dashboard.twin import access, agents, forks, registry, trace, warehouses
 from dashboard.twin.recording_form import choose_warehouse, progress, record_form
 from dashboard.twin.staleness import stale_twin
 from dashboard.twin.state import TABS, current_view, link_view
@@ -77,6 +77,11 @@ if folder is None:
         icon=":material/database:",
     )
     st.fragment(watch, run_every=every)()
+    with st.expander("Models", icon=":material/deployed_code:"):
+        try:
+            registry.models(session, view.models)
+        except ScenarioError as error:
+            show_errors(error.problems)
     st.subheader(TABS["stale"])
     stale_twin(session, view)
 else:
@@ -92,6 +97,12 @@ else:
                     access.audit(folder, state["warehouse"], view)
                 elif tab == "query":
                     access.query(folder, state["warehouse"], view)
+                elif tab == "agents":
+                    agents.agents(folder, state, view)
+                elif tab == "trace":
+                    trace.coordination(folder, state, view)
+                elif tab == "models":
+                    registry.models(session, view.models)
                 else:
                     forks.what_if(folder, state, view)
             except ScenarioError as error:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A dashboard on the operator's machine, with its own warehouses and keys."""
     with pytest.MonkeyPatch.context() as patch:
-        for variable in ("IOMT_WAREHOUSES", "IOMT_KEYS"):
+        for variable in ("IOMT_WAREHOUSES", "IOMT_KEYS", "IOMT_MODELS"):
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
         with server() as address:
             yield address
@@ -62,8 +62,18 @@ def test_a_ward_is_recorded_checked_asked_and_forked(page: Page, own_lab: str) -
     page.get_by_role("button", name="Measure the cost").click()
     page.locator(".chart-plot .scatterlayer").first.wait_for()
     assert problems(page) == []
+    page.get_by_role("tab", name="Coordination").click()
+    expect(page.get_by_text("Bytes across borders in this step")).to_be_visible()
+    assert problems(page) == []
+    page.get_by_role("tab", name="Models").click()
+    page.get_by_label("Reason").fill("lowest gap")
+    page.get_by_label("Reason").press("Enter")
+    page.get_by_role("button", name="Promote").click()
+    expect(page.get_by_text("now means version")).to_be_visible()
+    assert problems(page) == []
     page.get_by_role("tab", name="What would have happened").click()
     expect(page.get_by_text("From step 3 on: servers_off = 2")).to_be_visible()
+    settle(page)
     link = page.url
     page.goto("about:blank")
     page.goto(link)

@@ -15,7 +15,10 @@ from dashboard.twin.state import View, from_view, link_view
 from iomt_core.runs.owner import OPERATOR
 from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.twin.access.ledger import BUDGET
+from iomt_core.twin.management import registry
+from iomt_core.twin.warehouse.checks import status
 from iomt_core.twin.warehouse.recorder import record
+from iomt_core.twin.warehouse.writer import WarehouseWriter
 from tests.twin.warehouse.test_damage import flip_block
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +28,7 @@ WARD = PRESETS["lecture"].changed(T=5)
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("IOMT_WAREHOUSES", str(tmp_path / "warehouses"))
+    monkeypatch.setenv("IOMT_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("IOMT_KEYS", str(tmp_path / "keys"))
     monkeypatch.setattr(warehouses, "_recordings", {})
     monkeypatch.setattr(person, "_is_operator", lambda token: True)
@@ -206,3 +210,89 @@ def test_a_link_restores_the_page_and_a_bad_entry_is_said() -> None:
         view = from_view({name: value})
         assert len(view.problems) == 1
         assert view == View(problems=view.problems) or name == "warehouse"
+
+
+def test_a_version_is_promoted_with_a_reason_and_rolled_back() -> None:
+    app = opened("models")
+    assert "No alias has been set yet" in words(app)
+    assert app.button(key="twin_promote").disabled
+    names = [one.version for one in registry.models()]
+    for name, reason in ((names[0], "lowest gap"), (names[1], "shorter")):
+        app.selectbox(key="twin_version").set_value(name).run()
+        app.text_input(key="twin_reason").set_value(reason).run()
+        app.button(key="twin_promote").click().run()
+        assert f"champion (everywhere) now means version {name[:12]}" in words(app)
+    app.text_input(key="twin_reason").set_value("worse").run()
+    app.button(key="twin_rollback").click().run()
+    assert f"now means version {names[0][:12]}" in words(app)
+    log = app.dataframe[1].value
+    assert log["action"].tolist() == ["rollback", "promote", "promote"]
+    assert log["reason"].tolist() == ["worse", "shorter", "lowest gap"]
+    app.text_input(key="twin_reason").set_value("again").run()
+    app.button(key="twin_rollback").click().run()
+    assert "no earlier version" in words(app)
+
+
+def test_only_the_operator_changes_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(person, "_is_operator", lambda token: False)
+    app = opened("models")
+    assert "Only the operator" in words(app)
+    assert "twin_promote" not in {button.key for button in app.button}
+
+
+def test_the_coordination_of_a_recorded_step_is_shown(root: Path) -> None:
+    record(WARD, "sae-mt-qmix", 2, 0, root / "lecture-1")
+    app = opened("trace", episode="2", at="3")
+    assert "step 3 of episode 2" in words(app)
+    assert "Joint value Q_tot" in words(app)
+    observed, decided, crossed = (table.value for table in app.dataframe)
+    assert observed["agent"].tolist() == ["1", "2", "3"]
+    assert "weight in Q_tot" in decided
+    assert "device → server" in crossed["border"].tolist()
+
+
+def test_an_owner_looks_after_a_warehouse(ward: Path) -> None:
+    app = opened()
+    before = int(figures(app)["Records"].replace(",", ""))
+    app.button(key="twin_really_rotate").click().run()
+    assert "Rotated:" in words(app)
+    app.number_input(key="twin_limit_lecture-1_device_mb").set_value(0.001)
+    app.button(key="twin_really_limit").click().run()
+    assert "The limits are set. 0 records dropped" in words(app)
+    assert status(ward)["tiers"]["edge"]["rows"] > 0
+    assert app.button(key="twin_really_forget").disabled
+    app.text_input(key="twin_forget_words_lecture-1").set_value("forget 1").run()
+    app.button(key="twin_really_forget").click().run()
+    assert "User 1 is forgotten" in words(app)
+    assert figures(app)["Users"] == str(WARD.users - 1)
+    app.number_input(key="twin_free_lecture-1").set_value(0.001).run()
+    app.button(key="twin_really_tidy").click().run()
+    assert "dropped" in words(app)
+    assert int(figures(app)["Records"].replace(",", "")) < before
+    table = opened("audit").dataframe[0].value
+    assert set(table["action"]) >= {"rotate", "limit", "forget", "drop"}
+
+
+def test_a_warehouse_is_deleted_with_its_keys_after_its_name_was_typed(ward: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys" / status(ward)["warehouse"]
+    assert list(keys.iterdir())
+    app = opened()
+    app.text_input(key="twin_delete_words_lecture-1").set_value("lecture").run()
+    assert app.button(key="twin_really_delete").disabled
+    with WarehouseWriter(ward):
+        app.text_input(key="twin_delete_words_lecture-1").set_value("lecture-1").run()
+        app.button(key="twin_really_delete").click().run()
+        assert "another process writes" in words(app)
+    app.text_input(key="twin_delete_words_lecture-1").set_value("lecture-1").run()
+    app.button(key="twin_really_delete").click().run()
+    assert "There is no data warehouse yet" in words(app)
+    assert not ward.exists()
+    assert not list(keys.iterdir())
+
+
+def test_only_the_owner_looks_after_a_warehouse(ward: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(person, "_is_operator", lambda token: False)
+    app = opened()
+    assert "Only the owner" in words(app)
+    assert not {"twin_really_forget", "twin_really_delete"} & {button.key for button in app.button}
+    assert "only the owner of this warehouse" in words(opened("trace"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from iomt_core.metrics import METRICS, Metric
 from iomt_core.paths import PRETRAINED
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.reference import markdown
+from iomt_core.training.manifest import read_manifest
 
 OURS = "paper-sae-mt-qmix"
 SHOWN = ("gap", "cost", "mean_delay_s", "mean_energy_j")
@@ -40,15 +40,6 @@ class Verdict:
         if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
             return "not distinguishable"
         return "better" if self.difference < 0 else "worse"
-
-
-def read_manifest(place: Path = PRETRAINED) -> dict[str, Any] | None:
-    """The shipped policies' manifest; `None` where none can be read."""
-    try:
-        found: dict[str, Any] = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found
 
 
 def verdicts(manifest: Mapping[str, Any]) -> list[Verdict]:

@@ -37,15 +37,20 @@ FILES = (
 
 
 @lru_cache(maxsize=1)
-def code_version() -> str:
-    """SHA-256 over the sources that a point's result depends on, and the versions of the libraries that compute it."""
+def source_digest() -> str:
+    """SHA-256 over the sources that a point's result depends on."""
     files = [PACKAGE / name for name in FILES]
     for folder in DEPENDS_ON:
         files += (PACKAGE / folder).rglob("*.py")
-    digest = hashlib.sha256(f"torch {torch.__version__} numpy {numpy.__version__}".encode())
+    digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(f"\n{file.relative_to(PACKAGE).as_posix()}\n".encode() + file.read_bytes())
     return digest.hexdigest()
+
+
+def code_version() -> str:
+    """SHA-256 over `source_digest` and the versions of the libraries that compute a point's result."""
+    return hashlib.sha256(f"torch {torch.__version__} numpy {numpy.__version__} {source_digest()}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from iomt_core.twin.access.table import AUDIT as AUDIT
 from iomt_core.twin.access.table import MODELS as MODELS
 from iomt_core.twin.access.table import OBSERVATIONS as OBSERVATIONS
 from iomt_core.twin.access.table import STATE as STATE
+from iomt_core.twin.access.table import TRACES as TRACES
 from iomt_core.twin.access.table import TWINS as TWINS
 from iomt_core.twin.access.table import Resource as Resource
 from iomt_core.twin.access.table import warehouse_of as warehouse_of

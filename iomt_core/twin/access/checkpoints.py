@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from iomt_core.paths import keys_folder
 from iomt_core.twin.access.errors import AuditError
-from iomt_core.twin.access.keys import create_private_file, make_private_folder, signing_key
+from iomt_core.twin.access.keys import signing_key
+from iomt_core.twin.key_files import make_private_folder, write_key_file
 
 KEY = "audit"  # name of the signing key
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -80,7 +81,7 @@ class Checkpoints:
         signed = Checkpoint(self.log, size, head, unsigned.time_ns, self._key.sign(unsigned.message))
         try:
             if not self.path.exists():
-                create_private_file(self.path, b"")
+                write_key_file(self.path, b"", replace=False)
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             try:
                 # One call for the whole line: lines of two processes never mix. The first newline ends a line that a power

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from iomt_core.scenario import ScenarioError
+from iomt_core.twin.key_files import KeyFileError as KeyFileError
 
 
 class AccessError(ScenarioError):
     """Something that access does not allow or cannot do."""
-
-
-class KeyFileError(AccessError):
-    """A key file that is missing, damaged, or readable by others."""
 
 
 class TokenError(AccessError):

@@ -37,6 +37,9 @@ STATE = Resource("state")  # ŝ: the limited global state; nothing of a single u
 AGGREGATES = Resource("aggregates")  # means over all users, with differential privacy
 TWINS = Resource("twins")  # simulated episodes of an operator, over HTTP; they contain nothing that was recorded
 MODELS = Resource("models")  # policies by name
+TRACES = Resource(
+    "traces"
+)  # how a step was coordinated: ô in, weights, decisions out, bytes; no D, C or P of a single task
 AUDIT = Resource("audit")  # the proof that the audit log was not changed; it has no data of users
 
 
@@ -56,6 +59,7 @@ TABLE = frozenset(
         Permission("agent", "append", "warehouse", own=True),  # a user's device records what it did
         Permission("management", "read", "observations"),
         Permission("management", "read", "state"),
+        Permission("management", "read", "traces"),
         Permission("operator", "query", "aggregates"),
         Permission("operator", "open", "twins"),
         Permission("operator", "list", "twins"),
@@ -68,6 +72,8 @@ TABLE = frozenset(
         Permission("operator", "verify", "audit"),
     }
 )
+# What whoever serves may permit in addition (`iomt serve --promotions`).
+PROMOTIONS = frozenset({Permission("operator", "promote", "models"), Permission("operator", "rollback", "models")})
 
 
 def is_owner(identity: Identity, resource: Resource) -> bool:

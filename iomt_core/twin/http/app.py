@@ -14,11 +14,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from iomt_core.scenario import ScenarioError
 from iomt_core.twin.http.errors import add_handlers, problems
 from iomt_core.twin.http.routes import router
 from iomt_core.twin.http.service import Service
 
-SWEEP = 10.0  # seconds between searches for idle twins
+SWEEP = 10.0  # seconds between searches for idle twins, and for refused tokens that were not counted yet
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -32,7 +33,7 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(_close_idle(service))
+        sweeping = asyncio.create_task(_sweep(service))
         try:
             yield
         finally:
@@ -57,10 +58,12 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-async def _close_idle(service: Service) -> None:
+async def _sweep(service: Service) -> None:
     while True:
         await asyncio.sleep(SWEEP)
         service.twins.close_idle()
+        with suppress(ScenarioError):  # a log that cannot be written; requests say so
+            await service.store.run(service.gate.count_refused)
 
 
 class Limits:

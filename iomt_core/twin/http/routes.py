@@ -14,14 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from iomt_core.policies.base import Shares
 from iomt_core.scenario import ScenarioError
-from iomt_core.training.catalogue import catalogue
 from iomt_core.training.run_spec import LARGEST_SEED
-from iomt_core.twin.access import AGGREGATES, AUDIT, MODELS, OBSERVATIONS, STATE, TWINS, Grant
-from iomt_core.twin.http.errors import Json, StatusError, encodable, to_json
+from iomt_core.twin.access import AGGREGATES, AUDIT, MODELS, OBSERVATIONS, STATE, TRACES, TWINS, Grant
+from iomt_core.twin.http.errors import Json, StatusError, encodable
 from iomt_core.twin.http.permissions import Needs, NeedsOwn, UserPath, service_of
 from iomt_core.twin.http.service import MOST_ROWS
 from iomt_core.twin.http.twins import OpenTwin
-from iomt_core.twin.http.views import observations_view, state_view, step_view, why_view
+from iomt_core.twin.http.views import models_view, observations_view, state_view, trace_view, why_view
 from iomt_core.twin.mapping.synchronisation import FIELD_GROUPS, LATE_GROUPS, LONGEST, MOST_NOISE, Synchronisation
 
 HEARTBEAT = 15.0  # seconds between signs of life in an event stream
@@ -56,6 +55,16 @@ class TwinRequest(BaseModel):
     synchronisation: SynchronisationRequest | None = Field(None, description="null: the policy sees the ward itself.")
 
 
+class ModelRequest(BaseModel):
+    """What an alias is to mean."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reason: str = Field(max_length=400, description="Why, for the log.")
+    model: str = Field("", max_length=100, description="A policy or version of /models; for /promote.")
+    scenario: str | dict[str, Any] | None = Field(None, description="For which scenario; null: everywhere.")
+
+
 class ForkRequest(BaseModel):
     """How a fork continues; null: as the original."""
 
@@ -74,9 +83,9 @@ async def open_twin(
     service.twins.reserve(owner)
     try:
         stale = body.synchronisation
-        synchronisation = stale and Synchronisation(stale.interval, stale.delay, stale.noise, tuple(stale.groups))
-        arguments = (body.scenario, body.policy, body.seed, body.shares, body.episode, synchronisation)
-        twin, notes = await service.slow.run(service.open_twin, *arguments)
+        late = Synchronisation(stale.interval, stale.delay, stale.noise, tuple(stale.groups)) if stale else None
+        arguments = (body.scenario, body.policy, body.seed, body.shares, body.episode, late)
+        twin, notes = await service.opened(*arguments)
     except BaseException:
         service.twins.release(owner)
         raise
@@ -103,7 +112,7 @@ async def step(request: Request, twin: str, grant: Annotated[Grant, Depends(Need
     service, one = service_of(request), _own(request, twin, grant)
     async with one.lock:
         plans = one.twin.plans_ahead and not one.planned  # the whole episode, in its first step
-        played = await (service.slow if plans else service.steps).run(_play, one)
+        played = await (service.planned if plans else service.played).play(one.twin)
         one.planned = True
         one.add_step(played)
     return Response(played, media_type="application/json")
@@ -118,7 +127,7 @@ async def fork(
     service.twins.reserve(one.owner)
     try:
         async with one.lock:
-            forked = await service.slow.run(one.twin.fork, wanted.policy, wanted.shares)
+            forked = await service.steps.run(service.fork_twin, one.twin, wanted.policy, wanted.shares)
             steps = list(one.steps)
     except BaseException:
         service.twins.release(one.owner)
@@ -179,11 +188,42 @@ async def state(
         return Json(await service_of(request).steps.run(state_view, one.twin, step))
 
 
+@router.get("/twins/{twin}/trace")
+async def trace(
+    request: Request, twin: str, step: Step, grant: Annotated[Grant, Depends(Needs("read", TRACES))]
+) -> Response:
+    """Read how a step was coordinated: ô in, the mixer's weights, decisions out, bytes across borders. For management."""
+    one = service_of(request).twins.find(twin, None)
+    async with one.lock:
+        if not one.steps:
+            raise ScenarioError(f"step = {step} was not played: no step was.")
+        return Json(trace_view(await service_of(request).steps.run(one.twin.trace, step)))
+
+
 @router.get("/models")
 async def models(request: Request, grant: Annotated[Grant, Depends(Needs("list", MODELS))]) -> Response:
-    """List the policies that a twin can have."""
-    entries = await service_of(request).store.run(catalogue)
-    return Json({"models": [{**asdict(one), "trained": one.trained} for one in entries.values()]})
+    """List the policies that a twin can have, the versions of trained ones, and the aliases that mean them."""
+    return Json(await service_of(request).store.run(models_view))
+
+
+@router.post("/models/{alias}/promote")
+async def promote(
+    request: Request, alias: str, body: ModelRequest, grant: Annotated[Grant, Depends(Needs("promote", MODELS))]
+) -> Response:
+    """Let an alias mean a version from now on. Forbidden, unless the server was started with --promotions."""
+    service = service_of(request)
+    return Json(
+        await service.slow.run(service.promote, alias, body.model, str(grant.identity), body.reason, body.scenario)
+    )
+
+
+@router.post("/models/{alias}/rollback")
+async def roll_back(
+    request: Request, alias: str, body: ModelRequest, grant: Annotated[Grant, Depends(Needs("rollback", MODELS))]
+) -> Response:
+    """Let an alias mean again what it meant before. Forbidden, unless the server was started with --promotions."""
+    service = service_of(request)
+    return Json(await service.slow.run(service.roll_back, alias, str(grant.identity), body.reason, body.scenario))
 
 
 @router.get("/aggregates/{query}")
@@ -237,14 +277,6 @@ def _facts(one: OpenTwin) -> dict[str, Any]:
         "steps": len(one.steps),
         "done": twin.done,
     }
-
-
-def _play(one: OpenTwin) -> bytes:
-    try:
-        record = one.twin.advance()
-    except RuntimeError as error:
-        raise ScenarioError(f"{error}.") from None
-    return to_json(step_view(record, one.twin.done))
 
 
 async def _stream(one: OpenTwin, sent: int, expires: float) -> AsyncIterator[bytes]:

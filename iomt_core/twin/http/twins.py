@@ -32,13 +32,14 @@ class HttpLimits:
     streams: int = 4
     waiting: int = 512
 
-    def check_size(self, s: Scenario) -> None:
-        """Raises `ScenarioError` if an episode of the scenario is too large."""
+    def check_size(self, s: Scenario) -> int:
+        """Decisions of an episode of the scenario. Raises `ScenarioError` if these are too many."""
         count = s.users * s.tasks * (s.servers + 1) * s.T
         if count > self.decisions:
             raise ScenarioError(
                 f"scenario = {s.name[:60]!r} has {count} users × tasks × devices × steps: allowed over HTTP is {self.decisions}."
             )
+        return count
 
 
 @dataclass

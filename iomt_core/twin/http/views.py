@@ -6,13 +6,17 @@ shares from which these follow by one multiplication. Management gets ô and ŝ.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from iomt_core.environment.observation import limited_state, mixer_observation
+from iomt_core.environment.observation import MIXER_NAMES, OF_TASKS, limited_state, mixer_observation
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
+from iomt_core.training.catalogue import catalogue
+from iomt_core.twin.management import registry
+from iomt_core.twin.management.trace import Trace
 from iomt_core.twin.northbound import Twin, Why
 
 STEP_COLUMNS = (
@@ -22,8 +26,6 @@ WHY_COLUMNS = (
     "choice", "device", "chosen", "delay_s", "energy_j", "cost", "energy_later", "deadline_missed", "skipped",
     "ward_change", "later_change", "cpu_price", "bandwidth_price",
 )  # fmt: skip
-OBSERVATION = ("data", "cycles", "weight", "power", "cpu", "battery")  # names of the numbers of ô_i
-OF_TASKS = 3  # the first of them are sums over the user's tasks
 STATE_DEMAND = ("data", "cycles", "weight")
 
 
@@ -45,7 +47,7 @@ def why_view(why: Why) -> dict[str, Any]:
 
 
 def observations_view(twin: Twin, step: int) -> dict[str, Any]:
-    """ô of a played step, for management: a list of numbers for each user, named by `OBSERVATION`.
+    """ô of a played step, for management: a list of numbers for each user, named by `MIXER_NAMES`.
 
     The sums of a user with a single task would be that task's D, C and P, so they are null. Raises `ScenarioError`.
     """
@@ -54,7 +56,7 @@ def observations_view(twin: Twin, step: int) -> dict[str, Any]:
     for row, tasks in zip(values, snapshot.active[0].sum(1).tolist(), strict=True):
         if tasks == 1:
             row[:OF_TASKS] = [None] * OF_TASKS
-    return {"step": step, "names": OBSERVATION, "users": twin.scenario.user_numbers, "observations": values}
+    return {"step": step, "names": MIXER_NAMES, "users": twin.scenario.user_numbers, "observations": values}
 
 
 def state_view(twin: Twin, step: int) -> dict[str, Any]:
@@ -69,6 +71,39 @@ def state_view(twin: Twin, step: int) -> dict[str, Any]:
     if int((snapshot.active[0].sum(1) == 1).sum()) == 1:
         values = [None if name in STATE_DEMAND else value for name, value in zip(names, values, strict=True)]
     return {"step": step, "names": names, "state": values}
+
+
+def models_view() -> dict[str, Any]:
+    """All policies, with the version and the aliases of trained ones, each with its scopes. Raises `ScenarioError`."""
+    versions = {name: model for model in registry.models() for name in model.names}
+    listed = []
+    for one in catalogue().values():
+        model = versions.get(one.name)
+        facts: dict[str, Any] = {"version": None, "aliases": {}, "gap": None, "measured_on": "", "problem": ""}
+        if model is not None:
+            facts = {name: getattr(model, name) for name in facts}
+        listed.append({**asdict(one), "trained": one.trained, **facts})
+    return {"models": listed}
+
+
+def trace_view(trace: Trace) -> dict[str, Any]:
+    """How a step was coordinated, for management: ô as in `observations_view`, the mixer's weights, and the device of each task.
+
+    Task data that crossed a border are left out: of a user with a single offloaded task they would be its D.
+    """
+    facts = trace.as_dict()
+    for agent, active in zip(facts["agents"], trace.record.snapshot.active[0].sum(1).tolist(), strict=True):
+        if active == 1:
+            agent.update({f"ô {name}": None for name in MIXER_NAMES[:OF_TASKS]})
+    values = [[agent[f"ô {name}"] for name in MIXER_NAMES] for agent in facts["agents"]]
+    borders = [border for border in facts["borders"] if border["counted"] == "encoded"]
+    kept = ("step", "policy", "mixer", "joint_value", "attention", "agents")
+    return {
+        **{name: facts[name] for name in kept},
+        "observations": {"names": MIXER_NAMES, "values": values},
+        "decisions": trace.decisions().drop(columns="device").to_dict("list"),
+        "borders": borders,
+    }
 
 
 def _snapshot(twin: Twin, step: int) -> Any:

@@ -29,6 +29,7 @@ class StalePolicy(Policy):
     """
 
     uses_past = "memory"
+    joins_rollouts = False  # each rollout has a twin of its own
 
     def __init__(self, policy: Policy, settings: Synchronisation, past: SynchronisedTwin | None = None) -> None:
         super().__init__(policy.scenario)

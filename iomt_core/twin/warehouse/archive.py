@@ -47,11 +47,17 @@ def write_file(path: Path, batch: pa.RecordBatch, key: bytes, associated: bytes)
         raise
 
 
-def read_file(path: Path, key: bytes, associated: bytes, columns: Sequence[str] | None = None) -> pa.RecordBatch:
-    """The file's rows. Raises `FileNotFoundError`, and `DamagedError` where the file, the key or its place is another."""
+def read_file(
+    path: Path, key: bytes, associated: bytes, columns: Sequence[str] | None = None, content: bytes | None = None
+) -> pa.RecordBatch:
+    """The file's rows; `content` is the file's if the caller has it, and then `path` is only its name in messages.
+
+    Raises `FileNotFoundError`, and `DamagedError` where the file, the key or its place is another.
+    """
     decryption = pe.create_decryption_properties(key, aad_prefix=associated)
     try:
-        with pq.ParquetFile(path, decryption_properties=decryption) as file:
+        source = path if content is None else pa.BufferReader(content)
+        with pq.ParquetFile(source, decryption_properties=decryption) as file:
             table = file.read(None if columns is None else list(columns), use_threads=False)
     except FileNotFoundError:
         raise

@@ -25,7 +25,7 @@ ADDED = ("sequence", "recording", "synchronised_s")
 MOST_ROWS = 65_536  # of a segment
 CODEC = pa.Codec("lz4_raw")
 NUMBERS = (pa.bool_(), pa.float32(), pa.float64(), pa.int8(), pa.int16(), pa.int32(), pa.int64())
-TYPES = (*NUMBERS, pa.string(), pa.list_(pa.float64()))
+TYPES = (*NUMBERS, pa.string(), *map(pa.list_, (pa.float32(), pa.float64(), pa.int64())))
 
 
 class Checked(NamedTuple):

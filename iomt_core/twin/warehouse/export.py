@@ -33,7 +33,7 @@ def export(
     tables = [getattr(warehouse.log(user), log)(at) for user in chosen]
     if not tables:
         raise WarehouseError("the warehouse has no users.")
-    table = pa.concat_tables(tables, promote_options="default")
+    table = pa.concat_tables(tables, promote_options="permissive")
     part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with os_errors(f"out = {str(out)!r} cannot be written"):
         try:

@@ -6,22 +6,18 @@ every copy of the warehouse. A file holds two versions of a key only while keys 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import stat
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from iomt_core.paths import keys_folder
-from iomt_core.scenario import os_errors
+from iomt_core.twin.key_files import KeyFileError, overwritten, read_key_file, sync_folder, write_key_file
 from iomt_core.twin.warehouse.errors import KeyMissingError, WarehouseError
 
 KEY_BYTES = 32  # AES-256
-OWNER_ONLY, OWNER_ONLY_FOLDER = 0o600, 0o700
 
 
 class Keyring:
@@ -52,6 +48,17 @@ class Keyring:
         """A keyring that can use the key of this user and of nobody else."""
         self._check_allowed(user)
         return Keyring(self.folder, user)
+
+    def versions(self, user: int) -> dict[int, bytes]:
+        """All versions of the user's key, to hand them to a process of this user. Raises `KeyMissingError`."""
+        return self._read(user)
+
+    @classmethod
+    def of_versions(cls, user: int, versions: Mapping[int, bytes]) -> Keyring:
+        """A keyring of one user's key that knows no folder; see `versions`."""
+        keyring = cls(Path(os.devnull), user)
+        keyring._ciphers = {(user, version): AESGCM(key) for version, key in versions.items()}
+        return keyring
 
     def has(self, user: int) -> bool:
         """Whether a key of the user exists."""
@@ -89,7 +96,7 @@ class Keyring:
         if version not in versions:
             raise KeyMissingError(f"version {version} of the key of user {user} is not in {str(self._file(user))!r}.")
         if len(versions) > 1:
-            with self._old_bytes(user):
+            with overwritten(self._file(user)):
                 self._write(user, {version: versions[version]})
         for old in [known for known in self._ciphers if known[0] == user and known[1] != version]:
             del self._ciphers[old]
@@ -100,7 +107,7 @@ class Keyring:
         for known in [known for known in self._ciphers if known[0] == user]:
             del self._ciphers[known]
         if self.has(user):
-            with self._old_bytes(user):
+            with overwritten(self._file(user)):
                 self._file(user).unlink(missing_ok=True)
                 sync_folder(self.folder)
 
@@ -117,63 +124,20 @@ class Keyring:
         self._check_allowed(user)
         path = self._file(user)
         try:
-            with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                content = file.read()
+            content = read_key_file(path)
         except FileNotFoundError:
             raise KeyMissingError(
                 f"the key of user {user} is not in {str(self.folder)!r}: set IOMT_KEYS to the folder of the keys."
             ) from None
-        except OSError as error:
-            raise KeyMissingError(f"key {str(path)!r} cannot be read: {error.strerror}.") from None
-        if os.name == "posix" and mode & 0o077:
-            raise WarehouseError(f"key {str(path)!r} can be read by others (mode {mode:04o}): `chmod 600` it.")
         try:
             versions = {int(version): bytes.fromhex(key) for version, key in json.loads(content).items()}
         except (ValueError, AttributeError, TypeError):
             versions = {}
         if not versions or any(len(key) != KEY_BYTES for key in versions.values()):
-            raise WarehouseError(f"key {str(path)!r} is damaged: restore it from a backup.")
+            raise KeyFileError(f"key file {str(path)!r} is damaged: restore it from a backup.")
         return versions
 
     def _write(self, user: int, versions: Mapping[int, bytes]) -> None:
-        """Replaces the user's file as a whole; it is on the disk when this returns."""
         self._check_allowed(user)
-        path = self._file(user)
-        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
         text = json.dumps({str(version): key.hex() for version, key in versions.items()})
-        with os_errors(f"key {str(path)!r} cannot be written"):
-            self.folder.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
-            try:
-                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-                sync_folder(self.folder)
-            finally:
-                with contextlib.suppress(OSError):
-                    temporary.unlink()
-
-    @contextlib.contextmanager
-    def _old_bytes(self, user: int) -> Iterator[None]:
-        """Overwrites the bytes that the user's file has now, after the block has replaced or removed the file.
-
-        A file system or a disk that copies on write may still keep them for a while.
-        """
-        path = self._file(user)
-        with os_errors(f"key {str(path)!r} cannot be destroyed"), path.open("r+b", buffering=0) as file:
-            yield
-            file.write(b"\0" * os.fstat(file.fileno()).st_size)
-            os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Writes a folder's list of files to the disk, where the system can."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_key_file(self._file(user), text.encode(), replace=True)

@@ -51,6 +51,12 @@ class Warehouse:
             query = f"SELECT coalesce(max(revision), 0) FROM commits WHERE kind IN ({kinds})"
             return int(db.execute(query).fetchone()[0])
 
+    def head_hash(self, at: int) -> str:
+        """The hash of a revision, which stands for the whole history up to it, in hexadecimal; "" if there is none."""
+        with reading(self.folder) as db:
+            row = db.execute("SELECT hash FROM commits WHERE revision=?", (at,)).fetchone()
+        return row[0].hex() if row else ""
+
     @property
     def users(self) -> tuple[int, ...]:
         """All users who were ever recorded, also those who were forgotten."""
@@ -176,12 +182,16 @@ class UserWarehouse:
             values: dict[str, Any] = json.loads(plain)
             return values
 
+        return self.view(read)
+
+    def view(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of `read` on one view of the warehouse; see `read_view`."""
         return read_view(self.folder, read)
 
     def _read(
         self, log: str, at: int | None, columns: Sequence[str] | None, after: int, recording: int | None
     ) -> pa.Table:
-        table, revision = read_view(self.folder, lambda db: self._select(db, log, at, columns, after, recording))
+        table, revision = self.view(lambda db: self._select(db, log, at, columns, after, recording))
         facts = {"user": self.user, "log": log, "revision": revision, "rows": table.num_rows}
         self.audit("read", facts)
         return table
@@ -223,7 +233,8 @@ class UserWarehouse:
             empty = {name: pa.array([], NUMBER.get(name, pa.float64())) for name in names}
             table = pa.table(empty)
         else:
-            table = pa.concat_tables(parts, promote_options="default")
+            # Permissive: training records single precision, `iomt warehouse record` double.
+            table = pa.concat_tables(parts, promote_options="permissive")
         if columns is not None:
             if unknown := [name for name in columns if name not in table.column_names]:
                 raise WarehouseError(f"{log}: column {unknown[0]!r} is not stored.")

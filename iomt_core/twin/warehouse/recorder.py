@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from iomt_core.policies.base import Shares
+from iomt_core.policies.base import Shares, checked_shares
 from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, check_range
 from iomt_core.training.catalogue import make_policy
-from iomt_core.twin.northbound import checked_seed, checked_shares
+from iomt_core.training.run_spec import checked_seed
 from iomt_core.twin.warehouse.database import Synchronous
 from iomt_core.twin.warehouse.errors import Audit, no_audit
 from iomt_core.twin.warehouse.limits import Limits

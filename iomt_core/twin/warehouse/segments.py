@@ -127,7 +127,7 @@ class SegmentReader:
         if segment.file is not None:
             path = self.folder / ARCHIVE / segment.file
             try:
-                batch = read_file(path, key, associated, columns)
+                batch = read_file(path, key, associated, columns, self._copied_file(segment))
             except DamagedError as error:
                 raise self.damaged(segment, error.reason) from None
         else:
@@ -139,6 +139,17 @@ class SegmentReader:
         if batch.num_rows != header.rows:
             raise self.damaged(segment, f"it has {batch.num_rows} records instead of {header.rows}.")
         return batch
+
+    def stored(self, segment: Segment) -> bytes:
+        """A segment as it is stored, sealed: its block, or the content of its file. Raises `FileNotFoundError`."""
+        if segment.file is None:
+            return self.block(segment)
+        return (self.folder / ARCHIVE / segment.file).read_bytes()
+
+    def _copied_file(self, segment: Segment) -> bytes | None:
+        """The content of a segment's file in a sealed copy of a log, which holds files as blocks; None in a warehouse."""
+        row = self.db.execute("SELECT data FROM blocks WHERE segment=?", (segment.number,)).fetchone()
+        return None if row is None else bytes(row[0])
 
     def block(self, segment: Segment) -> bytes:
         """The sealed block of a segment that is no file."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+from iomt_core.twin.key_files import sync_folder
 from iomt_core.twin.warehouse.columns import MOST_ROWS, STEPS, join, same, to_bytes
 from iomt_core.twin.warehouse.database import (
     ARCHIVE,
@@ -30,7 +31,7 @@ from iomt_core.twin.warehouse.database import (
     transaction,
 )
 from iomt_core.twin.warehouse.errors import Audit
-from iomt_core.twin.warehouse.keys import Keyring, sync_folder
+from iomt_core.twin.warehouse.keys import Keyring
 from iomt_core.twin.warehouse.limits import Limits
 from iomt_core.twin.warehouse.sealing import Header
 from iomt_core.twin.warehouse.segments import Segment, SegmentReader, delete, insert, seal_bytes, select, write_archive

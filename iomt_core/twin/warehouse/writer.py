@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from filelock import FileLock, Timeout
 
 from iomt_core.scenario import os_errors
@@ -43,7 +42,6 @@ from iomt_core.twin.warehouse.database import (
     check_exists,
     connect_to_write,
     database_file,
-    durable_transaction,
     fact,
     now_us,
     set_fact,
@@ -52,17 +50,16 @@ from iomt_core.twin.warehouse.database import (
 )
 from iomt_core.twin.warehouse.errors import (
     Audit,
-    DamagedError,
     DiskFullError,
-    KeyMissingError,
     WarehouseError,
     no_audit,
 )
 from iomt_core.twin.warehouse.keys import Keyring
 from iomt_core.twin.warehouse.limits import Limits
-from iomt_core.twin.warehouse.sealing import Header, decrypt, encrypt, ledger_data, new_key, recording_data, sums_data
-from iomt_core.twin.warehouse.segments import Segment, SegmentReader, insert, seal_bytes, select
-from iomt_core.twin.warehouse.tiers import Tiers, remove_files, remove_orphans
+from iomt_core.twin.warehouse.sealing import Header, encrypt, recording_data, sums_data
+from iomt_core.twin.warehouse.segments import Segment, insert, seal_bytes
+from iomt_core.twin.warehouse.tiers import Tiers, remove_orphans
+from iomt_core.twin.warehouse.users import Users
 
 LOCK, RESERVE = "writer.lock", "reserve"
 LOCK_WAIT = 0.5  # s; `checks.is_written` holds the lock for an instant
@@ -136,14 +133,14 @@ class WarehouseWriter:
         configuration: for each user what its own records mean, as JSON; it is sealed for that user.
         """
         with self._errors():
-            users = [user for user in configuration if user not in self._forgotten]
+            users = self.users.known(configuration)
             with transaction(self.db):
                 self._add_users(users)
                 number = self.db.execute("SELECT coalesce(max(number), 0) + 1 FROM recordings").fetchone()[0]
                 digest = hashlib.sha256()
                 for user in users:
                     plain = json.dumps(configuration[user]).encode()
-                    sealed = encrypt(self._ledgers[user], plain, recording_data(self.identity, user, number))
+                    sealed = encrypt(self.users.ledger(user), plain, recording_data(self.identity, user, number))
                     self.db.execute("INSERT INTO recordings VALUES(?,?,?)", (number, user, sealed))
                     digest.update(sealed)
                 detail = json.dumps({"recording": number, "users": users, "sha256": digest.hexdigest()})
@@ -183,6 +180,7 @@ class WarehouseWriter:
             self.limits = self._tiers.limits = limits
             self._limit_size()
             self._reserve()
+            self.audit("limit", {"revision": self.revision})
             self._tiers.settle(self._heads)
 
     def tidy(self, free: int) -> tuple[int, int]:
@@ -204,29 +202,11 @@ class WarehouseWriter:
         return len(leaving), sum(segment.header.rows for segment in leaving)
 
     def rotate(self) -> int:
-        """Gives every user a new key and wraps the segments' keys again; no data are written anew. Returns the number of keys.
-
-        The new keys are on the disk before the warehouse uses them, and the old ones are destroyed after that.
-        """
+        """Gives every user a new key and wraps the segments' keys again; no data are written anew. Returns the number of keys."""
         with self._errors():
-            users = [user for user in self._versions if user not in self._forgotten]
-            new = {user: self.keys.add_version(user) for user in users}
-            wrapped = []
-            with durable_transaction(self.db):
-                reader = SegmentReader(self.db, self.folder, self.keys)
-                for segment in select(self.db, self.identity):
-                    h = segment.header
-                    key, cipher = reader.key(segment), self.keys.cipher(h.user, new[h.user])
-                    wrapped.append((encrypt(cipher, key, h.associated_data()), segment.number))
-                ledgers = [(new[user], self._wrap_ledger(user, new[user]), user) for user in users]
-                self.db.executemany("UPDATE segments SET wrapped_key=? WHERE id=?", wrapped)
-                self.db.executemany("UPDATE users SET key_version=?, ledger_key=? WHERE user=?", ledgers)
-                revision = add_commit(self.db, "rotate", json.dumps({"users": users}), now_us(self.db))
-            for user in users:
-                self.keys.keep_only(user, new[user])
-            self._versions.update(new)
-        self.audit("rotate", {"users": len(users), "keys": len(wrapped), "revision": revision})
-        return len(wrapped)
+            users, wrapped, revision = self.users.rotate()
+        self.audit("rotate", {"users": users, "keys": wrapped, "revision": revision})
+        return wrapped
 
     def forget(self, user: int) -> None:
         """Destroys the user's key, so that no copy of the user's data can be read any more, and removes the user's segments.
@@ -234,27 +214,11 @@ class WarehouseWriter:
         Raises `WarehouseError` for a user that the warehouse does not know.
         """
         with self._errors():
-            if user not in self._versions:
-                known = ", ".join(map(str, self._versions)) or "none"
-                raise WarehouseError(f"user = {user} is not known: the warehouse has {known}.")
-            if user not in self._forgotten:
-                with durable_transaction(self.db):
-                    revision = add_commit(self.db, "forget", json.dumps({"user": user}), now_us(self.db))
-                    self.db.execute("UPDATE users SET forgotten=? WHERE user=?", (revision, user))
+            revision = self.users.forget(user)
+            if revision is not None:
                 self.audit("forget", {"user": user, "revision": revision})
-            self._complete_forgetting(user)
+            self.users.destroy(user)
             self._load()
-
-    def _complete_forgetting(self, user: int) -> None:
-        """What follows from the mark that a user is forgotten; repeated after a kill."""
-        self.keys.destroy(user)
-        files = [
-            name for (name,) in self.db.execute("SELECT file FROM segments WHERE user=? AND file NOT NULL", (user,))
-        ]
-        with durable_transaction(self.db):
-            self.db.execute("DELETE FROM blocks WHERE segment IN (SELECT id FROM segments WHERE user=?)", (user,))
-            self.db.execute("DELETE FROM segments WHERE user=?", (user,))
-        remove_files(self.folder, files)
 
     def _errors(self) -> Any:
         return sqlite_errors(database_file(self.folder))
@@ -275,24 +239,16 @@ class WarehouseWriter:
         self._limit_size()
         self._reserve()
         self._tiers = Tiers(db, self.folder, self.identity, self.keys, self.limits, self.audit)
+        self.users = Users(db, self.folder, self.identity, self.keys)
         self._retry_at = 0
         self._load()
-        for user, version in self._versions.items():
-            if user in self._forgotten:
-                if self.keys.has(user):  # the process was killed while it forgot the user
-                    self._complete_forgetting(user)
-                continue
-            with contextlib.suppress(KeyMissingError):  # whoever needs the key finds out
-                self.keys.keep_only(user, version)
+        self.users.complete()
         remove_orphans(db, self.folder)
 
     def _load(self) -> None:
         """Reads from the index what this object keeps in memory."""
-        users = self.db.execute("SELECT user, key_version, forgotten FROM users").fetchall()
-        self._versions: dict[int, int] = {user: version for user, version, _ in users}
-        self._forgotten = {user for user, _, revision in users if revision is not None}
-        self._ledgers: dict[int, AESGCM] = {}
-        self._heads = {(user, log): 0 for user in self._versions for log in LOGS}
+        self.users.load()
+        self._heads = {(user, log): 0 for user in self.users.versions for log in LOGS}
         self._heads |= {
             (user, log): last
             for user, log, last in self.db.execute("SELECT user, log, max(last) FROM appends GROUP BY user, log")
@@ -311,7 +267,7 @@ class WarehouseWriter:
         sums = {TASKS: sums_to_bytes(task_sums(batch, starts)), STEPS: [b""] * len(step_rows)}
         try:
             with transaction(self.db):
-                self._add_users([user for user in step_rows if user not in self._forgotten])
+                self._add_users(self.users.known(step_rows))
                 time_us = now_us(self.db)
                 revision = self.revision + 1
                 self._number: int = self.db.execute("SELECT coalesce(max(id), 0) FROM segments").fetchone()[0]
@@ -352,9 +308,9 @@ class WarehouseWriter:
         batch, users, starts = divided
         revision, time_us, recording = commit
         for place, user in enumerate(users):
-            if user in self._forgotten:
+            if user in self.users.forgotten:
                 continue
-            cipher = self.keys.cipher(user, self._versions[user])
+            cipher = self.users.cipher(user)
             step = self._heads[user, STEPS]
             last, digests = self._heads[user, log], []
             for start, rows in pieces(starts[place], starts[place + 1]):
@@ -374,7 +330,7 @@ class WarehouseWriter:
                 last += rows
             sealed = b""
             if sums[place]:
-                sealed = encrypt(self._ledger(user), sums[place], sums_data(self.identity, user, revision))
+                sealed = encrypt(self.users.ledger(user), sums[place], sums_data(self.identity, user, revision))
             appends.append((user, log, last, recording, blocks_digest(digests), sealed))
 
     def _settle(self, revision: int) -> None:
@@ -393,33 +349,8 @@ class WarehouseWriter:
             self._schemas.add(identity)
 
     def _add_users(self, users: list[int]) -> None:
-        """Makes a key, a ledger key and empty logs for users that are new; inside a transaction."""
-        for user in users:
-            if user not in self._versions:
-                version = self.keys.create(user)
-                key = new_key()
-                wrapped = encrypt(self.keys.cipher(user, version), key, ledger_data(self.identity, user))
-                self.db.execute("INSERT INTO users VALUES(?,?,?,NULL)", (user, version, wrapped))
-                self._versions[user], self._ledgers[user] = version, AESGCM(key)
-                self._heads |= {(user, log): 0 for log in LOGS}
-            else:
-                self._ledger(user)
-
-    def _ledger(self, user: int) -> AESGCM:
-        """The cipher for what is not a segment: sums and configurations."""
-        if user not in self._ledgers:
-            self._ledgers[user] = AESGCM(self._ledger_key(user))
-        return self._ledgers[user]
-
-    def _ledger_key(self, user: int) -> bytes:
-        version, wrapped = self.db.execute("SELECT key_version, ledger_key FROM users WHERE user=?", (user,)).fetchone()
-        key = decrypt(self.keys.cipher(user, version), wrapped, ledger_data(self.identity, user))
-        if key is None:
-            raise DamagedError(database_file(self.folder), "the key of the user is another one.", user)
-        return key
-
-    def _wrap_ledger(self, user: int, version: int) -> bytes:
-        return encrypt(self.keys.cipher(user, version), self._ledger_key(user), ledger_data(self.identity, user))
+        """Makes keys and empty logs for users that are new; inside a transaction."""
+        self._heads |= {(user, log): 0 for user in self.users.add(users) for log in LOGS}
 
     def _limit_size(self) -> None:
         pages = self.limits.database_bytes // self.db.execute("PRAGMA page_size").fetchone()[0]

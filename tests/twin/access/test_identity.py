@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from iomt_core.paths import keys_folder
 from iomt_core.scenario import ScenarioError
-from iomt_core.twin.access import AGGREGATES, AuditLog, Identity, KeyFileError, TokenError
+from iomt_core.twin.access import AGGREGATES, AuditLog, Identity, KeyFileError, TokenError, warehouse_of
 from iomt_core.twin.access.identity import ALGORITHM, ISSUER, KEY, issue_token, verify_token
 from iomt_core.twin.access.keys import signing_key
 from tests.twin.access.wards import WAREHOUSE, gate, token
@@ -151,3 +151,25 @@ def test_keys_are_the_users_own_by_default(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("IOMT_KEYS", os.devnull)
     with pytest.raises(KeyFileError, match="IOMT_KEYS"):
         signing_key(KEY)
+
+
+def test_a_flood_of_unknown_tokens_hardly_grows_the_log(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every minute one record, and the number of the others; none is lost."""
+    opened, now, refused = gate(log), 1000.0, 0
+    monkeypatch.setattr("iomt_core.twin.access.gate.time.monotonic", lambda: now)
+    for _ in range(5 * 60):  # a minute is 60 of these
+        for resource in (AGGREGATES, warehouse_of(refused + 1)):  # they cannot spread it over many objects either
+            with pytest.raises(TokenError):
+                opened.authorise("a.b.c", "query", resource)
+            refused += 1
+        now += 1.0
+    opened.authorise(token("operator"), "query", AGGREGATES)  # others are recorded as always
+    opened.close()
+    records = log.latest(1000)
+    strangers = records[records["subject"] == "unknown"]["outcome"]
+    counted = strangers.str.extract(r"refused: (\d+) more tokens")[0].dropna().astype(int)
+    assert len(strangers) <= 2 * 5
+    assert counted.sum() + (len(strangers) - len(counted)) == refused
+    assert (records["outcome"] == "granted").sum() == 1
+    opened.close()
+    assert len(log.latest(1000)) == len(records)

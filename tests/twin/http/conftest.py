@@ -29,6 +29,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, folder_of_keys: None) -> Pa
     return folder
 
 
+@pytest.fixture(autouse=True)
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry of models of the tests' own."""
+    monkeypatch.setenv("IOMT_MODELS", str(tmp_path / "models"))
+
+
 @pytest.fixture
 def client(folder: Path) -> Iterator[TestClient]:
     with TestClient(create_app(Service(folder, LIMITS)), raise_server_exceptions=False) as opened:

@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from iomt_core.twin.access import Identity, Resource, warehouse_of
 from iomt_core.twin.access.identity import KEY, issue_token
 from iomt_core.twin.access.keys import signing_key
-from iomt_core.twin.access.table import TABLE, is_permitted
+from iomt_core.twin.access.table import PROMOTIONS, TABLE, is_permitted
 from iomt_core.twin.http.permissions import Needs, NeedsOwn
 from iomt_core.twin.http.service import Service
 from iomt_core.twin.northbound import Twin
@@ -61,7 +61,12 @@ def needed(route: APIRoute) -> tuple[str, Resource] | None:
 def calls(client: TestClient, twin: str) -> Iterator[tuple[APIRoute, str, str]]:
     """Method and path of every route; those that close a twin are last."""
     for route in sorted(api_routes(client), key=lambda route: "DELETE" in route.methods):
-        path = route.path.replace("{twin}", twin).replace("{user}", "1").replace("{query}", "mean-delay")
+        path = (
+            route.path.replace("{twin}", twin)
+            .replace("{user}", "1")
+            .replace("{query}", "mean-delay")
+            .replace("{alias}", "champion")
+        )
         assert "{" not in path
         for method in sorted(route.methods):
             yield route, method, path
@@ -86,6 +91,7 @@ def test_every_path_needs_a_permission_of_the_table(client: TestClient) -> None:
     assert {route.path for route in found} >= {
         "/twins", "/twins/{twin}/step", "/twins/{twin}/fork", "/twins/{twin}/why", "/twins/{twin}/events", "/models",
         "/aggregates/{query}", "/audit", "/warehouse/{user}/tasks", "/twins/{twin}/observations", "/twins/{twin}/state",
+        "/twins/{twin}/trace", "/models/{alias}/promote", "/models/{alias}/rollback",
     }  # fmt: skip
     for route in found:
         need = needed(route)
@@ -94,7 +100,9 @@ def test_every_path_needs_a_permission_of_the_table(client: TestClient) -> None:
             continue
         assert need is not None, route.path
         own = need[1].user is not None
-        assert any((p.action, p.resource, p.own) == (need[0], need[1].kind, own) for p in TABLE), route.path
+        assert any((p.action, p.resource, p.own) == (need[0], need[1].kind, own) for p in TABLE | PROMOTIONS), (
+            route.path
+        )
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {route.path for route in found} - PUBLIC
     page = client.get("/docs").text
@@ -126,7 +134,7 @@ def test_every_path_for_every_identity(client: TestClient, twin: str, bearer: Be
         if permitted and answer.status_code == 201 and "twin" in answer.json():
             assert client.delete(f"/twins/{answer.json()['twin']}", headers=bearer(identity)).status_code == 200
         decided += 1
-    assert decided == 13 * len(IDENTITIES)
+    assert decided == 16 * len(IDENTITIES)
 
 
 def test_absent_and_forbidden_look_alike(client: TestClient, twin: str, bearer: Bearer) -> None:
@@ -255,6 +263,10 @@ def test_management_does_not_get_a_single_task(client: TestClient, bearer: Beare
         assert found["users"] == [1, 2]
         assert all((row[:3] == [None] * 3) == hidden for row in found["observations"])
         assert all(x is not None for row in found["observations"] for x in row[3:])
+        traced = client.get(f"/twins/{name}/trace", headers=manager, params={"step": 1}).json()
+        assert traced["observations"]["values"] == found["observations"]
+        assert [agent["ô data"] for agent in traced["agents"]] == [row[0] for row in found["observations"]]
+        assert {border["counted"] for border in traced["borders"]} == {"encoded"}  # no task data
     one_user = {"preset": "lecture", "tasks": 1, "users": 1, "T": 2}
     name = client.post("/twins", json={"scenario": one_user, "policy": "greedy"}, headers=anna).json()["twin"]
     client.post(f"/twins/{name}/step", headers=anna)

@@ -15,6 +15,7 @@ import pytest
 from benchmarks.warehouse_faults import rows
 from iomt_core.paths import keys_folder
 from iomt_core.scenario import ScenarioError
+from iomt_core.twin.warehouse import users
 from iomt_core.twin.warehouse.checks import status, verify
 from iomt_core.twin.warehouse.errors import DamagedError, KeyMissingError
 from iomt_core.twin.warehouse.keys import Keyring
@@ -145,9 +146,9 @@ def test_rotation_alone_writes_no_data_byte(tmp_path: Path) -> None:
     verify(folder)
 
 
-@pytest.mark.parametrize(("owner", "step"), [(WarehouseWriter, "_wrap_ledger"), (Keyring, "keep_only")])
+@pytest.mark.parametrize(("owner", "step"), [(users, "encrypt"), (Keyring, "keep_only")])
 def test_a_rotation_that_was_killed_leaves_one_working_key(
-    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, owner: type, step: str
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, owner: object, step: str
 ) -> None:
     """Before its commit, or after it."""
     folder = filled(tmp_path / "w")

@@ -15,6 +15,7 @@ from iomt_core.experiments.evaluation import summary_of
 from iomt_core.model.batch import Batch
 from iomt_core.record import Record
 from iomt_core.scenario import PRESETS, ScenarioError
+from iomt_core.training.catalogue import make_policy
 from iomt_core.twin.recorded_fork import recorded_episode
 from iomt_core.twin.warehouse.limits import Limits
 from iomt_core.twin.warehouse.recorder import record
@@ -95,6 +96,33 @@ def test_users_can_be_switched_off_and_policies_changed(folder: Path) -> None:
     assert value(best.forked) >= value(best.happened)
 
 
+def test_fewer_servers_are_the_first_ones(folder: Path) -> None:
+    recorded = recorded_episode(folder, 1, 1)
+    found = recorded.fork(3, {"servers": "1", "users": 2})
+    assert found.words == "servers_off = 2, users_off = 3"
+    same(found.forked, recorded.fork(3, {"servers_off": "2", "users_off": "3"}).forked)
+    assert recorded.fork(3, {"servers": 2}).words == "nothing changed"
+
+
+@pytest.mark.parametrize("policy", ["qmix@paper", "sae-mt-qmix@paper"])
+def test_a_trained_policy_goes_on_with_its_memory(tmp_path: Path, policy: str) -> None:
+    s = PRESETS["paper"].changed(T=5)
+    assert make_policy(policy, s).uses_past == "memory"
+    record(s, policy, 1, 3, tmp_path / "w")
+    recorded = recorded_episode(tmp_path / "w")
+    for step in (1, 4):
+        same(recorded.fork(step).forked, recorded.fork(step).happened)
+        # A change to play that comes to the same: the networks decide again, and only their memory tells them the past.
+        again = recorded.fork(step, {"B_k": s.B_k * (1 + 1e-15)})
+        assert torch.equal(again.forked.action.choice, again.happened.action.choice)
+        torch.testing.assert_close(again.forked.action.cpu, again.happened.action.cpu, rtol=1e-5, atol=1e-6)
+    forgetful = make_policy(policy, s).step(recorded.fork(4).happened.snapshot.select(slice(0, 1)), None)[0]
+    assert not torch.allclose(forgetful.cpu, recorded.record.action.cpu[3:4], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ScenarioError, match="fits 4 servers only"):
+        recorded.fork(4, {"servers": 3})
+    assert recorded.fork(4, {"servers": 3}, "greedy").forked.scenario.server_numbers == (1, 2, 3)
+
+
 def value(record: Record) -> float:
     return float(summary_of(record, "")["return"])
 
@@ -102,7 +130,10 @@ def value(record: Record) -> float:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"servers": 2}, "servers would change what happened before the fork.*servers_off"),
+        ({"servers": 3}, "servers = '3' is out of range: allowed is 1 to 2, as many as were recorded"),
+        ({"users": "0"}, "users = '0' is out of range: allowed is 1 to 3"),
+        ({"servers": "two"}, "servers = 'two' is out of range"),
+        ({"servers": 1, "servers_off": "1"}, "servers and servers_off cannot both be changed"),
         ({"D": "1 KB..2 KB"}, "D would change"),
         ({"xyz": 1}, "xyz is not known"),
         ({"servers_off": "9"}, "servers_off"),

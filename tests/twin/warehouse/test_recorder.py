@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from iomt_core.cli.commands import application
@@ -58,6 +59,14 @@ def test_the_log_of_each_user_is_the_users_part_of_the_table(tmp_path: Path, nam
             sums = by_step[column].sum().reindex(per_step.index, fill_value=0)
             np.testing.assert_allclose(per_step[column], sums)
         assert (steps["server_cpu_hz"].map(len) == s.servers).all()
+        place = s.user_numbers.index(user)
+        requested = torch.stack([played.action.cpu, played.action.bandwidth], -1)[:, place].float()
+        np.testing.assert_array_equal(np.stack(steps["actor_outputs"]), requested.flatten(1).numpy())
+        choices = torch.tensor(s.device_numbers)[played.action.choice[:, place]]
+        np.testing.assert_array_equal(np.stack(steps["task_choices"]), choices.numpy())
+        following = (steps["step"] > 1).to_numpy()[1:]  # rows with the step before in the same episode
+        after, later = steps["battery_after_j"].to_numpy()[:-1], steps["battery_j"].to_numpy()[1:]
+        np.testing.assert_allclose(after[following], later[following])
     verify(tmp_path / "w")
 
 

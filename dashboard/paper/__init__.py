@@ -1,0 +1,1 @@
+"""The Paper page: the paper's figures in our numbers, and what became of its claims."""
