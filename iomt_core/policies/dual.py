@@ -39,7 +39,10 @@ ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
-TENSORS, MATRICES = 50, 5  # of every task on every device, and of all prices squared, that are in memory at once; measured
+TENSORS, MATRICES = (
+    50,
+    5,
+)  # of every task on every device, and of all prices squared, that are in memory at once; measured
 CERTIFYING = 4  # iterations of `OwnCpuTasks.frequency` for the values that a certificate is made of
 
 
