@@ -24,7 +24,8 @@ def device_table(s: Scenario, kind: str) -> pd.DataFrame:
     own = {device.number: device for device in getattr(s, f"{kind}_devices")}
     rows = []
     for number in range(1, getattr(s, f"ward_{kind}s") + 1):
-        device, row = own.get(number), {"number": number}
+        device = own.get(number)
+        row: dict[str, Any] = {"number": number}
         row["name"] = device.name if device else None
         for field in FIELDS[kind]:
             value = getattr(device, field) if device else None
@@ -65,15 +66,10 @@ def device_controls(session: Session) -> None:
     """What differs, in words, and a button that opens the table."""
     if words := device_words(session.scenario):
         st.caption(f"In use: {words}.")
-    st.button(
-        "Devices that differ…", on_click=_open, args=(session,), width="stretch", icon=":material/table:", help=HELP
-    )
-
-
-def _open(session: Session) -> None:
-    """Opens the dialog with what the scenario has now."""
-    st.session_state["device_tables"] = {kind: device_table(session.scenario, kind) for kind in FIELDS}
-    _edit(session)
+    if st.button("Devices that differ…", width="stretch", icon=":material/table:", help=HELP, key="edit_devices"):
+        # The dialog keeps the table that it opened with: the table must not change while somebody edits it.
+        st.session_state["device_tables"] = {kind: device_table(session.scenario, kind) for kind in FIELDS}
+        _edit(session)
 
 
 @st.dialog("Devices that differ", width="large")

@@ -178,7 +178,8 @@ def spaced(parameter: str, low: float, high: float, count: int, spacing: Spacing
 def usual_ends(s: Scenario, name: str) -> tuple[float, float, Spacing]:
     """A range to begin with, SI: a quarter to four times the value if it is logarithmic, otherwise all usual values.
 
-    A range without an upper limit ends at 9, and one whose value is beyond the usual ones at twice that value. Raises `ScenarioError` for a parameter that cannot be swept.
+    A range without an upper limit ends at 9, and one whose value is beyond the usual ones at twice that value. Raises
+    `ScenarioError` for a parameter that cannot be swept.
     """
     meta, value = _known(name), getattr(s, name)
     now = sum(value) / 2 if isinstance(value, tuple) else value
