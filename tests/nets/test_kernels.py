@@ -16,6 +16,7 @@ from iomt_core.nets.backend import accelerated
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
 from iomt_core.nets.inputs import Sizes
+from iomt_core.nets.own_cpu import own_shares
 from iomt_core.nets.task_q import TaskQ
 from iomt_core.scenario import PRESETS
 from iomt_core.training.settings import Settings
@@ -223,6 +224,21 @@ def test_one_task_at_a_time_has_a_kernel() -> None:
         assert isinstance(q.sequential(tokens, shares, past), functions.Turns)
     with torch.no_grad(), accelerated(False):
         assert not isinstance(q.sequential(tokens, shares, past), functions.Turns)
+
+
+@needs_compiler
+@pytest.mark.parametrize("tasks", [1, 3, 8])
+def test_the_own_cpu_is_divided_as_with_tensors(tasks: int) -> None:
+    torch.manual_seed(tasks)
+    cost, weight = torch.rand(4, 30, tasks, 2) * 3 + 0.01, torch.randint(1, 4, (4, 30, tasks)).float()
+    local = torch.rand(4, 30, 5, 2, tasks) < 0.5
+    found = []
+    for kernels in (True, False):
+        with accelerated(kernels):
+            found.append(own_shares(cost, weight, local))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+    assert not found[0][~local].any()
+    assert float(found[0].sum(-1).max()) <= 1 + 1e-6
 
 
 @pytest.fixture

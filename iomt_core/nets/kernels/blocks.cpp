@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <utility>
+#include <vector>
 
 namespace {
 
@@ -30,6 +31,8 @@ constexpr int SIDE = 4;   // of the squares in which gradients of weights are su
 constexpr int HEADS = 4;  // Table III
 constexpr int MOST_TOKENS = 64;
 constexpr float EPSILON = 1e-5f;
+constexpr int OWN_ITERATIONS = 8;
+constexpr double SMALLEST_COST = 1e-9;  // of a task, as in own_cpu.py
 
 typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef int ivec __attribute__((vector_size(4 * LANES)));
@@ -784,6 +787,7 @@ struct TurnMaps {
 // One step's inputs: `Prepared` of nets/sequential_q.py, (G, …), then strategies and shares of all tasks, (U, N, J, ·).
 struct TurnInputs {
     const float *rows, *qkv, *rest, *third, *others, *past, *from_past, *taken, *shares;
+    const bool* changed;  // (U) whether an agent's values are to be computed; null: all
 };
 
 // Features of the other tasks' strategies in world n of an agent: the strategies in cyclic order from the own task on, and the
@@ -874,7 +878,47 @@ void take_turn(
     feed<V>(maps.out_3, maps.wide_3, maps.narrow_3, x, mixed, between, scale, hidden, y);
     maps.head.rectified<V>(hidden, x);
     maps.last.forward<V>(values, hidden);
-    store<V>(result + (long(user) * s.passes * n + at) * s.outputs, values, s.outputs, count);
+    store<V>(result + long(at) * s.outputs, values, s.outputs, count);
+}
+
+// -- own CPU ------------------------------------------------------------------------------------------------------------------
+
+struct LocalTask {
+    double delay, energy, twice, free;  // twice and free as in `policies.demand.OwnCpuTasks`
+    int index;
+
+    // The share that is cheapest at a price of the CPU.
+    double share(double price) const {
+        const double y = price / delay;
+        double f = 1 / std::sqrt(std::max(y + free, 1e-30));
+        for (int i = 0; i < 2; ++i) {
+            const double benefit = 1 / (f * f);
+            f += (benefit - y - twice * f) / (2 * benefit / f + twice);
+        }
+        return f;
+    }
+};
+
+// `policies.shares.own_allocation` for the tasks of one set, by Newton's method on the price of the CPU.
+void divide(const std::vector<LocalTask>& tasks, float* shares) {
+    double inverse = 0, twice = 0;
+    for (const LocalTask& task : tasks) inverse += 1 / task.delay, twice += task.twice;
+    const double count = double(tasks.size()), even = 1 / count;
+    double price = std::max(count * count - twice / count * even, 0.0) * count / inverse, sum = 0;
+    for (int i = 0; i <= OWN_ITERATIONS; ++i) {
+        double slope = 0;
+        sum = 0;
+        for (const LocalTask& task : tasks) {
+            const double f = task.share(price);
+            shares[task.index] = float(f);
+            sum += f;
+            slope += 1 / (2 * task.delay / (f * f * f) + 2 * task.energy);
+        }
+        const double next = std::max(price + (sum - 1) / slope, 0.0);
+        if (std::abs(next - price) <= 1e-9 * price) break;
+        price = next;
+    }
+    for (const LocalTask& task : tasks) shares[task.index] /= float(std::max(sum, 1.0));
 }
 
 }  // namespace
@@ -1011,14 +1055,43 @@ void layers_backward(
 
 // Q-values of every pass of one task's networks of all users, (U, P, N, outputs). weights: those of `TurnMaps`, each with its
 // bias; inputs: those of `TurnInputs`.
+// With task -1 those of all tasks' networks, (U, J, P, N, outputs).
 void turn(const Turn* sizes, const float* const* weights, const float* const* inputs, float* result) {
     const Turn s = *sizes;
-    const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], inputs[7], inputs[8]};
+    const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], inputs[7], inputs[8],
+                        (const bool*)inputs[9]};
     const long room = 24L * s.width + TurnMaps::inputs(s) + 4 * HEADS + 1 + std::max(s.hidden, s.head) + s.outputs;
-    shared_out(s.users, s.threads, [=](int user) {
-        const TurnMaps maps(s, weights, user * s.tasks + s.task);
+    const int each = s.task < 0 ? s.tasks : 1;
+    shared_out(s.users * each, s.threads, [=](int i) {
+        if (in.changed && !in.changed[i / each]) return;
+        Turn one = s;
+        if (s.task < 0) one.task = i % s.tasks;
+        const TurnMaps maps(one, weights, i / each * s.tasks + one.task);
         vec* const work = scratch(room * MOST);
-        chunks(s.passes * s.rows, [&](auto v, int at, int count) { take_turn<v>(s, maps, in, work, result, user, at, count); });
+        float* const values = result + long(i) * s.passes * s.rows * s.outputs;
+        chunks(s.passes * s.rows, [&](auto v, int at, int count) { take_turn<v>(one, maps, in, work, values, i / each, at, count); });
+    });
+}
+
+// Shares of the own CPU for each set of local tasks. sizes: agents R, sets S, tasks J, threads; local_cost: (R, J, 2);
+// weight: (R, J); local: (R, S, J); shares: (R, S, J), 0 for tasks that are not in the set.
+void own_shares(const int* sizes, const float* local_cost, const float* weight, const bool* local, float* shares) {
+    const int sets = sizes[1], tasks = sizes[2];
+    shared_out(sizes[0], sizes[3], [=](int agent) {
+        std::vector<LocalTask> known, chosen;
+        for (int j = 0; j < tasks; ++j) {
+            const float* const cost = local_cost + (long(agent) * tasks + j) * 2;
+            const double p = weight[long(agent) * tasks + j], delay = std::max(cost[0] * p, SMALLEST_COST), energy = cost[1] * p;
+            known.push_back({delay, energy, 2 * energy / delay, std::pow(2 * energy / delay, 2.0 / 3), j});
+        }
+        for (long set = long(agent) * sets; set < long(agent + 1) * sets; ++set) {
+            float* const result = shares + set * tasks;
+            std::fill(result, result + tasks, 0.0f);
+            chosen.clear();
+            for (int j = 0; j < tasks; ++j)
+                if (local[set * tasks + j]) chosen.push_back(known[j]);
+            if (!chosen.empty()) divide(chosen, result);
+        }
     });
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ class Turns:
         self._parts = [None if x is None else x.contiguous() for x in (rows, *parts)]
         self._shares = shares.contiguous()
         self._shape = (len(shares), *rows.shape[1:3], layers[-1].weight.shape[-1])  # of a result, (U, P, N, outputs)
+        self._last: tuple[Tensor, Tensor] | None = None  # strategies and values of the last call of `all_tasks`
         self._hidden, self._head = layers[3].weight.shape[-1], layers[-1].weight.shape[1]
 
     @staticmethod
@@ -77,15 +79,42 @@ class Turns:
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
+        return self._evaluate(j, taken, taken.new_empty(self._shape), None)
+
+    def all_tasks(self, taken: Tensor) -> Tensor:
+        """Values of every pass of all networks, (U, J, P, N, outputs); again only where an agent did something new."""
+        if self._last is None:
+            changed, result = None, taken.new_empty(self._shape[0], taken.shape[2], *self._shape[1:])
+        else:
+            before, values = self._last
+            changed, result = (taken != before).flatten(1).any(1), values.clone()
+        self._last = taken, self._evaluate(-1, taken, result, changed)
+        return result
+
+    def _evaluate(self, j: int, taken: Tensor, result: Tensor, changed: Tensor | None) -> Tensor:
         (u, n, tasks, devices), p = taken.shape, self._shape[1]
         taken, d = taken.contiguous(), self._kept[2].shape[1]
         known = self._kept[0].shape[1] - (tasks - 1 + 2) * devices
         sizes = u, tasks, j, p, n, d, self._hidden, self._head, self._shape[3], devices, known, torch.get_num_threads()
-        result = taken.new_empty(self._shape)
-        inputs = [*self._parts, taken, self._shares]
+        inputs = [*self._parts, taken, self._shares, changed]
         at = (ctypes.c_void_p * len(inputs))(*(_address(x) for x in inputs))
         _call("turn", (ctypes.c_int * len(sizes))(*sizes), self._weights, at, _address(result))
         return result
+
+
+def own_shares(local_cost: Tensor, weight: Tensor, local: Tensor) -> Tensor | None:
+    """`own_cpu.own_shares`, which takes hundreds of small operations with tensors."""
+    floats = (local_cost, weight)
+    if setting() is False or not all(x.dtype == torch.float32 and x.device.type == "cpu" for x in floats):
+        return None
+    if local.numel() == 0 or (library() if setting() else ready()) is None:
+        return None
+    local_cost, weight, local = (x.contiguous() for x in (*floats, local))
+    u, n, *sets, j = local.shape
+    sizes = u * n, math.prod(sets), j, torch.get_num_threads()
+    result = weight.new_empty(local.shape)
+    _call("own_shares", (ctypes.c_int * 4)(*sizes), *map(_address, (local_cost, weight, local, result)))
+    return result
 
 
 class _Encoder(torch.autograd.Function):
