@@ -14,6 +14,8 @@ from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.widgets import choose, clamp, on_user_change, sync_widget
 from iomt_core.policies.base import SHARES
+from iomt_core.policies.price_response import PriceResponse, broadcast_response
+from iomt_core.policies.registry import policy_type
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, collect_notes, metadata, set_elsewhere
 from iomt_core.scenario.files import dump_scenario, parse_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
@@ -34,6 +36,21 @@ E24 = (
 SHARES_HELP = (
     "Who sets the shares of CPU and bandwidth. *Policy's own*: the policy; *even*: all tasks on a device get the same; *best*: "
     "the best shares for the policy's choices."
+)
+
+PRICE_RESPONSE = "price-response"
+PRICES = {
+    "price-response-fixed": "fixed",
+    PRICE_RESPONSE: "follow capacities",
+    **{broadcast_response(age).name: f"{age} steps old" for age in (10, 5, 3, 2)},
+    broadcast_response(1).name: "1 step old",
+    broadcast_response(0).name: "of this step (ideal)",
+}
+PRICES_HELP = (
+    "What a user knows of the servers' prices. *Fixed*: the mean over typical steps. *Follow capacities*: the mean, changed as "
+    "the capacities change that every user sees; with an own workload also by the user's own tasks. *N steps old*: also the "
+    "prices of N steps ago, which servers broadcast. Nobody can know those of the step itself in time: they show what fresh "
+    "prices would be worth."
 )
 
 
@@ -87,21 +104,37 @@ def policy_and_shares(
 
     The control shows the policy that decides; if that is not the chosen one, a caption names the chosen one.
     """
-    known = catalogue()
+    known = {name: p for name, p in catalogue().items() if name == PRICE_RESPONSE or name not in PRICES}
     labels = {name: p.label for name, p in known.items()}
     deciding = usable_policy(side.policy, side.scenario)
+    prices = price_options(deciding)
+    shown = PRICE_RESPONSE if prices else deciding
     choose(
-        left, label.format("policy").capitalize(), f"{prefix}policy", labels, deciding, set_policy,
+        left, label.format("policy").capitalize(), f"{prefix}policy", labels, shown, set_policy,
         format_func=lambda name: labels[name],
         help="A *general network* works for scenarios of many sizes, a *paper network* for the paper's ward only.\n\n"
         + "\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values()),
     )  # fmt: skip
     if deciding != side.policy:
         left.caption(f"Instead of {plain(policy_label(side.policy))}, which cannot decide in this scenario.")
+    if prices:
+        key = f"{prefix}prices"
+        left.select_slider(
+            label.format("prices").capitalize(), list(prices), sync_widget(key, deciding), key=key, help=PRICES_HELP,
+            format_func=lambda name: prices[name], on_change=on_user_change(key, lambda: set_policy(st.session_state[key])),
+        )  # fmt: skip
     choose(
         right, label.format("shares").capitalize(), f"{prefix}shares", SHARES, side.shares, set_shares,
         format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
     )  # fmt: skip
+
+
+def price_options(policy: str) -> dict[str, str]:
+    """The forms of price response by name, from stale to fresh prices; empty if the policy is none of them."""
+    made = policy_type(policy)
+    if made is None or not issubclass(made, PriceResponse):
+        return {}
+    return PRICES if policy in PRICES else {policy: f"{made.steps_old} steps old", **PRICES}
 
 
 def _policy(session: Session) -> None:

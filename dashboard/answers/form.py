@@ -138,7 +138,7 @@ def _need(session: Session, form: Form) -> None:
 
 
 def _trade_off(session: Session, form: Form) -> None:
-    known = catalogue()
+    known = catalogue(form.policies_for(session))
     form.policies = [name for name in form.policies if name in known] if form.policies is not None else None
 
     def choose() -> None:

@@ -42,8 +42,8 @@ HOW_IT_DECIDES = {
     "average, which gives the price of each user's battery.",
     "optimum-step": "It searches all users' choices of the step together for the lowest weighted cost, starting from the shadow "
     "prices. It knows neither batteries nor deadlines.",
-    "price-response": "Each user chooses, by itself, the cheapest devices at the mean shadow prices that the servers broadcast "
-    "and the price of its own battery, which rises when it is behind its plan.",
+    "price-response": "Each user chooses, by itself, the cheapest devices at the servers' mean shadow prices, changed as the "
+    "capacities that all users see change, and the price of its own battery, which rises when it is behind its plan.",
     "greedy": "It gives one task after another the device that is cheapest now, knowing which tasks each device already has.",
     "greedy-saving": "It decides as greedy does, but a user spends at most an even part of its remaining battery in a step.",
     "nearest": "It uses distances only.",

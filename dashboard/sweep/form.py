@@ -201,7 +201,7 @@ def _is_pair(s: Scenario, form: AxisForm) -> bool:
 
 
 def _policies(form: Form) -> None:
-    known = catalogue()
+    known = catalogue(form.policies)
     form.policies = [name for name in form.policies if name in known]
     form_widget(
         "Policies", st.multiselect, "policies", form, "sweep_policies", options=list(known), format_func=lambda n: known[n].label,

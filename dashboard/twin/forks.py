@@ -87,7 +87,7 @@ def _changes(row: Any, recorded: RecordedEpisode, form: ForkForm) -> None:
     if last > 1:
         form_widget("From step", row.number_input, "step", form, "twin_step", convert=int, min_value=1, max_value=last, step=1,
                     width=WIDTH, help="The first step that may differ.")  # fmt: skip
-    policies = [AS_RECORDED, *catalogue()]
+    policies = [AS_RECORDED, *catalogue([form.policy])]
 
     def set_policy() -> None:
         chosen = st.session_state["twin_policy"]

@@ -108,7 +108,7 @@ class EpisodeProblem:
         own = self.own_tasks(battery)
         f_own = torch.minimum(own.frequency(nu, iterations), step.F_i[:, :, None])
         value_own = torch.where(self.impossible, 4 * self.skipped, own.cost(f_own) + nu * f_own)
-        lam, mu = p.cpu[:, None, None], p.bandwidth[:, None, None]
+        lam, mu = (x[:, :, None] if x.dim() == 3 else x[:, None, None] for x in (p.cpu, p.bandwidth))
         second = self.second[..., None] + lateness
         executed = second * self.C[..., None]
         f = torch.minimum((executed / lam).sqrt(), step.F_k[:, None, None])
