@@ -24,13 +24,15 @@ from iomt_core.algorithms.agents import (
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
-from iomt_core.nets.own_cpu import own_shares
+from iomt_core.nets.own_cpu import timely_shares
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
+from iomt_core.policies.price_response import CROWDING
 
 # Moves for each task of an agent when the largest gain moves next. Two or three tasks of an agent move for every four that it
 # has; more than this number is never needed, and would only repeat moves.
 MOVES_PER_TASK = 1.5
+FORCED = 100.0  # added to the worth of a strategy that is drawn, in units of reward
 SMALLEST_GAIN = 1e-6  # in units of reward, for which a task moves
 HUBER_DELTA = 0.1  # in units of reward
 # In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
@@ -125,8 +127,7 @@ class ParameterisedQ(Agents):
         """How the own CPU is divided among the local tasks of `choice`, (U, N, J); None where the Actor requests it."""
         if not self.q.exact_local:
             return None
-        assert inputs.local_cost is not None
-        return own_shares(inputs.local_cost, inputs.weight, (choice == 0) & (inputs.weight > 0))
+        return timely_shares(inputs, (choice == 0) & (inputs.weight > 0))
 
     @torch.no_grad()
     def choose(
@@ -177,8 +178,9 @@ class ParameterisedQ(Agents):
         server, offset = torch.arange(k, device=choice.device), self.first_servers(choice.device)
         rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K) breaks ties: each user has its own first server
         rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is never favoured
-        if noise is None and self.rules.search == "largest-gain":
-            yield from self._moves(inputs, self.q.joint(tokens, requested, past, inputs), taken, rank)
+        if self.rules.search == "largest-gain" and (noise is None or inputs.server_size is not None):
+            explore = None if noise is None else _perturbation(taken, noise, generator)
+            yield from self._moves(inputs, self.q.joint(tokens, requested, past, inputs), taken, rank, explore)
             return
         values_of, weights = self.q.sequential(tokens, requested, past, inputs), self._cyclic_weights(inputs.weight)
         count = taken.sum(2)
@@ -198,12 +200,17 @@ class ParameterisedQ(Agents):
             taken = after
 
     def _moves(
-        self, inputs: Inputs, values_of: Callable[[Tensor], Tensor], taken: Tensor, rank: Tensor
+        self,
+        inputs: Inputs,
+        values_of: Callable[[Tensor], Tensor],
+        taken: Tensor,
+        rank: Tensor,
+        explore: Tensor | None = None,
     ) -> Iterator[Turn]:
         """The steps in which the task that gains most moves.
 
         values_of: from strategies to the values of all networks; taken: strategies at first, (U, N, J, K + 1) of 0 and 1; rank:
-        the order in which an agent favours servers, (U, 1, K + 1).
+        the order in which an agent favours servers, (U, 1, K + 1); explore: added to the worth of strategies, (U, N, J, K + 1).
         """
         favoured_margin, other_margin = self.margins
         margins = taken.new_tensor([0.0] + [other_margin] * self.sizes.servers).expand_as(taken)
@@ -213,8 +220,15 @@ class ParameterisedQ(Agents):
             values = values_of(taken)
             worth = (values * weights).sum(-1).permute(0, 3, 1, 2)  # as `strategy_values`
             others = taken.sum(2, keepdim=True) - taken
-            favoured = (others + rank[:, :, None]).argmin(-1, keepdim=True)
-            margin = margins.scatter(-1, favoured, favoured_margin)
+            if inputs.server_size is None:
+                favoured = (others + rank[:, :, None]).argmin(-1, keepdim=True)
+                margin = margins.scatter(-1, favoured, favoured_margin)
+            else:  # servers differ: the more of the agent's other tasks for its size, the dearer, as in price response
+                crowd = (others + rank[:, :, None])[..., 1:] / inputs.server_size[:, :, None]
+                cost = inputs.weight[..., None] * (1 - self._own(values)[..., 1:])
+                margin = functional.pad(-CROWDING * cost * crowd, (1, 0))
+            if explore is not None:
+                margin = margin + explore * inputs.weight[..., None]
             score = worth + margin
             largest, at = (score - (score * taken).sum(-1, keepdim=True)).flatten(2).max(-1, keepdim=True)  # (U, N, 1)
             gains = largest > SMALLEST_GAIN
@@ -473,6 +487,19 @@ class ParameterisedQ(Agents):
 def _by_network(choice: Tensor) -> Tensor:
     """Moves the tasks of the strategies (U, N, J) into the network axis, (U·J, N)."""
     return flatten_tasks(choice[..., None])[..., 0]
+
+
+def _perturbation(taken: Tensor, noise: Noise, generator: torch.Generator | None) -> Tensor:
+    """Gumbel noise on the worth of strategies, of the shape of `taken`, so that the best one is a Boltzmann choice.
+
+    All servers together get as much as the own device. With the probability `noise.epsilon` a task takes a random strategy.
+    """
+    uniform = torch.rand(taken.shape, generator=generator).clamp_(1e-6, 1 - 1e-6).to(taken.device)
+    gumbel = -torch.log(-torch.log(uniform))
+    gumbel[..., 1:] -= math.log(taken.shape[-1] - 1)
+    even = torch.randint(0, taken.shape[-1], taken.shape[:-1], generator=generator).to(taken.device)
+    explore = (torch.rand(taken.shape[:-1], generator=generator) < noise.epsilon).to(taken.device)
+    return noise.temperature * gumbel + FORCED * functional.one_hot(even, taken.shape[-1]) * explore[..., None]
 
 
 def _boltzmann(worth: Tensor, noise: Noise | None, generator: torch.Generator | None) -> Tensor:
