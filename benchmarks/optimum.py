@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmarks.bursts import SEEDS as BURST_SEEDS
-from benchmarks.bursts import bursty
+from iomt_core.experiments.coupled.bursts import SEEDS as BURST_SEEDS
+from iomt_core.experiments.coupled.bursts import bursty
 from benchmarks.medical import medical
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World

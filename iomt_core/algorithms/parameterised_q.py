@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,16 +23,24 @@ from iomt_core.algorithms.agents import (
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
+<<<<<<< HEAD
 from iomt_core.nets.own_cpu import timely_shares
+=======
+from iomt_core.nets.own_cpu import own_shares
+from iomt_core.nets.search import Preference, moves, search
+>>>>>>> main
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 from iomt_core.policies.price_response import CROWDING
 
+<<<<<<< HEAD
 # Moves for each task of an agent when the largest gain moves next. Two or three tasks of an agent move for every four that it
 # has; more than this number is never needed, and would only repeat moves.
 MOVES_PER_TASK = 1.5
 FORCED = 100.0  # added to the worth of a strategy that is drawn, in units of reward
 SMALLEST_GAIN = 1e-6  # in units of reward, for which a task moves
+=======
+>>>>>>> main
 HUBER_DELTA = 0.1  # in units of reward
 # In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
 REQUEST_PENALTY = 0.05
@@ -146,6 +153,10 @@ class ParameterisedQ(Agents):
         with exploration noise, each task in order takes the strategy that is best for its agent, given the current strategies
         of the agent's other tasks.
         """
+        if self._searches(noise):
+            start = functional.one_hot(self.first_choice(inputs), self.sizes.servers + 1).to(requested.dtype)
+            preference = self._preference(requested.device)
+            return search(self.q, tokens, requested, past, inputs, start, preference).argmax(-1)
         for turn in self.turns(inputs, tokens, requested, past, noise, generator):
             one_hot = turn.one_hot_after
         return one_hot.argmax(-1)
@@ -175,21 +186,29 @@ class ParameterisedQ(Agents):
             all_values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
             yield Turn(range(self.sizes.tasks), taken, all_values, worth, margin, after)
             return
+<<<<<<< HEAD
         server, offset = torch.arange(k, device=choice.device), self.first_servers(choice.device)
         rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K) breaks ties: each user has its own first server
         rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is never favoured
         if self.rules.search == "largest-gain" and (noise is None or inputs.server_size is not None):
             explore = None if noise is None else _perturbation(taken, noise, generator)
             yield from self._moves(inputs, self.q.joint(tokens, requested, past, inputs), taken, rank, explore)
+=======
+        preference = self._preference(choice.device)
+        if self._searches(noise):
+            for move in moves(self.q.joint(tokens, requested, past, inputs), inputs, taken, preference):
+                all_tasks = range(self.sizes.tasks)
+                yield Turn(all_tasks, taken, move.values, move.worth, move.margin, move.after, one_moves=True)
+                taken = move.after
+>>>>>>> main
             return
+        rank = preference.rank[:, None]
         values_of, weights = self.q.sequential(tokens, requested, past, inputs), self._cyclic_weights(inputs.weight)
         count = taken.sum(2)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
             values = values_of(j, taken)
             worth = self._worth_of(j, values, weights)
-            # The favoured server is the one with the fewest of the agent's other tasks. This spreads tasks evenly over the
-            # servers although the agents do not know each other's choices.
             count -= taken[:, :, j]
             favoured = (count + rank).argmin(-1, keepdim=True)
             margin = margins[:, :, 0].scatter(-1, favoured, favoured_margin)
@@ -199,6 +218,7 @@ class ParameterisedQ(Agents):
             yield Turn(range(j, j + 1), taken, values[:, None], worth[:, :, None], margin[:, :, None], after)
             taken = after
 
+<<<<<<< HEAD
     def _moves(
         self,
         inputs: Inputs,
@@ -239,6 +259,17 @@ class ParameterisedQ(Agents):
             if not bool(gains.any()):
                 return
             taken = after
+=======
+    def _preference(self, device: torch.device) -> Preference:
+        """Each agent's order of servers, from its first server on, and the margins."""
+        k, offset = self.sizes.servers, self.first_servers(device)
+        rank = ((torch.arange(k, device=device) - offset[:, None]) % k) / k
+        return Preference(functional.pad(rank, (1, 0), value=torch.inf), self.margins)
+
+    def _searches(self, noise: Noise | None) -> bool:
+        """Whether the task that gains most moves next; with exploration tasks decide in turn, which tries more and is faster."""
+        return self.rounds > 0 and noise is None and self.rules.search == "largest-gain"
+>>>>>>> main
 
     def first_choice(self, inputs: Inputs) -> Tensor:
         """The strategies from which a search starts, (U, N, J).

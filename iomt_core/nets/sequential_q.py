@@ -22,7 +22,6 @@ from iomt_core.nets.grouped import GroupedLinear, normalised
 from iomt_core.nets.inputs import flatten_tasks, other_tasks, share_features
 
 if TYPE_CHECKING:
-    from iomt_core.nets.inputs import Inputs
     from iomt_core.nets.task_q import TaskQ
 
 Maps = list[tuple[Tensor, Tensor]]  # weight and bias of a layer, task by task
@@ -70,15 +69,6 @@ def prepare(q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor) -> Prepared:
 def sequential_q(q: TaskQ, prepared: Prepared) -> Callable[[int, Tensor], Tensor]:
     """The function that `TaskQ.sequential` returns."""
     return SequentialQ(q, prepared)
-
-
-@replaceable
-def joint_q(
-    q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs | None
-) -> Callable[[Tensor], Tensor]:
-    """The function that `TaskQ.joint` returns."""
-    of_task = q.sizes.users, q.sizes.tasks
-    return lambda taken: q(tokens, q.encode_actions(shares, taken.argmax(-1), inputs), past).unflatten(0, of_task)
 
 
 class SequentialQ:

@@ -13,7 +13,7 @@ from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
 from iomt_core.nets.inputs import TASK_FEATURES, Inputs, Sizes, flatten_tasks, other_tasks, share_features
 from iomt_core.nets.own_cpu import LocalWorth, local_worth
-from iomt_core.nets.sequential_q import joint_q, prepare, sequential_q
+from iomt_core.nets.sequential_q import prepare, sequential_q
 
 WIDTH, HIDDEN = 24, 56
 HEAD = 64  # Table III: five outputs more cost 325 parameters
@@ -169,7 +169,10 @@ class TaskQ(nn.Module):
         Returns a function of all tasks' strategies, (U, N, J, K + 1) of 0 and 1, that gives the values of every pass,
         (U, J, P, N, outputs).
         """
-        return joint_q(self, tokens, shares, past, inputs)
+        of_task = self.sizes.users, self.sizes.tasks
+        return lambda taken: self(tokens, self.encode_actions(shares, taken.argmax(-1), inputs), past).unflatten(
+            0, of_task
+        )
 
     def insert_local_worth(self, values: Tensor, taken: Tensor, inputs: Inputs | None) -> Tensor:
         """The values of all networks, (U, J, P, N, outputs), with the worth of local tasks inserted where it is known."""

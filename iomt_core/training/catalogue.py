@@ -66,8 +66,8 @@ def catalogue(also: Iterable[str] = ()) -> Mapping[str, Entry]:
     """
     without_runs = _all_but_runs(_shipped_folders(), _untrained())
     general = {name: one for name, one in without_runs.items() if one.network == GENERAL}
-    more = {name: _untrained_entry(made) for name in also if (made := policy_type(name)) and name not in without_runs}
     own = {one.name: one for one in (*_finished_runs(), *_kept())}
+    more = {name: _untrained_entry(made) for name in also if (made := policy_type(name)) and name not in without_runs}
     return MappingProxyType({**general, **own, **without_runs, **more})
 
 

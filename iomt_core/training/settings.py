@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from iomt_core.algorithms.agents import DecisionRules
 
@@ -136,6 +136,13 @@ class Settings(BaseModel):
             first |= {"first_choice": "prices", "margins": (0.01, 0.0)}
         return {**first, **values}
 
+    @field_validator("margins")
+    @classmethod
+    def _margins_differ(cls, margins: tuple[float, float]) -> tuple[float, float]:
+        if margins[0] - margins[1] < LEAST_MARGIN:
+            raise ValueError(f"allowed is a first number that is {LEAST_MARGIN:g} or more above the second")
+        return margins
+
     @property
     def rules(self) -> DecisionRules:
         """How agents get from values to strategies."""
@@ -145,11 +152,6 @@ class Settings(BaseModel):
     def _rules_are_possible(self) -> Settings:
         if self.own_cpu == "exact" and (self.rounds == 0 or self.critic_target == "observed"):
             raise ValueError("own_cpu = 'exact' allows only rounds >= 1 and critic_target = 'counterfactual'")
-        favoured, other = self.margins
-        if favoured - other < LEAST_MARGIN:
-            raise ValueError(
-                f"margins = {self.margins} allows only a first number that is {LEAST_MARGIN:g} or more above the second"
-            )
         if self.first_choice == "prices" and self.networks == "own":
             raise ValueError("first_choice = 'prices' allows only networks = 'general'")
         return self

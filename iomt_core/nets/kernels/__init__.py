@@ -8,7 +8,6 @@ another precision. Deleting this folder (and tests/nets/test_kernels.py) only co
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from iomt_core.nets.encoder import Encoder
     from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
     from iomt_core.nets.inputs import Inputs
+    from iomt_core.nets.search import Preference
     from iomt_core.nets.task_q import TaskQ
 
 __all__ = ["REPLACEMENTS", "name"]
@@ -49,13 +49,12 @@ def _two_layers(wide: GroupedLinear, out: GroupedLinear, x: Tensor) -> Tensor | 
     return functions.two_layers((wide, out), x)
 
 
-def _joint_q(
-    q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs | None
-) -> Callable[[Tensor], Tensor] | None:
-    if torch.is_grad_enabled():
-        return None
-    turns = _sequential_q(q, prepare(q, tokens, shares, past))
-    return None if turns is None else lambda taken: q.insert_local_worth(turns.all_tasks(taken), taken, inputs)
+def _search(
+    q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs, taken: Tensor, preference: Preference
+) -> Tensor | None:
+    # Networks that all tasks share have no slice for each task.
+    turns = None if q.sizes.shared or torch.is_grad_enabled() else _sequential_q(q, prepare(q, tokens, shares, past))
+    return None if turns is None else turns.search(taken, inputs, preference, q.exact_local)
 
 
 def _own_shares(local_cost: Tensor, weight: Tensor, local: Tensor) -> Tensor | None:
@@ -82,8 +81,8 @@ REPLACEMENTS = MappingProxyType(
         "GroupedGRU.advance": _advance,
         "GroupedGRU.unroll": _unroll,
         "two_layers": _two_layers,
-        "joint_q": _joint_q,
         "own_shares": _own_shares,
+        "search": _search,
         "sequential_q": _sequential_q,
     }
 )

@@ -787,7 +787,6 @@ struct TurnMaps {
 // One step's inputs: `Prepared` of nets/sequential_q.py, (G, …), then strategies and shares of all tasks, (U, N, J, ·).
 struct TurnInputs {
     const float *rows, *qkv, *rest, *third, *others, *past, *from_past, *taken, *shares;
-    const bool* changed;  // (U) whether an agent's values are to be computed; null: all
 };
 
 // Features of the other tasks' strategies in world n of an agent: the strategies in cyclic order from the own task on, and the
@@ -881,11 +880,25 @@ void take_turn(
     store<V>(result + long(at) * s.outputs, values, s.outputs, count);
 }
 
+long turn_room(const Turn& s) {  // vectors of scratch memory, for each of a chunk's
+    return 24L * s.width + TurnMaps::inputs(s) + 4 * HEADS + 1 + std::max(s.hidden, s.head) + s.outputs;
+}
+
+void turn_of_user(const Turn& s, const float* const* weights, const TurnInputs& in, vec* work, int user, float* result) {
+    const TurnMaps maps(s, weights, user * s.tasks + s.task);
+    chunks(s.passes * s.rows, [&](auto v, int at, int count) { take_turn<v>(s, maps, in, work, result, user, at, count); });
+}
+
 // -- own CPU ------------------------------------------------------------------------------------------------------------------
 
 struct LocalTask {
     double delay, energy, twice, free;  // twice and free as in `policies.demand.OwnCpuTasks`
     int index;
+
+    static LocalTask of(double p, const float* cost, int index) {
+        const double delay = std::max(cost[0] * p, SMALLEST_COST), energy = cost[1] * p, twice = 2 * energy / delay;
+        return {delay, energy, twice, std::pow(twice, 2.0 / 3), index};
+    }
 
     // The share that is cheapest at a price of the CPU.
     double share(double price) const {
@@ -919,6 +932,75 @@ void divide(const std::vector<LocalTask>& tasks, float* shares) {
         price = next;
     }
     for (const LocalTask& task : tasks) shares[task.index] /= float(std::max(sum, 1.0));
+}
+
+// -- the largest gain moves next ----------------------------------------------------------------------------------------------
+
+struct Search {
+    float favoured, other, smallest_gain, linear_cost, least_share;
+};
+
+// An agent's tasks on its own device, as `LocalWorth` of own_cpu.py values them.
+struct LocalTasks {
+    const float *p, *cost;
+    std::vector<LocalTask> known;
+    const Search& limits;
+
+    LocalTasks(const float* p, const float* cost, int tasks, const Search& limits) : p(p), cost(cost), limits(limits) {
+        for (int j = 0; cost && j < tasks; ++j) known.push_back(LocalTask::of(p[j], cost + 2 * j, j));
+    }
+
+    // Weighted worth of the local tasks of the strategies `at`, with or without task j.
+    float worth(const std::vector<int>& at, int j, bool with) const {
+        std::vector<LocalTask> chosen;
+        for (const LocalTask& task : known)
+            if ((task.index == j ? with : at[task.index] == 0) && p[task.index] > 0) chosen.push_back(task);
+        if (chosen.empty()) return 0;
+        std::vector<float> shares(at.size());
+        divide(chosen, shares.data());
+        float sum = 0;
+        for (const LocalTask& task : chosen) {
+            const float x = shares[task.index], *const c = cost + 2 * task.index;
+            const float all = c[0] / std::max(x, limits.least_share) + c[1] * x * x;
+            sum += p[task.index] * (1 - (all > limits.linear_cost ? limits.linear_cost * (1 + std::log(all / limits.linear_cost)) : all));
+        }
+        return sum;
+    }
+};
+
+// One move of an agent in world n, if a task gains. values: (J, P, N, outputs); taken: (J, K + 1). Returns whether one moved.
+bool move(
+    const Turn& s, const Search& limits, const LocalTasks& local, const float* rank, const float* values, int n, float* taken
+) {
+    std::vector<int> at(s.tasks), count(s.devices);
+    for (int j = 0; j < s.tasks; ++j) {
+        const float* const row = taken + j * s.devices;
+        ++count[at[j] = int(std::max_element(row, row + s.devices) - row)];
+    }
+    std::vector<float> score(s.devices);
+    float largest = limits.smallest_gain;
+    int mover = -1, to = 0;
+    for (int j = 0; j < s.tasks; ++j) {
+        const float with = local.worth(at, j, true), without = local.worth(at, j, false);
+        int favoured = 1;
+        const auto load = [&](int k) { return float(count[k] - (at[j] == k)) + rank[k]; };
+        for (int k = 2; k < s.devices; ++k)
+            if (load(k) < load(favoured)) favoured = k;
+        for (int k = 0; k < s.devices; ++k) {
+            const float* const value = values + ((long(j) * s.passes + k) * s.rows + n) * s.outputs;
+            float sum = 0;
+            if (local.cost) sum = k ? without + local.p[j] * value[0] : with;
+            else
+                for (int c = 0; c < s.tasks; ++c) sum += local.p[(j + c) % s.tasks] * value[c];
+            score[k] = sum + (k == 0 ? 0 : k == favoured ? limits.favoured : limits.other);
+        }
+        for (int k = 0; k < s.devices; ++k)
+            if (score[k] - score[at[j]] > largest) largest = score[k] - score[at[j]], mover = j, to = k;
+    }
+    if (mover < 0) return false;
+    taken[mover * s.devices + at[mover]] = 0;
+    taken[mover * s.devices + to] = 1;
+    return true;
 }
 
 }  // namespace
@@ -1055,21 +1137,42 @@ void layers_backward(
 
 // Q-values of every pass of one task's networks of all users, (U, P, N, outputs). weights: those of `TurnMaps`, each with its
 // bias; inputs: those of `TurnInputs`.
-// With task -1 those of all tasks' networks, (U, J, P, N, outputs).
 void turn(const Turn* sizes, const float* const* weights, const float* const* inputs, float* result) {
     const Turn s = *sizes;
-    const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], inputs[7], inputs[8],
-                        (const bool*)inputs[9]};
-    const long room = 24L * s.width + TurnMaps::inputs(s) + 4 * HEADS + 1 + std::max(s.hidden, s.head) + s.outputs;
-    const int each = s.task < 0 ? s.tasks : 1;
-    shared_out(s.users * each, s.threads, [=](int i) {
-        if (in.changed && !in.changed[i / each]) return;
-        Turn one = s;
-        if (s.task < 0) one.task = i % s.tasks;
-        const TurnMaps maps(one, weights, i / each * s.tasks + one.task);
-        vec* const work = scratch(room * MOST);
-        float* const values = result + long(i) * s.passes * s.rows * s.outputs;
-        chunks(s.passes * s.rows, [&](auto v, int at, int count) { take_turn<v>(one, maps, in, work, values, i / each, at, count); });
+    const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], inputs[7], inputs[8]};
+    shared_out(s.users, s.threads, [=](int user) {
+        vec* const work = scratch(turn_room(s) * MOST);
+        turn_of_user(s, weights, in, work, user, result + long(user) * s.passes * s.rows * s.outputs);
+    });
+}
+
+// The task of an agent that gains most by moving moves, until none gains or for `task` moves. inputs: those of `TurnInputs`, the
+// weights p (U, N, J), the costs of local tasks (U, N, J, 2) or null where they are learned, and the agents' ranks of devices
+// (U, K + 1); numbers: those of `Search`; taken: the strategies (U, N, J, K + 1), at first and at the end.
+void search(const Turn* sizes, const float* const* weights, const float* const* inputs, const float* numbers, float* taken) {
+    const Turn s = *sizes;
+    const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], taken, inputs[8]};
+    const float *const p = inputs[9], *const cost = inputs[10], *const rank = inputs[11];
+    const Search limits{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]};
+    shared_out(s.users, s.threads, [=](int user) {
+        const long size = long(s.passes) * s.rows * s.outputs;
+        std::vector<float> values(s.tasks * size);
+        std::vector<char> moving(s.rows, 1);
+        vec* const work = scratch(turn_room(s) * MOST);
+        for (int left = s.task, any = 1; any && left > 0; --left) {
+            for (int task = 0; task < s.tasks; ++task) {
+                Turn one = s;
+                one.task = task;
+                turn_of_user(one, weights, in, work, user, values.data() + task * size);
+            }
+            any = 0;
+            for (int n = 0; n < s.rows; ++n) {
+                const long world = long(user) * s.rows + n;
+                const LocalTasks local(p + world * s.tasks, cost ? cost + world * s.tasks * 2 : nullptr, s.tasks, limits);
+                if (moving[n]) moving[n] = move(s, limits, local, rank + user * s.devices, values.data(), n, taken + world * s.tasks * s.devices);
+                any |= moving[n];
+            }
+        }
     });
 }
 
@@ -1080,9 +1183,8 @@ void own_shares(const int* sizes, const float* local_cost, const float* weight, 
     shared_out(sizes[0], sizes[3], [=](int agent) {
         std::vector<LocalTask> known, chosen;
         for (int j = 0; j < tasks; ++j) {
-            const float* const cost = local_cost + (long(agent) * tasks + j) * 2;
-            const double p = weight[long(agent) * tasks + j], delay = std::max(cost[0] * p, SMALLEST_COST), energy = cost[1] * p;
-            known.push_back({delay, energy, 2 * energy / delay, std::pow(2 * energy / delay, 2.0 / 3), j});
+            const long at = long(agent) * tasks + j;
+            known.push_back(LocalTask::of(weight[at], local_cost + at * 2, j));
         }
         for (long set = long(agent) * sets; set < long(agent + 1) * sets; ++set) {
             float* const result = shares + set * tasks;

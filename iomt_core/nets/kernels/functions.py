@@ -12,10 +12,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from iomt_core.nets.backend import setting
+from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, LINEAR_COST
 from iomt_core.nets.kernels.library import library, ready
+from iomt_core.nets.search import SMALLEST_GAIN, most_moves
 
 if TYPE_CHECKING:
     from iomt_core.nets.grouped import GroupedLinear
+    from iomt_core.nets.inputs import Inputs
+    from iomt_core.nets.search import Preference
 
 MOST_TOKENS = 64  # of the kernel's attention, as in blocks.cpp
 
@@ -61,7 +65,6 @@ class Turns:
         self._parts = [None if x is None else x.contiguous() for x in (rows, *parts)]
         self._shares = shares.contiguous()
         self._shape = (len(shares), *rows.shape[1:3], layers[-1].weight.shape[-1])  # of a result, (U, P, N, outputs)
-        self._last: tuple[Tensor, Tensor] | None = None  # strategies and values of the last call of `all_tasks`
         self._hidden, self._head = layers[3].weight.shape[-1], layers[-1].weight.shape[1]
 
     @staticmethod
@@ -79,27 +82,44 @@ class Turns:
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
-        return self._evaluate(j, taken, taken.new_empty(self._shape), None)
-
-    def all_tasks(self, taken: Tensor) -> Tensor:
-        """Values of every pass of all networks, (U, J, P, N, outputs); again only where an agent did something new."""
-        if self._last is None:
-            changed, result = None, taken.new_empty(self._shape[0], taken.shape[2], *self._shape[1:])
-        else:
-            before, values = self._last
-            changed, result = (taken != before).flatten(1).any(1), values.clone()
-        self._last = taken, self._evaluate(-1, taken, result, changed)
+        taken, result = taken.contiguous(), taken.new_empty(self._shape)
+        _call("turn", self._sizes(taken, j), self._weights, self._addresses(taken), _address(result))
         return result
 
-    def _evaluate(self, j: int, taken: Tensor, result: Tensor, changed: Tensor | None) -> Tensor:
+    def search(self, taken: Tensor, inputs: Inputs, preference: Preference, exact: bool) -> Tensor:
+        """`search.search`, from the strategies `taken`; exact: whether `Inputs.local_cost` says what local tasks cost."""
+        taken = taken.contiguous().clone()
+        cost = inputs.local_cost if exact else None
+        more = [inputs.weight.contiguous(), None if cost is None else cost.contiguous(), preference.rank.contiguous()]
+        limits = *preference.margins, SMALLEST_GAIN, LINEAR_COST, LEAST_SHARE_GENERAL
+        numbers = (ctypes.c_float * len(limits))(*limits)
+        given = self._addresses(taken, *more)
+        _call("search", self._sizes(taken, most_moves(taken.shape[2])), self._weights, given, numbers, _address(taken))
+        return taken
+
+    def _sizes(self, taken: Tensor, number: int) -> ctypes.Array[ctypes.c_int]:
+        """`Turn` of blocks.cpp; `number` is the task that decides, or how many moves an agent may make."""
         (u, n, tasks, devices), p = taken.shape, self._shape[1]
-        taken, d = taken.contiguous(), self._kept[2].shape[1]
-        known = self._kept[0].shape[1] - (tasks - 1 + 2) * devices
-        sizes = u, tasks, j, p, n, d, self._hidden, self._head, self._shape[3], devices, known, torch.get_num_threads()
-        inputs = [*self._parts, taken, self._shares, changed]
-        at = (ctypes.c_void_p * len(inputs))(*(_address(x) for x in inputs))
-        _call("turn", (ctypes.c_int * len(sizes))(*sizes), self._weights, at, _address(result))
-        return result
+        known, d = self._kept[0].shape[1] - (tasks - 1 + 2) * devices, self._kept[2].shape[1]
+        sizes = (
+            u,
+            tasks,
+            number,
+            p,
+            n,
+            d,
+            self._hidden,
+            self._head,
+            self._shape[3],
+            devices,
+            known,
+            torch.get_num_threads(),
+        )
+        return (ctypes.c_int * len(sizes))(*sizes)
+
+    def _addresses(self, taken: Tensor, *more: Tensor | None) -> ctypes.Array[ctypes.c_void_p]:
+        inputs = [*self._parts, taken, self._shares, *more]
+        return (ctypes.c_void_p * len(inputs))(*(_address(x) for x in inputs))
 
 
 def own_shares(local_cost: Tensor, weight: Tensor, local: Tensor) -> Tensor | None:
