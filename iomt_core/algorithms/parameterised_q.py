@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -23,24 +24,12 @@ from iomt_core.algorithms.agents import (
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
-<<<<<<< HEAD
 from iomt_core.nets.own_cpu import timely_shares
-=======
-from iomt_core.nets.own_cpu import own_shares
 from iomt_core.nets.search import Preference, moves, search
->>>>>>> main
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
-from iomt_core.policies.price_response import CROWDING
 
-<<<<<<< HEAD
-# Moves for each task of an agent when the largest gain moves next. Two or three tasks of an agent move for every four that it
-# has; more than this number is never needed, and would only repeat moves.
-MOVES_PER_TASK = 1.5
-FORCED = 100.0  # added to the worth of a strategy that is drawn, in units of reward
-SMALLEST_GAIN = 1e-6  # in units of reward, for which a task moves
-=======
->>>>>>> main
+FORCED = 100.0  # added to the worth of a strategy that is drawn at random, in units of reward
 HUBER_DELTA = 0.1  # in units of reward
 # In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
 REQUEST_PENALTY = 0.05
@@ -153,7 +142,7 @@ class ParameterisedQ(Agents):
         with exploration noise, each task in order takes the strategy that is best for its agent, given the current strategies
         of the agent's other tasks.
         """
-        if self._searches(noise):
+        if self._searches(noise) and inputs.server_size is None:
             start = functional.one_hot(self.first_choice(inputs), self.sizes.servers + 1).to(requested.dtype)
             preference = self._preference(requested.device)
             return search(self.q, tokens, requested, past, inputs, start, preference).argmax(-1)
@@ -186,21 +175,13 @@ class ParameterisedQ(Agents):
             all_values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
             yield Turn(range(self.sizes.tasks), taken, all_values, worth, margin, after)
             return
-<<<<<<< HEAD
-        server, offset = torch.arange(k, device=choice.device), self.first_servers(choice.device)
-        rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K) breaks ties: each user has its own first server
-        rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is never favoured
-        if self.rules.search == "largest-gain" and (noise is None or inputs.server_size is not None):
-            explore = None if noise is None else _perturbation(taken, noise, generator)
-            yield from self._moves(inputs, self.q.joint(tokens, requested, past, inputs), taken, rank, explore)
-=======
         preference = self._preference(choice.device)
-        if self._searches(noise):
-            for move in moves(self.q.joint(tokens, requested, past, inputs), inputs, taken, preference):
+        if self._searches(noise) or (inputs.server_size is not None and self._searches(None)):
+            explore = None if noise is None else _perturbation(taken, noise, generator)
+            for move in moves(self.q.joint(tokens, requested, past, inputs), inputs, taken, preference, explore):
                 all_tasks = range(self.sizes.tasks)
                 yield Turn(all_tasks, taken, move.values, move.worth, move.margin, move.after, one_moves=True)
                 taken = move.after
->>>>>>> main
             return
         rank = preference.rank[:, None]
         values_of, weights = self.q.sequential(tokens, requested, past, inputs), self._cyclic_weights(inputs.weight)
@@ -218,48 +199,6 @@ class ParameterisedQ(Agents):
             yield Turn(range(j, j + 1), taken, values[:, None], worth[:, :, None], margin[:, :, None], after)
             taken = after
 
-<<<<<<< HEAD
-    def _moves(
-        self,
-        inputs: Inputs,
-        values_of: Callable[[Tensor], Tensor],
-        taken: Tensor,
-        rank: Tensor,
-        explore: Tensor | None = None,
-    ) -> Iterator[Turn]:
-        """The steps in which the task that gains most moves.
-
-        values_of: from strategies to the values of all networks; taken: strategies at first, (U, N, J, K + 1) of 0 and 1; rank:
-        the order in which an agent favours servers, (U, 1, K + 1); explore: added to the worth of strategies, (U, N, J, K + 1).
-        """
-        favoured_margin, other_margin = self.margins
-        margins = taken.new_tensor([0.0] + [other_margin] * self.sizes.servers).expand_as(taken)
-        number = torch.arange(self.sizes.tasks, device=taken.device)
-        weights = torch.stack(self._cyclic_weights(inputs.weight), 1)
-        for _ in range(math.ceil(MOVES_PER_TASK * self.sizes.tasks) + 1):
-            values = values_of(taken)
-            worth = (values * weights).sum(-1).permute(0, 3, 1, 2)  # as `strategy_values`
-            others = taken.sum(2, keepdim=True) - taken
-            if inputs.server_size is None:
-                favoured = (others + rank[:, :, None]).argmin(-1, keepdim=True)
-                margin = margins.scatter(-1, favoured, favoured_margin)
-            else:  # servers differ: the more of the agent's other tasks for its size, the dearer, as in price response
-                crowd = (others + rank[:, :, None])[..., 1:] / inputs.server_size[:, :, None]
-                cost = inputs.weight[..., None] * (1 - self._own(values)[..., 1:])
-                margin = functional.pad(-CROWDING * cost * crowd, (1, 0))
-            if explore is not None:
-                margin = margin + explore * inputs.weight[..., None]
-            score = worth + margin
-            largest, at = (score - (score * taken).sum(-1, keepdim=True)).flatten(2).max(-1, keepdim=True)  # (U, N, 1)
-            gains = largest > SMALLEST_GAIN
-            moves = (number == at // taken.shape[-1]) & gains  # (U, N, J)
-            after = taken * ~moves[..., None]
-            after.flatten(2).scatter_add_(2, at, gains.to(taken.dtype))
-            yield Turn(range(self.sizes.tasks), taken, values, worth, margin, after, one_moves=True)
-            if not bool(gains.any()):
-                return
-            taken = after
-=======
     def _preference(self, device: torch.device) -> Preference:
         """Each agent's order of servers, from its first server on, and the margins."""
         k, offset = self.sizes.servers, self.first_servers(device)
@@ -267,9 +206,12 @@ class ParameterisedQ(Agents):
         return Preference(functional.pad(rank, (1, 0), value=torch.inf), self.margins)
 
     def _searches(self, noise: Noise | None) -> bool:
-        """Whether the task that gains most moves next; with exploration tasks decide in turn, which tries more and is faster."""
+        """Whether the task that gains most moves next; with exploration tasks decide in turn.
+
+        That tries more and is faster. Where servers differ in size, tasks move with exploration too, so that what is learned is
+        what such agents do.
+        """
         return self.rounds > 0 and noise is None and self.rules.search == "largest-gain"
->>>>>>> main
 
     def first_choice(self, inputs: Inputs) -> Tensor:
         """The strategies from which a search starts, (U, N, J).
