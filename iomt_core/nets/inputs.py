@@ -59,7 +59,9 @@ class Inputs:
     devices: Tensor | None = None  # (U, N, J, K + 1, DEVICE_FEATURES) each task on each device
     suggested: Tensor | None = None  # (U, N, J, 2) shares at which the Actor starts
     local_cost: Tensor | None = None  # (U, N, J, 2) cost of delay and of energy with all of the own CPU
-    least_share: Tensor | None = None  # (U, N, J) of the own CPU, below which a task is late; None: that does not matter
+    least_share: Tensor | None = (
+        None  # (U, N, J) of the own CPU, below which a task is late; None: that does not matter
+    )
     server_size: Tensor | None = None  # (U, N, K) of what servers have left, relative to their mean; None: all alike
 
     def rows(self, index: slice) -> Inputs:

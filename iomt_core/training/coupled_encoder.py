@@ -135,7 +135,9 @@ class CoupledObservationEncoder(GeneralObservationEncoder):
             alive = step.transition.alive
             ratios.append(self.charge_ratio(step.snapshot)[alive].flatten())
             energy = (step.transition.outcome.energy * (step.action.choice > 0)).sum(-1)
-            energies.append((energy / expected.clamp_min(1e-30))[alive & True][(expected > WORTH_CHECKING * even)[alive]])
+            energies.append(
+                (energy / expected.clamp_min(1e-30))[alive & True][(expected > WORTH_CHECKING * even)[alive]]
+            )
         later = torch.cat(ratios[1:]) if len(ratios) > 1 else ratios[0]
         mean = self.joule + float(self.learned[0]) / s.Cap
         kappa = max(0.0, mean * float(later.mean()) ** -2 - self.joule) if len(later) else mean - self.joule

@@ -117,9 +117,7 @@ class GeneralObservationEncoder(ObservationEncoder):
             C / own_f * (s.alpha_T / s.T_max),
             C * own_f.square() * s.k0 * joule,
             C / (s.F_k * cpu.mean(-1, keepdim=True)) * (s.alpha_T / s.T_max),
-            D
-            / (s.B_k * bandwidth.mean(-1, keepdim=True) * middle.exp())
-            * (s.alpha_T / s.T_max + joule * watt),
+            D / (s.B_k * bandwidth.mean(-1, keepdim=True) * middle.exp()) * (s.alpha_T / s.T_max + joule * watt),
         )
         weight = snapshot.weight.float()
         worth, suggested = self._at_prices(snapshot, known)

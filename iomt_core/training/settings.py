@@ -46,8 +46,9 @@ class Settings(BaseModel):
     gamma: Annotated[float, Field(ge=0, lt=1, description="discount factor γ")] = 0.0
     recurrent: Annotated[bool, Field(description="whether the networks' GRUs carry memory from step to step")] = True
     coupled_steps: Annotated[bool, Field(
-        description="whether agents take part in what couples steps: they expect prices that follow the visible capacities, learn "
-        "a price of their batteries' energy, and observe charge and steps left; needs networks = 'general' and wards = 'own'"
+        description="whether agents take part in what couples steps: they expect prices that follow the visible capacities, "
+        "learn a price of their batteries' energy, and observe charge and steps left; needs networks = 'general' and "
+        "wards = 'own'"
         )] = False
     recent_prices: Annotated[bool, Field(
         description="whether servers broadcast their prices after each step, which agents know in the next one; needs "
@@ -159,7 +160,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _general_networks_allow(self) -> Settings:
         if self.coupled_steps and (self.wards == "general" or self.networks == "own" or self.own_cpu != "exact"):
-            raise ValueError("coupled_steps = true allows only networks = 'general', wards = 'own' and own_cpu = 'exact'")
+            raise ValueError(
+                "coupled_steps = true allows only networks = 'general', wards = 'own' and own_cpu = 'exact'"
+            )
         if self.coupled_steps and self.search != "largest-gain":
             raise ValueError("coupled_steps = true allows only search = 'largest-gain'")
         if self.recent_prices and not self.coupled_steps:

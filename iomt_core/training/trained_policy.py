@@ -64,7 +64,9 @@ class TrainedPolicy(Policy):
         algorithm = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = algorithm.name, algorithm.label, algorithm.summary  # type: ignore[misc]
         # An agent observes its battery (14), which depends on earlier steps; networks for any ward assume that it is full.
-        self.uses_past = "memory" if spec.settings.recurrent or spec.settings.coupled_steps else "nothing" if shared else "batteries"  # type: ignore[misc]
+        self.uses_past = (
+            "memory" if spec.settings.recurrent or spec.settings.coupled_steps else "nothing" if shared else "batteries"
+        )  # type: ignore[misc]
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:

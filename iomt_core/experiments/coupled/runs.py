@@ -38,6 +38,7 @@ from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 
 SEEDS, MOST_SEEDS = 5, 20
+USUAL_STEPS = 20  # of an episode; where episodes are longer, fewer are played
 HELD_OUT_EPISODES, VALIDATION_EPISODES = 20, 6
 CHECKS = 3  # times in a run at which validation episodes are played, besides the start
 REFERENCE = "reference"  # the arm that stands for all policies without training
@@ -66,6 +67,7 @@ class Run:
         """The training run; not of `REFERENCE`."""
         arm, ward = ARMS[self.arm], WARDS[self.ward]
         changes = dict(arm.changes)
+        changes["episodes"] = max(1, changes["episodes"] * USUAL_STEPS // ward.scenario.T)
         if arm.heard and ward.recent and changes.get("coupled_steps"):
             changes["recent_prices"] = True
         return RunSpec(arm.algorithm, ward.scenario, default_settings(arm.algorithm, **changes), self.seed)
@@ -86,7 +88,9 @@ class Run:
 
 
 def planned(
-    seeds: int = SEEDS, wards: Sequence[CoupledWard] = tuple(WARDS.values()), arms: Sequence[CoupledArm] = tuple(ARMS.values())
+    seeds: int = SEEDS,
+    wards: Sequence[CoupledWard] = tuple(WARDS.values()),
+    arms: Sequence[CoupledArm] = tuple(ARMS.values()),
 ) -> list[Run]:
     """All runs, seed by seed, so that a stopped study has all arms on all wards from a few seeds. Raises `ScenarioError`."""
     check_range("seeds", seeds, 1, MOST_SEEDS)

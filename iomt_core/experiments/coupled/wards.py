@@ -83,7 +83,7 @@ class CoupledArm:
         return self.heard or ward.recent or not self.changes.get("coupled_steps")
 
 
-COUPLED = MappingProxyType({"coupled_steps": True, "episodes": 384, "num_envs": 16, "warm_up": 16})
+COUPLED = MappingProxyType({"coupled_steps": True, "episodes": 320, "num_envs": 16, "warm_up": 16})
 NEVER = 100_000  # episodes before the first update
 ARMS: Mapping[str, CoupledArm] = MappingProxyType(
     {
@@ -99,7 +99,7 @@ ARMS: Mapping[str, CoupledArm] = MappingProxyType(
                 MappingProxyType({**COUPLED, "episodes": 128, "warm_up": NEVER}),
                 seeds=1,
             ),
-            CoupledArm("unheard", "sae-mt-qmix", "SAE-MT-QMIX without recent prices", COUPLED, heard=False),
+            CoupledArm("unheard", "sae-mt-qmix", "SAE-MT-QMIX without recent prices", COUPLED, heard=False, seeds=3),
             CoupledArm("separate", "sae-mt-qmix", "SAE-MT-QMIX, steps separate", MappingProxyType({"episodes": 960})),
         )
     }
