@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ class Inputs:
 
     def rows(self, index: slice) -> Inputs:
         """The inputs of some of the N rows."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return Inputs(**{name: None if x is None else x[:, index] for name, x in values.items()})
 
     @classmethod

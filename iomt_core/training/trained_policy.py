@@ -13,7 +13,7 @@ from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.model.batch import concatenate, without_inference_mode
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.nets.inputs import Sizes
+from iomt_core.nets.inputs import Inputs, Sizes
 from iomt_core.nets.mixers import Mixer
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
@@ -64,9 +64,8 @@ class TrainedPolicy(Policy):
         algorithm = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = algorithm.name, algorithm.label, algorithm.summary  # type: ignore[misc]
         # An agent observes its battery (14), which depends on earlier steps; networks for any ward assume that it is full.
-        self.uses_past = (
-            "memory" if spec.settings.recurrent or spec.settings.coupled_steps else "nothing" if shared else "batteries"
-        )  # type: ignore[misc]
+        remembers = spec.settings.recurrent or spec.settings.coupled_steps
+        self.uses_past = "memory" if remembers else "nothing" if shared else "batteries"  # type: ignore[misc]
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
@@ -96,6 +95,14 @@ class TrainedPolicy(Policy):
         if has_mixer:
             load_module(mixer, weights, f"{where}, mixer")
         return cls(spec.scenario if s is None else s, spec, agents, mixer if has_mixer else None)
+
+    def inputs(self, snapshot: Snapshot, before: Snapshot | None = None) -> Inputs:
+        """What the networks see in these steps; before: the steps before them, None in the first steps of episodes."""
+        encoder = self.encoder
+        if isinstance(encoder, CoupledObservationEncoder) and encoder.recent_prices and before is not None:
+            prices = encoder.expected_prices(snapshot, encoder.market.broadcast(before))
+            return encoder.inputs(snapshot, encoder.know(snapshot, prices))
+        return encoder.inputs(snapshot)
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Decides every row as the first step of an episode, which is exact for policies without memory."""

@@ -8,17 +8,20 @@ means over the other, and the 95 % interval uses Student's t with the smaller nu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from iomt_core.experiments.coupled.runs import REFERENCE, Results
+from iomt_core.experiments.coupled.runs import REFERENCE, Results, read_results
 from iomt_core.experiments.coupled.wards import ARMS, FORMULAS, REFERENCES, WARDS
 from iomt_core.experiments.statistics import Interval, mean, mean_interval, standard_error
 from iomt_core.metrics import METRICS
+from iomt_core.paths import COUPLED_STEPS
 from iomt_core.scenario.reference import markdown
 
+NO_RESULTS = "`iomt coupled` has not been run yet."
 OURS, RIVALS = "sae-mt-qmix", ("qmix", "vdn")
 
 
@@ -98,7 +101,7 @@ def gap_table(results: Results) -> pd.DataFrame:
     for name, label in labels.items():
         cells = {ward: _cell(values(results, ward, name), METRICS[WARDS[ward].metric].factor) for ward in WARDS}
         rows.append({"policy": label, **cells})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows if results else [])
 
 
 def comparison_table(results: Results) -> pd.DataFrame:
@@ -129,10 +132,23 @@ def price_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def as_markdown(results: Results) -> Mapping[str, str]:
-    """All tables as Markdown, by name."""
-    tables = {"gaps": gap_table(results), "differences": comparison_table(results), "prices": price_table(results)}
-    return {name: markdown([*map(str, table)], table.to_numpy().tolist()) for name, table in tables.items()}
+def gaps_markdown(place: Path = COUPLED_STEPS) -> str:
+    """`gap_table` of the results in a folder as Markdown."""
+    return _markdown(gap_table(read_results(place)))
+
+
+def comparison_markdown(place: Path = COUPLED_STEPS) -> str:
+    """`comparison_table` of the results in a folder as Markdown."""
+    return _markdown(comparison_table(read_results(place)))
+
+
+def price_markdown(place: Path = COUPLED_STEPS) -> str:
+    """`price_table` of the results in a folder as Markdown."""
+    return _markdown(price_table(read_results(place)))
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    return markdown([*map(str, table)], table.to_numpy().tolist()) if len(table) else NO_RESULTS
 
 
 def _cell(rows: Sequence[Sequence[float]], factor: float) -> str:
