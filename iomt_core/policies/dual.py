@@ -5,11 +5,12 @@ With prices λ_k (server CPU), μ_k (server bandwidth) and ν_i (own CPU) the ta
     bound(λ, μ, ν) = Σ_ij min over s of [ local: min_f cost + ν_i f ; server k: min_{f,b} cost + λ_k f + μ_k b ]
                      - Σ λ_k F_k - Σ μ_k B_k - Σ ν_i F_i
 
-The delay of a task on a server includes the server's latency, a constant. The bound holds for any prices ≥ 0 and is concave in them. Newton's method in the logarithms of the prices maximises a
-smoothed dual, in which a softmin at a falling temperature τ replaces the min over s. The quality of this search decides how
-high the bound is, not whether it holds: the result is evaluated again at the best prices found, with each task's minimum
-estimated from below, minus a margin for rounding (`DualProblem.bound`). The result is never below the bound at prices of 0,
-which is a sum of costs, and is therefore not negative.
+The delay of a task on a server includes the server's latency, a constant. The bound holds for any prices ≥ 0 and is concave in
+them. Newton's method in the logarithms of the prices maximises a smoothed dual, in which a softmin at a falling temperature τ
+replaces the min over s. The quality of this search decides how high the bound is, not whether it holds: the result is evaluated
+again at the best prices found, with each task's minimum estimated from below, minus a margin for rounding
+(`DualProblem.bound`). The result is never below the bound at prices of 0, which is a sum of costs, and is therefore not
+negative.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import torch
 from torch import Tensor
 
 from iomt_core.model.batch import Batch, concatenate, without_autograd
+from iomt_core.model.memory import check_memory
 from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.model.special import scaled_exp1
 from iomt_core.policies.demand import LN2, OwnCpuTasks, UnitCosts, bandwidth_table
 from iomt_core.policies.shares import own_cpu_costs
-from iomt_core.scenario import Scenario
+from iomt_core.scenario import Scenario, counted
 
 # What rounding may do to a bound, relative to all that is added up in it. In float64 the minima of tasks are exact to 1e-11
 # (see BandwidthTable), all else to 1e-14. A float32 snapshot's costs, which the bound must not exceed, are summed in float32.
@@ -41,7 +43,12 @@ REJECTED, READY = 0.05, 0.3
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
 CELLS = 1 << 16  # tasks times servers looked at in one piece, so that it stays in the processor's cache
-MOST_CELLS = 1 << 22  # tasks times servers that are solved in one batch; more worlds are solved one batch after the other
+MOST_CELLS = (
+    1 << 22
+)  # tasks times servers that are solved in one batch; more worlds are solved one batch after the other
+# Tensors of every task on every device: kept of every step, and in memory while a batch is solved; and matrices of server prices
+# in that time. Measured.
+KEPT, TENSORS, MATRICES = 3, 30, 6
 CERTIFYING = 4  # iterations of `OwnCpuTasks.frequency` for the values that a certificate is made of
 
 
@@ -148,7 +155,19 @@ class DualProblem:
         """The tasks of some users only. Capacities of servers stay those of all users, and `capacity` is not changed."""
         part = copy.copy(self)
         b, _, j, k = self.shape
-        for name in ("active", "F_i", "weight", "w_tx", "beta", "C", "root", "link_scale", "link_y", "tx_scale", "tx_y"):
+        for name in (
+            "active",
+            "F_i",
+            "weight",
+            "w_tx",
+            "beta",
+            "C",
+            "root",
+            "link_scale",
+            "link_y",
+            "tx_scale",
+            "tx_y",
+        ):
             setattr(part, name, getattr(self, name)[:, users])
         part.x_cap, part.v_cap = self.x_cap[:, users], self.v_cap[:, users]
         part.costs = UnitCosts(self.costs.second[:, users], self.costs.joule[:, users])
@@ -192,6 +211,9 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     """
     b, u, j, k = snapshot.shape
     batch = max(1, MOST_CELLS // (u * j * k))
+    at_once = min(b, batch)
+    needed = (KEPT * b + TENSORS * at_once) * u * j * (k + 1) + MATRICES * at_once * (2 * k + u) * 2 * k
+    check_memory(f"certificates of {counted(b, 'step')} of {s.size_words}", 8 * needed)
     if b > batch:
         rows = torch.arange(b, device=snapshot.D.device).split(batch)
         return concatenate([solve_dual(snapshot.select(part), s, iterations) for part in rows])
@@ -267,16 +289,15 @@ class Pieces:
 
     def smooth_bound(self, theta: Tensor, tasks: TaskValues, tau: Tensor) -> Tensor:
         """The smoothed dual, (B,)."""
-        sums = [
-            (smooth_minimum(tasks.value[:, u], tau[:, u]) * piece.active).sum((1, 2)) for u, piece in self._pieces
-        ]
+        sums = [(smooth_minimum(tasks.value[:, u], tau[:, u]) * piece.active).sum((1, 2)) for u, piece in self._pieces]
         return sum(sums[1:], sums[0]) - (theta.exp() * self.problem.capacity).sum(1)
 
     def slopes(self, theta: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor, Curvature]:
         """The smoothed dual (B,), its gradient (B, 2K + U) and its negative Hessian, in log prices."""
         k = self.problem.shape[3]
         prices, value = prices_at(theta, k), torch.zeros_like(theta[:, 0])
-        spent, own_spent, servers, own, cross = theta.new_zeros(len(theta), 2 * k), [], None, [], []
+        spent, servers = theta.new_zeros(len(theta), 2 * k), None
+        own_spent, own, cross = list[Tensor](), list[Tensor](), list[Tensor]()
         for u, piece in self._pieces:
             soft, pi = softmin(tasks.value[:, u], tau[:, u])
             value = value + (soft * piece.active).sum((1, 2))

@@ -8,9 +8,10 @@ could not pay, and nothing afterwards. For any prices κ_i ≥ 0 of a joule of u
     local:  v = min over C/T_max ≤ f ≤ F_i of  a C/f + (g + κ_i) k0 f² C + ν_i f
     server: v = min over f, b of  (a + θ) C/f + (a + θ + (g + κ_i) P_tr) D/E[rate](b) + λ_k f + μ_k b - θ T_max
 
-where the server has a latency L, less of the deadline is left, so that v has (a + θ) L more. Here is a = p α_T/T_max and g = p α_E/E_ref (`UnitCosts`). p_ij is the loss of a task that is skipped. The steps of an episode are
-coupled by κ only. Newton's method is that of `dual.py` with κ as prices that all steps share: the matrix is block diagonal over
-the steps but for the rows and columns of κ, and is solved by its Schur complement. θ follows by a fixed-point iteration.
+with a = p α_T/T_max and g = p α_E/E_ref (`UnitCosts`). A server's latency L adds a L to v and leaves T_max - L of the deadline.
+p_ij is the loss of a task that is skipped. The steps of an episode are coupled by κ only. Newton's method is that of `dual.py`
+with κ as prices that all steps share: the matrix is block diagonal over the steps but for the rows and columns of κ, and is
+solved by its Schur complement. θ follows by a fixed-point iteration.
 
 The bound is clairvoyant, since it knows all tasks of the episode, and it takes the rate (6) as an expectation, as the model does.
 """
@@ -400,7 +401,7 @@ class _Ascent:
         seen = (to_server @ to_gradient[:, : 2 * k, None])[..., 0] + to_own * to_gradient[:, 2 * k :]
         right = gradient_battery - self._by_episode(seen)
         step_battery = torch.linalg.solve_ex(schur, right)[0].nan_to_num(0.0).clamp(-LONGEST_STEP, LONGEST_STEP)
-        step = self._rows(step_battery)
-        moved = torch.cat([(step[:, None] @ to_server)[:, 0], to_own * step], 1)
+        change = self._rows(step_battery)
+        moved = torch.cat([(change[:, None] @ to_server)[:, 0], to_own * change], 1)
         step_theta = to_gradient - damped.solve(moved, complement)
         return step_theta.nan_to_num(0.0).clamp(-LONGEST_STEP, LONGEST_STEP), step_battery

@@ -251,7 +251,9 @@ class PriceResponse(BatteryAware):
         ratio = found.spent / found.need.clamp_min(1e-300)
         self._caution = CAUTION * max(1.0, float(ratio[found.need > 0].max()) if bool((found.need > 0).any()) else 1.0)
 
-    def _better(self, sample: Snapshot, best: _Tried, rule: PriceRule | None, crowding: float, staggered: bool) -> _Tried:
+    def _better(
+        self, sample: Snapshot, best: _Tried, rule: PriceRule | None, crowding: float, staggered: bool
+    ) -> _Tried:
         """Decides in this way from now on if the sample earns more by it; `best` is what it earns in the present way."""
         before = self.rule, self._crowding, self._staggered
         self.rule, self._crowding, self._staggered = rule, crowding, staggered
@@ -261,7 +263,7 @@ class PriceResponse(BatteryAware):
         self.rule, self._crowding, self._staggered = before
         return best
 
-    @without_autograd
+    @torch.inference_mode()
     def _tried(self, sample: Snapshot) -> _Tried:
         """What the sample earns if batteries do not run out, less the price of its energy."""
         found = [self._respond(part) for part in self._parts(sample, self.prices(sample))]
@@ -380,7 +382,8 @@ class PriceResponse(BatteryAware):
         elsewhere = torch.minimum(cheapest, skipped)
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
         skip = given_up | (active & ~local & (skipped < cheapest))
-        choice = self._choose_servers(servers, local | skip, self._relative_sizes(snapshot), users.first)
+        sizes = self._relative_sizes(snapshot, problem, tasks)
+        choice = self._choose_servers(servers, local | skip, sizes, users.first)
         action = self._request(snapshot, choice, problem, tasks, own_tasks, skip)
         sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
@@ -435,23 +438,35 @@ class PriceResponse(BatteryAware):
             local = sets.gather(2, best[..., None, None].expand(-1, -1, 1, j)).squeeze(2)
         return local
 
-    def _relative_sizes(self, snapshot: Snapshot) -> Tensor | None:
-        """How much each server has, relative to the mean, (B, K); None where all servers count as equal."""
-        if not self._staggered:
+    def _relative_sizes(self, snapshot: Snapshot, problem: EpisodeProblem, tasks: Tasks) -> Tensor | None:
+        """How much each server has room for, relative to the mean, (B, 1 or U, K); None where all servers count as equal.
+
+        Background load leaves every server another part. Servers of different kinds have room for so many of a user's own tasks
+        as their scarcer resource allows at these prices.
+        """
+        if self.scenario.server_devices:
+            active = problem.step.active[..., None]
+            wanted_f, wanted_b = ((x * active).sum(2).clamp_min(1e-300) for x in (tasks.f, tasks.band))
+            size = torch.minimum(problem.step.F_k[:, None] / wanted_f, problem.step.B_k[:, None] / wanted_b)
+        elif self._staggered:
+            size = (snapshot.F_k.to(torch.float64) * snapshot.B_k).sqrt()[:, None]
+        else:
             return None
-        size = (snapshot.F_k.to(torch.float64) * snapshot.B_k).sqrt()
-        return size / size.mean(1, keepdim=True)
+        return size / size.mean(-1, keepdim=True)
 
     def _choose_servers(self, values: Tensor, local: Tensor, sizes: Tensor | None, first: int) -> Tensor:
         """Choices (B, U, J): 0 for tasks of `local`; for each other task of a user, largest first, the cheapest server.
 
         The cost of a server rises with the tasks that the user already sends there. Ties are broken in cyclic order from a
         server that differs between users. values: (B, U, J, K) costs on the servers. sizes: relative sizes of the servers,
-        (B, K), None if they do not count; first: number of the first user, from 0. A larger server then fills more slowly, and users start counting at different fractions of a
-        task, so that a server which is a little too cheap does not get a task of every user.
+        (B, 1 or U, K), None if they do not count; first: number of the first user, from 0. A larger server then fills more
+        slowly, and users start counting at different fractions of a task, so that a server which is a little too cheap does not
+        get a task of every user.
         """
         b, u, j, k = values.shape
-        offset = (torch.arange(first, first + u, device=values.device)[:, None] + torch.arange(k, device=values.device)) % k
+        offset = (
+            torch.arange(first, first + u, device=values.device)[:, None] + torch.arange(k, device=values.device)
+        ) % k
         tie = 1e-6 * offset
         count = torch.zeros_like(values[:, :, 0])
         choice = torch.zeros(b, u, j, dtype=torch.int64, device=values.device)
@@ -460,7 +475,7 @@ class PriceResponse(BatteryAware):
         for rank in range(j):
             task = order[..., rank : rank + 1]
             cost = values.gather(2, task[..., None].expand(-1, -1, 1, k)).squeeze(2)
-            crowd = count if sizes is None else (count + offset / k) / sizes[:, None]
+            crowd = count if sizes is None else (count + offset / k) / sizes
             server = (cost * (1 + self._crowding * crowd + tie)).argmin(-1, keepdim=True)
             offloaded = ~local.gather(2, task)
             choice.scatter_(2, task, torch.where(offloaded, server + 1, 0))

@@ -103,7 +103,7 @@ class Search:
             self.sum_need = (on * self.costs.need[..., None]).sum(1)
 
     def improve(self) -> Tensor:
-        """Moves tasks while that lowers the cost, many at once if they do not touch each other. Returns the choices, (B, U, J)."""
+        """Moves tasks while that lowers the cost, many at once. Returns the choices, (B, U, J)."""
         b, u, j, _ = self.shape
         mask = (self.choice == 0).view(b, u, j) & self.problem.active
         tasks, F = self.costs.own, self.problem.F_i
@@ -138,7 +138,10 @@ class Search:
         return cost[..., 0], cost[..., 1:]
 
     def _deltas(self, part: slice) -> tuple[Tensor, Tensor]:
-        """What leaving its device saves for each task of `part` (B, n), and what entering each costs (B, n, K + 1, one more to skip)."""
+        """What leaving its device saves for each task of `part` (B, n), and what entering each costs.
+
+        The costs are (B, n, K + 1), with one more to skip the task where that is allowed.
+        """
         problem, costs, choice = self.problem, self.costs, self.choice[:, part]
         inverse_F, inverse_B = 1 / problem.F_k[:, None], 1 / problem.B_k[:, None]
         toggled = self.own_toggled.flatten(1)[:, part] - self.own.repeat_interleave(self.shape[2], 1)[:, part]

@@ -17,7 +17,7 @@ from iomt_core.training.checkpoints import CheckpointError
 from iomt_core.training.formats import FORMAT, KNOWN, migrate
 from iomt_core.training.replay import Replay
 from iomt_core.training.settings import Settings, allowed
-from iomt_core.training.start import SETTINGS, Start, start_from
+from iomt_core.training.start import Start, start_from
 from iomt_core.training.trainer import CPU, MakeReplay, Trainer
 
 LARGEST_SEED = 2**31 - 1
@@ -41,6 +41,10 @@ class RunSpec:
                 f"warehouse = {shortened(self.warehouse)} cannot be used with wards = 'general': each of its wards is another "
                 "one. Allowed is wards = 'own'."
             )
+        if self.settings.coupled_steps and (self.warehouse is not None or self.start is not None):
+            name = "warehouse" if self.warehouse is not None else "start_from"
+            allowed_here = "memory, without a warehouse" if self.warehouse is not None else "'scratch'"
+            raise ScenarioError(f"{name} cannot be used with coupled_steps = true: allowed is {allowed_here}.")
 
     def trainer(self, device: torch.device = CPU, make_replay: MakeReplay = Replay) -> Trainer:
         """A new trainer at the start of the run. Raises `ScenarioError` where the weights it starts from are not there.
@@ -123,7 +127,7 @@ def default_settings(name: str, **changes: Any) -> Settings:
 
 def settings_for(name: str, start: Start | None, changes: Mapping[str, Any]) -> Settings:
     """The settings of the algorithm `name` for a run that starts from `start`, with `changes`. Raises `ScenarioError`."""
-    return default_settings(name, **{**(SETTINGS if start is not None else {}), **changes})
+    return default_settings(name, **{**(start.settings() if start is not None else {}), **changes})
 
 
 def settings_from_words(words: Sequence[str]) -> dict[str, Any]:

@@ -21,17 +21,24 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.nets.backend import accelerated
+from iomt_core.nets.inputs import Sizes
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
 from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.coupled_encoder import (
+    LEARNED,
+    CoupledObservationEncoder,
+    add_learned_price,
+    coupled_sizes,
+    decide_coupled,
+)
 from iomt_core.training.general_wards import outside_range, training_ward
 from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
 from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
 COOLING_PART = 0.7  # part of the run in which the temperature falls; then it stays
-WARDS = 4  # wards in each batch of episodes and in each update, if they are drawn at random
 CPU = torch.device("cpu")
 MakeReplay = Callable[[ObservationEncoder, int], Replay]
 LAST_LR_FACTOR = 0.03  # factor of the learning rates at the end of the run
@@ -57,17 +64,24 @@ class Trainer:
         self.device = device
         self.random_wards = settings.wards == "general"
         shared = settings.networks == "general"
-        self.encoder = ObservationEncoder(s)
-        if shared and not self.random_wards:
-            if words := outside_range(s):
-                raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
-            self.encoder = GeneralObservationEncoder(s)
-        sizes = general_sizes() if shared else self.encoder.sizes
+        if shared and not self.random_wards and (words := outside_range(s)):
+            raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
+        sizes = coupled_sizes() if settings.coupled_steps else general_sizes() if shared else Sizes.of(s)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_derived_seed(seed, "weights"))
-            agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
+            agents = algorithm.agents(sizes, settings.recurrent, settings.rounds, settings.rules)
             mixer = algorithm.mixer(sizes)
+        if settings.coupled_steps:
+            add_learned_price(agents)
         agents.to(device)
+        self.encoder: ObservationEncoder
+        if settings.coupled_steps:
+            self.encoder = CoupledObservationEncoder(
+                s, agents.divides_own_cpu, agents.get_parameter(LEARNED), settings.recent_prices
+            )
+        else:
+            make_encoder = GeneralObservationEncoder if shared and not self.random_wards else ObservationEncoder
+            self.encoder = make_encoder(s, agents.divides_own_cpu)
         mixer.to(device)
         if settings.parameter_tying > 0:
             agents.begin_equal()
@@ -86,7 +100,7 @@ class Trainer:
         self.learner = Learner(agents, mixer, learner_settings)
         self.replay: Replay | GeneralReplay
         if self.random_wards:
-            episodes = max(1, settings.num_envs // WARDS)
+            episodes = max(1, settings.num_envs // settings.ward_count)
             self.replay = GeneralReplay(self._ward, max(1, settings.replay // episodes), episodes)
         else:
             self.replay = make_replay(self.encoder, settings.replay)
@@ -142,7 +156,12 @@ class Trainer:
                 steps.append(rollout.step())  # lines 5 and 6
             after_step()
         # Line 7: the replay update, once for all steps. Observations and rewards are computed when a minibatch is drawn.
-        replay.add(steps, rollout.environment.snapshot, policy.outputs)
+        if isinstance(replay.encoder, CoupledObservationEncoder):
+            replay.add(steps, rollout.environment.snapshot, policy.outputs, [*policy.prices, policy.prices[-1]])
+            replay.encoder.learn_price(steps, policy.sent)
+            self.learner.target_agents.get_parameter(LEARNED).copy_(replay.encoder.learned)
+        else:
+            replay.add(steps, rollout.environment.snapshot, policy.outputs)
         self.played += batch
         return _figures(steps, replay.encoder.unit if self.random_wards else 1.0) | {
             "temperature": policy.noise.temperature
@@ -159,7 +178,7 @@ class Trainer:
             counterfactual = self.settings.critic_target == "counterfactual"
             parts = [
                 self.replay.draw(self.settings.batch, generator, counterfactual)
-                for _ in range(WARDS if self.random_wards else 1)
+                for _ in range(self.settings.ward_count if self.random_wards else 1)
             ]
             if self.settings.action_smoothing:
                 parts = [
@@ -188,7 +207,8 @@ class Trainer:
         return 1 - (1 - LAST_LR_FACTOR) * part
 
     def _ward(self, number: int) -> ObservationEncoder:
-        return GeneralObservationEncoder(training_ward(_derived_seed(self.seed, "ward", number)))
+        ward = training_ward(_derived_seed(self.seed, "ward", number))
+        return GeneralObservationEncoder(ward, self.learner.agents.divides_own_cpu)
 
     def _generator(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator().manual_seed(_derived_seed(self.seed, purpose, count))
@@ -204,6 +224,8 @@ class ExploringPolicy(Policy):
         super().__init__(encoder.scenario)
         self.encoder, self.agents, self.noise, self.generator = encoder, agents, noise, generator
         self.outputs: list[Tensor] = []  # of each step so far, (B, U, J, outputs)
+        self.prices: list[Tensor] = []  # that agents expected, and energy for sending, see `CoupledDecision`
+        self.sent: list[Tensor] = []
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Decides as in the first step of an episode."""
@@ -213,9 +235,14 @@ class ExploringPolicy(Policy):
         self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
     ) -> tuple[Action, Memory]:
         """Decides the next step of an episode; see `Policy.step`."""
-        if memory is None:
-            memory = self.agents.start(len(snapshot.D))
-        decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory, self.noise, self.generator)
+        if isinstance(self.encoder, CoupledObservationEncoder):
+            found = decide_coupled(self.agents, self.encoder, snapshot, memory, self.noise, self.generator, dual)
+            decision, memory = found.decision, found.memory
+            self.prices.append(found.prices)
+            self.sent.append(found.sent)
+        else:
+            memory = self.agents.start(len(snapshot.D)) if memory is None else memory
+            decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory, self.noise, self.generator)
         self.outputs.append(decision.requested.transpose(0, 1).contiguous())
         return decision.action(snapshot.D.dtype), memory
 
