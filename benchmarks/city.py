@@ -35,7 +35,9 @@ T = TypeVar("T")
 def city(users: int, tasks: int, servers: int, channel: str = "log-distance") -> Scenario:
     """The paper's ward at this size. On the log-distance channel as many servers a square kilometre as in Melbourne's centre."""
     s = PRESETS["paper"].changed(users=users, tasks=tasks, servers=servers, T=4)
-    return s if channel == "paper" else s.changed(channel=channel, E_ref=1e-3, Cap=0.1, area=1000 * (servers / 20) ** 0.5)
+    return (
+        s if channel == "paper" else s.changed(channel=channel, E_ref=1e-3, Cap=0.1, area=1000 * (servers / 20) ** 0.5)
+    )
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float, float]:
@@ -48,7 +50,9 @@ def timed(work: Callable[[], T]) -> tuple[T, float, float]:
 def sizes() -> None:
     """Times, gaps and memory as wards grow."""
     print(f"One step, torch with one thread, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
-    print("Seconds by the clock (of the processor); gap to the certified bound; ns: processor time per user, task and server.")
+    print(
+        "Seconds by the clock (of the processor); gap to the certified bound; ns: processor time per user, task and server."
+    )
     print(
         f"{'channel':13s} {'users x tasks x servers':>23s} {'certificate':>14s} {'search':>14s} {'gap':>7s} {'ns':>6s} "
         f"{'prices, once':>14s} {'response':>14s} {'gap':>7s} {'memory':>8s}"
@@ -62,7 +66,10 @@ def sizes() -> None:
             action, *search_time = timed(lambda: StepOptimum(s).decide(snapshot, dual))  # noqa: B023
             policy, *price_time = timed(lambda: PriceResponse(s))  # noqa: B023
             response, *response_time = timed(lambda: policy.decide(snapshot))  # noqa: B023
-            times = [f"{clock:.2f} ({processor:.2f})" for clock, processor in (bound_time, search_time, price_time, response_time)]
+            times = [
+                f"{clock:.2f} ({processor:.2f})"
+                for clock, processor in (bound_time, search_time, price_time, response_time)
+            ]
             gaps = [float(gap(snapshot, a, dual.bound, s)) for a in (action, response)]
             cell = 1e9 * (bound_time[1] + search_time[1]) / (size[0] * size[1] * size[2])
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -177,7 +184,9 @@ def beside_general_solver() -> None:
             f"{' x '.join(map(str, size)):>23s} {bound:9.4f} {relaxed.value:9.4f}{marks[0]:1s} {cost:9.4f} {exact:8.4f}{marks[1]:1s} "
             f"{ours:7.3f} {relaxed_time:9.2f} {whole_time:7.2f}"
         )
-    print("MILP: the exact cost of its choices with optimal shares. *: not finished in time; what it had found by then.")
+    print(
+        "MILP: the exact cost of its choices with optimal shares. *: not finished in time; what it had found by then."
+    )
 
 
 def main() -> None:
