@@ -67,8 +67,11 @@ class Inputs:
 
     def rows(self, index: slice) -> Inputs:
         """The inputs of some of the N rows."""
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Inputs(**{name: None if x is None else x[:, index] for name, x in values.items()})
+        chosen: dict[str, Any] = {}
+        for field in fields(self):
+            x = getattr(self, field.name)
+            chosen[field.name] = None if x is None else x[:, index]
+        return Inputs(**chosen)
 
     @classmethod
     def of(cls, observation: Tensor, weight: Tensor, sizes: Sizes) -> Inputs:

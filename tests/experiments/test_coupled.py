@@ -1,4 +1,4 @@
-"""The study of coupled steps: a plan that can be stopped anywhere, and intervals that contain the chance of seeds and of episodes."""
+"""The study of coupled steps: a plan that can be stopped anywhere; intervals contain the chance of seeds and of episodes."""
 
 from __future__ import annotations
 
