@@ -12,9 +12,15 @@ COST_MAX = 1.0
 LEAST_WEIGHT = 1e-6  # of a task, so that tasks of no weight do not divide by 0
 
 
-def task_cost(delay: Tensor, energy: Tensor, deadline: Tensor | float, s: Scenario) -> Tensor:
-    """Cost of a task, α_T T/T_max + α_E E/E_ref; dimensionless. `delay` and `deadline` T_max in s, `energy` in J."""
-    return (delay * (s.alpha_T / deadline)).add_(energy, alpha=s.alpha_E / s.E_ref)
+def task_cost(
+    delay: Tensor, energy: Tensor, deadline: Tensor | float, s: Scenario, joule: Tensor | None = None
+) -> Tensor:
+    """Cost of a task, α_T T/T_max + α_E E/E_ref; dimensionless. `delay` and `deadline` T_max in s, `energy` in J.
+
+    joule: what a joule costs instead of α_E/E_ref, 1/J, see `joule_price`.
+    """
+    cost = delay * (s.alpha_T / deadline)
+    return cost.add_(energy, alpha=s.alpha_E / s.E_ref) if joule is None else cost.addcmul_(energy, joule)
 
 
 def joule_price(snapshot: Snapshot, s: Scenario, battery_price: Tensor | None = None) -> Tensor:

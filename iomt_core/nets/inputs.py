@@ -43,7 +43,7 @@ class Sizes:
     @classmethod
     def of(cls, s: Scenario) -> Sizes:
         """Network input sizes for this scenario's observation (14)."""
-        links = s.servers if s.channel == "log-distance" else 0
+        links = s.servers * ((s.channel == "log-distance") + s.has_latency)
         return cls(s.users, s.tasks, s.servers, OWN_FEATURES + 2 * s.servers + links, 2 * s.servers + 5)
 
 
@@ -67,11 +67,9 @@ class Inputs:
 
     def rows(self, index: slice) -> Inputs:
         """The inputs of some of the N rows."""
-        chosen: dict[str, Any] = {}
-        for field in fields(self):
-            x = getattr(self, field.name)
-            chosen[field.name] = None if x is None else x[:, index]
-        return Inputs(**chosen)
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        part: dict[str, Any] = {name: None if x is None else x[:, index] for name, x in values.items()}
+        return Inputs(**part)
 
     @classmethod
     def of(cls, observation: Tensor, weight: Tensor, sizes: Sizes) -> Inputs:
