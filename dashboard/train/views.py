@@ -115,7 +115,7 @@ def table(known: Sequence[RunRecord], view: View) -> None:
 
 
 def show_condition(run: RunRecord) -> None:
-    """Says why a run has stopped and from where it can be resumed, that its policy has collapsed, or whether it beat its start."""
+    """Says why a run has stopped and how to resume it, that its policy has collapsed, or whether it is better than its start."""
     if run.state in ("failed", "interrupted"):
         last = last_checkpoint(run.folder)
         place = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
