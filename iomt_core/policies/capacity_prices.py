@@ -37,7 +37,7 @@ LONGEST_STEP, FARTHEST = 1.5, 60.0  # in log prices
 LARGEST = (
     4.0  # logarithm of the largest relative price; a server that typical demand does not fill has a price of almost 0
 )
-BY_SERVER = ("F_k", "B_k", "servers_xy", "key", "steps_left")
+BY_SERVER = ("F_k", "B_k", "latency", "servers_xy", "key", "steps_left")
 
 
 class TypicalDemand:
@@ -55,7 +55,8 @@ class TypicalDemand:
         self._problem = DualProblem(_as_one_step(sample.select(rows)), s)
         device = sample.D.device
         left = 1 - s.background
-        cpu, band = (torch.full((1, s.servers), x * left, dtype=torch.float64, device=device) for x in (s.F_k, s.B_k))
+        of_servers = (s.device_values[name] for name in ("F_k", "B_k"))
+        cpu, band = (torch.tensor([x], dtype=torch.float64, device=device) * left for x in of_servers)
         problem = self._at(cpu, band)
         self._theta = problem.first_prices().logarithms
         tasks = problem.task_values(prices_at(self._theta, s.servers))

@@ -124,7 +124,7 @@ def episode_prices(s: Scenario) -> EpisodePrices:
     """
     for count in (SAMPLE_STEPS, LARGER_SAMPLE):
         sample = price_sample(s, count)
-        part = torch.full((1, s.users), s.Cap * len(sample.D) / s.T, dtype=torch.float64)
+        part = sample.battery[:1].to(torch.float64) * (len(sample.D) / s.T)
         dual = solve_episodes(sample, s, part)
         if not bool((dual.battery > 0).any() or (dual.lateness > 0).any()):
             return EpisodePrices(mean_prices(s).prices, dual.battery[:1], dual.energy.mean(0, keepdim=True))
@@ -264,7 +264,7 @@ class PriceResponse(BatteryAware):
         prices = prices.to(kappa.device)
         lateness = kappa.new_zeros(*problem.step.shape)
         tasks = problem.tasks(prices, kappa, lateness)
-        late = (tasks.delay > problem.deadline[..., None]) & problem.step.active[..., None]
+        late = (tasks.delay > problem.left) & problem.step.active[..., None]
         if bool(late.any()):
             for _ in range(LATENESS_ITERATIONS):
                 lateness = problem.updated_lateness(lateness, tasks)
@@ -282,7 +282,7 @@ class PriceResponse(BatteryAware):
         elsewhere = torch.minimum(cheapest, skipped)
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
         skip = given_up | (active & ~local & (skipped < cheapest))
-        choice = self._choose_servers(servers, local | skip, self._relative_sizes(snapshot))
+        choice = self._choose_servers(servers, local | skip, self._relative_sizes(snapshot, problem, tasks))
         action = self._request(snapshot, choice, problem, tasks, own_tasks, skip)
         sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
@@ -337,20 +337,29 @@ class PriceResponse(BatteryAware):
             local = sets.gather(2, best[..., None, None].expand(-1, -1, 1, j)).squeeze(2)
         return local
 
-    def _relative_sizes(self, snapshot: Snapshot) -> Tensor | None:
-        """How much each server has left, relative to the mean, (B, K); None where background load cannot make them differ."""
-        if self.rule is None or not self.scenario.background:
+    def _relative_sizes(self, snapshot: Snapshot, problem: EpisodeProblem, tasks: Tasks) -> Tensor | None:
+        """How much each server has room for, relative to the mean, (B, 1 or U, K); None where nothing makes them differ.
+
+        Background load leaves every server another part. Servers of different kinds have room for so many of a user's own tasks
+        as their scarcer resource allows at these prices.
+        """
+        if self.scenario.server_devices:
+            active = problem.step.active[..., None]
+            wanted_f, wanted_b = ((x * active).sum(2).clamp_min(1e-300) for x in (tasks.f, tasks.band))
+            size = torch.minimum(problem.step.F_k[:, None] / wanted_f, problem.step.B_k[:, None] / wanted_b)
+        elif self.rule is not None and self.scenario.background:
+            size = (snapshot.F_k.to(torch.float64) * snapshot.B_k).sqrt()[:, None]
+        else:
             return None
-        size = (snapshot.F_k.to(torch.float64) * snapshot.B_k).sqrt()
-        return size / size.mean(1, keepdim=True)
+        return size / size.mean(-1, keepdim=True)
 
     def _choose_servers(self, values: Tensor, local: Tensor, sizes: Tensor | None) -> Tensor:
         """Choices (B, U, J): 0 for tasks of `local`; for each other task of a user, largest first, the cheapest server.
 
         The cost of a server rises with the tasks that the user already sends there. Ties are broken in cyclic order from a
         server that differs between users. values: (B, U, J, K) costs on the servers. sizes: relative sizes of the servers,
-        (B, K), if they differ. A larger server then fills more slowly, and users start counting at different fractions of a
-        task, so that a server which is a little too cheap does not get a task of every user.
+        (B, 1 or U, K), if they differ. A larger server then fills more slowly, and users start counting at different fractions
+        of a task, so that a server which is a little too cheap does not get a task of every user.
         """
         b, u, j, k = values.shape
         offset = (torch.arange(u, device=values.device)[:, None] + torch.arange(k, device=values.device)) % k
@@ -362,7 +371,7 @@ class PriceResponse(BatteryAware):
         for rank in range(j):
             task = order[..., rank : rank + 1]
             cost = values.gather(2, task[..., None].expand(-1, -1, 1, k)).squeeze(2)
-            crowd = count if sizes is None else (count + offset / k) / sizes[:, None]
+            crowd = count if sizes is None else (count + offset / k) / sizes
             server = (cost * (1 + CROWDING * crowd + tie)).argmin(-1, keepdim=True)
             offloaded = ~local.gather(2, task)
             choice.scatter_(2, task, torch.where(offloaded, server + 1, 0))

@@ -263,7 +263,7 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
     frame = pd.DataFrame(
         {
             "choice": numbers,
-            "device": [place_name(n) for n in numbers],
+            "device": [place_name(n) if n == SKIPPED else s.device_label(n) for n in numbers],
             "chosen": [k == chosen for k in range(len(numbers))],
             "delay_s": delays["delay"],
             "delay_tx_s": delays["delay_tx"],
