@@ -63,9 +63,9 @@ class StartComparison:
         label = f"{metric.label[:1].lower()}{metric.label[1:]}"
         kept = f"The weights after {self.episodes:,} episodes are used" if self.better else "The start is kept"
         return (
-            f"{first}: {label} {metric.show(pair.mean_b)} after {self.episodes:,} episodes, {metric.show(pair.mean_a)} before; "
-            f"difference {metric.number(pair.difference, '+')} {metric.difference_unit}, 95 % interval {low} to {high}, "
-            f"{len(pair.a)} held-out episodes. {kept}."
+            f"{first}: {label}, mean of {len(pair.a)} held-out episodes, {metric.show(pair.mean_b)} after {self.episodes:,} "
+            f"training episodes, {metric.show(pair.mean_a)} before; difference {metric.number(pair.difference, '+')} "
+            f"{metric.difference_unit}, 95 % interval {low} to {high}. {kept}."
         )
 
 

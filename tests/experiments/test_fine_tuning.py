@@ -65,7 +65,7 @@ def test_a_run_that_spoils_its_network_keeps_its_start(tmp_path: Path, monkeypat
     words = {read_status(tmp_path / name)["conclusion"] for name in ("whole", "parts")}
     assert len(words) == 1
     assert re.match(
-        r"(Worse than|Not distinguishable from) its start: gap to the bound .* The start is kept\.", words.pop()
+        r"(Worse than|Not distinguishable from) its start: gap to the bound, .* The start is kept\.", words.pop()
     )
     weights = {name: load_file(tmp_path / "parts" / name / POLICY) for name in (START, BEST, KEPT)}
     assert all(bool((weights[KEPT][name] == tensor).all()) for name, tensor in weights[START].items())
@@ -90,7 +90,8 @@ def test_the_words_say_what_the_interval_permits() -> None:
 
     better = words(-0.01)
     assert better.startswith(
-        "Better than its start: gap to the bound 2.05 % after 96 episodes, 3.05 % before; difference -1.00 "
+        "Better than its start: gap to the bound, mean of 20 held-out episodes, 2.05 % after 96 training episodes, "
+        "3.05 % before; difference -1.00 percentage points, 95 % interval "
     )
     assert better.endswith("The weights after 96 episodes are used.")
     assert words(0.01).startswith("Worse than its start: ")
