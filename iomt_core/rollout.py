@@ -198,7 +198,7 @@ def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, dec
     because decisions of networks depend little on the charge. A battery-aware policy decides the episodes in which it has to
     save once more, step by step.
     """
-    s = episodes.scenario
+    s, full = episodes.scenario, _full_batteries(episodes)
     snapshot = _with_expected_batteries(episodes) if policy.uses_past == "batteries" else episodes.snapshot
     action = decisions or decide_episodes(policy, episodes) or policy.decide(snapshot, episodes.dual)
     decided_at = snapshot.battery
@@ -209,7 +209,7 @@ def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, dec
         snapshot = replace(snapshot, battery=battery)
         if policy.uses_past != "batteries":
             break
-        rows = ((decided_at - battery).abs().amax(-1) > BATTERY_TOLERANCE * s.Cap).nonzero().flatten()
+        rows = ((decided_at - battery).abs() > BATTERY_TOLERANCE * full[:1]).any(-1).nonzero().flatten()
         if not len(rows):
             break
         decided_at = decided_at.index_copy(0, rows, battery[rows])
@@ -229,7 +229,7 @@ def _play_in_one_batch(policy: Policy, episodes: EpisodeSet, shares: Shares, dec
 def _decide_in_turn(policy: Policy, snapshot: Snapshot, count: int, shares: Shares) -> Action:
     """The decisions in all steps of some episodes, each with the charge that the steps before it leave."""
     s, parts = policy.scenario, []
-    battery = snapshot.battery.new_full((count, s.users), s.Cap)
+    battery = snapshot.battery[:count]
     for step in torch.arange(len(snapshot.D)).split(count):
         now = replace(snapshot.select(step), battery=battery)
         action = with_shares(policy.decide(now), now, s, shares)
@@ -241,7 +241,7 @@ def _decide_in_turn(policy: Policy, snapshot: Snapshot, count: int, shares: Shar
 def _record(episodes: EpisodeSet, snapshot: Snapshot, final: Action, result: Outcome, spent: Tensor) -> Record:
     """The record of the played steps; spent: energy up to the end of each step, (T, count, U) J."""
     s, count = episodes.scenario, episodes.count
-    ended = (spent > s.Cap).any(-1)  # (T, count)
+    ended = (spent > _full_batteries(episodes)).any(-1)  # (T, count)
     played = (ended.cumsum(0) - ended.to(torch.int64)) == 0
     step = torch.arange(1, s.T + 1)[:, None].expand(s.T, count)
     episode = torch.arange(episodes.first + 1, episodes.first + count + 1).expand(s.T, count)
@@ -262,4 +262,9 @@ def _batteries(episodes: EpisodeSet, result: Outcome) -> tuple[Tensor, Tensor]:
     s = episodes.scenario
     used = result.energy.sum(-1).view(s.T, episodes.count, s.users)
     spent = used.cumsum(0)
-    return (s.Cap - (spent - used)).clamp_min(0.0).flatten(0, 1), spent
+    return (_full_batteries(episodes) - (spent - used)).clamp_min(0.0).flatten(0, 1), spent
+
+
+def _full_batteries(episodes: EpisodeSet) -> Tensor:
+    """What every battery holds at the start, (count, U) J."""
+    return episodes.snapshot.battery[: episodes.count]

@@ -77,7 +77,13 @@ def anywhere(seed: int) -> Scenario:
 
 
 LARGE = 0.01  # of the drawn groups may be as large as there are: they take the most time
+LARGEST = (
+    {"users": 16, "tasks": 16, "servers": 8}, {"users": 3, "tasks": 64, "servers": 3}, {"users": 60, "tasks": 3, "servers": 3},
+    {"users": 3, "tasks": 3, "servers": 60},
+)  # fmt: skip
 WORKLOAD, KINDS = 0.06, 0.15  # of the drawn scenarios bring their own tasks, or a mix of task kinds
+LATENCY, DEADLINES = 0.25, 0.2  # of the groups have servers with latency, or kinds with deadlines of their own
+DEVICES = 0.25  # of the drawn scenarios have devices that differ
 # Corners that make links weak. Chance would not bring them together, so some of the drawn scenarios have them all.
 WEAK = 0.05
 WEAK_LOW, WEAK_HIGH = ("d0", "sigma2", "P_tr"), ("N0", "PL0", "eta", "area", "D")
@@ -93,10 +99,11 @@ def whole_range(seed: int, count: int = 1) -> list[Scenario]:
     """
     group = _Draw([seed])
     large = group.rng.random() < LARGE
-    most = {"users": 16, "tasks": 16, "servers": 8} if large else {"users": 3, "tasks": 3, "servers": 3, "T": 2}
+    most = LARGEST[group.rng.integers(len(LARGEST))] if large else {"users": 3, "tasks": 3, "servers": 3, "T": 2}
     common = {name: 1 + int(group.rng.integers(high)) for name, high in most.items()} | ({"T": 1} if large else {})
     common |= {name: group.number(name) for name in OBJECTIVE}
-    return [scenario(_Draw([seed, n]).values(common)) for n in range(count)]
+    latency, deadlines = group.rng.random() < LATENCY, group.rng.random() < DEADLINES
+    return [scenario(_Draw([seed, n]).values(common, latency, deadlines)) for n in range(count)]
 
 
 class _Draw:
@@ -118,7 +125,7 @@ class _Draw:
             preset = preset[self.rng.integers(2)]
         between = self.rng.uniform(meta.low, meta.high)
         if meta.log:
-            between = math.exp(self.rng.uniform(math.log(meta.low), math.log(meta.high)))
+            between = math.exp(self.rng.uniform(math.log(meta.low or meta.span[0]), math.log(meta.high)))
         low, high, same = self.odds
         options = [meta.low, meta.high, meta.low if preset is None else preset, between]
         return float(options[self.rng.choice(4, p=[low, high, same, 1 - low - high - same])])
@@ -128,14 +135,15 @@ class _Draw:
         ends = sorted((self.number(name), self.number(name)))
         return tuple(map(round, ends)) if name == "P" else tuple(ends)
 
-    def values(self, common: dict[str, Any]) -> dict[str, Any]:
-        """All values of a scenario, these among them."""
+    def values(self, common: dict[str, Any], latency: bool, deadlines: bool) -> dict[str, Any]:
+        """All values of a scenario, these among them; with latency, and with kinds that have their own deadlines."""
         values = {**common, "channel": str(self.rng.choice(["paper", "log-distance"]))}
         for name, meta in metadata().items():
             if name not in values and meta.low is not None:
                 ranged = isinstance(getattr(PRESETS["paper"], name), tuple)
                 values[name] = self.pair(name) if ranged else self.number(name)
         values["seed"] = int(values["seed"])
+        values["latency"] = max(values["latency"], 1e-6) if latency else 0.0
         if self.rng.random() < WEAK:
             values["channel"] = "log-distance"
             for names, end in ((WEAK_LOW, "low"), (WEAK_HIGH, "high")):
@@ -145,15 +153,25 @@ class _Draw:
         for name in ("gamma_t", "gamma_e", "speed", "burst", "background"):  # None, or off
             if self.rng.random() < 0.5:
                 del values[name]
-        own = self.rng.random()
+        if self.rng.random() < DEVICES:
+            values["user_devices"] = self._devices(values["users"], ("F_i", "P_tr", "Cap"))
+            values["server_devices"] = self._devices(values["servers"], ("F_k", "B_k", *["latency"] * latency))
+        own = 0.0 if deadlines else self.rng.random()
         if own < KINDS:
             values["kinds"] = [
                 {"name": f"kind {n}", "share": 10.0 ** self.rng.uniform(-3, 3), **self._task_ranges()}
                 for n in range(self.rng.integers(1, 4))
             ]
+            for kind in values["kinds"] if deadlines else ():
+                kind["T_max"] = self.number("T_max")
         elif own < KINDS + WORKLOAD:  # ragged: some users have no task
             values["workload"] = [self._task(values) for _ in range(self.rng.integers(1, values["tasks"] + 1))]
         return values
+
+    def _devices(self, count: int, names: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Devices of some of `count` numbers, each with some values of its own."""
+        chosen = [n for n in range(1, count + 1) if self.rng.random() < 0.6]
+        return [{"number": n} | {name: self.number(name) for name in names if self.rng.random() < 0.6} for n in chosen]
 
     def _task_ranges(self) -> dict[str, Any]:
         return {name: self.pair(name) for name in ("D", "C", "P")}

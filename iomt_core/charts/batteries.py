@@ -57,13 +57,14 @@ def spending_words(record: Record) -> str:
     s, user = record.scenario, scarcest(record)
     energy = record.outcome.energy[:, s.user_numbers.index(user)].sum(-1)
     charge = float(record.snapshot.battery[-1, s.user_numbers.index(user)])
+    full = s.device_values["Cap"][s.user_numbers.index(user)]
     rate = (
-        f"User {user} spends {CHARGE.brief(float(energy.mean()))} a step; a battery of {CHARGE.brief(s.Cap)} allows "
-        f"{CHARGE.brief(s.Cap / s.T)} in each of {s.T} steps."
+        f"User {user} spends {CHARGE.brief(float(energy.mean()))} a step; a battery of {CHARGE.brief(full)} allows "
+        f"{CHARGE.brief(full / s.T)} in each of {s.T} steps."
     )
     if not empty_users(record):
         left = charge - float(energy[-1])
-        return f"{rate} It has least left at the end: {CHARGE.brief(left)}, {100 * left / s.Cap:.3g} %."
+        return f"{rate} It has least left at the end: {CHARGE.brief(left)}, {100 * left / full:.3g} %."
     return (
         f"{rate} In step {int(record.step[-1])} it has {CHARGE.brief(charge)} left and would need "
         f"{CHARGE.brief(float(energy[-1]))}. That step earns nothing for anybody, and no later one is played: "
@@ -131,7 +132,7 @@ def battery_curves(
         "showlegend": True,
         "hovermode": "closest",
         "xaxis": {"title": {"text": "step"}, "range": [-0.5, s.T + 0.5], "zeroline": False},
-        "yaxis": {"title": {"text": CHARGE.axis_title}, "range": [0, FULL * s.Cap * CHARGE.factor]},
+        "yaxis": {"title": {"text": CHARGE.axis_title}, "range": [0, FULL * max(s.device_values["Cap"]) * CHARGE.factor]},
         "shapes": [step_line(step)],
     }
     title = "Charge of every battery over the episode"

@@ -8,6 +8,7 @@ from torch import Tensor
 from iomt_core.charts.bars import Bars, grouped_bars
 from iomt_core.charts.style import device_colour
 from iomt_core.model.allocation import device_index, per_device
+from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.record import Record
 
 FULL = 105  # %, end of the axis of utilisation
@@ -18,7 +19,7 @@ def used_shares(record: Record) -> tuple[Tensor, Tensor, Tensor]:
     k, snap = record.scenario.servers, record.snapshot
     device = device_index(record.action.choice, k)
     cpu, band = per_device(record.outcome.f, device, k), per_device(record.outcome.b, device, k)
-    return cpu[:, :k] / snap.F_k, band[:, :k] / snap.B_k, cpu[:, k:] / snap.F_i
+    return cpu[:, :k] / snap.F_k, band[:, :k] / snap.B_k, cpu[:, k:] / snap.F_i.clamp_min(SMALLEST_GRANT)
 
 
 def utilisation(record: Record, row: int, subtitle: str = "") -> tuple[go.Figure, go.Figure]:

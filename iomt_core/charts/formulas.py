@@ -111,6 +111,10 @@ def task_formulas(record: Record, row: int, user: int, task: int) -> list[Formul
     parts = f"{printed(tx)} + {printed(exe)}" if choice else printed(exe)
     shown = f"{tex(tx)} + {tex(exe)}" if choice else tex(exe)
     symbols = r"T^{tr} + T^{exe}" if choice else r"T^{exe}"
+    if choice and s.has_latency:
+        latency = float(snap.latency[row, choice - 1])
+        parts, shown = f"{parts} + {printed(latency)}", f"{shown} + {tex(latency)}"
+        symbols += rf" + L_{{{s.device_numbers[choice]}}}"
     found.append(Formula("(9)", "delay", rf"T_{{{of}}} = {symbols} = {shown} = " + tex(T, "s"), parts, T))
     symbol = r"E^{tr}" if choice else r"E^{exe}"
     found.append(

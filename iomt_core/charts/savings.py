@@ -92,7 +92,11 @@ def savings(episodes: EpisodeSet) -> list[Saving]:
         "own": (s.user_numbers, dual.prices.own[steps].sum(0)),
         "deadline": (s.kind_names, _deadline_prices(episodes)),
     }
-    there = {"battery": s.Cap, "cpu": s.F_k, "bandwidth": s.B_k, "own": s.F_i, "deadline": min(s.kind_deadlines)}
+    # The price of a first cycle/s of a sensor without a CPU says nothing about a whole GHz.
+    found["own"][1][torch.tensor(s.device_values["F_i"]) == 0] = 0.0
+    most = s.largest
+    there = {"battery": most["Cap"], "cpu": most["F_k"], "bandwidth": most["B_k"], "own": most["F_i"]}
+    there["deadline"] = min(s.kind_deadlines)
     result = []
     for kind, (names, values) in found.items():
         factor = RESOURCES[kind].factor

@@ -70,6 +70,7 @@ def delay_table(record: Record, row: int) -> pd.DataFrame:
         {
             **{name: table[name] for name in ("user", "task", "kind", "device")},
             **{TASK[f"{name}_s"].heading: table[name].round(4) for name in ("delay_exe", "delay_tx", "delay")},
+            **({"latency (ms)": table["latency"].round(4)} if "latency" in table else {}),
             TASK["deadline_s"].heading: (table["deadline_s"] * TASK["deadline_s"].factor).round(4),
             "late": table["deadline_missed"] & ~table["skipped"],
             "skipped": table["skipped"],

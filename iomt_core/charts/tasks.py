@@ -16,17 +16,20 @@ from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 
 MOST_NAMED = 90  # tasks that have their name below the bar
-TRANSMISSION = "#4b5563"
+TRANSMISSION, LATENCY = "#4b5563", "#c3c7cd"
 LIGHT_HATCH = {"shape": "/", "size": 5, "solidity": 0.3, "fillmode": "overlay", "fgcolor": "#ffffff"}
 
 
 def slowest_first(record: Record, row: int) -> pd.DataFrame:
-    """The rows of `Record.table` of one step, slowest task first, with the device's name and delays in milliseconds.
+    """The rows of `Record.table` of one step, slowest task first, with the device's name and delays in milliseconds, and
+    where servers have a latency, that too.
 
     Skipped tasks come last; they have no delay and no device.
     """
     table = record.select(slice(row, row + 1)).table().sort_values("delay_s", ascending=False, kind="stable")
     ms = {name: table[f"{name}_s"] * TASK[f"{name}_s"].factor for name in ("delay", "delay_exe", "delay_tx")}
+    if record.scenario.has_latency:
+        ms["latency"] = (ms["delay"] - ms["delay_exe"] - ms["delay_tx"]).clip(lower=0)
     devices = [
         "skipped" if skipped else device_name(k)
         for k, skipped in zip(table["choice"].tolist(), table["skipped"], strict=True)
@@ -55,6 +58,8 @@ def delay_bars(
         here, marker = [t for t in tasks if t["choice"] == choice], {"color": device_colour(choice)}
         data.append(_delays(here, "delay_exe", device_name(choice), marker))
     data.append(_delays(tasks, "delay_tx", "transmission (hatched)", {"color": TRANSMISSION, "pattern": LIGHT_HATCH}))
+    if record.scenario.has_latency:
+        data.append(_delays(tasks, "latency", "latency of the server", {"color": LATENCY}))
     names, dues = [task["name"] for task in everything], sorted({task["due"] for task in everything})
     longest = max((task["delay"] for task in tasks), default=1.0)
     shapes: list[dict[str, Any]] = []
@@ -93,10 +98,11 @@ def _words(task: dict[Any, Any], kinds: bool) -> str:
     kind = f" ({html.escape(str(task['kind']), quote=False)})" if kinds else ""
     if task["skipped"]:
         return f"task {task['name']}{kind}: skipped, costs 1"
+    latency = f", latency {task['latency']:.4g} ms" if task.get("latency") else ""
     late = "later than its" if task["deadline_missed"] else "within its"
     return (
         f"task {task['name']}{kind} on {task['device']}: {task['delay']:.4g} ms<br>execution {task['delay_exe']:.4g} ms, "
-        f"transmission {task['delay_tx']:.4g} ms<br>{late} deadline of {task['due']:.4g} ms"
+        f"transmission {task['delay_tx']:.4g} ms{latency}<br>{late} deadline of {task['due']:.4g} ms"
     )
 
 

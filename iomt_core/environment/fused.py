@@ -27,7 +27,7 @@ from iomt_core.scenario import Scenario
 
 log = logging.getLogger(__name__)
 
-STATE = ("D", "C", "P", "weight", "P_tr", "battery", "F_i", "F_k", "B_k", "beta")
+STATE = ("D", "C", "P", "weight", "P_tr", "battery", "F_i", "F_k", "B_k", "latency", "beta")
 DRAWN = ("D", "C", "P", "weight", "battery")
 # Floats only: with one bool among the outputs the compiler generates scalar code for the whole kernel.
 RESULT = tuple(field.name for field in fields(Outcome) if field.name not in ("missed", "skipped"))
@@ -55,6 +55,8 @@ class Kernel:
             s.cycle_span,
             s.priority_span,
             s.mean_P,
+            s.largest,
+            s.has_latency,
         )  # cached properties, whose first access cannot be traced
         # Without isolation all kernels would share one recompilation limit. torch's stubs lack the option.
         self._step = torch.compile(_step, fullgraph=True, dynamic=False, isolate_recompiles=True)  # type: ignore[call-overload]
@@ -120,9 +122,10 @@ def _step(
 
 def _snapshot(state: tuple[Tensor, ...], max_ratio: float) -> Snapshot:
     """A snapshot of the tensors of `STATE`; fields that the kernel does not use are placeholders."""
-    D, C, P, weight, P_tr, battery, F_i, F_k, B_k, beta = state
+    D, C, P, weight, P_tr, battery, F_i, F_k, B_k, latency, beta = state
     return Snapshot(
-        D=D, C=C, P=P, weight=weight, P_tr=P_tr, battery=battery, F_i=F_i, F_k=F_k, B_k=B_k, beta=beta,
+        D=D, C=C, P=P, weight=weight, P_tr=P_tr, battery=battery, F_i=F_i, F_k=F_k, B_k=B_k,
+        latency=latency, beta=beta,
         active=D, kind=D, deadline=D, users_xy=D, servers_xy=D, distance=D, key=D, steps_left=D, max_ratio=max_ratio,
         all_active=True,
     )  # fmt: skip

@@ -19,7 +19,7 @@ EFFICIENCY_SCALE = 30.0  # bit/s/Hz; the paper's channel gives 28 to 29
 
 def size(s: Scenario) -> int:
     """Length n of one agent's observation."""
-    return 3 * s.tasks + 3 + 2 * s.servers + (s.servers if s.channel == "log-distance" else 0)
+    return 3 * s.tasks + 3 + 2 * s.servers + s.servers * ((s.channel == "log-distance") + s.has_latency)
 
 
 def names(s: Scenario) -> list[str]:
@@ -27,14 +27,16 @@ def names(s: Scenario) -> list[str]:
     tasks = [f"{x}[{j}]" for x in ("D", "C", "P") for j in range(1, s.tasks + 1)]
     links = [f"efficiency[{k}]" for k in s.server_numbers] if s.channel == "log-distance" else []
     servers = [f"{x}[{k}]" for x in ("B_k", "F_k") for k in s.server_numbers]
-    return [*tasks, "P_tr", "Cap", "F_i", *servers, *links]
+    latency = [f"latency[{k}]" for k in s.server_numbers] if s.has_latency else []
+    return [*tasks, "P_tr", "Cap", "F_i", *servers, *links, *latency]
 
 
 def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
     """Observations of all agents, (B, U, n), eq. (14). An agent does not observe the tasks of other users.
 
     Task sizes are relative to the largest that can occur; a missing task is all 0. With channel "log-distance" an agent also
-    observes its mean spectral efficiency to each server, which a device can measure.
+    observes its mean spectral efficiency to each server, which a device can measure, and where servers have a latency, that
+    of each. What devices have is relative to the largest of the ward.
     """
     b, u, _, _ = snapshot.shape
     P = snapshot.P if snapshot.all_active else snapshot.P * snapshot.active
@@ -42,12 +44,15 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
         (snapshot.D, s.data_span[1]),
         (snapshot.C, s.cycle_span[1]),
         (P, s.priority_span[1]),
-        (snapshot.P_tr[..., None], s.P_tr[1]),
-        (snapshot.battery[..., None], s.Cap),
-        (snapshot.F_i[..., None], s.F_i),
+        (snapshot.P_tr[..., None], s.largest["P_tr"]),
+        (snapshot.battery[..., None], s.largest["Cap"]),
+        (snapshot.F_i[..., None], s.largest["F_i"]),
     ]
-    servers = torch.cat([snapshot.B_k / s.B_k, snapshot.F_k / s.F_k], dim=1)[:, None].expand(b, u, -1)
-    rest = [servers, efficiency(snapshot, s)] if s.channel == "log-distance" else [servers]
+    rest = [_capacities(snapshot, s)[:, None].expand(b, u, -1)]
+    if s.channel == "log-distance":
+        rest.append(efficiency(snapshot, s))
+    if s.has_latency:
+        rest.append((snapshot.latency / s.largest["latency"])[:, None].expand(b, u, -1))
     if torch.compiler.is_compiling():
         return torch.cat([*(x * (1 / largest) for x, largest in parts), *rest], dim=-1)
     # Written in place, so that scaling and copying are one pass.
@@ -59,6 +64,11 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
         observation[..., start : start + x.shape[-1]] = x
         start += x.shape[-1]
     return observation
+
+
+def _capacities(snapshot: Snapshot, s: Scenario) -> Tensor:
+    """Bandwidth and CPU of the servers relative to the largest of the ward, (B, 2K)."""
+    return torch.cat([snapshot.B_k / s.largest["B_k"], snapshot.F_k / s.largest["F_k"]], dim=1)
 
 
 def efficiency(snapshot: Snapshot, s: Scenario) -> Tensor:
@@ -86,7 +96,7 @@ def limited_state(snapshot: Snapshot, s: Scenario) -> Tensor:
         ],
         dim=1,
     )
-    return torch.cat([snapshot.B_k / s.B_k, snapshot.F_k / s.F_k, counts.to(snapshot.D.dtype)], dim=1)
+    return torch.cat([_capacities(snapshot, s), counts.to(snapshot.D.dtype)], dim=1)
 
 
 def mixer_observation(snapshot: Snapshot, s: Scenario) -> Tensor:
@@ -97,9 +107,9 @@ def mixer_observation(snapshot: Snapshot, s: Scenario) -> Tensor:
             snapshot.D.sum(-1) / (j * s.data_span[1]),
             snapshot.C.sum(-1) / (j * s.cycle_span[1]),
             snapshot.weight.sum(-1) / j,
-            snapshot.P_tr / s.P_tr[1],
-            snapshot.F_i / s.F_i,
-            snapshot.battery / s.Cap,
+            snapshot.P_tr / s.largest["P_tr"],
+            snapshot.F_i / s.largest["F_i"],
+            snapshot.battery / snapshot.battery.new_tensor(s.device_values["Cap"]),
         ],
         dim=-1,
     )

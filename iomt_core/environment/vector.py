@@ -58,7 +58,8 @@ class VectorEnvironment:
             self.t = self.t.masked_fill(where, 0)
             self.terminated, self.truncated = self.terminated & ~where, self.truncated & ~where
             self._dynamics = self._dynamics.replace_where(where, first)
-            battery = self.snapshot.battery.masked_fill(where[:, None], self.scenario.Cap)
+            full = self.snapshot.battery.new_tensor(self.scenario.device_values["Cap"])
+            battery = torch.where(where[:, None], full, self.snapshot.battery)
         self.snapshot = self._world.snapshot(self._dynamics, self.t, battery)
         return self.snapshot
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,7 +54,7 @@ class World:
             self._in_operation = users, servers
         self._ward = s = s.whole_ward
         self._kinds = _KindTable(s, dtype, seeds.device)
-        self._workload = _workload(s, dtype, seeds.device) if s.workload is not None else None
+        self._workload = _OwnTasks.of(s, dtype, seeds.device) if s.workload is not None else None
         self._layout = layout(s, dtype, seeds.device)
         self._draw(seeds)
 
@@ -68,20 +70,17 @@ class World:
         users, servers = self._layout
         batch = len(seeds)
         self._servers_xy = servers.expand(batch, -1, -1)
-        low, high = s.P_tr
+        values = {name: users.new_tensor(numbers).expand(batch, -1) for name, numbers in s.device_values.items()}
+        low, high = (values["P_low"], values["P_high"]) if s.user_devices else s.P_tr
         self._power = low + (high - low) * self._uniform(Stream.POWER, 0, s.users)
-        self._own = users.new_full((1, 1), s.F_i).expand(batch, s.users)
-        self._full_battery = users.new_full((1, 1), s.Cap).expand(batch, s.users)
-        self._servers = (
-            users.new_full((1, 1), s.F_k).expand(batch, s.servers),
-            users.new_full((1, 1), s.B_k).expand(batch, s.servers),
-        )
+        self._own, self._full_battery = values["F_i"], values["Cap"]
+        self._servers, self._latency = (values["F_k"], values["B_k"]), values["latency"]
         self._start = users.expand(batch, -1, -1)
         self._links: tuple[Tensor, Tensor] | None = None
         self._max_ratio = math.inf
         if s.speed == 0:
             self._links = self._distances(self._start)
-            self._max_ratio = float(s.B_k / self._links[1].amin()) if len(seeds) else math.inf
+            self._max_ratio = float(max(s.device_values["B_k"]) / self._links[1].amin()) if len(seeds) else math.inf
         # For all steps at once: with tensors this small, the number of operations determines the time.
         self.step_keys = counter.step_keys(seeds, s.T + 1)
         steps = torch.arange(s.T + 1, device=seeds.device)[:, None]
@@ -131,7 +130,10 @@ class World:
         s = self._ward
         D, C, P, kind, active = self._tasks(state, step)
         k = self._kinds
-        deadline = k.deadline[kind] if s.has_own_deadlines else k.deadline.expand(D.shape)
+        if self._workload is not None:
+            deadline = self._at_step(self._workload.deadline, step, D.shape)
+        else:
+            deadline = k.deadline[kind] if s.has_own_deadlines else k.deadline.expand(D.shape)
         weight = P / s.mean_P
         if self._workload is not None:
             weight = weight * active
@@ -143,7 +145,7 @@ class World:
             F_k, B_k = F_k * (1 - load[..., 0]), B_k * (1 - load[..., 1])
         return Snapshot(
             D=D, C=C, P=P, weight=weight, active=active, kind=kind, P_tr=self._power,
-            battery=self._full_battery if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k,
+            battery=self._full_battery if battery is None else battery, F_i=self._own, F_k=F_k, B_k=B_k, latency=self._latency,
             users_xy=state.users_xy, servers_xy=self._servers_xy, distance=distance, beta=beta,
             key=_at(self.step_keys, step), steps_left=self.steps_left(step), deadline=deadline,
             max_ratio=self._max_ratio, all_active=self._workload is None,
@@ -176,8 +178,9 @@ class World:
         s = self._ward
         shape = (len(self.seeds), s.users, s.tasks)
         if self._workload is not None:
-            D, C, P, active = (x[step % s.T].expand(shape) for x in self._workload)
-            return D, C, P, self._kinds.zero.expand(shape), active
+            w = self._workload
+            D, C, P, kind, active = (self._at_step(x, step, shape) for x in (w.D, w.C, w.P, w.kind, w.active))
+            return D, C, P, kind, active
         k = self._kinds
         kind, active = k.zero.expand(shape), k.yes.expand(shape)
         draws = (x.view(shape) for x in counter.uniform_triples(_at(self.task_keys, step), k.ranges, s.users * s.tasks))
@@ -191,6 +194,10 @@ class World:
             kind = torch.searchsorted(k.edges, self._uniform(Stream.KINDS, step, s.users * s.tasks)).view(shape)
         D, C, P = (low[kind] + span[kind] * u for low, span, u in zip(k.low, k.span, (u_D, u_C, u_P), strict=True))
         return D, C, P.floor_(), kind, active
+
+    def _at_step(self, x: Tensor, step: int | Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
+        """Numbers of the own workload, (T, U, J), at a step; an own workload starts again after its last step."""
+        return x[step % self._ward.T].expand(shape)
 
     def _burst_shock(self, step: int | Tensor) -> Tensor:
         """Standard normal shocks (B, U, J, 2), partly shared by the tasks of a user, so that a burst affects all of them."""
@@ -234,7 +241,7 @@ class _KindTable:
         self.edges = (share / share.sum()).cumsum(0)[:-1]
         ranges = torch.tensor(kinds, dtype=dtype, device=device)
         self.deadline = torch.tensor(
-            s.kind_deadlines if s.has_own_deadlines else s.T_max, dtype=dtype, device=device
+            s.kind_deadlines if s.has_own_deadlines and s.workload is None else s.T_max, dtype=dtype, device=device
         )  # s, (kinds,) or ()
         self.low = ranges[:, :, 0].T
         self.span = (ranges[:, :, 1] - ranges[:, :, 0]).T
@@ -253,8 +260,14 @@ def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") 
             torch.tensor(s.places.users, dtype=dtype, device=device),
             torch.tensor(s.places.servers, dtype=dtype, device=device),
         )
-    draws = counter.uniform(torch.tensor([s.seed], device=device), Stream.LAYOUT, 0, 2 * 24, dtype)[0].view(24, 2)
-    users, count = draws[8 : 8 + s.ward_users] * s.area, s.ward_servers
+    count = s.ward_servers
+    # Rows of the first 8 servers and 16 users; then one more user and server in turn, so that no count moves the others.
+    of_users = [7 + n if n <= 16 else 24 + 2 * (n - 17) for n in range(1, s.ward_users + 1)]
+    of_servers = [n - 1 if n <= 8 else 25 + 2 * (n - 9) for n in range(1, count + 1)]
+    rows_drawn = max(*of_users, *of_servers) + 1
+    seed = torch.tensor([s.seed], device=device)
+    draws = counter.uniform(seed, Stream.LAYOUT, 0, 2 * rows_drawn, dtype)[0].view(rows_drawn, 2)
+    users = draws[torch.tensor(of_users, device=device)] * s.area
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     k = torch.arange(count, device=device)
@@ -262,23 +275,33 @@ def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") 
     in_row = torch.where(row == rows - 1, count - (rows - 1) * columns, columns)
     centre = torch.stack([(column + 0.5) / in_row, (row + 0.5) / rows], dim=1).to(dtype)
     cell = torch.stack([1 / in_row, torch.full_like(in_row, 1, dtype=dtype) / rows], dim=1).to(dtype)
-    return users, (centre + (draws[:count] - 0.5) * 0.5 * cell) * s.area
+    return users, (centre + (draws[torch.tensor(of_servers, device=device)] - 0.5) * 0.5 * cell) * s.area
 
 
-def _workload(s: Scenario, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The own workload of a whole ward as tensors (T, U, J): D in bit, C in cycles, P, active."""
-    assert s.workload is not None
-    D = torch.zeros(s.T, s.users, s.tasks, dtype=dtype)
-    C, P, active = torch.zeros_like(D), torch.ones_like(D), torch.zeros_like(D, dtype=torch.bool)
-    filled: dict[tuple[int, int], int] = {}
-    for task in s.workload:
-        step_user = (task.step - 1, task.user - 1)
-        j = filled.get(step_user, 0)
-        filled[step_user] = j + 1
-        D[(*step_user, j)], C[(*step_user, j)], P[(*step_user, j)], active[(*step_user, j)] = (
-            task.D,
-            task.C,
-            task.P,
-            True,
-        )
-    return D.to(device), C.to(device), P.to(device), active.to(device)
+@dataclass(frozen=True)
+class _OwnTasks:
+    """The own workload of a whole ward, (T, U, J) each."""
+
+    D: Tensor  # bit
+    C: Tensor  # cycle
+    P: Tensor
+    deadline: Tensor  # s
+    kind: Tensor  # int64, index into the scenario's kind names
+    active: Tensor  # bool
+
+    @classmethod
+    def of(cls, s: Scenario, dtype: torch.dtype, device: torch.device) -> _OwnTasks:
+        assert s.workload is not None
+        D, C, P, deadline = np.zeros((4, s.T, s.users, s.tasks))
+        P[:], deadline[:] = 1.0, s.T_max
+        kind, active = np.zeros(D.shape, np.int64), np.zeros(D.shape, bool)
+        filled: Counter[tuple[int, int]] = Counter()
+        number = {name: n for n, name in enumerate(s.kind_names)}
+        for task in s.workload:
+            step_user = (task.step - 1, task.user - 1)
+            at = (*step_user, filled[step_user])
+            filled[step_user] += 1
+            D[at], C[at], P[at], deadline[at] = task.D, task.C, task.P, s.task_deadline(task)
+            kind[at], active[at] = number[task.kind or "task"], True
+        numbers = (torch.from_numpy(x).to(device, dtype) for x in (D, C, P, deadline))
+        return cls(*numbers, torch.from_numpy(kind).to(device), torch.from_numpy(active).to(device))

@@ -59,7 +59,7 @@ def batteries_matter(record: Record) -> bool:
     """Whether a battery ended an episode, or would spare energy for later steps under the best plan."""
     if bool(record.ended.any()) or not isinstance(record.dual, EpisodeDual):
         return bool(record.ended.any())
-    worth = (record.dual.battery * record.scenario.Cap).sum(-1)
+    worth = (record.dual.battery * record.dual.battery.new_tensor(record.scenario.device_values["Cap"])).sum(-1)
     return bool((worth > WORTH * record.dual.return_bound.abs()).any())
 
 

@@ -29,7 +29,7 @@ class Outcome(Batch):
     rate: Tensor  # bit/s, 0 for local tasks
     delay_tx: Tensor  # s, eq. (7)
     delay_exe: Tensor  # s, eq. (1)
-    delay: Tensor  # s, eq. (9)
+    delay: Tensor  # s, eq. (9), and the server's latency
     energy: Tensor  # J, eq. (10)
     cost: Tensor  # dimensionless
     missed: Tensor  # bool: later than its deadline (C6), or skipped
@@ -41,12 +41,14 @@ def outcome(snapshot: Snapshot, action: Action, s: Scenario) -> Outcome:
     """Evaluates a joint action exactly, in every world of the batch; not differentiable. All results are finite."""
     f, b = granted(snapshot, action)
     offloaded = action.choice.to(f.dtype).clamp_max_(1.0)
-    link = _link(snapshot.beta, action.choice)
+    link = _of_server(snapshot.beta, action.choice)
     speed = f.clamp_min(SMALLEST_GRANT)
     delay_exe = execution_delay(snapshot.C, speed)
     rate = mean_rate(b.clamp_min(SMALLEST_GRANT), link, snapshot.max_ratio)
     delay_tx = (snapshot.D / rate).mul_(offloaded)
     delay = delay_tx + delay_exe
+    if s.has_latency:
+        delay.addcmul_(_of_server(snapshot.latency[:, None].expand_as(snapshot.beta), action.choice), offloaded)
     energy = execution_energy(snapshot.C, speed, s.k0).mul_(1 - offloaded).addcmul_(snapshot.P_tr[:, :, None], delay_tx)
     deadline = deadlines(snapshot, s)
     cost = task_cost(delay, energy, deadline, s)
@@ -72,11 +74,11 @@ def evaluate_step(snapshot: Snapshot, action: Action, s: Scenario) -> tuple[Outc
     return result, charge, (result.reward * snapshot.weight).sum(-1) * paid
 
 
-def _link(beta: Tensor, choice: Tensor) -> Tensor:
-    """β of each task's link to its server, (B, U, J); for a local task, of the link to server 1, which is not used."""
+def _of_server(values: Tensor, choice: Tensor) -> Tensor:
+    """A value of each task's server, (B, U, K) -> (B, U, J); for a local task that of server 1, which is not used."""
     if not torch.compiler.is_compiling():
-        return beta.gather(2, (choice - 1).clamp_min_(0))
-    device, link = choice.to(beta.dtype), beta[:, :, :1].expand(choice.shape)
-    for k in range(1, beta.shape[2]):
-        link = torch.where(device == k + 1, beta[:, :, k : k + 1], link)
-    return link
+        return values.gather(2, (choice - 1).clamp_min_(0))
+    device, found = choice.to(values.dtype), values[:, :, :1].expand(choice.shape)
+    for k in range(1, values.shape[2]):
+        found = torch.where(device == k + 1, values[:, :, k : k + 1], found)
+    return found

@@ -30,6 +30,7 @@ class Snapshot(Batch):
     F_i: Tensor  # (B, U) cycle/s
     F_k: Tensor  # (B, K) cycle/s, CPU of server k without its background load
     B_k: Tensor  # (B, K) Hz, bandwidth of server k without its background load
+    latency: Tensor  # (B, K) s, fixed delay of every task on server k
     users_xy: Tensor  # (B, U, 2) m
     servers_xy: Tensor  # (B, K, 2) m
     distance: Tensor  # (B, U, K) m
@@ -49,7 +50,7 @@ class Snapshot(Batch):
         """Only these users and servers, given by their index, (n,) int64."""
         by_user = ("D", "C", "P", "weight", "active", "kind", "deadline", "P_tr", "battery", "F_i", "users_xy")
         kept = {name: getattr(self, name)[:, users] for name in by_user}
-        kept |= {name: getattr(self, name)[:, servers] for name in ("F_k", "B_k", "servers_xy")}
+        kept |= {name: getattr(self, name)[:, servers] for name in ("F_k", "B_k", "latency", "servers_xy")}
         kept |= {name: getattr(self, name)[:, users[:, None], servers] for name in ("distance", "beta")}
         return replace(self, **kept)
 

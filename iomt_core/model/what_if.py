@@ -17,7 +17,7 @@ from iomt_core.model.channel import mean_rate
 from iomt_core.model.outcome import SMALLEST_GRANT, Outcome
 from iomt_core.model.snapshot import Action, Snapshot, deadlines
 from iomt_core.model.special import scaled_exp1
-from iomt_core.model.utility import task_cost
+from iomt_core.model.utility import COST_MAX, task_cost
 from iomt_core.scenario import Scenario
 
 
@@ -77,7 +77,12 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> W
     local = chosen[..., 0][:, :, None, None]
     energy = torch.where(local > 0, spent / by_f.square(), spent * by_b)
     deadline = snapshot.deadline[:, :, None, None]
-    cost = task_cost(execution * by_f + transmission * by_b, energy, deadline, s)
+    delay = execution * by_f + transmission * by_b
+    if s.has_latency:
+        constant = done.delay - done.delay_exe - done.delay_tx
+        delay = delay + constant[:, :, None, None]
+    cost = task_cost(delay, energy, deadline, s)
+    cost = torch.where(done.skipped[:, :, None, None], COST_MAX, cost)  # by nobody, wherever the others are
     itself = torch.eye(j, dtype=torch.bool, device=x.device)[:, None]
     cost = torch.where(itself, own[..., None], cost) * snapshot.active[:, :, None, None]
     return WhatIf(cost, others)
@@ -94,9 +99,8 @@ def _alternatives(
     """Cost of each task itself on each device; (B, U, J, K + 1)."""
     elsewhere = 1 - chosen
     capacity = torch.cat([snapshot.F_i[:, :, None], snapshot.F_k[:, None].expand(-1, totals.shape[1], -1)], dim=2)
-    f = (x[..., None] * capacity[:, :, None] / (totals + elsewhere * x[..., None]).clamp_min(1.0)).clamp_min_(
-        SMALLEST_GRANT
-    )
+    granted = x[..., None] * capacity[:, :, None] / (totals + elsewhere * x[..., None]).clamp_min(1.0)
+    f = granted.clamp_min(SMALLEST_GRANT)
     band = (
         y[..., None]
         * snapshot.B_k[:, None, None]
@@ -107,7 +111,12 @@ def _alternatives(
     transmission = pad(snapshot.D[..., None] / mean_rate(band.clamp_min(SMALLEST_GRANT), link), (1, 0))
     energy = snapshot.P_tr[..., None, None] * transmission
     energy[..., 0] = s.k0 * f[..., 0] ** 2 * snapshot.C
-    return task_cost(execution + transmission, energy, snapshot.deadline[..., None], s)
+    delay = execution + transmission
+    if s.has_latency:
+        delay[..., 1:] += snapshot.latency[:, None, None]
+    cost = task_cost(delay, energy, snapshot.deadline[..., None], s)
+    cost[..., 0].masked_fill_(granted[..., 0] <= 0, COST_MAX)  # skipped
+    return cost
 
 
 def _of_others(on: Tensor, values: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Sizes:
     @classmethod
     def of(cls, s: Scenario) -> Sizes:
         """Network input sizes for this scenario's observation (14)."""
-        links = s.servers if s.channel == "log-distance" else 0
+        links = s.servers * ((s.channel == "log-distance") + s.has_latency)
         return cls(s.users, s.tasks, s.servers, OWN_FEATURES + 2 * s.servers + links, 2 * s.servers + 5)
 
 

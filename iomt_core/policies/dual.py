@@ -5,7 +5,7 @@ With prices λ_k (server CPU), μ_k (server bandwidth) and ν_i (own CPU) the ta
     bound(λ, μ, ν) = Σ_ij min over s of [ local: min_f cost + ν_i f ; server k: min_{f,b} cost + λ_k f + μ_k b ]
                      - Σ λ_k F_k - Σ μ_k B_k - Σ ν_i F_i
 
-The bound holds for any prices ≥ 0 and is concave in them. Newton's method in the logarithms of the prices maximises a
+The delay of a task on a server includes the server's latency, a constant. The bound holds for any prices ≥ 0 and is concave in them. Newton's method in the logarithms of the prices maximises a
 smoothed dual, in which a softmin at a falling temperature τ replaces the min over s. The quality of this search decides how
 high the bound is, not whether it holds: the result is evaluated again at the best prices found, with each task's minimum
 estimated from below, minus a margin for rounding (`DualProblem.bound`). The result is never below the bound at prices of 0,
@@ -102,6 +102,7 @@ class DualProblem:
         self.beta = beta
         self.C = snapshot.C.to(torch.float64).masked_fill(~self.active, 1.0)
         self.root = self.own_tasks.delay.sqrt()  # sqrt(a C)
+        self.latency = snapshot.latency.to(torch.float64)[:, None, None] if s.has_latency else None  # (B, 1, 1, K) s
         # A task that costs W to send at 1 bit/s costs W `link_scale` V(μ `link_y` / W).
         self.link_scale, self.link_y = (LN2 / beta)[:, :, None], (beta * beta / LN2)[:, :, None]
         self.tx_scale = self.w_tx[..., None] * self.link_scale
@@ -126,6 +127,8 @@ class DualProblem:
         x = torch.where(capped, self.x_cap, x)
         best = torch.where(capped, self.v_cap + y * self.x_cap, best)
         value = (self.root * self.root)[..., None] / f + lam * f + self.tx_scale * best
+        if self.latency is not None:
+            value = value + self.costs.second[..., None] * self.latency
         return TaskValues(
             torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x * self.beta[:, :, None]
         )

@@ -8,7 +8,7 @@ could not pay, and nothing afterwards. For any prices κ_i ≥ 0 of a joule of u
     local:  v = min over C/T_max ≤ f ≤ F_i of  a C/f + (g + κ_i) k0 f² C + ν_i f
     server: v = min over f, b of  (a + θ) C/f + (a + θ + (g + κ_i) P_tr) D/E[rate](b) + λ_k f + μ_k b - θ T_max
 
-with a = p α_T/T_max and g = p α_E/E_ref (`UnitCosts`). p_ij is the loss of a task that is skipped. The steps of an episode are
+where the server has a latency L, less of the deadline is left, so that v has (a + θ) L more. Here is a = p α_T/T_max and g = p α_E/E_ref (`UnitCosts`). p_ij is the loss of a task that is skipped. The steps of an episode are
 coupled by κ only. Newton's method is that of `dual.py` with κ as prices that all steps share: the matrix is block diagonal over
 the steps but for the rows and columns of κ, and is solved by its Schur complement. θ follows by a fixed-point iteration.
 
@@ -76,7 +76,7 @@ class Tasks(Batch):
     f: Tensor  # (B, U, J, K) cycle/s
     band: Tensor  # (B, U, J, K) Hz
     energy: Tensor  # (B, U, J, K + 1) J
-    delay: Tensor  # (B, U, J, K) s on each server
+    delay: Tensor  # (B, U, J, K) s on each server, without its latency
     owed: Tensor  # (B, U, J, K) θ T_max
 
 
@@ -99,6 +99,8 @@ class EpisodeProblem:
         self.deadline = snapshot.deadline.to(torch.float64) * (1 - PUNCTUAL if early else 1 + self.margin)
         self.least = (self.C / self.deadline).masked_fill(~active, 0.0)
         self.impossible = self.least > step.F_i[:, :, None]
+        # What is left of a deadline on each server; a server that is farther away than that is never in time.
+        self.left = self.deadline[..., None] if step.latency is None else self.deadline[..., None] - step.latency
         self.second, self.joule = (x.masked_fill(~active, 1.0) for x in (step.costs.second, step.costs.joule))
 
     def tasks(self, p: Prices, battery: Tensor, lateness: Tensor, iterations: int = 2) -> Tasks:
@@ -120,8 +122,12 @@ class EpisodeProblem:
         best = torch.where(capped, step.v_cap + y * x, best)
         delay_tx = (self.D[..., None] * step.link_scale) * (best - y * x)
         f = f.clamp_min(1e-300)
-        owed = lateness * self.deadline[..., None]
+        owed = lateness * self.left.clamp_min(0.0)
         value = executed / f + lam * f + sent * step.link_scale * best - owed
+        delay = self.C[..., None] / f + delay_tx
+        if step.latency is not None:
+            value = value + self.second[..., None] * step.latency
+            value = torch.where(self.left > 0, value, 4 * self.skipped[..., None])
         energy = torch.cat([(self.k0C * f_own * f_own)[..., None], self.power[..., None] * delay_tx], -1)
         return Tasks(
             torch.cat([value_own[..., None], value, self.skipped[..., None]], -1),
@@ -129,7 +135,7 @@ class EpisodeProblem:
             f,
             x * step.beta[:, :, None],
             energy,
-            self.C[..., None] / f + delay_tx,
+            delay,
             owed,
         )
 
@@ -141,8 +147,9 @@ class EpisodeProblem:
     def updated_lateness(self, lateness: Tensor, tasks: Tasks) -> Tensor:
         """θ nearer to where each server task is exactly in time: its delay falls about with the square root of a + θ."""
         second = self.second[..., None]
-        ratio = (tasks.delay / self.deadline[..., None]).clamp(0.05, 20.0)
-        return ((second + lateness) * ratio * ratio - second).clamp_min(0.0).clamp_max(1e6 * second)
+        ratio = (tasks.delay / self.left.clamp_min(1e-300)).clamp(0.05, 20.0)
+        updated = ((second + lateness) * ratio * ratio - second).clamp_min(0.0).clamp_max(1e6 * second)
+        return updated if self.step.latency is None else updated * (self.left > 0)
 
     def loss(self, theta: Tensor, tasks: Tasks) -> Tensor:
         """D_t at log prices `theta`, (B, 2K + U), less the margin for rounding; (B,)."""
@@ -194,7 +201,7 @@ def _unfinished(problem: EpisodeProblem, tasks: Tasks, result: EpisodeDual, capa
     spent = result.energy.view(-1, episodes, capacity.shape[1]).sum(0)
     scarce = (spent > ALMOST_EMPTY * capacity).any(1)
     on = result.choice_weights[..., 1:-1] > 1e-3
-    late = (on & (tasks.delay > problem.deadline[..., None])).flatten(1).any(1)
+    late = (on & (tasks.delay > problem.left)).flatten(1).any(1)
     useless = (problem.step.active & (tasks.value[..., :-1].amin(-1) > problem.weight)).flatten(1).any(1)
     return (scarce | (late | useless).view(-1, episodes).any(0)).nonzero().flatten()
 

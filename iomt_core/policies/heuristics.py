@@ -11,12 +11,15 @@ from iomt_core.environment import counter
 from iomt_core.environment.counter import Range, Stream
 from iomt_core.model.batch import without_autograd
 from iomt_core.model.channel import mean_rate
-from iomt_core.model.outcome import outcome
+from iomt_core.model.outcome import SMALLEST_GRANT, outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import BatteryAware, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.policies.shares import equal_shares
 from iomt_core.scenario import Scenario
+
+
+MOST_LOOKED_UP = 256  # tasks of a step
 
 
 class AllLocal(Policy):
@@ -136,11 +139,14 @@ def _take_turns(snapshot: Snapshot, s: Scenario, allowed: Tensor | None = None) 
     on_own = on_server.new_zeros(b, u)
     choice, work = torch.zeros_like(snapshot.kind), snapshot.active.clone()
     left = None if allowed is None else allowed.clone()
-    # The cost of each share 1/m is computed once, so that the loop looks it up instead of evaluating (6).
-    divisors = torch.arange(1, u * j + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
-    band = snapshot.B_k[:, None, :, None] / divisors
-    seconds_per_bit = 1 / mean_rate(band, snapshot.beta[..., None])  # (B, U, K, m)
-    f = (snapshot.F_i[..., None] / divisors[:j])[:, :, None]  # (B, U, 1, m)
+    # In small wards the cost of each share 1/m is computed once, so that the loop looks it up instead of evaluating (6). In
+    # large ones the table would grow with the square of the number of users.
+    looks_up = u * j <= MOST_LOOKED_UP
+    divisors = torch.arange(1, max(j, u * j * looks_up) + 1, device=snapshot.D.device, dtype=snapshot.D.dtype)
+    if looks_up:
+        band = snapshot.B_k[:, None, :, None] / divisors
+        seconds_per_bit = 1 / mean_rate(band, snapshot.beta[..., None])  # (B, U, K, m)
+    f = (snapshot.F_i[..., None] / divisors[:j])[:, :, None].clamp_min(SMALLEST_GRANT)  # (B, U, 1, m)
     second, joule = s.alpha_T / snapshot.deadline, s.alpha_E / s.E_ref
     own_energy = s.k0 * f * f * snapshot.C[..., None]  # (B, U, J, m)
     own_cost = second[..., None] * snapshot.C[..., None] / f + joule * own_energy
@@ -149,8 +155,13 @@ def _take_turns(snapshot: Snapshot, s: Scenario, allowed: Tensor | None = None) 
     servers = torch.arange(1, k + 1, device=snapshot.D.device)
     for task in range(j):
         for user in range(u):
-            seconds = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]
+            if looks_up:
+                seconds = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]
+            else:
+                seconds = 1 / mean_rate(snapshot.B_k / (on_server + 1), snapshot.beta[:, user])
             server = executed[:, user, task] * (on_server + 1) + sent[:, user, task, None] * seconds
+            if s.has_latency:
+                server = server + second[:, user, task, None] * snapshot.latency
             here = on_own[:, user, None]
             cost = torch.cat([own_cost[:, user, task].gather(1, here), server], dim=1)
             active = snapshot.active[:, user, task]

@@ -40,7 +40,10 @@ class StepOptimum(Policy):
         problem = DualProblem(snapshot, s)
         second = problem.costs.second.masked_fill(~problem.active, 0.0)
         a, c = server_roots(problem, dual.prices.bandwidth, second[..., None], problem.w_tx[..., None])
-        search = Search(problem, TaskCosts(problem.own_tasks, a, c))
+        fixed = None
+        if problem.latency is not None:
+            fixed = (second[..., None] * problem.latency).flatten(1, 2)
+        search = Search(problem, TaskCosts(problem.own_tasks, a, c, fixed))
         search.start(dual.choice_weights[..., 0].flatten(1) >= 0.5)
         return optimal_shares(snapshot, search.improve(), s)
 

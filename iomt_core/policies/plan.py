@@ -17,7 +17,7 @@ from iomt_core.policies.demand import OwnCpuTasks, UnitCosts
 from iomt_core.policies.dual import DualProblem, DualSolution
 from iomt_core.policies.episode_dual import EpisodeDual, solve_episodes
 from iomt_core.policies.optimum import StepOptimum
-from iomt_core.policies.search import Search, TaskCosts, server_roots
+from iomt_core.policies.search import OVERLOAD, Search, TaskCosts, server_roots
 from iomt_core.policies.shares import PUNCTUAL, timely_shares
 from iomt_core.scenario import Scenario
 
@@ -137,13 +137,18 @@ class CentralStep:
         sent = ((second + joule) * self.D[..., None]).masked_fill(~self.active[..., None], 1.0)
         second = second.masked_fill(~self.active[..., None], 0.0)
         a, c = server_roots(problem, self.bandwidth_price, second, sent)
+        skipped = self.skip * snapshot.weight.to(torch.float64).view(b, u * j)
         fixed = None
         if self.lateness is not None:
             fixed = -(self.lateness * snapshot.deadline[..., None]).view(b, u * j, k)
+        if problem.latency is not None:
+            later = (second * problem.latency).view(b, u * j, k)
+            fixed = later if fixed is None else fixed + later
+            too_far = (problem.latency >= snapshot.deadline[..., None]).view(b, u * j, k)
+            fixed = torch.where(too_far, OVERLOAD * skipped[..., None], fixed)
         own = OwnCpuTasks(
             problem.own_tasks.delay, problem.own_tasks.energy + battery_price[:, :, None] * self.k0C, self.least
         )
-        skipped = self.skip * snapshot.weight.to(torch.float64).view(b, u * j)
         need = None if self.lateness is None else self.least.view(b, u * j)
         search = Search(problem, TaskCosts(own, a, c, fixed, skipped, need))
         search.start_from(first)

@@ -119,7 +119,7 @@ def episode_prices(s: Scenario) -> EpisodePrices:
     """
     for count in (SAMPLE_STEPS, LARGER_SAMPLE):
         sample = price_sample(s, count)
-        part = torch.full((1, s.users), s.Cap * len(sample.D) / s.T, dtype=torch.float64)
+        part = sample.battery[:1].to(torch.float64) * (len(sample.D) / s.T)
         dual = solve_episodes(sample, s, part)
         if not bool((dual.battery > 0).any() or (dual.lateness > 0).any()):
             return EpisodePrices(mean_prices(s).prices, dual.battery[:1], dual.energy.mean(0, keepdim=True))
@@ -206,7 +206,7 @@ class PriceResponse(BatteryAware):
         prices = self.prices.to(kappa.device)
         lateness = kappa.new_zeros(*problem.step.shape)
         tasks = problem.tasks(prices, kappa, lateness)
-        late = (tasks.delay > problem.deadline[..., None]) & problem.step.active[..., None]
+        late = (tasks.delay > problem.left) & problem.step.active[..., None]
         if bool(late.any()):
             for _ in range(LATENESS_ITERATIONS):
                 lateness = problem.updated_lateness(lateness, tasks)

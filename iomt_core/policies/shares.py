@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from iomt_core.model.allocation import device_index, per_device
-from iomt_core.model.outcome import outcome
+from iomt_core.model.outcome import SMALLEST_GRANT, outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.demand import LN2, OwnCpuTasks, UnitCosts, bandwidth_table
 from iomt_core.scenario import Scenario
@@ -48,8 +48,9 @@ def optimal_shares(
     server_share = root / per_device(root, device, k).gather(1, device).view_as(root).clamp_min(1e-300)
     delay, energy = (torch.where(local & snapshot.active, x, 1.0) for x in own_cpu_costs(snapshot, costs, s))
     least = (snapshot.C / snapshot.deadline * (1 + PUNCTUAL)).to(torch.float64) if timely else None
-    f_own = own_allocation(OwnCpuTasks(delay, energy, least), local & snapshot.active, snapshot.F_i.to(torch.float64))
-    cpu = torch.where(local, f_own / snapshot.F_i[:, :, None], server_share)
+    F_i = snapshot.F_i.to(torch.float64).clamp_min(SMALLEST_GRANT)  # of a sensor without a CPU no share grants anything
+    f_own = own_allocation(OwnCpuTasks(delay, energy, least), local & snapshot.active, F_i)
+    cpu = torch.where(local, f_own / F_i[:, :, None], server_share)
     return Action(
         choice, cpu.to(snapshot.D.dtype), _best_bandwidth(snapshot, choice, device, costs).to(snapshot.D.dtype)
     )
@@ -97,13 +98,14 @@ def _shares_in_time(
         part, part_choice = at_work.select(rows), choice[rows]
         second, joule = second[rows], joule[rows]
         counted, on_server = second, part_choice > 0
-        aim = part.deadline * (1 - PUNCTUAL)
+        latency = _latency(part, part_choice) if s.has_latency else 0.0
+        aim = (part.deadline * (1 - PUNCTUAL) - latency).clamp_min(1e-30)
         for _ in range(PUNCTUAL_ITERATIONS):
             shares = optimal_shares(part, part_choice, s, UnitCosts(counted, joule), timely=True)
             result = outcome(part, shares, s)
             if not bool((result.missed & part.active).any()):
                 break
-            factor = (result.delay / aim).clamp(0.5, 3.0) ** 2
+            factor = ((result.delay - latency) / aim).clamp(0.5, 3.0) ** 2
             counted = torch.where(on_server, torch.maximum(counted * factor, second), counted)
         action = action.replace_rows(rows, shares)
         late = late.index_copy(0, rows, result.missed & part.active)
@@ -111,6 +113,12 @@ def _shares_in_time(
     return replace(
         action, cpu=action.cpu.masked_fill(skipped, 0.0), bandwidth=action.bandwidth.masked_fill(skipped, 0.0)
     ), late
+
+
+def _latency(snapshot: Snapshot, choice: Tensor) -> Tensor:
+    """Latency of each task's server, (B, U, J) s; 0 for local tasks."""
+    wide = torch.nn.functional.pad(snapshot.latency, (1, 0))[:, None].expand(-1, choice.shape[1], -1)
+    return wide.gather(2, choice)
 
 
 def own_cpu_costs(snapshot: Snapshot, costs: UnitCosts, s: Scenario) -> tuple[Tensor, Tensor]:
@@ -127,7 +135,7 @@ def own_allocation(tasks: OwnCpuTasks, mask: Tensor, F: Tensor, iterations: int 
     """
     count = mask.sum(-1).clamp_min(1)
     even = F / count
-    inverse = (mask / tasks.delay).sum(-1).clamp_min(1e-300)
+    inverse = (mask / tasks.delay).sum(-1).clamp_min(1e-100)  # nu stays finite without tasks too
     twice = (tasks.twice * mask).sum(-1) / count
     nu = (1 / even**2 - twice * even).clamp_min(0.0) * count / inverse
     for _ in range(iterations):

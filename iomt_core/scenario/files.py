@@ -20,11 +20,12 @@ import yaml
 
 from iomt_core.scenario.errors import ScenarioError, check_known, os_errors
 from iomt_core.scenario.notes import note
-from iomt_core.scenario.parameters import SCHEMA_VERSION, Scenario, metadata
-from iomt_core.scenario.presets import PRESETS
+from iomt_core.scenario.parameters import SCHEMA_VERSION, Scenario, counted, metadata
+from iomt_core.scenario.presets import EARLIER_PRESETS, PRESETS
 from iomt_core.scenario.units import NUMBER, read_number
 
 LARGEST_FILE = 2_000_000  # bytes
+OF_SINGLE = {"kinds": "kind", "user_devices": "user", "server_devices": "server"}  # lists of mappings with parameters
 DEEPEST = 12  # levels of lists and mappings
 
 
@@ -57,8 +58,8 @@ def as_text(content: bytes | str, name: str) -> str:
 
 def read_scenario(source: str | Path) -> Scenario:
     """Return a preset by its name, or read a YAML or JSON file. Raises `ScenarioError`."""
-    if str(source) in PRESETS:
-        return PRESETS[str(source)]
+    if str(source) in PRESETS or str(source) in EARLIER_PRESETS:
+        return preset_named(str(source))
     path = Path(str(source).replace("\x00", ""))
     if path.suffix.lower() not in (".yaml", ".yml", ".json") and not os.path.exists(path):
         raise ScenarioError(
@@ -95,6 +96,10 @@ def parse_scenario(content: bytes | str, name: str = "scenario") -> Scenario:
             note(f"{name}: of {total} {kind}, {', '.join(map(str, numbers))} are in operation.", doubtful=False)
     for text in _doubtful_values(values):
         note(text)
+    for kind, devices, total in (("user", s.user_devices, s.ward_users), ("server", s.server_devices, s.ward_servers)):
+        for device in devices:
+            if device.number > total:
+                note(f"{name}: {kind}_devices names {kind} {device.number}, but the ward has {counted(total, kind)}.")
     return s
 
 
@@ -107,7 +112,7 @@ def misread(name: str, value: float, where: str = "") -> str | None:
     meta, default = metadata()[name], getattr(PRESETS["paper"], name)
     if meta.shown_factor == 1 or value <= 0:
         return None
-    usual = sum(default) / 2 if isinstance(default, tuple) else default
+    usual = (sum(default) / 2 if isinstance(default, tuple) else default) or meta.span[1] / 10
     ratio = value / usual
     as_shown = ratio / meta.shown_factor
     if max(ratio, 1 / ratio) <= max(as_shown, 1 / as_shown):
@@ -121,9 +126,9 @@ def misread(name: str, value: float, where: str = "") -> str | None:
 def _doubtful_values(values: Mapping[str, Any], inside: str = "") -> Iterator[str]:
     """Yield a note for every parameter, also of a task kind, whose bare number was probably meant in another unit."""
     for name, value in values.items():
-        if name == "kinds":
-            for number, kind in enumerate(value, 1):
-                yield from _doubtful_values(kind, f" of kind {number}")
+        if name in OF_SINGLE:
+            for number, one in enumerate(value, 1):
+                yield from _doubtful_values(one, f" of {OF_SINGLE[name]} {one.get('number', number)}")
         elif name in metadata():
             ends = [
                 end for end in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(end, (int, float))
@@ -133,6 +138,8 @@ def _doubtful_values(values: Mapping[str, Any], inside: str = "") -> Iterator[st
 
 def preset_named(name: Any) -> Scenario:
     """Return the preset of this name. Raises `ScenarioError` for an unknown one."""
+    if isinstance(name, str) and name in EARLIER_PRESETS:
+        return EARLIER_PRESETS[name]
     check_known("preset", name, PRESETS)
     return PRESETS[name]
 
@@ -251,10 +258,10 @@ def _yaml(text: str, name: str) -> Any:
 def dump_scenario(s: Scenario, form: str = "yaml") -> str:
     """Write the whole scenario as text that `parse_scenario` reads back as an equal scenario.
 
-    form: "yaml", with a comment for every field, or "json". An automatic value (γ^t, γ^e) is null. Numbers are SI; in
-    YAML those that `misread` would doubt have their unit.
+    form: "yaml", with a comment for every field, or "json". An automatic value (γ^t, γ^e) is null. Numbers are SI;
+    those that `misread` would doubt have their unit.
     """
-    values = plain_values(s)
+    values = {name: _without_doubt(name, value) for name, value in plain_values(s).items()}
     if form == "json":
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     lines = [
@@ -265,13 +272,13 @@ def dump_scenario(s: Scenario, form: str = "yaml") -> str:
         unit = f" [{meta.unit}]" if meta.unit else ""
         allowed = f" Allowed: {meta.low:g} to {meta.high:g}." if meta.low is not None else ""
         lines.append(f"# {meta.meaning}{unit}.{allowed}".replace("..", "."))
-        lines.append(f"{name}: {json.dumps(_without_doubt(name, value), ensure_ascii=False)}")
+        lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
 
 
 def _without_doubt(name: str, value: Any) -> Any:
     """Add the SI unit to numbers that `misread` would doubt, so that reading them back raises no note."""
-    if name == "kinds":
+    if name in OF_SINGLE:
         return [{key: _without_doubt(key, part) for key, part in kind.items()} for kind in value]
     if not any(_doubtful_values({name: value})):
         return value

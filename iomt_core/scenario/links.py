@@ -26,7 +26,7 @@ from iomt_core.scenario.presets import PRESETS
 LONGEST_LINK = 6_000  # characters
 LARGEST_UNPACKED = 4_000_000  # bytes
 MOST_PAIRS = 64  # in an entry that is a query string
-NESTED = ("kinds", "workload", "places")  # packed: compressed JSON in base64
+NESTED = ("kinds", "workload", "places", "user_devices", "server_devices")  # packed: compressed JSON in base64
 KEPT = "kept:"  # in place of a packed value: the digest of own data follows
 SWITCHES = {"users_off": "users", "servers_off": "servers"}  # lists of numbers, and what counts the others
 OPTIONAL = ("gamma_t", "gamma_e")  # null: automatic

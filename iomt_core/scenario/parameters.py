@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,12 +37,23 @@ from iomt_core.scenario.errors import MOST_PROBLEMS, ScenarioError
 from iomt_core.scenario.units import read_number
 
 SCHEMA_VERSION = 1
+LATER = ("users_off", "servers_off", "latency", "user_devices", "server_devices")  # fields that earlier scenarios lacked
 KILOBYTE = 8000.0  # bit
 GROUPS = ("ward", "tasks", "computing", "channel", "objective", "advanced")
 TABLE_II = "Table II"
 PAPER = "paper, section VI"
 ASSUMED = "assumption"
 LONGEST_WHERE = 80  # characters of a field's name in a message
+LONGEST_NAME = 40  # characters of the name of a kind or a device
+MOST_KINDS = 20
+MOST_TASKS = 250_000  # of an own workload
+# Each count may be as large as its range says, but not all of them together: a step's decision weighs every task on every
+# device, and a record has a row for every task of an episode.
+MOST_ALTERNATIVES = 8_000_000
+MOST_EPISODE_TASKS = 20_000_000
+
+
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Meta:
 
     symbol: the paper's; unit: SI; source: where the default comes from. `low` and `high` are inclusive and SI; for a
     range parameter they limit both ends. `shown_unit` and `shown_factor` (shown value = SI value x factor) are for
-    people; `step` and `log` describe the slider.
+    people; `usual`, `step` and `log` describe the slider: it spans `usual`, in SI, or all that is allowed.
     """
 
     symbol: str
@@ -65,6 +77,20 @@ class Meta:
     step: float | None = None
     log: bool = False
     label: str | None = None
+    usual: tuple[float, float] | None = None
+
+    @property
+    def span(self) -> Range:
+        """What a slider, or a question that is about no value in particular, spans: the usual values, SI."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.usual or (self.low, self.high)
+
+    def is_usual(self, value: Any) -> bool:
+        """Whether a value, or both ends of a range, lie within `span`; automatic values do."""
+        low, high = self.span
+        ends = value if isinstance(value, tuple) else (value,)
+        return all(end is None or low <= end <= high for end in ends)
 
     def show(self, value: float) -> str:
         """Format an SI value in the unit that people see, for example "20 ms"."""
@@ -121,7 +147,6 @@ def _split_numbers(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_read_field)]
 Whole = Annotated[int, BeforeValidator(_read_field)]
 Metres = Annotated[float, BeforeValidator(lambda value: _read_value(value, "m"))]
-Range = tuple[float, float]
 NumberRange = Annotated[tuple[Number, Number], BeforeValidator(_split_range)]
 WholeRange = Annotated[tuple[Whole, Whole], BeforeValidator(_split_range)]
 Numbers = Annotated[
@@ -135,31 +160,62 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class TaskKind(Frozen):
+class Sparse(Frozen):
+    """Base of models whose optional fields, where they are not given, take a value of the whole ward; they are not written."""
+
+    @model_serializer(mode="wrap")
+    def _without_missing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
+class TaskKind(Sparse):
     """A medical task kind with ranges of its own; `share` is its relative frequency in the mix."""
 
-    name: str = Field(min_length=1, max_length=40)
+    name: str = Field(min_length=1, max_length=LONGEST_NAME)
     share: Number = Field(gt=0, le=1000)
     D: NumberRange
     C: NumberRange
     P: WholeRange
     T_max: Number | None = None
 
-    @model_serializer(mode="wrap")
-    def _without_missing_deadline(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out a deadline that is the ward's, as files had it before kinds had deadlines."""
-        values: dict[str, Any] = handler(self)
-        return values if self.T_max is not None else {name: x for name, x in values.items() if name != "T_max"}
 
+class WorkloadTask(Sparse):
+    """One task of an own workload: data size D in bit, computing size C in cycles, priority P; step and user from 1.
 
-class WorkloadTask(Frozen):
-    """One task of an own workload: data size D in bit, computing size C in cycles, priority P; step and user from 1."""
+    A task without a deadline T_max has that of the scenario's task kind of the same name, or else the ward's.
+    """
 
-    step: Whole = Field(ge=1, le=100)
-    user: Whole = Field(ge=1, le=16)
+    step: Whole = Field(ge=1)
+    user: Whole = Field(ge=1)
     D: Number
     C: Number
-    P: Whole
+    P: Whole = 1
+    kind: str | None = Field(None, min_length=1, max_length=LONGEST_NAME)
+    T_max: Number | None = None
+
+
+class UserDevice(Sparse):
+    """The device of one user, by its number in the whole ward; what is not given is the ward's F_i, P_tr and Cap."""
+
+    number: Whole = Field(ge=1)
+    name: str | None = Field(None, min_length=1, max_length=LONGEST_NAME)
+    F_i: Number | None = None
+    P_tr: Number | None = None
+    Cap: Number | None = None
+
+
+class ServerDevice(Sparse):
+    """One server, by its number in the whole ward; what is not given is the ward's F_k, B_k and latency."""
+
+    number: Whole = Field(ge=1)
+    name: str | None = Field(None, min_length=1, max_length=LONGEST_NAME)
+    F_k: Number | None = None
+    B_k: Number | None = None
+    latency: Number | None = None
+
+
+def _by_number(devices: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(sorted(devices, key=lambda device: device.number))
 
 
 class Places(Frozen):
@@ -186,10 +242,12 @@ class Scenario(Frozen):
     name: Annotated[str, Meta("", "", "a name for the ward", "", "file")] = Field("my ward", max_length=80)
 
     users: Annotated[Whole, Meta(
-        "N^u", "", "users, each with a wearable: the agents", PAPER, "ward", 1, 16, step=1, label="Users")] = 8
+        "N^u", "", "users, each with a wearable: the agents", PAPER, "ward", 1, 2000, step=1, label="Users",
+        usual=(1, 16))] = 8
     tasks: Annotated[Whole, Meta(
-        "N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 16, step=1, label="Tasks a user")] = 8
-    servers: Annotated[Whole, Meta("N^m", "", "edge servers", PAPER, "ward", 1, 8, step=1, label="Edge servers")] = 4
+        "N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 64, step=1, label="Tasks a user", usual=(1, 16))] = 8
+    servers: Annotated[Whole, Meta(
+        "N^m", "", "edge servers", PAPER, "ward", 1, 256, step=1, label="Edge servers", usual=(1, 8))] = 4
     users_off: Annotated[Numbers, Meta(
         "", "", "numbers of the users that are switched off; all others keep their places, numbers and tasks, and `users` "
         "counts only them", "", "file", label="Users switched off")] = ()
@@ -197,9 +255,11 @@ class Scenario(Frozen):
         "", "", "numbers of the servers that are switched off; all others keep their places, numbers and background load, "
         "and `servers` counts only them", "", "file", label="Servers switched off")] = ()
     T: Annotated[Whole, Meta(
-        "T", "", "steps of an episode", ASSUMED, "ward", 1, 100, step=1, label="Steps of an episode")] = 20
+        "T", "", "steps of an episode", ASSUMED, "ward", 1, 10_000, step=1, label="Steps of an episode",
+        usual=(1, 100))] = 20
     area: Annotated[Number, Meta(
-        "", "m", "side of the square ward", ASSUMED, "ward", 5, 2000, step=5, label="Side of the ward")] = 100.0
+        "", "m", "side of the square ward", ASSUMED, "ward", 5, 50_000, step=5,
+        label="Side of the ward", usual=(5, 2000))] = 100.0
     seed: Annotated[Whole, Meta(
         "", "", "draws the places: users uniform, servers on a jittered grid", ASSUMED, "ward", 0, 2**31 - 1, step=1,
         label="Layout seed")] = 0
@@ -211,11 +271,11 @@ class Scenario(Frozen):
         label="Time between steps")] = 1.0
 
     D: Annotated[NumberRange, Meta(
-        "D", "bit", "data size of a task, uniform", TABLE_II, "tasks", 800, 8e7, log=True, label="Data size", **KB,
-    )] = (20 * KILOBYTE, 50 * KILOBYTE)
+        "D", "bit", "data size of a task, uniform", TABLE_II, "tasks", 1, 8e10, log=True, label="Data size",
+        usual=(800, 8e7), **KB)] = (20 * KILOBYTE, 50 * KILOBYTE)
     C: Annotated[NumberRange, Meta(
-        "C", "cycle", "computing size of a task, uniform", TABLE_II, "tasks", 1e3, 1e9, log=True,
-        label="Computing size", **KCYCLES)] = (1e5, 2e5)
+        "C", "cycle", "computing size of a task, uniform", TABLE_II, "tasks", 1, 1e13, log=True,
+        label="Computing size", usual=(1e3, 1e9), **KCYCLES)] = (1e5, 2e5)
     P: Annotated[WholeRange, Meta(
         "P", "", "priority of a task: whole numbers of this range, equally likely", ASSUMED, "tasks", 1, 10, step=1,
         label="Priority")] = (1, 3)
@@ -228,17 +288,22 @@ class Scenario(Frozen):
         ASSUMED, "file",
     )] = Field((), max_length=8)
     workload: Annotated[tuple[WorkloadTask, ...] | None, Meta(
-        "", "", "tasks of one's own in place of the random draw", "", "file")] = Field(None, max_length=25600)
+        "", "", "tasks of one's own in place of the random draw, each with a kind and a deadline T_max of its own where it has "
+        "them", "", "file")] = Field(None, max_length=MOST_TASKS)
 
     F_i: Annotated[Number, Meta(
-        "F_i", "cycle/s", "CPU of a user's own device", TABLE_II, "computing", 1e6, 1e10, log=True, label="Own CPU",
-        **GHZ)] = 1e8
+        "F_i", "cycle/s", "CPU of a user's own device; 0 for a sensor, whose tasks are skipped unless they are offloaded",
+        TABLE_II, "computing", 0, 1e10, log=True, label="Own CPU", usual=(1e6, 1e10), **GHZ)] = 1e8
     F_k: Annotated[Number, Meta(
         "F_k", "cycle/s", "CPU of a server", TABLE_II, "computing", 1e7, 1e12, log=True, label="Server CPU", **GHZ,
     )] = 1e9
     k0: Annotated[Number, Meta(
         "k_0", "J·s²/cycle³", "energy constant of a user's CPU: 1e-25 makes 0.1 GHz draw 100 mW", ASSUMED, "computing",
         1e-30, 1e-22, log=True, label="CPU energy constant")] = 1e-25
+    latency: Annotated[Number, Meta(
+        "", "s", "fixed delay of every task that a server does, there and back: large for a cloud far away; it costs no "
+        "energy", ASSUMED, "computing", 0, 60, step=1e-3, shown_unit="ms", shown_factor=1e3, label="Server latency",
+        usual=(0, 0.2))] = 0.0
     background: Annotated[Number, Meta(
         "", "", "background load: mean share of each server's CPU and bandwidth that others take", ASSUMED, "computing",
         0, 0.9, step=0.01, label="Background load")] = 0.0
@@ -253,8 +318,8 @@ class Scenario(Frozen):
         "B_k", "Hz", "bandwidth of a server", TABLE_II, "channel", 1e5, 1e11, log=True, label="Server bandwidth", **GHZ,
     )] = 1e9
     P_tr: Annotated[NumberRange, Meta(
-        "P^{tr}", "W", "transmission power, one uniform draw a user and episode", TABLE_II, "channel", 1e-3, 10,
-        log=True, label="Transmission power")] = (0.2, 0.4)
+        "P^{tr}", "W", "transmission power, one uniform draw a user and episode", TABLE_II, "channel", 1e-6, 10,
+        log=True, label="Transmission power", usual=(1e-3, 10))] = (0.2, 0.4)
     N0: Annotated[Number, Meta(
         "N_0", "W/Hz", "noise spectral density; Table II prints 4^-21 W, thermal noise is meant", "Table II, corrected",
         "channel", 1e-22, 1e-12, log=True, label="Noise density")] = 4e-21
@@ -270,10 +335,16 @@ class Scenario(Frozen):
         label="Fading power")] = 1.0
     places: Annotated[Places | None, Meta(
         "", "", "places of one's own instead of the random layout", "", "file")] = None
+    user_devices: Annotated[tuple[UserDevice, ...], AfterValidator(_by_number), Meta(
+        "", "", "users whose device differs: number, and name, F_i, P_tr or Cap of their own; all other values are the ward's",
+        "", "file", label="Users' devices")] = Field((), max_length=2000)
+    server_devices: Annotated[tuple[ServerDevice, ...], AfterValidator(_by_number), Meta(
+        "", "", "servers that differ: number, and name, F_k, B_k or latency of their own; all other values are the ward's",
+        "", "file", label="Servers' devices")] = Field((), max_length=256)
 
     T_max: Annotated[Number, Meta(
         "T^{max}", "s", "a task later than this is a deadline miss; also the scale of delay in the cost", ASSUMED,
-        "objective", 1e-4, 60, log=True, shown_unit="ms", shown_factor=1e3, label="Deadline")] = 20e-3
+        "objective", 1e-4, 86_400, log=True, shown_unit="ms", shown_factor=1e3, label="Deadline", usual=(1e-4, 60))] = 20e-3
     E_ref: Annotated[Number, Meta(
         "E_ref", "J", "scale of energy in the cost", ASSUMED, "objective", 1e-7, 10, log=True, shown_unit="µJ",
         shown_factor=1e6, label="Energy scale")] = 100e-6
@@ -283,8 +354,8 @@ class Scenario(Frozen):
     alpha_E: Annotated[Number, Meta(
         "α^E", "", "weight of energy in the cost", ASSUMED, "objective", 0, 1, step=0.01, label="Energy weight")] = 0.5
     Cap: Annotated[Number, Meta(
-        "Cap", "J", "battery: energy a user may spend in an episode (C5)", ASSUMED, "objective", 1e-6, 1000, log=True,
-        shown_unit="mJ", shown_factor=1e3, label="Battery")] = 10e-3
+        "Cap", "J", "battery: energy a user may spend in an episode (C5)", ASSUMED, "objective", 1e-6, 1e6, log=True,
+        shown_unit="mJ", shown_factor=1e3, label="Battery", usual=(1e-6, 1000))] = 10e-3
 
     c: Annotated[Number, Meta(
         "c", "", "scale of the utilities (12) (13)", ASSUMED, "advanced", 0.01, 100, log=True, label="Utility scale c",
@@ -317,10 +388,10 @@ class Scenario(Frozen):
     def digest(self) -> str:
         """SHA-256 of all values but the name: equal scenarios have equal digests, on every machine.
 
-        Where nothing is switched off and no kind has its own deadline, it is what it was before scenarios had these.
+        What came later counts only where a scenario has it: its digest is what it was before scenarios could have that.
         """
-        everything_on = {name for name in ("users_off", "servers_off") if not getattr(self, name)}
-        text = json.dumps(self.model_dump(mode="json", exclude={"name"} | everything_on), sort_keys=True)
+        unused = {name for name in LATER if not getattr(self, name)}
+        text = json.dumps(self.model_dump(mode="json", exclude={"name"} | unused), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -357,6 +428,51 @@ class Scenario(Frozen):
         return (0, *self.server_numbers)
 
     @cached_property
+    def device_values(self) -> Mapping[str, tuple[float, ...]]:
+        """F_i, Cap, and the ends P_low, P_high of P_tr of every user in operation; F_k, B_k and latency of every server.
+
+        In the order of the tensors' user and server axes, SI.
+        """
+        users, servers = ({d.number: d for d in devices} for devices in (self.user_devices, self.server_devices))
+
+        def values(field: str, devices: Mapping[int, Any], numbers: tuple[int, ...], default: float, of: str = "") -> Any:
+            if not devices:
+                return (default,) * len(numbers)
+            own = (getattr(devices.get(n), of or field, None) for n in numbers)
+            return tuple(default if value is None else value for value in own)
+
+        found = {name: values(name, users, self.user_numbers, getattr(self, name)) for name in ("F_i", "Cap")}
+        for name, end in zip(("P_low", "P_high"), self.P_tr, strict=True):
+            found[name] = values(name, users, self.user_numbers, end, "P_tr")
+        for name in ("F_k", "B_k", "latency"):
+            found[name] = values(name, servers, self.server_numbers, getattr(self, name))
+        return found
+
+    @cached_property
+    def largest(self) -> Mapping[str, float]:
+        """The largest F_i, Cap, P_tr, F_k, B_k and latency in the whole ward, SI: the scales of observations; 1 instead of 0."""
+        values = {**self.whole_ward.device_values}
+        values["P_tr"] = values.pop("P_high")
+        return {name: max(numbers) or 1.0 for name, numbers in values.items() if name != "P_low"}
+
+    @cached_property
+    def has_latency(self) -> bool:
+        """Whether any server of the whole ward has a latency."""
+        return bool(self.latency or any(device.latency for device in self.server_devices))
+
+    def device_label(self, number: int) -> str:
+        """A device for people, with its name if it has one: "own device" for 0, "server 4" or "server 4, cloud"."""
+        if number == 0:
+            return "own device"
+        name = next((device.name for device in self.server_devices if device.number == number), None)
+        return f"server {number}" + (f", {name}" if name else "")
+
+    def user_label(self, number: int) -> str:
+        """A user for people, with the name of its device if it has one: "user 2" or "user 2, ECG patch"."""
+        name = next((device.name for device in self.user_devices if device.number == number), None)
+        return f"user {number}" + (f", {name}" if name else "")
+
+    @cached_property
     def mean_P(self) -> float:
         """Mean priority of a task; p = P / mean_P weighs a task in every sum over tasks."""
         if self.workload is not None:
@@ -383,21 +499,39 @@ class Scenario(Frozen):
         servers = f"{self.servers} of {servers}" if self.servers_off else servers
         return f"{users} × {counted(self.tasks, 'task')}, {servers}"
 
-    @property
+    @cached_property
     def kind_names(self) -> tuple[str, ...]:
-        """Names of the task kinds; without a mix there is one kind, "task"."""
-        return tuple(k.name for k in self.kinds) if self.kinds and self.workload is None else ("task",)
+        """Names of the task kinds; where tasks have none there is one kind, "task"."""
+        if self.workload is not None:
+            return tuple(dict.fromkeys(task.kind or "task" for task in self.workload))
+        return tuple(k.name for k in self.kinds) or ("task",)
 
     @cached_property
     def has_own_deadlines(self) -> bool:
         """Whether a task's deadline may differ from `T_max`."""
-        return self.workload is None and any(kind.T_max is not None for kind in self.kinds)
+        if self.workload is not None:
+            return any(self.task_deadline(task) != self.T_max for task in self.workload)
+        return any(kind.T_max is not None for kind in self.kinds)
 
     @cached_property
     def kind_deadlines(self) -> tuple[float, ...]:
-        """Deadline of each of `kind_names`, s."""
-        kinds = self.kinds if self.workload is None else ()
-        return tuple(self.T_max if kind.T_max is None else kind.T_max for kind in kinds) or (self.T_max,)
+        """Deadline of each of `kind_names`, s; of tasks of a workload the shortest."""
+        if self.workload is not None:
+            found = dict.fromkeys(self.kind_names, math.inf)
+            for task in self.workload:
+                found[task.kind or "task"] = min(found[task.kind or "task"], self.task_deadline(task))
+            return tuple(found.values())
+        return tuple(self.T_max if kind.T_max is None else kind.T_max for kind in self.kinds) or (self.T_max,)
+
+    @cached_property
+    def _deadlines_by_kind(self) -> Mapping[str, float]:
+        return {kind.name: kind.T_max for kind in self.kinds if kind.T_max is not None}
+
+    def task_deadline(self, task: WorkloadTask) -> float:
+        """Deadline of a task of the workload, s: its own, that of its kind, or the ward's."""
+        if task.T_max is not None:
+            return task.T_max
+        return self._deadlines_by_kind.get(task.kind or "", self.T_max)
 
     @cached_property
     def data_span(self) -> Range:
@@ -512,10 +646,37 @@ def _problems(s: Scenario) -> Iterator[str]:
             yield from _range_problems(f"kinds[{kind.name}].{field}", getattr(kind, field), _METADATA[field])
         if kind.T_max is not None:
             yield from beyond_bounds(f"kinds[{kind.name}].T_max", kind.T_max, _METADATA["T_max"])
+    yield from _size_problems(s)
     yield from _off_problems(s)
+    yield from _device_problems(s)
     yield from _name_problems(s)
     yield from _workload_problems(s)
     yield from _places_problems(s)
+
+
+def _size_problems(s: Scenario) -> Iterator[str]:
+    for what, size, most in (
+        ("users x tasks x (servers + 1)", s.ward_users * s.tasks * (s.ward_servers + 1), MOST_ALTERNATIVES),
+        ("T x users x tasks", s.T * s.ward_users * s.tasks, MOST_EPISODE_TASKS),
+    ):
+        if size > most:
+            yield f"{what} = {size:,} needs too much memory: allowed is at most {most:,}."
+
+
+def _device_problems(s: Scenario) -> Iterator[str]:
+    for field, count, names in (
+        ("user_devices", "users", ("F_i", "P_tr", "Cap")), ("server_devices", "servers", ("F_k", "B_k", "latency")),
+    ):  # fmt: skip
+        devices: tuple[Any, ...] = getattr(s, field)
+        numbers = Counter(device.number for device in devices)
+        for device in devices:
+            where = f"{field}[{device.number}]"
+            yield from beyond_bounds(f"{where}.number", device.number, _METADATA[count])
+            if numbers.pop(device.number, 1) > 1:
+                yield f"{where} stands twice: each number at most once."
+            for name in names:
+                if getattr(device, name) is not None:
+                    yield from beyond_bounds(f"{where}.{name}", getattr(device, name), _METADATA[name])
 
 
 def _off_problems(s: Scenario) -> Iterator[str]:
@@ -536,7 +697,12 @@ def _off_problems(s: Scenario) -> Iterator[str]:
 
 def _name_problems(s: Scenario) -> Iterator[str]:
     """Problems of a name. Spreadsheets and screens show names; they must not interpret them as anything but text."""
-    for where, name in (("name", s.name), *((f"kinds[{n}].name", kind.name) for n, kind in enumerate(s.kinds, 1))):
+    kinds = dict.fromkeys(task.kind for task in s.workload or () if task.kind)
+    named = [("name", s.name), *((f"kinds[{n}].name", kind.name) for n, kind in enumerate(s.kinds, 1))]
+    named += [("kind of the workload", kind) for kind in kinds if kind]
+    for field, devices in (("user_devices", s.user_devices), ("server_devices", s.server_devices)):
+        named += [(f"{field}[{device.number}].name", device.name) for device in devices if device.name]
+    for where, name in named:
         if not name.isprintable():
             yield f"{where} = {name!r} holds a character that cannot be seen: allowed are letters, digits and signs."
         if unicodedata.normalize("NFKC", name).lstrip()[:1] in tuple("=+-@"):
@@ -553,19 +719,25 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
     for number, task in enumerate(s.workload, 1):
         for field in ("D", "C", "P"):
             yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
+        for field, count in (("step", "T"), ("user", "users")):
+            yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[count])
+        if task.T_max is not None:
+            yield from beyond_bounds(f"workload[{number}].T_max", task.T_max, _METADATA["T_max"])
         counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1
+    if len(s.kind_names) > MOST_KINDS:
+        yield f"workload: {len(s.kind_names)} kinds, allowed 1 to {MOST_KINDS}."
     if all(t.user in s.users_off for t in s.workload):
         yield "users_off: no user in operation has a task in the workload; at least one is needed."
     largest_step, largest_user = max(t.step for t in s.workload), max(t.user for t in s.workload)
     if largest_step > s.T:
-        yield f"T = {s.T} is too small for the workload, whose last step is {largest_step}: allowed is {largest_step} to 100."
+        yield f"T = {s.T} is too small for the workload, whose last step is {largest_step}: allowed is {largest_step} to {_METADATA['T'].high}."
     if largest_user > s.ward_users:
-        allowed = f"allowed is {largest_user} to 16"
+        allowed = f"allowed is {largest_user} to {_METADATA['users'].high}"
         yield f"users = {s.ward_users} is too small for the workload, whose last user is {largest_user}: {allowed}."
     if max(counts.values()) > s.tasks:
         (step, user), most = max(counts.items(), key=lambda item: item[1])
         where = f"user {user} has {most} tasks in step {step}"
-        yield f"tasks = {s.tasks} is too small for the workload: {where}; allowed is {most} to 16."
+        yield f"tasks = {s.tasks} is too small for the workload: {where}; allowed is {most} to {_METADATA['tasks'].high}."
 
 
 def _places_problems(s: Scenario) -> Iterator[str]:

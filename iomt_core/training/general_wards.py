@@ -46,6 +46,9 @@ def outside_range(s: Scenario) -> str:
     trained, found = [], []
     for name, (low, high) in RANGES.items():
         value = getattr(s, "data_span" if name == "D" else "cycle_span" if name == "C" else name)
+        if name in s.device_values:
+            value = min(s.device_values[name]), max(s.device_values[name])
+            value = value[0] if value[0] == value[1] else value
         ends = value if isinstance(value, tuple) else (value,)
         if not all(low * (1 - 1e-9) <= end <= high * (1 + 1e-9) for end in ends):
             meta = metadata()[name]

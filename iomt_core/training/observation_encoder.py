@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 
 from iomt_core.environment.observation import EFFICIENCY_SCALE, limited_state, observe
 from iomt_core.model.channel import mean_rate, unit_snr_bandwidth
+from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.actor import FIRST_SHARE
 from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, OWN_FEATURES, Inputs, Sizes, compress_cost, share_features
@@ -65,7 +66,9 @@ class GeneralObservationEncoder(ObservationEncoder):
         most = general_sizes()
         self.sizes = Sizes(s.users, s.tasks, s.servers, most.other, most.state, most.features, shared=True)
         received = mean_prices(s)
-        own = received.prices.own.mean(1, keepdim=True).expand(1, s.users)  # users differ by chance only
+        own = received.prices.own
+        if not s.user_devices:  # users differ by chance only
+            own = own.mean(1, keepdim=True).expand(1, s.users)
         self.prices = Prices(received.prices.cpu, received.prices.bandwidth, own)
         self.unit = TYPICAL_COST / max(received.cost, 1e-12)
         self._alone = _Alone.of(s)
@@ -89,21 +92,21 @@ class GeneralObservationEncoder(ObservationEncoder):
         seen = observe(snapshot, s).float()
         D, C, _ = seen[..., : 3 * j].unflatten(-1, (3, j)).unbind(-2)
         power, _, own = seen[..., 3 * j : 3 * j + OWN_FEATURES].unbind(-1)
-        bandwidth, cpu = seen[..., 3 * j + OWN_FEATURES :][..., : 2 * k].unflatten(-1, (2, k)).unbind(-2)
+        bandwidth, cpu, *links = seen[..., 3 * j + OWN_FEATURES :].unflatten(-1, (-1, k)).unbind(-2)
         if s.channel == "log-distance":
-            efficiency = (seen[..., -k:] * EFFICIENCY_SCALE).clamp_min(1e-3)
+            efficiency = (links[0] * EFFICIENCY_SCALE).clamp_min(1e-3)
         else:
             efficiency = torch.full_like(cpu, t.efficiency)
         middle = efficiency.log().mean(-1, keepdim=True)
         D, C = D * s.data_span[1], C * s.cycle_span[1]
-        watt = (power * s.P_tr[1])[..., None]
-        own_f = (own * s.F_i)[..., None]
+        watt = (power * s.largest["P_tr"])[..., None]
+        own_f = (own * s.largest["F_i"])[..., None].clamp_min(SMALLEST_GRANT)
         costs = (
             C / own_f * (s.alpha_T / s.T_max),
             C * own_f.square() * (s.k0 * s.alpha_E / s.E_ref),
-            C / (s.F_k * cpu.mean(-1, keepdim=True)) * (s.alpha_T / s.T_max),
+            C / (s.largest["F_k"] * cpu.mean(-1, keepdim=True)) * (s.alpha_T / s.T_max),
             D
-            / (s.B_k * bandwidth.mean(-1, keepdim=True) * middle.exp())
+            / (s.largest["B_k"] * bandwidth.mean(-1, keepdim=True) * middle.exp())
             * (s.alpha_T / s.T_max + s.alpha_E / s.E_ref * watt),
         )
         weight = snapshot.weight.float()
@@ -123,7 +126,7 @@ class GeneralObservationEncoder(ObservationEncoder):
         u = s.users
         rank = (torch.arange(u, device=seen.device) / u - 0.5).expand(len(seen), u)
         mine = torch.stack(
-            [torch.full_like(rank, BATTERY_LEVEL - 0.5), rank, (power * s.P_tr[1] / (sum(s.P_tr) / 2)).log()], -1
+            [torch.full_like(rank, BATTERY_LEVEL - 0.5), rank, (watt[..., 0] / (sum(s.P_tr) / 2)).log()], -1
         )
         other = torch.cat([self._ward.to(seen.device).expand(len(seen), u, -1), mine], -1)
         servers = torch.stack(

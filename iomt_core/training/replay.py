@@ -135,6 +135,7 @@ class Replay:
         left = (self.scenario.T - torch.arange(steps, device=D.device)).clamp_min(1).repeat_interleave(episodes)
         rest = {"kind": nothing, "users_xy": nothing, "servers_xy": nothing, "distance": beta, "steps_left": left}
         rest["deadline"] = D.new_full((), self.scenario.T_max).expand_as(D)
+        rest["latency"] = D.new_tensor(self.scenario.device_values["latency"]).expand(len(D), -1)
         rest["key"] = torch.zeros_like(left)
         return Snapshot(**(rest | {name: x.flatten(0, 1) for name, x in fields.items()}))  # type: ignore[arg-type]
 

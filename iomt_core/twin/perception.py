@@ -9,6 +9,7 @@ from torch import Tensor
 from iomt_core.environment.observation import EFFICIENCY_SCALE, observe
 from iomt_core.metrics import TASK
 from iomt_core.model.allocation import device_index, per_device
+from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.record import Record
 from iomt_core.scenario import metadata
 from iomt_core.twin.regret import SKIPPED
@@ -54,11 +55,14 @@ def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
     for name, quantity, values in (("B_k", "bandwidth", snap.B_k[row]), ("F_k", "CPU", snap.F_k[row])):
         named = zip(s.server_numbers, values, strict=True)
         rows += [row_of(name, f"{quantity} of server {k}", f"{name[0]}_{k}", x) for k, x in named]
-    links = numbers[len(rows) :]  # none where distance does not matter
-    rows += [
-        (f"spectral efficiency to server {k}", f"e_{k}", x * EFFICIENCY_SCALE, "bit/s/Hz")
-        for k, x in zip(s.server_numbers, links, strict=False)
-    ]
+    if s.channel == "log-distance":  # elsewhere distance does not matter
+        links = zip(s.server_numbers, numbers[len(rows) : len(rows) + s.servers], strict=True)
+        rows += [
+            (f"spectral efficiency to server {k}", f"e_{k}", x * EFFICIENCY_SCALE, "bit/s/Hz") for k, x in links
+        ]
+    if s.has_latency:
+        named = zip(s.server_numbers, snap.latency[row], strict=True)
+        rows += [row_of("latency", f"latency of server {k}", f"L_{k}", x) for k, x in named]
     frame = pd.DataFrame(rows, columns=["quantity", "symbol", "value", "unit"])
     return frame.assign(**{"observed": numbers})
 
@@ -104,7 +108,7 @@ def grants(record: Record, row: int) -> pd.DataFrame:
         "choice": torch.tensor(s.device_numbers)[choice].masked_fill(out.skipped[one], SKIPPED),
         "cpu_requested": cpu,
         "cpu_requested_by_all": all_cpu,
-        "cpu_granted": out.f[one] / capacity,
+        "cpu_granted": out.f[one] / capacity.clamp_min(SMALLEST_GRANT),
         "cpu_hz": out.f[one],
         "cpu_capacity_hz": capacity,
         "bandwidth_requested": band.masked_fill(local, torch.nan),

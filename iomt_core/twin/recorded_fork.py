@@ -32,7 +32,7 @@ from iomt_core.twin.warehouse.reading import Warehouse
 
 # What may change at a step: it changes neither tasks nor places, which are drawn for the whole episode.
 CHANGEABLE = (
-    "users_off", "servers_off", "F_i", "F_k", "k0", "channel", "B_k", "N0", "PL0", "d0", "eta", "sigma2",
+    "users_off", "servers_off", "F_i", "F_k", "k0", "latency", "server_devices", "channel", "B_k", "N0", "PL0", "d0", "eta", "sigma2",
     "T_max", "E_ref", "alpha_T", "alpha_E", "c", "alpha", "mu", "gamma_t", "gamma_e",
 )  # fmt: skip
 COLUMNS = (
@@ -143,7 +143,8 @@ class RecordedEpisode:
         for _ in range(step - 1):  # only batteries depend on actions, and these are set below
             world.step(idle)
         known = dict(zip(self.scenario.user_numbers, self.record.snapshot.battery[step - 1].tolist(), strict=True))
-        charges = [known.get(user, s.Cap) for user in s.user_numbers]
+        full = zip(s.user_numbers, s.device_values["Cap"], strict=True)
+        charges = [known.get(user, charge) for user, charge in full]
         world.snapshot = replace(world.snapshot, battery=torch.tensor([charges], dtype=torch.float64))
         return world
 

@@ -177,7 +177,7 @@ BY_USER = {
     "distance",
     "beta",
 }
-BY_SERVER = {"F_k": 1, "B_k": 1, "servers_xy": 1, "distance": 2, "beta": 2}
+BY_SERVER = {"F_k": 1, "B_k": 1, "latency": 1, "servers_xy": 1, "distance": 2, "beta": 2}
 
 
 @pytest.mark.parametrize("seed", range(60))

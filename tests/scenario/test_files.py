@@ -30,7 +30,14 @@ from iomt_core.scenario.files import (
     write_text_atomically,
 )
 from iomt_core.scenario.links import from_query, to_query
-from iomt_core.scenario.tables import WORKLOAD_COLUMNS, read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.scenario.tables import (
+    WORKLOAD_COLUMNS,
+    Site,
+    read_places_csv,
+    read_workload_csv,
+    with_places,
+    with_workload,
+)
 
 
 @st.composite
@@ -65,14 +72,20 @@ def any_scenario(draw: st.DrawFn) -> Scenario:
             for name in draw(st.sampled_from([["ECG"], ["a: b", "off"], ["null", "~", "{x}"]]))
         ]
     s = scenario(values)
+    for kind, names in (("users", ("F_i", "P_tr", "Cap")), ("servers", ("F_k", "B_k", "latency"))):
+        if draw(st.booleans()):
+            own = {name: number(name) for name in names if draw(st.booleans())}
+            device = {"number": draw(st.integers(1, getattr(s, kind))), "name": draw(st.none() | st.just("a: b")), **own}
+            s = s.changed(**{f"{kind[:-1]}_devices": [device]})
     if draw(st.booleans()):
         places = Places(users=tuple(place() for _ in range(s.users)), servers=tuple(place() for _ in range(s.servers)))
-        s = with_places(s, places)
+        s = with_places(s, Site(places, s.user_devices, s.server_devices))
     if draw(st.booleans()):
         tasks = [
             WorkloadTask(
-                step=draw(st.integers(1, 100)), user=user + 1, D=number("D"), C=number("C"), P=int(number("P"))
-            )
+                step=draw(st.integers(1, 10_000)), user=user + 1, D=number("D"), C=number("C"), P=int(number("P")),
+                kind=draw(st.none() | st.just("ECG")), T_max=draw(st.none() | st.just(0.25)),
+            )  # fmt: skip
             for user in range(s.users)
         ]
         s = with_workload(s, tuple(tasks))
@@ -178,37 +191,37 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 DEEP = "[" * 30_000
 PACKED_BOMB = base64.urlsafe_b64encode(zlib.compress(b"[" + b" " * 30_000_000 + b"]")).decode()
 BAD_FILES = [
-    ("users: 99", "users = 99", "1 to 16"),
-    ("users: -1", "users = -1", "1 to 16"),
-    ("users: 3.5", "users = 3.5", "1 to 16"),
-    ("users: many", "users = 'many'", "1 to 16"),
+    ("users: 2001", "users = 2001", "1 to 2000"),
+    ("users: -1", "users = -1", "1 to 2000"),
+    ("users: 3.5", "users = 3.5", "1 to 2000"),
+    ("users: many", "users = 'many'", "1 to 2000"),
     ("users: true\nusers: 2", "users", "twice"),
-    ("users: yes", "users = 'yes'", "1 to 16"),
-    ("users: true", "users = True: a truth value", "1 to 16"),
-    ('{"users": true}', "users = True: a truth value", "1 to 16"),
-    ("area: off", "area = 'off'", "5 m to 2000 m"),
-    ("users: 010", "users = '010'", "1 to 16"),
-    ("users: 0o10", "users = '0o10'", "1 to 16"),
-    ("users: 0x8", "users = '0x8'", "1 to 16"),
-    ("users: 1_0", "users = '1_0'", "1 to 16"),
+    ("users: yes", "users = 'yes'", "1 to 2000"),
+    ("users: true", "users = True: a truth value", "1 to 2000"),
+    ('{"users": true}', "users = True: a truth value", "1 to 2000"),
+    ("area: off", "area = 'off'", "5 m to 50000 m"),
+    ("users: 010", "users = '010'", "1 to 2000"),
+    ("users: 0o10", "users = '0o10'", "1 to 2000"),
+    ("users: 0x8", "users = '0x8'", "1 to 2000"),
+    ("users: 1_0", "users = '1_0'", "1 to 2000"),
     ("T_max: 1:30", "T_max = '1:30'", "0.1 ms"),
     ("users: !!int 010", "not YAML", "line 1"),
     ("users: 8 m", "users = '8 m'", "no unit"),
     ("T_max: 20 J", "T_max = '20 J': 'J' is not a unit", "0.1 ms"),
     ("T_max: 20 furlongs", "'furlongs' is not a unit", "0.1 ms"),
-    ("D: [20 KB, 5 s]", "D.1 = '5 s'", "0.1 KB"),
-    ("T_max: 90 min", "T_max = 5.4e+06 ms", "0.1 ms"),
+    ("D: [20 KB, 5 s]", "D.1 = '5 s'", "0.000125 KB"),
+    ("T_max: 25 h", "T_max = 9e+07 ms", "0.1 ms to 8.64e+07 ms"),
     ("P_tr: [1 W, 1e9999 dBm]", "P_tr (high end)", "10 W"),
     ("places: {users: [[1 s, 2]], servers: [[1, 1]]}", "places.users.0.0 = '1 s'", "not a unit"),
     ("workload: [{step: true, user: 1, D: 2e5, C: 1e5, P: 1}]", "workload.0.step = True", ""),
     ("servers_off: [3, 3]", "servers_off = 3, 3", "each once"),
     ("servers_off: 5", "servers_off = 5 is out of range", "1 to 4"),
     ("servers_off: [0]", "servers_off = 0 is out of range", "1 to 4"),
-    ("servers_off: 1, 2, 3, 4", "servers = 0", "1 to 8"),
+    ("servers_off: 1, 2, 3, 4", "servers = 0", "1 to 256"),
     ("servers_off: true", "servers_off.0 = True: a truth value", ""),
     ("servers_off: [[1]]", "servers_off.0 = [1]", ""),
     ("servers_off: {a: 1}", "servers_off = {'a': 1}", "tuple"),
-    ("users: 16\nusers_off: 2", "users_off = 2 makes a ward of 17 users", "1 to 16"),
+    ("users: 2000\nusers_off: 2", "users_off = 2 makes a ward of 2001 users", "1 to 2000"),
     ("users_off: [1]\nworkload: [{step: 1, user: 1, D: 2e5, C: 1e5, P: 1}]", "users_off", "no user in operation"),
     ("usres: 3", "usres", "Did you mean 'users'"),
     ("D: 5", "D = 5", "KB"),
@@ -220,12 +233,12 @@ BAD_FILES = [
     ("F_k: 1e6", "F_k = 0.001 GHz", "0.01 GHz to 1000 GHz"),
     ("alpha_T: 0", "alpha_T = 0", "0.01 to 1"),
     ("channel: fog", "channel = 'fog'", "'paper' or 'log-distance'"),
-    ("T: 1000", "T = 1000", "1 to 100"),
+    ("T: 10001", "T = 10001", "1 to 10000"),
     ("schema_version: 2", "schema_version = 2", "version 1"),
     ("preset: nowhere", "preset = 'nowhere'", "paper, lecture"),
     ("preset: [1]", "preset", "paper, lecture"),
     ("kinds: [{name: a, share: 0, D: [1e5, 2e5], C: [1e5, 1e5], P: [1, 1]}]", "kinds.0.share", "greater than 0"),
-    ("kinds: [{name: a, share: 1, D: [1, 2e5], C: [1e5, 1e5], P: [1, 1]}]", "kinds[a].D (low end)", "0.1 KB"),
+    ("kinds: [{name: a, share: 1, D: [0.5, 2e5], C: [1e5, 1e5], P: [1, 1]}]", "kinds[a].D (low end)", "0.000125 KB"),
     (
         "kinds: [{name: a, share: 1, D: [1e5, 2e5], C: [1e5, 1e5], P: [1, 1]},"
         " {name: a, share: 1, D: [1e5, 2e5], C: [1e5, 1e5], P: [1, 1]}]",
@@ -233,11 +246,23 @@ BAD_FILES = [
     ),
     ("kinds: heart", "kinds = 'heart'", "tuple"),
     ("workload: []", "workload", "at least one"),
-    ("workload: [{step: 30, user: 1, D: 2e5, C: 1e5, P: 1}]", "T = 20", "30 to 100"),
-    ("workload: [{step: 1, user: 12, D: 2e5, C: 1e5, P: 1}]", "users = 8", "12 to 16"),
-    ("workload: [{step: 1, user: 17, D: 2e5, C: 1e5, P: 1}]", "workload.0.user = 17", "16"),
+    ("workload: [{step: 30, user: 1, D: 2e5, C: 1e5, P: 1}]", "T = 20", "30 to 10000"),
+    ("workload: [{step: 1, user: 12, D: 2e5, C: 1e5, P: 1}]", "users = 8", "12 to 2000"),
+    ("workload: [{step: 1, user: 2001, D: 2e5, C: 1e5, P: 1}]", "workload[1].user = 2001", "1 to 2000"),
     ("places: {users: [[1, 2]], servers: [[1, 1]]}", "users = 8", "1 users"),
     ("users: 1\nservers: 1\nplaces: {users: [[1, 200]], servers: [[1, 1]]}", "places.users[1].y = 200 m", "0 to 100 m"),
+    ("users: 2000\ntasks: 64\nservers: 256", "x (servers + 1) = 32,896,000 needs too much memory", "at most 8,000,000"),
+    ("users: 2000\ntasks: 64\nservers: 2\nT: 10000", "T x users x tasks = 1,280,000,000 needs", "at most 20,000,000"),
+    ("server_devices: [{number: 300}]", "server_devices[300].number = 300", "1 to 256"),
+    ("server_devices: [{number: 2}, {number: 2}]", "server_devices[2] stands twice", "at most once"),
+    ("server_devices: [{number: 2, F_k: 1 MHz}]", "server_devices[2].F_k = 0.001 GHz", "0.01 GHz to 1000 GHz"),
+    ("server_devices: [{number: 2, F_i: 1 GHz}]", "server_devices.0.F_i", "not a parameter"),
+    ("server_devices: [{F_k: 1 GHz}]", "server_devices.0.number", "required"),
+    ("user_devices: [{number: 1, Cap: -1}]", "user_devices[1].Cap = -1000 mJ", "0.001 mJ to 1e+09 mJ"),
+    ("user_devices: [{number: 1, name: =1+1}]", "user_devices[1].name", "formula"),
+    ("user_devices: 3", "user_devices = 3", "tuple"),
+    ("workload: [{step: 1, user: 1, D: 2e5, C: 1e5, T_max: 2 days}]", "workload.0.T_max = '2 days'", "not a unit"),
+    ("workload: [{step: 1, user: 1, D: 2e5, C: 1e5, T_max: 30 h}]", "workload[1].T_max = 1.08e+08 ms", "8.64e+07 ms"),
     ("a: &x 1\nb: *x", "aliases", "line 2"),
     ("!!python/object/apply:os.system [ls]", "not YAML", "python/object"),
     ("users: [1,", "not YAML", "line"),
@@ -299,11 +324,13 @@ HEAD = "step,user,data_kb,cycles,priority\n"
 BAD_WORKLOADS = [
     ("", "empty"),
     (HEAD, "no rows"),
-    ("step,user,data_kb,cycles\n1,1,1,1\n", "lacks the column priority"),
+    ("step,user,data_kb,priority\n1,1,1,1\n", "lacks the column cycles"),
     ("step,user,data_kb,cycles,priority,colour\n", "unknown column colour"),
     ("step,step,user,data_kb,cycles,priority\n", "has twice step"),
     (HEAD + "0,1,30,1e5,1\n", "line 2, column step: '0'"),
-    (HEAD + "1,17,30,1e5,1\n", "line 2, column user: '17'"),
+    (HEAD + "1,2001,30,1e5,1\n", "line 2, column user: '2001'"),
+    ("step,user,data_kb,cycles,deadline_ms\n1,1,30,1e5,0\n", "line 2, column deadline_ms: '0'"),
+    ("step,user,data_kb,cycles,kind\n1,1,30,1e5," + "x" * 41 + "\n", "allowed are 40 characters"),
     (HEAD + "1,1,30,1e5,1\n1,1.5,30,1e5,1\n", "line 3, column user: '1.5'"),
     (HEAD + "1,1,lots,1e5,1\n", "line 2, column data_kb: 'lots'"),
     (HEAD + "1,1,nan,1e5,1\n", "line 2, column data_kb: 'nan'"),
@@ -317,8 +344,11 @@ BAD_PLACES = [
     ("kind,x_m,y_m\ndoctor,1,1\n", "line 2, column kind: 'doctor'"),
     ("kind,x_m,y_m\nuser,-1,1\nserver,1,1\n", "line 2, column x_m: '-1'"),
     ("kind,x_m,y_m\nuser,1,1e9\nserver,1,1\n", "line 2, column y_m: '1e9'"),
-    ("kind,x_m,y_m\nuser,1,1\n", "0 rows of kind server"),
-    ("kind,x_m,y_m\n" + "user,1,1\n" * 17 + "server,1,1\n", "17 rows of kind user"),
+    ("kind,x_m,y_m\nuser,1,1\n", "0 servers, allowed 1 to 256."),
+    ("kind,x_m,y_m\n" + "user,1,1\n" * 2001 + "server,1,1\n", "2001 users, allowed 1 to 2000."),
+    ("kind,x_m,y_m,cpu_ghz\nuser,1,1,11\nserver,1,1,\n", "line 2, column cpu_ghz: '11'"),
+    ("kind,x_m,y_m,latency_ms\nuser,1,1,5\nserver,1,1,5\n", "a user has no such value"),
+    ("kind,x_m,y_m,colour\nuser,1,1,5\nserver,1,1,5\n", "unknown column colour"),
 ]
 
 
@@ -353,12 +383,12 @@ DIALECTS = [
     (",", ("1.500", "2.5", "3"), (1.5, 2.5, 3), "commas; numbers read with a decimal point."),
     (",", ("1.500", "20", "3"), (1.5, 20, 3), "commas; numbers read with a decimal point."),
     (",", ('"1,500.5"', '"1,500"', "2.5"), (1500.5, 1500, 2.5), "a decimal point and commas between thousands."),
-    (";", ("1.000.000", "1.500", "2"), None, "line 2, column data_kb: '1.000.000' cannot be used; allowed is 0.1 to"),
+    (";", ("100.000.000", "1.500", "2"), None, "line 2, column data_kb: '100.000.000' cannot be used; allowed is 0.000125 to"),
     (";", ("20,5", "1.500", "3"), None, "line 3, column data_kb: '1.500' cannot be used; it may mean 1500 or 1.500"),
     (";", ("20,5", "7.5", "3"), None, "line 3, column data_kb: '7.5' does not fit line 2, column data_kb: '20,5'"),
     (";", ("1.500,5", "7.5", "3"), None, "line 3, column data_kb: '7.5' does not fit line 2, column data_kb: '1.500,5'"),
     (";", ("1,500", "20", "3"), None, "line 2, column data_kb: '1,500' cannot be used; it may mean 1500 or 1.500"),
-    (";", ("12.34.56", "1", "3"), None, "'12.34.56' cannot be used; allowed is 0.1 to 10000"),
+    (";", ("12.34.56", "1", "3"), None, "'12.34.56' cannot be used; allowed is 0.000125 to 1e+07"),
 ]  # fmt: skip
 
 
@@ -366,7 +396,7 @@ DIALECTS = [
 def test_a_file_has_one_dialect_and_says_which(
     delimiter: str, cells: tuple[str, ...], values: tuple[float, ...] | None, said: str
 ) -> None:
-    lines = [WORKLOAD_COLUMNS, *(("1", "1", cell, "150000", "2") for cell in cells)]
+    lines = [(*WORKLOAD_COLUMNS, "priority"), *(("1", "1", cell, "150000", "2") for cell in cells)]
     content = "\n".join(delimiter.join(line) for line in lines).encode()
     with collect_notes() as notes:
         if values is None:

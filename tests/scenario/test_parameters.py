@@ -40,9 +40,13 @@ def test_table_ii_stands_as_printed() -> None:
 
 
 def test_ranges_reach_what_was_asked_for() -> None:
-    for field, low, high in (("users", 1, 16), ("tasks", 1, 16), ("servers", 1, 8)):
-        assert metadata()[field].low == low
-        assert metadata()[field].high == high
+    for field, low, high in (
+        ("users", 1, 2000), ("tasks", 1, 64), ("servers", 1, 256), ("T", 1, 10_000), ("area", 5, 50_000), ("D", 1, 8e10),
+        ("C", 1, 1e13), ("T_max", 1e-4, 86_400), ("P_tr", 1e-6, 10), ("F_i", 0, 1e10),
+    ):  # fmt: skip
+        meta = metadata()[field]
+        assert (meta.low, meta.high) == (low, high)
+        assert low <= meta.span[0] < meta.span[1] <= high
 
 
 def test_a_scenario_cannot_be_changed_but_copied() -> None:
@@ -100,7 +104,7 @@ def test_outside_its_range_a_value_is_refused_by_name_value_and_range(name: str,
 
 def test_several_problems_are_told_together() -> None:
     with pytest.raises(ScenarioError) as refusal:
-        scenario({"users": 99, "T_max": 1e9})
+        scenario({"users": 9999, "T_max": 1e9})
     assert len(refusal.value.problems) == 2
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iomt_core.scenario import Meta, Scenario, metadata
+from iomt_core.scenario import Meta, Scenario, ServerDevice, UserDevice, metadata
 
 # Parameters that set the sizes and priorities of tasks.
 SIZES = ("D", "C", "P", "kinds")
@@ -60,9 +60,18 @@ def shown(value: Any, meta: Meta) -> str:
     if isinstance(value, tuple) and hasattr(value[0], "share"):
         total = sum(kind.share for kind in value)
         return ", ".join(f"{kind.name} {kind.share / total:.0%}" for kind in value)
+    if isinstance(value, tuple) and hasattr(value[0], "number"):
+        return "; ".join(_device_words(device) for device in value)
     if isinstance(value, tuple) and meta.group == "file":
         return f"no. {', '.join(map(str, value))}"
     return " to ".join(meta.show(x) for x in value) if isinstance(value, tuple) else meta.show(value)
+
+
+def _device_words(device: UserDevice | ServerDevice) -> str:
+    """What differs about a device: "4 (cloud): F_k 100 GHz, latency 50 ms"."""
+    values = device.model_dump(exclude={"number", "name"})
+    parts = ", ".join(f"{name} {metadata()[name].show(value)}" for name, value in values.items())
+    return f"{device.number}{f' ({device.name})' if device.name else ''}" + (f": {parts}" if parts else "")
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,7 @@ def _notes(a: Scenario, b: Scenario, comparable: bool) -> list[str]:
     notes += _only("Step", range(1, a.T + 1), range(1, b.T + 1), "has no counterpart; it counts on one side only")
     if servers and (a.servers_off or b.servers_off):
         notes += _only("Server", a.server_numbers, b.server_numbers, "takes no tasks on the other side")
-    if a.P_tr != b.P_tr:
+    if (a.P_tr, *(d.P_tr for d in a.user_devices)) != (b.P_tr, *(d.P_tr for d in b.user_devices)):
         notes.append("Transmission powers are the same draws in another range.")
     if not users or not servers:
         who = "Users" if servers else "Servers" if users else "Users and servers"

@@ -180,7 +180,7 @@ def _noisy(measured: Snapshot, s: Scenario, settings: Synchronisation) -> dict[s
         found |= {"users_xy": users_xy, "distance": distance, "beta": beta}
     if "batteries" in settings.groups:
         charge = measured.battery * factor(score(2, s.ward_users, users, 1)[..., 0])
-        found["battery"] = charge.clamp_max(s.Cap)
+        found["battery"] = torch.minimum(charge, charge.new_tensor(s.device_values["Cap"]))
     if "tasks" in settings.groups:
         data, cycles = score(3, s.ward_users, users, 2 * s.tasks).view(*measured.D.shape, 2).unbind(-1)
         found |= {"D": measured.D * factor(data), "C": measured.C * factor(cycles)}
@@ -199,7 +199,7 @@ def errors(now: Snapshot, twin: Snapshot, s: Scenario) -> dict[str, Tensor]:
         "capacity_error": (_relative(twin.F_k, now.F_k) + _relative(twin.B_k, now.B_k)).mean(1) / 2,
         "position_error_m": (twin.users_xy - now.users_xy).norm(dim=-1).mean(1),
         "rate_error": _relative(mean_rate(share, twin.beta), rate).mean((1, 2)),
-        "battery_error": (twin.battery - now.battery).abs().mean(1) / s.Cap,
+        "battery_error": ((twin.battery - now.battery).abs() / now.battery.new_tensor(s.device_values["Cap"])).mean(1),
         "task_error": task.sum((1, 2)) / count,
     }
 
