@@ -825,8 +825,8 @@ def _with_tasks(work: _Run, s: Scenario, tasks: _Tasks, users: Mapping[str, int]
                tasks.priority[order].astype(int).tolist()]  # fmt: skip
     kind = [None] * len(user) if kinds is None else kinds[order].tolist()
     deadline = [None] * len(user) if tasks.deadline is None else [None if math.isnan(x) else x for x in tasks.deadline[order].tolist()]
-    made = tuple(
-        WorkloadTask(step=t, user=i, D=d, C=c, P=p, kind=k or None, T_max=limit)
+    made = tuple(  # all values were checked as whole columns above
+        WorkloadTask.model_construct(step=t, user=i, D=d, C=c, P=p, kind=k or None, T_max=limit)
         for t, i, d, c, p, k, limit in zip(*columns, kind, deadline, strict=True)
     )
     work.progress(0.9, "checking the scenario")

@@ -87,21 +87,16 @@ def dialect_of(table: Table, columns: Sequence[tuple[int, bool]], decimal: str |
         if column in table.exact:
             proofs.add("1.5", f"column {table.headers[column][:40]}")
             continue
-        cells = table.columns[column]
-        for text, row in _shapes(cells):
-            bare = text
-            if parts := WITH_UNIT.fullmatch(text):
-                bare = parts[1]
+        for text, row in _telling(table.columns[column]):
+            parts = WITH_UNIT.fullmatch(text)
+            bare = parts[1] if parts else text
             where = f"line {table.line(row)}, column {table.headers[column][:40]}"
-            if not (set(bare) & set(".,")) and not GROUPED.fullmatch(bare):
-                continue
-            if re.match(OPEN, bare):
-                if must_be_decimal:
-                    proofs.add(bare.replace(".", ".0").replace(",", ",0"), where)
-                elif undecided is None:
-                    undecided = (row, column)
-                continue
-            proofs.add(bare, where)
+            if not re.match(OPEN, bare):
+                proofs.add(bare, where)
+            elif must_be_decimal:
+                proofs.add(bare.replace(".", ".0").replace(",", ",0"), where)
+            elif undecided is None:
+                undecided = (row, column)
     if decimal is not None:
         mark = {"point": ".", "comma": ","}[decimal]
         found = proofs.dialect()
@@ -120,10 +115,42 @@ def dialect_of(table: Table, columns: Sequence[tuple[int, bool]], decimal: str |
     return proofs.dialect()
 
 
-def _shapes(cells: pa.Array) -> list[tuple[str, int]]:
-    """A cell of every form in a column, with its row: forms differ in anything but the digits, and in a leading zero."""
-    forms, _ = _forms(cells)
-    return forms
+def _telling(cells: pa.Array) -> list[tuple[str, int]]:
+    """Cells that show how a column writes numbers, each with its row; at least one of every form that shows anything."""
+    simple = _simple(cells, is_missing(cells))
+    if simple is None:
+        return [(text, row) for text, row in _forms(cells)[0] if not text.isdigit()]
+    mark, _ = simple
+    if not mark:
+        return []
+    marked = pc.match_substring(cells, mark)
+    is_open = pc.match_substring_regex(cells, OPEN)
+    found = []
+    for mask in (pc.and_not(marked, is_open), is_open):
+        row = pc.index(mask, True).as_py()
+        if row >= 0:
+            found.append((str(cells[row].as_py()), row))
+    return found
+
+
+def _simple(cells: pa.Array, gaps: np.ndarray) -> tuple[str, np.ndarray] | None:
+    """The mark of a column in which each number has at most one, a point or a comma, and its numbers if that is a decimal one.
+
+    None for a column with anything else: both marks, thousands, units or text.
+    """
+    present = cells.filter(pa.array(~gaps)) if gaps.any() else cells
+    point, comma = (pc.any(pc.match_substring(present, mark)).as_py() for mark in ".,")
+    if point and comma:
+        return None
+    try:
+        values = (pc.replace_substring(present, ",", ".") if comma else present).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    found = np.full(len(cells), np.nan)
+    found[~gaps] = values.to_numpy(zero_copy_only=False)
+    if not np.isfinite(found[~gaps]).all():
+        return None
+    return "." if point else "," if comma else "", found
 
 
 def _forms(cells: pa.Array) -> tuple[list[tuple[str, int]], np.ndarray]:
@@ -148,9 +175,9 @@ def numbers(
     cells = table.columns[use.column]
     where = f"{table.name}, column {table.headers[use.column][:40]}"
     gaps = is_missing(cells)
-    values = _plain_numbers(cells, gaps, dialect) if dialect.decimal == "." and not dialect.thousands else None
-    if values is not None:
-        values = _to_si(values, use.unit, use, where)
+    simple = _simple(cells, gaps)
+    if simple is not None and (simple[0] in ("", dialect.decimal)):
+        values = _to_si(simple[1], use.unit, use, where)
     else:
         values = _any_numbers(cells, gaps, use, dialect, where)
     unread = np.isnan(values) & ~gaps
@@ -173,19 +200,6 @@ def numbers(
         if use.field.kind == "whole":
             findings.refuse(values != np.floor(values), use.column, f"allowed are whole numbers, {allowed}")
     return values
-
-
-def _plain_numbers(cells: pa.Array, gaps: np.ndarray, dialect: Dialect) -> np.ndarray | None:
-    """Numbers as programs write them; None where any cell is something else."""
-    try:
-        values = cells.filter(pa.array(~gaps)).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        return None
-    if not np.isfinite(values).all():
-        return None
-    found = np.full(len(cells), np.nan)
-    found[~gaps] = values
-    return found
 
 
 def _any_numbers(cells: pa.Array, gaps: np.ndarray, use: Use, dialect: Dialect, where: str) -> np.ndarray:
@@ -272,8 +286,9 @@ def _elapsed(
 ) -> tuple[np.ndarray, str]:
     unit = use.unit
     if not unit:
-        plain = _plain_numbers(table.columns[use.column], gaps, dialect)
-        if plain is None or not len(plain[~gaps]):
+        simple = _simple(table.columns[use.column], gaps)
+        plain = None if simple is None or simple[0] == "," else simple[1]
+        if plain is None or gaps.all():
             findings.refuse(~gaps, use.column, "allowed are dates such as 2024-05-31 13:45:00, or numbers of one unit")
             return np.full(table.rows, np.nan), ""
         low, high = float(np.nanmin(plain)), float(np.nanmax(plain))
@@ -290,7 +305,7 @@ def _elapsed(
 def _dates(
     table: Table, use: Use, findings: Findings, gaps: np.ndarray, first: str, order: str | None
 ) -> tuple[np.ndarray, str]:
-    column = table.columns[use.column].to_pandas()
+    cells = table.columns[use.column]
     match = PARTS.fullmatch(first)
     assert match is not None
     a, separator, _, c, gap, clock, seconds, fraction, half, zone = match.groups()
@@ -308,8 +323,10 @@ def _dates(
         form += ("T" if gap == "T" else " ") + ("%I:%M" if half else "%H:%M") + (":%S" if seconds else "")
         form += (".%f" if fraction else "") + (" %p" if half else "") + ("%z" if zone else "")
         if half:
-            column = column.str.replace(r"\s*([AaPp][Mm])$", r" \1", regex=True)
-        column = column.str.replace(r"(?<=[0-9])\s+(?=[0-9])", " ", regex=True)
+            cells = pc.replace_substring_regex(cells, r"\s*([AaPp][Mm])$", r" \1")
+        if pc.any(pc.match_substring(cells, "  ")).as_py():
+            cells = pc.replace_substring_regex(cells, r"\s+", " ")
+    column = cells.to_pandas()
     moments = pd.to_datetime(column.where(~gaps), format=form, errors="coerce", utc=bool(zone))
     if clock and moments.isna().to_numpy().sum() > gaps.sum():  # seconds or their fraction may be missing in some cells
         for other in (":%S.%f", ":%S", ""):
