@@ -34,6 +34,7 @@ from iomt_core.scenario.parameters import (
 )
 
 MOST_ROWS = MOST_TASKS  # as many tasks as a scenario can have
+LARGEST_CSV = 30_000_000  # bytes
 MOST_NAMED = 5  # columns in a message
 WORKLOAD_COLUMNS = ("step", "user", "data_kb", "cycles")
 WORKLOAD_OPTIONAL = ("priority", "kind", "deadline_ms")
@@ -186,8 +187,8 @@ class _Table:
         self.name = name or (source.name if isinstance(source, Path) else "CSV")
         self.problems: list[str] = []
         self.rows: list[_Row] = []
-        content = read_bytes(source) if isinstance(source, Path) else source
-        lines = as_text(content, self.name).splitlines()
+        content = read_bytes(source, LARGEST_CSV) if isinstance(source, Path) else source
+        lines = as_text(content, self.name, LARGEST_CSV).splitlines()
         if not any(line.strip() for line in lines):
             raise ScenarioError(f"{self.name} is empty: expected the columns {', '.join(columns)}.")
         self.delimiter = max(DELIMITERS, key=lines[0].count)

@@ -36,7 +36,9 @@ def largest_error(latitude: np.ndarray, longitude: np.ndarray, x: np.ndarray, y:
     The true distance is the arc over the straight line between two points of the ellipsoid. Compared are the outermost places
     and others, at most `MOST_COMPARED`.
     """
-    outermost = [values.argmin() for values in (x, y, x + y, x - y)] + [values.argmax() for values in (x, y, x + y, x - y)]
+    outermost = [values.argmin() for values in (x, y, x + y, x - y)] + [
+        values.argmax() for values in (x, y, x + y, x - y)
+    ]
     some = np.linspace(0, len(x) - 1, min(len(x), MOST_COMPARED)).astype(int)
     chosen = np.unique(np.concatenate([outermost, some]))
     phi, lam, px, py = (np.asarray(values)[chosen] for values in (np.radians(latitude), np.radians(longitude), x, y))

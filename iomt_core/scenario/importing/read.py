@@ -96,7 +96,9 @@ def read_table(content: bytes, name: str, encoding: str | None = None) -> Table:
         return _parquet(content, name)
     for start, what in OTHERS.items():
         if content.startswith(start):
-            raise ScenarioError(f"{name} is {what}: allowed is text (CSV) or Parquet. In a spreadsheet, save the sheet as CSV.")
+            raise ScenarioError(
+                f"{name} is {what}: allowed is text (CSV) or Parquet. In a spreadsheet, save the sheet as CSV."
+            )
     text, changes = _decode(content, name, encoding)
     if not text.strip():
         raise ScenarioError(f"{name} is empty: expected a line of column names and rows below it.")
@@ -120,7 +122,9 @@ def _decode(content: bytes, name: str, encoding: str | None) -> tuple[str, list[
         try:
             text = content.decode(encoding)
         except (UnicodeDecodeError, LookupError) as error:
-            raise ScenarioError(f"{name} cannot be read as {encoding[:40]}: {str(error)[:120]}. Save it as UTF-8.") from None
+            raise ScenarioError(
+                f"{name} cannot be read as {encoding[:40]}: {str(error)[:120]}. Save it as UTF-8."
+            ) from None
     if "\x00" in text:
         raise ScenarioError(f"{name} is not text: it holds a zero byte. Save it as UTF-8.")
     words = {"": [], "utf-16": ["read as UTF-16"], "cp1252": ["not UTF-8: letters read as Windows-1252"]}
@@ -133,7 +137,9 @@ def _text_table(text: str, name: str, changes: list[str]) -> Table:
     if sep := SEPARATOR_LINE.fullmatch(lines[0]):
         first, delimiter = 1, sep[1]
         if delimiter not in DELIMITERS:
-            raise ScenarioError(f"{name}, line 1: {delimiter!r} separates no columns; allowed are {', '.join(DELIMITERS.values())}.")
+            raise ScenarioError(
+                f"{name}, line 1: {delimiter!r} separates no columns; allowed are {', '.join(DELIMITERS.values())}."
+            )
         changes = [*changes, "separator named by its first line"]
     delimiter = delimiter or _delimiter(lines, name)
     records = []  # of the first lines: their cells, and the line after them
@@ -194,7 +200,9 @@ def _delimiter(lines: Sequence[str], name: str) -> str:
     return best
 
 
-def _cells(text: str, width: int, delimiter: str, name: str, first: int) -> tuple[tuple[pa.Array, ...], tuple[str, ...], int]:
+def _cells(
+    text: str, width: int, delimiter: str, name: str, first: int
+) -> tuple[tuple[pa.Array, ...], tuple[str, ...], int]:
     """All cells by column; what is wrong with the first lines of another width, and how many such lines there are."""
     count = 0
 
@@ -214,7 +222,9 @@ def _cells(text: str, width: int, delimiter: str, name: str, first: int) -> tupl
             pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
         )
     except pa.ArrowInvalid as error:
-        raise ScenarioError(f"{name} cannot be read: {_first_sentence(error)}. A quotation mark may be missing.") from None
+        raise ScenarioError(
+            f"{name} cannot be read: {_first_sentence(error)}. A quotation mark may be missing."
+        ) from None
     if table.num_rows > MOST_ROWS:
         raise ScenarioError(f"{name}: {table.num_rows:,} rows; allowed are {MOST_ROWS:,}.")
     columns = tuple(_tidy(column) for column in table.columns)
@@ -272,7 +282,11 @@ def _parquet(content: bytes, name: str) -> Table:
         table = file.read()
         columns, exact = [], set()
         for n, column in enumerate(table.columns):
-            if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type)):
+            if not (
+                pa.types.is_string(column.type)
+                or pa.types.is_large_string(column.type)
+                or pa.types.is_dictionary(column.type)
+            ):
                 exact.add(n)
             if not pa.types.is_nested(column.type) and not pa.types.is_binary(column.type):
                 columns.append(pc.fill_null(column.cast(pa.string()), "").combine_chunks())

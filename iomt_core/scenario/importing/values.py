@@ -259,8 +259,12 @@ def locations(table: Table, use: Use, findings: Findings) -> tuple[np.ndarray, n
     text = "allowed are latitude and longitude in degrees with decimal points, such as 31.2379/121.4703"
     findings.refuse(np.isnan(lat) | np.isnan(lon), use.column, text)
     with np.errstate(invalid="ignore"):
-        findings.refuse(np.abs(lat) > DEGREES["latitude"], use.column, "allowed are -90 to 90 for the first number, the latitude")
-        findings.refuse(np.abs(lon) > DEGREES["longitude"], use.column, "allowed are -180 to 180 for the second, the longitude")
+        findings.refuse(
+            np.abs(lat) > DEGREES["latitude"], use.column, "allowed are -90 to 90 for the first number, the latitude"
+        )
+        findings.refuse(
+            np.abs(lon) > DEGREES["longitude"], use.column, "allowed are -180 to 180 for the second, the longitude"
+        )
     return lat, lon
 
 
@@ -281,9 +285,7 @@ def times(
     return _dates(table, use, findings, gaps, first, order)
 
 
-def _elapsed(
-    table: Table, use: Use, dialect: Dialect, findings: Findings, gaps: np.ndarray
-) -> tuple[np.ndarray, str]:
+def _elapsed(table: Table, use: Use, dialect: Dialect, findings: Findings, gaps: np.ndarray) -> tuple[np.ndarray, str]:
     unit = use.unit
     if not unit:
         simple = _simple(table.columns[use.column], gaps)
@@ -332,17 +334,25 @@ def _dates(
         for other in (":%S.%f", ":%S", ""):
             tail = (" %p" if half else "") + ("%z" if zone else "")
             again = date + ("T" if gap == "T" else " ") + ("%I:%M" if half else "%H:%M") + other + tail
-            moments = moments.fillna(pd.to_datetime(column.where(moments.isna() & ~gaps), format=again, errors="coerce", utc=bool(zone)))
+            moments = moments.fillna(
+                pd.to_datetime(column.where(moments.isna() & ~gaps), format=again, errors="coerce", utc=bool(zone))
+            )
     unread = moments.isna().to_numpy() & ~gaps
     findings.refuse(unread, use.column, f"allowed is a date and time written like the first one, {first!r}")
-    seconds_of = (moments.dt.tz_localize(None) if zone else moments).astype("datetime64[ns]").astype("int64").to_numpy() / 1e9
+    seconds_of = (moments.dt.tz_localize(None) if zone else moments).astype("datetime64[ns]").astype(
+        "int64"
+    ).to_numpy() / 1e9
     return np.where(moments.isna().to_numpy(), np.nan, seconds_of), f"dates: {words}"
 
 
 def _day_is_first(table: Table, use: Use, separator: str, order: str | None) -> bool:
     """Whether dates are written day, month, year. Raises `ScenarioError` if no cell shows it, or cells contradict."""
     column = table.columns[use.column].to_pandas()
-    parts = column.str.extract(r"^([0-9]{1,2})[-/.]([0-9]{1,2})[-/.][0-9]{4}").apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    parts = (
+        column.str.extract(r"^([0-9]{1,2})[-/.]([0-9]{1,2})[-/.][0-9]{4}")
+        .apply(pd.to_numeric, errors="coerce")
+        .to_numpy(float)
+    )
     with np.errstate(invalid="ignore"):
         day_first, month_first = parts[:, 0] > 12, parts[:, 1] > 12
     where = f"{table.name}, column {table.headers[use.column][:40]}"
@@ -356,7 +366,9 @@ def _day_is_first(table: Table, use: Use, separator: str, order: str | None) -> 
     if order is not None:
         if shown is not None and shown != (order == "day-first") and (day_first.any() or month_first.any()):
             row = int((day_first | month_first).argmax())
-            raise ScenarioError(f"dates = {order!r} does not fit line {table.line(row)}, {table.cell(row, use.column)[:30]!r}.")
+            raise ScenarioError(
+                f"dates = {order!r} does not fit line {table.line(row)}, {table.cell(row, use.column)[:30]!r}."
+            )
         return order == "day-first"
     if shown is None and bool((parts[:, 0] == parts[:, 1]).all()):
         return True
