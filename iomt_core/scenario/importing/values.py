@@ -198,7 +198,7 @@ def numbers(
         outside = (values < low - abs(low) * slack) | (values > high + abs(high) * slack)
         findings.refuse(outside, use.column, f"read in {use.unit or 'numbers'}; allowed is {allowed}")
         if use.field.kind == "whole":
-            findings.refuse(values != np.floor(values), use.column, f"allowed are whole numbers, {allowed}")
+            findings.refuse((values != np.floor(values)) & ~np.isnan(values), use.column, f"allowed are whole numbers, {allowed}")
     return values
 
 
