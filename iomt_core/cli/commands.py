@@ -13,7 +13,8 @@ import typer
 # Module of each command, in the order of the help; its function has the command's name, unless Python keeps that for itself.
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
-        "import": "import_tables", "sweep": "sweep", "scenario": "reference", "parameters": "reference", "presets": "reference", "policies": "reference",
+        "import": "import_tables",
+        "sweep": "sweep", "scenario": "reference", "parameters": "reference", "presets": "reference", "policies": "reference",
         "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "paper": "paper", "results": "reference",
         "table3": "reference", "answer": "answer", "warehouse": "warehouse", "twin": "twin", "models": "models",
         "serve": "serve",

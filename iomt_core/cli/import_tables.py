@@ -65,7 +65,9 @@ def import_tables(
     decimal: Annotated[
         str | None, typer.Option(help=f"Decimal mark, {' or '.join(DECIMALS)}, where no cell shows it.")
     ] = None,
-    busiest_users: Annotated[int | None, typer.Option(help="Take at most so many users, those with most tasks.")] = None,
+    busiest_users: Annotated[
+        int | None, typer.Option(help="Take at most so many users, those with most tasks.")
+    ] = None,
     nearest_servers: Annotated[
         int | None, typer.Option(help="Take at most so many servers, those nearest to the users.")
     ] = None,
@@ -75,7 +77,9 @@ def import_tables(
     locations: Annotated[
         str, typer.Option(help=f"What places in a table of tasks are: {' or '.join(LOCATIONS)} that serve them.")
     ] = LOCATIONS[0],
-    episode: Annotated[int | None, typer.Option(help="Which episode of exported decisions; without it the first.")] = None,
+    episode: Annotated[
+        int | None, typer.Option(help="Which episode of exported decisions; without it the first.")
+    ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only show how the columns are read.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier import in the directory.")] = False,
 ) -> None:
@@ -96,11 +100,15 @@ def import_tables(
         nearest_servers=nearest_servers, bad_rows=bad_rows, locations=locations, episode=episode,
     )  # fmt: skip
     labels = [path.name if [p.name for p in paths].count(path.name) == 1 else str(path) for path in paths]
-    roles = {label: role for label, path in zip(labels, paths, strict=True) for role, one in named.items() if one is path}
+    roles = {
+        label: role for label, path in zip(labels, paths, strict=True) for role, one in named.items() if one is path
+    }
     with progress_bar("{task.fields[what]}") as progress:
         bar = progress.add_task("import", total=100, what="reading files")
         inputs = open_tables(
-            [(label, read_bytes(path, LARGEST_TABLE)) for label, path in zip(labels, paths, strict=True)], options, roles
+            [(label, read_bytes(path, LARGEST_TABLE)) for label, path in zip(labels, paths, strict=True)],
+            options,
+            roles,
         )
         for one in inputs:
             _show_columns(one)
@@ -117,7 +125,10 @@ def import_tables(
                 style = "yellow" if kind == "dropped" else None
                 notes.print(f"{heading.lower()}: {line.text}", style=style, highlight=False, soft_wrap=True)
     s = found.scenario
-    notes.print(f"Written: {out / 'scenario.json'} ({s.size_words}, {s.T} steps), its tables, ids.csv and report.txt.", soft_wrap=True)
+    notes.print(
+        f"Written: {out / 'scenario.json'} ({s.size_words}, {s.T} steps), its tables, ids.csv and report.txt.",
+        soft_wrap=True,
+    )
 
 
 def _show_columns(one: Input) -> None:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -27,6 +27,7 @@ from iomt_core.scenario.units import NUMBER, read_number
 LARGEST_FILE = 2_000_000  # bytes of YAML
 LARGEST_JSON = 60_000_000  # bytes of JSON, which holds the largest workload and is read much faster
 OF_SINGLE = {"kinds": "kind", "user_devices": "user", "server_devices": "server"}  # lists of mappings with parameters
+Content = TypeVar("Content", bytes, str)
 DEEPEST = 12  # levels of lists and mappings
 
 
@@ -37,7 +38,7 @@ def read_bytes(path: Path, most: int = LARGEST_FILE) -> bytes:
     return checked_size(content, path.name, most)
 
 
-def checked_size(content: bytes | str, name: str, most: int = LARGEST_FILE) -> Any:
+def checked_size(content: Content, name: str, most: int = LARGEST_FILE) -> Content:
     """Return the content. Raises `ScenarioError` if it is larger than `most`."""
     if len(content) > most:
         raise ScenarioError(f"file {name!r} is too large: allowed is {most / 1e6:g} MB.")
@@ -49,7 +50,7 @@ def as_text(content: bytes | str, name: str, most: int = LARGEST_FILE) -> str:
     if isinstance(content, str):
         return content
     try:
-        text: str = checked_size(content, name, most).decode("utf-8-sig")
+        text = checked_size(content, name, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ScenarioError(f"file {name!r} is not UTF-8 text: byte {error.start + 1} cannot be read.") from None
     if "\x00" in text:

@@ -184,6 +184,4 @@ def _decompress(compressed: bytes, most: int = LARGEST_UNPACKED) -> Any:
     value = json.loads(content) if unpacker.eof else None
     if unpacker.eof and not is_too_deep(value):
         return value
-    raise ScenarioError(
-        f"it is cut off, larger than {most / 1e6:g} MB or nested deeper than {DEEPEST} levels."
-    )
+    raise ScenarioError(f"it is cut off, larger than {most / 1e6:g} MB or nested deeper than {DEEPEST} levels.")

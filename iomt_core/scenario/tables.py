@@ -70,8 +70,13 @@ def read_workload_csv(source: bytes | Path, name: str | None = None) -> tuple[Wo
         if not table.problems:
             tasks.append(
                 WorkloadTask(
-                    step=step, user=user, D=kilobytes * KILOBYTE, C=size, P=1 if priority is None else int(priority),
-                    kind=kind, T_max=None if milliseconds is None else float(f"{milliseconds / 1e3:.12g}"),
+                    step=step,
+                    user=user,
+                    D=kilobytes * KILOBYTE,
+                    C=size,
+                    P=1 if priority is None else int(priority),
+                    kind=kind,
+                    T_max=None if milliseconds is None else float(f"{milliseconds / 1e3:.12g}"),
                 )  # fmt: skip
             )
     table.finish()

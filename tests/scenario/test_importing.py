@@ -71,7 +71,9 @@ def test_latitude_and_longitude_become_metres_whose_error_is_said() -> None:
     # Great circle by the haversine formula on a sphere of the mean radius: within 0.5 % of the ellipsoid everywhere.
     (lat_a, lon_a), (lat_b, lon_b) = (np.radians(SERVERS[n]) for n in (0, 2))
     half = math.sin((lat_b - lat_a) / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin((lon_b - lon_a) / 2) ** 2
-    assert math.dist(s.places.servers[0], s.places.servers[2]) == pytest.approx(2 * 6_371_008.8 * math.asin(math.sqrt(half)), rel=5e-3)
+    assert math.dist(s.places.servers[0], s.places.servers[2]) == pytest.approx(
+        2 * 6_371_008.8 * math.asin(math.sqrt(half)), rel=5e-3
+    )
     assert "off by at most" in words(found, "changed")
     north = [y for _, y in s.places.servers]
     assert north[0] > north[1] > north[2]
@@ -98,7 +100,9 @@ def test_an_operators_records_become_sites_users_and_tasks() -> None:
     sites = ("31.2379/121.4703", "31.2400/121.4800", "31.2300/121.4600")
     rows = [f"2014/6/1 0:0{n % 10},{sites[n * n % 3]},user-{n % 4}" for n in range(40)]
     text = "\n".join(["start time,location(latitude/lontitude),user id", *rows]).encode()
-    found = imported(("shanghai.csv", text), locations="sites", values={"data": "30 KB", "cycles": "2 per bit"}, step=60.0)
+    found = imported(
+        ("shanghai.csv", text), locations="sites", values={"data": "30 KB", "cycles": "2 per bit"}, step=60.0
+    )
     s = found.scenario
     assert (s.users, s.servers, s.T) == (4, len({rows[n].split(",")[1] for n in range(40)}), 10)
     assert {task.C for task in s.workload or ()} == {480_000.0}
@@ -113,7 +117,10 @@ def test_the_busiest_users_and_nearest_servers_are_those(tmp_path: Path) -> None
     tasks = pd.DataFrame({"step": steps, "user": [f"u{n}" for n in owners], "data_kb": 20.0, "cycles": 1e5})
     users = pd.DataFrame({"id": [f"u{n}" for n in range(50)], "x_m": generator.uniform(0, 10, 50), "y_m": 5.0})
     servers = pd.DataFrame({"id": range(20), "x_m": np.linspace(0, 900, 20), "y_m": 5.0})
-    files = [(f"{name}.csv", frame.to_csv(index=False).encode()) for name, frame in (("tasks", tasks), ("users", users), ("servers", servers))]
+    files = [
+        (f"{name}.csv", frame.to_csv(index=False).encode())
+        for name, frame in (("tasks", tasks), ("users", users), ("servers", servers))
+    ]
     found = imported(*files, busiest_users=5, nearest_servers=3)
     busiest = {f"u{n}" for n in np.argsort(-np.bincount(owners, minlength=50))[:5]}
     assert set(found.ids[found.ids["kind"] == "user"]["id"]) == busiest
@@ -123,7 +130,11 @@ def test_the_busiest_users_and_nearest_servers_are_those(tmp_path: Path) -> None
 
 
 def test_what_an_import_writes_reads_back_as_the_same_ward(tmp_path: Path) -> None:
-    tasks = TEXT.replace("priority", "priority,kind,deadline_ms").replace(",1\n", ",1,ECG,300\n").replace(",2\n", ",2,EEG,\n")
+    tasks = (
+        TEXT.replace("priority", "priority,kind,deadline_ms")
+        .replace(",1\n", ",1,ECG,300\n")
+        .replace(",2\n", ",2,EEG,\n")
+    )
     tasks = tasks.replace(",3\n", ",3,ECG,20\n")
     places = b"kind,x_m,y_m,cpu_ghz,name\nuser,1,2,,\nuser,3,4,0.2,=watch\nuser,5,6,,\nserver,7.5,8,3,rack\n"
     found = imported(("tasks.csv", tasks.encode()), ("places.csv", places))

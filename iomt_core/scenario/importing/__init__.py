@@ -17,6 +17,6 @@ from iomt_core.scenario.importing.values import ORDERS
 from iomt_core.scenario.importing.work import Line, Progress
 
 __all__ = [
-    "BAD_ROWS", "DECIMALS", "LARGEST_TABLE", "LOCATIONS", "ORDERS", "ROLES", "Imported", "Input", "Line", "Options", "Progress", "Table",
-    "fields_of", "map_columns", "open_tables", "read_length", "read_table", "run",
+    "BAD_ROWS", "DECIMALS", "LARGEST_TABLE", "LOCATIONS", "ORDERS", "ROLES", "Imported", "Input", "Line", "Options",
+    "Progress", "Table", "fields_of", "map_columns", "open_tables", "read_length", "read_table", "run",
 ]  # fmt: skip

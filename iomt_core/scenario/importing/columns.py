@@ -200,8 +200,9 @@ def guess(role: str, headers: Sequence[str]) -> tuple[dict[str, Use], list[str]]
             _, unit = split_header(headers[fitting[0]].strip(), field)
             use = Use(field, fitting[0], unit if field.unit else "")
             if field.unit and unit and not _is_unit(unit, field):
-                open_questions.append(f"the column {headers[fitting[0]][:40]!r} is not taken as {field.name}: its unit {unit[:20]!r} "
-                                      f"is unknown or has two meanings; write {field.name}=COLUMN[UNIT]")  # fmt: skip
+                open_questions.append(f"the column {headers[fitting[0]][:40]!r} is not taken as {field.name}: its unit "
+                                      f"{unit[:20]!r} is unknown or has two meanings; write {field.name}=COLUMN[UNIT]"
+                                      )  # fmt: skip
                 continue
             found[field.name] = _with_usual_unit(use, headers)
     if role != "places" and "location" in found and {"latitude", "longitude"} & found.keys():

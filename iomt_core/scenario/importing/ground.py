@@ -18,7 +18,7 @@ def centre_of(latitude: np.ndarray, longitude: np.ndarray) -> tuple[float, float
 
 def unwrapped(longitude: np.ndarray) -> np.ndarray:
     """Longitudes without a jump at the 180th meridian: all within 180 degrees of the first."""
-    return longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
+    return np.asarray(longitude[0] + (longitude - longitude[0] + 180) % 360 - 180)
 
 
 def project(latitude: np.ndarray, longitude: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

@@ -25,8 +25,8 @@ class Options:
     """What a person chooses for an import.
 
     base: the scenario of all that the tables leave open. mapping: field, or role.field, → column, with its unit in brackets.
-    values: field → value of all rows, for fields of tasks without a column; cycles may be "1000 per bit". step: length of a step in
-    seconds; None: a usual one that fits. dates and decimal: where the cells leave it open. busiest_users, nearest_servers: how
+    values: field → value of all rows, for fields of tasks without a column; cycles may be "1000 per bit". step: length of a step
+    in seconds; None: a usual one that fits. dates and decimal: where the cells leave it open. busiest_users, nearest_servers: how
     many at most. bad_rows: "refuse", or "drop" rows with cells that cannot be used. locations: what the places in a table of
     tasks are, "users" or the "sites" (servers) that they use. episode: of exported decisions; None: the first.
     """
@@ -86,7 +86,10 @@ class Input:
 def open_tables(
     files: Sequence[tuple[str, bytes]], options: Options, roles: Mapping[str, str] | None = None
 ) -> tuple[Input, ...]:
-    """Read the files (name, content) and decide on their columns. roles: by file, where a person chose. Raises `ScenarioError`."""
+    """Read the files (name, content) and decide on their columns. roles: by file, where a person chose.
+
+    Raises `ScenarioError`.
+    """
     options.check()
     tables = [(read_table(content, name), (roles or {}).get(name)) for name, content in files]
     return tuple(map_columns(table, role, options.mapping) for table, role in tables)
@@ -98,7 +101,8 @@ def map_columns(table: Table, role: str | None, mapping: Mapping[str, str]) -> I
     if role is None:
         raise ScenarioError(
             f"{table.name}: its columns ({', '.join(h[:30] for h in table.headers[:8])}) do not show what it is about; say it: "
-            f"{', '.join(ROLES)}. A table of tasks has user and step or time; one of places has latitude and longitude, or x and y."
+            f"{', '.join(ROLES)}. A table of tasks has user and step or time; one of places has latitude and longitude, or x "
+            "and y."
         )
     check_known("role", role, ROLES)
     own = {}

@@ -78,6 +78,11 @@ class Table:
         lines = self._lines
         return self._first + row if lines is None else lines[row] if row < len(lines) else 0
 
+    def where(self, row: int, column: int | None = None) -> str:
+        """The place of a row or cell as messages name it: "tasks.csv, line 3, column size"."""
+        line = f"{self.name}, line {self.line(row)}"
+        return line if column is None else f"{line}, column {self.headers[column][:40]}"
+
     def cell(self, row: int, column: int) -> str:
         """The text of a cell."""
         return str(self.columns[column][row].as_py())
@@ -276,8 +281,8 @@ def _parquet(content: bytes, name: str) -> Table:
         size = sum(meta.row_group(n).total_byte_size for n in range(meta.num_row_groups))
         if meta.num_rows > MOST_ROWS or size > 10 * LARGEST_TABLE or meta.num_columns > MOST_COLUMNS:
             raise ScenarioError(
-                f"{name}: {meta.num_rows:,} rows, {meta.num_columns} columns, {size / 1e6:,.0f} MB; allowed are {MOST_ROWS:,} rows, "
-                f"{MOST_COLUMNS} columns, {10 * LARGEST_TABLE / 1e6:,.0f} MB."
+                f"{name}: {meta.num_rows:,} rows, {meta.num_columns} columns, {size / 1e6:,.0f} MB; allowed are "
+                f"{MOST_ROWS:,} rows, {MOST_COLUMNS} columns, {10 * LARGEST_TABLE / 1e6:,.0f} MB."
             )
         table = file.read()
         columns, exact = [], set()

@@ -40,6 +40,7 @@ class SiteTable:
 
 
 def read_sites(work: Work, one: Input) -> SiteTable:
+    """Read a table of users, servers or both. Raises `ScenarioError`."""
     work.progress(0.1, f"reading {one.table.name}")
     work.need(one, ("latitude", "longitude"), ("x", "y"), ("location",))
     if one.role == "places":
@@ -69,7 +70,7 @@ def read_sites(work: Work, one: Input) -> SiteTable:
             if again.any():
                 row = int(rows[np.flatnonzero(mask)[again.argmax()]])
                 raise ScenarioError(
-                    f"{one.table.name}, line {one.table.line(row)}, column {one.table.headers[one.uses['id'].column][:40]}: the {kind} "
+                    f"{one.table.where(row, one.uses['id'].column)}: the {kind} "
                     f"{one.table.cell(row, one.uses['id'].column)[:40]!r} stands twice; allowed is each once."
                 )
     return SiteTable(one.table, rows, is_server[rows], identities, x[rows], y[rows], is_degrees, names,
@@ -126,8 +127,8 @@ def place(
     elif users.x is not None:
         if tasks is None or sites:
             raise ScenarioError("servers: places of users need places of servers too; give a table of servers.")
-        work.say("ignored", "places of users: without places of servers they say nothing. Give a table of servers, or say that they are "
-                 "those of sites: locations = sites.")  # fmt: skip
+        work.say("ignored", "places of users: without places of servers they say nothing. Give a table of servers, or say that "
+                 "they are those of sites: locations = sites.")  # fmt: skip
     numbered = (
         {str(one): n for n, one in enumerate(users.ids, 1)}
         if not users.kept
@@ -189,8 +190,7 @@ def _people(work: Work, sites: Mapping[str, SiteTable], tasks: TaskTable | None)
         return group
     if tasks is None:
         return Group(np.array([str(n) for n in range(1, work.options.base.ward_users + 1)], dtype=object), kept=True)
-    codes, unique = pd.factorize(tasks.user)
-    ids = _in_order(unique)
+    ids = _in_order(pd.unique(pd.Series(tasks.user)).tolist())
     if all(re.fullmatch("[1-9][0-9]{0,6}", one) for one in ids):
         highest = int(ids[-1])
         if highest <= max(2 * len(ids), 2) and work.options.busiest_users is None and tasks.x is None:
@@ -257,27 +257,20 @@ def _nearest(work: Work, servers: Group, users: Group) -> Group:
     """The servers that are nearest to the users, if fewer are wanted than there are."""
     wanted = work.options.nearest_servers
     if wanted is not None and servers.total > wanted:
-        together = [_flat(group) for group in (servers, users)] if servers.is_degrees != users.is_degrees else None
-        if together is not None:
-            raise ScenarioError(_MIXED)
         sx, sy, ux, uy = _on_ground(servers, users)
         distance = np.zeros(servers.total)
         for start in range(0, len(ux), 1000):
             part = slice(start, start + 1000)
             distance += np.hypot(sx[:, None] - ux[None, part], sy[:, None] - uy[None, part]).sum(1)
         best = np.sort(np.argsort(distance, kind="stable")[:wanted])
-        work.say("dropped", f"{servers.total - wanted:,} of {servers.total:,} servers: the {wanted} with the smallest mean distance "
-                 "to the users are taken.")  # fmt: skip
+        work.say("dropped", f"{servers.total - wanted:,} of {servers.total:,} servers: the {wanted} with the smallest mean "
+                 "distance to the users are taken.")  # fmt: skip
         servers = servers.select(best)
     _check_count(servers.total, "server", wanted, "nearest servers = 256 takes those nearest to the users")
     return servers
 
 
 _MIXED = "places: one table has degrees, another metres; give all of them in the same way."
-
-
-def _flat(group: Group) -> bool:
-    return group.is_degrees
 
 
 def _on_ground(servers: Group, users: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -317,15 +310,15 @@ def _site(work: Work, users: Group, servers: Group) -> Site:
         group, row, noun = (users, n, "user") if n < len(ux) else (servers, n - len(ux), "server")
         where = f"{group.file}, line {group.lines[row]}: " if group.lines is not None else ""
         raise ScenarioError(
-            f"{where}the {noun} {str(group.ids[row])[:40]!r} lies {away[n] / 1e3:,.1f} km from the middle of all places; allowed is a "
-            f"square of {side / 1e3:g} km. Leave far places out, or take the nearest servers."
+            f"{where}the {noun} {str(group.ids[row])[:40]!r} lies {away[n] / 1e3:,.1f} km from the middle of all places; allowed "
+            f"is a square of {side / 1e3:g} km. Leave far places out, or take the nearest servers."
         )
     if servers.is_degrees:
-        lat, lon = np.concatenate([users.y, servers.y]), np.concatenate([users.x, servers.x])  # type: ignore[list-item]
+        lat, lon = np.concatenate([users.y, servers.y]), np.concatenate([users.x, servers.x])
         error, share = largest_error(lat, lon, x, y)
         centre = centre_of(lat, lon)
-        work.say("changed", f"degrees became metres around {centre[0]:.5f}, {centre[1]:.5f}; distances are off by at most {error:.2g} m "
-                 f"({share * 100:.2g} %).")  # fmt: skip
+        work.say("changed", f"degrees became metres around {centre[0]:.5f}, {centre[1]:.5f}; distances are off by at most "
+                 f"{error:.2g} m ({share * 100:.2g} %).")  # fmt: skip
     if servers.is_degrees or x.min() < 0 or y.min() < 0 or max(x.max(), y.max()) > side:
         if not servers.is_degrees:
             work.say("changed", f"places moved by {-x.min():.6g} m and {-y.min():.6g} m, so that the ward begins at 0.")

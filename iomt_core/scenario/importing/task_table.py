@@ -58,6 +58,7 @@ class TaskTable:
 
 
 def read_tasks(work: Work, one: Input) -> TaskTable:
+    """Read a table of tasks. Raises `ScenarioError`."""
     options, table = work.options, one.table
     work.progress(0.2, f"reading {table.name}")
     work.need(one, ("user",))
@@ -91,8 +92,12 @@ def read_tasks(work: Work, one: Input) -> TaskTable:
     if (per_bit := PER_BIT.fullmatch(options.values.get("cycles", ""))) is not None:
         cycles = data * _number(per_bit[1], "cycle", "set cycles")
         meta = metadata()["C"]
-        findings.refuse((cycles < (meta.low or 0)) | (cycles > (meta.high or math.inf)), uses["data"].column if "data" in uses else 0,
-                        f"it needs cycles out of range; allowed is {meta.allowed()}")  # fmt: skip
+        outside = (cycles < (meta.low or 0)) | (cycles > (meta.high or math.inf))
+        reason = f"the cycles of so much data are out of range; allowed is {meta.allowed()}"
+        if "data" in uses:
+            findings.refuse(outside, uses["data"].column, reason)
+        elif outside.any():
+            raise ScenarioError(f"set cycles = {options.values['cycles'][:40]!r}: {reason}.")
     else:
         cycles = _values_or(work, one, "cycles", dialect, findings, values)
     for name, text in options.values.items():
@@ -164,15 +169,17 @@ def _one_episode(work: Work, one: Input, dialect: Dialect, keep: np.ndarray) -> 
         return keep
     episodes = numbers(one.table, one.uses["episode"], dialect, Findings(one.table), optional=True)
     present = np.unique(episodes[keep & ~np.isnan(episodes)]).astype(int).tolist()
-    wanted = work.options.episode if work.options.episode is not None else (present or [1])[0]
+    wanted = work.options.episode if work.options.episode is not None else (present or [0])[0]
     if wanted not in present:
+        present = present or [0]
         raise ScenarioError(f"episode = {wanted} is not in {one.table.name}: allowed is {present[0]} to {present[-1]}.")
     if len(present) > 1:
         work.say("dropped", f"{one.table.name}: all episodes but {wanted}; it has {present[0]} to {present[-1]}.")
-    return keep & (episodes == wanted)
+    return np.asarray(keep & (episodes == wanted))
 
 
 def keep_tasks(tasks: TaskTable, mask: np.ndarray) -> None:
+    """Leave out all tasks but those of a mask, in place."""
     for name in ("rows", "user", "seconds", "step", "data", "cycles", "priority", "kind", "deadline", "x", "y"):
         values = getattr(tasks, name)
         if values is not None:
@@ -180,6 +187,7 @@ def keep_tasks(tasks: TaskTable, mask: np.ndarray) -> None:
 
 
 def with_tasks(work: Work, s: Scenario, tasks: TaskTable, users: Mapping[str, int] | None) -> Scenario:
+    """The scenario with the tasks of a table. users: the number of each id. Raises `ScenarioError`."""
     assert users is not None
     number = pd.Series(tasks.user).map(users)
     if number.isna().any():  # those who are not among the busiest
@@ -208,8 +216,8 @@ def with_tasks(work: Work, s: Scenario, tasks: TaskTable, users: Mapping[str, in
     )
     work.progress(0.9, "checking the scenario")
     done = with_workload(s, made)
-    work.say("taken", f"{len(made):,} tasks of {counted(done.ward_users, 'user')} in {counted(done.T, 'step')}, at most {done.tasks} a "
-             "user and step.")  # fmt: skip
+    work.say("taken", f"{len(made):,} tasks of {counted(done.ward_users, 'user')} in {counted(done.T, 'step')}, at most "
+             f"{done.tasks} a user and step.")  # fmt: skip
     return done
 
 
@@ -246,14 +254,14 @@ def _steps(work: Work, s: Scenario, tasks: TaskTable, user: np.ndarray) -> tuple
         if step.max() > most_steps:
             row = int(tasks.rows[int(step.argmax())])
             raise ScenarioError(
-                f"{tasks.table.name}, line {tasks.table.line(row)}: step {step.max():,} is out of range: allowed is 1 to {most_steps:,}. "
+                f"{tasks.table.where(row)}: step {step.max():,} is out of range: allowed is 1 to {most_steps:,}. "
                 "If it is a time, map it as time with its unit."
             )
         most, where = _fullest(step, user)
         if most > most_tasks:
             first = int(tasks.rows[where])
             raise ScenarioError(
-                f"{tasks.table.name}, line {tasks.table.line(first)}: user {tasks.user[where][:40]!r} has {most} tasks in step {step[where]}; "
+                f"{tasks.table.where(first)}: user {tasks.user[where][:40]!r} has {most} tasks in step {step[where]}; "
                 f"allowed are {most_tasks}."
             )
         return step, s
@@ -305,8 +313,8 @@ def _usual_length(elapsed: np.ndarray, user: np.ndarray, s: Scenario, most_steps
                 break
     if not fitting:
         raise ScenarioError(
-            f"no length of a step fits: over {elapsed.max():,.0f} s some user has more than {most_tasks} tasks in each step that would be "
-            f"long enough for {most_steps:,} steps. Take fewer users or a shorter time."
+            f"no length of a step fits: over {elapsed.max():,.0f} s some user has more than {most_tasks} tasks in each step that "
+            f"would be long enough for {most_steps:,} steps. Take fewer users or a shorter time."
         )
     return fitting[-1]
 

@@ -53,8 +53,7 @@ class Findings:
         for row in rows[: max(0, MOST_NAMED - len(self.named))]:
             text = self.table.cell(int(row), column)
             reason = allowed if isinstance(allowed, str) else allowed(text)
-            self.named.append(f"{self.table.name}, line {self.table.line(int(row))}, column {header[:40]}: {text[:40]!r} cannot be "
-                              f"used; {reason}.")  # fmt: skip
+            self.named.append(f"{self.table.where(int(row), column)}: {text[:40]!r} cannot be used; {reason}.")
         self.bad |= mask
 
     @property
@@ -198,7 +197,9 @@ def numbers(
         outside = (values < low - abs(low) * slack) | (values > high + abs(high) * slack)
         findings.refuse(outside, use.column, f"read in {use.unit or 'numbers'}; allowed is {allowed}")
         if use.field.kind == "whole":
-            findings.refuse((values != np.floor(values)) & ~np.isnan(values), use.column, f"allowed are whole numbers, {allowed}")
+            findings.refuse(
+                (values != np.floor(values)) & ~np.isnan(values), use.column, f"allowed are whole numbers, {allowed}"
+            )
     return values
 
 
@@ -245,10 +246,10 @@ def _to_si(values: np.ndarray, unit: str, use: Use, where: str) -> np.ndarray:
     if not unit:
         return np.full(len(values), np.nan)
     if unit.lower() == DECIBEL_MILLIWATT:
-        return 10 ** (np.minimum(values, 400.0) / 10) / 1e3
+        return np.asarray(10 ** (np.minimum(values, 400.0) / 10) / 1e3)
     factor = factor_of(unit, use.field, where)
     # Dividing by a whole number keeps 20 ms at 0.02 s; the product with 0.001 would not always.
-    return values * factor if factor >= 1 else values / round(1 / factor, 6)
+    return np.asarray(values * factor if factor >= 1 else values / round(1 / factor, 6))
 
 
 def locations(table: Table, use: Use, findings: Findings) -> tuple[np.ndarray, np.ndarray]:
@@ -342,7 +343,7 @@ def _dates(
     seconds_of = (moments.dt.tz_localize(None) if zone else moments).astype("datetime64[ns]").astype(
         "int64"
     ).to_numpy() / 1e9
-    return np.where(moments.isna().to_numpy(), np.nan, seconds_of), f"dates: {words}"
+    return np.asarray(np.where(moments.isna().to_numpy(), np.nan, seconds_of)), f"dates: {words}"
 
 
 def _day_is_first(table: Table, use: Use, separator: str, order: str | None) -> bool:
@@ -359,8 +360,9 @@ def _day_is_first(table: Table, use: Use, separator: str, order: str | None) -> 
     if day_first.any() and month_first.any():
         one, two = int(day_first.argmax()), int(month_first.argmax())
         raise ScenarioError(
-            f"{where}: line {table.line(one)}, {table.cell(one, use.column)[:30]!r}, begins with the day, line {table.line(two)}, "
-            f"{table.cell(two, use.column)[:30]!r}, with the month: write all dates in the same way, best as 2024-05-31."
+            f"{where}: line {table.line(one)}, {table.cell(one, use.column)[:30]!r}, begins with the day, line "
+            f"{table.line(two)}, {table.cell(two, use.column)[:30]!r}, with the month: write all dates in one way, best "
+            "as 2024-05-31."
         )
     shown = True if day_first.any() else False if month_first.any() else True if separator == "." else None
     if order is not None:
@@ -374,8 +376,8 @@ def _day_is_first(table: Table, use: Use, separator: str, order: str | None) -> 
         return True
     if shown is None:
         raise ScenarioError(
-            f"{where}: {table.cell(0, use.column)[:30]!r} may begin with the day or with the month, and no cell shows which. Say it: "
-            "dates = day-first or month-first."
+            f"{where}: {table.cell(0, use.column)[:30]!r} may begin with the day or with the month, and no cell shows "
+            "which. Say it: dates = day-first or month-first."
         )
     return shown
 
@@ -385,4 +387,4 @@ def texts(table: Table, use: Use) -> np.ndarray:
     cells = table.columns[use.column]
     found = cells.to_numpy(zero_copy_only=False).astype(object)
     found[is_missing(cells)] = ""
-    return found
+    return np.asarray(found)

@@ -48,6 +48,7 @@ class Work:
             )
 
     def say(self, kind: Any, text: str) -> None:
+        """Add a line to the report."""
         self.lines.append(Line(kind, text))
 
     def describe(self, one: Input, dialect: Dialect) -> None:
@@ -79,8 +80,8 @@ class Work:
         wanted = " or ".join(" and ".join(names) for names in alternatives)
         questions = "".join(f" {question}." for question in one.questions)
         raise ScenarioError(
-            f"{one.table.name} lacks a column for {wanted}; it has {', '.join(h[:40] for h in one.table.headers[:20])}. Choose one, for "
-            f"example {alternatives[0][0]}=COLUMN.{questions}"
+            f"{one.table.name} lacks a column for {wanted}; it has {', '.join(h[:40] for h in one.table.headers[:20])}. Choose "
+            f"one, for example {alternatives[0][0]}=COLUMN.{questions}"
         )
 
     def dialect(self, one: Input) -> Dialect:

@@ -30,7 +30,10 @@ def files_of(found: Imported) -> dict[str, bytes]:
         files[WORKLOAD] = workload_table(s)
     if s.places is not None:
         files[PLACES] = places_table(s)
-    rows = ((kind, number, f"'{one}" if str(one).startswith(FORMULA) else one) for kind, number, one in found.ids.itertuples(index=False))
+    rows = (
+        (kind, number, f"'{one}" if str(one).startswith(FORMULA) else one)
+        for kind, number, one in found.ids.itertuples(index=False)
+    )
     files[IDS] = _table(("kind", "number", "id"), rows)
     files[REPORT] = report_text(found)
     return {name: text.encode() for name, text in files.items()}
@@ -78,7 +81,9 @@ def packed(found: Imported) -> bytes:
 
 def report_text(found: Imported) -> str:
     """What was taken, changed and left out, and why, as plain text."""
-    lines = [f"Import of {', '.join(one.table.name for one in found.inputs)}: {found.scenario.size_words}, {found.scenario.T} steps."]
+    lines = [
+        f"Import of {', '.join(one.table.name for one in found.inputs)}: {found.scenario.size_words}, {found.scenario.T} steps."
+    ]
     for kind, heading in HEADINGS.items():
         texts = [line.text for line in found.report if line.kind == kind]
         if texts:
@@ -107,14 +112,18 @@ def workload_table(s: Scenario) -> str:
 def places_table(s: Scenario) -> str:
     """The own places of a scenario, with what differs about its devices, as a CSV for `--places`."""
     assert s.places is not None
-    of = {"user": {d.number: d for d in s.user_devices}, "server": {d.number: d for d in s.server_devices}}
-    fields = {  # columns with their fields of users and servers, and the factor from SI
+    of: Mapping[str, Mapping[int, Any]] = {
+        "user": {d.number: d for d in s.user_devices},
+        "server": {d.number: d for d in s.server_devices},
+    }
+    fields: Mapping[str, tuple[str, str, float]] = {  # columns with their fields of users and servers, and the factor from SI
         "name": ("name", "name", 0.0), "cpu_ghz": ("F_i", "F_k", 1e9), "bandwidth_mhz": ("", "B_k", 1e6),
         "latency_ms": ("", "latency", 1e-3), "power_w": ("P_tr", "", 1.0), "battery_j": ("Cap", "", 1.0),
     }  # fmt: skip
 
     def value(kind: str, number: int, column: str) -> Any:
-        field, factor = fields[column][kind == "server"], fields[column][2]
+        of_user, of_server, factor = fields[column]
+        field = of_server if kind == "server" else of_user
         found = getattr(of[kind].get(number), field, None) if field else None
         return "" if found is None else found if not factor else _number(found / factor)
 
