@@ -122,7 +122,7 @@ def main() -> None:
         learner.update(episodes)
         milliseconds = best_of(partial(learner.update, episodes), 3) * 1e3
         print(f"{users:6d} {tasks:6d} {servers:8d} {milliseconds:10.0f}")
-    for rounds, name in ((0, "at once"), (4, "in turn, four rounds")):
+    for rounds, name in ((0, "at once"), (4, "where the largest gain moves next")):
         with accelerated():
             own = decision_milliseconds(s, rounds)
         with accelerated(False):

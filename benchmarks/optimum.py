@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from benchmarks.bursts import SEEDS as BURST_SEEDS
+from benchmarks.bursts import bursty
 from benchmarks.medical import medical
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
@@ -31,7 +33,7 @@ RETURN_TARGETS = {
     "drained x 1.2": (0.3, 0.3, 1.0), "drained x 1": (0.3, 0.3, 1.0), "drained x 0.5": (0.3, 0.3, 1.0),
     "drained x 0.2": (0.6, 0.3, 3.5), "medical x 0.6": (1.5, 0.6, None),
 }  # fmt: skip
-EPISODES, SEEDS = 10, (0, 1, 2)
+EPISODES, PRICE_EPISODES, SEEDS = 10, 4, (0, 1, 2)
 
 
 def steps(s: Scenario, count: int, seed: int) -> Snapshot:
@@ -126,6 +128,53 @@ def episodes() -> None:
         )
 
 
+def price_wards() -> Iterator[tuple[str, Scenario]]:
+    """Wards in which prices change from step to step, and all presets."""
+    paper = PRESETS["paper"]
+    yield "background 0.4", paper.changed(background=0.4, background_correlation=0.9)
+    yield "background, walking", paper.changed(background=0.5, burst=0.9, speed=1.5, channel="log-distance")
+    for seed in BURST_SEEDS:
+        yield f"own bursts {seed}", bursty(seed)
+    for name, s in PRESETS.items():
+        yield name, s
+        yield f"{name}, burst 0.8", s.changed(burst=0.8)
+
+
+def prices() -> None:
+    """Price response by what users know of the prices."""
+    names = {"price-response-fixed": "fixed", "price-response": "follow", "price-response-broadcast-5": "5 old"}
+    names |= {"price-response-broadcast": "1 old", "price-response-broadcast-0": "ideal", "optimum-step": "optimum"}
+    print("\nPrices of price response: fixed, following what users see, 5 and 1 steps old, and the step's own (ideal).")
+    print(
+        f"Cost above the bounds of the steps, {PRICE_EPISODES} episodes of each of {len(SEEDS)} seeds, %, with the return in ()."
+    )
+    print(f"{'ward':22s} " + " ".join(f"{label:>15s}" for label in names.values()))
+    for ward, s in price_wards():
+        cells = []
+        episodes = [draw_episodes(s, seed, 0, 1 if s.workload else PRICE_EPISODES) for seed in SEEDS]
+        for name in names:
+            records = [play_episodes(make_policy(name, s), drawn) for drawn in episodes]
+            cost, bound, earned, most = (
+                sum(float(part) for part in parts)
+                for parts in zip(
+                    *(
+                        (r.totals.sum(), r.dual.bound.sum(), r.returns.sum(), r.return_bound[r.step == 1].sum())
+                        for r in records
+                        if r.dual is not None and r.return_bound is not None
+                    ),
+                    strict=True,
+                )
+            )
+            cells.append(f"{100 * (cost / bound - 1):6.2f} ({100 * (most / earned - 1):6.2f})")
+        print(f"{ward:22s} " + " ".join(cells))
+    s = next(price_wards())[1]
+    snapshot = steps(s, 1000, 0)
+    times = [milliseconds(lambda: make_policy(name, s).decide(snapshot), 3) / 1000 for name in list(names)[:2]]  # noqa: B023
+    print(
+        f"a step in a batch of 1,000 with background load: fixed {times[0]:.2f} ms, following capacities {times[1]:.2f} ms"
+    )
+
+
 def main() -> None:
     torch.set_num_threads(1)
     print("Gap to the certified bound over 50 steps of each of 3 seeds, %")
@@ -149,6 +198,7 @@ def main() -> None:
     big = steps(wide, 20, 0)
     print(f"an episode of 20 steps of 16 x 16 x 8: {milliseconds(lambda: StepOptimum(wide).decide(big), 3):.0f} ms")
     episodes()
+    prices()
 
 
 if __name__ == "__main__":

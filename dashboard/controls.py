@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import typing
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,10 +12,13 @@ from typing import Any
 import streamlit as st
 
 from dashboard.data_import import import_dialog
+from dashboard.devices import device_controls, device_words
 from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.widgets import choose, clamp, on_user_change, sync_widget
 from iomt_core.policies.base import SHARES
+from iomt_core.policies.price_response import PriceResponse, broadcast_response
+from iomt_core.policies.registry import policy_type
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, collect_notes, metadata, set_elsewhere
 from iomt_core.scenario.files import dump_scenario, parse_scenario
 from iomt_core.training.catalogue import catalogue, policy_label, usable_policy
@@ -24,8 +28,11 @@ GROUP_LABELS = {
     "first": "Ward", "ward": "Places and steps", "tasks": "Tasks", "computing": "Computing", "channel": "Channel",
     "objective": "Objective", "advanced": "Advanced",
 }  # fmt: skip
-OWN_DATA_LABELS = {"workload": "own workload", "places": "own places", "kinds": "task kinds"}
+OWN_DATA_LABELS = {
+    "workload": "own workload", "places": "own places", "devices": "devices that differ", "kinds": "task kinds",
+}  # fmt: skip
 FIRST = ("users", "tasks", "servers", "channel", "eta")
+MOST_PILLS = 40  # users or servers that have a button each
 SHARE_LABELS = {"own": "policy's own", "equal": "even", "optimal": "best"}
 # Steps of a logarithmic slider: the E24 series of preferred numbers (IEC 60063).
 E24 = (
@@ -34,6 +41,21 @@ E24 = (
 SHARES_HELP = (
     "Who sets the shares of CPU and bandwidth. *Policy's own*: the policy; *even*: all tasks on a device get the same; *best*: "
     "the best shares for the policy's choices."
+)
+
+PRICE_RESPONSE = "price-response"
+PRICES = {
+    "price-response-fixed": "fixed",
+    PRICE_RESPONSE: "follow capacities",
+    **{broadcast_response(age).name: f"{age} steps old" for age in (10, 5, 3, 2)},
+    broadcast_response(1).name: "1 step old",
+    broadcast_response(0).name: "of this step (ideal)",
+}
+PRICES_HELP = (
+    "What a user knows of the servers' prices. *Fixed*: the mean over typical steps. *Follow capacities*: the mean, changed as "
+    "the capacities change that every user sees; with an own workload also by the user's own tasks. *N steps old*: also the "
+    "prices of N steps ago, which servers broadcast. Nobody can know those of the step itself in time: they show what fresh "
+    "prices would be worth."
 )
 
 
@@ -52,6 +74,7 @@ def sidebar(session: Session) -> None:
                         _control(session, name, metadata()[name], locked.get(name))
                     if group == "first":
                         _in_operation(session)
+                        device_controls(session)
         st.caption("ᴬ An assumption of this lab: the paper does not give a value.")
         box = st.expander("Files and own data", key="group_files", on_change="rerun")
         if box.open:
@@ -87,21 +110,37 @@ def policy_and_shares(
 
     The control shows the policy that decides; if that is not the chosen one, a caption names the chosen one.
     """
-    known = catalogue()
+    known = {name: p for name, p in catalogue().items() if name == PRICE_RESPONSE or name not in PRICES}
     labels = {name: p.label for name, p in known.items()}
     deciding = usable_policy(side.policy, side.scenario)
+    prices = price_options(deciding)
+    shown = PRICE_RESPONSE if prices else deciding
     choose(
-        left, label.format("policy").capitalize(), f"{prefix}policy", labels, deciding, set_policy,
+        left, label.format("policy").capitalize(), f"{prefix}policy", labels, shown, set_policy,
         format_func=lambda name: labels[name],
         help="A *general network* works for scenarios of many sizes, a *paper network* for the paper's ward only.\n\n"
         + "\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values()),
     )  # fmt: skip
     if deciding != side.policy:
         left.caption(f"Instead of {plain(policy_label(side.policy))}, which cannot decide in this scenario.")
+    if prices:
+        key = f"{prefix}prices"
+        left.select_slider(
+            label.format("prices").capitalize(), list(prices), sync_widget(key, deciding), key=key, help=PRICES_HELP,
+            format_func=lambda name: prices[name], on_change=on_user_change(key, lambda: set_policy(st.session_state[key])),
+        )  # fmt: skip
     choose(
         right, label.format("shares").capitalize(), f"{prefix}shares", SHARES, side.shares, set_shares,
         format_func=lambda name: SHARE_LABELS[name], help=SHARES_HELP,
     )  # fmt: skip
+
+
+def price_options(policy: str) -> dict[str, str]:
+    """The forms of price response by name, from stale to fresh prices; empty if the policy is none of them."""
+    made = policy_type(policy)
+    if made is None or not issubclass(made, PriceResponse):
+        return {}
+    return PRICES if policy in PRICES else {policy: f"{made.steps_old} steps old", **PRICES}
 
 
 def _policy(session: Session) -> None:
@@ -141,6 +180,14 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
     )
     common: dict[str, Any] = {"key": key, "on_change": on_user_change(key, change), "disabled": locked is not None}
     common["help"] = f"**{locked}.** {explained}" if locked else explained
+    place: Any = st
+    if meta.usual:  # a slider for the usual values, and beside it a field for all that are allowed
+        place, beside = st.columns([7, 4], gap="small", vertical_alignment="bottom")
+        _exact_value(beside, session, name, meta, value, locked)
+        if not meta.is_usual(value):
+            label += " ▸"
+            common["help"] += " ▸ The value is beyond the usual ones that the slider spans."
+            value = _within(value, *meta.span)
     if name == "channel":
         options = typing.get_args(Scenario.model_fields["channel"].annotation)
         st.segmented_control(label, options, default=sync_widget(key, value), args=(str,), required=True, **common)
@@ -155,12 +202,43 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
             label, meta.low, meta.high, None, format="%g", placeholder="automatic", args=(lambda v: v,), **common
         )
     elif meta.log:
-        _log_slider(key, label, meta, value, common)
+        _log_slider(place, key, label, meta, value, common)
     else:
         kind = int if isinstance(value, int) or (isinstance(value, tuple) and isinstance(value[0], int)) else float
-        convert = _tuple_of(kind) if isinstance(value, tuple) else kind
-        low, high, step = (kind(x) for x in (meta.low or 0, meta.high or 0, meta.step or 1))
-        st.slider(label, low, high, sync_widget(key, value), step=step, args=(convert,), **common)
+        factor = meta.shown_factor
+        convert = _tuple_of(kind) if isinstance(value, tuple) else lambda shown: kind(shown / factor)
+        low, high, step = (kind(x * factor) for x in (*meta.span, meta.step or 1))
+        now = value if isinstance(value, tuple) else kind(value * factor)
+        place.slider(label, low, high, sync_widget(key, now), step=step, args=(convert,), **common)
+
+
+def _within(value: Any, low: float, high: float) -> Any:
+    """A value, or both ends of a range, limited to what a slider spans."""
+    if isinstance(value, tuple):
+        return tuple(_within(end, low, high) for end in value)
+    return type(value)(clamp(value, low, high))
+
+
+def _exact_value(place: Any, session: Session, name: str, meta: Meta, value: Any, locked: str | None) -> None:
+    """A field for a value that its slider cannot show: a number in the unit of the slider, or with any other unit."""
+    key, unit = f"x_{name}", meta.unit if meta.shown_unit is None else meta.shown_unit
+    ends = value if isinstance(value, tuple) else (value,)
+    shown = "..".join(f"{end * meta.shown_factor:.6g}" for end in ends)
+
+    def change() -> None:
+        parts = [part.strip() for part in str(st.session_state[key]).replace(" to ", "..").split("..")]
+        words = [part if re.search(r"[a-zµ]\s*$", part, re.IGNORECASE) else f"{part} {unit}".strip() for part in parts]
+        session.moved = name
+        off = {f"{name}_off": ()} if name in ("users", "servers") else {}
+        new = (
+            words * (3 - len(words)) if isinstance(value, tuple) else words[0] if len(words) == 1 else "..".join(words)
+        )
+        session.try_change(lambda: session.scenario.changed(**{name: new}, **off))
+
+    place.text_input(
+        f"{meta.label}, exactly", sync_widget(key, shown), key=key, on_change=on_user_change(key, change),
+        label_visibility="collapsed", disabled=locked is not None, max_chars=60,
+    )  # fmt: skip
 
 
 def _in_operation(session: Session) -> None:
@@ -176,6 +254,9 @@ def _in_operation(session: Session) -> None:
             off = set(range(1, total + 1)) - set(st.session_state[key])
             session.try_change(lambda: session.scenario.changed(**{f"{kind}_off": tuple(off)}))
 
+        if total > MOST_PILLS:
+            _switched_off(session, kind, total)
+            continue
         st.pills(
             f"{kind.capitalize()} in operation", range(1, total + 1), selection_mode="multi",
             default=sync_widget(key, list(numbers)), key=key, on_change=on_user_change(key, change),
@@ -183,11 +264,25 @@ def _in_operation(session: Session) -> None:
         )  # fmt: skip
 
 
+def _switched_off(session: Session, kind: str, total: int) -> None:
+    """Who is switched off, of so many that a button for each would fill the page."""
+    key = f"{kind}_switched_off"
+
+    def change() -> None:
+        session.try_change(lambda: session.scenario.changed(**{f"{kind}_off": tuple(st.session_state[key])}))
+
+    off = list(getattr(session.scenario, f"{kind}_off"))
+    st.multiselect(
+        f"{kind.capitalize()} switched off", range(1, total + 1), sync_widget(key, off), key=key,
+        on_change=on_user_change(key, change), help=f"All other {kind} keep their places, numbers and tasks.",
+    )  # fmt: skip
+
+
 def _tuple_of(kind: type) -> Callable[[Any], Any]:
     return lambda pair: tuple(kind(x) for x in pair)
 
 
-def _log_slider(key: str, label: str, meta: Meta, value: Any, common: dict[str, Any]) -> None:
+def _log_slider(place: Any, key: str, label: str, meta: Meta, value: Any, common: dict[str, Any]) -> None:
     factor = meta.shown_factor
 
     def shown(x: float) -> float:
@@ -197,9 +292,9 @@ def _log_slider(key: str, label: str, meta: Meta, value: Any, common: dict[str, 
         return tuple(si(y) for y in x) if isinstance(x, (tuple, list)) else float(f"{x / factor:.12g}")
 
     now = tuple(shown(x) for x in value) if isinstance(value, tuple) else shown(value)
-    grid = _grid(shown(meta.low or 0), shown(meta.high or 0))
+    grid = _grid(*(shown(end) for end in meta.span))
     options = sorted({*grid, *(now if isinstance(now, tuple) else (now,))})
-    st.select_slider(label, options, sync_widget(key, now), format_func=lambda x: f"{x:g}", args=(si,), **common)
+    place.select_slider(label, options, sync_widget(key, now), format_func=lambda x: f"{x:g}", args=(si,), **common)
 
 
 @lru_cache(maxsize=64)
@@ -249,6 +344,8 @@ def _own_data(s: Scenario) -> dict[str, str]:
         found["workload"] = f"own workload, {len(s.workload)} tasks of {s.users} users in {s.T} steps"
     if s.places is not None:
         found["places"] = f"own places of {len(s.places.users)} users and {len(s.places.servers)} servers"
+    if words := device_words(s):
+        found["devices"] = words
     if s.kinds:
         found["kinds"] = f"task kinds {', '.join(kind.name for kind in s.kinds)}"
     return found
@@ -256,4 +353,5 @@ def _own_data(s: Scenario) -> dict[str, str]:
 
 def _remove(session: Session, field: str) -> None:
     session.notes = []
-    session.try_change(lambda: session.scenario.changed(**{field: () if field == "kinds" else None}))
+    nothing = {"kinds": {"kinds": ()}, "devices": {"user_devices": (), "server_devices": ()}}.get(field, {field: None})
+    session.try_change(lambda: session.scenario.changed(**nothing))

@@ -72,7 +72,7 @@ class Session:
 
     def drop_deleted_policies(self) -> None:
         """Replaces a chosen or pinned run that another tab or process has deleted."""
-        known = catalogue()
+        known = catalogue([self.policy] if self.pinned is None else [self.policy, self.pinned.policy])
         if self.policy not in known:
             deleted, self.policy = self.policy, default_policy()
             self.problems = [

@@ -138,7 +138,7 @@ def _need(session: Session, form: Form) -> None:
 
 
 def _trade_off(session: Session, form: Form) -> None:
-    known = catalogue()
+    known = catalogue(form.policies_for(session))
     form.policies = [name for name in form.policies if name in known] if form.policies is not None else None
 
     def choose() -> None:
@@ -164,7 +164,7 @@ def _ends(axis: AxisForm, row: Any, label: str = "") -> None:
     whole = is_whole(axis.parameter)
     kind: Any = int if whole else float
     low, high = (float(f"{cast(float, end) * meta.shown_factor:.10g}") for end in (meta.low, meta.high))
-    step = 1 if whole else low if meta.log else (meta.step or 0.01) * meta.shown_factor
+    step = 1 if whole else meta.span[0] * meta.shown_factor if meta.log else (meta.step or 0.01) * meta.shown_factor
     unit = meta.unit if meta.shown_unit is None else meta.shown_unit
     for name, word in (("low", "from"), ("high", "to")):
         words = f"{label} {word}".strip()

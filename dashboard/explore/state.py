@@ -40,7 +40,7 @@ def from_view(session: Session, view: Mapping[str, str]) -> ExploreState:
     also = [name for name in view.get("also", "").split(",") if name]
     for entry, names, known in (
         ("tab", [view.get("tab", "time")], TABS),
-        ("also", also, catalogue()),
+        ("also", also, catalogue(also)),
         ("moved", [view["moved"]] if "moved" in view else [], metadata()),
     ):
         session.problems += [
@@ -49,6 +49,6 @@ def from_view(session: Session, view: Mapping[str, str]) -> ExploreState:
             if name not in known
         ]
     if view:  # a link; not the first visit in a session that has moved something on another page
-        session.also = tuple(name for name in also if name in catalogue())
+        session.also = tuple(name for name in also if name in catalogue(also))
         session.moved = view["moved"] if view.get("moved") in metadata() else None
     return ExploreState(view["tab"] if view.get("tab") in TABS else "time")

@@ -19,12 +19,13 @@ TABS = {
     "regret": "Regret",
     "formulas": "Formulas",
 }
+MOST_ROUNDS = 99  # in a link; there are fewer rounds, and moves of one user's tasks
 RANKS = {"best": "the best device for the task alone", "optimum": "the optimum's device"}
 
 
 @dataclass
 class InspectState:
-    """What the page shows, for the whole session; `round` 0 is the last round."""
+    """What the page shows, for the whole session; `round` is a round or move of the choice, 0 the last one."""
 
     tab: str = "values"
     rank: str = "best"
@@ -53,10 +54,10 @@ def from_view(session: Session, view: Mapping[str, str]) -> InspectState:
             words = ", ".join(allowed)
             session.problems.append(f"v_{name} = {value[:40]!r} in the link is not known: allowed is {words}.")
     text = view.get("round", "0")
-    if text in {str(n) for n in range(9)}:
+    if text in {str(n) for n in range(MOST_ROUNDS + 1)}:
         fresh.round = int(text)
     else:
-        session.problems.append(f"v_round = {text[:40]!r} in the link is out of range: allowed is 0 to 8.")
+        session.problems.append(f"v_round = {text[:40]!r} in the link is out of range: allowed is 0 to {MOST_ROUNDS}.")
     return fresh
 
 

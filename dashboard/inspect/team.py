@@ -207,6 +207,10 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
                 turn = found.task_turns(user, task, weight)[-1]
                 formula_block([formulas.look_formula(turn, k) for k in range(len(turn.worth))])
                 st.markdown(f"The highest score wins: {device_name(turn.devices[turn.choice])}.")
+                if not all(turn.valued):
+                    st.caption(
+                        "What the user's other tasks on servers lose is part of the value of this task; the sum is without them."
+                    )
             else:
                 st.info(
                     f"{plain(session.policy_label)} has no scores of devices: it is not learned this way.",

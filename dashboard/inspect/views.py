@@ -42,8 +42,8 @@ HOW_IT_DECIDES = {
     "average, which gives the price of each user's battery.",
     "optimum-step": "It searches all users' choices of the step together for the lowest weighted cost, starting from the shadow "
     "prices. It knows neither batteries nor deadlines.",
-    "price-response": "Each user chooses, by itself, the cheapest devices at the mean shadow prices that the servers broadcast "
-    "and the price of its own battery, which rises when it is behind its plan.",
+    "price-response": "Each user chooses, by itself, the cheapest devices at the servers' mean shadow prices, changed as the "
+    "capacities that all users see change, and the price of its own battery, which rises when it is behind its plan.",
     "greedy": "It gives one task after another the device that is cheapest now, knowing which tasks each device already has.",
     "greedy-saving": "It decides as greedy does, but a user spends at most an even part of its remaining battery in a step.",
     "nearest": "It uses distances only.",
@@ -162,7 +162,9 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
     points = [(step, user, int(n) + 1) for n in active.nonzero().flatten()]
     own, words, full = true[:, i][:, active], subtitle(session, point), full_colour(shown, point)
     alone = turn.values.shape[1] == 1  # a network that values only its own task
-    expected, at = (turn.values, [point]) if alone else (turn.values[:, active], points)
+    shown_columns = active & torch.tensor(turn.valued)
+    at = [one for one, valued in zip(points, shown_columns[active].tolist(), strict=True) if valued]
+    expected, at = (turn.values, [point]) if alone else (turn.values[:, shown_columns], at)
     unit, chosen = north.cost_unit(session.scenario, session.shown_policy), int(shown.action.choice[row, i, j])
     figures = (
         charts.by_device(expected.tolist(), at, task, turn.devices, turn.choice, full * unit, True, words),
@@ -173,7 +175,7 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
 
 
 def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
-    """Shows a control for the round, if there are several, and returns the chosen one; at first the last."""
+    """Shows a control for the round or move, if there are several, and returns the chosen one; at first the last."""
     if len(turns) == 1:
         return turns[0]
 
@@ -182,12 +184,17 @@ def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
         view.round = 0 if chosen == len(turns) else int(chosen)
 
     wanted = view.round if 1 <= view.round <= len(turns) else len(turns)
+    words = (
+        "In every round the tasks of an agent are decided one after another, each knowing where the others are now. "
+        f"Round {len(turns)} is final."
+    )
+    if turns[0].mover is not None:
+        words = "Before every move all tasks of the user are valued; the one that gains most moves, until none gains."
     st.segmented_control(
-        "Round", range(1, len(turns) + 1), default=sync_widget("inspect_round", wanted),
+        "Round" if turns[0].mover is None else "Move", range(1, len(turns) + 1), default=sync_widget("inspect_round", wanted),
         key="inspect_round", required=True, on_change=update,
         format_func=lambda n: f"{n} (final)" if n == len(turns) else str(n),
-        help="In every round the tasks of an agent are decided one after another, each knowing where the others are now. "
-        f"Round {len(turns)} is final.",
+        help=words,
     )  # fmt: skip
     return turns[wanted - 1]
 
@@ -217,7 +224,8 @@ def _choice(
         }
     )  # fmt: skip
     notes = {
-        "score": "Expected value plus margin: the highest score wins; of equal scores, the first.",
+        "score": "Expected value plus margin: the highest score wins; of equal scores, the first. Where the largest gain moves "
+        "next, a task's gain is its highest score minus that of the device that it is on.",
         "expected gain": "What the network expects to gain compared with the chosen device, in weighted reward.",
         "true gain": "By how much the ward's weighted cost would truly fall compared with the chosen device.",
         "user's true cost": "Sum of the costs of the user's tasks, each times its weight p.",
@@ -231,7 +239,9 @@ def _choice(
     }  # fmt: skip
     st.dataframe(frame, hide_index=True, key="choice_table", column_config=config, alt="Devices by their score")
     before = ", ".join(f"task {n} on {device_name(turn.devices[k])}" for n, k in enumerate(turn.before, 1) if n != task)
-    if turn.round:
+    if turn.mover is not None:
+        way = _move_words(turn, task, before)
+    elif turn.round:
         way = f"Round {rounds} is final; the highest score wins."
         way += (
             f" When task {task} was decided in round {turn.round}, the user's other tasks were: {before}."
@@ -246,6 +256,19 @@ def _choice(
         "although it does not see the tasks of other users." + _scale(session)
     )
     download(frame, "strategies", "Devices by their score")
+
+
+def _move_words(turn: TaskTurn, task: int, before: str) -> str:
+    """What happened in one step of a search in which the task that gains most moves, in words."""
+    others = f" The user's other tasks are: {before}." if before else ""
+    if turn.mover == 0:
+        return f"No task of the user gains by moving, so this is final.{others}"
+    now = device_name(turn.devices[turn.choice])
+    if turn.mover == task:
+        return (
+            f"Of all tasks of the user, task {task} gains most by moving: it moves to {now}, its highest score.{others}"
+        )
+    return f"Task {turn.mover} gains more by moving, so it moves and task {task} stays on {now} for now.{others}"
 
 
 def _negative_margin(turn: TaskTurn) -> str:

@@ -168,7 +168,7 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
     scale = meta.shown_factor
     low, high = (float(f"{cast(float, x) * scale:.10g}") for x in (meta.low, meta.high))
     kind = int if whole else float
-    step = 1 if whole else low if meta.log else (meta.step or 0.01) * scale
+    step = 1 if whole else meta.span[0] * meta.shown_factor if meta.log else (meta.step or 0.01) * scale
     suffix = f"{number}_{mine.parameter}"
     for name, label in (("low", "From"), ("high", "To")):
         form_widget(
@@ -201,7 +201,7 @@ def _is_pair(s: Scenario, form: AxisForm) -> bool:
 
 
 def _policies(form: Form) -> None:
-    known = catalogue()
+    known = catalogue(form.policies)
     form.policies = [name for name in form.policies if name in known]
     form_widget(
         "Policies", st.multiselect, "policies", form, "sweep_policies", options=list(known), format_func=lambda n: known[n].label,

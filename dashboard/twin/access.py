@@ -12,22 +12,18 @@ from dashboard.twin.state import View
 from dashboard.twin.warehouses import SUBJECT
 from dashboard.widgets import choose, form_widget
 from iomt_core.scenario import ScenarioError
-from iomt_core.twin.access import AGGREGATES, AuditLog, Gate, Identity, verify_log
+from iomt_core.twin.access import AGGREGATES, Gate, Identity, verify_log
 from iomt_core.twin.access.audit import FILE
 from iomt_core.twin.access.hooks import AUDIT_FOLDER, audit_hook
 from iomt_core.twin.access.identity import KEY, issue_token
 from iomt_core.twin.access.keys import signing_key
 from iomt_core.twin.access.ledger import BUDGET, Answer, PrivateAggregates, budget_left
 from iomt_core.twin.access.privacy import QUERIES, clamps, margin
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.warehouse.reading import Warehouse
 
 LAST, MINUTE = 50, 60.0
 SMALLEST, LARGEST = 0.01, 5.0  # ε of a question on this page
-
-
-def open_log(folder: Path, identity: str) -> AuditLog:
-    """The audit log of a warehouse; it is made if it does not exist."""
-    return AuditLog(folder / AUDIT_FOLDER, identity)
 
 
 def _exists(folder: Path) -> bool:
@@ -39,7 +35,7 @@ def audit(folder: Path, identity: str, view: View) -> None:
     if not _exists(folder):
         st.info("There is no audit log yet: nobody has asked, or recorded on this page.", icon=":material/history:")
         return
-    with open_log(folder, identity) as log:
+    with open_audit_log(folder) as log:
         records = log.latest(LAST)
     table = records.assign(time=records["time"].dt.strftime("%Y-%m-%d %H:%M:%S"))
     table = table.rename(columns={"budget": "budget (ε)", "time": "time (UTC)"})
@@ -120,14 +116,14 @@ def _show(answer: Answer, latest: bool) -> None:
 def _budget(folder: Path, identity: str) -> float:
     if not _exists(folder):
         return BUDGET
-    with open_log(folder, identity) as log:
+    with open_audit_log(folder) as log:
         return budget_left(log)
 
 
 def _ask(folder: Path, name: str, epsilon: float) -> Answer:
     identity, key = Warehouse(folder).identity, signing_key(KEY)
     token = issue_token(Identity("operator", name=SUBJECT), identity, MINUTE, key)
-    with open_log(folder, identity) as log:
+    with open_audit_log(folder) as log:
         gate = Gate(log, key.public_key())
         grant = gate.authorise(token, "query", AGGREGATES)
         warehouse = Warehouse(folder, audit=audit_hook(log, str(grant.identity)))

@@ -12,12 +12,11 @@ from typing import Any, Literal
 from iomt_core.experiments.agent_twins import TwinCheck, check_twin
 from iomt_core.runs.owner import Person
 from iomt_core.scenario import ScenarioError
-from iomt_core.twin.access import AuditLog
-from iomt_core.twin.access.hooks import AUDIT_FOLDER, audit_hook
+from iomt_core.twin.access.hooks import audit_hook
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.mapping.agent_twin import AgentTwin, train_agent
 from iomt_core.twin.mapping.generation import GeneratedTasks, generate
 from iomt_core.twin.warehouse.errors import WarehouseError
-from iomt_core.twin.warehouse.reading import Warehouse
 
 Kind = Literal["twin", "tasks"]
 State = Literal["running", "finished", "failed"]
@@ -95,7 +94,7 @@ def _start(folder: Path, job: AgentJob, work: Callable[[AgentJob, Path, Any], No
 
 def _work(job: AgentJob, folder: Path, work: Callable[[AgentJob, Path, Any], None]) -> None:
     try:
-        with AuditLog(folder / AUDIT_FOLDER, Warehouse(folder).identity) as log:
+        with open_audit_log(folder) as log:
             work(job, folder, audit_hook(log, f"agent:{job.user}"))
         job.state = "finished"
     except ScenarioError as error:

@@ -11,7 +11,6 @@ from dashboard.chart_tables import chart_table
 from dashboard.person import current_person
 from dashboard.plotly_chart import plotly_chart
 from dashboard.text import plain, show_errors
-from dashboard.twin.access import open_log
 from dashboard.twin.state import ForkForm, View
 from dashboard.twin.warehouses import SUBJECT
 from dashboard.widgets import clamp, form_widget, sync_widget
@@ -20,6 +19,7 @@ from iomt_core.runs.owner import owner_of
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import catalogue, policy_label
 from iomt_core.twin.access.hooks import audit_hook
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.recorded_fork import CHANGEABLE, Fork, RecordedEpisode, recorded_episode
 from iomt_core.twin.warehouse.reading import Warehouse
 
@@ -87,7 +87,7 @@ def _changes(row: Any, recorded: RecordedEpisode, form: ForkForm) -> None:
     if last > 1:
         form_widget("From step", row.number_input, "step", form, "twin_step", convert=int, min_value=1, max_value=last, step=1,
                     width=WIDTH, help="The first step that may differ.")  # fmt: skip
-    policies = [AS_RECORDED, *catalogue()]
+    policies = [AS_RECORDED, *catalogue([form.policy])]
 
     def set_policy() -> None:
         chosen = st.session_state["twin_policy"]
@@ -114,7 +114,7 @@ def _changes(row: Any, recorded: RecordedEpisode, form: ForkForm) -> None:
 def read_episode(folder: Path, identity: str, revision: int, recording: int, episode: int) -> RecordedEpisode:
     """Read once for a revision; the audit log says so."""
     del revision
-    with open_log(folder, identity) as log:
+    with open_audit_log(folder) as log:
         return recorded_episode(folder, episode, recording, audit_hook(log, SUBJECT))
 
 

@@ -12,12 +12,12 @@ import streamlit as st
 from dashboard.person import current_person
 from dashboard.text import plain
 from dashboard.twin import warehouses
-from dashboard.twin.access import open_log
 from dashboard.twin.state import View
 from dashboard.twin.warehouses import SUBJECT
 from iomt_core.runs.owner import owner_of
 from iomt_core.scenario import ScenarioError, counted
 from iomt_core.twin.access.hooks import audit_hook
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.warehouse.limits import MEGABYTE, NO_LIMIT, Limits
 from iomt_core.twin.warehouse.writer import WarehouseWriter
 
@@ -140,7 +140,7 @@ def _change(folder: Path, state: dict[str, Any], view: View, work: Work) -> None
     """Does it, as the one writer of the warehouse, and keeps the result for the next run of the page."""
     try:
         with (
-            open_log(folder, state["warehouse"]) as log,
+            open_audit_log(folder) as log,
             WarehouseWriter(folder, audit=audit_hook(log, SUBJECT), create=False) as writer,
         ):
             view.changed[folder.name] = True, work(writer)

@@ -14,12 +14,11 @@ from iomt_core.runs import directory
 from iomt_core.runs.directory import NAME, free_name
 from iomt_core.runs.owner import Person, owner_of
 from iomt_core.scenario import Scenario, ScenarioError, check_range
-from iomt_core.twin.access import AuditLog
-from iomt_core.twin.access.hooks import AUDIT_FOLDER, audit_hook
+from iomt_core.twin.access.hooks import audit_hook
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.warehouse.checks import status
 from iomt_core.twin.warehouse.database import database_file
 from iomt_core.twin.warehouse.errors import WarehouseError
-from iomt_core.twin.warehouse.reading import Warehouse
 from iomt_core.twin.warehouse.recorder import record
 from iomt_core.twin.warehouse.writer import WarehouseWriter
 
@@ -145,7 +144,7 @@ def _record(job: Recording, folder: Path, s: Scenario, policy: str, seed: int, s
             raise _CancelledError
 
     try:
-        with AuditLog(folder / AUDIT_FOLDER, Warehouse(folder).identity) as log:
+        with open_audit_log(folder) as log:
             record(
                 s, policy, job.episodes, seed, folder, shares, audit=audit_hook(log, SUBJECT), on_commit=on_commit,
                 at_once=AT_ONCE,

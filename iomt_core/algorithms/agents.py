@@ -23,11 +23,28 @@ class Decision:
 
     choice: Tensor  # (U, N, J) int64, strategies
     requested: Tensor  # (U, N, J, outputs) the Actor's outputs; the first two are the shares of CPU and of bandwidth
+    own_cpu: Tensor | None = None  # (U, N, J) local tasks' shares of the own CPU, if the Actor does not request them
 
     def action(self, dtype: torch.dtype) -> Action:
         """The same as an environment takes it, worlds first."""
-        cpu, bandwidth = self.requested[..., :2].transpose(0, 1).to(dtype).unbind(-1)
-        return Action(self.choice.transpose(0, 1).contiguous(), cpu.contiguous(), bandwidth.contiguous())
+        cpu, bandwidth = self.requested[..., :2].unbind(-1)
+        if self.own_cpu is not None:
+            cpu = torch.where(self.own_cpu > 0, self.own_cpu, cpu)
+        cpu, bandwidth = (x.transpose(0, 1).to(dtype).contiguous() for x in (cpu, bandwidth))
+        return Action(self.choice.transpose(0, 1).contiguous(), cpu, bandwidth)
+
+
+@dataclass(frozen=True)
+class DecisionRules:
+    """How an agent gets from values to strategies. The settings of a run have the same names, and `Settings` describes them."""
+
+    search: Literal["largest-gain", "cyclic"] = "cyclic"
+    own_cpu: Literal["exact", "requested"] = "requested"
+    first_choice: Literal["prices", "round-robin"] = "round-robin"
+    margins: tuple[float, float] = (0.03, -0.02)  # of the favoured server, and of every other one
+
+
+PRINTED = DecisionRules()  # as close to the paper as a search among an agent's tasks is
 
 
 @dataclass(frozen=True)
@@ -50,10 +67,16 @@ class Agents(nn.Module, ABC):
     request_penalty: float = 1.0
     action_smoothing: float = 0.0
     saturation_penalty: float = 0.0
+    rules = PRINTED
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes
+
+    @property
+    def divides_own_cpu(self) -> bool:
+        """Whether agents divide their own CPUs exactly, for which they need `Inputs.local_cost`, or Actors request."""
+        return False
 
     def resized_for(self, sizes: Sizes) -> Agents:
         """The same networks for a ward of these counts; only shared networks accept other counts than their own."""
@@ -89,11 +112,17 @@ class Agents(nn.Module, ABC):
         """The agent values of the best action after each step, (N, U), for (28)."""
 
     def round_robin_choice(self, inputs: Inputs) -> Tensor:
-        """Strategies that spread all tasks over the servers, (U, N, J): task j of agent i on server (i + j) mod K."""
+        """Strategies that spread all tasks over the servers, (U, N, J): from `first_servers` on in cyclic order."""
         u, n, j = inputs.weight.shape
         device = inputs.weight.device
-        turn = torch.arange(u, device=device)[:, None, None] + torch.arange(j, device=device)
+        turn = self.first_servers(device)[:, None, None] + torch.arange(j, device=device)
         return (turn % self.sizes.servers + 1).expand(u, n, j)
+
+    def first_servers(self, device: torch.device) -> Tensor:
+        """The server with which each agent begins, from 0, (U,): in turn, or evenly spread if agents are fewer than servers."""
+        u, k = self.sizes.users, self.sizes.servers
+        agent = torch.arange(u, device=device)
+        return agent * k // u if u < k and self.rules.search == "largest-gain" else agent
 
     @torch.no_grad()
     def begin_equal(self) -> None:

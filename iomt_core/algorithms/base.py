@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from iomt_core.algorithms.agents import Agents
+from iomt_core.algorithms.agents import PRINTED, Agents, DecisionRules
 from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.mixers import Mixer
 
@@ -21,11 +21,11 @@ class Algorithm(ABC):
     tuned: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # settings that differ from the defaults
 
     @abstractmethod
-    def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> Agents:
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> Agents:
         """New, untrained networks of all agents.
 
         recurrent: whether they have a memory; rounds: how many times each task of an agent decides, one task after another;
-        0: all tasks at once.
+        0: all tasks at once; rules: how they get from values to strategies.
         """
 
     @abstractmethod

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
+from iomt_core.algorithms.agents import PRINTED, DecisionRules
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.algorithms.pa_ddpg import PADDPG, ContinuousActions
 from iomt_core.nets.critic import Critic
@@ -39,6 +40,6 @@ class MAPADDPG(PADDPG):
         {"actor_learning_rate": 1e-3, "batch": 16, "tau": 0.02, "parameter_tying": 0.4, "decay_from": 0.2}
     )
 
-    def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> CentralCritic:
-        """An Actor for each agent, one critic for all; `rounds` does not apply."""
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> CentralCritic:
+        """An Actor for each agent, one critic for all; `rounds` and `rules` do not apply."""
         return CentralCritic(sizes, recurrent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iomt_core.algorithms.agents import PRINTED, DecisionRules
 from iomt_core.algorithms.mpmt_dqn import MPMTDQN
 from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.nets.inputs import Sizes
@@ -14,6 +15,6 @@ class MTMPDQN(MPMTDQN):
     label = "MT-MP-DQN (VDN)"
     summary = "A multi-pass Q-network a task that looks at its own task's value alone; values added up."
 
-    def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ParameterisedQ:
-        """One value per strategy. Tasks ignore each other, so they always decide at once and `rounds` does not apply."""
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> ParameterisedQ:
+        """One value per strategy. Tasks ignore each other, so they always decide at once; `rounds` and `rules` do not apply."""
         return ParameterisedQ(sizes, columns=False, recurrent=recurrent)

@@ -8,7 +8,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, add_exploration_noise
+from iomt_core.algorithms.agents import (
+    PRINTED,
+    Agents,
+    Decision,
+    DecisionRules,
+    Memory,
+    Noise,
+    add_exploration_noise,
+)
 from iomt_core.algorithms.base import Algorithm
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
@@ -159,8 +167,8 @@ class PADDPG(Algorithm):
         }
     )  # fmt: skip
 
-    def agents(self, sizes: Sizes, recurrent: bool, rounds: int) -> ContinuousActions:
-        """Actors and critics; `rounds` does not apply, an Actor decides for all tasks at once."""
+    def agents(self, sizes: Sizes, recurrent: bool, rounds: int, rules: DecisionRules = PRINTED) -> ContinuousActions:
+        """Actors and critics; `rounds` and `rules` do not apply, an Actor decides for all tasks at once."""
         return ContinuousActions(sizes, recurrent)
 
     def mixer(self, sizes: Sizes) -> VDN:

@@ -11,19 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise, add_exploration_noise
+from iomt_core.algorithms.agents import (
+    PRINTED,
+    Agents,
+    Decision,
+    DecisionRules,
+    Memory,
+    Noise,
+    add_exploration_noise,
+)
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
+from iomt_core.nets.own_cpu import own_shares
+from iomt_core.nets.search import Preference, moves, search
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
-# Two margins that are added to the worth of a strategy before the choice: the first for the task's favoured server, the
-# second for every other server; the own device gets none. Servers are similar. Without margins, agents that cannot see each
-# other would all choose the server that seems slightly better. The favoured server is also less crowded than the average
-# server, but a network only knows the average.
-MARGINS = 0.03, -0.02
-MARGINS_GENERAL = 0.01, 0.0  # for general networks, which already distinguish servers by their prices
 HUBER_DELTA = 0.1  # in units of reward
 # In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
 REQUEST_PENALTY = 0.05
@@ -32,7 +36,10 @@ LIKELY_TEMPERATURE = 0.02  # of the choice that weights passes with `actor_passe
 
 @dataclass(frozen=True)
 class Turn:
-    """One step of the choice of strategies: the tasks in `tasks` decide, given the strategies before the step."""
+    """One step of the choice of strategies: the tasks in `tasks` are valued, given the strategies before the step.
+
+    All of them decide, or if the largest gain moves next (`one_moves`), each agent moves the task that gains most, if any gains.
+    """
 
     tasks: range
     one_hot_before: Tensor  # (U, N, J, K + 1) the strategies before, one-hot
@@ -40,6 +47,7 @@ class Turn:
     worth: Tensor  # (U, N, tasks, K + 1) the sum in (17) for each strategy
     margin: Tensor  # (U, N, tasks, K + 1) added to the worth before the choice, see `MARGINS`
     one_hot_after: Tensor  # (U, N, J, K + 1) the strategies after, one-hot
+    one_moves: bool = False
 
     @property
     def before(self) -> Tensor:
@@ -56,21 +64,29 @@ class ParameterisedQ(Agents):
     """Agents of MPMT-DQN, sections V-A and V-B. MT-MP-DQN without `columns`; MT-PDQN without both."""
 
     def __init__(
-        self, sizes: Sizes, passes: bool = True, columns: bool = True, rounds: int = 0, recurrent: bool = True
-    ) -> None:
+        self, sizes: Sizes, passes: bool = True, columns: bool = True, rounds: int = 0, recurrent: bool = True,
+        rules: DecisionRules = PRINTED,
+    ) -> None:  # fmt: skip
         """Creates the Actor and the MPTQ networks.
 
         passes: one pass for each strategy; columns: each network values all tasks of its agent; rounds: how many times each
-        task of an agent decides, given the current strategies of the agent's other tasks, 0: all tasks decide at once.
+        task of an agent decides, given the current strategies of the agent's other tasks, 0: all tasks decide at once. rules:
+        how they decide in that case; without rounds an agent's tasks do not know each other's strategies.
         """
         super().__init__(sizes)
-        self.rounds = rounds
+        self.rounds, self.rules = rounds, rules
+        exact_local = rounds > 0 and rules.own_cpu == "exact"
         if sizes.shared:
             self.actor: Actor | SharedActor = SharedActor(sizes)
-            self.q: TaskQ = SharedTaskQ(sizes)
+            self.q: TaskQ = SharedTaskQ(sizes, exact_local)
         else:
             self.actor = Actor(sizes, 2, recurrent)
-            self.q = TaskQ(sizes, passes, columns, rounds > 0, recurrent)
+            self.q = TaskQ(sizes, passes, columns, rounds > 0, recurrent, exact_local)
+
+    @property
+    def divides_own_cpu(self) -> bool:
+        """As `Agents.divides_own_cpu`."""
+        return self.q.exact_local
 
     def resized_for(self, sizes: Sizes) -> ParameterisedQ:
         """As `Agents.resized_for`; the result uses the same weights."""
@@ -98,7 +114,15 @@ class ParameterisedQ(Agents):
         requested = add_exploration_noise(requested, noise, generator, self.sizes.least_share)
         tokens = self.q.encode(inputs)
         choice = self.choose(inputs, tokens, requested, q_memory, noise, generator)
-        return Decision(choice, requested), (states[:, -1], self._remember(inputs, tokens, requested, choice, q_memory))
+        memory = states[:, -1], self._remember(inputs, tokens, requested, choice, q_memory)
+        return Decision(choice, requested, self.own_cpu(inputs, choice)), memory
+
+    def own_cpu(self, inputs: Inputs, choice: Tensor) -> Tensor | None:
+        """How the own CPU is divided among the local tasks of `choice`, (U, N, J); None where the Actor requests it."""
+        if not self.q.exact_local:
+            return None
+        assert inputs.local_cost is not None
+        return own_shares(inputs.local_cost, inputs.weight, (choice == 0) & (inputs.weight > 0))
 
     @torch.no_grad()
     def choose(
@@ -113,9 +137,14 @@ class ParameterisedQ(Agents):
         """Chooses the strategies by (17). Returns them, (U, N, J).
 
         tokens: `q.encode(inputs)`; requested: shares, (U, N, J, 2); past: the MPTQ networks' memory. With rounds, tasks start
-        from the round-robin assignment; then each task in order takes the strategy that is best for its agent, given the
-        current strategies of the agent's other tasks.
+        from `first_choice`. Then the task that gains most by moving moves, until none gains; or, in cyclic search and always
+        with exploration noise, each task in order takes the strategy that is best for its agent, given the current strategies
+        of the agent's other tasks.
         """
+        if self._searches(noise):
+            start = functional.one_hot(self.first_choice(inputs), self.sizes.servers + 1).to(requested.dtype)
+            preference = self._preference(requested.device)
+            return search(self.q, tokens, requested, past, inputs, start, preference).argmax(-1)
         for turn in self.turns(inputs, tokens, requested, past, noise, generator):
             one_hot = turn.one_hot_after
         return one_hot.argmax(-1)
@@ -129,8 +158,11 @@ class ParameterisedQ(Agents):
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[Turn]:
-        """Yields the steps of `choose`: one step if all tasks decide at once, otherwise one for each task in each round."""
-        choice, k = self.round_robin_choice(inputs), self.sizes.servers
+        """Yields the steps of `choose`: one if all tasks decide at once, else one for each task in each round, or for each move.
+
+        If the largest gain moves next, the last step shows that no task gains, unless the number of moves ends the search.
+        """
+        choice, k = self.first_choice(inputs), self.sizes.servers
         taken = functional.one_hot(choice, k + 1).to(requested.dtype)
         favoured_margin, other_margin = self.margins
         margins = requested.new_tensor([0.0] + [other_margin] * k).expand(*choice.shape[:2], 1, -1)
@@ -142,17 +174,20 @@ class ParameterisedQ(Agents):
             all_values = values.unflatten(0, (self.sizes.users, self.sizes.tasks))
             yield Turn(range(self.sizes.tasks), taken, all_values, worth, margin, after)
             return
+        preference = self._preference(choice.device)
+        if self._searches(noise):
+            for move in moves(self.q.joint(tokens, requested, past, inputs), inputs, taken, preference):
+                all_tasks = range(self.sizes.tasks)
+                yield Turn(all_tasks, taken, move.values, move.worth, move.margin, move.after, one_moves=True)
+                taken = move.after
+            return
+        rank = preference.rank[:, None]
         values_of, weights = self.q.sequential(tokens, requested, past, inputs), self._cyclic_weights(inputs.weight)
-        server, offset = (torch.arange(n, device=choice.device) for n in (k, self.sizes.users))
-        rank = ((server - offset[:, None, None]) % k) / k  # (U, 1, K) breaks ties: user i begins with server i
-        rank = functional.pad(rank, (1, 0), value=torch.inf)  # the own device is never favoured
         count = taken.sum(2)
         for turn in range(self.rounds * self.sizes.tasks):
             j = turn % self.sizes.tasks
             values = values_of(j, taken)
             worth = self._worth_of(j, values, weights)
-            # The favoured server is the one with the fewest of the agent's other tasks. This spreads tasks evenly over the
-            # servers although the agents do not know each other's choices.
             count -= taken[:, :, j]
             favoured = (count + rank).argmin(-1, keepdim=True)
             margin = margins[:, :, 0].scatter(-1, favoured, favoured_margin)
@@ -162,12 +197,35 @@ class ParameterisedQ(Agents):
             yield Turn(range(j, j + 1), taken, values[:, None], worth[:, :, None], margin[:, :, None], after)
             taken = after
 
+    def _preference(self, device: torch.device) -> Preference:
+        """Each agent's order of servers, from its first server on, and the margins."""
+        k, offset = self.sizes.servers, self.first_servers(device)
+        rank = ((torch.arange(k, device=device) - offset[:, None]) % k) / k
+        return Preference(functional.pad(rank, (1, 0), value=torch.inf), self.margins)
+
+    def _searches(self, noise: Noise | None) -> bool:
+        """Whether the task that gains most moves next; with exploration tasks decide in turn, which tries more and is faster."""
+        return self.rounds > 0 and noise is None and self.rules.search == "largest-gain"
+
+    def first_choice(self, inputs: Inputs) -> Tensor:
+        """The strategies from which a search starts, (U, N, J).
+
+        All tasks on servers by round robin, or only those that are worth more there than on the own device, at the ward's prices.
+        """
+        choice = self.round_robin_choice(inputs)
+        if self.rules.first_choice == "round-robin" or inputs.devices is None:
+            return choice
+        at_prices = inputs.devices[..., -1]
+        return torch.where(at_prices[..., 0] > at_prices[..., 1:].amax(-1), 0, choice)
+
     @property
     def margins(self) -> tuple[float, float]:
-        """The margins of the favoured server and of every other server, see `MARGINS`."""
-        if self.sizes.servers == 1:
-            return 0.0, 0.0  # nothing to spread tasks over
-        return MARGINS_GENERAL if self.sizes.shared else MARGINS
+        """The margins of the favoured server and of every other server, which are added to the worth of strategies.
+
+        Servers are similar. Without margins, agents that cannot see each other would all choose the server that seems slightly
+        better. The favoured server is also less crowded than the average server, but a network only knows the average.
+        """
+        return self.rules.margins if self.sizes.servers > 1 else (0.0, 0.0)  # nothing to spread tasks over
 
     def recall(self, inputs: Inputs, choice: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Repeats `decide` for known strategies `choice`. Returns the requested shares and the memory after the step."""
@@ -228,7 +286,7 @@ class ParameterisedQ(Agents):
         return episodes.mean(loss).sum() * self.sizes.tasks, self._agent_values(own, episodes.now.weight)
 
     def _counterfactual_loss(self, values: Tensor, rewards: Tensor, later: Tensor | None) -> Tensor:
-        """Mean error between the values of every strategy and their counterfactual rewards, (U, N)."""
+        """Mean error between the learned values of every strategy and their counterfactual rewards, (U, N)."""
         u, j = self.sizes.users, self.sizes.tasks
         values = values.unflatten(0, (u, j))  # (U, J, P, N, outputs)
         if self.q.columns:
@@ -236,7 +294,8 @@ class ParameterisedQ(Agents):
             wanted = rewards.gather(4, order.expand_as(rewards))
             if later is not None:
                 wanted = wanted + later.transpose(1, 2)[:, :, None]
-            return self._error(values - wanted).mean((1, 2, 4))
+            difference = values - wanted
+            return self._error(difference[:, :, 1:, :, :1] if self.q.exact_local else difference).mean((1, 2, 4))
         offered = self._own(values).permute(0, 2, 3, 1)
         wanted = rewards.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2)  # (U, J, K + 1, N): a task's own reward
         if later is not None:

@@ -31,7 +31,9 @@ class SAEMTQMIXPaper(SAEMTQMIX):
         "SAE-MT-QMIX exactly as printed: attention (22) on observations and values, so that (25) can break; (19) learns "
         "the observed reward; an agent's tasks decide all at once; every network starts and learns on its own."
     )
-    tuned = MappingProxyType({"critic_target": "observed", "rounds": 0, "parameter_tying": 0.0})
+    tuned = MappingProxyType(
+        {"critic_target": "observed", "rounds": 0, "parameter_tying": 0.0, "margins": (0.03, -0.02)}
+    )
 
     def mixer(self, sizes: Sizes) -> Mixer:
         """The SAE-QMIX mixer with attention that depends on ô and on the values."""

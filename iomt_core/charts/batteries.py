@@ -132,7 +132,10 @@ def battery_curves(
         "showlegend": True,
         "hovermode": "closest",
         "xaxis": {"title": {"text": "step"}, "range": [-0.5, s.T + 0.5], "zeroline": False},
-        "yaxis": {"title": {"text": CHARGE.axis_title}, "range": [0, FULL * max(s.device_values["Cap"]) * CHARGE.factor]},
+        "yaxis": {
+            "title": {"text": CHARGE.axis_title},
+            "range": [0, FULL * max(s.device_values["Cap"]) * CHARGE.factor],
+        },
         "shapes": [step_line(step)],
     }
     title = "Charge of every battery over the episode"

@@ -198,7 +198,8 @@ def _transmission(
 
 def look_formula(look: TaskTurn, strategy: int) -> Formula:
     """(17) for one strategy of one task, with the server's margin if there is one."""
-    pairs = list(zip(look.weight.tolist(), look.values[strategy].tolist(), strict=True))
+    columns = zip(look.weight.tolist(), look.values[strategy].tolist(), look.valued, strict=True)
+    pairs = [(p, q) for p, q, valued in columns if valued]
     margin = float(look.margin[strategy])
     total = float(look.worth[strategy]) + margin
     sign = "+" if margin > 0 else "-"

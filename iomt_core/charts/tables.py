@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,8 +12,8 @@ from iomt_core.charts.devices import used_shares
 from iomt_core.charts.tasks import slowest_first
 from iomt_core.metrics import CONTEXT, METRICS, TASK
 from iomt_core.model.channel import mean_rate, rate_quantile
-from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
+from iomt_core.scenario import metadata
 
 # Columns of `Why.alternatives` that are weighted costs, of the whole ward or in later steps.
 LATER = {
@@ -30,15 +30,36 @@ def ward_table(record: Record, row: int) -> pd.DataFrame:
     local = ((choice == 0) & active).sum(-1).tolist()
     sent = [int(((choice == k) & active).sum()) for k in range(1, len(servers) + 1)]
     named = [
-        *((f"server {n}", *rest) for n, *rest in zip(s.server_numbers, servers, sent, strict=True)),
-        *((f"user {n}", *rest) for n, *rest in zip(s.user_numbers, users, local, strict=True)),
+        *((s.device_label(n), *rest) for n, *rest in zip(s.server_numbers, servers, sent, strict=True)),
+        *((s.user_label(n), *rest) for n, *rest in zip(s.user_numbers, users, local, strict=True)),
     ]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             {"device": name, "x (m)": round(x, 2), "y (m)": round(y, 2), "tasks computed here": n}
             for name, (x, y), n in named
         ]
     )
+    differ = s.server_devices or s.user_devices or s.has_latency
+    return pd.concat([table, _own_values(one)], axis=1) if differ else table
+
+
+def _own_values(one: Record) -> pd.DataFrame:
+    """What each server and then each user has; empty for what only the other kind has."""
+    s, meta, snap = one.scenario, metadata(), one.snapshot
+    servers, users = [None] * s.servers, [None] * s.users
+
+    def shown(name: str, values: Iterable[float]) -> list[Any]:
+        return [float(f"{value * meta[name].shown_factor:.6g}") for value in values]
+
+    values = s.device_values
+    found: dict[str, list[Any]] = {
+        "CPU (GHz)": shown("F_k", values["F_k"]) + shown("F_i", values["F_i"]),
+        "bandwidth (GHz)": shown("B_k", values["B_k"]) + users,
+        "latency (ms)": shown("latency", values["latency"]) + users,
+        "transmission power (W)": servers + shown("P_tr", snap.P_tr[0].tolist()),
+        "battery (mJ)": servers + shown("Cap", values["Cap"]),
+    }
+    return pd.DataFrame(found)
 
 
 def policy_table(
@@ -143,11 +164,15 @@ def utilisation_table(record: Record, row: int) -> pd.DataFrame:
     """Utilisation of every device's CPU and bandwidth in one step."""
     cpu, band, own = (x[0].tolist() for x in used_shares(record.select(slice(row, row + 1))))
     rows = [
-        {"device": device_name(n), "CPU in use (%)": round(100 * c, 2), "bandwidth in use (%)": round(100 * b, 2)}
+        {
+            "device": record.scenario.device_label(n),
+            "CPU in use (%)": round(100 * c, 2),
+            "bandwidth in use (%)": round(100 * b, 2),
+        }
         for n, c, b in zip(record.scenario.server_numbers, cpu, band, strict=True)
     ]
     named = zip(record.scenario.user_numbers, own, strict=True)
-    users = [{"device": f"user {n}", "CPU in use (%)": round(100 * c, 2)} for n, c in named]
+    users = [{"device": record.scenario.user_label(n), "CPU in use (%)": round(100 * c, 2)} for n, c in named]
     return pd.DataFrame([*rows, *users])
 
 

@@ -16,8 +16,8 @@ from iomt_core.charts.live import per_step
 from iomt_core.charts.style import DASHES, KIND_COLOURS, device_colour, ink
 from iomt_core.environment.world import layout
 from iomt_core.metrics import METRICS, TASK
-from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
+from iomt_core.scenario import Scenario, metadata
 
 DASH_ARRAYS = {"solid": "", "dash": "7 5", "dot": "2 4", "dashdot": "8 3 2 3"}
 SIZE, MARGIN = 640.0, 52.0  # of the drawing, which is square; about one pixel each on a laptop's screen
@@ -26,6 +26,7 @@ SERVER_RADIUS = 30.0
 STEP_FIGURES = ("mean_delay_s", "mean_energy_j", "cost", "gap", "local_share")
 SKIPPED, SKIPPED_COLOUR = "skipped", "#ffffff"
 ROUNDS = 120  # at most, of pushing marks apart
+MOST_SPREAD = 300  # marks that are pushed apart; more have no room, and would take the square of their number
 
 
 def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
@@ -49,8 +50,9 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
     exact[:, here] = _in_drawing(moving, s.area)
     users, servers = spread(exact, servers[None], ring + TASK_RADIUS + 2, SERVER_RADIUS)
     cpu, band, own = (x * 100 for x in used_shares(record))
+    kinds = _own_values(s)
     loads = [
-        [f"CPU {c:.0f} % and bandwidth {b:.0f} % in use" for c, b in zip(*step, strict=True)]
+        [f"CPU {c:.0f} % and bandwidth {b:.0f} % in use{own}" for c, b, own in zip(*step, kinds, strict=True)]
         for step in zip(cpu.tolist(), band.tolist(), strict=True)
     ]
     return {
@@ -69,7 +71,7 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
         ],
         "users_numbers": list(s.user_numbers),
         "numbers": [*s.device_numbers, *[0] * skips],
-        "names": [device_name(n) for n in s.device_numbers] + [SKIPPED] * skips,
+        "names": [s.device_label(n) for n in s.device_numbers] + [SKIPPED] * skips,
         "colours": [device_colour(n) for n in s.device_numbers] + [SKIPPED_COLOUR] * skips,
         "inks": [ink(device_colour(n)) for n in s.device_numbers],
         "dashes": [DASH_ARRAYS[DASHES[(n - 1) % len(DASHES)]] for n in s.device_numbers],
@@ -85,6 +87,18 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
         "who": policy,
         "figures": step_figures(record) if policy else None,
     }
+
+
+def _own_values(s: Scenario) -> list[str]:
+    """What each server has, as the end of a tooltip; "" where servers do not differ and have no latency."""
+    if not (s.server_devices or s.has_latency):
+        return [""] * s.servers
+    rows = zip(*(s.device_values[name] for name in ("F_k", "B_k", "latency")), strict=True)
+    meta = metadata()
+    return [
+        f"; {meta['F_k'].show(F)} CPU, {meta['B_k'].show(B)} bandwidth, {meta['latency'].show(L)} latency"
+        for F, B, L in rows
+    ]
 
 
 def _delays(delay: Tensor, skipped: Tensor) -> list[list[list[str]]]:
@@ -118,7 +132,7 @@ def spread(users: Tensor, servers: Tensor, user_radius: float, server_radius: fl
     need = radius[:, None] + radius
     angle = torch.arange(len(radius), dtype=torch.float64) * 2.4  # a direction of its own for marks at the same place
     places = places + 0.01 * torch.stack([angle.cos(), angle.sin()], dim=-1)
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if len(radius) <= MOST_SPREAD else 0):
         apart = places[:, :, None] - places[:, None]
         distance = apart.norm(dim=-1)
         overlap = (need - distance).clamp_min(0).masked_fill(torch.eye(len(radius), dtype=torch.bool), 0)
@@ -136,7 +150,7 @@ def ward_text(record: Record, row: int) -> str:
     s, skipped = record.scenario, record.outcome.skipped[row]
     done = record.snapshot.active[row] & ~skipped
     counts = torch.bincount(record.action.choice[row][done], minlength=s.servers + 1)
-    parts = [f"{int(count)} on {device_name(n)}" for n, count in zip(s.device_numbers, counts, strict=True)]
+    parts = [f"{int(count)} on {s.device_label(n)}" for n, count in zip(s.device_numbers, counts, strict=True)]
     parts += [f"{int(skipped.sum())} skipped"] * bool(skipped.any())
     off = [f"server {n}" for n in s.servers_off] + [f"user {n}" for n in s.users_off]
     words = f" Switched off: {', '.join(off)}." if off else ""

@@ -18,9 +18,19 @@ notes = Console(stderr=True, markup=False)  # names and paths come from people: 
 SCENARIO_HELP = f"A preset ({', '.join(PRESETS)}) or a YAML or JSON file."
 ScenarioOption = Annotated[str, typer.Option(help=SCENARIO_HELP, metavar="PRESET|FILE")]
 WorkloadOption = Annotated[
-    Path | None, typer.Option(help="CSV of tasks: step, user, data_kb, cycles, priority.", metavar="CSV")
+    Path | None,
+    typer.Option(
+        help="CSV of tasks: step, user, data_kb, cycles; optional priority, kind, deadline_ms.", metavar="CSV"
+    ),
 ]
-PlacesOption = Annotated[Path | None, typer.Option(help="CSV of places: kind (user|server), x_m, y_m.", metavar="CSV")]
+PlacesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV of places: kind (user|server), x_m, y_m; optional name, cpu_ghz, bandwidth_mhz, latency_ms, power_w, "
+        "battery_j.",
+        metavar="CSV",
+    ),
+]
 
 
 def scenario_from(source: str, workload: Path | None = None, places: Path | None = None) -> Scenario:

@@ -23,8 +23,8 @@ from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import policy_label
 from iomt_core.training.checkpoints import MARK
-from iomt_core.twin.access import AuditLog
-from iomt_core.twin.access.hooks import AUDIT_FOLDER, audit_hook
+from iomt_core.twin.access.hooks import audit_hook
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.mapping.agent_training import UPDATES
 from iomt_core.twin.mapping.agent_twin import train_agent as train_twin
 from iomt_core.twin.mapping.generation import MOST_STEPS
@@ -56,7 +56,7 @@ def train_agent(
     """
     if (out / MARK).exists():
         raise ScenarioError(f"out = {str(out)!r} already holds a twin: choose another place.")
-    with progress_bar("{task.fields[loss]}") as progress, _stop_after_ctrl_c() as stop, _log(folder) as log:
+    with progress_bar("{task.fields[loss]}") as progress, _stop_after_ctrl_c() as stop, open_audit_log(folder) as log:
         bar = progress.add_task(f"agent of user {user}", total=updates, loss="")
 
         def on_progress(line: Mapping[str, Any]) -> None:
@@ -96,7 +96,7 @@ def generate(
     warehouse = Warehouse(folder)
     users = user or [number for number in warehouse.users if number not in warehouse.forgotten]
     found = []
-    with progress_bar("{task.fields[user]}") as progress, _log(folder) as log:
+    with progress_bar("{task.fields[user]}") as progress, open_audit_log(folder) as log:
         bar = progress.add_task(f"{model} of {len(users)} users" if len(users) > 1 else model, total=1.0, user="")
         for place, number in enumerate(users):
             follow = _follow(progress, bar, place, len(users), f"user {number}")
@@ -148,10 +148,6 @@ def compare(
     table.add_row("nothing: price response", f"{found.reference:.4f}")
     notes.print(table)
     print(f"generated against recorded: {cost.change_words}; {cost.interval_words.replace('episodes', 'seeds')}")
-
-
-def _log(folder: Path) -> AuditLog:
-    return AuditLog(folder / AUDIT_FOLDER, Warehouse(folder).identity)
 
 
 def _follow(progress: Progress, bar: Any, place: int, users: int, words: str) -> Callable[[Mapping[str, Any]], None]:

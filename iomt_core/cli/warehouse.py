@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -17,6 +19,8 @@ from iomt_core.cli.warehouse_access import audit, query, token
 from iomt_core.paths import keys_folder
 from iomt_core.policies.base import Shares
 from iomt_core.training.catalogue import default_policy
+from iomt_core.twin.access.hooks import audit_hook
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.management.registry import resolve
 from iomt_core.twin.warehouse.checks import status as read_status
 from iomt_core.twin.warehouse.checks import verify as check_everything
@@ -34,6 +38,7 @@ app = typer.Typer(
     "folder that IOMT_KEYS names; keep a copy of them, since nothing can be read without.",
 )
 FolderArgument = Annotated[Path, typer.Argument(help="Directory of the warehouse.", metavar="DIR")]
+SUBJECT = "command line"  # in the audit log
 BAD = 1  # exit status of `verify` for a damaged warehouse
 
 
@@ -83,11 +88,11 @@ def record(
         progress.update(bar, completed=count)
 
     try:
-        with progress_bar() as progress:
+        with progress_bar() as progress, open_audit_log(folder, create=True) as log:
             bar = progress.add_task(f"{policy} on {s.name}", total=max(1, episodes))
             record_episodes(
                 s, policy, episodes, seed, folder, cast(Shares, shares), certify, _limits(folder, values),
-                "FULL" if durable else "NORMAL", on_commit=on_commit,
+                "FULL" if durable else "NORMAL", audit_hook(log, SUBJECT), on_commit,
             )  # fmt: skip
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the message
@@ -133,7 +138,7 @@ def verify(folder: FolderArgument) -> None:
 @app.command()
 def rotate(folder: FolderArgument) -> None:
     """Give every user a new key; no data are written anew."""
-    with WarehouseWriter(folder, create=False) as writer:
+    with _writer(folder) as writer:
         count = writer.rotate()
         print(f"rotated: {counted_keys(count)}; the old keys are destroyed")
 
@@ -141,7 +146,7 @@ def rotate(folder: FolderArgument) -> None:
 @app.command()
 def forget(folder: FolderArgument, user: Annotated[int, typer.Option(help="Number of the user.")]) -> None:
     """Destroy a user's key, so that no copy of the user's data can be read any more, and remove the data. Final."""
-    with WarehouseWriter(folder, create=False) as writer:
+    with _writer(folder) as writer:
         writer.forget(user)
     print(f"forgotten: user {user}; the key is destroyed")
 
@@ -152,7 +157,7 @@ def tidy(
     free_mb: Annotated[float, typer.Option(help="Drop the oldest records of all tiers, at least so many MB.")] = 0.0,
 ) -> None:
     """Move what the limits ask to be moved, and drop the oldest records to make room; works on a full disk."""
-    with WarehouseWriter(folder, create=False) as writer:
+    with _writer(folder) as writer:
         segments, rows = writer.tidy(int(free_mb * MEGABYTE))
         writer.settle()
     print(f"dropped: {rows:,} records in {segments:,} segments")
@@ -167,8 +172,19 @@ def export(
     at: Annotated[int | None, typer.Option(help="Revision; without it the latest.")] = None,
 ) -> None:
     """Write records into a plain file, which the warehouse protects no more."""
-    rows = export_records(Warehouse(folder), out, table, user, at)
+    with open_audit_log(folder) as log:
+        rows = export_records(Warehouse(folder, audit=audit_hook(log, SUBJECT)), out, table, user, at)
     print(f"written: {rows:,} records to {out}; the file is not encrypted")
+
+
+@contextmanager
+def _writer(folder: Path) -> Iterator[WarehouseWriter]:
+    """The writer of a warehouse that exists; the audit log keeps what it changes."""
+    with (
+        open_audit_log(folder) as log,
+        WarehouseWriter(folder, audit=audit_hook(log, SUBJECT), create=False) as writer,
+    ):
+        yield writer
 
 
 def _of_limit(limit: int | None, unit: int = 1) -> str:

@@ -18,10 +18,12 @@ from iomt_core.environment import counter
 from iomt_core.environment.counter import Range, Stream
 from iomt_core.model.batch import Batch
 from iomt_core.model.channel import unit_snr_bandwidth
+from iomt_core.model.memory import check_memory
 from iomt_core.model.snapshot import Snapshot
-from iomt_core.scenario import Scenario
+from iomt_core.scenario import Scenario, counted
 
 MOST_BACKGROUND = 0.95
+FIELDS = 30  # numbers of a task that are in memory at once when an episode is played
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,11 @@ class World:
         return left.expand(len(self.seeds))
 
     def episode(self) -> list[Snapshot]:
-        """All T steps of an episode with full batteries."""
+        """All T steps of an episode with full batteries. Raises `ScenarioError` if memory does not suffice."""
+        s = self._ward
+        links = s.users * s.servers * (2 if s.speed else 0)
+        needed = 8.0 * len(self.seeds) * s.T * (FIELDS * s.users * s.tasks + links)
+        check_memory(f"{counted(len(self.seeds), 'episode')} of {s.T} steps of {s.size_words}", needed)
         state, steps = self.initial_state(), []
         for step in range(self.scenario.T):
             state = self.advance(state, step) if step else state
@@ -303,5 +309,5 @@ class _OwnTasks:
             filled[step_user] += 1
             D[at], C[at], P[at], deadline[at] = task.D, task.C, task.P, s.task_deadline(task)
             kind[at], active[at] = number[task.kind or "task"], True
-        numbers = (torch.from_numpy(x).to(device, dtype) for x in (D, C, P, deadline))
-        return cls(*numbers, torch.from_numpy(kind).to(device), torch.from_numpy(active).to(device))
+        d, c, p, due = (torch.from_numpy(x).to(device, dtype) for x in (D, C, P, deadline))
+        return cls(d, c, p, due, torch.from_numpy(kind).to(device), torch.from_numpy(active).to(device))

@@ -24,7 +24,7 @@ from cachetools import LRUCache, TTLCache
 from iomt_core.experiments.evaluation import battery_charges, evaluate_episode
 from iomt_core.experiments.sweeps.spec import Axis, spaced, switched_off, usual_ends
 from iomt_core.policies.base import Shares
-from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.scenario import PRESETS, Scenario, ScenarioError, metadata
 from iomt_core.training.catalogue import checkpoint_of, default_policy, why_not
 from iomt_core.twin.northbound import play
 
@@ -62,12 +62,14 @@ def axis_around(s: Scenario, parameter: str) -> Axis:
 def present_value(s: Scenario, parameter: str) -> float | None:
     """The value in `s` as an axis has it, the middle if it is a range; None if it is automatic.
 
-    None too for a number of users or servers of which some are switched off: no value of such an axis is this ward.
+    None too for a number of users or servers of which some are switched off: no value of such an axis is this ward; and for 0 on
+    a logarithmic axis.
     """
     value = getattr(s, parameter)
     if value is None or switched_off(s, parameter):
         return None
-    return float(sum(value) / 2 if isinstance(value, tuple) else value)
+    now = float(sum(value) / 2 if isinstance(value, tuple) else value)
+    return None if now == 0 and metadata()[parameter].log else now
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from iomt_core.training.general_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
+VALIDATION = 3_000_017  # seed of wards on which a checkpoint is chosen; no result is reported on them
 CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
 REFERENCES = ("optimum", "price-response", "greedy", "random")
 
@@ -67,9 +68,9 @@ def references_of_run(place: Path, evaluator: Evaluator) -> Mapping[str, Any]:
 class RangeEvaluator:
     """Evaluates policies on the same wards from the general networks' range, drawn by a seed that no training run uses."""
 
-    def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2) -> None:
-        generator = np.random.default_rng(HELD_OUT)
-        self.evaluators = [Evaluator(draw_ward(generator).changed(T=steps), episodes) for _ in range(wards)]
+    def __init__(self, wards: int = 100, steps: int = 5, episodes: int = 2, seed: int = HELD_OUT) -> None:
+        generator = np.random.default_rng(seed)
+        self.evaluators = [Evaluator(draw_ward(generator).changed(T=steps), episodes, seed) for _ in range(wards)]
 
     def evaluate(self, policy: Callable[[Scenario], Policy]) -> dict[str, Any]:
         """The gap to the bound: mean over wards, median and largest; `policy` makes the policy for a ward."""

@@ -29,8 +29,11 @@ class WhatIf(Batch):
     others: Tensor  # (B, U, J, K + 1) weighted cost that the task causes for the other users; 0 if local
 
 
-def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> WhatIf:
+def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario, server_cpu: Tensor | None = None) -> WhatIf:
     """Evaluates the K alternatives of every task in every world; `done` is the outcome of `action`.
+
+    server_cpu: the share of CPU that each task requests on a server, (B, U, J), if not its share in `action` as well; on its
+    own device it always requests the latter.
 
     Exact, with one exception: where a server gets more or fewer tasks, the transmission of its tasks follows the approximation
     E[rate] ∝ bandwidth^ε, with the elasticity ε of (6) at the granted bandwidth.
@@ -41,12 +44,14 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario) -> W
     on = chosen[..., 1:]
     requested_f, requested_b = (on * x[..., None]).sum((1, 2)), (on * y[..., None]).sum((1, 2))  # (B, K)
     requested_own = (chosen[..., 0] * x).sum(2)  # (B, U)
+    elsewhere = x if server_cpu is None else server_cpu * snapshot.active
+    x = torch.cat([x[..., None], elsewhere[..., None].expand(b, u, j, k)], -1)  # (B, U, J, K + 1), on each device
 
     # Factors by which the tasks of a device slow down when the task joins it (> 1), or when it leaves (< 1).
     change_sign = torch.where(chosen > 0, -1.0, 1.0)
     totals = torch.cat([requested_own[:, :, None], requested_f[:, None].expand(b, u, k)], dim=2)
     totals = totals[:, :, None]  # (B, U, 1, K + 1)
-    slower_f = (totals + change_sign * x[..., None]).clamp_min(1.0) / totals.clamp_min(1.0)
+    slower_f = (totals + change_sign * x).clamp_min(1.0) / totals.clamp_min(1.0)
     total_b = requested_b[:, None, None]
     slower_b = (total_b + change_sign[..., 1:] * y[..., None]).clamp_min(1.0) / total_b.clamp_min(1.0)
 
@@ -96,10 +101,10 @@ def _relief(joins: Tensor, chosen: Tensor) -> Tensor:
 def _alternatives(
     snapshot: Snapshot, x: Tensor, y: Tensor, totals: Tensor, requested_b: Tensor, chosen: Tensor, s: Scenario
 ) -> Tensor:
-    """Cost of each task itself on each device; (B, U, J, K + 1)."""
+    """Cost of each task itself on each device, on which it requests `x` of the CPU; both (B, U, J, K + 1)."""
     elsewhere = 1 - chosen
     capacity = torch.cat([snapshot.F_i[:, :, None], snapshot.F_k[:, None].expand(-1, totals.shape[1], -1)], dim=2)
-    granted = x[..., None] * capacity[:, :, None] / (totals + elsewhere * x[..., None]).clamp_min(1.0)
+    granted = x * capacity[:, :, None] / (totals + elsewhere * x).clamp_min(1.0)
     f = granted.clamp_min(SMALLEST_GRANT)
     band = (
         y[..., None]

@@ -97,9 +97,9 @@ class SharedTaskQ(TaskQ):
     servers only. Everything else is computed more exactly than a network of this size could learn it.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, exact_local: bool = False) -> None:
         nn.Module.__init__(self)
-        self.columns, self.aware, self.width = True, True, WIDTH
+        self.columns, self.aware, self.width, self.exact_local = True, True, WIDTH, exact_local
         self.tokens = SharedTokens(sizes)
         self.slot = GroupedLinear(2, 2 + DEVICE_FEATURES + 2, WIDTH, maps=2)  # for the own device, for a server
         self.others_asked = GroupedLinear(1, 3 * (sizes.tasks - 1), WIDTH)
@@ -131,7 +131,8 @@ class SharedTaskQ(TaskQ):
         devices = torch.cat([inputs.devices, of_others], -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
         actions = torch.cat([features, taken[..., :1]], -1)
         worth = self._worth(shares[..., 0], taken, inputs.devices[..., -1], inputs.local_cost)
-        return SharedActionFeatures(flatten_tasks(features), other_tasks(actions), devices, *worth)
+        local = self.local_worth(inputs, taken, range(self.sizes.tasks))
+        return SharedActionFeatures(flatten_tasks(features), other_tasks(actions), devices, *worth, local=local)
 
     def _worth(self, x: Tensor, taken: Tensor, at_prices: Tensor, local_cost: Tensor) -> tuple[Tensor, Tensor]:
         """The worth of every task on each device, (G, K + 1, N), and of its agent's others then, (G, K + 1, N, J - 1).
@@ -176,14 +177,23 @@ class SharedTaskQ(TaskQ):
         assert isinstance(actions, SharedActionFeatures)
         learned = Q_SCALE * two_layers(self.wide, self.out, self.third.passes(rows + after, tokens))[..., 0]
         worth = torch.cat([actions.worth[:, :1], actions.worth[:, 1:] + learned[:, 1:]], dim=1)
-        return torch.cat([worth[..., None], actions.others_worth], dim=-1)
+        values = torch.cat([worth[..., None], actions.others_worth], dim=-1)
+        return values if actions.local is None else actions.local.insert(values)
 
     def sequential(
         self, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs | None = None
     ) -> Callable[[int, Tensor], Tensor]:
         """As `TaskQ.sequential`; `inputs` are required."""
         assert inputs is not None
-        return SharedSequentialQ(self, tokens, shares, inputs)
+        return self.with_local_worth(SharedSequentialQ(self, tokens, shares, inputs), inputs)
+
+    def joint(
+        self, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """As `TaskQ.joint`; `inputs` are required."""
+        assert inputs is not None
+        prices_and_networks = SharedSequentialQ(self, tokens, shares, inputs)
+        return lambda taken: self.insert_local_worth(prices_and_networks.all_tasks(taken), taken, inputs)
 
 
 def _local_worth(time: Tensor, energy: Tensor, granted: Tensor) -> Tensor:

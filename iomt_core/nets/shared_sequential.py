@@ -28,7 +28,8 @@ class SharedSequentialQ:
     """`SharedTaskQ` at fixed observations and requests; call it with a task and the strategies of all tasks.
 
     The agents of all worlds are rows, R = U·N. A task is valued again only in the rows in which another task's strategy has
-    changed since its last turn. Networks compute the passes of the K servers only: on the own device they correct nothing.
+    changed since its last turn. Networks compute the passes of the K servers only: on the own device they correct nothing. Local
+    tasks are worth what their requests bring them; where the own CPU is divided exactly, the caller inserts their worth.
     """
 
     def __init__(self, q: SharedTaskQ, tokens: Tensor, shares: Tensor, inputs: Inputs) -> None:
@@ -62,36 +63,54 @@ class SharedSequentialQ:
         self.local_weight = weight[:, :, 2]
 
         rest, memory = self.second.keys_values(tokens[:, 2:]), self.third.keys_values(tokens)
-        self.parts = torch.cat([servers, others[:, None], *rest, *memory], dim=1)  # (J, K + 9, R, width)
-        # The strategies (R, J, K + 1) and values (R, P, J) of each task's last turn.
+        parts = torch.cat([servers, others[:, None], *rest, *memory], dim=1)  # (J, K + 9, R, width)
+        self.parts = parts.transpose(0, 1).flatten(1, 2)
+        self.exact_local = q.exact_local
+        # The strategies (R, J, K + 1) and values (R, P, J) of each task's last turn; of all tasks' last, (R, J, P, J), under -1.
         self.last: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
         others = taken.flatten(0, 1).clone()
         others[:, j] = 0
-        if j not in self.last:
-            values = self._evaluate(j, others, torch.arange(len(others), device=others.device))
-        else:
+        return self._changed(j, others).view(self.u, self.n, self.k + 1, -1).transpose(1, 2)
+
+    def all_tasks(self, taken: Tensor) -> Tensor:
+        """Values of every pass of all tasks, (U, J, P, N, outputs)."""
+        values = self._changed(-1, taken.flatten(0, 1))
+        return values.view(self.u, self.n, *values.shape[1:]).permute(0, 2, 3, 1, 4)
+
+    def _changed(self, j: int, taken: Tensor) -> Tensor:
+        """Values of task j, or of all tasks if j is -1, valued again in the rows in which `taken` (R, J, K + 1) has changed."""
+        if j in self.last:
             before, values = self.last[j]
-            changed = (others != before).flatten(1).any(1).nonzero()[:, 0]
+            changed = (taken != before).flatten(1).any(1).nonzero()[:, 0]
             if len(changed):
-                values = values.index_copy(0, changed, self._evaluate(j, others, changed))
-        self.last[j] = others, values
-        return values.view(self.u, self.n, *values.shape[1:]).transpose(1, 2)
+                values = values.index_copy(0, changed, self._evaluate(j, taken, changed))
+        else:
+            values = self._evaluate(j, taken, torch.arange(len(taken), device=taken.device))
+        self.last[j] = taken, values
+        return values
 
     def _evaluate(self, j: int, taken: Tensor, rows: Tensor) -> Tensor:
-        """Values of task j in some rows, (rows, P, J), at the other tasks' strategies `taken`, (R, J, K + 1)."""
-        parts = self.parts[j].index_select(1, rows)
+        """Values of task j in some rows, (rows, P, J), or of all T tasks if j is -1, (rows, T, P, J)."""
+        tasks = slice(None) if j < 0 else slice(j, j + 1)
+        which = torch.arange(taken.shape[1], device=rows.device)[tasks]
+        parts = self.parts.index_select(1, (which[:, None] * len(self.shares) + rows).flatten())
         taken, shares, at_prices, local_cost = (
             x.index_select(0, rows) for x in (taken, self.shares, self.at_prices, self.local_cost)
         )
+        if j < 0:
+            apart = 1 - torch.eye(len(which), dtype=taken.dtype, device=taken.device)
+            taken = taken * apart[:, None, :, None]  # (T, rows, J, K + 1), in each only the other tasks
+        else:
+            taken = taken[None]
         local, sent = taken[..., 0], taken[..., 1:]
 
-        # The correction that the networks add on each server, (K, rows).
+        # The correction that the networks add on each server, (K, T · rows).
         servers, others, rest_key, rest_value, keys, values = parts.split((self.k, 1, 1, 1, 3, 3))
-        loads = sent.mT @ shares  # what the others request on each server, (rows, K, 2)
-        key, value = self.second.keys_values(others + local @ self.local_weight[j])
+        loads = (sent.mT @ shares).flatten(0, 1)  # what the others request on each server, (T · rows, K, 2)
+        key, value = self.second.keys_values(others + (local @ self.local_weight[tasks]).flatten(0, 1))
         passes = (loads.transpose(0, 1) @ self.load_weight).add_(servers)
         passes = self.second(passes, [key, rest_key], [value, rest_value])
         update, _, candidate = linear(passes, *self.gates).chunk(3, -1)
@@ -99,18 +118,25 @@ class SharedSequentialQ:
         passes = self.third(passes, keys.split(1), values.split(1))
         correction = Q_SCALE * linear(linear(passes, *self.wide).relu_(), *self.out)[..., 0]
 
-        # The worth of all tasks, (rows, 2, J): with task j on the own device, and without.
-        time, energy, cpu = local_cost.unbind(1)
-        without = (local * cpu[:, 0]).sum(-1, keepdim=True)
-        requested = torch.cat([without + cpu[:, 0, j : j + 1], without], 1).clamp_min_(1.0)[..., None]
-        locally = 1 - compress_cost(time * requested + energy / requested.square())
-        elsewhere = (at_prices * sent).sum(-1)
-        worth = torch.where(local[:, None] > 0, locally, elsewhere[:, None])
+        # The worth of all tasks, (T, rows, 2, J): with the task on the own device, and without.
+        elsewhere = (at_prices * sent).sum(-1)[:, :, None]
+        own_local = None
+        if self.exact_local:  # local tasks' worth is inserted by the caller
+            worth = elsewhere.expand(-1, -1, 2, -1)
+        else:
+            time, energy, cpu = local_cost.unbind(1)
+            without = (local * cpu[:, 0]).sum(-1, keepdim=True)
+            requested = torch.cat([without + cpu[:, 0].T[tasks, :, None], without], 2).clamp_min_(1.0)[..., None]
+            locally = 1 - compress_cost(time * requested + energy / requested.square())
+            worth = torch.where(local[:, :, None] > 0, locally, elsewhere)
+            own_local = locally[:, :, 0].gather(2, which[:, None, None].expand(-1, len(rows), 1))
 
-        result = worth.index_select(2, self.order[j]).index_select(1, self.is_away)
-        result[:, 0, 0] = locally[:, 0, j]
-        result[:, 1:, 0] = at_prices[:, j] + correction.T
-        return result
+        order = self.order[tasks, None, None].expand(-1, *worth.shape[1:3], -1)
+        result = worth.gather(3, order).index_select(2, self.is_away)
+        if own_local is not None:
+            result[:, :, 0, :1] = own_local
+        result[:, :, 1:, 0] = at_prices.transpose(0, 1)[tasks] + correction.T.view(*result.shape[:2], self.k)
+        return result[0] if j >= 0 else result.transpose(0, 1)
 
 
 class _Encoder:

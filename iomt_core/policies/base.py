@@ -69,7 +69,7 @@ class Policy(ABC):
 class BatteryAware(Policy):
     """A policy that saves energy where a battery may run short, and decides as with full batteries elsewhere."""
 
-    uses_past = "low batteries"
+    uses_past: ClassVar[UsesPast] = "low batteries"
 
     @abstractmethod
     def depends_on_charge(self, snapshot: Snapshot, spent: Tensor) -> Tensor:

@@ -5,11 +5,12 @@ With prices λ_k (server CPU), μ_k (server bandwidth) and ν_i (own CPU) the ta
     bound(λ, μ, ν) = Σ_ij min over s of [ local: min_f cost + ν_i f ; server k: min_{f,b} cost + λ_k f + μ_k b ]
                      - Σ λ_k F_k - Σ μ_k B_k - Σ ν_i F_i
 
-The delay of a task on a server includes the server's latency, a constant. The bound holds for any prices ≥ 0 and is concave in them. Newton's method in the logarithms of the prices maximises a
-smoothed dual, in which a softmin at a falling temperature τ replaces the min over s. The quality of this search decides how
-high the bound is, not whether it holds: the result is evaluated again at the best prices found, with each task's minimum
-estimated from below, minus a margin for rounding (`DualProblem.bound`). The result is never below the bound at prices of 0,
-which is a sum of costs, and is therefore not negative.
+The delay of a task on a server includes the server's latency, a constant. The bound holds for any prices ≥ 0 and is concave in
+them. Newton's method in the logarithms of the prices maximises a smoothed dual, in which a softmin at a falling temperature τ
+replaces the min over s. The quality of this search decides how high the bound is, not whether it holds: the result is evaluated
+again at the best prices found, with each task's minimum estimated from below, minus a margin for rounding
+(`DualProblem.bound`). The result is never below the bound at prices of 0, which is a sum of costs, and is therefore not
+negative.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import torch
 from torch import Tensor
 
 from iomt_core.model.batch import Batch, without_autograd
+from iomt_core.model.memory import check_memory
 from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.model.special import scaled_exp1
 from iomt_core.policies.demand import LN2, OwnCpuTasks, UnitCosts, bandwidth_table
 from iomt_core.policies.shares import own_cpu_costs
-from iomt_core.scenario import Scenario
+from iomt_core.scenario import Scenario, counted
 
 # What rounding may do to a bound, relative to all that is added up in it. In float64 the minima of tasks are exact to 1e-11
 # (see BandwidthTable), all else to 1e-14. A float32 snapshot's costs, which the bound must not exceed, are summed in float32.
@@ -37,6 +39,10 @@ ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
+TENSORS, MATRICES = (
+    50,
+    5,
+)  # of every task on every device, and of all prices squared, that are in memory at once; measured
 CERTIFYING = 4  # iterations of `OwnCpuTasks.frequency` for the values that a certificate is made of
 
 
@@ -167,8 +173,10 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     Levenberg-Marquardt: each world has its own damping, which falls while steps raise its smoothed dual. A step that does not
     raise it is rejected, and the damping grows.
     """
+    b, u, j, k = snapshot.shape
+    needed = TENSORS * b * u * j * (k + 1) + MATRICES * b * (2 * k + u) ** 2
+    check_memory(f"certificates of {counted(b, 'step')} of {s.size_words}", 8 * needed)
     problem = DualProblem(snapshot, s)
-    b, _, _, k = problem.shape
     capacity = problem.capacity
     theta = problem.first_prices().logarithms
     lowest = theta - FARTHEST

@@ -8,9 +8,10 @@ could not pay, and nothing afterwards. For any prices κ_i ≥ 0 of a joule of u
     local:  v = min over C/T_max ≤ f ≤ F_i of  a C/f + (g + κ_i) k0 f² C + ν_i f
     server: v = min over f, b of  (a + θ) C/f + (a + θ + (g + κ_i) P_tr) D/E[rate](b) + λ_k f + μ_k b - θ T_max
 
-where the server has a latency L, less of the deadline is left, so that v has (a + θ) L more. Here is a = p α_T/T_max and g = p α_E/E_ref (`UnitCosts`). p_ij is the loss of a task that is skipped. The steps of an episode are
-coupled by κ only. Newton's method is that of `dual.py` with κ as prices that all steps share: the matrix is block diagonal over
-the steps but for the rows and columns of κ, and is solved by its Schur complement. θ follows by a fixed-point iteration.
+with a = p α_T/T_max and g = p α_E/E_ref (`UnitCosts`). A server's latency L adds a L to v and leaves T_max - L of the deadline.
+p_ij is the loss of a task that is skipped. The steps of an episode are coupled by κ only. Newton's method is that of `dual.py`
+with κ as prices that all steps share: the matrix is block diagonal over the steps but for the rows and columns of κ, and is
+solved by its Schur complement. θ follows by a fixed-point iteration.
 
 The bound is clairvoyant, since it knows all tasks of the episode, and it takes the rate (6) as an expectation, as the model does.
 """
@@ -110,7 +111,7 @@ class EpisodeProblem:
         own = self.own_tasks(battery)
         f_own = torch.minimum(own.frequency(nu, iterations), step.F_i[:, :, None])
         value_own = torch.where(self.impossible, 4 * self.skipped, own.cost(f_own) + nu * f_own)
-        lam, mu = p.cpu[:, None, None], p.bandwidth[:, None, None]
+        lam, mu = (x[:, :, None] if x.dim() == 3 else x[:, None, None] for x in (p.cpu, p.bandwidth))
         second = self.second[..., None] + lateness
         executed = second * self.C[..., None]
         f = torch.minimum((executed / lam).sqrt(), step.F_k[:, None, None])

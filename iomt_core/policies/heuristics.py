@@ -18,7 +18,6 @@ from iomt_core.policies.dual import DualSolution
 from iomt_core.policies.shares import equal_shares
 from iomt_core.scenario import Scenario
 
-
 MOST_LOOKED_UP = 256  # tasks of a step
 
 

@@ -1,15 +1,17 @@
-"""Price response: each user minimises its own cost at the servers' mean shadow prices.
+"""Price response: each user minimises its own cost at the servers' shadow prices, as far as it can know them.
 
 The prices of the dual (`dual.py`) are averaged over sample steps of the ward and broadcast once; nothing else couples the
 users. A user keeps those tasks local that are cheapest there at these prices, distributes the others over the servers, and
 requests the shares that follow from the prices, ∝ sqrt(p C) and sqrt(p D). Decentralised; needs no training; works on every
-ward.
+ward. How a user gets from the mean prices to those of a step is in `price_rule.py`: prices may be fixed, follow what every user
+sees, or also follow what servers broadcast some steps later.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Lock
+from typing import ClassVar
 
 import torch
 from cachetools import LRUCache, cached
@@ -20,11 +22,12 @@ from iomt_core.environment.world import World
 from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.base import BatteryAware
+from iomt_core.policies.base import BatteryAware, Memory, UsesPast
 from iomt_core.policies.demand import OwnCpuTasks
 from iomt_core.policies.dual import DualProblem, DualSolution, Prices, solve_dual
-from iomt_core.policies.episode_dual import EpisodeProblem, Tasks, solve_episodes
+from iomt_core.policies.episode_dual import EpisodeDual, EpisodeProblem, Tasks, solve_episodes
 from iomt_core.policies.plan import DEARER, RETRIES, corrected_price
+from iomt_core.policies.price_rule import PriceRule, SampleSteps
 from iomt_core.policies.search import OVERLOAD
 from iomt_core.policies.shares import own_allocation, own_cost
 from iomt_core.scenario import Scenario
@@ -36,7 +39,9 @@ LATENESS_ITERATIONS = 8
 # A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
 # sample: a user that spends more than it has ends the episode for all.
 RESERVED, CAUTION = 0.99, 1.6
+OLDEST = 20  # steps, of broadcast prices
 SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
+HISTORY_WORLDS, HISTORY_STEPS = 4, 40  # from which it is learned what old prices are worth
 SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
 
 
@@ -132,6 +137,28 @@ def battery_price(snapshot: Snapshot, s: Scenario, known: EpisodePrices) -> Tens
     return corrected_price(known.battery, each / known.energy, s)
 
 
+@cached(LRUCache(64), key=lambda s, steps_old=None: (s, steps_old), lock=Lock())
+def price_rule(s: Scenario, steps_old: int | None = None) -> PriceRule:
+    """How users of this ward get to the prices of a step; cached. steps_old: age of what servers broadcast, None if nothing."""
+    sample = price_sample(s)
+    steps = SampleSteps(sample, solve_dual(sample, s).prices, worlds=1 if s.workload is not None else 0)
+    if steps_old is None:
+        return PriceRule(s, episode_prices(s).prices, steps)
+    history = steps if s.workload is not None else _history(s)
+    return PriceRule(s, episode_prices(s).prices, steps, history, steps_old)
+
+
+def _history(s: Scenario) -> SampleSteps:
+    """The first steps of some worlds, from seeds that no evaluation uses."""
+    world = World(s, world_seeds(SAMPLE_SEED, 0, HISTORY_WORLDS))
+    state, steps = world.initial_state(), []
+    for step in range(min(s.T, HISTORY_STEPS)):
+        state = world.advance(state, step) if step else state
+        steps.append(world.snapshot(state, step))
+    snapshot = concatenate(steps)
+    return SampleSteps(snapshot, solve_dual(snapshot, s).prices, HISTORY_WORLDS)
+
+
 @dataclass(frozen=True)
 class _Response(Batch):
     """What the users want at given prices."""
@@ -142,19 +169,27 @@ class _Response(Batch):
 
 
 class PriceResponse(BatteryAware):
-    """Each user decides alone, from its own tasks, its battery and the broadcast prices."""
+    """Each user decides alone, from its own tasks, its battery and the prices that follow from what all users see.
+
+    follows: whether prices follow what users see; otherwise they are fixed. steps_old: age in steps of the prices that servers
+    broadcast, None if they broadcast nothing.
+    """
 
     name = "price-response"
     label = "Price response"
     summary = (
-        "Each user decides alone from its own tasks, its battery and the servers' mean shadow prices, at least cost."
+        "Each user decides alone, at least cost, from its own tasks, its battery and the servers' shadow prices: their mean, "
+        "changed as the capacities that all users see change."
     )
     sharing = "requests"
+    follows: ClassVar[bool] = True
+    steps_old: ClassVar[int | None] = None
 
     def __init__(self, s: Scenario) -> None:
         super().__init__(s)
         self.known = episode_prices(s)
-        self.prices = self.known.prices
+        varies = s.background > 0 or s.workload is not None or self.steps_old is not None
+        self.rule = price_rule(s, self.steps_old) if self.follows and varies else None
         self._caution = 1.0
         self._caution = _caution(self)
 
@@ -173,15 +208,38 @@ class PriceResponse(BatteryAware):
         If the step might take more than the battery holds, the user repeats it with dearer joules, and then skips the tasks
         that take most energy for their weight.
         """
+        heard = self.broadcast(snapshot, dual) if self.steps_old == 0 else None
+        return self._decide(snapshot, self.prices(snapshot, heard))
+
+    def prices(self, snapshot: Snapshot, heard: Tensor | None = None) -> Prices:
+        """What users take for the servers' prices in these steps: (1, K), (B, K), or (B, U, K) if each has its own.
+
+        heard: what `broadcast` returned for the steps of which users know, (B, 2K).
+        """
+        return self.known.prices if self.rule is None else self.rule.prices(snapshot, heard)
+
+    def broadcast(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Tensor:
+        """What servers broadcast after these steps, (B, 2K): from the shadow prices of the steps; see `PriceRule.pressure`.
+
+        dual: the certificate of these steps, if the caller has it.
+        """
+        assert self.rule is not None
+        if dual is None or (
+            isinstance(dual, EpisodeDual) and bool((dual.battery > 0).any() or (dual.lateness > 0).any())
+        ):
+            dual = solve_dual(snapshot, self.scenario)  # an episode's own prices know the future
+        return self.rule.pressure(snapshot, dual.prices)
+
+    def _decide(self, snapshot: Snapshot, prices: Prices) -> Action:
         s, charge = self.scenario, snapshot.battery * RESERVED
         kappa = battery_price(snapshot, s, self.known)
-        found = self._respond(snapshot, kappa)
+        found = self._respond(snapshot, prices, kappa)
         for _ in range(RETRIES):
             over = found.need > charge
             if not bool(over.any()):
                 return found.action
             kappa = torch.where(over, kappa + (DEARER - 1) * (kappa + s.alpha_E / s.E_ref), kappa)
-            found = self._respond(snapshot, kappa)
+            found = self._respond(snapshot, prices, kappa)
         given_up = torch.zeros_like(found.skipped)
         for _ in range(s.tasks):
             over = found.need > charge
@@ -191,7 +249,7 @@ class PriceResponse(BatteryAware):
             burden = (snapshot.D / snapshot.weight.clamp_min(1e-12)).masked_fill(~works, -1.0)
             most = torch.zeros_like(works).scatter_(2, burden.argmax(-1, keepdim=True), True)
             given_up = given_up | (most & over[..., None])
-            found = self._respond(snapshot, kappa, given_up)
+            found = self._respond(snapshot, prices, kappa, given_up)
         return found.action
 
     @without_autograd
@@ -199,11 +257,11 @@ class PriceResponse(BatteryAware):
         """The shares that follow from the prices for given choices, (B, U, J); each user's depend only on its own tasks."""
         problem = EpisodeProblem(snapshot, self.scenario, early=True)
         kappa = battery_price(snapshot, self.scenario, self.known)
-        return self._request(snapshot, choice, problem, *self._tasks(problem, kappa))
+        return self._request(snapshot, choice, problem, *self._tasks(problem, self.prices(snapshot), kappa))
 
-    def _tasks(self, problem: EpisodeProblem, kappa: Tensor) -> tuple[Tasks, OwnCpuTasks]:
+    def _tasks(self, problem: EpisodeProblem, prices: Prices, kappa: Tensor) -> tuple[Tasks, OwnCpuTasks]:
         """Costs and demands at the prices. θ follows for tasks that would be late on a server."""
-        prices = self.prices.to(kappa.device)
+        prices = prices.to(kappa.device)
         lateness = kappa.new_zeros(*problem.step.shape)
         tasks = problem.tasks(prices, kappa, lateness)
         late = (tasks.delay > problem.left) & problem.step.active[..., None]
@@ -213,10 +271,10 @@ class PriceResponse(BatteryAware):
                 tasks = problem.tasks(prices, kappa, lateness)
         return tasks, problem.own_tasks(kappa)
 
-    def _respond(self, snapshot: Snapshot, kappa: Tensor, given_up: Tensor | None = None) -> _Response:
+    def _respond(self, snapshot: Snapshot, prices: Prices, kappa: Tensor, given_up: Tensor | None = None) -> _Response:
         problem = EpisodeProblem(snapshot, self.scenario, early=True)
         step, active = problem.step, problem.step.active
-        tasks, own_tasks = self._tasks(problem, kappa)
+        tasks, own_tasks = self._tasks(problem, prices, kappa)
         own, servers, skipped = tasks.value[..., 0], tasks.value[..., 1:-1], tasks.value[..., -1]
         given_up = torch.zeros_like(active) if given_up is None else given_up & active
         active = active & ~given_up
@@ -224,7 +282,7 @@ class PriceResponse(BatteryAware):
         elsewhere = torch.minimum(cheapest, skipped)
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
         skip = given_up | (active & ~local & (skipped < cheapest))
-        choice = self._choose_servers(servers, local | skip)
+        choice = self._choose_servers(servers, local | skip, self._relative_sizes(snapshot, problem, tasks))
         action = self._request(snapshot, choice, problem, tasks, own_tasks, skip)
         sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
@@ -279,15 +337,33 @@ class PriceResponse(BatteryAware):
             local = sets.gather(2, best[..., None, None].expand(-1, -1, 1, j)).squeeze(2)
         return local
 
-    def _choose_servers(self, values: Tensor, local: Tensor) -> Tensor:
+    def _relative_sizes(self, snapshot: Snapshot, problem: EpisodeProblem, tasks: Tasks) -> Tensor | None:
+        """How much each server has room for, relative to the mean, (B, 1 or U, K); None where nothing makes them differ.
+
+        Background load leaves every server another part. Servers of different kinds have room for so many of a user's own tasks
+        as their scarcer resource allows at these prices.
+        """
+        if self.scenario.server_devices:
+            active = problem.step.active[..., None]
+            wanted_f, wanted_b = ((x * active).sum(2).clamp_min(1e-300) for x in (tasks.f, tasks.band))
+            size = torch.minimum(problem.step.F_k[:, None] / wanted_f, problem.step.B_k[:, None] / wanted_b)
+        elif self.rule is not None and self.scenario.background:
+            size = (snapshot.F_k.to(torch.float64) * snapshot.B_k).sqrt()[:, None]
+        else:
+            return None
+        return size / size.mean(-1, keepdim=True)
+
+    def _choose_servers(self, values: Tensor, local: Tensor, sizes: Tensor | None) -> Tensor:
         """Choices (B, U, J): 0 for tasks of `local`; for each other task of a user, largest first, the cheapest server.
 
         The cost of a server rises with the tasks that the user already sends there. Ties are broken in cyclic order from a
-        server that differs between users. values: (B, U, J, K) costs on the servers.
+        server that differs between users. values: (B, U, J, K) costs on the servers. sizes: relative sizes of the servers,
+        (B, 1 or U, K), if they differ. A larger server then fills more slowly, and users start counting at different fractions
+        of a task, so that a server which is a little too cheap does not get a task of every user.
         """
         b, u, j, k = values.shape
-        offset = torch.arange(u, device=values.device)[:, None] + torch.arange(k, device=values.device)
-        tie = 1e-6 * (offset % k)
+        offset = (torch.arange(u, device=values.device)[:, None] + torch.arange(k, device=values.device)) % k
+        tie = 1e-6 * offset
         count = torch.zeros_like(values[:, :, 0])
         choice = torch.zeros(b, u, j, dtype=torch.int64, device=values.device)
         order = torch.where(local, -1.0, values.amin(-1)).argsort(dim=-1, descending=True)
@@ -295,18 +371,77 @@ class PriceResponse(BatteryAware):
         for rank in range(j):
             task = order[..., rank : rank + 1]
             cost = values.gather(2, task[..., None].expand(-1, -1, 1, k)).squeeze(2)
-            server = (cost * (1 + CROWDING * count + tie)).argmin(-1, keepdim=True)
+            crowd = count if sizes is None else (count + offset / k) / sizes
+            server = (cost * (1 + CROWDING * crowd + tie)).argmin(-1, keepdim=True)
             offloaded = ~local.gather(2, task)
             choice.scatter_(2, task, torch.where(offloaded, server + 1, 0))
             count += (servers == server) & offloaded
         return choice
 
 
+class FixedPriceResponse(PriceResponse):
+    """Price response at the ward's mean prices, whatever happens in a step."""
+
+    name = "price-response-fixed"
+    label = "Price response, fixed prices"
+    summary = (
+        "The same at prices that are broadcast once, the mean over typical steps, whatever the servers' load is now."
+    )
+    follows = False
+
+
+class BroadcastPriceResponse(PriceResponse):
+    """Price response whose users also know the prices that the servers found from the requests of an earlier step."""
+
+    name = "price-response-broadcast"
+    label = "Price response, prices of one step ago"
+    summary = (
+        "The same, but after each step the servers broadcast its shadow prices, which users know one step later; with the name "
+        f"price-response-broadcast-D they know them D steps later, 0 to {OLDEST}."
+    )
+    uses_past = "memory"
+    steps_old = 1
+
+    def step(
+        self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
+    ) -> tuple[Action, Memory | None]:
+        """Decides the next step; the memory is what was broadcast and is not known yet, (steps, B, 2K)."""
+        if not self.steps_old:
+            return self.decide(snapshot, dual), None
+        b, _, _, k = snapshot.shape
+        heard = torch.ones(self.steps_old, b, 2 * k, dtype=torch.float64, device=snapshot.D.device)
+        if memory is not None:
+            (heard,) = memory
+        action = self._decide_knowing(snapshot, heard[0])
+        return action, (torch.cat([heard[1:], self.broadcast(snapshot, dual)[None]]),)
+
+    @without_autograd
+    def _decide_knowing(self, snapshot: Snapshot, heard: Tensor) -> Action:
+        return self._decide(snapshot, self.prices(snapshot, heard))
+
+
+def broadcast_response(steps_old: int) -> type[PriceResponse]:
+    """Price response with broadcast prices of this age in steps, 0 to `OLDEST`; 0 is the ideal: the prices of the step itself."""
+    if steps_old == BroadcastPriceResponse.steps_old:
+        return BroadcastPriceResponse
+    past: UsesPast = "memory" if steps_old else "low batteries"
+    age = f"{steps_old} steps ago" if steps_old else "the step itself"
+    words = {
+        "name": f"{BroadcastPriceResponse.name}-{steps_old}",
+        "label": f"Price response, prices of {age}",
+        "summary": f"The same, but users know the shadow prices of {age}"
+        + ("." if steps_old else ", which nobody can know in time: the ideal."),
+        "uses_past": past,
+        "steps_old": steps_old,
+    }
+    return type(f"BroadcastPriceResponse{steps_old}", (BroadcastPriceResponse,), words)
+
+
 def _caution(policy: PriceResponse) -> float:
     """By how much a step may take more energy for sending than requests suggest: a margin over the most in the sample."""
     s, scarce = policy.scenario, bool((policy.known.battery > 0).any())
     sample = price_sample(s, LARGER_SAMPLE if scarce else SAMPLE_STEPS)
-    found = policy._respond(sample, battery_price(sample, s, policy.known))
+    found = policy._respond(sample, policy.prices(sample), battery_price(sample, s, policy.known))
     spent = outcome(sample, found.action, s).energy.sum(-1)
     ratio = spent / found.need.clamp_min(1e-300)
     return CAUTION * max(1.0, float(ratio[found.need > 0].max()) if bool((found.need > 0).any()) else 1.0)

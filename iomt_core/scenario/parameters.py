@@ -37,7 +37,13 @@ from iomt_core.scenario.errors import MOST_PROBLEMS, ScenarioError
 from iomt_core.scenario.units import read_number
 
 SCHEMA_VERSION = 1
-LATER = ("users_off", "servers_off", "latency", "user_devices", "server_devices")  # fields that earlier scenarios lacked
+LATER = (
+    "users_off",
+    "servers_off",
+    "latency",
+    "user_devices",
+    "server_devices",
+)  # fields that earlier scenarios lacked
 KILOBYTE = 8000.0  # bit
 GROUPS = ("ward", "tasks", "computing", "channel", "objective", "advanced")
 TABLE_II = "Table II"
@@ -435,7 +441,9 @@ class Scenario(Frozen):
         """
         users, servers = ({d.number: d for d in devices} for devices in (self.user_devices, self.server_devices))
 
-        def values(field: str, devices: Mapping[int, Any], numbers: tuple[int, ...], default: float, of: str = "") -> Any:
+        def values(
+            field: str, devices: Mapping[int, Any], numbers: tuple[int, ...], default: float, of: str = ""
+        ) -> Any:
             if not devices:
                 return (default,) * len(numbers)
             own = (getattr(devices.get(n), of or field, None) for n in numbers)
@@ -731,7 +739,8 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
         yield "users_off: no user in operation has a task in the workload; at least one is needed."
     largest_step, largest_user = max(t.step for t in s.workload), max(t.user for t in s.workload)
     if largest_step > s.T:
-        yield f"T = {s.T} is too small for the workload, whose last step is {largest_step}: allowed is {largest_step} to {_METADATA['T'].high}."
+        allowed = f"allowed is {largest_step} to {_METADATA['T'].high}"
+        yield f"T = {s.T} is too small for the workload, whose last step is {largest_step}: {allowed}."
     if largest_user > s.ward_users:
         allowed = f"allowed is {largest_user} to {_METADATA['users'].high}"
         yield f"users = {s.ward_users} is too small for the workload, whose last user is {largest_user}: {allowed}."

@@ -36,7 +36,9 @@ class Signal:
         return TaskKind(name=self.name, share=self.per_minute, D=self.bits, C=C, P=P, T_max=self.deadline)
 
 
-def _compressed(name: str, bits: float, window: float, deadline: float, priority: int, form: str, source: str) -> Signal:
+def _compressed(
+    name: str, bits: float, window: float, deadline: float, priority: int, form: str, source: str
+) -> Signal:
     """A signal whose analysis is assumed to take as many cycles as compressing it; `window` in s."""
     cycles = GZIP * bits / 8
     return Signal(name, (bits, bits), cycles, 60 / window, deadline, priority, form, source, GZIP_SOURCE)

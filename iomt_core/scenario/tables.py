@@ -68,17 +68,10 @@ def read_workload_csv(source: bytes | Path, name: str | None = None) -> tuple[Wo
         if kind and len(kind) > LONGEST_NAME:
             table.refuse(row, "kind", f"allowed are {LONGEST_NAME} characters")
         if not table.problems:
-            tasks.append(
-                WorkloadTask(
-                    step=step,
-                    user=user,
-                    D=kilobytes * KILOBYTE,
-                    C=size,
-                    P=1 if priority is None else int(priority),
-                    kind=kind,
-                    T_max=None if milliseconds is None else float(f"{milliseconds / 1e3:.12g}"),
-                )  # fmt: skip
-            )
+            seconds = None if milliseconds is None else float(f"{milliseconds / 1e3:.12g}")
+            P = 1 if priority is None else int(priority)
+            task = WorkloadTask(step=step, user=user, D=kilobytes * KILOBYTE, C=size, P=P, kind=kind, T_max=seconds)
+            tasks.append(task)
     table.finish()
     return tuple(tasks)
 

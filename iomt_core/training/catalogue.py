@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -26,7 +26,7 @@ from cachetools.keys import hashkey
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.paths import PRETRAINED
 from iomt_core.policies.base import Policy, Sharing
-from iomt_core.policies.registry import POLICIES
+from iomt_core.policies.registry import POLICIES, VARIANTS, policy_type
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import MARK, POLICY, is_displayable, last_checkpoint, read_facts, runs_root
 from iomt_core.training.trained_policy import TrainedPolicy, misfit
@@ -59,12 +59,16 @@ class Entry:
         return bool(self.network)
 
 
-def catalogue() -> Mapping[str, Entry]:
-    """All policies by name, in the order of lists: general networks, finished runs, kept versions, paper networks, the others."""
-    without_runs = _all_but_runs(_shipped_folders(), tuple(POLICIES.values()))
+def catalogue(also: Iterable[str] = ()) -> Mapping[str, Entry]:
+    """All policies by name, in the order of lists: general networks, finished runs, kept versions, paper networks, the others.
+
+    also: names that may be those of policies which are known by name only, such as `price-response-broadcast-3`; these come last.
+    """
+    without_runs = _all_but_runs(_shipped_folders(), _untrained())
     general = {name: one for name, one in without_runs.items() if one.network == GENERAL}
     own = {one.name: one for one in (*_finished_runs(), *_kept())}
-    return MappingProxyType({**general, **own, **without_runs})
+    more = {name: _untrained_entry(made) for name in also if (made := policy_type(name)) and name not in without_runs}
+    return MappingProxyType({**general, **own, **without_runs, **more})
 
 
 def entry(name: str) -> Entry:
@@ -73,11 +77,13 @@ def entry(name: str) -> Entry:
     for suffix in OLD_SUFFIXES:
         general = general.removesuffix(suffix)
     entries = _all_but_runs(
-        _shipped_folders(), tuple(POLICIES.values())
+        _shipped_folders(), _untrained()
     )  # a page asks dozens of times in a rerun, mostly not for a run
     for known in (name, general, f"{name}@paper"):
         if known in entries:
             return entries[known]
+    if made := policy_type(name):
+        return _untrained_entry(made)
     entries = catalogue()
     if name in entries:
         return entries[name]
@@ -98,7 +104,9 @@ def make_policy(name: str, s: Scenario) -> Policy:
     """The policy of this name for this scenario. Raises `ScenarioError` for an unknown name or an unsuitable ward."""
     facts = entry(name)
     if not facts.trained:
-        return POLICIES[facts.name](s)
+        made = policy_type(facts.name)
+        assert made is not None
+        return made(s)
     loaded = _loaded(checkpoint_folder(facts.name))
     if words := _misfit(facts, loaded, s):
         raise ScenarioError(
@@ -126,7 +134,7 @@ def usable_policy(name: str, s: Scenario) -> str:
 
 def default_policy() -> str:
     """The policy that the lab opens with: SAE-MT-QMIX's general network, if it is there."""
-    return DEFAULT if DEFAULT in _all_but_runs(_shipped_folders(), tuple(POLICIES.values())) else FALLBACK
+    return DEFAULT if DEFAULT in _all_but_runs(_shipped_folders(), _untrained()) else FALLBACK
 
 
 def describe(name: str, s: Scenario) -> str:
@@ -148,7 +156,7 @@ def checkpoint_of(name: str) -> tuple[str, int]:
 
     A name may later refer to another run. Fast: at most the small file of a kept version is read.
     """
-    if name in POLICIES:
+    if policy_type(name):
         return "", 0
     try:
         folder = checkpoint_folder(name) if name.startswith((RUN, MODEL)) else PRETRAINED
@@ -202,8 +210,16 @@ def _all_but_runs(shipped: tuple[str, ...], untrained: tuple[type[Policy], ...])
         for a in ALGORITHMS.values():
             if f"{kind}-{a.name}" in shipped:
                 found.append(_trained(a.name + suffix, f"{a.label}, {network}", a.summary, network))
-    found += [Entry(p.name, p.label, p.summary, p.decentralised, p.sharing) for p in untrained]
+    found += [_untrained_entry(p) for p in untrained]
     return MappingProxyType({one.name: one for one in found})
+
+
+def _untrained() -> tuple[type[Policy], ...]:
+    return (*POLICIES.values(), *VARIANTS.values())
+
+
+def _untrained_entry(made: type[Policy]) -> Entry:
+    return Entry(made.name, made.label, made.summary, made.decentralised, made.sharing)
 
 
 def _finished_runs() -> Iterator[Entry]:

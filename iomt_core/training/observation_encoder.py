@@ -9,7 +9,7 @@ and channel enter only in the combinations that matter.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from iomt_core.environment.observation import EFFICIENCY_SCALE, limited_state, observe
 from iomt_core.model.channel import mean_rate, unit_snr_bandwidth
 from iomt_core.model.outcome import SMALLEST_GRANT
-from iomt_core.model.snapshot import Snapshot
+from iomt_core.model.snapshot import Snapshot, deadlines
 from iomt_core.nets.actor import FIRST_SHARE
 from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, OWN_FEATURES, Inputs, Sizes, compress_cost, share_features
 from iomt_core.nets.shared import DEVICE_FEATURES
@@ -41,12 +41,21 @@ class ObservationEncoder:
 
     unit = 1.0  # factor on costs before networks learn them
 
-    def __init__(self, s: Scenario) -> None:
-        self.scenario, self.sizes = s, Sizes.of(s)
+    def __init__(self, s: Scenario, exact_own_cpu: bool = False) -> None:
+        """exact_own_cpu: whether agents divide their own CPUs themselves, so that they need the costs of their tasks there."""
+        self.scenario, self.sizes, self.exact_own_cpu = s, Sizes.of(s), exact_own_cpu
 
     def inputs(self, snapshot: Snapshot) -> Inputs:
         """The observations of all agents in B worlds, N = B rows, float32."""
-        return Inputs.of(observe(snapshot, self.scenario).float(), snapshot.weight.float(), self.sizes)
+        inputs = Inputs.of(observe(snapshot, self.scenario).float(), snapshot.weight.float(), self.sizes)
+        return replace(inputs, local_cost=self.local_cost(snapshot)) if self.exact_own_cpu else inputs
+
+    def local_cost(self, snapshot: Snapshot) -> Tensor:
+        """What delay and energy of each task cost with all of its user's CPU, (1) and (2), in units of `unit`; (U, B, J, 2)."""
+        s, F = self.scenario, snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT)
+        delay = snapshot.C / F * (s.alpha_T / deadlines(snapshot, s))
+        energy = snapshot.C * F.square() * (s.k0 * s.alpha_E / s.E_ref)
+        return (torch.stack([delay, energy], -1) * self.unit).float().transpose(0, 1)
 
     def state(self, snapshot: Snapshot) -> Tensor:
         """The limited global state ŝ for the mixer, (B, ·)."""
@@ -61,8 +70,8 @@ class GeneralObservationEncoder(ObservationEncoder):
     it would request there.
     """
 
-    def __init__(self, s: Scenario) -> None:
-        super().__init__(s)
+    def __init__(self, s: Scenario, exact_own_cpu: bool = False) -> None:
+        super().__init__(s, exact_own_cpu)
         most = general_sizes()
         self.sizes = Sizes(s.users, s.tasks, s.servers, most.other, most.state, most.features, shared=True)
         received = mean_prices(s)
@@ -153,9 +162,10 @@ class GeneralObservationEncoder(ObservationEncoder):
         where = worth[..., 1:].argmax(-1, keepdim=True)
         f, band = (wanted.f / problem.F_k[:, None, None]), (wanted.band / problem.B_k[:, None, None])
         f, band = (x.gather(3, where)[..., 0] * self._request_factor for x in (f, band))
-        stays = worth[..., 0] > worth[..., 1:].amax(-1)
-        cpu = torch.where(stays, wanted.f_own / problem.F_i[..., None], f)
-        return worth.float(), torch.stack([cpu, band], -1).clamp(LEAST_SHARE_GENERAL, 1.0).float()
+        if not self.exact_own_cpu:
+            stays = worth[..., 0] > worth[..., 1:].amax(-1)
+            f = torch.where(stays, wanted.f_own / problem.F_i[..., None], f)
+        return worth.float(), torch.stack([f, band], -1).clamp(LEAST_SHARE_GENERAL, 1.0).float()
 
     def _find_request_factor(self) -> float:
         """Factor on the shares that prices suggest on servers; requests beyond capacity are scaled down, only ratios count."""
@@ -211,9 +221,9 @@ class _Alone:
 
 
 @lru_cache(maxsize=64)
-def observation_encoder(s: Scenario, shared: bool) -> ObservationEncoder:
-    """The encoder for a scenario's own networks or, if `shared`, for general networks.
+def observation_encoder(s: Scenario, shared: bool, exact_own_cpu: bool) -> ObservationEncoder:
+    """The encoder for a scenario's own networks or, if `shared`, for general networks; see `ObservationEncoder`.
 
     Cached: pages ask at every rerun, and the prices of a ward are computed from a sample of its steps.
     """
-    return GeneralObservationEncoder(s) if shared else ObservationEncoder(s)
+    return GeneralObservationEncoder(s, exact_own_cpu) if shared else ObservationEncoder(s, exact_own_cpu)

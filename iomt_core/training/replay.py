@@ -17,7 +17,8 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX
 from iomt_core.model.what_if import what_if
-from iomt_core.nets.inputs import compress_cost
+from iomt_core.nets.inputs import Inputs, compress_cost
+from iomt_core.nets.own_cpu import own_shares
 from iomt_core.rollout import Step
 from iomt_core.training.observation_encoder import ObservationEncoder
 
@@ -79,8 +80,8 @@ class Replay:
         """A minibatch of `batch` episodes; with `counterfactual` the rewards of all strategies of each task.
 
         A counterfactual reward is cost_max - cost, without a floor at 0, so that a bad strategy still has a slope. In network
-        j, task j's own reward is reduced by what its presence on the device costs the other users; for general networks, which
-        learn no values of other tasks, also by what it costs the user's other tasks on servers.
+        j, task j's own reward is reduced by what its presence on the device costs the other users; for networks that learn no
+        values of other tasks, also by what it costs the user's other tasks on servers.
         """
         s = self.scenario
         index = torch.randint(0, len(self), (batch,), generator=generator)
@@ -89,7 +90,10 @@ class Replay:
         every = self._snapshot({name: kept[name] for name in self._state})
         done = self._snapshot({name: kept[name][:steps] for name in self._state})
         choice, requested = kept["choice"].flatten(0, 1), kept["requested"].flatten(0, 1)
-        action = Action(choice, requested[..., 0], requested[..., 1])
+        inputs = self.encoder.inputs(every)
+        action = Action(
+            choice, self._cpu(inputs.rows(slice(len(choice))), choice, requested[..., 0]), requested[..., 1]
+        )
         result = outcome(done, action, s)
         unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
@@ -97,13 +101,13 @@ class Replay:
         reward = reward * paid[:, None, None]
         offered = imposed = None
         if counterfactual:
-            other_ways = what_if(done, action, result, s)
+            other_ways = what_if(done, action, result, s, requested[..., 0])
             price = 1 / done.weight.clamp_min(1e-6)
             others, cost = other_ways.others, other_ways.cost
-            if unit != 1:
+            if unit != 1 or self.encoder.exact_own_cpu:
                 others = others + _imposed_on_own_tasks(cost, choice, done.weight)
             charged = others * price[..., None]
-            if unit == 1:
+            if unit == 1 and not self.encoder.exact_own_cpu:
                 cost = cost.clamp_max(MAX_COST)
             else:
                 others, cost, charged = others * unit, compress_cost(cost * unit), compress_cost(charged * unit)
@@ -114,7 +118,7 @@ class Replay:
         return Episodes(
             sizes=self.encoder.sizes,
             batch=batch,
-            inputs=self.encoder.inputs(every),
+            inputs=inputs,
             corrected=mixer_observation(every, s),
             state=self.encoder.state(every),
             choice=choice.transpose(0, 1),
@@ -126,6 +130,15 @@ class Replay:
             imposed=imposed,
             counterfactual=offered,
         )
+
+    def _cpu(self, inputs: Inputs, choice: Tensor, requested: Tensor) -> Tensor:
+        """The shares of CPU in the actions that were taken, (N, U, J): as requested, or as agents divided their own CPUs."""
+        if not self.encoder.exact_own_cpu:
+            return requested
+        assert inputs.local_cost is not None
+        own = own_shares(inputs.local_cost, inputs.weight, (choice.transpose(0, 1) == 0) & (inputs.weight > 0))
+        own = own.transpose(0, 1).to(requested.dtype)
+        return torch.where(own > 0, own, requested)
 
     def _snapshot(self, fields: dict[str, Tensor]) -> Snapshot:
         """The first steps of some episodes, (steps, episodes, …), with what agents, prices and rewards need; no positions."""

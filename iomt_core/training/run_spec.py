@@ -17,7 +17,7 @@ from iomt_core.training.checkpoints import CheckpointError
 from iomt_core.training.formats import FORMAT, KNOWN, migrate
 from iomt_core.training.replay import Replay
 from iomt_core.training.settings import Settings, allowed
-from iomt_core.training.start import SETTINGS, Start, start_from
+from iomt_core.training.start import Start, start_from
 from iomt_core.training.trainer import CPU, MakeReplay, Trainer
 
 LARGEST_SEED = 2**31 - 1
@@ -123,7 +123,7 @@ def default_settings(name: str, **changes: Any) -> Settings:
 
 def settings_for(name: str, start: Start | None, changes: Mapping[str, Any]) -> Settings:
     """The settings of the algorithm `name` for a run that starts from `start`, with `changes`. Raises `ScenarioError`."""
-    return default_settings(name, **{**(SETTINGS if start is not None else {}), **changes})
+    return default_settings(name, **{**(start.settings() if start is not None else {}), **changes})
 
 
 def settings_from_words(words: Sequence[str]) -> dict[str, Any]:

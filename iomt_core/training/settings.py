@@ -5,7 +5,11 @@ from __future__ import annotations
 import typing
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from iomt_core.algorithms.agents import DecisionRules
+
+LEAST_MARGIN = 0.001  # of the favoured server; without any, all agents go where a server seems slightly better
 
 
 class Settings(BaseModel):
@@ -21,6 +25,8 @@ class Settings(BaseModel):
     wards: Annotated[Literal["own", "general"], Field(
         description="what is trained on. 'own': the run's scenario; 'general': wards of many sizes and parameters, which "
         "are drawn at random during training (needs networks = 'general')")] = "own"
+    ward_count: Annotated[int, Field(
+        ge=1, le=256, description="wards in each batch of episodes and in each update, with wards = 'general'")] = 16
     num_envs: Annotated[int, Field(ge=1, le=4096, description="episodes played in parallel")] = 32
     updates: Annotated[int, Field(ge=1, le=1000, description="gradient updates after each batch of episodes")] = 24
     learn_every: Annotated[Literal["episode", "step"], Field(
@@ -58,6 +64,22 @@ class Settings(BaseModel):
     rounds: Annotated[int, Field(
         ge=0, le=8, description="how many times each task of an agent decides, one task after another, each knowing "
         "the current strategies of the agent's other tasks; 0: all tasks decide at once, as (17) is printed")] = 4
+    search: Annotated[Literal["largest-gain", "cyclic"], Field(
+        description="which task of an agent decides next when there is no exploration. 'largest-gain': the one that gains most "
+        "by moving, until none gains; 'cyclic': one after another in fixed order, as always with exploration; both need "
+        "rounds >= 1")] = "largest-gain"
+    own_cpu: Annotated[Literal["exact", "requested"], Field(
+        description="who divides an agent's own CPU among its local tasks. 'exact': the agent, at the least cost by (1) and (2), "
+        "which is also what local tasks are worth; 'requested': the Actor, and the Q-networks learn what local tasks are "
+        "worth, as the paper prints it")] = "exact"
+    first_choice: Annotated[Literal["prices", "round-robin"], Field(
+        description="where an agent's tasks are before they decide. 'round-robin': on servers; 'prices': on servers if they are "
+        "worth more there at the ward's shadow prices, which only general networks know")] = "round-robin"
+    margins: Annotated[tuple[
+        Annotated[float, Field(ge=-1, le=1)], Annotated[float, Field(ge=-1, le=1)]], Field(
+        description="added to the worth of the server with the fewest of an agent's other tasks, and of every other server, "
+        "before the choice, in units of reward; the first is larger, so that agents do not all choose the same server"
+        )] = (0.0, -0.02)
     actor_every: Annotated[int, Field(
         ge=1, le=1000, description="Q-network updates per Actor update (delayed policy updates)")] = 2
     actor_passes: Annotated[Literal["all", "likely"], Field(
@@ -83,6 +105,38 @@ class Settings(BaseModel):
         if isinstance(values, dict) and values.get("wards") == "general":
             return {"networks": "general", **values}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rules_fit_the_networks(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        first: dict[str, Any] = {}
+        if values.get("rounds") == 0 or values.get("critic_target") == "observed":
+            first["own_cpu"] = "requested"
+        if values.get("networks") == "general":
+            first |= {"first_choice": "prices", "margins": (0.01, 0.0)}
+        return {**first, **values}
+
+    @field_validator("margins")
+    @classmethod
+    def _margins_differ(cls, margins: tuple[float, float]) -> tuple[float, float]:
+        if margins[0] - margins[1] < LEAST_MARGIN:
+            raise ValueError(f"allowed is a first number that is {LEAST_MARGIN:g} or more above the second")
+        return margins
+
+    @property
+    def rules(self) -> DecisionRules:
+        """How agents get from values to strategies."""
+        return DecisionRules(self.search, self.own_cpu, self.first_choice, self.margins)
+
+    @model_validator(mode="after")
+    def _rules_are_possible(self) -> Settings:
+        if self.own_cpu == "exact" and (self.rounds == 0 or self.critic_target == "observed"):
+            raise ValueError("own_cpu = 'exact' allows only rounds >= 1 and critic_target = 'counterfactual'")
+        if self.first_choice == "prices" and self.networks == "own":
+            raise ValueError("first_choice = 'prices' allows only networks = 'general'")
+        return self
 
     @model_validator(mode="after")
     def _general_networks_allow(self) -> Settings:

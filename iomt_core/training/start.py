@@ -14,6 +14,7 @@ from iomt_core.paths import PRETRAINED
 from iomt_core.scenario import Scenario, ScenarioError, check_known
 from iomt_core.scenario.errors import shortened
 from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, load_module, read_facts, read_tensors
+from iomt_core.training.formats import RULES, migrate
 from iomt_core.training.general_wards import outside_range
 
 StartFrom = Literal["general", "scratch"]
@@ -58,6 +59,17 @@ class Start:
     def as_json(self) -> dict[str, str]:
         """As JSON for run.json and for checkpoints."""
         return asdict(self)
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of a run that starts here, where they differ from the defaults: `SETTINGS` and the checkpoint's rules.
+
+        Its weights were learned for these rules. Of a checkpoint that is gone they are not known. Raises `CheckpointError` for a
+        damaged one.
+        """
+        if self.checkpoint not in _shipped():
+            return dict(SETTINGS)
+        saved = migrate(read_facts(PRETRAINED / self.checkpoint))["settings"]
+        return {**SETTINGS, **{name: saved[name] for name in RULES}}
 
     def weights(self) -> dict[str, Tensor]:
         """The weights of agents and mixer. Raises `CheckpointError` where the shipped checkpoint is another one by now."""

@@ -41,7 +41,7 @@ class TrainedPolicy(Policy):
         if words := misfit(spec, s):
             raise ScenarioError(f"policy = {spec.algorithm!r} cannot decide here: its network {words}.")
         shared = spec.settings.networks == "general"
-        self.encoder = observation_encoder(s, shared)
+        self.encoder = observation_encoder(s, shared, agents.divides_own_cpu)
         self.spec, self.original_agents, self.agents, self.mixer = (
             spec,
             agents,
@@ -68,7 +68,7 @@ class TrainedPolicy(Policy):
         spec = RunSpec.from_json(facts, f"checkpoint {str(folder)!r}")
         sizes = general_sizes() if spec.settings.networks == "general" else Sizes.of(spec.scenario)
         algorithm, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(folder)!r}"
-        agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds)
+        agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds, spec.settings.rules)
         tensors = read_tensors(folder, POLICY, facts)
         load_module(agents, _part(tensors, "agents/"), where)
         mixer = algorithm.mixer(sizes)

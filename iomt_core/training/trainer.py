@@ -21,6 +21,7 @@ from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.nets.backend import accelerated
+from iomt_core.nets.inputs import Sizes
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
@@ -31,7 +32,6 @@ from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
 COOLING_PART = 0.7  # part of the run in which the temperature falls; then it stays
-WARDS = 4  # wards in each batch of episodes and in each update, if they are drawn at random
 CPU = torch.device("cpu")
 MakeReplay = Callable[[ObservationEncoder, int], Replay]
 LAST_LR_FACTOR = 0.03  # factor of the learning rates at the end of the run
@@ -57,16 +57,15 @@ class Trainer:
         self.device = device
         self.random_wards = settings.wards == "general"
         shared = settings.networks == "general"
-        self.encoder = ObservationEncoder(s)
-        if shared and not self.random_wards:
-            if words := outside_range(s):
-                raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
-            self.encoder = GeneralObservationEncoder(s)
-        sizes = general_sizes() if shared else self.encoder.sizes
+        if shared and not self.random_wards and (words := outside_range(s)):
+            raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
+        sizes = general_sizes() if shared else Sizes.of(s)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_derived_seed(seed, "weights"))
-            agents = algorithm.agents(sizes, settings.recurrent, settings.rounds)
+            agents = algorithm.agents(sizes, settings.recurrent, settings.rounds, settings.rules)
             mixer = algorithm.mixer(sizes)
+        make_encoder = GeneralObservationEncoder if shared and not self.random_wards else ObservationEncoder
+        self.encoder = make_encoder(s, agents.divides_own_cpu)
         agents.to(device)
         mixer.to(device)
         if settings.parameter_tying > 0:
@@ -86,7 +85,7 @@ class Trainer:
         self.learner = Learner(agents, mixer, learner_settings)
         self.replay: Replay | GeneralReplay
         if self.random_wards:
-            episodes = max(1, settings.num_envs // WARDS)
+            episodes = max(1, settings.num_envs // settings.ward_count)
             self.replay = GeneralReplay(self._ward, max(1, settings.replay // episodes), episodes)
         else:
             self.replay = make_replay(self.encoder, settings.replay)
@@ -159,7 +158,7 @@ class Trainer:
             counterfactual = self.settings.critic_target == "counterfactual"
             parts = [
                 self.replay.draw(self.settings.batch, generator, counterfactual)
-                for _ in range(WARDS if self.random_wards else 1)
+                for _ in range(self.settings.ward_count if self.random_wards else 1)
             ]
             if self.settings.action_smoothing:
                 parts = [
@@ -188,7 +187,8 @@ class Trainer:
         return 1 - (1 - LAST_LR_FACTOR) * part
 
     def _ward(self, number: int) -> ObservationEncoder:
-        return GeneralObservationEncoder(training_ward(_derived_seed(self.seed, "ward", number)))
+        ward = training_ward(_derived_seed(self.seed, "ward", number))
+        return GeneralObservationEncoder(ward, self.learner.agents.divides_own_cpu)
 
     def _generator(self, purpose: str, count: int) -> torch.Generator:
         return torch.Generator().manual_seed(_derived_seed(self.seed, purpose, count))

@@ -22,17 +22,20 @@ class TaskTurn:
     """The values by which one task's strategy is chosen, when it is the task's turn.
 
     `values` has a column for each of the agent's tasks, or only one if the network values just its own task. The strategy with
-    the largest `worth + margin` is chosen, the first one if several are equal.
+    the largest `worth + margin` is chosen, the first one if several are equal. If the largest gain moves next, every task is
+    valued before each move, and only the `mover` takes that strategy.
     """
 
-    round: int  # from 1; 0 if all tasks decide at once
+    round: int  # from 1, of rounds or moves; 0 if all tasks decide at once
     devices: tuple[int, ...]  # (K + 1,) the devices' numbers in the whole ward
     before: list[int]  # (J,) the agent's strategies before this turn
     values: Tensor  # (K + 1, J) or (K + 1, 1)
+    valued: list[bool]  # of each column; others count as 0, because the own column has what the task costs them
     weight: Tensor  # (J,) or (1,) p of the columns
     worth: Tensor  # (K + 1,) the sum in (17)
-    margin: Tensor  # (K + 1,) added before the choice, see `parameterised_q.MARGINS`
-    choice: int
+    margin: Tensor  # (K + 1,) added before the choice, see `ParameterisedQ.margins`
+    choice: int  # after this turn
+    mover: int | None = None  # the task that moves, from 1; 0 if none gains; None if tasks decide in fixed order
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,20 @@ class Inspection:
     """
 
     scenario: Scenario
-    requested: Tensor  # (U, J, 2) shares of CPU and bandwidth that the Actor requests
+    requested: Tensor  # (U, J, 2) shares of CPU and bandwidth that the agent requests
     choice: Tensor  # (U, J) the choices of these networks
     agrees: bool  # whether the record has the same choices
     turns: tuple[Turn, ...] = ()
     values: tuple[Tensor, ...] = ()  # for each turn: (U, 1, tasks, K + 1, J) values by strategy and task
     rounds: int = 0
+    server_values_only: bool = False  # whether networks value servers for their own task only
     task_values: Tensor | None = None  # (U, J) q_j of (18), at the choices of the record
     mixing: Mixing | None = None
     numbers: Tensor | None = None  # (U, J) the Actor's number for a task's strategy
     first_server: Tensor | None = None  # (U, J) the server with which the numbering of strategies starts
 
     def task_turns(self, user: int, task: int, weight: Tensor) -> list[TaskTurn]:
-        """All turns of one task, in order.
+        """All turns of one task, in order; if the largest gain moves next, until no task of the user gains.
 
         user: number in the whole ward; task: from 1; weight: p of all tasks, (U, J).
         """
@@ -67,8 +71,17 @@ class Inspection:
             values, before = all_values[at], turn.before[i, 0].tolist()
             own = weight[i] if values.shape[1] > 1 or weight.shape[1] == 1 else weight[i, j : j + 1]
             number, choice = len(found) + 1 if self.rounds else 0, int(turn.after[i, 0, j])
-            devices = self.scenario.device_numbers
-            found.append(TaskTurn(number, devices, before, values, own, turn.worth[at], turn.margin[at], choice))
+            valued = [True] * values.shape[1]
+            if self.server_values_only:
+                valued = [n == j or device == 0 for n, device in enumerate(before)]
+            mover = None
+            if turn.one_moves:
+                moved = (turn.before[i, 0] != turn.after[i, 0]).nonzero().flatten().tolist()
+                mover = moved[0] + 1 if moved else 0
+            devices, scores = self.scenario.device_numbers, (turn.worth[at], turn.margin[at])
+            found.append(TaskTurn(number, devices, before, values, valued, own, *scores, choice, mover))
+            if mover == 0:
+                break
         return found
 
 
@@ -114,4 +127,9 @@ def inspect_step(policy: TrainedPolicy, record: Record, row: int, memory: Memory
     choice = turns[-1].after[:, 0]
     values = tuple(agents.offered(turn.values, turn.tasks) for turn in turns)
     agrees = torch.equal(choice, taken[:, 0])
-    return Inspection(s, requested[:, 0], choice, agrees, turns, values, agents.rounds, task_values, mixed)
+    own_cpu = agents.own_cpu(inputs, taken)
+    if own_cpu is not None:
+        cpu = torch.where(own_cpu > 0, own_cpu, requested[..., 0])
+        requested = torch.stack([cpu, requested[..., 1]], -1)
+    alone = agents.divides_own_cpu and not agents.sizes.shared
+    return Inspection(s, requested[:, 0], choice, agrees, turns, values, agents.rounds, alone, task_values, mixed)

@@ -24,7 +24,7 @@ from iomt_core.policies.base import BatteryAware, Planner, Policy, Shares
 from iomt_core.policies.base import checked_shares as checked_shares
 from iomt_core.policies.episode_dual import EpisodeDual, solve_episodes
 from iomt_core.policies.price_response import solve_with_mean_prices
-from iomt_core.policies.registry import POLICIES
+from iomt_core.policies.registry import policy_type
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, Rollout, decide_episodes, draw_episodes, play_episodes, step_together
 from iomt_core.scenario import Scenario, ScenarioError, check_range
@@ -198,7 +198,7 @@ class Why:
 
 def share_rule(policy: str, shares: Shares) -> ShareRule:
     """The share rule that applies to this policy: its own, or the one given."""
-    sharing, made = entry(policy).sharing, POLICIES.get(entry(policy).name)
+    sharing, made = entry(policy).sharing, policy_type(entry(policy).name)
     if shares != "own":
         return shares
     return "planned" if sharing == "optimal" and made and issubclass(made, (Planner, BatteryAware)) else sharing
@@ -263,7 +263,7 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
     frame = pd.DataFrame(
         {
             "choice": numbers,
-            "device": [place_name(n) for n in numbers],
+            "device": [place_name(n) if n == SKIPPED else s.device_label(n) for n in numbers],
             "chosen": [k == chosen for k in range(len(numbers))],
             "delay_s": delays["delay"],
             "delay_tx_s": delays["delay_tx"],

@@ -57,9 +57,7 @@ def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
         rows += [row_of(name, f"{quantity} of server {k}", f"{name[0]}_{k}", x) for k, x in named]
     if s.channel == "log-distance":  # elsewhere distance does not matter
         links = zip(s.server_numbers, numbers[len(rows) : len(rows) + s.servers], strict=True)
-        rows += [
-            (f"spectral efficiency to server {k}", f"e_{k}", x * EFFICIENCY_SCALE, "bit/s/Hz") for k, x in links
-        ]
+        rows += [(f"spectral efficiency to server {k}", f"e_{k}", x * EFFICIENCY_SCALE, "bit/s/Hz") for k, x in links]
     if s.has_latency:
         named = zip(s.server_numbers, snap.latency[row], strict=True)
         rows += [row_of("latency", f"latency of server {k}", f"L_{k}", x) for k, x in named]

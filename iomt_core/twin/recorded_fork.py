@@ -32,8 +32,8 @@ from iomt_core.twin.warehouse.reading import Warehouse
 
 # What may change at a step: it changes neither tasks nor places, which are drawn for the whole episode.
 CHANGEABLE = (
-    "users_off", "servers_off", "F_i", "F_k", "k0", "latency", "server_devices", "channel", "B_k", "N0", "PL0", "d0", "eta", "sigma2",
-    "T_max", "E_ref", "alpha_T", "alpha_E", "c", "alpha", "mu", "gamma_t", "gamma_e",
+    "users_off", "servers_off", "F_i", "F_k", "k0", "latency", "server_devices", "channel", "B_k", "N0", "PL0", "d0", "eta",
+    "sigma2", "T_max", "E_ref", "alpha_T", "alpha_E", "c", "alpha", "mu", "gamma_t", "gamma_e",
 )  # fmt: skip
 COLUMNS = (
     "recording", "episode", "step", "task", "choice", "cpu_share_requested", "bandwidth_share_requested", "cost", "weight",

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from iomt_core.algorithms.agents import DecisionRules
 from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
 from iomt_core.nets.inputs import Inputs, Sizes
+from iomt_core.policies.shares import optimal_shares
 from iomt_core.scenario import PRESETS
 from iomt_core.training.observation_encoder import ObservationEncoder
 
@@ -76,6 +78,46 @@ def test_memory_matters() -> None:
         after, _ = agents.decide(second, memory)
         fresh, _ = agents.decide(second, agents.start(WORLDS))
     assert not torch.equal(after.requested, fresh.requested)
+
+
+@pytest.mark.parametrize("rules", [DecisionRules("largest-gain"), DecisionRules("largest-gain", "exact")])
+@pytest.mark.parametrize("search", ["largest-gain", "cyclic"])
+def test_a_search_ends_where_no_task_of_an_agent_gains(search: str, rules: DecisionRules) -> None:
+    s = PRESETS["lecture"]
+    agents = ParameterisedQ(Sizes.of(s), rounds=8, rules=replace(rules, search=search))  # type: ignore[arg-type]
+    encoder = ObservationEncoder(s, agents.divides_own_cpu)
+    world = World(s, world_seeds(0, 0, WORLDS))
+    inputs = encoder.inputs(world.snapshot(world.initial_state(), 0))
+    with torch.no_grad():
+        torch.nn.init.normal_(agents.q.out.weight, std=0.1)
+        requested = agents.actor(inputs, agents.start(WORLDS)[0])[0]
+        given = inputs, agents.q.encode(inputs), requested, agents.start(WORLDS)[1]
+        found = agents.choose(*given)
+        agents.rules = replace(rules, search="largest-gain")
+        start = agents.first_choice
+        agents.first_choice = lambda inputs: found  # type: ignore[method-assign]
+        again = list(agents.turns(*given))
+        agents.first_choice = start  # type: ignore[method-assign]
+    assert torch.equal(again[-1].after, found)
+    assert len(again) == 1
+
+
+@pytest.mark.parametrize("preset", ["paper", "hospital"])
+def test_the_own_cpu_is_divided_as_is_best(preset: str) -> None:
+    s = PRESETS[preset]
+    agents = ParameterisedQ(Sizes.of(s), rounds=1, rules=DecisionRules(own_cpu="exact"))
+    world = World(s, world_seeds(0, 0, WORLDS))
+    snapshot = world.snapshot(world.initial_state(), 0)
+    with torch.no_grad():
+        decision, _ = agents.decide(
+            ObservationEncoder(s, agents.divides_own_cpu).inputs(snapshot), agents.start(WORLDS)
+        )
+    action = decision.action(torch.float64)
+    local = (action.choice == 0) & snapshot.active
+    assert bool(local.any())
+    best = optimal_shares(snapshot, action.choice, s).cpu
+    torch.testing.assert_close(action.cpu[local], best[local].double(), rtol=1e-4, atol=1e-5)
+    assert bool((torch.where(local, action.cpu, 0.0).sum(-1) <= 1 + 1e-6).all())
 
 
 @pytest.mark.parametrize("servers", [1, 3])

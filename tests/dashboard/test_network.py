@@ -99,3 +99,19 @@ def test_compare_takes_the_same_network_for_two_scenarios_unless_a_person_choose
     assert table.loc[table["parameter"] == "Policy", ["A", "B"]].to_numpy().tolist() == [
         [name.replace("-", "\\-") for name in (PAPER, GENERAL)]
     ]
+
+
+def test_the_prices_of_price_response_are_a_control_beside_the_policy() -> None:
+    app = opened("explore", preset="lecture", policy="price-response", background="0.4")
+    prices = app.sidebar.select_slider(key="prices")
+    assert prices.value == "price-response"
+    prices.set_value("price-response-broadcast-3").run()
+    assert "Policy: Price response, prices of 3 steps ago · Ward: 3 users" in words(app)
+    assert app.sidebar.selectbox(key="policy").value == "price-response"
+    app.sidebar.selectbox(key="policy").set_value("greedy").run()
+    assert not [slider for slider in app.sidebar.select_slider if slider.key == "prices"]
+    assert (
+        opened("explore", preset="lecture", policy="price-response-broadcast-7")
+        .sidebar.select_slider(key="prices")
+        .value
+    )

@@ -27,6 +27,7 @@ class Task:
     choice: int
     cpu: float
     bandwidth: float
+    deadline: float
     f: float = 0.0
     b: float = 0.0
 
@@ -36,15 +37,17 @@ def priced(
     s: Scenario,
     power: list[float],
     distance: list[list[float]],
+    F_i: list[float],
     F_k: list[float],
     B_k: list[float],
+    latency: list[float],
 ) -> list[tuple[float, float, float, bool]]:
     """(delay, energy, cost, missed) of every task."""
     for device in {(t.choice, t.user if t.choice == 0 else -1) for t in tasks}:
         here = [t for t in tasks if (t.choice, t.user if t.choice == 0 else -1) == device]
         wanted_cpu, wanted_band = sum(t.cpu for t in here), sum(t.bandwidth for t in here)
         for t in here:
-            capacity = s.F_i if t.choice == 0 else F_k[t.choice - 1]
+            capacity = F_i[t.user] if t.choice == 0 else F_k[t.choice - 1]
             t.f = capacity * (t.cpu if wanted_cpu <= 1 else t.cpu / wanted_cpu)
             if t.choice > 0:
                 t.b = B_k[t.choice - 1] * (t.bandwidth if wanted_band <= 1 else t.bandwidth / wanted_band)
@@ -60,7 +63,7 @@ def priced(
             snr = power[t.user] * gain / (t.b * s.N0)  # (5)
             rate = t.b / math.log(2) * scaled_exp1(1 / (snr * s.sigma2))  # (6)
             sent = t.D / rate  # (7)
-            delay, energy = sent + execution, power[t.user] * sent  # (8)-(10)
-        cost = s.alpha_T * delay / s.T_max + s.alpha_E * energy / s.E_ref
-        result.append((delay, energy, cost, delay > s.T_max))
+            delay, energy = sent + execution + latency[t.choice - 1], power[t.user] * sent  # (8)-(10)
+        cost = s.alpha_T * delay / t.deadline + s.alpha_E * energy / s.E_ref
+        result.append((delay, energy, cost, delay > t.deadline))
     return result

@@ -28,8 +28,12 @@ RAGGED = PRESETS["paper"].changed(
     users=6,
 )
 DYNAMIC = PRESETS["hospital"].changed(background=0.4, speed=3.0, burst=0.7)
+MIXED = PRESETS["hospital"].changed(
+    user_devices=[{"number": 2, "F_i": 2e7, "P_tr": 0.05}, {"number": 5, "Cap": 1.0}],
+    server_devices=[{"number": 1, "B_k": 2e7, "latency": 2e-3}, {"number": 4, "F_k": 1e11, "latency": 0.05}],
+)
 WARDS = {
-    **PRESETS, "ragged": RAGGED, "dynamic": DYNAMIC,
+    **{name: s for name, s in PRESETS.items() if name != "city"}, "ragged": RAGGED, "dynamic": DYNAMIC, "mixed": MIXED,
     **{f"anywhere {n}": anywhere(n).changed(N0=4e-21, PL0=40.0) for n in range(6)},
 }  # fmt: skip
 
@@ -48,6 +52,7 @@ def test_the_model_equals_the_equations(name: str, dtype: torch.dtype, tolerance
                 Task(
                     float(snapshot.D[b, i, j]), float(snapshot.C[b, i, j]), i, int(action.choice[b, i, j]),
                     float(action.cpu[b, i, j]), float(action.bandwidth[b, i, j]),
+                    float(snapshot.deadline[b, i, j]),
                 )
                 for i, j in places
             ]  # fmt: skip
@@ -56,14 +61,16 @@ def test_the_model_equals_the_equations(name: str, dtype: torch.dtype, tolerance
                 s,
                 snapshot.P_tr[b].tolist(),
                 snapshot.distance[b].tolist(),
+                snapshot.F_i[b].tolist(),
                 snapshot.F_k[b].tolist(),
                 snapshot.B_k[b].tolist(),
+                snapshot.latency[b].tolist(),
             )
             for (i, j), (delay, energy, cost, missed) in zip(places, expected, strict=True):
                 assert float(found.delay[b, i, j]) == pytest.approx(delay, rel=tolerance)
                 assert float(found.energy[b, i, j]) == pytest.approx(energy, rel=tolerance)
                 assert float(found.cost[b, i, j]) == pytest.approx(cost, rel=tolerance)
-                if abs(delay / s.T_max - 1) > tolerance:
+                if abs(delay / float(snapshot.deadline[b, i, j]) - 1) > tolerance:
                     assert bool(found.missed[b, i, j]) == missed
                 reward = 0.0 if missed else max(0.0, 1 - cost)
                 assert float(found.reward[b, i, j]) == pytest.approx(reward, abs=10 * tolerance)

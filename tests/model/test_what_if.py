@@ -35,6 +35,23 @@ def test_moving_one_task_at_a_time(preset: str, within: float) -> None:
                 torch.testing.assert_close(said, others, rtol=10 * within, atol=10 * within * float(done.cost.mean()))
 
 
+def test_a_task_may_request_another_share_on_servers() -> None:
+    """An agent that divides its own CPU itself requests shares for servers only; the alternatives of local tasks have them."""
+    s = PRESETS["lecture"]
+    snapshot = steps(s, 4)
+    action = random_action(snapshot, 1)
+    requested = 0.1 + 0.9 * random_action(snapshot, 2).cpu
+    action = Action(action.choice, torch.where(action.choice == 0, action.cpu, requested), action.bandwidth)
+    found = what_if(snapshot, action, outcome(snapshot, action, s), s, requested).cost
+    for i in range(s.users):
+        for j in range(s.tasks):
+            for k in range(1, s.servers + 1):
+                choice, cpu = action.choice.clone(), action.cpu.clone()
+                choice[:, i, j], cpu[:, i, j] = k, requested[:, i, j]
+                then = outcome(snapshot, Action(choice, cpu, action.bandwidth), s)
+                torch.testing.assert_close(found[:, i, j, k], then.cost[:, i], rtol=2e-3, atol=1e-9)
+
+
 def test_staying_changes_nothing() -> None:
     s = PRESETS["paper"]
     snapshot = steps(s, 8)

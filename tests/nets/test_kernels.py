@@ -11,13 +11,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from iomt_core.algorithms.agents import DecisionRules
+from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.environment.counter import world_seeds
+from iomt_core.environment.world import World
 from iomt_core.nets.backend import accelerated
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
 from iomt_core.nets.inputs import Sizes
+from iomt_core.nets.own_cpu import own_shares
 from iomt_core.nets.task_q import TaskQ
 from iomt_core.scenario import PRESETS
+from iomt_core.training.observation_encoder import ObservationEncoder
 from iomt_core.training.settings import Settings
 from iomt_core.training.trainer import Trainer
 from tests.compiler import needs_compiler
@@ -223,6 +229,39 @@ def test_one_task_at_a_time_has_a_kernel() -> None:
         assert isinstance(q.sequential(tokens, shares, past), functions.Turns)
     with torch.no_grad(), accelerated(False):
         assert not isinstance(q.sequential(tokens, shares, past), functions.Turns)
+
+
+@needs_compiler
+@pytest.mark.parametrize("worlds", [1, 40])
+@pytest.mark.parametrize("own_cpu", ["exact", "requested"])
+def test_the_search_ends_where_it_ends_with_tensors(own_cpu: str, worlds: int) -> None:
+    s = PRESETS["lecture"].changed(tasks=5, servers=3)
+    agents = ParameterisedQ(Sizes.of(s), rounds=1, rules=DecisionRules("largest-gain", own_cpu))  # type: ignore[arg-type]
+    world = World(s, world_seeds(0, 0, worlds))
+    inputs = ObservationEncoder(s, agents.divides_own_cpu).inputs(world.snapshot(world.initial_state(), 0))
+    found = []
+    with torch.no_grad():
+        torch.nn.init.normal_(agents.q.out.weight, std=0.1)
+        for kernels in (True, False):
+            with accelerated(kernels):
+                found.append(agents.decide(inputs, agents.start(worlds))[0].choice)
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], agents.round_robin_choice(inputs))
+
+
+@needs_compiler
+@pytest.mark.parametrize("tasks", [1, 3, 8])
+def test_the_own_cpu_is_divided_as_with_tensors(tasks: int) -> None:
+    torch.manual_seed(tasks)
+    cost, weight = torch.rand(4, 30, tasks, 2) * 3 + 0.01, torch.randint(1, 4, (4, 30, tasks)).float()
+    local = torch.rand(4, 30, 5, 2, tasks) < 0.5
+    found = []
+    for kernels in (True, False):
+        with accelerated(kernels):
+            found.append(own_shares(cost, weight, local))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+    assert not found[0][~local].any()
+    assert float(found[0].sum(-1).max()) <= 1 + 1e-6
 
 
 @pytest.fixture

@@ -15,22 +15,23 @@ from iomt_core.scenario import PRESETS
 from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
 
 
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("worlds", [1, 6, 40])
 @pytest.mark.parametrize("tasks", [1, 2, 5])
 @pytest.mark.parametrize(
     ("kind", "on"),
     [("own", False), ("own", True), ("without memory", False), ("without memory", True), ("shared", False)],
 )
-def test_one_task_at_a_time_equals_all_at_once(kind: str, on: bool, tasks: int, worlds: int) -> None:
+def test_one_task_at_a_time_equals_all_at_once(kind: str, on: bool, tasks: int, worlds: int, exact: bool) -> None:
     torch.manual_seed(1)
     s = PRESETS["paper"].changed(users=3, tasks=tasks, servers=2)
-    encoder = GeneralObservationEncoder(s) if kind == "shared" else ObservationEncoder(s)
+    encoder = GeneralObservationEncoder(s, exact) if kind == "shared" else ObservationEncoder(s, exact)
     sizes: Sizes = encoder.sizes
     if kind == "shared":
-        q: TaskQ = SharedTaskQ(general_sizes())
+        q: TaskQ = SharedTaskQ(general_sizes(), exact)
         q.resize(sizes)
     else:
-        q = TaskQ(sizes, aware=True, recurrent=kind == "own")
+        q = TaskQ(sizes, aware=True, recurrent=kind == "own", exact_local=exact)
     torch.nn.init.normal_(q.out.weight, std=0.3)
     world = World(s, world_seeds(4, 0, worlds))
     inputs = encoder.inputs(world.snapshot(world.initial_state(), 0))
@@ -38,7 +39,7 @@ def test_one_task_at_a_time_equals_all_at_once(kind: str, on: bool, tasks: int, 
     past = torch.randn_like(q.memory.start(worlds)) if kind == "own" else q.memory.start(worlds)
     with torch.no_grad(), accelerated(on):
         tokens = q.encode(inputs)
-        one_task = q.sequential(tokens, shares, past, inputs)
+        one_task, all_tasks = (make(tokens, shares, past, inputs) for make in (q.sequential, q.joint))
         choice = torch.zeros(3, worlds, tasks, dtype=torch.int64)
         for changing in (1.0, 0.1, 0.0):  # part of the tasks whose strategies change
             drawn = torch.randint(0, 3, choice.shape)
@@ -46,5 +47,6 @@ def test_one_task_at_a_time_equals_all_at_once(kind: str, on: bool, tasks: int, 
             with accelerated(False):
                 whole = q(tokens, q.encode_actions(shares, choice, inputs), past).unflatten(0, (3, tasks))
             taken = torch.nn.functional.one_hot(choice, 3).float()
+            torch.testing.assert_close(all_tasks(taken), whole, rtol=1e-4, atol=1e-5)
             for j in range(tasks):
                 torch.testing.assert_close(one_task(j, taken), whole[:, j], rtol=1e-4, atol=1e-5)

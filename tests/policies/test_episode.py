@@ -25,6 +25,7 @@ from iomt_core.policies.shares import optimal_shares
 from iomt_core.record import Record
 from iomt_core.rollout import Rollout, draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS, Scenario
+from iomt_core.scenario.files import preset_named
 from iomt_core.scenario.parameters import TaskKind
 from iomt_core.training.catalogue import make_policy
 
@@ -114,9 +115,9 @@ def test_the_bound_is_concave_and_rises_with_the_battery() -> None:
     assert float(bounds[0].abs().max()) <= 1e-3 * float(scale)
 
 
-@pytest.mark.parametrize("name", ["paper", "lecture", "hospital"])
+@pytest.mark.parametrize("name", ["paper", "lecture", "hospital-assumed"])
 def test_where_nothing_couples_the_steps_the_bound_is_that_of_the_steps(name: str) -> None:
-    s = PRESETS[name].changed(Cap=1000.0)
+    s = preset_named(name).changed(Cap=1000.0)
     episodes = draw_episodes(s, 2, 0, 3)
     assert episodes.dual is not None
     steps = (episodes.snapshot.weight.sum((1, 2)) - episodes.dual.bound).view(s.T, 3).sum(0)

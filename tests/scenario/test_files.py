@@ -75,7 +75,11 @@ def any_scenario(draw: st.DrawFn) -> Scenario:
     for kind, names in (("users", ("F_i", "P_tr", "Cap")), ("servers", ("F_k", "B_k", "latency"))):
         if draw(st.booleans()):
             own = {name: number(name) for name in names if draw(st.booleans())}
-            device = {"number": draw(st.integers(1, getattr(s, kind))), "name": draw(st.none() | st.just("a: b")), **own}
+            device = {
+                "number": draw(st.integers(1, getattr(s, kind))),
+                "name": draw(st.none() | st.just("a: b")),
+                **own,
+            }
             s = s.changed(**{f"{kind[:-1]}_devices": [device]})
     if draw(st.booleans()):
         places = Places(users=tuple(place() for _ in range(s.users)), servers=tuple(place() for _ in range(s.servers)))
@@ -83,9 +87,14 @@ def any_scenario(draw: st.DrawFn) -> Scenario:
     if draw(st.booleans()):
         tasks = [
             WorkloadTask(
-                step=draw(st.integers(1, 10_000)), user=user + 1, D=number("D"), C=number("C"), P=int(number("P")),
-                kind=draw(st.none() | st.just("ECG")), T_max=draw(st.none() | st.just(0.25)),
-            )  # fmt: skip
+                step=draw(st.integers(1, 10_000)),
+                user=user + 1,
+                D=number("D"),
+                C=number("C"),
+                P=int(number("P")),
+                kind=draw(st.none() | st.just("ECG")),
+                T_max=draw(st.none() | st.just(0.25)),
+            )
             for user in range(s.users)
         ]
         s = with_workload(s, tuple(tasks))

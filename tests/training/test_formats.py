@@ -24,6 +24,10 @@ FORMAT_1 = json.loads("""{
 }""")
 WARD = PRESETS["lecture"].changed(users=2, tasks=2, servers=2, T=4)
 SHORT = {"episodes": 32, "num_envs": 8, "updates": 1, "batch": 2, "replay": 16, "warm_up": 8, "checkpoint_every": 16}
+# How agents decided before format 3, of which their settings say nothing.
+BEFORE = {
+    "search": "cyclic", "own_cpu": "requested", "first_choice": "round-robin", "margins": (0.03, -0.02), "ward_count": 4,
+}  # fmt: skip
 
 
 def facts(**changes: object) -> dict[str, object]:
@@ -45,19 +49,23 @@ def test_settings_of_format_1_are_read() -> None:
         "clip": 10.0, "decay_from": 0.3, "temperature": [0.01, 0.005], "epsilon": 0.005, "share_noise": [0.1, 0.05],
         "rounds": 4, "actor_every": 2, "actor_passes": "all", "request_penalty": 1.0, "action_smoothing": 0.0,
         "saturation_penalty": 0.0, "evaluate_every": 320, "checkpoint_every": 320,
+        "search": "cyclic", "own_cpu": "requested", "first_choice": "round-robin", "margins": [0.01, 0.0], "ward_count": 4,
     }  # fmt: skip
     by_letter = {**FORMAT_1, "wards": "own", "credit": "own", "rounds": 0}
     assert RunSpec.from_json(facts(settings=by_letter), "here").settings.critic_target == "observed"
 
 
-@pytest.mark.parametrize(("number", "said"), [(3, "format = 3 is not known: allowed is 1 or 2"), (2, "worlds = 32")])
+@pytest.mark.parametrize(
+    ("number", "said"), [(4, "format = 4 is not known: allowed is 1 or 2 or 3"), (2, "worlds = 32"), (3, "worlds = 32")]
+)
 def test_other_formats_and_mixed_names_are_refused(number: int, said: str) -> None:
     with pytest.raises(ScenarioError, match=said):
         RunSpec.from_json(facts(format=number), "here")
 
 
 def test_a_run_of_format_1_resumes_bit_for_bit(tmp_path: Path) -> None:
-    spec = RunSpec("qmix", WARD, default_settings("qmix", **SHORT), seed=1)
+    """It decides and learns as at its time, not by today's defaults."""
+    spec = RunSpec("qmix", WARD, default_settings("qmix", **SHORT, **BEFORE), seed=1)
     TrainingRun.create(tmp_path / "whole", spec).train()
     stop_requests = iter([False, False, True])
     assert TrainingRun.create(tmp_path / "old", spec).train(stop=lambda: next(stop_requests)) == "stopped"
@@ -79,7 +87,7 @@ def _age(run: Path) -> None:
     save_file({name.replace("replay/requested", "replay/asked"): x for name, x in tensors.items()}, last / LEARNER)
     for path in (run / "run.json", last / MARK):
         saved = json.loads(path.read_text())
-        settings = {names.get(name, name): value for name, value in saved["settings"].items()}
+        settings = {names.get(name, name): value for name, value in saved["settings"].items() if name not in BEFORE}
         saved |= {"settings": {**settings, "credit": "what-if"}}
         if path.name == MARK:
             saved |= {

@@ -20,7 +20,7 @@ from iomt_core.nets.mixers import QMIX, SAEQMIX, VDN, Mixer
 from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training import catalogue
-from iomt_core.training.run_spec import RunSpec
+from iomt_core.training.run_spec import RunSpec, checked_settings
 from iomt_core.training.settings import Settings
 from iomt_core.twin import northbound_inspect as north
 from iomt_core.twin.mixing import mixing
@@ -28,15 +28,22 @@ from iomt_core.twin.northbound import Twin, play, why
 
 WARD = PRESETS["lecture"].changed(users=3, tasks=3, servers=2, T=4)
 SHORT = Settings(episodes=8, num_envs=4, updates=1, batch=2, replay=8, warm_up=4, evaluate_every=8, checkpoint_every=8)
+
+
+def changed(**changes: object) -> Settings:
+    return checked_settings({**SHORT.model_dump(exclude_unset=True), **changes})
+
+
 RUNS = {
-    "in-turn": ("sae-mt-qmix", SHORT),
-    "at-once": ("sae-mt-qmix-paper", SHORT.model_copy(update={"rounds": 0, "critic_target": "observed"})),
-    "qmix": ("qmix", SHORT.model_copy(update={"rounds": 1, "recurrent": False})),
+    "moves": ("sae-mt-qmix", SHORT),
+    "in-turn": ("sae-mt-qmix", changed(search="cyclic")),
+    "at-once": ("sae-mt-qmix-paper", changed(rounds=0, critic_target="observed")),
+    "qmix": ("qmix", changed(rounds=1, recurrent=False, search="cyclic", own_cpu="requested")),
     "own-column": ("mt-mp-dqn", SHORT),
     "one-pass": ("mt-pdqn", SHORT),
     "general": (
         "sae-mt-qmix",
-        SHORT.model_copy(update={"networks": "general", "wards": "general", "recurrent": False}),
+        changed(networks="general", wards="general", recurrent=False),
     ),
     "number": ("pa-ddpg", SHORT),
     "central": ("ma-pa-ddpg", SHORT),
@@ -74,17 +81,39 @@ def test_the_strategy_shown_as_taken_is_what_was_done_and_follows_from_the_numbe
         for user in range(1, s.users + 1):
             for task in range(1, s.tasks + 1):
                 looks = found.task_turns(user, task, weight)
-                assert len(looks) == max(1, found.rounds)
-                last = looks[-1]
+                last, moves = looks[-1], looks[0].mover is not None
+                assert moves == (name in ("moves", "general"))
+                assert moves or len(looks) == max(1, found.rounds)
                 assert last.choice == int(record.action.choice[step - 1, user - 1, task - 1])
                 for look in looks:
-                    assert int((look.worth + look.margin).argmax()) == look.choice
+                    best = int((look.worth + look.margin).argmax())
+                    assert look.choice == (best if look.mover in (None, task) else look.before[task - 1])
                     torch.testing.assert_close((look.values * look.weight.float()).sum(-1), look.worth)
+                    assert not look.values[:, [not valued for valued in look.valued]].any()
         requested = torch.stack([record.action.cpu[step - 1], record.action.bandwidth[step - 1]], -1)
         torch.testing.assert_close(found.requested.double(), requested, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["in-turn", "general"])
+@pytest.mark.parametrize("name", ["moves", "general"])
+def test_the_task_that_gains_most_moves_until_none_gains(name: str) -> None:
+    s, policy = ward(name), f"run:{name}"
+    weight, ended = play(s, policy, 5).snapshot.weight[1], 0
+    found = north.inspect_step(s, policy, 5, "own", 2)
+    assert found is not None
+    for user in range(1, s.users + 1):
+        looks = [found.task_turns(user, task, weight) for task in range(1, s.tasks + 1)]
+        for turn in zip(*looks, strict=True):
+            scores = [look.worth + look.margin for look in turn]
+            gains = [float((x - x[look.before[j]]).max()) for j, (x, look) in enumerate(zip(scores, turn, strict=True))]
+            mover = turn[0].mover
+            assert mover is not None
+            assert {look.mover for look in turn} == {mover}
+            assert (max(gains) <= 1e-6) if mover == 0 else gains[mover - 1] == max(gains)
+        ended += looks[0][-1].mover == 0
+    assert ended  # the number of moves is limited, so that not every search ends where none gains
+
+
+@pytest.mark.parametrize("name", ["in-turn", "qmix", "general"])
 def test_a_column_is_the_value_of_the_task_it_names(name: str) -> None:
     """Network j's column of task j, at the final strategies, is q_j of (18) if no other task moved after j's last turn."""
     s, policy = ward(name), f"run:{name}"
@@ -197,7 +226,7 @@ def test_slopes_are_finite_differences_and_attention_adds_up(kind: str, seed: in
         torch.testing.assert_close(found.attention @ q, found.weighted)
 
 
-@pytest.mark.parametrize("name", ["in-turn", "at-once", "qmix", "own-column", "general"])
+@pytest.mark.parametrize("name", ["moves", "at-once", "qmix", "own-column", "general"])
 def test_the_team_value_is_that_of_the_checkpoints_mixer(name: str) -> None:
     s, policy = ward(name), f"run:{name}"
     found = north.inspect_step(s, policy, 5, "own", 1)
@@ -321,7 +350,7 @@ def test_printed_numbers_give_the_value_shown(preset: str, policy: str) -> None:
     assert {"(1)", "(2)", "(4)", "(5)", "(6)", "(7)", "(8)", "(9)", "(10)", "C2", "C3", "C4"} <= numbers
 
 
-@pytest.mark.parametrize("name", ["in-turn", "at-once", "qmix", "own-column", "general"])
+@pytest.mark.parametrize("name", ["moves", "in-turn", "at-once", "qmix", "own-column", "general"])
 def test_the_networks_formulas_too(name: str) -> None:
     s, policy = ward(name), f"run:{name}"
     found, weight = north.inspect_step(s, policy, 5, "own", 2), play(s, policy, 5).snapshot.weight[1]
@@ -330,7 +359,8 @@ def test_the_networks_formulas_too(name: str) -> None:
     assert found.task_values is not None
     look = found.task_turns(1, 2, weight)[-1]
     block = [formulas.look_formula(look, k) for k in range(s.servers + 1)]
-    assert max(range(s.servers + 1), key=lambda k: block[k].value) == look.choice
+    if look.mover in (None, 2):
+        assert max(range(s.servers + 1), key=lambda k: block[k].value) == look.choice
     block.append(formulas.agent_formula(weight[0].tolist(), found.task_values[0].tolist(), 1))
     block += formulas.mixing_formulas(found.mixing, 1)
     for formula in block:

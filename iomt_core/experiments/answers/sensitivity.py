@@ -286,14 +286,14 @@ def _switched(s: Scenario, name: str, up: bool) -> list[tuple[int, ...]]:
 
 
 def _shifted(value: Any, name: str, change: float) -> Any:
-    """The value changed by this part of it, within the allowed range; whole numbers by 1, and 0 by that part of the range."""
+    """The value changed by this part of it, within the allowed range; whole numbers by 1, and 0 by that part of what is usual."""
     if isinstance(value, tuple):
         return tuple(_shifted(end, name, change) for end in value)
     meta = metadata()[name]
     low, high = meta.low or 0.0, meta.high or 0.0
     if isinstance(value, int):
         return int(min(high, max(low, value + math.copysign(1, change))))
-    shifted = value * (1 + change) if value else change * (high - low)
+    shifted = value * (1 + change) if value else change * (meta.span[1] - meta.span[0])
     return min(high, max(low, float(f"{shifted:.12g}")))
 
 

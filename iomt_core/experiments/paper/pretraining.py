@@ -5,7 +5,9 @@ Each run has its own directory and is resumed where it was stopped, so that the 
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -18,9 +20,17 @@ from typing import Any
 
 import torch
 
+from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.experiments.statistics import mean, mean_interval
-from iomt_core.experiments.training_check import CHECKED, HELD_OUT, Evaluator, RangeEvaluator, for_any_ward
+from iomt_core.experiments.training_check import (
+    CHECKED,
+    HELD_OUT,
+    VALIDATION,
+    Evaluator,
+    RangeEvaluator,
+    for_any_ward,
+)
 from iomt_core.metrics import METRICS
 from iomt_core.paths import PACKAGE
 from iomt_core.runs.directory import read_lines, read_status
@@ -29,15 +39,20 @@ from iomt_core.runs.training_run import EVALUATIONS, TrainingRun
 from iomt_core.scenario import PRESETS, ScenarioError, check_known
 from iomt_core.scenario.files import write_text_atomically
 from iomt_core.training.catalogue import make_policy
-from iomt_core.training.checkpoints import POLICY, last_checkpoint, read_facts, read_tensors, write_checkpoint
-from iomt_core.training.formats import migrate
+from iomt_core.training.checkpoints import MARK, POLICY, last_checkpoint, read_facts, read_tensors, write_checkpoint
+from iomt_core.training.formats import migrate, with_rules
 from iomt_core.training.run_spec import RunSpec, checked_settings, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
+from iomt_core.training.trainer import Trainer
 
 CHECKED_EPISODES = 4  # held-out, on which tests check that each shipped policy still decides as when it was shipped
 CHECKED_WARDS = {"paper": ("paper",), "general": ("paper", "lecture")}  # presets, by kind of policy
 EPISODES = 20  # held-out episodes for the manifest; the points of a learning curve use fewer
 HALVED_WITHIN = 1e-3  # largest change of the gap for which half precision is shipped
+# Factors on what general networks have learned, of which the best is shipped. At 0 they decide by prices alone, as untrained.
+SCALES = (0.0, 0.5, 1.0)
+VALIDATION_WARDS = 40
+BEST = "best"  # folder of the best checkpoint and scale of a general run, beside its checkpoints
 REFERENCES = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
 
 
@@ -62,18 +77,19 @@ class Job:
 
 GENERAL = MappingProxyType(
     {
-        "wards": "general", "recurrent": False, "episodes": 2560, "updates": 8, "batch": 8, "replay": 2048,
+        "wards": "general", "recurrent": False, "episodes": 640, "updates": 8, "batch": 8, "replay": 128,
         "learning_rate": 5e-4, "actor_learning_rate": 5e-5, "decay_from": 0.3, "temperature": (0.01, 0.005),
-        "share_noise": (0.1, 0.05), "evaluate_every": 320, "checkpoint_every": 320,
+        "share_noise": (0.1, 0.05), "evaluate_every": 64, "checkpoint_every": 64,
     }
 )  # fmt: skip
 PLAN = (
     Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
+    Job("paper", "qmix", (0, 1, 2, 3, 4)),
     Job("general", "sae-mt-qmix", (0,), GENERAL),
     Job("general", "qmix", (0,), GENERAL),
     *(
         Job("paper", name, (0, 1, 2))
-        for name in ("qmix", "mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")
+        for name in ("mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")
     ),
 )
 
@@ -120,9 +136,48 @@ def train_one(spec: RunSpec, place: Path) -> float:
     if run.spec != spec:
         raise ScenarioError(f"runs: {str(place)!r} holds another run than is asked for; move it away.")
     evaluator = Evaluator(spec.scenario)
+    validation = RangeEvaluator(VALIDATION_WARDS, seed=VALIDATION) if spec.settings.wards == "general" else None
+
+    def evaluate(trainer: Trainer) -> dict[str, Any]:
+        policy = TrainedPolicy.from_trainer(trainer, spec)
+        if validation is None:
+            return evaluator.evaluate(policy)
+        return {**evaluator.evaluate(policy), "validation": keep_best(policy, trainer, place / BEST, validation)}
+
     if not run.trainer.done:
-        run.train(evaluate=lambda trainer: evaluator.evaluate(TrainedPolicy.from_trainer(trainer, spec)))
+        run.train(evaluate=evaluate)
     return _seconds(place)
+
+
+def keep_best(policy: TrainedPolicy, trainer: Trainer, place: Path, wards: RangeEvaluator) -> dict[str, float]:
+    """Evaluates general networks at every factor of `SCALES` and keeps them in `place` where one is better than what is there.
+
+    Returns the mean gap over the `wards` by factor.
+    """
+    best = read_facts(place)["validation_gap"] if (place / MARK).exists() else math.inf
+    found = {}
+    for factor in SCALES if not trainer.played else SCALES[1:]:  # at 0 all checkpoints are the same
+        scaled = scaled_policy(policy, factor)
+        found[str(factor)] = gap = wards.evaluate(for_any_ward(scaled))["mean"]
+        if gap < best:
+            best = gap
+            modules = (("agents", scaled.original_agents), ("mixer", scaled.mixer))
+            tensors = {
+                f"{part}/{n}": x.detach() for part, m in modules if m is not None for n, x in m.named_parameters()
+            }
+            facts = {"played": trainer.played, "updates": trainer.updates, "scale": factor, "validation_gap": gap}
+            write_checkpoint(place, {POLICY: tensors}, {**policy.spec.as_json(), **facts})
+    return found
+
+
+def scaled_policy(policy: TrainedPolicy, factor: float) -> TrainedPolicy:
+    """The same general networks with the corrections that they have learned, of values and of requests, times a factor."""
+    agents = copy.deepcopy(policy.original_agents)
+    assert isinstance(agents, ParameterisedQ)
+    with torch.no_grad():
+        for parameter in (*agents.q.out.parameters(), *agents.actor.out.parameters()):
+            parameter.mul_(factor)
+    return TrainedPolicy(policy.scenario, policy.spec, agents, policy.mixer)
 
 
 def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
@@ -198,13 +253,13 @@ def _ship_median(job: Job, runs: Path, place: Path, evaluator: Evaluator, known:
         "settings": spec.settings.model_dump(mode="json"),
     }
     of_seed: dict[str, dict[str, Any]] = {name: {} for name in PER_SEED}
-    if known:  # settings that are newer than the manifest have their defaults
-        known = {**known, "settings": checked_settings(known["settings"]).model_dump(mode="json")}
+    if known:  # settings that are newer than the manifest have the values that they would have in an old checkpoint
+        known = {**known, "settings": checked_settings(with_rules(known["settings"])).model_dump(mode="json")}
     if all(known.get(name) == value for name, value in facts.items()):
         of_seed |= {name: dict(known.get(name, {})) for name in PER_SEED}
     commit = _commit()
     for seed in now:
-        found = evaluator.evaluate(TrainedPolicy.load(_last(job, runs, seed)))
+        found = evaluator.evaluate(TrainedPolicy.load(_to_ship(job, runs, seed)))
         at = run_place(runs, job, seed)
         values = (found, round(_seconds(at)), _curve(at), commit)
         for name, value in zip(PER_SEED, values, strict=True):
@@ -217,7 +272,7 @@ def _ship_median(job: Job, runs: Path, place: Path, evaluator: Evaluator, known:
     shipped = min(at_hand, key=lambda seed: abs(gaps[seed] - gaps[median]))  # the median, or what is nearest to it
     precision = known.get("precision")
     if shipped in now:
-        half = ship(_last(job, runs, shipped), place / job.name, lambda policy: evaluator.evaluate(policy)["gap"])
+        half = ship(_to_ship(job, runs, shipped), place / job.name, lambda policy: evaluator.evaluate(policy)["gap"])
         precision = "float16" if half else "float32"
     return {
         **facts,
@@ -235,8 +290,11 @@ def _ship_median(job: Job, runs: Path, place: Path, evaluator: Evaluator, known:
     }
 
 
-def _last(job: Job, runs: Path, seed: int) -> Path:
-    last = last_checkpoint(run_place(runs, job, seed))
+def _to_ship(job: Job, runs: Path, seed: int) -> Path:
+    place = run_place(runs, job, seed)
+    if (place / BEST / MARK).exists():
+        return place / BEST
+    last = last_checkpoint(place)
     if last is None:
         raise ScenarioError(f"runs: {job.name} has no checkpoint for seed {seed} in {str(runs)!r}.")
     return last

@@ -176,15 +176,19 @@ def spaced(parameter: str, low: float, high: float, count: int, spacing: Spacing
 
 
 def usual_ends(s: Scenario, name: str) -> tuple[float, float, Spacing]:
-    """A range to begin with, SI: a quarter to four times the value if it is logarithmic, otherwise all allowed values.
+    """A range to begin with, SI: a quarter to four times the value if it is logarithmic, otherwise all usual values.
 
-    A range without an upper limit ends at 9. Raises `ScenarioError` for a parameter that cannot be swept.
+    A range without an upper limit ends at 9, and one whose value is beyond the usual ones at twice that value. Raises
+    `ScenarioError` for a parameter that cannot be swept.
     """
     meta, value = _known(name), getattr(s, name)
     now = sum(value) / 2 if isinstance(value, tuple) else value
-    low, high = meta.low or 0.0, meta.high or 0.0
-    if meta.log and now:
-        return max(low, now / 4), min(high, now * 4), "logarithmic"
+    allowed_low, allowed_high = meta.low or 0.0, meta.high or 0.0
+    low, high = meta.span
+    if meta.log and now is not None:
+        at = now or low
+        return max(allowed_low, at / 4), min(allowed_high, at * 4), "logarithmic"
+    high = high if now is None or now <= high else min(allowed_high, 2 * now)
     return low, min(high, 9 if high > 1e6 else high), "linear"
 
 

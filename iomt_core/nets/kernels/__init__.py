@@ -8,19 +8,22 @@ another precision. Deleting this folder (and tests/nets/test_kernels.py) only co
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import torch
+
 from iomt_core.nets.kernels import functions
 from iomt_core.nets.kernels.library import identity as name
+from iomt_core.nets.sequential_q import Prepared, prepare
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from iomt_core.nets.encoder import Encoder
     from iomt_core.nets.grouped import GroupedGRU, GroupedLinear
-    from iomt_core.nets.sequential_q import Prepared
+    from iomt_core.nets.inputs import Inputs
+    from iomt_core.nets.search import Preference
     from iomt_core.nets.task_q import TaskQ
 
 __all__ = ["REPLACEMENTS", "name"]
@@ -46,7 +49,19 @@ def _two_layers(wide: GroupedLinear, out: GroupedLinear, x: Tensor) -> Tensor | 
     return functions.two_layers((wide, out), x)
 
 
-def _sequential_q(q: TaskQ, prepared: Prepared) -> Callable[[int, Tensor], Tensor] | None:
+def _search(
+    q: TaskQ, tokens: Tensor, shares: Tensor, past: Tensor, inputs: Inputs, taken: Tensor, preference: Preference
+) -> Tensor | None:
+    # Networks that all tasks share have no slice for each task.
+    turns = None if q.sizes.shared or torch.is_grad_enabled() else _sequential_q(q, prepare(q, tokens, shares, past))
+    return None if turns is None else turns.search(taken, inputs, preference, q.exact_local)
+
+
+def _own_shares(local_cost: Tensor, weight: Tensor, local: Tensor) -> Tensor | None:
+    return functions.own_shares(local_cost, weight, local)
+
+
+def _sequential_q(q: TaskQ, prepared: Prepared) -> functions.Turns | None:
     # In the order that the kernel expects.
     layers = (q.others_asked, *_layers(q.second), q.memory.from_input, *_layers(q.third), q.wide, q.out)
     p = prepared
@@ -66,6 +81,8 @@ REPLACEMENTS = MappingProxyType(
         "GroupedGRU.advance": _advance,
         "GroupedGRU.unroll": _unroll,
         "two_layers": _two_layers,
+        "own_shares": _own_shares,
+        "search": _search,
         "sequential_q": _sequential_q,
     }
 )

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <utility>
+#include <vector>
 
 namespace {
 
@@ -30,6 +31,8 @@ constexpr int SIDE = 4;   // of the squares in which gradients of weights are su
 constexpr int HEADS = 4;  // Table III
 constexpr int MOST_TOKENS = 64;
 constexpr float EPSILON = 1e-5f;
+constexpr int OWN_ITERATIONS = 8;
+constexpr double SMALLEST_COST = 1e-9;  // of a task, as in own_cpu.py
 
 typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef int ivec __attribute__((vector_size(4 * LANES)));
@@ -874,7 +877,130 @@ void take_turn(
     feed<V>(maps.out_3, maps.wide_3, maps.narrow_3, x, mixed, between, scale, hidden, y);
     maps.head.rectified<V>(hidden, x);
     maps.last.forward<V>(values, hidden);
-    store<V>(result + (long(user) * s.passes * n + at) * s.outputs, values, s.outputs, count);
+    store<V>(result + long(at) * s.outputs, values, s.outputs, count);
+}
+
+long turn_room(const Turn& s) {  // vectors of scratch memory, for each of a chunk's
+    return 24L * s.width + TurnMaps::inputs(s) + 4 * HEADS + 1 + std::max(s.hidden, s.head) + s.outputs;
+}
+
+void turn_of_user(const Turn& s, const float* const* weights, const TurnInputs& in, vec* work, int user, float* result) {
+    const TurnMaps maps(s, weights, user * s.tasks + s.task);
+    chunks(s.passes * s.rows, [&](auto v, int at, int count) { take_turn<v>(s, maps, in, work, result, user, at, count); });
+}
+
+// -- own CPU ------------------------------------------------------------------------------------------------------------------
+
+struct LocalTask {
+    double delay, energy, twice, free;  // twice and free as in `policies.demand.OwnCpuTasks`
+    int index;
+
+    static LocalTask of(double p, const float* cost, int index) {
+        const double delay = std::max(cost[0] * p, SMALLEST_COST), energy = cost[1] * p, twice = 2 * energy / delay;
+        return {delay, energy, twice, std::pow(twice, 2.0 / 3), index};
+    }
+
+    // The share that is cheapest at a price of the CPU.
+    double share(double price) const {
+        const double y = price / delay;
+        double f = 1 / std::sqrt(std::max(y + free, 1e-30));
+        for (int i = 0; i < 2; ++i) {
+            const double benefit = 1 / (f * f);
+            f += (benefit - y - twice * f) / (2 * benefit / f + twice);
+        }
+        return f;
+    }
+};
+
+// `policies.shares.own_allocation` for the tasks of one set, by Newton's method on the price of the CPU.
+void divide(const std::vector<LocalTask>& tasks, float* shares) {
+    double inverse = 0, twice = 0;
+    for (const LocalTask& task : tasks) inverse += 1 / task.delay, twice += task.twice;
+    const double count = double(tasks.size()), even = 1 / count;
+    double price = std::max(count * count - twice / count * even, 0.0) * count / inverse, sum = 0;
+    for (int i = 0; i <= OWN_ITERATIONS; ++i) {
+        double slope = 0;
+        sum = 0;
+        for (const LocalTask& task : tasks) {
+            const double f = task.share(price);
+            shares[task.index] = float(f);
+            sum += f;
+            slope += 1 / (2 * task.delay / (f * f * f) + 2 * task.energy);
+        }
+        const double next = std::max(price + (sum - 1) / slope, 0.0);
+        if (std::abs(next - price) <= 1e-9 * price) break;
+        price = next;
+    }
+    for (const LocalTask& task : tasks) shares[task.index] /= float(std::max(sum, 1.0));
+}
+
+// -- the largest gain moves next ----------------------------------------------------------------------------------------------
+
+struct Search {
+    float favoured, other, smallest_gain, linear_cost, least_share;
+};
+
+// An agent's tasks on its own device, as `LocalWorth` of own_cpu.py values them.
+struct LocalTasks {
+    const float *p, *cost;
+    std::vector<LocalTask> known;
+    const Search& limits;
+
+    LocalTasks(const float* p, const float* cost, int tasks, const Search& limits) : p(p), cost(cost), limits(limits) {
+        for (int j = 0; cost && j < tasks; ++j) known.push_back(LocalTask::of(p[j], cost + 2 * j, j));
+    }
+
+    // Weighted worth of the local tasks of the strategies `at`, with or without task j.
+    float worth(const std::vector<int>& at, int j, bool with) const {
+        std::vector<LocalTask> chosen;
+        for (const LocalTask& task : known)
+            if ((task.index == j ? with : at[task.index] == 0) && p[task.index] > 0) chosen.push_back(task);
+        if (chosen.empty()) return 0;
+        std::vector<float> shares(at.size());
+        divide(chosen, shares.data());
+        float sum = 0;
+        for (const LocalTask& task : chosen) {
+            const float x = shares[task.index], *const c = cost + 2 * task.index;
+            const float all = c[0] / std::max(x, limits.least_share) + c[1] * x * x;
+            sum += p[task.index] * (1 - (all > limits.linear_cost ? limits.linear_cost * (1 + std::log(all / limits.linear_cost)) : all));
+        }
+        return sum;
+    }
+};
+
+// One move of an agent in world n, if a task gains. values: (J, P, N, outputs); taken: (J, K + 1). Returns whether one moved.
+bool move(
+    const Turn& s, const Search& limits, const LocalTasks& local, const float* rank, const float* values, int n, float* taken
+) {
+    std::vector<int> at(s.tasks), count(s.devices);
+    for (int j = 0; j < s.tasks; ++j) {
+        const float* const row = taken + j * s.devices;
+        ++count[at[j] = int(std::max_element(row, row + s.devices) - row)];
+    }
+    std::vector<float> score(s.devices);
+    float largest = limits.smallest_gain;
+    int mover = -1, to = 0;
+    for (int j = 0; j < s.tasks; ++j) {
+        const float with = local.worth(at, j, true), without = local.worth(at, j, false);
+        int favoured = 1;
+        const auto load = [&](int k) { return float(count[k] - (at[j] == k)) + rank[k]; };
+        for (int k = 2; k < s.devices; ++k)
+            if (load(k) < load(favoured)) favoured = k;
+        for (int k = 0; k < s.devices; ++k) {
+            const float* const value = values + ((long(j) * s.passes + k) * s.rows + n) * s.outputs;
+            float sum = 0;
+            if (local.cost) sum = k ? without + local.p[j] * value[0] : with;
+            else
+                for (int c = 0; c < s.tasks; ++c) sum += local.p[(j + c) % s.tasks] * value[c];
+            score[k] = sum + (k == 0 ? 0 : k == favoured ? limits.favoured : limits.other);
+        }
+        for (int k = 0; k < s.devices; ++k)
+            if (score[k] - score[at[j]] > largest) largest = score[k] - score[at[j]], mover = j, to = k;
+    }
+    if (mover < 0) return false;
+    taken[mover * s.devices + at[mover]] = 0;
+    taken[mover * s.devices + to] = 1;
+    return true;
 }
 
 }  // namespace
@@ -1014,11 +1140,60 @@ void layers_backward(
 void turn(const Turn* sizes, const float* const* weights, const float* const* inputs, float* result) {
     const Turn s = *sizes;
     const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], inputs[7], inputs[8]};
-    const long room = 24L * s.width + TurnMaps::inputs(s) + 4 * HEADS + 1 + std::max(s.hidden, s.head) + s.outputs;
     shared_out(s.users, s.threads, [=](int user) {
-        const TurnMaps maps(s, weights, user * s.tasks + s.task);
-        vec* const work = scratch(room * MOST);
-        chunks(s.passes * s.rows, [&](auto v, int at, int count) { take_turn<v>(s, maps, in, work, result, user, at, count); });
+        vec* const work = scratch(turn_room(s) * MOST);
+        turn_of_user(s, weights, in, work, user, result + long(user) * s.passes * s.rows * s.outputs);
+    });
+}
+
+// The task of an agent that gains most by moving moves, until none gains or for `task` moves. inputs: those of `TurnInputs`, the
+// weights p (U, N, J), the costs of local tasks (U, N, J, 2) or null where they are learned, and the agents' ranks of devices
+// (U, K + 1); numbers: those of `Search`; taken: the strategies (U, N, J, K + 1), at first and at the end.
+void search(const Turn* sizes, const float* const* weights, const float* const* inputs, const float* numbers, float* taken) {
+    const Turn s = *sizes;
+    const TurnInputs in{inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], taken, inputs[8]};
+    const float *const p = inputs[9], *const cost = inputs[10], *const rank = inputs[11];
+    const Search limits{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]};
+    shared_out(s.users, s.threads, [=](int user) {
+        const long size = long(s.passes) * s.rows * s.outputs;
+        std::vector<float> values(s.tasks * size);
+        std::vector<char> moving(s.rows, 1);
+        vec* const work = scratch(turn_room(s) * MOST);
+        for (int left = s.task, any = 1; any && left > 0; --left) {
+            for (int task = 0; task < s.tasks; ++task) {
+                Turn one = s;
+                one.task = task;
+                turn_of_user(one, weights, in, work, user, values.data() + task * size);
+            }
+            any = 0;
+            for (int n = 0; n < s.rows; ++n) {
+                const long world = long(user) * s.rows + n;
+                const LocalTasks local(p + world * s.tasks, cost ? cost + world * s.tasks * 2 : nullptr, s.tasks, limits);
+                if (moving[n]) moving[n] = move(s, limits, local, rank + user * s.devices, values.data(), n, taken + world * s.tasks * s.devices);
+                any |= moving[n];
+            }
+        }
+    });
+}
+
+// Shares of the own CPU for each set of local tasks. sizes: agents R, sets S, tasks J, threads; local_cost: (R, J, 2);
+// weight: (R, J); local: (R, S, J); shares: (R, S, J), 0 for tasks that are not in the set.
+void own_shares(const int* sizes, const float* local_cost, const float* weight, const bool* local, float* shares) {
+    const int sets = sizes[1], tasks = sizes[2];
+    shared_out(sizes[0], sizes[3], [=](int agent) {
+        std::vector<LocalTask> known, chosen;
+        for (int j = 0; j < tasks; ++j) {
+            const long at = long(agent) * tasks + j;
+            known.push_back(LocalTask::of(weight[at], local_cost + at * 2, j));
+        }
+        for (long set = long(agent) * sets; set < long(agent + 1) * sets; ++set) {
+            float* const result = shares + set * tasks;
+            std::fill(result, result + tasks, 0.0f);
+            chosen.clear();
+            for (int j = 0; j < tasks; ++j)
+                if (local[set * tasks + j]) chosen.push_back(known[j]);
+            if (!chosen.empty()) divide(chosen, result);
+        }
     });
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from iomt_core.nets.backend import setting
+from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, LINEAR_COST
 from iomt_core.nets.kernels.library import library, ready
+from iomt_core.nets.search import SMALLEST_GAIN, most_moves
 
 if TYPE_CHECKING:
     from iomt_core.nets.grouped import GroupedLinear
+    from iomt_core.nets.inputs import Inputs
+    from iomt_core.nets.search import Preference
 
 MOST_TOKENS = 64  # of the kernel's attention, as in blocks.cpp
 
@@ -77,15 +82,59 @@ class Turns:
 
     def __call__(self, j: int, taken: Tensor) -> Tensor:
         """Values of every pass of task j's networks, (U, P, N, outputs); strategies `taken` (U, N, J, K + 1) of 0 and 1."""
-        (u, n, tasks, devices), p = taken.shape, self._shape[1]
-        taken, d = taken.contiguous(), self._kept[2].shape[1]
-        known = self._kept[0].shape[1] - (tasks - 1 + 2) * devices
-        sizes = u, tasks, j, p, n, d, self._hidden, self._head, self._shape[3], devices, known, torch.get_num_threads()
-        result = taken.new_empty(self._shape)
-        inputs = [*self._parts, taken, self._shares]
-        at = (ctypes.c_void_p * len(inputs))(*(_address(x) for x in inputs))
-        _call("turn", (ctypes.c_int * len(sizes))(*sizes), self._weights, at, _address(result))
+        taken, result = taken.contiguous(), taken.new_empty(self._shape)
+        _call("turn", self._sizes(taken, j), self._weights, self._addresses(taken), _address(result))
         return result
+
+    def search(self, taken: Tensor, inputs: Inputs, preference: Preference, exact: bool) -> Tensor:
+        """`search.search`, from the strategies `taken`; exact: whether `Inputs.local_cost` says what local tasks cost."""
+        taken = taken.contiguous().clone()
+        cost = inputs.local_cost if exact else None
+        more = [inputs.weight.contiguous(), None if cost is None else cost.contiguous(), preference.rank.contiguous()]
+        limits = *preference.margins, SMALLEST_GAIN, LINEAR_COST, LEAST_SHARE_GENERAL
+        numbers = (ctypes.c_float * len(limits))(*limits)
+        given = self._addresses(taken, *more)
+        _call("search", self._sizes(taken, most_moves(taken.shape[2])), self._weights, given, numbers, _address(taken))
+        return taken
+
+    def _sizes(self, taken: Tensor, number: int) -> ctypes.Array[ctypes.c_int]:
+        """`Turn` of blocks.cpp; `number` is the task that decides, or how many moves an agent may make."""
+        (u, n, tasks, devices), p = taken.shape, self._shape[1]
+        known, d = self._kept[0].shape[1] - (tasks - 1 + 2) * devices, self._kept[2].shape[1]
+        sizes = (
+            u,
+            tasks,
+            number,
+            p,
+            n,
+            d,
+            self._hidden,
+            self._head,
+            self._shape[3],
+            devices,
+            known,
+            torch.get_num_threads(),
+        )
+        return (ctypes.c_int * len(sizes))(*sizes)
+
+    def _addresses(self, taken: Tensor, *more: Tensor | None) -> ctypes.Array[ctypes.c_void_p]:
+        inputs = [*self._parts, taken, self._shares, *more]
+        return (ctypes.c_void_p * len(inputs))(*(_address(x) for x in inputs))
+
+
+def own_shares(local_cost: Tensor, weight: Tensor, local: Tensor) -> Tensor | None:
+    """`own_cpu.own_shares`, which takes hundreds of small operations with tensors."""
+    floats = (local_cost, weight)
+    if setting() is False or not all(x.dtype == torch.float32 and x.device.type == "cpu" for x in floats):
+        return None
+    if local.numel() == 0 or (library() if setting() else ready()) is None:
+        return None
+    local_cost, weight, local = (x.contiguous() for x in (*floats, local))
+    u, n, *sets, j = local.shape
+    sizes = u * n, math.prod(sets), j, torch.get_num_threads()
+    result = weight.new_empty(local.shape)
+    _call("own_shares", (ctypes.c_int * 4)(*sizes), *map(_address, (local_cost, weight, local, result)))
+    return result
 
 
 class _Encoder(torch.autograd.Function):

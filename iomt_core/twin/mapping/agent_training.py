@@ -146,7 +146,8 @@ def warm_up() -> None:
     one, tasks, servers = torch.ones(3, 1), torch.ones(3, 1, 2), torch.ones(3, 2)
     states = Snapshot(
         D=tasks, C=tasks, P=tasks, weight=tasks, active=tasks.bool(), kind=tasks, deadline=tasks, P_tr=one, battery=one,
-        F_i=one, F_k=servers, B_k=servers, users_xy=one, servers_xy=one, distance=tasks, beta=tasks, key=one, steps_left=one,
+        F_i=one, F_k=servers, B_k=servers, latency=servers, users_xy=one, servers_xy=one, distance=tasks, beta=tasks, key=one,
+        steps_left=one,
     )  # fmt: skip
     nothing = torch.zeros(1, 2, 2)
     episodes = OwnEpisodes(s, 2.0, states, nothing.long(), nothing[..., None].expand(1, 2, 2, 2) + 0.2, nothing,

@@ -153,10 +153,11 @@ class AgentTwin:
         active = (torch.arange(s.tasks) < len(tasks)).view(1, 1, -1)
         battery, power, own = (torch.full((1, 1), float(state[name]), dtype=torch.float64) for name in STATE[:3])
         beta, nothing = lists["link_bandwidth_hz"][:, None], D.new_zeros(1, 0)
+        latency = D.new_tensor([s.device_values["latency"]])
         return Snapshot(
             D=D, C=C, P=P, weight=P / self.mean_priority, active=active, kind=nothing, deadline=D + s.T_max, P_tr=power,
-            battery=battery, F_i=own, F_k=lists["server_cpu_hz"], B_k=lists["server_bandwidth_hz"], users_xy=nothing,
-            servers_xy=nothing, distance=beta, beta=beta, key=torch.zeros(1), steps_left=torch.ones(1),
+            battery=battery, F_i=own, F_k=lists["server_cpu_hz"], B_k=lists["server_bandwidth_hz"], latency=latency,
+            users_xy=nothing, servers_xy=nothing, distance=beta, beta=beta, key=torch.zeros(1), steps_left=torch.ones(1),
         )  # fmt: skip
 
 

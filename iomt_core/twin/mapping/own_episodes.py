@@ -133,7 +133,7 @@ def own_episodes(log: SealedLog, recording: int | None = None) -> tuple[OwnEpiso
     episodes = OwnEpisodes(
         scenario=s,
         mean_priority=float(np.median(ratios)) if len(ratios) else s.mean_P,
-        states=_states(columns),
+        states=_states(columns, s),
         choice=columns["choice"][:, :, 0],
         requested=columns["requested"][:, :, 0, :, :2].clamp(own_sizes(s).least_share, 1.0),
         reward=_rewards(outcome, first, columns),
@@ -156,12 +156,13 @@ def _rewards(outcome: Mapping[str, Array], first: int, columns: Mapping[str, Ten
     return result * ~columns["ended"][..., None]
 
 
-def _states(columns: Mapping[str, Tensor]) -> Snapshot:
+def _states(columns: Mapping[str, Tensor], s: Scenario) -> Snapshot:
     """The columns of a replay buffer as a snapshot, with what an observation needs."""
     fields = {name: columns[name].flatten(0, 1) for name in STATE}
     nothing = fields["D"].new_zeros(len(fields["D"]), 0)
     rest = dict.fromkeys(("kind", "users_xy", "servers_xy", "key", "steps_left"), nothing)
     rest |= {"deadline": torch.zeros_like(fields["D"]), "distance": fields["beta"]}
+    rest["latency"] = nothing.new_tensor(s.device_values["latency"]).expand(len(nothing), -1)
     return Snapshot(**fields, **rest)  # type: ignore[arg-type]
 
 

@@ -147,3 +147,76 @@ def test_an_own_workload_stays_in_the_warehouse(tmp_path: Path) -> None:
     assert twin.scenario.data_span == (1e5, 2e5)
     for task in tasks:
         assert str(task.D) not in str(twin.facts["scenario"])
+
+
+def test_records_that_were_dropped_in_part_are_left_out(ward: Path) -> None:
+    log = log_of(ward, 2)
+    steps, tasks = log.steps(recording=1), log.tasks(recording=1)
+
+    class Later:
+        user, latest_recording, configuration = 2, 1, log.configuration
+
+        def steps(self, **options: object) -> object:
+            return steps.slice(5)
+
+        def tasks(self, columns: list[str], **options: object) -> object:
+            return tasks.slice(12).select(columns)
+
+    episodes, _ = own_episodes(Later())  # type: ignore[arg-type]
+    whole, _ = own_episodes(log)
+    assert len(episodes) == 38
+    assert torch.equal(episodes.reward, whole.reward[2:])
+
+
+def test_cautious_agents_repeat_what_was_always_done(ward: Path) -> None:
+    """Every recorded choice is server 1: nothing says what the other devices are worth."""
+    episodes, _ = own_episodes(log_of(ward, 2))
+    one_way = replace(episodes, choice=torch.ones_like(episodes.choice))
+    found = trained(one_way, 80)
+    snapshot = draw_episodes(WARD, 9, 0, 5, certify=False).snapshot.keep(torch.tensor([1]), torch.arange(2))
+    assert float((found.act(snapshot, None)[0].choice == 1).double().mean()) > 0.95
+
+
+def test_the_command_trains_in_a_process_of_its_own(
+    ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        "twin",
+        "train-agent",
+        str(ward),
+        "--user",
+        "2",
+        "--out",
+        str(tmp_path / "twin"),
+        "--updates",
+        "2",
+        "--episodes",
+        "2",
+    ]
+    found = CliRunner().invoke(application(words), words)
+    assert found.exit_code == 0, found.output
+    assert "from 40 episodes of user 2" in found.output
+    facts = AgentTwin.load(tmp_path / "twin").facts
+    assert (facts["user"], facts["updates"], facts["recording"]) == (2, 2, 1)
+    expected = AgentTrainer(own_episodes(log_of(ward, 2))[0], 2, 0)
+    expected.update(), expected.update()
+    assert torch.allclose(
+        expected.weights()["agents/q.own.weight"], AgentTwin.load(tmp_path / "twin")._agents.q.own.weight
+    )
+    monkeypatch.setenv("IOMT_MODELS", str(tmp_path / "models"))
+    assert add(tmp_path / "twin").label == "MPMT-DQN (VDN), twin of agent 2"
+    log = json.dumps(
+        CliRunner().invoke(application(["warehouse"]), ["warehouse", "audit", str(ward), "--last", "3"]).output
+    )
+    assert "agent:2" in log
+    assert "train" in log
+    again = CliRunner().invoke(application(words), words)
+    assert isinstance(again.exception, ScenarioError)
+    assert "already holds a twin" in str(again.exception)
+
+
+def test_numbers_out_of_range_are_refused(ward: Path) -> None:
+    episodes, _ = own_episodes(log_of(ward, 2))
+    with pytest.raises(ScenarioError, match="updates = 0 is out of range"):
+        AgentTrainer(episodes, 0, 0)
+    assert agent_training.UPDATES <= agent_training.MOST_UPDATES

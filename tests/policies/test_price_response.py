@@ -1,0 +1,142 @@
+"""Price response: what its users know of the prices, and what that is worth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks.bursts import bursty
+from iomt_core.policies.capacity_prices import TypicalDemand
+from iomt_core.policies.price_response import OLDEST, price_sample
+from iomt_core.policies.registry import policy_type
+from iomt_core.record import Record
+from iomt_core.rollout import draw_episodes, play_episodes
+from iomt_core.scenario import PRESETS, Scenario, ScenarioError
+from iomt_core.training.catalogue import entry, make_policy
+from tests.wards import steps
+
+LOADED = PRESETS["paper"].changed(background=0.4, background_correlation=0.9)
+MOVING = PRESETS["paper"].changed(background=0.5, burst=0.9, speed=1.5, channel="log-distance")
+FIXED, FOLLOWING, BROADCAST = "price-response-fixed", "price-response", "price-response-broadcast"
+ALL = (FIXED, FOLLOWING, BROADCAST)
+
+
+def played(s: Scenario, *names: str, count: int = 1) -> list[Record]:
+    """The first episodes of a seed under each of the policies."""
+    episodes = draw_episodes(s, 3, 0, count)
+    return [play_episodes(make_policy(name, s), episodes) for name in names]
+
+
+def gap(record: Record) -> float:
+    """How far the cost is above the bounds of the steps."""
+    assert record.dual is not None
+    return float(record.totals.sum() / record.dual.bound.sum()) - 1
+
+
+def return_gap(record: Record) -> float:
+    assert record.return_bound is not None
+    return float(record.return_bound[record.step == 1].sum() / record.returns.sum()) - 1
+
+
+@pytest.mark.parametrize("name", ["paper", "lecture", "drained"])
+def test_where_capacities_are_constant_prices_that_follow_them_are_the_fixed_ones(name: str) -> None:
+    fixed, following = played(PRESETS[name], FIXED, FOLLOWING)
+    for field in ("choice", "cpu", "bandwidth"):
+        assert torch.equal(getattr(fixed.action, field), getattr(following.action, field))
+
+
+def test_prices_that_follow_capacities_are_worth_it_under_background_load() -> None:
+    fixed, following = (gap(record) for record in played(LOADED, FIXED, FOLLOWING, count=2))
+    assert following <= 0.04 < 0.08 < fixed
+
+
+def test_fresher_prices_are_better() -> None:
+    fixed, following, old, fresh, ideal = (
+        gap(record)
+        for record in played(MOVING, FIXED, FOLLOWING, f"{BROADCAST}-5", BROADCAST, f"{BROADCAST}-0", count=2)
+    )
+    assert ideal < fresh < min(old, following)
+    assert max(old, following) < fixed
+    assert fresh < 0.06
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_on_a_bursty_workload_users_learn_the_load_from_their_own_tasks(seed: int) -> None:
+    fixed, following, broadcast = (gap(record) for record in played(bursty(seed), *ALL))
+    assert max(following, broadcast) <= 0.12
+    assert fixed > 2 * following
+
+
+@pytest.mark.parametrize("name", ["paper", "lecture", "crowded", "hospital", "drained"])
+def test_prices_of_one_step_ago_are_good_on_bursts_of_single_users(name: str) -> None:
+    s = PRESETS[name].changed(burst=0.8)
+    (record,) = played(s, BROADCAST)
+    assert not bool(record.ended.any())
+    assert (return_gap(record) if name == "drained" else gap(record)) <= 0.05
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_batteries_last_under_background_load(name: str) -> None:
+    (record,) = played(PRESETS["drained"].changed(background=0.4, background_correlation=0.9), name)
+    assert not bool(record.ended.any())
+    assert return_gap(record) <= 0.06
+
+
+def test_prices_of_typical_demand_rise_as_capacities_fall() -> None:
+    """Less capacity everywhere means higher prices; at the mean load they are the mean prices; worlds are independent."""
+    demand = TypicalDemand(LOADED, price_sample(LOADED))
+    part = torch.tensor([1.0, 0.8, 0.6, 0.4, 0.2], dtype=torch.float64)[:, None].expand(-1, LOADED.servers)
+    cpu, band = torch.stack(demand.relative_prices(LOADED.F_k * part, LOADED.B_k * part))
+    torch.testing.assert_close(cpu[2], torch.ones_like(cpu[2]), rtol=0.05, atol=0)
+    torch.testing.assert_close(band[2], torch.ones_like(band[2]), rtol=0.05, atol=0)
+    assert bool((cpu.diff(dim=0) > 0).all())
+    assert bool((band.diff(dim=0) > 0).all())
+    snapshot = steps(LOADED, 8)
+    together = torch.cat(demand.relative_prices(snapshot.F_k, snapshot.B_k), 1)
+    alone = torch.cat(demand.relative_prices(snapshot.F_k[5:6], snapshot.B_k[5:6]), 1)
+    torch.testing.assert_close(alone, together[5:6], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("s", [LOADED, bursty()], ids=["background", "bursts"])
+def test_a_user_knows_only_its_own_row_capacities_and_what_was_broadcast(name: str, s: Scenario) -> None:
+    first, snapshot = (
+        draw_episodes(s, 0, certify=False).snapshot.select(slice(18, 20)).select(slice(0, 1)),
+        steps(s, 20),
+    )
+    policy = make_policy(name, s)
+    _, memory = policy.step(first, None)
+    now = snapshot.select(slice(19, 20))
+    before, _ = policy.step(now, memory)
+    others = {
+        field: torch.cat([getattr(now, field)[:, :1], getattr(now, field)[:, 1:].flip(1)], dim=1)
+        for field in ("D", "C", "P", "weight", "active", "P_tr", "users_xy", "distance", "beta")
+    }
+    after, _ = policy.step(replace(now, **others), memory)
+    assert torch.equal(before.choice[:, 0], after.choice[:, 0])
+    torch.testing.assert_close(before.cpu[:, 0], after.cpu[:, 0])
+    torch.testing.assert_close(before.bandwidth[:, 0], after.bandwidth[:, 0])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_world_is_decided_alone_as_in_a_batch(name: str) -> None:
+    snapshot, policy = steps(MOVING, 12), make_policy(name, MOVING)
+    together = policy.decide(snapshot)
+    for row in (0, 7):
+        alone = policy.decide(snapshot.select(slice(row, row + 1)))
+        assert torch.equal(alone.choice, together.choice[row : row + 1])
+        torch.testing.assert_close(alone.cpu, together.cpu[row : row + 1], rtol=1e-6, atol=1e-9)
+
+
+def test_the_age_of_broadcast_prices_is_part_of_the_name() -> None:
+    for age in range(OLDEST + 1):
+        made = policy_type(f"{BROADCAST}-{age}")
+        assert made is not None
+        assert made.uses_past == ("memory" if age else "low batteries")
+    assert entry(f"{BROADCAST}-1").name == BROADCAST
+    assert entry(f"{BROADCAST}-7").label == "Price response, prices of 7 steps ago"
+    for unknown in ("-21", "-01", "--1", "-x", "-"):
+        with pytest.raises(ScenarioError, match="is not known"):
+            entry(BROADCAST + unknown)
