@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.data_import import import_dialog
+from dashboard.data_import import MEGABYTES, import_dialog
 from dashboard.devices import device_controls, device_words
 from dashboard.session import Session
 from dashboard.text import plain
@@ -322,7 +322,7 @@ def _files(session: Session) -> None:
     key = f"up_scenario_{count}"
     st.file_uploader(
         "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key=key, on_change=uploaded, args=(key, parse_scenario),
-        max_upload_size=2,
+        max_upload_size=MEGABYTES,
     )  # fmt: skip
     if st.button(
         "Import tables", icon=":material/table_convert:", width="stretch",

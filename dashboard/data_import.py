@@ -28,7 +28,7 @@ from iomt_core.scenario.importing import (
 )
 from iomt_core.scenario.importing.write import HEADINGS, packed
 
-MEGABYTES = 20  # of one file
+MEGABYTES = 10  # of one file; .streamlit/config.toml limits it too
 MOST_FILES = 4
 MOST_LINES = 12  # of each part of the report
 NONE = "(none)"
@@ -131,8 +131,8 @@ def _controls(n: int, guess: Input, names: list[str], chosen: dict[str, str]) ->
         )  # fmt: skip
         number = 0 if column == NONE else headers.index(column) + 1
         same = use is not None and number == use.column + 1
-        unit = ""
-        if field.unit and number:
+        unit = use.unit if use is not None and field.unit == "°" else ""
+        if field.unit not in ("", "°") and number:
             unit = place.text_input(
                 f"Unit of {name}", use.unit if use is not None and same else "", key=f"import_unit_{key}_{number}", max_chars=20,
                 placeholder=f"such as {field.unit}",

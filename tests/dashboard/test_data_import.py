@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from streamlit.testing.v1 import AppTest
 
 from tests.scenario.dirty_tables import CASES, table
@@ -24,8 +26,8 @@ def dialog(*files: tuple[str, bytes]) -> AppTest:
     return app
 
 
-def labelled(elements: object, label: str) -> object:
-    return next(one for one in elements if one.label.replace("\\", "") == label)  # type: ignore[attr-defined]
+def labelled(elements: Any, label: str) -> Any:
+    return next(one for one in elements if one.label.replace("\\", "") == label)
 
 
 def messages(app: AppTest) -> str:
@@ -50,9 +52,9 @@ def test_a_dirty_table_is_shown_and_used_only_on_demand() -> None:
 def test_a_column_and_its_unit_may_be_chosen() -> None:
     app = dialog(("tasks.csv", table(header=("step", "user", "amount", "cycles", "priority")).encode()))
     assert "lacks a column for data" in messages(app)
-    labelled(app.selectbox, "Data").select("3: amount").run()  # type: ignore[attr-defined]
+    labelled(app.selectbox, "Data").select("3: amount").run()
     assert "names no unit" in messages(app)
-    labelled(app.text_input, "Unit of data").set_value("KB").run()  # type: ignore[attr-defined]
+    labelled(app.text_input, "Unit of data").set_value("KB").run()
     assert not app.error
     app.button(key="import_use").click().run()
     assert app.session_state["session"].scenario.workload[1].D == 1500.25 * 8000
@@ -73,5 +75,5 @@ def test_what_cannot_be_read_is_named_and_changes_nothing() -> None:
 def test_a_table_that_shows_nothing_about_itself_is_asked_about() -> None:
     app = dialog(("x.csv", b"a,b\n1,2\n"))
     assert "do not show what its rows are" in messages(app)
-    labelled(app.selectbox, "x.csv: what its rows are").select("servers").run()  # type: ignore[attr-defined]
+    labelled(app.selectbox, "x.csv: what its rows are").select("servers").run()
     assert "lacks a column for latitude and longitude" in messages(app)

@@ -95,7 +95,9 @@ def large(rows: int = 100_000) -> tuple[bytes, np.ndarray]:
     n = np.arange(rows)
     tasks = np.stack([1 + n // 2000, 1 + n % 200, 1 + n % 7000, 100_000 + n % 1000, 1 + n % 3], axis=1)
     text = {int(x): german(x) for column in (2, 3) for x in np.unique(tasks[:, column])}
-    lines = [f"{step};{user};{text[kilobytes]};{text[cycles]};{p}" for step, user, kilobytes, cycles, p in tasks.tolist()]
+    lines = [
+        f"{step};{user};{text[kilobytes]};{text[cycles]};{p}" for step, user, kilobytes, cycles, p in tasks.tolist()
+    ]
     return "\n".join([";".join(HEADER), *lines]).encode(), tasks
 
 

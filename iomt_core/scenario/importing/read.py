@@ -47,11 +47,11 @@ class Table:
     format: str
     changes: tuple[str, ...] = ()
     exact: frozenset[int] = frozenset()
+    delimiter: str = ""  # between the columns; "" in Parquet
     short_rows: tuple[str, ...] = ()  # what is wrong with lines that have another number of cells, the first ones
     short_count: int = 0
     _text: str = field(default="", repr=False)  # below the header
     _first: int = 1  # line of that text's first line
-    _delimiter: str = ","
 
     @property
     def rows(self) -> int:
@@ -66,7 +66,7 @@ class Table:
         if not self._text or (breaks + (not ended) == self.rows and not self.short_count):
             return None
         found, before = [], 0
-        reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=self._delimiter)
+        reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=self.delimiter)
         for cells in reader:
             if len(cells) == len(self.headers) and any(cell.strip() for cell in cells):
                 found.append(self._first + before)
@@ -179,7 +179,7 @@ def _text_table(text: str, name: str, changes: list[str]) -> Table:
     columns, short, count = _cells(below, len(headers), delimiter, name, start + 1)
     return Table(
         name, tuple(headers), columns, f"columns separated by {DELIMITERS[delimiter]}", tuple(changes), short_rows=short,
-        short_count=count, _text=below, _first=start + 1, _delimiter=delimiter,
+        short_count=count, _text=below, _first=start + 1, delimiter=delimiter,
     )  # fmt: skip
 
 
