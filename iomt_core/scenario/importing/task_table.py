@@ -30,6 +30,7 @@ from iomt_core.scenario.tables import with_workload
 from iomt_core.scenario.units import read_number
 
 OTHER = "other"  # the kind of tasks whose kind is rare
+SHOWN_EVERY = 20_000  # tasks
 USUAL_STEPS = 200  # a step's length is chosen so that there are at most so many
 # Lengths of a step that are offered, seconds.
 LENGTHS = (
@@ -210,12 +211,14 @@ def with_tasks(work: Work, s: Scenario, tasks: TaskTable, users: Mapping[str, in
     deadline: list[float | None] = [None] * len(user)
     if tasks.deadline is not None and not _is_usual(tasks.deadline, s):
         deadline = [None if math.isnan(x) else x for x in tasks.deadline[order].tolist()]
-    made = tuple(  # all values were checked as whole columns above
-        WorkloadTask.model_construct(step=t, user=i, D=d, C=c, P=p, kind=k or None, T_max=limit)
-        for t, i, d, c, p, k, limit in zip(*columns, kind, deadline, strict=True)
-    )
+    made: list[WorkloadTask] = []
+    for t, i, d, c, p, k, limit in zip(*columns, kind, deadline, strict=True):
+        if len(made) % SHOWN_EVERY == 0:
+            work.progress(0.7 + 0.2 * len(made) / len(user), "making tasks")
+        # Not checked again: all values were, as whole columns.
+        made.append(WorkloadTask.model_construct(step=t, user=i, D=d, C=c, P=p, kind=k or None, T_max=limit))
     work.progress(0.9, "checking the scenario")
-    done = with_workload(s, made)
+    done = with_workload(s, tuple(made))
     work.say("taken", f"{len(made):,} tasks of {counted(done.ward_users, 'user')} in {counted(done.T, 'step')}, at most "
              f"{done.tasks} a user and step.")  # fmt: skip
     return done

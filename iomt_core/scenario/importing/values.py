@@ -106,7 +106,9 @@ def dialect_of(table: Table, columns: Sequence[tuple[int, bool]], decimal: str |
         row, column = undecided
         text = table.cell(row, column)
         mark = "," if "," in text else "."
-        if mark == "." and table.delimiter == ",":  # who writes points between thousands separates columns by something else
+        if (
+            mark == "." and table.delimiter == ","
+        ):  # who writes points between thousands separates columns by something else
             return proofs.dialect()
         raise ScenarioError(
             f"{table.name}, line {table.line(row)}, column {table.headers[column][:40]}: {text[:40]!r} may mean "
