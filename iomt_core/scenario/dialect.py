@@ -14,10 +14,13 @@ WITH_MARK = re.compile(r"[+-]?(?=[^eE]*[0-9])[0-9]*([.,])[0-9]*(?:[eE][+-]?[0-9]
 
 
 class Dialect:
-    """How a file writes numbers: its decimal mark, and what separates thousands ("" where nothing does)."""
+    """How a file writes numbers: its decimal mark, and what separates thousands ("" where nothing does).
 
-    def __init__(self, decimal: str, thousands: str) -> None:
-        self.decimal, self.thousands = decimal, thousands
+    assumed: a cell that could be read in another way too, where none shows which; "" if the cells prove the dialect.
+    """
+
+    def __init__(self, decimal: str, thousands: str, assumed: str = "") -> None:
+        self.decimal, self.thousands, self.assumed = decimal, thousands, assumed
         whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]*)" if thousands else "[0-9]*"
         self._pattern = re.compile(rf"[+-]?{whole}(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]{{1,4}})?")
 

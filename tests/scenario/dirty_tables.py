@@ -169,6 +169,13 @@ CASES: dict[str, Case] = {
                            ("line 2", "1.500", "1500 or 1.5", "decimal =")),
     "open thousands, said": Case(table(";", whole, change=every(2, lambda n, x: "1.500")).encode(), options=DECIMAL,
                                  tasks=tuple((t, u, 1.5, c, p) for t, u, _, c, p in TASKS)),
+    "open thousands, thousands said": Case(
+        table(";", whole, change=every(2, lambda n, x: "1.500")).encode(), options={"decimal": "comma"},
+        tasks=tuple((t, u, 1500, c, p) for t, u, _, c, p in TASKS)),
+    "round thousands between commas": Case(table(",", whole, change=every(3, lambda n, x: "120.000")).encode(),
+                                           ("line 2", "cycles", "120000 or 120.000")),
+    "three decimals between commas": Case(table(",", whole, change=every(2, lambda n, x: f"2{n}.125")).encode(),
+                                          tasks=tuple((t[0], t[1], 20.125 + n, *t[3:]) for n, t in enumerate(TASKS))),
     "comma splits cells": Case(table(",", lambda x: f"{x:.2f}".replace(".", ",")).encode(), ("cells",)),
     "text for a number": Case(table(change=put(1, 2, "lots")).encode(), ("line 3", "data_kb", "'lots'", "a number")),
     "empty cell": Case(table(change=put(2, 3, "")).encode(), ("line 4", "cycles", "needed")),

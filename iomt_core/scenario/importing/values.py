@@ -81,7 +81,7 @@ def dialect_of(table: Table, columns: Sequence[tuple[int, bool]], decimal: str |
     that there is can be read in two ways ("1.500").
     """
     proofs = Proofs(table.name)
-    undecided: tuple[int, int] | None = None
+    undecided: list[tuple[int, int]] = []
     for column, must_be_decimal in columns:
         if column in table.exact:
             proofs.add("1.5", f"column {table.headers[column][:40]}")
@@ -94,28 +94,39 @@ def dialect_of(table: Table, columns: Sequence[tuple[int, bool]], decimal: str |
                 proofs.add(bare, where)
             elif must_be_decimal:
                 proofs.add(bare.replace(".", ".0").replace(",", ",0"), where)
-            elif undecided is None:
-                undecided = (row, column)
+            else:
+                undecided.append((row, column))
     if decimal is not None:
         mark = {"point": ".", "comma": ","}[decimal]
         found = proofs.dialect()
         if proofs.proven and found.decimal != mark:
             raise ScenarioError(f"decimal = {decimal!r} does not fit {table.name}, which has {found}.")
-        return Dialect(mark, found.thousands)
-    if undecided is not None and not proofs.proven:
-        row, column = undecided
+        others = {"." if mark == "," else "," for row, column in undecided if mark not in table.cell(row, column)}
+        return Dialect(mark, found.thousands or "".join(others))
+    if undecided and not proofs.proven:
+        row, column = undecided[0]
         text = table.cell(row, column)
         mark = "," if "," in text else "."
+        # Who writes points between thousands hardly separates columns by commas; but cells such as 120.000 are doubtful.
         if (
-            mark == "." and table.delimiter == ","
-        ):  # who writes points between thousands separates columns by something else
-            return proofs.dialect()
+            mark == "."
+            and table.delimiter == ","
+            and not any(_looks_whole(table.columns[column]) for _, column in undecided)
+        ):
+            return Dialect(".", "", assumed=text)
         raise ScenarioError(
             f"{table.name}, line {table.line(row)}, column {table.headers[column][:40]}: {text[:40]!r} may mean "
             f"{re.sub(r'[.,]', '', text)} or {text.replace(mark, '.')}, and no other cell shows which. Say it: decimal = "
             f"{'comma' if mark == ',' else 'point'} or {'point' if mark == ',' else 'comma'}."
         )
     return proofs.dialect()
+
+
+def _looks_whole(cells: pa.Array) -> bool:
+    """Whether many cells end with a mark and three zeros, as whole numbers in thousands do and measured ones do not."""
+    found = cells.filter(pc.match_substring_regex(cells, OPEN))
+    zeros = pc.sum(pc.match_substring_regex(found, "000$")).as_py() or 0
+    return bool(zeros > 0.1 * len(found))
 
 
 def _telling(cells: pa.Array) -> list[tuple[str, int]]:
