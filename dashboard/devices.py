@@ -13,6 +13,7 @@ from dashboard.text import plain
 from iomt_core.scenario import Meta, Scenario, ScenarioError, counted, metadata
 
 FIELDS = {"server": ("F_k", "B_k", "latency"), "user": ("F_i", "P_tr", "Cap")}
+TABLES = "device_tables"  # in session state while the dialog is open
 HELP = (
     "An empty cell is the value of the whole ward, from the sliders. A cloud is a fast server with a latency; a sensor without "
     "a CPU of its own has 0."
@@ -59,24 +60,34 @@ def heading(meta: Meta) -> str:
 def device_words(s: Scenario) -> str:
     """How many devices differ, in words; "" if none does."""
     counts = [counted(len(getattr(s, f"{kind}_devices")), kind) for kind in FIELDS if getattr(s, f"{kind}_devices")]
-    return " and ".join(counts) + " of their own kind" if counts else ""
+    return " and ".join(counts) + " with values of their own" if counts else ""
 
 
 def device_controls(session: Session) -> None:
     """What differs, in words, and a button that opens the table."""
     if words := device_words(session.scenario):
         st.caption(f"In use: {words}.")
-    if st.button("Devices that differ…", width="stretch", icon=":material/table:", help=HELP, key="edit_devices"):
-        # The dialog keeps the table that it opened with: the table must not change while somebody edits it.
-        st.session_state["device_tables"] = {kind: device_table(session.scenario, kind) for kind in FIELDS}
+    st.button(
+        "Devices that differ…", width="stretch", icon=":material/table:", help=HELP, on_click=_open, args=(session,)
+    )
+    if TABLES in st.session_state:  # in every run, so that one that the page starts by itself does not close the dialog
         _edit(session)
 
 
-@st.dialog("Devices that differ", width="large")
+def _open(session: Session) -> None:
+    """Keeps the tables that the dialog opens with: they must not change while somebody edits them."""
+    st.session_state[TABLES] = {kind: device_table(session.scenario, kind) for kind in FIELDS}
+
+
+def _close() -> None:
+    st.session_state.pop(TABLES, None)
+
+
+@st.dialog("Devices that differ", width="large", on_dismiss=_close)
 def _edit(session: Session) -> None:
     s, edited = session.scenario, {}
     st.caption(HELP)
-    for kind, table in st.session_state["device_tables"].items():
+    for kind, table in st.session_state[TABLES].items():
         columns = {
             "number": st.column_config.NumberColumn("No.", disabled=True, width="small"),
             "name": st.column_config.TextColumn("Name", max_chars=40),
@@ -89,7 +100,7 @@ def _edit(session: Session) -> None:
             )
         st.markdown(f"**{kind.capitalize()}s**")
         edited[kind] = st.data_editor(
-            table, hide_index=True, column_config=columns, key=f"edit_{kind}s", width="stretch"
+            table, hide_index=True, column_config=columns, key=f"edit_{kind}s", placeholder="the ward's"
         )
     apply, remove = st.columns(2)
     if apply.button("Apply", type="primary", width="stretch"):
@@ -107,6 +118,7 @@ def _use(session: Session, devices: dict[str, Any]) -> None:
             st.error(plain(problem))
         return
     session.try_change(lambda: session.scenario.changed(**devices))
+    _close()
     st.rerun()
 
 

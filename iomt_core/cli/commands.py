@@ -15,7 +15,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "import": "import_tables",
         "sweep": "sweep", "scenario": "reference", "parameters": "reference", "presets": "reference", "policies": "reference",
-        "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "paper": "paper", "results": "reference",
+        "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "paper": "paper", "coupled": "coupled",
+        "results": "reference",
         "table3": "reference", "answer": "answer", "warehouse": "warehouse", "twin": "twin", "models": "models",
         "serve": "serve",
         "dashboard": "dashboard",
