@@ -116,6 +116,8 @@ def misread(name: str, value: float, where: str = "") -> str | None:
     usual = (sum(default) / 2 if isinstance(default, tuple) else default) or meta.span[1] / 10
     ratio = value / usual
     as_shown = ratio / meta.shown_factor
+    if min(ratio, as_shown) < 1e-300:  # its inverse would be no number
+        return None
     if max(ratio, 1 / ratio) <= max(as_shown, 1 / as_shown):
         return None
     return (

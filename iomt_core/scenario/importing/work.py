@@ -57,8 +57,8 @@ class Work:
         marks = "" if table.exact else f"; numbers with {dialect}"
         self.say("taken", f"{table.name} as {one.role}: {table.rows:,} rows; {table.format}{marks}.")
         if dialect.assumed:
-            self.say("changed", f"{table.name}: {dialect.assumed!r} counts as a decimal number, for columns are separated by commas; "
-                     "no cell shows it. If it is thousands: decimal = comma.")  # fmt: skip
+            why = "for columns are separated by commas; no cell shows it. If it is thousands: decimal = comma"
+            self.say("changed", f"{table.name}: {dialect.assumed!r} counts as a decimal number, {why}.")
         for change in table.changes:
             self.say("changed", f"{table.name}: {change}.")
         for use in one.uses.values():
