@@ -195,6 +195,8 @@ def test_own_files_are_taken_and_bad_ones_named_by_line(page: Page, lab: str, tm
     expect(dialog.locator("[data-testid=stAlert]").first).to_contain_text("line 3, column data_kb: 'lots'")
     expect(title(page)).to_contain_text("8 users × 8 tasks")
     dialog.get_by_role("button", name="Remove bad.csv").click()
+    expect(dialog.locator("[data-testid=stAlert]")).to_have_count(0)
+    settle(page)
     dialog.locator("input[type=file]").set_input_files(good)
     dialog.get_by_role("button", name="Use this scenario").click()
     expect(title(page)).to_contain_text("2 users × 1 task")
