@@ -248,7 +248,7 @@ TABLES = [
     (HEAD.encode("utf-16"), "is not UTF-8 text"),
     (HEAD.encode() + b"1,1,\xe9,1,1\n", "is not UTF-8 text: byte 39 cannot be read"),
     (HEAD.encode() + b"1,1,\x00,1,1\n", "it holds a zero byte"),
-    (b" " * 2_000_001, "is too large: allowed is 2 MB"),
+    (b" " * 30_000_001, "is too large: allowed is 30 MB"),
 ]  # fmt: skip
 
 
