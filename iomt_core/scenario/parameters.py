@@ -663,6 +663,12 @@ def _problems(s: Scenario) -> Iterator[str]:
 
 
 def _size_problems(s: Scenario) -> Iterator[str]:
+    if any(
+        True
+        for name in ("users", "tasks", "servers", "T")
+        for _ in beyond_bounds(name, getattr(s, name), _METADATA[name])
+    ):
+        return  # said already
     for what, size, most in (
         ("users x tasks x (servers + 1)", s.ward_users * s.tasks * (s.ward_servers + 1), MOST_ALTERNATIVES),
         ("T x users x tasks", s.T * s.ward_users * s.tasks, MOST_EPISODE_TASKS),
