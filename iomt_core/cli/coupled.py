@@ -73,7 +73,7 @@ def coupled(
             stopped = _compute(missing, out, count, (time_limit or MOST_MINUTES) * 60) if missing else False
     results = read_results(out)
     for title, frame in (
-        ("Gap in %, ± half the 95 % interval over seeds", gap_table(results)),
+        ("Gap in %, ± half the 95 % interval over seeds", gap_table(results, labels=False)),
         ("SAE-MT-QMIX", comparison_table(results)),
         ("Price of a joule, 1/J", price_table(results)),
     ):

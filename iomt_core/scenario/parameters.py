@@ -663,6 +663,12 @@ def _problems(s: Scenario) -> Iterator[str]:
 
 
 def _size_problems(s: Scenario) -> Iterator[str]:
+    if any(
+        True
+        for name in ("users", "tasks", "servers", "T")
+        for _ in beyond_bounds(name, getattr(s, name), _METADATA[name])
+    ):
+        return  # said already
     for what, size, most in (
         ("users x tasks x (servers + 1)", s.ward_users * s.tasks * (s.ward_servers + 1), MOST_ALTERNATIVES),
         ("T x users x tasks", s.T * s.ward_users * s.tasks, MOST_EPISODE_TASKS),
@@ -723,14 +729,15 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
     if not s.workload:
         yield "workload = [] is empty: at least one task is needed."
         return
+    for field, limits in (("D", "D"), ("C", "C"), ("P", "P"), ("step", "T"), ("user", "users"), ("T_max", "T_max")):
+        values = [value for task in s.workload if (value := getattr(task, field)) is not None]
+        extremes = (min(values), max(values)) if values else ()
+        if any(problem for value in extremes for problem in beyond_bounds(field, value, _METADATA[limits])):
+            for number, task in enumerate(s.workload, 1):
+                if getattr(task, field) is not None:
+                    yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[limits])
     counts: dict[tuple[int, int], int] = {}
-    for number, task in enumerate(s.workload, 1):
-        for field in ("D", "C", "P"):
-            yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
-        for field, count in (("step", "T"), ("user", "users")):
-            yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[count])
-        if task.T_max is not None:
-            yield from beyond_bounds(f"workload[{number}].T_max", task.T_max, _METADATA["T_max"])
+    for task in s.workload:
         counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1
     if len(s.kind_names) > MOST_KINDS:
         yield f"workload: {len(s.kind_names)} kinds, allowed 1 to {MOST_KINDS}."

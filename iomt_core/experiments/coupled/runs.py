@@ -130,6 +130,8 @@ def _references(run: Run) -> dict[str, Any]:
 
 
 def _train(run: Run, stop: Path | None) -> dict[str, Any]:
+    if stop is not None and stop.exists():
+        raise AbandonedError
     spec, metric = run.spec, WARDS[run.ward].metric
     trainer = spec.trainer()
     checked = Evaluator(spec.scenario, VALIDATION_EPISODES, VALIDATION, ("return", metric))

@@ -94,13 +94,16 @@ def comparisons(results: Results) -> list[Difference]:
     return found
 
 
-def gap_table(results: Results) -> pd.DataFrame:
-    """Every policy on every ward as text: mean gap, with the 95 % interval over seeds of a trained one."""
-    labels = {name: name for name in REFERENCES} | {arm.name: arm.label for arm in ARMS.values()}
+def gap_table(results: Results, labels: bool = True) -> pd.DataFrame:
+    """Every policy on every ward as text: mean gap, with the 95 % interval over seeds of a trained one.
+
+    labels: whether arms are named by their labels, otherwise by their names.
+    """
+    shown = {name: name for name in REFERENCES} | {arm.name: arm.label for arm in ARMS.values()}
     rows = []
-    for name, label in labels.items():
+    for name, label in shown.items():
         cells = {ward: _cell(values(results, ward, name), METRICS[WARDS[ward].metric].factor) for ward in WARDS}
-        rows.append({"policy": label, **cells})
+        rows.append({"policy": label if labels else name, **cells})
     return pd.DataFrame(rows if results else [])
 
 

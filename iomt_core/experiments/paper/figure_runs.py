@@ -214,7 +214,7 @@ def _train(run: Run, stop: Path | None) -> dict[str, Any]:
             held_out.append({"episodes": float(trainer.played), **found})
     policy = TrainedPolicy.from_trainer(trainer, spec)
     last = Evaluator(run.ward.scenario, HELD_OUT_EPISODES, names=FIGURES_KEPT).evaluate_run(policy)
-    collapsed = last.pop("collapsed")
+    collapsed, last = last["collapsed"], {name: last[name] for name in FIGURES_KEPT}
     usual = Settings().model_dump(mode="json")
     changes = {name: value for name, value in spec.settings.model_dump(mode="json").items() if value != usual[name]}
     return {
