@@ -729,13 +729,17 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
     if not s.workload:
         yield "workload = [] is empty: at least one task is needed."
         return
+    beyond = False
     for field, limits in (("D", "D"), ("C", "C"), ("P", "P"), ("step", "T"), ("user", "users"), ("T_max", "T_max")):
         values = [value for task in s.workload if (value := getattr(task, field)) is not None]
         extremes = (min(values), max(values)) if values else ()
         if any(problem for value in extremes for problem in beyond_bounds(field, value, _METADATA[limits])):
+            beyond = True
             for number, task in enumerate(s.workload, 1):
                 if getattr(task, field) is not None:
                     yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[limits])
+    if beyond:
+        return
     counts: dict[tuple[int, int], int] = {}
     for task in s.workload:
         counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1

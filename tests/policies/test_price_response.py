@@ -42,9 +42,11 @@ def return_gap(record: Record) -> float:
 
 @pytest.mark.parametrize("name", ["paper", "lecture", "drained"])
 def test_where_capacities_are_constant_prices_that_follow_them_are_the_fixed_ones(name: str) -> None:
-    fixed, following = played(PRESETS[name], FIXED, FOLLOWING)
-    for field in ("choice", "cpu", "bandwidth"):
-        assert torch.equal(getattr(fixed.action, field), getattr(following.action, field))
+    snapshot = draw_episodes(PRESETS[name], 0, certify=False).snapshot
+    fixed, following = (make_policy(policy, PRESETS[name]).prices(snapshot) for policy in (FIXED, FOLLOWING))  # type: ignore[attr-defined]
+    for server in ("cpu", "bandwidth"):
+        one, other = getattr(fixed, server), getattr(following, server)
+        assert torch.equal(one.expand_as(other), other)
 
 
 def test_prices_that_follow_capacities_are_worth_it_under_background_load() -> None:
