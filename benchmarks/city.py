@@ -181,9 +181,8 @@ def beside_general_solver() -> None:
             exact = bound * (1 + float(gap(snapshot, shares, dual.bound, s)) / 100)
         marks = ["" if x.finished else "*" for x in (relaxed, whole)]
         print(
-            f"{' x '.join(map(str, size)):>23s} {bound:9.4f} {relaxed.value:9.4f}{marks[0]:1s} "
-            f"{cost:9.4f} {exact:8.4f}{marks[1]:1s} "
-            f"{ours:7.3f} {relaxed_time:9.2f} {whole_time:7.2f}"
+            f"{' x '.join(map(str, size)):>23s} {bound:9.4f} {relaxed.value:9.4f}{marks[0]:1s} {cost:9.4f} "
+            f"{exact:8.4f}{marks[1]:1s} {ours:7.3f} {relaxed_time:9.2f} {whole_time:7.2f}"
         )
     print(
         "MILP: the exact cost of its choices with optimal shares. *: not finished in time; what it had found by then."

@@ -9,7 +9,7 @@ import torch
 
 from iomt_core.experiments.coupled.bursts import bursty
 from iomt_core.policies.capacity_prices import TypicalDemand
-from iomt_core.policies.price_response import OLDEST, price_sample
+from iomt_core.policies.price_response import OLDEST, PriceResponse, price_sample
 from iomt_core.policies.registry import policy_type
 from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
@@ -40,13 +40,16 @@ def return_gap(record: Record) -> float:
     return float(record.return_bound[record.step == 1].sum() / record.returns.sum()) - 1
 
 
-@pytest.mark.parametrize("name", ["paper", "lecture", "drained"])
-def test_where_capacities_are_constant_prices_that_follow_them_are_the_fixed_ones(name: str) -> None:
-    snapshot = draw_episodes(PRESETS[name], 0, certify=False).snapshot
-    fixed, following = (make_policy(policy, PRESETS[name]).prices(snapshot) for policy in (FIXED, FOLLOWING))  # type: ignore[attr-defined]
-    for server in ("cpu", "bandwidth"):
-        one, other = getattr(fixed, server), getattr(following, server)
-        assert torch.equal(one.expand_as(other), other)
+@pytest.mark.parametrize("name", ["paper", "drained", "hospital"])
+def test_where_capacities_are_constant_users_choose_servers_better_at_the_same_prices(name: str) -> None:
+    s = PRESETS[name]
+    fixed, following = played(s, FIXED, FOLLOWING, count=2)
+    assert return_gap(following) <= return_gap(fixed) + 5e-4
+    snapshot = steps(s, 2)
+    policies = [make_policy(policy, s) for policy in (FIXED, FOLLOWING)]
+    prices = [policy.prices(snapshot) for policy in policies if isinstance(policy, PriceResponse)]
+    assert torch.equal(prices[0].cpu, prices[1].cpu)
+    assert torch.equal(prices[0].bandwidth, prices[1].bandwidth)
 
 
 def test_prices_that_follow_capacities_are_worth_it_under_background_load() -> None:
