@@ -53,7 +53,7 @@ def test_a_link_gives_back_exactly_the_session(session: Session) -> None:
 
 
 SPOILT = {
-    "utm_source": "course", "users": "99", "F_k": "fast", "D": "1e5", "kinds": "!!!", "workload": "kept:0", "policy": "magic",
+    "utm_source": "course", "users": "9999", "F_k": "fast", "D": "1e5", "kinds": "!!!", "workload": "kept:0", "policy": "magic",
     "shares": "fair", "episode_seed": "-1", "step": "500", "task": "1.1", "pin": "preset=lecture&users=0",
 }  # fmt: skip
 
