@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmarks.bursts import SEEDS as BURST_SEEDS
-from benchmarks.bursts import bursty
 from benchmarks.medical import medical
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
+from iomt_core.experiments.coupled.bursts import SEEDS as BURST_SEEDS
+from iomt_core.experiments.coupled.bursts import bursty
 from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot

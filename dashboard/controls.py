@@ -11,6 +11,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.data_import import MEGABYTES, import_dialog
 from dashboard.devices import device_controls, device_words
 from dashboard.session import Session
 from dashboard.text import plain
@@ -20,7 +21,6 @@ from iomt_core.policies.price_response import PriceResponse, broadcast_response
 from iomt_core.policies.registry import policy_type
 from iomt_core.scenario import GROUPS, PRESET_NOTES, PRESETS, Meta, Scenario, collect_notes, metadata, set_elsewhere
 from iomt_core.scenario.files import dump_scenario, parse_scenario
-from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
 from iomt_core.training.catalogue import catalogue, policy_label, usable_policy
 from iomt_core.twin.northbound import LARGEST_SEED
 
@@ -319,22 +319,17 @@ def _files(session: Session) -> None:
             with collect_notes() as session.notes:
                 session.try_change(lambda: read(file.getvalue(), file.name))
 
-    def tasks(content: bytes, name: str) -> Scenario:
-        return with_workload(session.scenario, read_workload_csv(content, name))
-
-    def places(content: bytes, name: str) -> Scenario:
-        return with_places(session.scenario, read_places_csv(content, name))
-
-    for label, kinds, key, read, text in (
-        ("Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], "up_scenario", parse_scenario, None),
-        ("Own workload (CSV)", ["csv"], "up_workload", tasks,
-         "Columns: step, user, data_kb, cycles; if you like priority, kind, deadline_ms. Steps and users count from 1; "
-         "1 KB = 8000 bit."),
-        ("Own places (CSV)", ["csv"], "up_places", places,
-         "Columns: kind (user or server), x_m, y_m; if you like name, cpu_ghz, bandwidth_mhz, latency_ms, power_w, battery_j."),
+    key = f"up_scenario_{count}"
+    st.file_uploader(
+        "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key=key, on_change=uploaded, args=(key, parse_scenario),
+        max_upload_size=MEGABYTES,
+    )  # fmt: skip
+    if st.button(
+        "Import tables", icon=":material/table_convert:", width="stretch",
+        help="Tasks, users or servers of your own, as CSV of any dialect or Parquet: columns, units, dates and ids become a "
+        "scenario.",
     ):  # fmt: skip
-        key = f"{key}_{count}"
-        st.file_uploader(label, kinds, key=key, on_change=uploaded, args=(key, read), max_upload_size=2, help=text)
+        import_dialog(session)
     for note in session.notes:
         st.caption(plain(note))
     for field, what in _own_data(session.scenario).items():

@@ -16,6 +16,7 @@ IN_CHECKOUT = (ROOT / "app.py").is_file()
 APP = ROOT if IN_CHECKOUT else ROOT / "iomt_twin_lab"  # app.py, pages/, .streamlit/ and pretrained/
 PRETRAINED = APP / "pretrained"
 PAPER_FIGURES = PRETRAINED / "paper-figures"  # results behind the paper's figures
+COUPLED_STEPS = PRETRAINED / "coupled-steps"  # results of the study of wards whose steps are coupled
 # Names by environment variable.
 USER_FOLDERS = {
     "IOMT_RUNS": "runs", "IOMT_SWEEPS": "sweeps", "IOMT_ANSWERS": "answers", "IOMT_WAREHOUSES": "warehouses",

@@ -67,12 +67,16 @@ class Record(Batch):
     @property
     def collapse(self) -> str:
         """What a collapsed policy does with every task, such as "keeps everything local"; "" if it has not collapsed."""
+        return self.collapse_from(COLLAPSED)
+
+    def collapse_from(self, share: float) -> str:
+        """`collapse`, where `share` of all tasks (0 to 1) are enough."""
         choices = self.action.choice[self.snapshot.active]
         if len(choices) < 2:
             return ""
         device = int(choices.mode().values)
-        if float((choices == device).double().mean()) < COLLAPSED or (device > 0 and self.scenario.servers == 1):
-            return ""
+        if float((choices == device).double().mean()) < share or (device > 0 and self.scenario.servers == 1):
+            return "offloads everything" if float((choices > 0).double().mean()) >= share else ""
         name = device_name(self.scenario.device_numbers[device])
         return "keeps everything local" if device == 0 else f"sends everything to {name}"
 

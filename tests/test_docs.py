@@ -21,6 +21,7 @@ from dashboard.inspect import state as inspect_state
 from dashboard.navigation import TITLES
 from docs.take_pictures import PICTURES
 from iomt_core.cli.commands import application
+from iomt_core.experiments.coupled.table import comparison_markdown, gaps_markdown, price_markdown
 from iomt_core.experiments.paper.claims import paper_claims_table
 from iomt_core.experiments.paper.results import claim_table, results_table
 from iomt_core.metrics import column_table, metric_table
@@ -240,6 +241,9 @@ def generated(document: str, marker: str) -> str:
         ("docs/results.md", "results", results_table),
         ("docs/results.md", "claims", claim_table),
         ("docs/results.md", "paper-claims", paper_claims_table),
+        ("docs/training.md", "coupled-gaps", gaps_markdown),
+        ("docs/training.md", "coupled-differences", comparison_markdown),
+        ("docs/training.md", "coupled-prices", price_markdown),
     ],
 )
 def test_generated_tables_are_up_to_date(document: str, marker: str, table: Callable[[], str]) -> None:

@@ -238,7 +238,7 @@ TABLES = [
     (HEAD + "1,1,3_0,1e5,1\n", "line 2, column data_kb: '3_0' cannot be used"),
     (HEAD + "１,1,30,1e5,1\n", "line 2, column step: '１' cannot be used"),
     (HEAD + f"1,1,30,{NINES},1\n", "line 2, column cycles: '999"),
-    (HEAD + "1,1,1,1,1\n" * 250_001, "file 'tasks.csv' is too large: allowed is 2 MB"),
+    (HEAD + "1,1,1,1,1\n" * 250_001, "line 250002: more rows than a scenario can have; allowed are 250000"),
     (HEAD + "1,1,30,1e5,1\n" * 65, "tasks = 65 is out of range: allowed is 1 to 64"),
     (HEAD + "x\n" * 100_000, "and 99990 more"),
     ("a," * 500_000 + "\n1", "lacks the column step"),
@@ -248,7 +248,7 @@ TABLES = [
     (HEAD.encode("utf-16"), "is not UTF-8 text"),
     (HEAD.encode() + b"1,1,\xe9,1,1\n", "is not UTF-8 text: byte 39 cannot be read"),
     (HEAD.encode() + b"1,1,\x00,1,1\n", "it holds a zero byte"),
-    (b" " * 2_000_001, "is too large: allowed is 2 MB"),
+    (b" " * 30_000_001, "is too large: allowed is 30 MB"),
 ]  # fmt: skip
 
 

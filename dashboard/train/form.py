@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,10 +12,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.person import current_person, name_field
+from dashboard.runs import clock
 from dashboard.session import Session
 from dashboard.text import plain
 from dashboard.twin import warehouses
 from iomt_core.algorithms.registry import ALGORITHMS
+from iomt_core.experiments.run_length import LONGEST, POINTS, SHORTEST, interval, with_length
 from iomt_core.runs.directory import checked_name
 from iomt_core.runs.queue import RunRecord
 from iomt_core.runs.training_run import TRAINING, concurrent_runs
@@ -25,10 +28,10 @@ from iomt_core.training.start import Start, why_not_general
 from iomt_core.twin.northbound import checked_seed
 
 SIDEBAR = "sidebar"
-EPISODES = 320  # default; gives a first impression in one or two minutes
+SECONDS = 60  # default length of a run
+EVERY = ("evaluate_every", "checkpoint_every")
 STARTS = {"general": "general network", "scratch": "scratch"}
 MEMORY, NEW = "memory", "a new warehouse"
-POINTS = 10  # default number of evaluations and checkpoints in a run
 CELL = 180  # width of a hyper-parameter's control, pixels
 # Setting and label of each control; a pair of values has two controls.
 HYPER_PARAMETERS = (
@@ -65,10 +68,16 @@ def new_run(session: Session) -> str | None:
     )  # fmt: skip
     ward = session.scenario if source in (SIDEBAR, None) else PRESETS[str(source)]
     start, reason = _start(fields, algorithm, ward)
+    seconds = fields.number_input(
+        "Time, s", SHORTEST, LONGEST, SECONDS, step=30, key="train_seconds", persist_state="session", width=CELL,
+        help="About how long the run takes on an idle machine. When you press Start, a few seconds are spent on measuring how "
+        "many episodes fit. On the scenario *lecture*, 60 s are enough to see the gap fall from scratch.",
+    )  # fmt: skip
     episodes = fields.number_input(
-        "Episodes", value=EPISODES, step=32, key="train_episodes", persist_state="session",
-        help=f"Episodes to play, M of Algorithm 1. Allowed: {allowed('episodes')}. {EPISODES} take one or two minutes; the "
-        f"included policies took {Settings.model_fields['episodes'].default}. Schedules adapt to the length of the run.",
+        "Episodes", value=None, step=32, key="train_episodes", persist_state="session", placeholder="by the time", width=CELL,
+        help=f"Episodes to play, M of Algorithm 1. Allowed: {allowed('episodes')}. Empty: as many as fit into the time. The same "
+        f"number of episodes and the same seed give the same run. The included policies took "
+        f"{Settings.model_fields['episodes'].default}. Schedules adapt to the length of the run.",
     )  # fmt: skip
     if reason:
         st.caption(plain(f"From scratch only: {reason}."))
@@ -89,8 +98,8 @@ def new_run(session: Session) -> str | None:
         "and replayed from there; the weights are the same. The page *Twin* shows the warehouse. One run at a time writes to it.",
     )  # fmt: skip
     pressed_place = last.empty()
-    changes = _hyper_parameters(algorithm, start, int(episodes or 0))
-    spec, problems = _spec(algorithm, ward, start, {"episodes": episodes, **changes}, seed)
+    changes = _hyper_parameters(algorithm, start, None if episodes is None else int(episodes))
+    spec, problems = _spec(algorithm, ward, start, changes, seed)
     chosen = (wanted or "").strip() or suggested
     try:
         checked_name(chosen)
@@ -103,12 +112,16 @@ def new_run(session: Session) -> str | None:
         help=f"{concurrent_runs()} runs train at the same time; others wait in the queue.",
     )  # fmt: skip
     if spec is not None:
-        st.caption(_expected(spec, known))
+        st.caption(_expected(spec, known, None if episodes is not None else int(seconds or SECONDS)))
     for problem in problems:
         st.error(plain(problem), icon=":material/error:")
     if not pressed or spec is None or problems:
         return None
     try:
+        if episodes is None:
+            with st.spinner("Measuring how many episodes fit into the time …"):
+                fixed = {name: changes[name] for name in EVERY if name in changes}
+                spec = _measured(spec, int(seconds or SECONDS), fixed)
         if into != MEMORY:
             folder = warehouses.open_for(None if into == NEW else into, ward.name, person)
             spec = replace(spec, warehouse=str(folder))
@@ -126,8 +139,8 @@ def _start(place: DeltaGenerator, algorithm: str, ward: Scenario) -> tuple[Start
         "Start from", options, key="train_start" + "_scratch" * bool(reason), format_func=STARTS.__getitem__,
         persist_state="session", disabled=bool(reason),
         help="**The general network** is included and decides well at once: the curve begins near it, and the run adapts it to "
-        "this scenario. **From scratch** the weights are drawn at random, and training takes longer: on the paper's scenario "
-        "the gap is 20 to 35 % after 320 episodes and 4 % after 2,400.",
+        "this scenario. At its end it says whether it beats its start, and otherwise keeps the start. **From scratch** the "
+        "weights are drawn at random, and the curve falls from far above; on large scenarios that takes minutes.",
     )  # fmt: skip
     return (Start.general(algorithm, ward) if chosen == "general" else None), reason
 
@@ -152,22 +165,35 @@ def _spec(
         return None, error.problems
 
 
-def _expected(spec: RunSpec, known: list[RunRecord]) -> str:
-    """How long the run is, and how many runs must end before it starts."""
+@st.cache_data(
+    max_entries=200, show_spinner=False, hash_funcs={RunSpec: lambda spec: json.dumps(spec.as_json(), sort_keys=True)}
+)
+def _measured(spec: RunSpec, seconds: int, fixed: Mapping[str, Any]) -> RunSpec:
+    """The run with as many episodes as fit into `seconds`; the same as before if it was measured before."""
+    return with_length(spec, seconds, fixed=fixed)
+
+
+def _expected(spec: RunSpec, known: list[RunRecord], seconds: int | None) -> str:
+    """How long the run is, and how many runs must end before it starts. seconds: its time, if that decides."""
     waits = sum(run.active or run.state == "queued" for run in known) - concurrent_runs() + 1
     queue = f" {waits} run{'s' * (waits > 1)} must end before it starts." if waits > 0 else ""
+    if seconds is not None:
+        return f"About {clock(seconds)} of training on an idle machine, with {POINTS} evaluations.{queue}"
     return (
         f"{spec.settings.episodes:,} episodes, with an evaluation at the start and every {spec.settings.evaluate_every} "
         f"episodes.{queue}"
     )
 
 
-def _hyper_parameters(algorithm: str, start: Start | None, episodes: int) -> dict[str, Any]:
-    """Shows the hyper-parameters. Returns their values, and how often the run is evaluated and saved, in episodes."""
+def _hyper_parameters(algorithm: str, start: Start | None, episodes: int | None) -> dict[str, Any]:
+    """Shows the hyper-parameters. Returns their values, `episodes`, and how often the run is evaluated and saved, in episodes.
+
+    episodes: length of the run; None if it is not known yet. Then what depends on it is left out.
+    """
     own, group = settings_for(algorithm, start, {}), f"{algorithm}{'' if start is None else '_general'}"
     box = st.expander("Hyper-parameters", key="train_hyper", on_change="rerun")
     values: dict[str, Any] = {}
-    every: dict[str, Any] = {"evaluate_every": None, "checkpoint_every": None}
+    every: dict[str, Any] = dict.fromkeys(EVERY)
     # The controls exist only while the box is open; their values stay valid when it is closed.
     if box.open:
         with box:
@@ -185,8 +211,14 @@ def _hyper_parameters(algorithm: str, start: Start | None, episodes: int) -> dic
         values, every = st.session_state.get(f"hyper_{group}", (values, every))
     num_envs = values.get("num_envs", own.num_envs)
     num_envs = num_envs if isinstance(num_envs, int) and num_envs > 0 else 1
-    interval = max(1, math.ceil(max(1, episodes) / POINTS / num_envs)) * num_envs
-    return {**values, **{name: interval if value is None else value for name, value in every.items()}}
+    if episodes is None:
+        return {**values, **{name: value for name, value in every.items() if value is not None}}
+    automatic = interval(episodes, num_envs)
+    return {
+        **values,
+        "episodes": episodes,
+        **{name: automatic if value is None else value for name, value in every.items()},
+    }
 
 
 def _help(name: str) -> str:

@@ -115,7 +115,7 @@ def table(known: Sequence[RunRecord], view: View) -> None:
 
 
 def show_condition(run: RunRecord) -> None:
-    """Says why a run has stopped and from where it can be resumed, or that its policy has collapsed."""
+    """Says why a run has stopped and how to resume it, that its policy has collapsed, or whether it is better than its start."""
     if run.state in ("failed", "interrupted"):
         last = last_checkpoint(run.folder)
         place = f"from episode {int(last.name):,}, its last checkpoint" if last is not None else "from its beginning"
@@ -129,6 +129,9 @@ def show_condition(run: RunRecord) -> None:
             "It may recover; otherwise try another seed, a lower learning rate, or start from the general network.",
             icon=":material/warning:",
         )
+    elif run.state == "finished" and (words := str(run.status.get("conclusion") or "")):
+        show = st.success if words.startswith("Better") else st.info
+        show(f"**{plain(run.name)}**: {plain(words)}", icon=":material/compare_arrows:")
 
 
 def details(known: Sequence[RunRecord], view: View) -> None:
@@ -178,7 +181,13 @@ def _learning(chosen: Sequence[RunRecord]) -> None:
             "These runs have different scenarios: only the gap can be compared. Lines of other policies are for "
             f"{plain(chosen[0].spec.scenario.name) if chosen[0].spec else 'the first'}."
         )
-    _charts(learning.LEARNING, chosen, shown, smoothing)
+    gap, *others = learning.LEARNING
+    if curves(chosen[0].folder).compared_by_return:
+        st.caption(
+            "Batteries matter in this scenario, so the first chart shows the gap of the return, not of the cost."
+        )
+        gap = learning.RETURN_GAP
+    _charts((gap, *others), chosen, shown, smoothing)
 
 
 def _losses(chosen: Sequence[RunRecord]) -> None:
@@ -209,7 +218,7 @@ def _charts(
     found = {run.name: curves(run.folder) for run in chosen}
     episodes = max(run.total for run in chosen) or 1
     lines, subtitle = _lines(chosen, found), _subtitle(chosen)
-    for row in ROWS[drawn is learning.LEARNING]:
+    for row in ROWS[drawn is not learning.LOSSES]:
         for cell, curve in zip(st.columns(len(row)), (drawn[n] for n in row), strict=True):
             known = learning.references(curve, found[chosen[0].name], shown, LABELS)
             drawing = learning.learning_figure(

@@ -13,7 +13,8 @@ from dashboard.text import plain, show_errors
 from dashboard.twin.state import STALE_NUMBERS, StaleForm, View
 from dashboard.widgets import form_widget
 from iomt_core.charts.staleness import cost_table, group_table, staleness_curve
-from iomt_core.experiments.staleness import AXES, StalenessCost, Verdict, play_on_twin, staleness_cost, staleness_notes
+from iomt_core.experiments.comparison.paired import Verdict
+from iomt_core.experiments.staleness import AXES, StalenessCost, play_on_twin, staleness_cost, staleness_notes
 from iomt_core.metrics import METRICS
 from iomt_core.scenario import ScenarioError
 from iomt_core.twin.mapping.synchronisation import FRESH, Synchronisation, staleness

@@ -24,12 +24,15 @@ class Decision:
     choice: Tensor  # (U, N, J) int64, strategies
     requested: Tensor  # (U, N, J, outputs) the Actor's outputs; the first two are the shares of CPU and of bandwidth
     own_cpu: Tensor | None = None  # (U, N, J) local tasks' shares of the own CPU, if the Actor does not request them
+    skipped: Tensor | None = None  # (U, N, J) bool, tasks that nobody computes, for lack of energy; None: none
 
     def action(self, dtype: torch.dtype) -> Action:
         """The same as an environment takes it, worlds first."""
         cpu, bandwidth = self.requested[..., :2].unbind(-1)
         if self.own_cpu is not None:
             cpu = torch.where(self.own_cpu > 0, self.own_cpu, cpu)
+        if self.skipped is not None:
+            cpu = cpu.masked_fill(self.skipped, 0.0)
         cpu, bandwidth = (x.transpose(0, 1).to(dtype).contiguous() for x in (cpu, bandwidth))
         return Action(self.choice.transpose(0, 1).contiguous(), cpu, bandwidth)
 

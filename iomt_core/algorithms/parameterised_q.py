@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -23,11 +24,12 @@ from iomt_core.algorithms.agents import (
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
-from iomt_core.nets.own_cpu import own_shares
+from iomt_core.nets.own_cpu import timely_shares
 from iomt_core.nets.search import Preference, moves, search
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
+FORCED = 100.0  # added to the worth of a strategy that is drawn at random, in units of reward
 HUBER_DELTA = 0.1  # in units of reward
 # In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
 REQUEST_PENALTY = 0.05
@@ -121,8 +123,7 @@ class ParameterisedQ(Agents):
         """How the own CPU is divided among the local tasks of `choice`, (U, N, J); None where the Actor requests it."""
         if not self.q.exact_local:
             return None
-        assert inputs.local_cost is not None
-        return own_shares(inputs.local_cost, inputs.weight, (choice == 0) & (inputs.weight > 0))
+        return timely_shares(inputs, (choice == 0) & (inputs.weight > 0))
 
     @torch.no_grad()
     def choose(
@@ -141,7 +142,7 @@ class ParameterisedQ(Agents):
         with exploration noise, each task in order takes the strategy that is best for its agent, given the current strategies
         of the agent's other tasks.
         """
-        if self._searches(noise):
+        if self._searches(noise) and inputs.server_size is None:
             start = functional.one_hot(self.first_choice(inputs), self.sizes.servers + 1).to(requested.dtype)
             preference = self._preference(requested.device)
             return search(self.q, tokens, requested, past, inputs, start, preference).argmax(-1)
@@ -175,8 +176,9 @@ class ParameterisedQ(Agents):
             yield Turn(range(self.sizes.tasks), taken, all_values, worth, margin, after)
             return
         preference = self._preference(choice.device)
-        if self._searches(noise):
-            for move in moves(self.q.joint(tokens, requested, past, inputs), inputs, taken, preference):
+        if self._searches(noise) or (inputs.server_size is not None and self._searches(None)):
+            explore = None if noise is None else _perturbation(taken, noise, generator)
+            for move in moves(self.q.joint(tokens, requested, past, inputs), inputs, taken, preference, explore):
                 all_tasks = range(self.sizes.tasks)
                 yield Turn(all_tasks, taken, move.values, move.worth, move.margin, move.after, one_moves=True)
                 taken = move.after
@@ -204,7 +206,11 @@ class ParameterisedQ(Agents):
         return Preference(functional.pad(rank, (1, 0), value=torch.inf), self.margins)
 
     def _searches(self, noise: Noise | None) -> bool:
-        """Whether the task that gains most moves next; with exploration tasks decide in turn, which tries more and is faster."""
+        """Whether the task that gains most moves next; with exploration tasks decide in turn.
+
+        That tries more and is faster. Where servers differ in size, tasks move with exploration too, so that what is learned is
+        what such agents do.
+        """
         return self.rounds > 0 and noise is None and self.rules.search == "largest-gain"
 
     def first_choice(self, inputs: Inputs) -> Tensor:
@@ -454,6 +460,19 @@ class ParameterisedQ(Agents):
 def _by_network(choice: Tensor) -> Tensor:
     """Moves the tasks of the strategies (U, N, J) into the network axis, (U·J, N)."""
     return flatten_tasks(choice[..., None])[..., 0]
+
+
+def _perturbation(taken: Tensor, noise: Noise, generator: torch.Generator | None) -> Tensor:
+    """Gumbel noise on the worth of strategies, of the shape of `taken`, so that the best one is a Boltzmann choice.
+
+    All servers together get as much as the own device. With the probability `noise.epsilon` a task takes a random strategy.
+    """
+    uniform = torch.rand(taken.shape, generator=generator).clamp_(1e-6, 1 - 1e-6).to(taken.device)
+    gumbel = -torch.log(-torch.log(uniform))
+    gumbel[..., 1:] -= math.log(taken.shape[-1] - 1)
+    even = torch.randint(0, taken.shape[-1], taken.shape[:-1], generator=generator).to(taken.device)
+    explore = (torch.rand(taken.shape[:-1], generator=generator) < noise.epsilon).to(taken.device)
+    return noise.temperature * gumbel + FORCED * functional.one_hot(even, taken.shape[-1]) * explore[..., None]
 
 
 def _boltzmann(worth: Tensor, noise: Noise | None, generator: torch.Generator | None) -> Tensor:

@@ -22,10 +22,17 @@ from iomt_core.runs.curves import Curves, thinned
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 REFERENCE_DASHES = MappingProxyType(
-    {"optimum": "5px,2px", "price-response": "2px,3px", "greedy": "9px,3px", "random": "1px,5px", "bound": "solid"}
+    {
+        "optimum": "5px,2px",
+        "price-response": "2px,3px",
+        "greedy": "9px,3px",
+        "random": "1px,5px",
+        "bound": "solid",
+        "start": "12px,2px",
+    }
 )
 REFERENCE_COLOUR = "#8a8f98"
-GOALS = ("optimum", "price-response", "bound")  # references that are always drawn
+GOALS = ("optimum", "price-response", "start", "bound")  # references that are always drawn
 MARGIN = 0.5  # others are drawn if they are at most this part of the range outside of it, and named at the edge if not
 CLOSE = 0.07  # fraction of the range; labels of references closer than this would overlap
 LETTER = 6.2  # width of a letter in a label, pixels
@@ -53,6 +60,7 @@ LEARNING = (
     Curve(METRICS["mean_energy_j"], "energy_j", evaluated=True),
     Curve(TRAINING["return"], "return"),
 )
+RETURN_GAP = Curve(METRICS["return_gap"], evaluated=True)  # takes the place of the gap where batteries bind
 LOSSES = (
     *(Curve(TRAINING[name], name, logarithmic=True) for name in ("loss_19", "loss_26")),
     *(Curve(TRAINING[name], name) for name in ("loss_21", "loss_27")),
@@ -88,7 +96,10 @@ class Reference:
 
 
 def references(curve: Curve, found: Curves, shown: Sequence[str], labels: Mapping[str, str]) -> list[Reference]:
-    """The reference lines of a chart: the policies `shown`, and in the cost chart also the certified bound."""
+    """The reference lines of a chart: the policies `shown`, where a fine-tuned run started, and the certified bound.
+
+    The bound is a line in the charts of the cost and of both gaps, where it is 0.
+    """
     metric = curve.metric
     if not curve.evaluated:
         return []
@@ -97,7 +108,12 @@ def references(curve: Curve, found: Curves, shown: Sequence[str], labels: Mappin
         for name in shown
         if metric.name in found.references.get(name, {})
     ]
-    if metric.name == "cost" and found.bound is not None and lines:
+    start = found.start.get(metric.name)
+    if start is not None:
+        lines.append(Reference("start", "start", start * metric.factor))
+    if lines and metric.name in ("gap", "return_gap"):
+        lines.append(Reference("bound", "bound", 0.0))
+    elif lines and metric.name == "cost" and found.bound is not None:
         lines.append(Reference("bound", "bound", found.bound))
     return lines
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from keyword import iskeyword
 from types import MappingProxyType
 from typing import Any
 
 import typer
 
-# Module of each command, in the order of the help; its function has the command's name.
+# Module of each command, in the order of the help; its function has the command's name, unless Python keeps that for itself.
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
+        "import": "import_tables",
         "sweep": "sweep", "scenario": "reference", "parameters": "reference", "presets": "reference", "policies": "reference",
-        "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "paper": "paper", "results": "reference",
+        "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "paper": "paper", "coupled": "coupled",
+        "results": "reference",
         "table3": "reference", "answer": "answer", "warehouse": "warehouse", "twin": "twin", "models": "models",
         "serve": "serve",
         "dashboard": "dashboard",
@@ -38,5 +41,5 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
             app.add_typer(module.app, name=name)
         else:
             settings = {"context_settings": module.CONTEXT} if name == "dashboard" else {}
-            app.command(name, **settings)(getattr(module, name))
+            app.command(name, **settings)(getattr(module, COMMANDS[name] if iskeyword(name) else name))
     return app

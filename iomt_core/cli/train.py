@@ -20,14 +20,17 @@ from iomt_core.cli.common import (
     progress_bar,
     scenario_from,
 )
-from iomt_core.experiments.training_check import Evaluator, references_of_run
+from iomt_core.experiments.fine_tuning import FineTuning
+from iomt_core.experiments.run_length import with_length
+from iomt_core.experiments.training_check import RUN_CHECKED, RUN_EPISODES, RUN_HELD_OUT, Evaluator, references_of_run
 from iomt_core.metrics import METRICS
 from iomt_core.runs.process import StopRequest, device_named, prepare
 from iomt_core.runs.training_run import TRAINING, TrainingRun
-from iomt_core.scenario import ScenarioError
+from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.checkpoints import KEPT
 from iomt_core.training.run_spec import RunSpec, settings_for, settings_from_words
 from iomt_core.training.settings import Settings
-from iomt_core.training.start import Start, StartFrom
+from iomt_core.training.start import Start, StartFrom, why_from_scratch
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import Trainer
 from iomt_core.twin.northbound import checked_seed
@@ -45,7 +48,16 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this directory.", metavar="DIR")] = None,
     start_from: Annotated[
         StartFrom | None,
-        typer.Option(help="Where the weights start: scratch (default), or the shipped general network."),
+        typer.Option(
+            help="Where the weights start: the shipped general network, which is fine-tuned (default where it fits), or scratch."
+        ),
+    ] = None,
+    seconds: Annotated[
+        int | None,
+        typer.Option(
+            help="Play as many episodes as take about so long on an idle machine; it is measured first, in a few seconds.",
+            metavar="SECONDS",
+        ),
     ] = None,
     warehouse: Annotated[
         Path | None,
@@ -72,7 +84,10 @@ def train(
     prepare(threads)
     torch_device = device_named(device)
     if resume is not None:
-        if any(given is not None for given in (algorithm, out, start_from, warehouse, workload, places)) or set_:
+        if (
+            any(given is not None for given in (algorithm, out, start_from, seconds, warehouse, workload, places))
+            or set_
+        ):
             raise ScenarioError(
                 "resume: a run continues with its own settings; allowed with it are threads, device and tensorboard only."
             )
@@ -81,18 +96,31 @@ def train(
         return
     if algorithm is None or out is None:
         raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
-    s, start = scenario_from(scenario, workload, places), None
-    if start_from == "general":
-        try:
-            start = Start.general(algorithm, s)
-        except ScenarioError as error:
-            print_notes([f"{problem} The run starts from scratch." for problem in error.problems])
-    settings = settings_for(algorithm, start, settings_from_words(set_ or []))
+    s, changes = scenario_from(scenario, workload, places), settings_from_words(set_ or [])
+    if seconds is not None and "episodes" in changes:
+        raise ScenarioError(
+            f"seconds = {seconds} cannot be used with episodes = {changes['episodes']}: allowed is one of both."
+        )
+    start = _start(algorithm, s, start_from, changes)
+    settings = settings_for(algorithm, start, changes)
     place = None if warehouse is None else os.fspath(warehouse.absolute())
     spec = RunSpec(algorithm, s, settings, checked_seed(seed), start, place)
+    if seconds is not None:
+        spec = with_length(spec, seconds, torch_device, changes)
     run = TrainingRun.create(out, spec, torch_device)
     with TRAINING.working(out):
         _train(run, tensorboard)
+
+
+def _start(algorithm: str, s: Scenario, start_from: StartFrom | None, changes: Mapping[str, Any]) -> Start | None:
+    """The checkpoint from which a run starts; None for from scratch, with a note where that was not chosen."""
+    if start_from == "scratch":
+        return None
+    reasons = why_from_scratch(algorithm, s, changes)
+    if not reasons:
+        return Start.general(algorithm, s)
+    print_notes([f"The run starts from scratch: {reasons}."])
+    return None
 
 
 def _train(run: TrainingRun, tensorboard: bool) -> None:
@@ -104,10 +132,14 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
         name = f"{run.spec.algorithm} on {s.name}, seed {run.spec.seed}"
         bar = progress.add_task(name, total=total, completed=run.trainer.played, speed=0.0, latest="")
         run.report_loading("the held-out episodes")
-        evaluator = Evaluator(s)
+        evaluator = Evaluator(s, RUN_EPISODES, RUN_HELD_OUT, RUN_CHECKED)
+        tuning = None if run.spec.start is None else FineTuning(run.folder, run.spec, evaluator)
 
         def evaluate(trainer: Trainer) -> Mapping[str, Any]:
-            found = evaluator.evaluate_run(TrainedPolicy.from_trainer(trainer, run.spec))
+            policy = TrainedPolicy.from_trainer(trainer, run.spec)
+            found = evaluator.evaluate_run(policy)
+            if tuning is not None:
+                found |= tuning.evaluate(trainer, policy)
             latest = ", ".join(f"{name} {METRICS[name].show(found[name])}" for name in ("gap", "cost"))
             progress.update(bar, latest=latest + f", {found['collapsed']}" * bool(found["collapsed"]))
             return found
@@ -121,12 +153,19 @@ def _train(run: TrainingRun, tensorboard: bool) -> None:
         def on_status(status: Mapping[str, Any]) -> None:
             progress.update(bar, completed=status["done"], speed=status["episodes_per_s"])
 
-        state = run.train(stop, evaluate, on_line, on_status)
-    found = evaluator.evaluate(TrainedPolicy.from_trainer(run.trainer, run.spec))
+        def conclude() -> str:
+            comparison = None if tuning is None else tuning.conclude()
+            return "" if comparison is None else comparison.words
+
+        state = run.train(stop, evaluate, on_line, on_status, conclude)
+    kept = run.conclusion and TrainedPolicy.load(run.folder / KEPT)
+    found = evaluator.evaluate(kept or TrainedPolicy.from_trainer(run.trainer, run.spec))
     table = Table("policy", "cost", "gap", title=f"{name}: {state} after {run.trainer.played} of {total} episodes")
     for label, values in {run.spec.algorithm: found, **references}.items():
         table.add_row(label, *(METRICS[name].show(values[name]) for name in ("cost", "gap")))
     notes.print(table)
+    if run.conclusion:
+        notes.print(run.conclusion)
     if state == "stopped":
         notes.print(f"Continue with: iomt train --resume {run.folder}")
 

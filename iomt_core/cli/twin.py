@@ -101,6 +101,8 @@ def trace(
     ] = None,
     episode: Annotated[int, typer.Option(help="Number of the episode, from 1.")] = 1,
     recording: Annotated[int | None, typer.Option(help="Number of the recording; without it the latest.")] = None,
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Trace how a step was coordinated: observations in, the mixer's weights, decisions out, and bytes across borders."""
@@ -109,7 +111,7 @@ def trace(
         s, name = recorded.scenario, recorded.policy
         found = trace_step(make_policy(name, s), recorded.record, step)
     else:
-        s = scenario_from(scenario)
+        s = scenario_from(scenario, workload, places)
         name = resolve(policy, s)
         check_range("step", step, 1, s.T)
         twin = Twin(s, name, seed, episode=episode)

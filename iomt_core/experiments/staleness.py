@@ -15,7 +15,7 @@ from typing import Literal
 import pandas as pd
 import torch
 
-from iomt_core.experiments.comparison.paired import Paired
+from iomt_core.experiments.comparison.paired import Paired, Verdict
 from iomt_core.experiments.evaluation import Summary, records
 from iomt_core.metrics import METRICS, STALENESS
 from iomt_core.policies.base import Shares
@@ -34,7 +34,6 @@ AXES: Mapping[Axis, str] = MappingProxyType(
         "noise": "noise (%)",
     }
 )
-Verdict = Literal["the same", "better", "worse", "not distinguishable"]
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,7 @@ class StalenessCost:
     @property
     def verdict(self) -> Verdict:
         """What the stale twin does to the metric of `by`, where the 95 % interval permits to say so."""
-        pair = self.pairs[self.by]
-        if pair.same:
-            return "the same"
-        if not pair.excludes_zero:
-            return "not distinguishable"
-        return "worse" if (pair.difference > 0) == (pair.metric.better == "lower") else "better"
+        return self.pairs[self.by].verdict
 
 
 def settings_grid(

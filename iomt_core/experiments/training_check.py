@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from iomt_core.experiments.evaluation import Summary
+from iomt_core.experiments.evaluation import Summary, compared_by
 from iomt_core.policies.base import Policy
 from iomt_core.record import Record
 from iomt_core.rollout import draw_episodes, play_episodes
@@ -21,7 +21,11 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
 VALIDATION = 3_000_017  # seed of wards on which a checkpoint is chosen; no result is reported on them
+RUN_HELD_OUT = 4_000_037  # seed of the episodes of a user's run: its curve, and the comparison with its start
+RUN_EPISODES = 20  # of these
 CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
+RUN_CHECKED = (*CHECKED, "return_gap")  # of a user's run
+NEARLY = 0.9  # share of the optimum's tasks on one device from which on a policy that puts all there has not collapsed
 REFERENCES = ("optimum", "price-response", "greedy", "random")
 
 
@@ -37,17 +41,27 @@ class Evaluator:
         return self._figures(play_episodes(policy, self.episodes))
 
     def evaluate_run(self, policy: Policy) -> dict[str, Any]:
-        """The metrics `names` of a policy in training, and as `collapsed` what it does with every task, if it should not."""
+        """The metrics `names` of a policy in training, and what else is to be known of it.
+
+        collapsed: what it does with every task, if it should not. compared_by_return: 1 where batteries matter, so that the
+        gap of the return is to be looked at instead of that of the cost; otherwise 0.
+        """
         record = play_episodes(policy, self.episodes)
         words = record.collapse
-        if words and play_episodes(make_policy("optimum", self.episodes.scenario), self.episodes).collapse == words:
-            words = ""
-        return {**self._figures(record), "collapsed": words}
+        if words:
+            best = play_episodes(make_policy("optimum", self.episodes.scenario), self.episodes)
+            words = "" if best.collapse_from(NEARLY) == words else words
+        by_return = float(compared_by(record) == "return")
+        return {**self._figures(record), "collapsed": words, "compared_by_return": by_return}
 
-    def _figures(self, record: Record) -> dict[str, float]:
+    def summary(self, record: Record) -> Summary:
+        """The sums of these episodes, one value for each of them, see `Summary`."""
         summary = Summary(self.episodes.scenario, "", "own", self.episodes.seed)
         summary.add(record)
-        values = summary.values()
+        return summary
+
+    def _figures(self, record: Record) -> dict[str, float]:
+        values = self.summary(record).values()
         return {name: float(values[name]) for name in self.names}
 
     def references(self, names: Sequence[str] = REFERENCES) -> dict[str, dict[str, float]]:

@@ -17,7 +17,7 @@ from iomt_core.model.channel import mean_rate
 from iomt_core.model.outcome import SMALLEST_GRANT, Outcome
 from iomt_core.model.snapshot import Action, Snapshot, deadlines
 from iomt_core.model.special import scaled_exp1
-from iomt_core.model.utility import COST_MAX, task_cost
+from iomt_core.model.utility import COST_MAX, joule_price, task_cost
 from iomt_core.scenario import Scenario
 
 
@@ -29,11 +29,19 @@ class WhatIf(Batch):
     others: Tensor  # (B, U, J, K + 1) weighted cost that the task causes for the other users; 0 if local
 
 
-def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario, server_cpu: Tensor | None = None) -> WhatIf:
+def what_if(
+    snapshot: Snapshot,
+    action: Action,
+    done: Outcome,
+    s: Scenario,
+    server_cpu: Tensor | None = None,
+    battery_price: Tensor | None = None,
+) -> WhatIf:
     """Evaluates the K alternatives of every task in every world; `done` is the outcome of `action`.
 
     server_cpu: the share of CPU that each task requests on a server, (B, U, J), if not its share in `action` as well; on its
-    own device it always requests the latter.
+    own device it always requests the latter. battery_price: κ, what a joule of each user's battery is worth, (B, U) 1/J; costs
+    then contain it.
 
     Exact, with one exception: where a server gets more or fewer tasks, the transmission of its tasks follows the approximation
     E[rate] ∝ bandwidth^ε, with the elasticity ε of (6) at the granted bandwidth.
@@ -55,12 +63,12 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario, serv
     total_b = requested_b[:, None, None]
     slower_b = (total_b + change_sign[..., 1:] * y[..., None]).clamp_min(1.0) / total_b.clamp_min(1.0)
 
-    own = _alternatives(snapshot, x, y, totals, requested_b, chosen, s)
-    price = s.alpha_T / deadlines(snapshot, s)
+    price, joule = s.alpha_T / deadlines(snapshot, s), joule_price(snapshot, s, battery_price)
+    own = _alternatives(snapshot, x, y, totals, requested_b, chosen, s, joule)
     rate_exponent = _elasticity(snapshot, choice, done)
 
     # The other users: the cost of the task's joining or leaving their server.
-    sent = snapshot.weight * done.delay_tx * (price + snapshot.P_tr[..., None] * (s.alpha_E / s.E_ref))
+    sent = snapshot.weight * done.delay_tx * (price + snapshot.P_tr[..., None] * joule)
     run_on_server = _of_others(on, snapshot.weight * done.delay_exe * price)  # (B, U, K)
     sent_on_server = _of_others(on, sent)
     # A mean of exponents between 0 and 1; rounding could move it out of this range where the others send almost nothing.
@@ -86,7 +94,7 @@ def what_if(snapshot: Snapshot, action: Action, done: Outcome, s: Scenario, serv
     if s.has_latency:
         constant = done.delay - done.delay_exe - done.delay_tx
         delay = delay + constant[:, :, None, None]
-    cost = task_cost(delay, energy, deadline, s)
+    cost = task_cost(delay, energy, deadline, s, joule[:, :, None, None])
     cost = torch.where(done.skipped[:, :, None, None], COST_MAX, cost)  # by nobody, wherever the others are
     itself = torch.eye(j, dtype=torch.bool, device=x.device)[:, None]
     cost = torch.where(itself, own[..., None], cost) * snapshot.active[:, :, None, None]
@@ -99,7 +107,14 @@ def _relief(joins: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _alternatives(
-    snapshot: Snapshot, x: Tensor, y: Tensor, totals: Tensor, requested_b: Tensor, chosen: Tensor, s: Scenario
+    snapshot: Snapshot,
+    x: Tensor,
+    y: Tensor,
+    totals: Tensor,
+    requested_b: Tensor,
+    chosen: Tensor,
+    s: Scenario,
+    joule: Tensor,
 ) -> Tensor:
     """Cost of each task itself on each device, on which it requests `x` of the CPU; both (B, U, J, K + 1)."""
     elsewhere = 1 - chosen
@@ -119,7 +134,7 @@ def _alternatives(
     delay = execution + transmission
     if s.has_latency:
         delay[..., 1:] += snapshot.latency[:, None, None]
-    cost = task_cost(delay, energy, snapshot.deadline[..., None], s)
+    cost = task_cost(delay, energy, snapshot.deadline[..., None], s, joule[..., None])
     cost[..., 0].masked_fill_(granted[..., 0] <= 0, COST_MAX)  # skipped
     return cost
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ class Sizes:
 class Inputs:
     """Observations of U agents in N rows, agents first: an agent's own networks see its slice only.
 
-    The last three are for general networks (`nets.shared`).
+    The optional ones are for general networks (`nets.shared`), `local_cost` also for agents that divide their own CPU.
     """
 
     tasks: Tensor  # (U, N, J, features), about -1 to 1
@@ -59,11 +60,16 @@ class Inputs:
     devices: Tensor | None = None  # (U, N, J, K + 1, DEVICE_FEATURES) each task on each device
     suggested: Tensor | None = None  # (U, N, J, 2) shares at which the Actor starts
     local_cost: Tensor | None = None  # (U, N, J, 2) cost of delay and of energy with all of the own CPU
+    least_share: Tensor | None = (
+        None  # (U, N, J) of the own CPU, below which a task is late; None: that does not matter
+    )
+    server_size: Tensor | None = None  # (U, N, K) of what servers have left, relative to their mean; None: all alike
 
     def rows(self, index: slice) -> Inputs:
         """The inputs of some of the N rows."""
-        more = (None if x is None else x[:, index] for x in (self.devices, self.suggested, self.local_cost))
-        return Inputs(self.tasks[:, index], self.other[:, index], self.weight[:, index], *more)
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        part: dict[str, Any] = {name: None if x is None else x[:, index] for name, x in values.items()}
+        return Inputs(**part)
 
     @classmethod
     def of(cls, observation: Tensor, weight: Tensor, sizes: Sizes) -> Inputs:

@@ -13,6 +13,7 @@ from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, Inputs, compress_cost, cy
 from iomt_core.policies.demand import OwnCpuTasks
 from iomt_core.policies.shares import own_allocation
 
+ROUNDING = 1e-4  # by which a share may be below the least one
 SMALLEST_COST = 1e-9  # of a task's delay, so that tasks of no weight do not divide by 0
 
 
@@ -46,12 +47,33 @@ def local_worth(inputs: Inputs, taken: Tensor, tasks: range) -> LocalWorth:
     own = torch.eye(j, dtype=torch.bool, device=taken.device)[tasks.start : tasks.stop]
     sets = torch.stack([own, torch.zeros_like(own)], 1) | (local & ~own[:, None])  # (U, N, tasks, 2, J)
     sets = sets & (inputs.weight > 0)[:, :, None, None]  # a missing task takes nothing
-    shares = own_shares(inputs.local_cost, inputs.weight, sets)
+    shares = timely_shares(inputs, sets)
     time, energy = inputs.local_cost[:, :, None, None].unbind(-1)
-    worth = 1 - compress_cost(time / shares.clamp_min(LEAST_SHARE_GENERAL) + energy * shares.square())
+    cost = time / shares.clamp_min(LEAST_SHARE_GENERAL) + energy * shares.square()
+    if inputs.least_share is not None:  # a late task earns nothing
+        late = shares < inputs.least_share[:, :, None, None] * (1 - ROUNDING)
+        cost = torch.where(late, 1 + energy * shares.square(), cost)
+    worth = 1 - compress_cost(cost)
     order = cyclic_order(j, taken.device)[tasks.start : tasks.stop, None].expand(worth.shape)
     worth, stays = (x.gather(4, order).permute(0, 2, 3, 1, 4).flatten(0, 1) for x in (worth, sets))
     return LocalWorth(worth, stays)
+
+
+def timely_shares(inputs: Inputs, local: Tensor) -> Tensor:
+    """`own_shares`, of which no task gets less than its least share while the own CPU suffices; nearly the least cost then.
+
+    local: (U, N, …, J) bool, sets of tasks. Returns the shape of `local`.
+    """
+    assert inputs.local_cost is not None
+    shares = own_shares(inputs.local_cost, inputs.weight, local)
+    if inputs.least_share is None:
+        return shares
+    u, n, j = inputs.weight.shape
+    least = inputs.least_share.view(u, n, *(1,) * (local.dim() - 3), j) * local
+    above = (shares - least).clamp_min(0.0)
+    room = (1 - least.sum(-1, keepdim=True)).clamp_min(0.0) / above.sum(-1, keepdim=True).clamp_min(1e-9)
+    raised = least + above * room.clamp_max(1.0)
+    return raised / raised.sum(-1, keepdim=True).clamp_min(1.0)
 
 
 @replaceable

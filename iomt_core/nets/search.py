@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from iomt_core.nets.backend import replaceable
 from iomt_core.nets.inputs import Inputs, cyclic_order
+from iomt_core.policies.price_response import CROWDING
 
 if TYPE_CHECKING:
     from iomt_core.nets.task_q import TaskQ
@@ -45,11 +47,16 @@ def most_moves(tasks: int) -> int:
 
 
 def moves(
-    values_of: Callable[[Tensor], Tensor], inputs: Inputs, taken: Tensor, preference: Preference
+    values_of: Callable[[Tensor], Tensor],
+    inputs: Inputs,
+    taken: Tensor,
+    preference: Preference,
+    explore: Tensor | None = None,
 ) -> Iterator[Move]:
     """The steps of the search; in the last one no task moves, unless the number of moves ends it.
 
-    values_of: as `TaskQ.joint` returns it; taken: strategies at first, (U, N, J, K + 1) of 0 and 1.
+    values_of: as `TaskQ.joint` returns it; taken: strategies at first, (U, N, J, K + 1) of 0 and 1; explore: exploration noise on
+    the worth of strategies, of the same shape.
     """
     j, devices = taken.shape[2:]
     favoured_margin, other_margin = preference.margins
@@ -61,8 +68,13 @@ def moves(
         worth = (values * weights).sum(-1).permute(0, 3, 1, 2)
         # The favoured server is the one with the fewest of the agent's other tasks. This spreads tasks evenly over the servers
         # although the agents do not know each other's choices.
-        favoured = (taken.sum(2, keepdim=True) - taken + rank).argmin(-1, keepdim=True)
-        margin = margins.scatter(-1, favoured, favoured_margin)
+        crowd = taken.sum(2, keepdim=True) - taken + rank
+        if inputs.server_size is None:
+            margin = margins.scatter(-1, crowd.argmin(-1, keepdim=True), favoured_margin)
+        else:
+            margin = _surcharge(values, inputs, crowd[..., 1:])
+        if explore is not None:
+            margin = margin + explore * inputs.weight[..., None]
         score = worth + margin
         largest, at = (score - (score * taken).sum(-1, keepdim=True)).flatten(2).max(-1, keepdim=True)  # (U, N, 1)
         gains = largest > SMALLEST_GAIN
@@ -72,6 +84,17 @@ def moves(
         if not bool(gains.any()):
             return
         taken = after
+
+
+def _surcharge(values: Tensor, inputs: Inputs, crowd: Tensor) -> Tensor:
+    """The margins where servers differ in size: a server costs more, the more of the agent's other tasks it has for its size.
+
+    As in price response. crowd: number of the agent's other tasks on each server, (U, N, J, K). Returns (U, N, J, K + 1).
+    """
+    assert inputs.server_size is not None
+    own = values[:, :, 1:, :, 0].permute(0, 3, 1, 2)  # of each task itself on each server
+    cost = inputs.weight[..., None] * (1 - own)
+    return pad(-CROWDING * cost * crowd / inputs.server_size[:, :, None], (1, 0))
 
 
 @replaceable

@@ -111,13 +111,12 @@ class TypicalDemand:
         tasks = problem.task_values(prices_at(theta, k))
         value, pi = self._smooth(problem, theta, tasks, scale)
         for _ in range(EACH):
-            gradient, hessian = spending_and_curvature(
+            gradient, curvature = spending_and_curvature(
                 problem, prices_at(theta, k), (tasks.f_own, tasks.f, tasks.band), problem.own_tasks, pi, scale
             )
             gradient -= theta.exp() * problem.capacity
-            diagonal = hessian.diagonal(dim1=1, dim2=2)
-            diagonal += damping * (diagonal + gradient.abs()) + 1e-12 * value.abs()[:, None] + 1e-300
-            step = torch.linalg.solve_ex(hessian, gradient)[0].nan_to_num(0.0).clamp_(-LONGEST_STEP, LONGEST_STEP)
+            damped = curvature.damped(damping, gradient, 1e-12 * value.abs()[:, None] + 1e-300)
+            step = damped.solve(gradient).nan_to_num(0.0).clamp_(-LONGEST_STEP, LONGEST_STEP)
             trial = (theta + step).clamp(self._theta - FARTHEST, self._theta + FARTHEST)
             trial_tasks = problem.task_values(prices_at(trial, k))
             trial_value, trial_pi = self._smooth(problem, trial, trial_tasks, scale)

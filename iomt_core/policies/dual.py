@@ -15,12 +15,13 @@ negative.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import Batch, without_autograd
+from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.memory import check_memory
 from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.model.snapshot import Snapshot
@@ -33,16 +34,21 @@ from iomt_core.scenario import Scenario, counted
 # (see BandwidthTable), all else to 1e-14. A float32 snapshot's costs, which the bound must not exceed, are summed in float32.
 MARGIN = {torch.float64: 3e-10, torch.float32: 3e-5}
 # Near the presets ITERATIONS are enough. Far from them the first prices are wrong by orders of magnitude, and iterations
-# continue while the bound of some world still rises by a part larger than ENOUGH, or while its steps are rejected although
-# the gradient is still STEEP.
+# continue while the world is warm, while its bound still rises by a part larger than ENOUGH, or while steps are rejected (the
+# damping is above REJECTED) although the gradient is still STEEP. A world cools down as its steps are accepted and the gradient
+# is at most the part READY of its smoothed dual.
 ITERATIONS, MOST_ITERATIONS = 14, 90
 ENOUGH, STEEP = 5e-5, 1e-2
+REJECTED, READY = 0.05, 0.3
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
-TENSORS, MATRICES = (
-    50,
-    5,
-)  # of every task on every device, and of all prices squared, that are in memory at once; measured
+CELLS = 1 << 16  # tasks times servers looked at in one piece, so that it stays in the processor's cache
+MOST_CELLS = (
+    1 << 22
+)  # tasks times servers that are solved in one batch; more worlds are solved one batch after the other
+# Tensors of every task on every device: kept of every step, and in memory while a batch is solved; and matrices of server prices
+# in that time. Measured.
+KEPT, TENSORS, MATRICES = 3, 30, 6
 CERTIFYING = 4  # iterations of `OwnCpuTasks.frequency` for the values that a certificate is made of
 
 
@@ -58,6 +64,11 @@ class Prices(Batch):
     def logarithms(self) -> Tensor:
         """Log prices, (B, 2K + U); `prices_at` is the inverse."""
         return torch.cat([self.cpu, self.bandwidth, self.own], dim=1).log()
+
+    def of_users(self, users: slice | Tensor) -> Prices:
+        """The prices that some users meet; those of servers may be different for each user, (B, U, K)."""
+        cpu, bandwidth = (x[:, users] if x.dim() == 3 else x for x in (self.cpu, self.bandwidth))
+        return Prices(cpu, bandwidth, self.own[:, users])
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,8 @@ class DualProblem:
         self.margin = MARGIN[snapshot.D.dtype]
         # Even a request of 0 is granted SMALLEST_GRANT, so a device may give this much more than its capacity for each task.
         _, u, j, _ = self.shape
-        self.F_k, self.B_k = (x.to(torch.float64) + u * j * SMALLEST_GRANT for x in (snapshot.F_k, snapshot.B_k))
+        most = max(u, s.users) * j  # the snapshot may be of some users only
+        self.F_k, self.B_k = (x.to(torch.float64) + most * SMALLEST_GRANT for x in (snapshot.F_k, snapshot.B_k))
         self.F_i = snapshot.F_i.to(torch.float64) + j * SMALLEST_GRANT
         self.capacity = torch.cat([self.F_k, self.B_k, self.F_i], dim=1)
         self.costs = costs = UnitCosts.of(snapshot, s)
@@ -139,6 +151,30 @@ class DualProblem:
             torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x * self.beta[:, :, None]
         )
 
+    def of_users(self, users: slice) -> DualProblem:
+        """The tasks of some users only. Capacities of servers stay those of all users, and `capacity` is not changed."""
+        part = copy.copy(self)
+        b, _, j, k = self.shape
+        for name in (
+            "active",
+            "F_i",
+            "weight",
+            "w_tx",
+            "beta",
+            "C",
+            "root",
+            "link_scale",
+            "link_y",
+            "tx_scale",
+            "tx_y",
+        ):
+            setattr(part, name, getattr(self, name)[:, users])
+        part.x_cap, part.v_cap = self.x_cap[:, users], self.v_cap[:, users]
+        part.costs = UnitCosts(self.costs.second[:, users], self.costs.joule[:, users])
+        part.own_tasks = OwnCpuTasks(self.own_tasks.delay[:, users], self.own_tasks.energy[:, users])
+        part.shape = (b, part.active.shape[1], j, k)
+        return part
+
     def bound(self, theta: Tensor, tasks: TaskValues, may_skip: bool = False) -> Tensor:
         """The bound at log prices `theta`, (B, 2K + U), minus the margin for rounding; (B,).
 
@@ -174,49 +210,46 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     raise it is rejected, and the damping grows.
     """
     b, u, j, k = snapshot.shape
-    needed = TENSORS * b * u * j * (k + 1) + MATRICES * b * (2 * k + u) ** 2
+    batch = max(1, MOST_CELLS // (u * j * k))
+    at_once = min(b, batch)
+    needed = (KEPT * b + TENSORS * at_once) * u * j * (k + 1) + MATRICES * at_once * (2 * k + u) * 2 * k
     check_memory(f"certificates of {counted(b, 'step')} of {s.size_words}", 8 * needed)
+    if b > batch:
+        rows = torch.arange(b, device=snapshot.D.device).split(batch)
+        return concatenate([solve_dual(snapshot.select(part), s, iterations) for part in rows])
     problem = DualProblem(snapshot, s)
-    capacity = problem.capacity
+    pieces = Pieces(problem)
     theta = problem.first_prices().logarithms
     lowest = theta - FARTHEST
 
-    def smooth_bound(log_prices: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor]:
-        soft, pi = softmin(tasks.value, tau)
-        return (soft * problem.active).sum((1, 2)) - (log_prices.exp() * capacity).sum(1), pi
-
     # Prices of 0 also give a bound, which is better if the resources are enough for all tasks.
     free = best_theta = torch.full_like(theta, -torch.inf)
-    free_tasks = problem.task_values(prices_at(free, k), CERTIFYING)
+    free_tasks = pieces.task_values(free, CERTIFYING)
     free_bound = best_bound = problem.bound(free, free_tasks)
-    tasks = problem.task_values(prices_at(theta, k))
+    tasks = pieces.task_values(theta)
     scale = 2 * tasks.value.amin(-1, keepdim=True)
     damping = theta.new_full((b, 1), 1e-2)
-    temperature, cooling = WARMEST, (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
+    temperature, cooling = theta.new_full((b, 1, 1, 1), WARMEST), (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
     settled, slope = theta.new_full((b,), -torch.inf), theta.new_full((b,), torch.inf)
     moving = torch.ones(
         b, dtype=torch.bool, device=theta.device
     )  # a world that has converged does not change with the rest of the batch
     for iteration in range(MOST_ITERATIONS):
         tau = temperature * scale
-        current, pi = smooth_bound(theta, tasks, tau)
+        current, gradient, curvature = pieces.slopes(theta, tasks, tau)
         if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:
-            rejected = (damping[:, 0] > 1) & (slope > STEEP * best_bound.abs())
-            moving = moving & ((current - settled > ENOUGH * best_bound.abs()) | rejected)
+            rejected = (damping[:, 0] > REJECTED) & (slope > STEEP * best_bound.abs())
+            warm = temperature[:, 0, 0, 0] > COLDEST * 1.001
+            moving = moving & ((current - settled > ENOUGH * best_bound.abs()) | rejected | warm)
             if not bool(moving.any()):
                 break
             settled = current
-        gradient, hessian = spending_and_curvature(
-            problem, prices_at(theta, k), (tasks.f_own, tasks.f, tasks.band), problem.own_tasks, pi, tau
-        )
-        gradient -= theta.exp() * capacity
         slope = gradient.abs().sum(1)
-        diagonal = hessian.diagonal(dim1=1, dim2=2)
-        diagonal += damping * (diagonal + gradient.abs()) + 1e-12 * best_bound.abs()[:, None] + 1e-300
-        step = torch.linalg.solve_ex(hessian, gradient)[0].clamp_(-LONGEST_STEP, LONGEST_STEP)
+        damped = curvature.damped(damping, gradient, 1e-12 * best_bound.abs()[:, None] + 1e-300)
+        step = damped.solve(gradient).clamp_(-LONGEST_STEP, LONGEST_STEP)
         trial = torch.maximum(theta + step, lowest)
-        trial_tasks = problem.task_values(prices_at(trial, k))
-        rises = moving & (smooth_bound(trial, trial_tasks, tau)[0] >= current - 1e-10 * current.abs())
+        trial_tasks = pieces.task_values(trial)
+        rises = moving & (pieces.smooth_bound(trial, trial_tasks, tau) >= current - 1e-10 * current.abs())
         theta = torch.where(rises[:, None], trial, theta)
         tasks = tasks.replace_where(rises, trial_tasks)
         damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
@@ -224,8 +257,9 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         better = moving & (bound > best_bound)
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
-        temperature = max(temperature * cooling, COLDEST)
-    tasks = problem.task_values(prices_at(best_theta, k), CERTIFYING)
+        cooled = rises & (slope <= READY * torch.maximum(current.abs(), best_bound.abs()))
+        temperature = torch.where(cooled[:, None, None, None], (temperature * cooling).clamp_min(COLDEST), temperature)
+    tasks = pieces.task_values(best_theta, CERTIFYING)
     best_bound = problem.bound(best_theta, tasks)
     skip_bound = torch.maximum(problem.bound(best_theta, tasks, True), problem.bound(free, free_tasks, True))
     worse = best_bound < free_bound
@@ -233,6 +267,52 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     values = tasks.replace_where(worse, free_tasks).value
     _, choice_weights = softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
     return DualSolution(best_bound, skip_bound, prices_at(best_theta, k), values, choice_weights)
+
+
+class Pieces:
+    """A problem in pieces of so many users that a piece's tensors stay in the processor's cache."""
+
+    def __init__(self, problem: DualProblem) -> None:
+        self.problem = problem
+        b, u, j, k = problem.shape
+        step = max(1, CELLS // (b * j * k))
+        users = [slice(start, min(u, start + step)) for start in range(0, u, step)]
+        self._pieces = [(part, problem if len(users) == 1 else problem.of_users(part)) for part in users]
+
+    def task_values(self, theta: Tensor, iterations: int = 2) -> TaskValues:
+        """`DualProblem.task_values` at log prices, (B, 2K + U)."""
+        k = self.problem.shape[3]
+        found = [piece.task_values(prices_at(theta, k).of_users(u), iterations) for u, piece in self._pieces]
+        if len(found) == 1:
+            return found[0]
+        return TaskValues(*(torch.cat([getattr(x, f.name) for x in found], 1) for f in fields(TaskValues)))
+
+    def smooth_bound(self, theta: Tensor, tasks: TaskValues, tau: Tensor) -> Tensor:
+        """The smoothed dual, (B,)."""
+        sums = [(smooth_minimum(tasks.value[:, u], tau[:, u]) * piece.active).sum((1, 2)) for u, piece in self._pieces]
+        return sum(sums[1:], sums[0]) - (theta.exp() * self.problem.capacity).sum(1)
+
+    def slopes(self, theta: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor, Curvature]:
+        """The smoothed dual (B,), its gradient (B, 2K + U) and its negative Hessian, in log prices."""
+        k = self.problem.shape[3]
+        prices, value = prices_at(theta, k), torch.zeros_like(theta[:, 0])
+        spent, servers = theta.new_zeros(len(theta), 2 * k), None
+        own_spent, own, cross = list[Tensor](), list[Tensor](), list[Tensor]()
+        for u, piece in self._pieces:
+            soft, pi = softmin(tasks.value[:, u], tau[:, u])
+            value = value + (soft * piece.active).sum((1, 2))
+            demand = tasks.f_own[:, u], tasks.f[:, u], tasks.band[:, u]
+            spending, curvature = spending_and_curvature(
+                piece, prices.of_users(u), demand, piece.own_tasks, pi, tau[:, u]
+            )
+            spent = spent + spending[:, : 2 * k]
+            servers = curvature.servers if servers is None else servers.add_(curvature.servers)
+            for parts, part in ((own_spent, spending[:, 2 * k :]), (own, curvature.own), (cross, curvature.cross)):
+                parts.append(part)
+        assert servers is not None
+        paid = theta.exp() * self.problem.capacity
+        gradient = torch.cat([spent, *own_spent], 1) - paid
+        return value - paid.sum(1), gradient, Curvature(servers, torch.cat(own, 1), torch.cat(cross, 1))
 
 
 def prices_at(theta: Tensor, k: int) -> Prices:
@@ -252,6 +332,44 @@ def softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     return (least - tau * total.log())[..., 0], weights / total
 
 
+def smooth_minimum(values: Tensor, tau: Tensor) -> Tensor:
+    """The smoothed minimum of `softmin` alone, (…)."""
+    least = values.amin(-1, keepdim=True)
+    total = ((least - values) / tau).exp_().sum(-1, keepdim=True)
+    return (least - tau * total.log())[..., 0]
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The negative Hessian of the smoothed dual in log prices. Users' own prices are coupled through the servers only.
+
+    So memory and time grow with U K, not with U²: the rows of the own prices are eliminated first (Schur complement).
+    """
+
+    servers: Tensor  # (B, 2K, 2K) of the prices of the servers
+    own: Tensor  # (B, U) of the prices of own CPUs, a diagonal
+    cross: Tensor  # (B, U, 2K)
+
+    def damped(self, damping: Tensor, gradient: Tensor, least: Tensor) -> Curvature:
+        """With a larger diagonal d: d + damping (d + |gradient|) + least; damping and least (B, 1), gradient (B, 2K + U)."""
+        n, slope = self.servers.shape[1], gradient.abs()
+        servers, diagonal = self.servers.clone(), self.servers.diagonal(dim1=1, dim2=2)
+        servers.diagonal(dim1=1, dim2=2).add_(damping * (diagonal + slope[:, :n]) + least)
+        return Curvature(servers, self.own + damping * (self.own + slope[:, n:]) + least, self.cross)
+
+    def complement(self) -> Tensor:
+        """The matrix of the servers' prices after the own prices are eliminated, (B, 2K, 2K)."""
+        return self.servers - self.cross.mT @ (self.cross / self.own[..., None])
+
+    def solve(self, right: Tensor, complement: Tensor | None = None) -> Tensor:
+        """Solves for a right-hand side, (B, 2K + U). complement: if the caller has it already."""
+        n = self.servers.shape[1]
+        complement = self.complement() if complement is None else complement
+        own = right[:, n:] / self.own
+        at_servers = torch.linalg.solve_ex(complement, right[:, :n] - (own[:, None] @ self.cross)[:, 0])[0]
+        return torch.cat([at_servers, own - (self.cross @ at_servers[..., None])[..., 0] / self.own], 1)
+
+
 def spending_and_curvature(
     problem: DualProblem,
     p: Prices,
@@ -259,7 +377,7 @@ def spending_and_curvature(
     own_tasks: OwnCpuTasks,
     pi: Tensor,
     tau: Tensor,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Curvature]:
     """Spending on each resource (B, 2K + U), and the negative Hessian of the smoothed dual in log prices.
 
     demand: what each task takes of its own CPU (B, U, J), and of CPU and bandwidth of each server (B, U, J, K). own_tasks: the
@@ -277,20 +395,18 @@ def spending_and_curvature(
     spent_cpu, spent_band, spent_own = pi_server * cpu, pi_server * bandwidth, pi_own * own
     total_cpu, total_band = spent_cpu.sum((1, 2)), spent_band.sum((1, 2))
     gradient = torch.cat([total_cpu, total_band, spent_own.sum(-1)], dim=1)
-    hessian = gradient.new_zeros(b, 2 * k + u, 2 * k + u)
     inverse = 1 / tau
     mean = torch.cat([spent_cpu, spent_band], dim=-1).view(b, u * j, 2 * k)
-    weighted = mean * inverse.view(b, u * j, 1)
-    hessian[:, : 2 * k, : 2 * k] = -mean.mT @ weighted
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    diagonal[:, :k] += 0.5 * total_cpu + (spent_cpu * cpu * inverse).sum((1, 2))
-    diagonal[:, k : 2 * k] += 0.5 * total_band + (spent_band * bandwidth * inverse).sum((1, 2))
-    both = (spent_cpu * bandwidth * inverse).sum((1, 2))
-    hessian[:, :k, k : 2 * k].diagonal(dim1=1, dim2=2).add_(both)
-    hessian[:, k : 2 * k, :k].diagonal(dim1=1, dim2=2).add_(both)
+    weighted = mean * inverse.view(inverse.shape[0], u * j, 1)
+    servers = -mean.mT @ weighted
+    diagonal = servers.diagonal(dim1=1, dim2=2)
+    cpu_inverse = spent_cpu * inverse
+    diagonal[:, :k] += 0.5 * total_cpu + (cpu_inverse * cpu).sum((1, 2))
+    diagonal[:, k:] += 0.5 * total_band + (spent_band * bandwidth * inverse).sum((1, 2))
+    both = (cpu_inverse * bandwidth).sum((1, 2))
+    servers[:, :k, k:].diagonal(dim1=1, dim2=2).add_(both)
+    servers[:, k:, :k].diagonal(dim1=1, dim2=2).add_(both)
     answer = p.own[:, :, None] ** 2 * own_tasks.response(f_own)
-    diagonal[:, 2 * k :] += (pi_own * answer + (spent_own * own - spent_own * spent_own) * inverse[..., 0]).sum(-1)
-    cross = -(weighted.view(b, u, j, 2 * k) * spent_own[..., None]).sum(2)
-    hessian[:, 2 * k :, : 2 * k] = cross
-    hessian[:, : 2 * k, 2 * k :] = cross.mT
-    return gradient, hessian
+    of_own = (pi_own * answer + (spent_own * own - spent_own * spent_own) * inverse[..., 0]).sum(-1)
+    cross = -(spent_own[:, :, None] @ weighted.view(b, u, j, 2 * k))[:, :, 0]
+    return gradient, Curvature(servers, of_own, cross)

@@ -348,7 +348,7 @@ class _Ascent:
         step = problem.step
         prices, kappa = prices_at(theta, k), self._rows(log_battery.exp())[:, :, None]
         own_tasks = problem.own_tasks(kappa[..., 0])
-        spending, hessian = spending_and_curvature(
+        spending, curvature = spending_and_curvature(
             step, prices, (tasks.f_own, tasks.f, tasks.band), own_tasks, pi[..., :-1], tau
         )
         gradient = spending - theta.exp() * step.capacity
@@ -371,7 +371,6 @@ class _Ascent:
             (spent_own * energy_own - spent_own * mean_energy) * inverse[..., 0]
             + 2 * pi_own * nu * own_energy * response
         ).sum(-1)
-        columns = torch.cat([to_server.mT, torch.diag_embed(to_own)], 1)  # (B, n, U)
         per_joule = (problem.joule + kappa) * problem.power
         part = kappa * problem.power / (problem.second + per_joule)
         block = (
@@ -381,21 +380,28 @@ class _Ascent:
         ).sum(-1)
         gradient_battery = self._by_episode(mean_energy.sum(-1)) - log_battery.exp() * self.capacity
         tiny = 1e-12 * self.scale.amax((1, 2)) + 1e-300
-        diagonal = hessian.diagonal(dim1=1, dim2=2)
-        diagonal += self._rows(damping) * (diagonal + gradient.abs()) + tiny
-        solved = torch.linalg.solve_ex(hessian, torch.cat([gradient[..., None], columns], -1))[0]
-        to_gradient, to_columns = solved[..., 0], solved[..., 1:]
+        damped = curvature.damped(self._rows(damping), gradient, tiny)
+        complement = damped.complement()
+        if self.fixed:
+            step_theta = damped.solve(gradient, complement)
+            return step_theta.nan_to_num(0.0).clamp(-LONGEST_STEP, LONGEST_STEP), torch.zeros_like(log_battery)
+        # With the own prices eliminated, κ meets the servers' prices in `columns` (B, 2K, U).
+        columns = (to_server - damped.cross * (to_own / damped.own)[..., None]).mT
+        to_columns = torch.linalg.solve_ex(complement, columns)[0]
+        to_gradient = damped.solve(gradient, complement)
         battery_diagonal = self._by_episode(block)
         schur = -self._by_episode(columns.mT @ to_columns)
         schur.diagonal(dim1=1, dim2=2).add_(
             battery_diagonal
+            - self._by_episode(to_own * to_own / damped.own)
             + damping * (battery_diagonal + gradient_battery.abs())
             + 1e-9 * log_battery.exp() * self.capacity
             + 1e-300
         )
-        if self.fixed:
-            return to_gradient.nan_to_num(0.0).clamp(-LONGEST_STEP, LONGEST_STEP), torch.zeros_like(log_battery)
-        right = gradient_battery - self._by_episode((columns * to_gradient[..., None]).sum(1))
+        seen = (to_server @ to_gradient[:, : 2 * k, None])[..., 0] + to_own * to_gradient[:, 2 * k :]
+        right = gradient_battery - self._by_episode(seen)
         step_battery = torch.linalg.solve_ex(schur, right)[0].nan_to_num(0.0).clamp(-LONGEST_STEP, LONGEST_STEP)
-        step_theta = to_gradient - (to_columns @ self._rows(step_battery)[..., None])[..., 0]
+        change = self._rows(step_battery)
+        moved = torch.cat([(change[:, None] @ to_server)[:, 0], to_own * change], 1)
+        step_theta = to_gradient - damped.solve(moved, complement)
         return step_theta.nan_to_num(0.0).clamp(-LONGEST_STEP, LONGEST_STEP), step_battery

@@ -44,7 +44,7 @@ class StepOptimum(Policy):
         if problem.latency is not None:
             fixed = (second[..., None] * problem.latency).flatten(1, 2)
         search = Search(problem, TaskCosts(problem.own_tasks, a, c, fixed))
-        search.start(dual.choice_weights[..., 0].flatten(1) >= 0.5)
+        search.start((dual.values[..., 0] <= dual.values[..., 1:].amin(-1)).flatten(1))
         return optimal_shares(snapshot, search.improve(), s)
 
 

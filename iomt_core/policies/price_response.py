@@ -9,7 +9,7 @@ sees, or also follow what servers broadcast some steps later.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import ClassVar
 
@@ -34,22 +34,29 @@ from iomt_core.scenario import Scenario
 
 # Tuned on the paper preset; results are not sensitive to them.
 CROWDING = 0.05  # relative surcharge on a server for each task that the user already sends there
+CROWDINGS = (0.02, 0.05, 0.1, 0.2, 0.4)  # of which a ward takes the best by its price sample
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
 LATENESS_ITERATIONS = 8
 # A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
 # sample: a user that spends more than it has ends the episode for all.
 RESERVED, CAUTION = 0.99, 1.6
+CELLS = 1 << 16  # tasks times servers looked at in one piece, so that it stays in the processor's cache
 OLDEST = 20  # steps, of broadcast prices
 SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
+SAMPLE_TASKS = 2048  # enough for mean prices, unless servers or places change from step to step
+FEWEST_STEPS = 4  # then
 HISTORY_WORLDS, HISTORY_STEPS = 4, 40  # from which it is learned what old prices are worth
 SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
 
 
 def price_sample(s: Scenario, count: int = SAMPLE_STEPS) -> Snapshot:
-    """About `count` steps of the ward over which prices are averaged, from seeds that no evaluation uses.
+    """About `count` steps of the ward over which prices are averaged, from seeds that no evaluation uses; fewer in large wards.
 
     A scenario's own workload is known completely, and its steps may differ much, so the sample has each of them once.
     """
+    tasks = s.users * s.tasks * SAMPLE_STEPS  # in a sample of the usual size
+    varies = s.speed > 0 or s.background > 0
+    count = max(FEWEST_STEPS if varies else 1, min(count, round(count * SAMPLE_TASKS / tasks)))
     if s.workload is not None:
         steps = World(s, world_seeds(SAMPLE_SEED, 0, count)).episode()
         return concatenate([step.select(slice(t % count, t % count + 1)) for t, step in enumerate(steps)])
@@ -69,30 +76,45 @@ class MeanPrices:
     cost: float  # certified bound per unit of task weight
 
 
-_mean_prices: LRUCache[Scenario, MeanPrices] = LRUCache(64)
+@dataclass(frozen=True)
+class PriceSample:
+    """The steps of `price_sample` and their dual."""
+
+    snapshot: Snapshot
+    dual: DualSolution
+
+
+_samples: LRUCache[tuple[Scenario, int], PriceSample] = LRUCache(8)
 _lock = Lock()
 
 
-@cached(_mean_prices, key=lambda s: s, lock=_lock)
+@cached(_samples, key=lambda s, count=SAMPLE_STEPS: (s, count), lock=_lock)
+def solved_sample(s: Scenario, count: int = SAMPLE_STEPS) -> PriceSample:
+    """The steps of `price_sample` and their dual; cached."""
+    sample = price_sample(s, count)
+    return PriceSample(sample, solve_dual(sample, s))
+
+
+@cached(LRUCache(64), key=lambda s: s, lock=Lock())
 def mean_prices(s: Scenario) -> MeanPrices:
     """The ward's mean prices, which depend only on the scenario; cached."""
-    sample = price_sample(s)
-    return _mean(sample, solve_dual(sample, s))
+    sample = solved_sample(s)
+    return _mean(sample.snapshot, sample.dual)
 
 
 def solve_with_mean_prices(snapshot: Snapshot, s: Scenario) -> DualSolution:
-    """The certificates of these steps, as `solve_dual` returns them; fills the cache of `mean_prices` on the way.
+    """The certificates of these steps, as `solve_dual` returns them; on the way solves what `mean_prices` needs.
 
     Solving steps and price sample in one batch takes about two thirds of the time of two batches, with identical results.
     """
     with _lock:
-        is_cached = s in _mean_prices
+        is_cached = (s, SAMPLE_STEPS) in _samples
     if is_cached:
         return solve_dual(snapshot, s)
     steps, sample = len(snapshot.D), price_sample(s)
     dual = solve_dual(concatenate([snapshot, sample]), s)
     with _lock:
-        _mean_prices[s] = _mean(sample, dual.select(slice(steps, None)))
+        _samples[s, SAMPLE_STEPS] = PriceSample(sample, dual.select(slice(steps, None)))
     return dual.select(slice(0, steps))
 
 
@@ -123,9 +145,10 @@ def episode_prices(s: Scenario) -> EpisodePrices:
     Where neither batteries nor deadlines bind, prices are `mean_prices` and κ is 0; where they do, the sample is larger.
     """
     for count in (SAMPLE_STEPS, LARGER_SAMPLE):
-        sample = price_sample(s, count)
+        known = solved_sample(s, count)
+        sample = known.snapshot
         part = sample.battery[:1].to(torch.float64) * (len(sample.D) / s.T)
-        dual = solve_episodes(sample, s, part)
+        dual = solve_episodes(sample, s, part, known.dual)
         if not bool((dual.battery > 0).any() or (dual.lateness > 0).any()):
             return EpisodePrices(mean_prices(s).prices, dual.battery[:1], dual.energy.mean(0, keepdim=True))
     return EpisodePrices(_mean(sample, dual).prices, dual.battery[:1], dual.energy.mean(0, keepdim=True))
@@ -140,8 +163,8 @@ def battery_price(snapshot: Snapshot, s: Scenario, known: EpisodePrices) -> Tens
 @cached(LRUCache(64), key=lambda s, steps_old=None: (s, steps_old), lock=Lock())
 def price_rule(s: Scenario, steps_old: int | None = None) -> PriceRule:
     """How users of this ward get to the prices of a step; cached. steps_old: age of what servers broadcast, None if nothing."""
-    sample = price_sample(s)
-    steps = SampleSteps(sample, solve_dual(sample, s).prices, worlds=1 if s.workload is not None else 0)
+    sample = solved_sample(s)
+    steps = SampleSteps(sample.snapshot, sample.dual.prices, worlds=1 if s.workload is not None else 0)
     if steps_old is None:
         return PriceRule(s, episode_prices(s).prices, steps)
     history = steps if s.workload is not None else _history(s)
@@ -168,6 +191,32 @@ class _Response(Batch):
     need: Tensor  # (B, U) J that the step may take, estimated from above
 
 
+@dataclass(frozen=True)
+class _Users:
+    """Some users of a ward and what they know."""
+
+    snapshot: Snapshot
+    prices: Prices
+    kappa: Tensor  # (B, U) 1/J
+    first: int  # number of the first one, from 0
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What a price sample earns, and J that each user spends and that it expected to need at most, (B, U)."""
+
+    earned: float
+    spent: Tensor
+    need: Tensor
+
+
+def _joined(parts: list[Action]) -> Action:
+    """The decisions of groups of users as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Action(*(torch.cat([getattr(x, name) for x in parts], 1) for name in ("choice", "cpu", "bandwidth")))
+
+
 class PriceResponse(BatteryAware):
     """Each user decides alone, from its own tasks, its battery and the prices that follow from what all users see.
 
@@ -190,8 +239,40 @@ class PriceResponse(BatteryAware):
         self.known = episode_prices(s)
         varies = s.background > 0 or s.workload is not None or self.steps_old is not None
         self.rule = price_rule(s, self.steps_old) if self.follows and varies else None
-        self._caution = 1.0
-        self._caution = _caution(self)
+        self._caution, self._crowding, self._staggered = 1.0, CROWDING, self.follows
+        sample = price_sample(s, LARGER_SAMPLE if bool((self.known.battery > 0).any()) else SAMPLE_STEPS)
+        found = self._tried(sample)
+        if self.follows:
+            for crowding in CROWDINGS:
+                if crowding != CROWDING:
+                    found = self._better(sample, found, self.rule, crowding, True)
+            if self.steps_old is None:
+                found = self._better(sample, found, None, CROWDING, False)  # fixed prices
+        ratio = found.spent / found.need.clamp_min(1e-300)
+        self._caution = CAUTION * max(1.0, float(ratio[found.need > 0].max()) if bool((found.need > 0).any()) else 1.0)
+
+    def _better(
+        self, sample: Snapshot, best: _Tried, rule: PriceRule | None, crowding: float, staggered: bool
+    ) -> _Tried:
+        """Decides in this way from now on if the sample earns more by it; `best` is what it earns in the present way."""
+        before = self.rule, self._crowding, self._staggered
+        self.rule, self._crowding, self._staggered = rule, crowding, staggered
+        found = self._tried(sample)
+        if found.earned > best.earned:
+            return found
+        self.rule, self._crowding, self._staggered = before
+        return best
+
+    @torch.inference_mode()
+    def _tried(self, sample: Snapshot) -> _Tried:
+        """What the sample earns if batteries do not run out, less the price of its energy."""
+        found = [self._respond(part) for part in self._parts(sample, self.prices(sample))]
+        action, need = _joined([one.action for one in found]), torch.cat([one.need for one in found], 1)
+        result = outcome(sample, action, self.scenario)
+        spent = result.energy.sum(-1).to(torch.float64)
+        kappa = battery_price(sample, self.scenario, self.known)
+        earned = (result.reward * sample.weight).to(torch.float64).sum() - (kappa * spent).sum()
+        return _Tried(float(earned), spent, need)
 
     def depends_on_charge(self, snapshot: Snapshot, spent: Tensor) -> Tensor:
         """Where a joule has a price, and where a step might take more than is left; see `BatteryAware`.
@@ -231,15 +312,33 @@ class PriceResponse(BatteryAware):
         return self.rule.pressure(snapshot, dual.prices)
 
     def _decide(self, snapshot: Snapshot, prices: Prices) -> Action:
-        s, charge = self.scenario, snapshot.battery * RESERVED
-        kappa = battery_price(snapshot, s, self.known)
-        found = self._respond(snapshot, prices, kappa)
+        return _joined([self._decide_part(part) for part in self._parts(snapshot, prices)])
+
+    def _parts(self, snapshot: Snapshot, prices: Prices) -> list[_Users]:
+        """The users in groups whose tensors stay in the processor's cache."""
+        b, u, j, k = snapshot.shape
+        kappa = battery_price(snapshot, self.scenario, self.known)
+        step = max(1, CELLS // (b * j * k))
+        if step >= u:
+            return [_Users(snapshot, prices, kappa, 0)]
+        users = torch.arange(u, device=snapshot.D.device).split(step)
+        servers = torch.arange(k, device=snapshot.D.device)
+        return [
+            _Users(snapshot.keep(part, servers), prices.of_users(part), kappa[:, part], int(part[0])) for part in users
+        ]
+
+    def _decide_part(self, users: _Users) -> Action:
+        s, snapshot = self.scenario, users.snapshot
+        charge = snapshot.battery * RESERVED
+        found = self._respond(users)
         for _ in range(RETRIES):
             over = found.need > charge
             if not bool(over.any()):
                 return found.action
-            kappa = torch.where(over, kappa + (DEARER - 1) * (kappa + s.alpha_E / s.E_ref), kappa)
-            found = self._respond(snapshot, prices, kappa)
+            kappa = users.kappa
+            dearer = torch.where(over, kappa + (DEARER - 1) * (kappa + s.alpha_E / s.E_ref), kappa)
+            users = replace(users, kappa=dearer)
+            found = self._respond(users)
         given_up = torch.zeros_like(found.skipped)
         for _ in range(s.tasks):
             over = found.need > charge
@@ -249,7 +348,7 @@ class PriceResponse(BatteryAware):
             burden = (snapshot.D / snapshot.weight.clamp_min(1e-12)).masked_fill(~works, -1.0)
             most = torch.zeros_like(works).scatter_(2, burden.argmax(-1, keepdim=True), True)
             given_up = given_up | (most & over[..., None])
-            found = self._respond(snapshot, prices, kappa, given_up)
+            found = self._respond(users, given_up)
         return found.action
 
     @without_autograd
@@ -271,10 +370,11 @@ class PriceResponse(BatteryAware):
                 tasks = problem.tasks(prices, kappa, lateness)
         return tasks, problem.own_tasks(kappa)
 
-    def _respond(self, snapshot: Snapshot, prices: Prices, kappa: Tensor, given_up: Tensor | None = None) -> _Response:
+    def _respond(self, users: _Users, given_up: Tensor | None = None) -> _Response:
+        snapshot, kappa = users.snapshot, users.kappa
         problem = EpisodeProblem(snapshot, self.scenario, early=True)
         step, active = problem.step, problem.step.active
-        tasks, own_tasks = self._tasks(problem, prices, kappa)
+        tasks, own_tasks = self._tasks(problem, users.prices, kappa)
         own, servers, skipped = tasks.value[..., 0], tasks.value[..., 1:-1], tasks.value[..., -1]
         given_up = torch.zeros_like(active) if given_up is None else given_up & active
         active = active & ~given_up
@@ -282,7 +382,8 @@ class PriceResponse(BatteryAware):
         elsewhere = torch.minimum(cheapest, skipped)
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
         skip = given_up | (active & ~local & (skipped < cheapest))
-        choice = self._choose_servers(servers, local | skip, self._relative_sizes(snapshot, problem, tasks))
+        sizes = self._relative_sizes(snapshot, problem, tasks)
+        choice = self._choose_servers(servers, local | skip, sizes, users.first)
         action = self._request(snapshot, choice, problem, tasks, own_tasks, skip)
         sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
@@ -338,7 +439,7 @@ class PriceResponse(BatteryAware):
         return local
 
     def _relative_sizes(self, snapshot: Snapshot, problem: EpisodeProblem, tasks: Tasks) -> Tensor | None:
-        """How much each server has room for, relative to the mean, (B, 1 or U, K); None where nothing makes them differ.
+        """How much each server has room for, relative to the mean, (B, 1 or U, K); None where all servers count as equal.
 
         Background load leaves every server another part. Servers of different kinds have room for so many of a user's own tasks
         as their scarcer resource allows at these prices.
@@ -347,22 +448,25 @@ class PriceResponse(BatteryAware):
             active = problem.step.active[..., None]
             wanted_f, wanted_b = ((x * active).sum(2).clamp_min(1e-300) for x in (tasks.f, tasks.band))
             size = torch.minimum(problem.step.F_k[:, None] / wanted_f, problem.step.B_k[:, None] / wanted_b)
-        elif self.rule is not None and self.scenario.background:
+        elif self._staggered:
             size = (snapshot.F_k.to(torch.float64) * snapshot.B_k).sqrt()[:, None]
         else:
             return None
         return size / size.mean(-1, keepdim=True)
 
-    def _choose_servers(self, values: Tensor, local: Tensor, sizes: Tensor | None) -> Tensor:
+    def _choose_servers(self, values: Tensor, local: Tensor, sizes: Tensor | None, first: int) -> Tensor:
         """Choices (B, U, J): 0 for tasks of `local`; for each other task of a user, largest first, the cheapest server.
 
         The cost of a server rises with the tasks that the user already sends there. Ties are broken in cyclic order from a
         server that differs between users. values: (B, U, J, K) costs on the servers. sizes: relative sizes of the servers,
-        (B, 1 or U, K), if they differ. A larger server then fills more slowly, and users start counting at different fractions
-        of a task, so that a server which is a little too cheap does not get a task of every user.
+        (B, 1 or U, K), None if they do not count; first: number of the first user, from 0. A larger server then fills more
+        slowly, and users start counting at different fractions of a task, so that a server which is a little too cheap does not
+        get a task of every user.
         """
         b, u, j, k = values.shape
-        offset = (torch.arange(u, device=values.device)[:, None] + torch.arange(k, device=values.device)) % k
+        offset = (
+            torch.arange(first, first + u, device=values.device)[:, None] + torch.arange(k, device=values.device)
+        ) % k
         tie = 1e-6 * offset
         count = torch.zeros_like(values[:, :, 0])
         choice = torch.zeros(b, u, j, dtype=torch.int64, device=values.device)
@@ -372,7 +476,7 @@ class PriceResponse(BatteryAware):
             task = order[..., rank : rank + 1]
             cost = values.gather(2, task[..., None].expand(-1, -1, 1, k)).squeeze(2)
             crowd = count if sizes is None else (count + offset / k) / sizes
-            server = (cost * (1 + CROWDING * crowd + tie)).argmin(-1, keepdim=True)
+            server = (cost * (1 + self._crowding * crowd + tie)).argmin(-1, keepdim=True)
             offloaded = ~local.gather(2, task)
             choice.scatter_(2, task, torch.where(offloaded, server + 1, 0))
             count += (servers == server) & offloaded
@@ -435,13 +539,3 @@ def broadcast_response(steps_old: int) -> type[PriceResponse]:
         "steps_old": steps_old,
     }
     return type(f"BroadcastPriceResponse{steps_old}", (BroadcastPriceResponse,), words)
-
-
-def _caution(policy: PriceResponse) -> float:
-    """By how much a step may take more energy for sending than requests suggest: a margin over the most in the sample."""
-    s, scarce = policy.scenario, bool((policy.known.battery > 0).any())
-    sample = price_sample(s, LARGER_SAMPLE if scarce else SAMPLE_STEPS)
-    found = policy._respond(sample, policy.prices(sample), battery_price(sample, s, policy.known))
-    spent = outcome(sample, found.action, s).energy.sum(-1)
-    ratio = spent / found.need.clamp_min(1e-300)
-    return CAUTION * max(1.0, float(ratio[found.need > 0].max()) if bool((found.need > 0).any()) else 1.0)

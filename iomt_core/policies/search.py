@@ -17,7 +17,8 @@ from iomt_core.policies.demand import OwnCpuTasks, bandwidth_table
 from iomt_core.policies.dual import DualProblem
 from iomt_core.policies.shares import own_cost
 
-MAX_MOVES = 160
+MOST_SWEEPS = 1000
+CELLS = 1 << 17  # tasks times servers looked at in one piece, so that it stays in the processor's cache
 SMALLEST_GAIN = 1e-9
 OVERLOAD = 4.0  # what tasks cost on an own CPU that cannot meet their deadlines, in units of skipping them all
 
@@ -52,7 +53,7 @@ def server_roots(problem: DualProblem, bandwidth_price: Tensor, second: Tensor, 
 
 
 class Search:
-    """Improves the choices of every world by single moves. A choice of K + 1 skips the task, where that is allowed."""
+    """Improves the choices of every world by moves of single tasks. A choice of K + 1 skips the task, where that is allowed."""
 
     def __init__(self, problem: DualProblem, costs: TaskCosts) -> None:
         self.problem, self.costs = problem, costs
@@ -102,17 +103,17 @@ class Search:
             self.sum_need = (on * self.costs.need[..., None]).sum(1)
 
     def improve(self) -> Tensor:
-        """Makes the best single move in every world, until no move helps in any of them. Returns the choices, (B, U, J)."""
+        """Moves tasks while that lowers the cost, many at once. Returns the choices, (B, U, J)."""
         b, u, j, _ = self.shape
         mask = (self.choice == 0).view(b, u, j) & self.problem.active
         tasks, F = self.costs.own, self.problem.F_i
         self.own, self.own_toggled = self._own_costs(tasks.delay, tasks.energy, tasks.least, mask, F, slice(None))
-        for _ in range(MAX_MOVES):
-            gain, task, target = self._best_move()
-            moving = gain > SMALLEST_GAIN
-            if not bool(moving.any()):
+        for _ in range(MOST_SWEEPS):
+            gain, target = self._best_moves()
+            world, task = self._compatible(gain, target)
+            if not len(world):
                 break
-            self._apply(moving, task, target)
+            self._apply(world, task, target[world, task])
         return self.choice.view(b, u, j)
 
     def _own_costs(
@@ -136,43 +137,81 @@ class Search:
             cost = torch.where(overloaded, cost + OVERLOAD * lost.sum(-1), cost)
         return cost[..., 0], cost[..., 1:]
 
-    def _deltas(self) -> tuple[Tensor, Tensor]:
-        """What leaving its device saves for each task (B, N), and what entering each costs (B, N, K + 1, one more to skip)."""
-        b = self.shape[0]
-        inverse_F, inverse_B = 1 / self.problem.F_k[:, None], 1 / self.problem.B_k[:, None]
-        toggled = (self.own_toggled - self.own[..., None]).view(b, self.n)
-        a, c, fixed, skipped = self.a, self.c, self.costs.fixed, self.costs.skipped
-        enter = (2 * self.sum_a[:, None] * a + a * a) * inverse_F + (2 * self.sum_c[:, None] * c + c * c) * inverse_B
-        both = 2 * (a * a * inverse_F + c * c * inverse_B)
-        server = (self.choice - 1).clamp(0, enter.shape[2] - 1)[..., None]
-        leave = (enter - both).gather(2, server).squeeze(2)
-        if fixed is not None:
-            enter = enter + fixed
-            leave = leave + fixed.gather(2, server).squeeze(2)
-        if self.costs.need is not None and skipped is not None:
-            need, F, lost = self.costs.need[..., None], self.problem.F_k[:, None], OVERLOAD * skipped[..., None]
+    def _deltas(self, part: slice) -> tuple[Tensor, Tensor]:
+        """What leaving its device saves for each task of `part` (B, n), and what entering each costs.
+
+        The costs are (B, n, K + 1), with one more to skip the task where that is allowed.
+        """
+        problem, costs, choice = self.problem, self.costs, self.choice[:, part]
+        inverse_F, inverse_B = 1 / problem.F_k[:, None], 1 / problem.B_k[:, None]
+        toggled = self.own_toggled.flatten(1)[:, part] - self.own.repeat_interleave(self.shape[2], 1)[:, part]
+        a, c = self.a[:, part], self.c[:, part]
+        squares_a, squares_c = a * a * inverse_F, c * c * inverse_B
+        enter = (2 * self.sum_a * inverse_F[:, 0])[:, None] * a + (2 * self.sum_c * inverse_B[:, 0])[:, None] * c
+        enter = enter.add_(squares_a).add_(squares_c)
+        k = enter.shape[2]
+        server = (choice - 1).clamp(0, k - 1)[..., None]
+
+        def of_server(x: Tensor) -> Tensor:
+            return x.expand_as(enter).gather(2, server).squeeze(2)
+
+        leave = of_server(enter) - 2 * (of_server(squares_a) + of_server(squares_c))
+        if costs.fixed is not None:
+            enter = enter + costs.fixed[:, part]
+            leave = leave + of_server(costs.fixed[:, part])
+        if costs.need is not None and costs.skipped is not None:
+            need, F, lost = costs.need[:, part, None], problem.F_k[:, None], OVERLOAD * costs.skipped[:, part, None]
             enter = enter + lost * (self.sum_need[:, None] + need > F)
             relief = lost * ((self.sum_need[:, None] > F) & (self.sum_need[:, None] - need <= F))
-            leave = leave + relief.gather(2, server).squeeze(2)
-        saved = torch.where(self.choice == 0, -toggled, leave)
-        if skipped is None:
+            leave = leave + of_server(relief)
+        saved = torch.where(choice == 0, -toggled, leave)
+        if costs.skipped is None:
             return saved, torch.cat([toggled[..., None], enter], dim=-1)
-        saved = torch.where(self.choice > enter.shape[2], skipped, saved)
+        skipped = costs.skipped[:, part]
+        saved = torch.where(choice > k, skipped, saved)
         return saved, torch.cat([toggled[..., None], enter, skipped[..., None]], dim=-1)
 
-    def _best_move(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The gain of each world's best move, its task n and the task's new choice, (B,) each."""
-        saved, enter = self._deltas()
-        gain = saved[..., None] - enter
-        gain.scatter_(2, self.choice[..., None], -torch.inf)
-        gain.masked_fill_(~self.active[..., None], -torch.inf)
-        best, index = gain.flatten(1).max(1)
-        return best, index // gain.shape[2], index % gain.shape[2]
+    def _best_moves(self) -> tuple[Tensor, Tensor]:
+        """The gain of each task's best move, and its new choice, (B, N) each."""
+        b, _, _, k = self.shape
+        found = []
+        for start in range(0, self.n, step := max(1, CELLS // (b * k))):
+            part = slice(start, start + step)
+            saved, enter = self._deltas(part)
+            cost, target = enter.scatter_(2, self.choice[:, part, None], torch.inf).min(2)
+            found.append((saved - cost, target))
+        gain, target = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        return gain.masked_fill_(~self.active, -torch.inf), target
 
-    def _apply(self, moving: Tensor, task: Tensor, target: Tensor) -> None:
-        """Makes the moves in the worlds of `moving`, (B,) bool."""
-        w = moving.nonzero().squeeze(1)
-        n, to = task[w], target[w]
+    def _compatible(self, gain: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """World and task (M,) of moves that gain together at least what they gain alone.
+
+        No two of them change the same user's own CPU, enter the same server or leave the same server. One task may enter a
+        server that another one leaves: both gain more then. With deadlines a server's moves are one at a time.
+        """
+        b, u, _, k = self.shape
+        world, task = (gain > SMALLEST_GAIN).nonzero(as_tuple=True)
+        if not len(world):
+            return world, task
+        order = gain[world, task].argsort(descending=True)
+        world, task = world[order], task[order]
+        rank, was, to = torch.arange(len(world), device=gain.device), self.choice[world, task], target[world, task]
+        user = self.user[task]
+        apart = k if self.costs.need is None else 0  # entering and leaving are apart
+        # Of each world: an entry for every own CPU, for leaving and entering every server, and one that is never shared.
+        spots = u + 2 * k
+        ends = [torch.where(x == 0, user, u + x - 1 + side) for x, side in ((was, 0), (to, apart))]
+        first = rank.new_full((b * spots,), len(rank))
+        ends = [torch.where(x > k, -1, world * spots + end) for x, end in zip((was, to), ends, strict=True)]
+        for end in ends:
+            first.scatter_reduce_(0, end[end >= 0], rank[end >= 0], "amin")
+        free = torch.ones_like(rank, dtype=torch.bool)
+        for end in ends:
+            free &= (end < 0) | (first[end.clamp_min(0)] == rank)
+        return world[free], task[free]
+
+    def _apply(self, w: Tensor, n: Tensor, to: Tensor) -> None:
+        """Moves task n[m] of world w[m] to the choice to[m], for all m."""
         was = self.choice[w, n]
         self.choice[w, n] = to
         k = self.shape[3]

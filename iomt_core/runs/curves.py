@@ -88,6 +88,18 @@ class Curves:
         return {name: values[-1] for name, values in self.evaluations.items()}
 
     @property
+    def start(self) -> Mapping[str, float]:
+        """The evaluation of the weights from which a fine-tuned run started; empty for a run from scratch."""
+        if "tuning" not in self.evaluations:
+            return {}
+        return {name: values[0] for name, values in self.evaluations.items()}
+
+    @property
+    def compared_by_return(self) -> bool:
+        """Whether batteries matter on the held-out episodes, so that only the gap of the return says how good a policy is."""
+        return bool(np.nanmax(self.evaluations.get("compared_by_return", [0.0])) > 0)
+
+    @property
     def bound(self) -> float | None:
         """The certified lower bound of the evaluations' cost, where it is known."""
         for values in self.references.values():

@@ -7,6 +7,7 @@ metrics.jsonl     one line per batch of episodes
 evaluations.jsonl one line per evaluation on held-out episodes
 references.json   what the heuristics and the optimum reach on the held-out episodes
 checkpoints/N     after N episodes; the last two are kept
+start/ best/ kept/  of a run that starts from a shipped network, see `experiments.fine_tuning`
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class TrainingRun:
         self.folder, self.spec, self.trainer = folder, spec, trainer
         self.seconds_before, self.began, self.episodes_before = seconds, time.monotonic(), trainer.played
         self.collapsed = ""  # what the last evaluated policy did with every task
+        self.conclusion = ""  # how the run's weights compare with its start, once it has ended
         for line in read_lines(folder / EVALUATIONS):
             self.collapsed = str(line.get("collapsed") or "") if line.get("episodes") else ""
 
@@ -96,15 +98,17 @@ class TrainingRun:
         evaluate: Callable[[Trainer], Line] | None = None,
         on_line: OnLine | None = None,
         on_status: Callable[[Line], None] = lambda status: None,
+        conclude: Callable[[], str] = lambda: "",
     ) -> str:
         """Trains until all episodes are played or `stop()` is true, then saves. Returns the state: finished or stopped.
 
         evaluate: the figures of an evaluation; also called before the first episode. on_line: called with each new line and
-        its file's name. on_status: called with each new status. Raises `ScenarioError` where the disk is full or the folder
+        its file's name. on_status: called with each new status. conclude: called after the last episode, before the run counts
+        as finished; what it says becomes the status's `conclusion`. Raises `ScenarioError` where the disk is full or the folder
         was removed; the last complete checkpoint stays. A run that replays from a warehouse closes it at the end.
         """
         try:
-            return self._train(stop, evaluate, on_line, on_status)
+            return self._train(stop, evaluate, on_line, on_status, conclude)
         finally:
             self.trainer.replay.close()
 
@@ -114,6 +118,7 @@ class TrainingRun:
         evaluate: Callable[[Trainer], Line] | None,
         on_line: OnLine | None,
         on_status: Callable[[Line], None],
+        conclude: Callable[[], str],
     ) -> str:
         trainer, settings = self.trainer, self.spec.settings
         if evaluate is not None:
@@ -131,6 +136,8 @@ class TrainingRun:
             self._report("running", on_status)
         if not trainer.done:
             self.save()
+        else:
+            self.conclusion = conclude()
         state = "finished" if trainer.done else "stopped"
         self._report(state, on_status)
         return state
@@ -176,7 +183,8 @@ class TrainingRun:
             "state": state, "done": trainer.played, "total": total, "updates": trainer.updates, "episodes_per_s": speed,
             "device": str(trainer.device), "seconds": self.seconds_before + seconds,
             "seconds_left": (total - trainer.played) / speed if speed > 0 else None,
-            "collapsed": self.collapsed, "loading": loading, "updated_at": time.time(), **vars(Worker.current()),
+            "collapsed": self.collapsed, "conclusion": self.conclusion, "loading": loading,
+            "updated_at": time.time(), **vars(Worker.current()),
         }  # fmt: skip
         write_status(self.folder, status)
         on_status(status)

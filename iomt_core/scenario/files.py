@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -24,32 +24,34 @@ from iomt_core.scenario.parameters import SCHEMA_VERSION, Scenario, counted, met
 from iomt_core.scenario.presets import EARLIER_PRESETS, PRESETS
 from iomt_core.scenario.units import NUMBER, read_number
 
-LARGEST_FILE = 2_000_000  # bytes
+LARGEST_FILE = 2_000_000  # bytes of YAML
+LARGEST_JSON = 60_000_000  # bytes of JSON, which holds the largest workload and is read much faster
 OF_SINGLE = {"kinds": "kind", "user_devices": "user", "server_devices": "server"}  # lists of mappings with parameters
 SMALLEST = 1e-100  # smaller numbers are as good as 0
+Content = TypeVar("Content", bytes, str)
 DEEPEST = 12  # levels of lists and mappings
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file. Raises `ScenarioError` if it cannot be read or is too large."""
+def read_bytes(path: Path, most: int = LARGEST_FILE) -> bytes:
+    """Read a file of at most `most` bytes. Raises `ScenarioError` if it cannot be read or is too large."""
     with os_errors(f"file {str(path)!r} cannot be read"), path.open("rb") as file:
-        content = file.read(LARGEST_FILE + 1)
-    return checked_size(content, path.name)
+        content = file.read(most + 1)
+    return checked_size(content, path.name, most)
 
 
-def checked_size(content: bytes, name: str) -> bytes:
-    """Return the content. Raises `ScenarioError` if it is larger than a scenario file may be."""
-    if len(content) > LARGEST_FILE:
-        raise ScenarioError(f"file {name!r} is too large: allowed is {LARGEST_FILE / 1e6:g} MB.")
+def checked_size(content: Content, name: str, most: int = LARGEST_FILE) -> Content:
+    """Return the content. Raises `ScenarioError` if it is larger than `most`."""
+    if len(content) > most:
+        raise ScenarioError(f"file {name!r} is too large: allowed is {most / 1e6:g} MB.")
     return content
 
 
-def as_text(content: bytes | str, name: str) -> str:
+def as_text(content: bytes | str, name: str, most: int = LARGEST_FILE) -> str:
     """Decode UTF-8 text, without a byte order mark. Raises `ScenarioError` for anything else."""
     if isinstance(content, str):
         return content
     try:
-        text = checked_size(content, name).decode("utf-8-sig")
+        text = checked_size(content, name, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ScenarioError(f"file {name!r} is not UTF-8 text: byte {error.start + 1} cannot be read.") from None
     if "\x00" in text:
@@ -66,7 +68,7 @@ def read_scenario(source: str | Path) -> Scenario:
         raise ScenarioError(
             f"scenario = {str(source)[:200]!r} is neither a preset ({', '.join(PRESETS)}) nor a .yaml, .yml or .json file."
         )
-    return parse_scenario(read_bytes(path), path.name)
+    return parse_scenario(read_bytes(path, LARGEST_JSON), path.name)
 
 
 def parse_scenario(content: bytes | str, name: str = "scenario") -> Scenario:
@@ -76,9 +78,8 @@ def parse_scenario(content: bytes | str, name: str = "scenario") -> Scenario:
     ("20 ms"); a bare one is SI, and one that looks as if another unit was meant gets a note (`collect_notes`, or a
     `ScenarioWarning`). Raises `ScenarioError`.
     """
-    text = as_text(content, name)
-    if len(text) > LARGEST_FILE:
-        raise ScenarioError(f"file {name!r} is too large: allowed is {LARGEST_FILE / 1e6:g} MB.")
+    is_json = content[:100].lstrip()[:1] in ("{", "[", b"{", b"[")
+    text = checked_size(as_text(content, name, LARGEST_JSON), name, LARGEST_JSON if is_json else LARGEST_FILE)
     values = _json(text, name) if text.lstrip()[:1] in ("{", "[") else _yaml(text, name)
     if not isinstance(values, dict):
         what = "empty" if values is None else f"a {type(values).__name__}"
@@ -116,6 +117,8 @@ def misread(name: str, value: float, where: str = "") -> str | None:
     usual = (sum(default) / 2 if isinstance(default, tuple) else default) or meta.span[1] / 10
     ratio = value / usual
     as_shown = ratio / meta.shown_factor
+    if min(ratio, as_shown) < 1e-300:  # its inverse would be no number
+        return None
     if max(ratio, 1 / ratio) <= max(as_shown, 1 / as_shown):
         return None
     return (
@@ -267,7 +270,7 @@ def dump_scenario(s: Scenario, form: str = "yaml") -> str:
         for name, value in plain_values(s).items()
     }
     if form == "json":
-        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        return "{\n" + ",\n".join(f'  "{name}": {_json_lines(value)}' for name, value in values.items()) + "\n}\n"
     lines = [
         "# A scenario of the IoMT Twin Lab. Numbers are SI, or text with a unit such as '20 ms'; ranges are [low, high]."
     ]
@@ -278,6 +281,13 @@ def dump_scenario(s: Scenario, form: str = "yaml") -> str:
         lines.append(f"# {meta.meaning}{unit}.{allowed}".replace("..", "."))
         lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
+
+
+def _json_lines(value: Any) -> str:
+    """A value as JSON; each task, kind and device of a list has a line."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(f"    {json.dumps(one, ensure_ascii=False)}" for one in value) + "\n  ]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _without_doubt(name: str, value: Any) -> Any:

@@ -24,7 +24,8 @@ from iomt_core.scenario.parameters import Scenario, metadata, scenario
 from iomt_core.scenario.presets import PRESETS
 
 LONGEST_LINK = 6_000  # characters
-LARGEST_UNPACKED = 4_000_000  # bytes
+LARGEST_UNPACKED = 4_000_000  # bytes, of what a link holds itself
+LARGEST_KEPT = 60_000_000  # bytes, of what this server keeps: the largest workload
 MOST_PAIRS = 64  # in an entry that is a query string
 NESTED = ("kinds", "workload", "places", "user_devices", "server_devices")  # packed: compressed JSON in base64
 KEPT = "kept:"  # in place of a packed value: the digest of own data follows
@@ -170,19 +171,17 @@ def _read_nested(key: str, text: str, own_data: OwnDataStore | None) -> Any:
             return _decompress(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
         if own_data is None:
             raise ScenarioError("a server of the lab keeps this own data: open the link there.")
-        return _decompress(own_data.read(text.removeprefix(KEPT)))
+        return _decompress(own_data.read(text.removeprefix(KEPT)), LARGEST_KEPT)
     except ScenarioError as error:
         raise ScenarioError([f"{key} in the link: {problem}" for problem in error.problems]) from None
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         raise ScenarioError(f"{key} = {text[:40]!r} in the link cannot be read: the link is damaged.") from None
 
 
-def _decompress(compressed: bytes) -> Any:
+def _decompress(compressed: bytes, most: int = LARGEST_UNPACKED) -> Any:
     unpacker = zlib.decompressobj()
-    content = unpacker.decompress(compressed, LARGEST_UNPACKED)
+    content = unpacker.decompress(compressed, most)
     value = json.loads(content) if unpacker.eof else None
     if unpacker.eof and not is_too_deep(value):
         return value
-    raise ScenarioError(
-        f"it is cut off, larger than {LARGEST_UNPACKED / 1e6:g} MB or nested deeper than {DEEPEST} levels."
-    )
+    raise ScenarioError(f"it is cut off, larger than {most / 1e6:g} MB or nested deeper than {DEEPEST} levels.")

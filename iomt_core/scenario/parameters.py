@@ -459,7 +459,7 @@ class Scenario(Frozen):
 
     @cached_property
     def largest(self) -> Mapping[str, float]:
-        """The largest F_i, Cap, P_tr, F_k, B_k and latency in the whole ward, SI: the scales of observations; 1 for next to nothing."""
+        """The largest F_i, Cap, P_tr, F_k, B_k and latency in the whole ward, SI; 1 for next to nothing. Observations' scales."""
         values = {**self.whole_ward.device_values}
         values["P_tr"] = values.pop("P_high")
         most = {name: max(numbers) for name, numbers in values.items() if name != "P_low"}
@@ -729,12 +729,15 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
     if not s.workload:
         yield "workload = [] is empty: at least one task is needed."
         return
+    for field in ("D", "C", "P", "T_max"):
+        values = [value for task in s.workload if (value := getattr(task, field)) is not None]
+        extremes = (min(values), max(values)) if values else ()
+        if any(problem for value in extremes for problem in beyond_bounds(field, value, _METADATA[field])):
+            for number, task in enumerate(s.workload, 1):
+                if getattr(task, field) is not None:
+                    yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
     counts: dict[tuple[int, int], int] = {}
-    for number, task in enumerate(s.workload, 1):
-        for field in ("D", "C", "P"):
-            yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
-        if task.T_max is not None:
-            yield from beyond_bounds(f"workload[{number}].T_max", task.T_max, _METADATA["T_max"])
+    for task in s.workload:
         counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1
     if len(s.kind_names) > MOST_KINDS:
         yield f"workload: {len(s.kind_names)} kinds, allowed 1 to {MOST_KINDS}."

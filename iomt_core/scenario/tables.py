@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iomt_core.scenario.dialect import GROUPED, Dialect, Proofs
 from iomt_core.scenario.errors import ScenarioError
 from iomt_core.scenario.files import as_text, read_bytes
 from iomt_core.scenario.notes import note
@@ -33,6 +34,7 @@ from iomt_core.scenario.parameters import (
 )
 
 MOST_ROWS = MOST_TASKS  # as many tasks as a scenario can have
+LARGEST_CSV = 30_000_000  # bytes
 MOST_NAMED = 5  # columns in a message
 WORKLOAD_COLUMNS = ("step", "user", "data_kb", "cycles", "priority")  # of every table that the lab writes
 WORKLOAD_REQUIRED, WORKLOAD_OPTIONAL = WORKLOAD_COLUMNS[:4], ("priority", "kind", "deadline_ms")
@@ -44,11 +46,6 @@ DEVICE_COLUMNS = {
 }  # fmt: skip
 TEXTS = ("kind", "name")  # columns that hold no number
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-MARKS = {".": "point", ",": "comma"}
-SPACES = " '’\u00a0\u202f"  # separate thousands too, and are never a decimal mark
-# A number in groups of three: the separator of its thousands, and its decimal mark if it has one. "1.500" matches too.
-GROUPED = re.compile(rf"[+-]?[0-9]{{1,3}}([.,{SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*(?:(?!\1)([.,])[0-9]*)?")
-WITH_MARK = re.compile(r"[+-]?(?=[^eE]*[0-9])[0-9]*([.,])[0-9]*(?:[eE][+-]?[0-9]{1,4})?")
 
 
 def read_workload_csv(source: bytes | Path, name: str | None = None) -> tuple[WorkloadTask, ...]:
@@ -176,39 +173,6 @@ class _Row:
     cells: Mapping[str, str]  # by column, stripped
 
 
-class _Dialect:
-    """How a file writes numbers: its decimal mark, and what separates thousands ("" where nothing does)."""
-
-    def __init__(self, decimal: str, thousands: str) -> None:
-        self.decimal, self.thousands = decimal, thousands
-        whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]*)" if thousands else "[0-9]*"
-        self._pattern = re.compile(rf"[+-]?{whole}(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]{{1,4}})?")
-
-    def __str__(self) -> str:
-        separator = {".": "points", ",": "commas"}.get(self.thousands, "spaces or apostrophes")
-        return f"a decimal {MARKS[self.decimal]}" + (f" and {separator} between thousands" if self.thousands else "")
-
-    def number(self, text: str) -> float:
-        """Convert a cell. Raises `ValueError` if it is not a number in this dialect."""
-        if self._pattern.fullmatch(text) is None:
-            raise ValueError(text)
-        return float((text.replace(self.thousands, "") if self.thousands else text).replace(self.decimal, "."))
-
-
-def _evidence(text: str) -> tuple[str, str]:
-    """Return the decimal mark and the separator of thousands that a cell proves, "" for what it leaves open.
-
-    "1.5" and "0.500" prove a decimal point, "1.500.000" and "1.500,5" points between thousands, "1.500" neither.
-    """
-    if grouped := GROUPED.fullmatch(text):
-        separator, decimal = grouped.groups(default="")
-        if decimal or separator in SPACES or text.count(separator) > 1:
-            return decimal, separator
-        return (separator, "") if text.lstrip("+-").startswith("0") else ("", "")
-    plain = WITH_MARK.fullmatch(text)
-    return (plain[1], "") if plain else ("", "")
-
-
 class _Table:
     """The rows of a CSV with known columns, and the dialect of its numbers.
 
@@ -221,8 +185,8 @@ class _Table:
         self.name = name or (source.name if isinstance(source, Path) else "CSV")
         self.problems: list[str] = []
         self.rows: list[_Row] = []
-        content = read_bytes(source) if isinstance(source, Path) else source
-        lines = as_text(content, self.name).splitlines()
+        content = read_bytes(source, LARGEST_CSV) if isinstance(source, Path) else source
+        lines = as_text(content, self.name, LARGEST_CSV).splitlines()
         if not any(line.strip() for line in lines):
             raise ScenarioError(f"{self.name} is empty: expected the columns {', '.join(columns)}.")
         self.delimiter = max(DELIMITERS, key=lines[0].count)
@@ -284,33 +248,17 @@ class _Table:
         """Raise `ScenarioError` if there were problems; else note the dialect."""
         if self.problems:
             raise ScenarioError(self.problems)
-        usual = (self.dialect.decimal, self.dialect.thousands) == (".", "")
         columns = f"columns separated by {DELIMITERS[self.delimiter]}"
-        note(f"{self.name}: {columns}; numbers read with {self.dialect}.", doubtful=not usual)
+        note(f"{self.name}: {columns}; numbers read with {self.dialect}.", doubtful=not self.dialect.is_usual)
 
-    def _find_dialect(self) -> _Dialect:
+    def _find_dialect(self) -> Dialect:
         """Decide by the first cells that allow only one dialect. Raises `ScenarioError` if two cells contradict each other."""
-        proofs: dict[str, tuple[str, str]] = {}  # by kind: the mark, and where it was proven
+        proofs = Proofs(self.name)
         for row in self.rows:
             for column, text in row.cells.items():
-                if text.isdigit() or column in TEXTS:
-                    continue
-                decimal, thousands = _evidence(text)
-                for kind, mark, other in (("decimal", decimal, "thousands"), ("thousands", thousands, "decimal")):
-                    if not mark:
-                        continue
-                    where = f"line {row.line}, column {column}: {text[:40]!r}"
-                    known, first = proofs.setdefault(kind, (mark, where))
-                    if known == mark:
-                        known, first = proofs.get(other, ("", ""))
-                        if known != mark:
-                            continue
-                    raise ScenarioError(
-                        f"{self.name}, {where} does not fit {first}: write all numbers of a file in the same way, with a "
-                        "decimal point or comma, and with one separator of thousands or none."
-                    )
-        thousands = proofs.get("thousands", ("", ""))[0]
-        return _Dialect(proofs.get("decimal", ("," if thousands == "." else ".", ""))[0], thousands)
+                if not text.isdigit() and column not in TEXTS:
+                    proofs.add(text, f"line {row.line}, column {column}")
+        return proofs.dialect()
 
     def _check_header(self, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> None:
         counts = Counter(header)

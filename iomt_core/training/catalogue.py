@@ -28,7 +28,7 @@ from iomt_core.paths import PRETRAINED
 from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES, VARIANTS, policy_type
 from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.checkpoints import MARK, POLICY, is_displayable, last_checkpoint, read_facts, runs_root
+from iomt_core.training.checkpoints import MARK, POLICY, deciding_checkpoint, is_displayable, read_facts, runs_root
 from iomt_core.training.trained_policy import TrainedPolicy, misfit
 from iomt_core.training.versions import MODEL, SHORT, kept_folder, kept_versions
 
@@ -191,10 +191,10 @@ def checkpoint_folder(name: str) -> Path:
     if not name.startswith(RUN):
         algorithm, _, kind = name.partition("@")
         return PRETRAINED / f"{kind or 'general'}-{algorithm}"
-    last = last_checkpoint(runs_root() / name.removeprefix(RUN))
-    if last is None:
+    found = deciding_checkpoint(runs_root() / name.removeprefix(RUN))
+    if found is None:
         raise ScenarioError(f"policy = {name!r} has no checkpoint any more.")
-    return last
+    return found
 
 
 def _misfit(facts: Entry, loaded: TrainedPolicy, s: Scenario) -> str:

@@ -29,6 +29,7 @@ from iomt_core.training.formats import FORMAT, KNOWN, migrate_tensors
 
 LONGEST_SHOWN = 100  # characters of a folder's name
 POLICY, LEARNER, MARK = "policy.safetensors", "learner.safetensors", "checkpoint.json"
+KEPT = "kept"  # folder in a run with the weights that decide, where these are not the last ones
 LARGEST_MARK = 4_000_000
 
 
@@ -61,6 +62,11 @@ def complete_checkpoints(run: Path) -> list[Path]:
 def last_checkpoint(run: Path) -> Path | None:
     """The latest complete checkpoint of a run, or None."""
     return next(reversed(complete_checkpoints(run)), None)
+
+
+def deciding_checkpoint(run: Path) -> Path | None:
+    """The checkpoint that decides for a run: the one that it kept by comparison with its start, otherwise the latest; or None."""
+    return run / KEPT if (run / KEPT / MARK).is_file() else last_checkpoint(run)
 
 
 def delete_checkpoint(place: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +46,11 @@ class ObservationEncoder:
         """exact_own_cpu: whether agents divide their own CPUs themselves, so that they need the costs of their tasks there."""
         self.scenario, self.sizes, self.exact_own_cpu = s, Sizes.of(s), exact_own_cpu
 
-    def inputs(self, snapshot: Snapshot) -> Inputs:
+    def know(self, snapshot: Snapshot, prices: Tensor | None = None) -> Any:
+        """What agents know of steps that are coupled, for `inputs`; None here. See `CoupledObservationEncoder.know`."""
+        return None
+
+    def inputs(self, snapshot: Snapshot, known: Any = None) -> Inputs:
         """The observations of all agents in B worlds, N = B rows, float32."""
         inputs = Inputs.of(observe(snapshot, self.scenario).float(), snapshot.weight.float(), self.sizes)
         return replace(inputs, local_cost=self.local_cost(snapshot)) if self.exact_own_cpu else inputs
@@ -95,7 +100,7 @@ class GeneralObservationEncoder(ObservationEncoder):
             ]
         )
 
-    def inputs(self, snapshot: Snapshot) -> Inputs:
+    def inputs(self, snapshot: Snapshot, known: Any = None) -> Inputs:
         """The observations of all agents, costs in units of the ward's typical cost, with the ward's own parameters."""
         s, t, j, k = self.scenario, self._alone, self.scenario.tasks, self.scenario.servers
         seen = observe(snapshot, s).float()
@@ -110,16 +115,17 @@ class GeneralObservationEncoder(ObservationEncoder):
         D, C = D * s.data_span[1], C * s.cycle_span[1]
         watt = (power * s.largest["P_tr"])[..., None]
         own_f = (own * s.largest["F_i"])[..., None].clamp_min(SMALLEST_GRANT)
+        joule = self._joule(snapshot, known)
         costs = (
             C / own_f * (s.alpha_T / s.T_max),
-            C * own_f.square() * (s.k0 * s.alpha_E / s.E_ref),
+            C * own_f.square() * s.k0 * joule,
             C / (s.largest["F_k"] * cpu.mean(-1, keepdim=True)) * (s.alpha_T / s.T_max),
             D
             / (s.largest["B_k"] * bandwidth.mean(-1, keepdim=True) * middle.exp())
-            * (s.alpha_T / s.T_max + s.alpha_E / s.E_ref * watt),
+            * (s.alpha_T / s.T_max + joule * watt),
         )
         weight = snapshot.weight.float()
-        worth, suggested = self._at_prices(snapshot)
+        worth, suggested = self._at_prices(snapshot, known)
         here, away = worth[..., 0], worth[..., 1:].amax(-1)
         tasks = torch.stack(
             [
@@ -153,7 +159,11 @@ class GeneralObservationEncoder(ObservationEncoder):
         room = state.new_zeros(len(state), MOST_SERVERS - k)
         return torch.cat([counts, bandwidth, room, cpu, room], dim=1)
 
-    def _at_prices(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
+    def _joule(self, snapshot: Snapshot, known: Any) -> Tensor | float:
+        """What a joule of each task costs, 1/J, one number or (B, U, J)."""
+        return self.scenario.alpha_E / self.scenario.E_ref
+
+    def _at_prices(self, snapshot: Snapshot, known: Any) -> tuple[Tensor, Tensor]:
         """Each task's worth on each device at the mean prices, (B, U, J, K + 1), and the shares on its best one, (B, U, J, 2)."""
         problem = DualProblem(snapshot, self.scenario)
         wanted = problem.task_values(self.prices.to(snapshot.D.device))

@@ -15,10 +15,10 @@ from iomt_core.algorithms.episodes import Episodes
 from iomt_core.environment.observation import mixer_observation
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.model.utility import COST_MAX
+from iomt_core.model.utility import COST_MAX, joule_price
 from iomt_core.model.what_if import what_if
 from iomt_core.nets.inputs import Inputs, compress_cost
-from iomt_core.nets.own_cpu import own_shares
+from iomt_core.nets.own_cpu import timely_shares
 from iomt_core.rollout import Step
 from iomt_core.training.observation_encoder import ObservationEncoder
 
@@ -38,10 +38,13 @@ class Replay:
     def __len__(self) -> int:
         return min(self.count, self.capacity)
 
-    def add(self, steps: Sequence[Step], after: Snapshot, requested: Sequence[Tensor]) -> None:
+    def add(
+        self, steps: Sequence[Step], after: Snapshot, requested: Sequence[Tensor], prices: Sequence[Tensor] = ()
+    ) -> None:
         """Adds T played steps of B episodes.
 
-        after: the state after the last step. requested: the Actors' outputs in each step, (B, U, J, outputs).
+        after: the state after the last step. requested: the Actors' outputs in each step, (B, U, J, outputs). prices: what agents
+        expected of the servers in each step and in the one after the last, (B, ·, 2K); none if they have no such expectations.
         """
         snapshots = [*(step.snapshot for step in steps), after]
         columns = {name: torch.stack([getattr(x, name) for x in snapshots], dim=1) for name in self._state}
@@ -49,6 +52,8 @@ class Replay:
         columns["requested"] = torch.stack([*requested], 1)
         columns["alive"] = torch.stack([step.transition.alive for step in steps], 1)
         columns["ended"] = torch.stack([step.transition.terminated for step in steps], 1)
+        if prices:
+            columns["prices"] = torch.stack([*prices], 1)
         self.insert(columns)
 
     def insert(self, columns: Mapping[str, Tensor]) -> None:
@@ -90,18 +95,24 @@ class Replay:
         every = self._snapshot({name: kept[name] for name in self._state})
         done = self._snapshot({name: kept[name][:steps] for name in self._state})
         choice, requested = kept["choice"].flatten(0, 1), kept["requested"].flatten(0, 1)
-        inputs = self.encoder.inputs(every)
+        prices = kept.get("prices")
+        known = self.encoder.know(every, None if prices is None else prices.flatten(0, 1))
+        inputs = self.encoder.inputs(every, known)
+        battery_price = None if known is None else known.battery_price[: steps * batch].to(done.D.dtype)
         action = Action(
             choice, self._cpu(inputs.rows(slice(len(choice))), choice, requested[..., 0]), requested[..., 1]
         )
         result = outcome(done, action, s)
         unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
+        if battery_price is not None:  # what the energy would be worth later
+            later = result.energy * (joule_price(done, s, battery_price) - s.alpha_E / s.E_ref)
+            reward = (result.reward > 0) * (COST_MAX - result.cost * unit) - later * unit
         paid = (~kept["ended"]).flatten().to(reward.dtype)  # a step that somebody cannot pay earns nothing
         reward = reward * paid[:, None, None]
         offered = imposed = None
         if counterfactual:
-            other_ways = what_if(done, action, result, s, requested[..., 0])
+            other_ways = what_if(done, action, result, s, requested[..., 0], battery_price)
             price = 1 / done.weight.clamp_min(1e-6)
             others, cost = other_ways.others, other_ways.cost
             if unit != 1 or self.encoder.exact_own_cpu:
@@ -135,8 +146,7 @@ class Replay:
         """The shares of CPU in the actions that were taken, (N, U, J): as requested, or as agents divided their own CPUs."""
         if not self.encoder.exact_own_cpu:
             return requested
-        assert inputs.local_cost is not None
-        own = own_shares(inputs.local_cost, inputs.weight, (choice.transpose(0, 1) == 0) & (inputs.weight > 0))
+        own = timely_shares(inputs, (choice.transpose(0, 1) == 0) & (inputs.weight > 0))
         own = own.transpose(0, 1).to(requested.dtype)
         return torch.where(own > 0, own, requested)
 

@@ -41,6 +41,10 @@ class RunSpec:
                 f"warehouse = {shortened(self.warehouse)} cannot be used with wards = 'general': each of its wards is another "
                 "one. Allowed is wards = 'own'."
             )
+        if self.settings.coupled_steps and (self.warehouse is not None or self.start is not None):
+            name = "warehouse" if self.warehouse is not None else "start_from"
+            allowed_here = "memory, without a warehouse" if self.warehouse is not None else "'scratch'"
+            raise ScenarioError(f"{name} cannot be used with coupled_steps = true: allowed is {allowed_here}.")
 
     def trainer(self, device: torch.device = CPU, make_replay: MakeReplay = Replay) -> Trainer:
         """A new trainer at the start of the run. Raises `ScenarioError` where the weights it starts from are not there.

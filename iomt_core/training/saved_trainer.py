@@ -47,6 +47,13 @@ def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> 
     write_checkpoint(place, {POLICY: own, LEARNER: rest}, facts)
 
 
+def save_policy(trainer: Trainer, spec: RunSpec, place: Path, facts: Mapping[str, Any]) -> None:
+    """Writes a checkpoint that can decide, with further `facts`, but cannot be trained on. Raises `CheckpointError`."""
+    learner = trainer.learner
+    own = _named("agents", learner.target_agents) | _named("mixer", learner.target_mixer)
+    write_checkpoint(place, {POLICY: own}, {**spec.as_json(), "played": trainer.played, **facts})
+
+
 def restore(place: Path, device: torch.device = CPU, make_replay: MakeReplay = Replay) -> tuple[Trainer, RunSpec]:
     """The trainer as it was when the checkpoint was written, on any `device`, and its run. Raises `ScenarioError`.
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from iomt_core.algorithms.agents import DecisionRules
 
+# Settings of a run with `coupled_steps` that differ from the defaults. Networks start from prices, so they explore little.
+COUPLED: Mapping[str, Any] = MappingProxyType(
+    {
+        "networks": "general", "recurrent": False, "learning_rate": 3e-4, "actor_learning_rate": 3e-4, "decay_from": 0.0,
+        "tau": 0.02, "actor_passes": "likely", "request_penalty": 4.0, "temperature": (0.01, 0.005), "share_noise": (0.1, 0.05),
+    }
+)  # fmt: skip
 LEAST_MARGIN = 0.001  # of the favoured server; without any, all agents go where a server seems slightly better
 
 
@@ -36,6 +45,14 @@ class Settings(BaseModel):
     warm_up: Annotated[int, Field(ge=0, le=100_000, description="episodes played before the first update")] = 32
     gamma: Annotated[float, Field(ge=0, lt=1, description="discount factor γ")] = 0.0
     recurrent: Annotated[bool, Field(description="whether the networks' GRUs carry memory from step to step")] = True
+    coupled_steps: Annotated[bool, Field(
+        description="whether agents take part in what couples steps: they expect prices that follow the visible capacities, "
+        "learn a price of their batteries' energy, and observe charge and steps left; needs networks = 'general' and "
+        "wards = 'own'"
+        )] = False
+    recent_prices: Annotated[bool, Field(
+        description="whether servers broadcast their prices after each step, which agents know in the next one; needs "
+        "coupled_steps = true")] = False
     critic_target: Annotated[Literal["counterfactual", "observed"], Field(
         description="reward that the Q-networks learn in (19). 'observed': the reward of the strategy that was taken, "
         "as the paper prints it; 'counterfactual': the reward that every strategy would have brought, computed by the "
@@ -111,6 +128,8 @@ class Settings(BaseModel):
     def _rules_fit_the_networks(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        if values.get("coupled_steps") is True:
+            values = {**COUPLED, **values}
         first: dict[str, Any] = {}
         if values.get("rounds") == 0 or values.get("critic_target") == "observed":
             first["own_cpu"] = "requested"
@@ -140,6 +159,14 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _general_networks_allow(self) -> Settings:
+        if self.coupled_steps and (self.wards == "general" or self.networks == "own" or self.own_cpu != "exact"):
+            raise ValueError(
+                "coupled_steps = true allows only networks = 'general', wards = 'own' and own_cpu = 'exact'"
+            )
+        if self.coupled_steps and self.search != "largest-gain":
+            raise ValueError("coupled_steps = true allows only search = 'largest-gain'")
+        if self.recent_prices and not self.coupled_steps:
+            raise ValueError("recent_prices = true allows only coupled_steps = true")
         if self.wards == "general" and self.networks == "own":
             raise ValueError("wards = 'general' allows only networks = 'general'")
         if self.networks == "general" and (self.recurrent or self.rounds == 0 or self.critic_target == "observed"):

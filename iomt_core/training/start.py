@@ -23,6 +23,7 @@ GENERAL = "general"
 # because its first decisions are good already; docs/training.md says what was tried.
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
+        "episodes": 320, "evaluate_every": 32,
         "networks": "general", "recurrent": False, "learning_rate": 5e-5, "actor_learning_rate": 3e-4, "decay_from": 0.0,
         "tau": 0.02, "actor_passes": "likely", "request_penalty": 4.0, "temperature": (0.01, 0.005), "share_noise": (0.1, 0.05),
     }
@@ -91,6 +92,16 @@ def why_not_general(algorithm: str, s: Scenario) -> str:
         return f"no general network of {algorithm!r} is included, only of {known}"
     words = outside_range(s)
     return f"the general network {words}" if words else ""
+
+
+def why_from_scratch(algorithm: str, s: Scenario, changes: Mapping[str, Any]) -> str:
+    """Why a run with these `changes` of settings can only start from scratch, as a clause; empty if a general network fits."""
+    if words := why_not_general(algorithm, s):
+        return words
+    other = [name for name in ("networks", "wards", "recurrent", "critic_target", *RULES) if name in changes]
+    if changes.get("rounds") == 0:
+        other.append("rounds")
+    return f"the general network does not allow {other[0]} = {changes[other[0]]!r}" if other else ""
 
 
 def start_from(learner: Learner, weights: Mapping[str, Tensor], where: str) -> None:

@@ -13,12 +13,19 @@ from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.registry import ALGORITHMS
 from iomt_core.model.batch import concatenate, without_inference_mode
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.nets.inputs import Sizes
+from iomt_core.nets.inputs import Inputs, Sizes
 from iomt_core.nets.mixers import Mixer
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.scenario import Scenario, ScenarioError, counted
 from iomt_core.training.checkpoints import POLICY, load_module, read_facts, read_tensors
+from iomt_core.training.coupled_encoder import (
+    LEARNED,
+    CoupledObservationEncoder,
+    add_learned_price,
+    coupled_sizes,
+    decide_coupled,
+)
 from iomt_core.training.general_wards import outside_range
 from iomt_core.training.observation_encoder import general_sizes, observation_encoder
 from iomt_core.training.run_spec import RunSpec
@@ -41,7 +48,13 @@ class TrainedPolicy(Policy):
         if words := misfit(spec, s):
             raise ScenarioError(f"policy = {spec.algorithm!r} cannot decide here: its network {words}.")
         shared = spec.settings.networks == "general"
-        self.encoder = observation_encoder(s, shared, agents.divides_own_cpu)
+        self.encoder = (
+            CoupledObservationEncoder(
+                s, agents.divides_own_cpu, agents.get_parameter(LEARNED), spec.settings.recent_prices
+            )
+            if spec.settings.coupled_steps
+            else observation_encoder(s, shared, agents.divides_own_cpu)
+        )
         self.spec, self.original_agents, self.agents, self.mixer = (
             spec,
             agents,
@@ -51,7 +64,8 @@ class TrainedPolicy(Policy):
         algorithm = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = algorithm.name, algorithm.label, algorithm.summary  # type: ignore[misc]
         # An agent observes its battery (14), which depends on earlier steps; networks for any ward assume that it is full.
-        self.uses_past = "memory" if spec.settings.recurrent else "nothing" if shared else "batteries"  # type: ignore[misc]
+        remembers = spec.settings.recurrent or spec.settings.coupled_steps
+        self.uses_past = "memory" if remembers else "nothing" if shared else "batteries"  # type: ignore[misc]
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
@@ -66,9 +80,13 @@ class TrainedPolicy(Policy):
         """Loads a checkpoint, for the scenario that it was trained on or another of the same sizes. Raises `ScenarioError`."""
         facts = read_facts(folder)
         spec = RunSpec.from_json(facts, f"checkpoint {str(folder)!r}")
-        sizes = general_sizes() if spec.settings.networks == "general" else Sizes.of(spec.scenario)
+        settings = spec.settings
+        shared = coupled_sizes() if settings.coupled_steps else general_sizes()
+        sizes = shared if settings.networks == "general" else Sizes.of(spec.scenario)
         algorithm, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(folder)!r}"
         agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds, spec.settings.rules)
+        if settings.coupled_steps:
+            add_learned_price(agents)
         tensors = read_tensors(folder, POLICY, facts)
         load_module(agents, _part(tensors, "agents/"), where)
         mixer = algorithm.mixer(sizes)
@@ -77,6 +95,14 @@ class TrainedPolicy(Policy):
         if has_mixer:
             load_module(mixer, weights, f"{where}, mixer")
         return cls(spec.scenario if s is None else s, spec, agents, mixer if has_mixer else None)
+
+    def inputs(self, snapshot: Snapshot, before: Snapshot | None = None) -> Inputs:
+        """What the networks see in these steps; before: the steps before them, None in the first steps of episodes."""
+        encoder = self.encoder
+        if isinstance(encoder, CoupledObservationEncoder) and encoder.recent_prices and before is not None:
+            prices = encoder.expected_prices(snapshot, encoder.market.broadcast(before))
+            return encoder.inputs(snapshot, encoder.know(snapshot, prices))
+        return encoder.inputs(snapshot)
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Decides every row as the first step of an episode, which is exact for policies without memory."""
@@ -89,9 +115,12 @@ class TrainedPolicy(Policy):
     ) -> tuple[Action, Memory]:
         """Decides the next step of an episode; see `Policy.step`."""
         with torch.inference_mode():  # autograd's bookkeeping would take a tenth of the time
-            if memory is None:
-                memory = self.agents.start(len(snapshot.D))
-            decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory)
+            if isinstance(self.encoder, CoupledObservationEncoder):
+                found = decide_coupled(self.agents, self.encoder, snapshot, memory, dual=dual)
+                decision, memory = found.decision, found.memory
+            else:
+                memory = self.agents.start(len(snapshot.D)) if memory is None else memory
+                decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory)
         return without_inference_mode(decision.action(snapshot.D.dtype)), memory
 
 

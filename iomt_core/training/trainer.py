@@ -26,6 +26,13 @@ from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
 from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.training.coupled_encoder import (
+    LEARNED,
+    CoupledObservationEncoder,
+    add_learned_price,
+    coupled_sizes,
+    decide_coupled,
+)
 from iomt_core.training.general_wards import outside_range, training_ward
 from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
 from iomt_core.training.replay import GeneralReplay, Replay
@@ -59,14 +66,22 @@ class Trainer:
         shared = settings.networks == "general"
         if shared and not self.random_wards and (words := outside_range(s)):
             raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
-        sizes = general_sizes() if shared else Sizes.of(s)
+        sizes = coupled_sizes() if settings.coupled_steps else general_sizes() if shared else Sizes.of(s)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_derived_seed(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds, settings.rules)
             mixer = algorithm.mixer(sizes)
-        make_encoder = GeneralObservationEncoder if shared and not self.random_wards else ObservationEncoder
-        self.encoder = make_encoder(s, agents.divides_own_cpu)
+        if settings.coupled_steps:
+            add_learned_price(agents)
         agents.to(device)
+        self.encoder: ObservationEncoder
+        if settings.coupled_steps:
+            self.encoder = CoupledObservationEncoder(
+                s, agents.divides_own_cpu, agents.get_parameter(LEARNED), settings.recent_prices
+            )
+        else:
+            make_encoder = GeneralObservationEncoder if shared and not self.random_wards else ObservationEncoder
+            self.encoder = make_encoder(s, agents.divides_own_cpu)
         mixer.to(device)
         if settings.parameter_tying > 0:
             agents.begin_equal()
@@ -141,7 +156,12 @@ class Trainer:
                 steps.append(rollout.step())  # lines 5 and 6
             after_step()
         # Line 7: the replay update, once for all steps. Observations and rewards are computed when a minibatch is drawn.
-        replay.add(steps, rollout.environment.snapshot, policy.outputs)
+        if isinstance(replay.encoder, CoupledObservationEncoder):
+            replay.add(steps, rollout.environment.snapshot, policy.outputs, [*policy.prices, policy.prices[-1]])
+            replay.encoder.learn_price(steps, policy.sent)
+            self.learner.target_agents.get_parameter(LEARNED).copy_(replay.encoder.learned)
+        else:
+            replay.add(steps, rollout.environment.snapshot, policy.outputs)
         self.played += batch
         return _figures(steps, replay.encoder.unit if self.random_wards else 1.0) | {
             "temperature": policy.noise.temperature
@@ -204,6 +224,8 @@ class ExploringPolicy(Policy):
         super().__init__(encoder.scenario)
         self.encoder, self.agents, self.noise, self.generator = encoder, agents, noise, generator
         self.outputs: list[Tensor] = []  # of each step so far, (B, U, J, outputs)
+        self.prices: list[Tensor] = []  # that agents expected, and energy for sending, see `CoupledDecision`
+        self.sent: list[Tensor] = []
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Decides as in the first step of an episode."""
@@ -213,9 +235,14 @@ class ExploringPolicy(Policy):
         self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
     ) -> tuple[Action, Memory]:
         """Decides the next step of an episode; see `Policy.step`."""
-        if memory is None:
-            memory = self.agents.start(len(snapshot.D))
-        decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory, self.noise, self.generator)
+        if isinstance(self.encoder, CoupledObservationEncoder):
+            found = decide_coupled(self.agents, self.encoder, snapshot, memory, self.noise, self.generator, dual)
+            decision, memory = found.decision, found.memory
+            self.prices.append(found.prices)
+            self.sent.append(found.sent)
+        else:
+            memory = self.agents.start(len(snapshot.D)) if memory is None else memory
+            decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory, self.noise, self.generator)
         self.outputs.append(decision.requested.transpose(0, 1).contiguous())
         return decision.action(snapshot.D.dtype), memory
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from iomt_core.algorithms.pa_ddpg import ContinuousActions
 from iomt_core.algorithms.parameterised_q import ParameterisedQ, Turn
 from iomt_core.environment.observation import mixer_observation
+from iomt_core.nets.inputs import Inputs
 from iomt_core.policies.base import Memory
 from iomt_core.record import Record
 from iomt_core.scenario import Scenario
@@ -94,7 +95,7 @@ def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
         return [memory] * len(record)
     for row in range(len(record)):
         found.append(memory)
-        inputs = policy.encoder.inputs(record.snapshot.select(slice(row, row + 1)))
+        inputs = _inputs(policy, record, row)
         if isinstance(agents, ParameterisedQ):
             memory = agents.recall(inputs, record.action.choice[row : row + 1].transpose(0, 1), memory)[1]
         else:
@@ -102,11 +103,16 @@ def memories(policy: TrainedPolicy, record: Record) -> list[Memory]:
     return found
 
 
+def _inputs(policy: TrainedPolicy, record: Record, row: int) -> Inputs:
+    before = record.snapshot.select(slice(row - 1, row)) if row else None
+    return policy.inputs(record.snapshot.select(slice(row, row + 1)), before)
+
+
 @torch.no_grad()
 def inspect_step(policy: TrainedPolicy, record: Record, row: int, memory: Memory) -> Inspection:
     """Evaluates the policy's networks in the step of `row`; `memory` is their memory before it."""
     one, agents = record.select(slice(row, row + 1)), policy.agents
-    inputs, taken = policy.encoder.inputs(one.snapshot), one.action.choice.transpose(0, 1)  # agents first
+    inputs, taken = _inputs(policy, record, row), one.action.choice.transpose(0, 1)  # agents first
     s = record.scenario
     if isinstance(agents, ContinuousActions):
         decision, _ = agents.decide(inputs, memory)

@@ -58,8 +58,13 @@ class WarehouseReplay(Replay):
         ] = {}  # last sequence numbers of tasks and of steps that were read of each user
         self._open()
 
-    def add(self, steps: Sequence[Step], after: Snapshot, requested: Sequence[Tensor]) -> None:
-        """Records T played steps of B episodes in one commit, and reads them from the warehouse; see `Replay.add`."""
+    def add(
+        self, steps: Sequence[Step], after: Snapshot, requested: Sequence[Tensor], prices: Sequence[Tensor] = ()
+    ) -> None:
+        """Records T played steps of B episodes in one commit, and reads them from the warehouse; see `Replay.add`.
+
+        prices: none, because runs of coupled steps replay from memory.
+        """
         session, first, batch = self._open(), self.count + 1, len(after.D)
         if not self._begun:
             before = self.recordings[-1][0] if self.recordings else None

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connection-state=CONNECTED]"
@@ -128,3 +128,11 @@ def open_page(page: Page, address: str) -> None:
     settle(page)
     page.wait_for_selector(".ward svg .task", timeout=30_000)
     settle(page)
+
+
+def import_tables(page: Page, *files: Path) -> None:
+    """Opens the import dialog from the sidebar, whose files are shown, and chooses files."""
+    page.locator("[data-testid=stSidebar]").get_by_role("button", name="Import tables").click()
+    expect(page.get_by_role("dialog").locator("input[type=file]")).to_be_attached()
+    settle(page)
+    page.get_by_role("dialog").locator("input[type=file]").set_input_files(list(files))

@@ -17,7 +17,7 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.scenario import PRESETS, scenario
 from iomt_core.training.catalogue import DEFAULT as POLICY
 from iomt_core.twin.northbound import play, why
-from tests.browser.lab_server import downloaded, metric, open_page, pin, settle, slider, title
+from tests.browser.lab_server import downloaded, import_tables, metric, open_page, pin, settle, slider, title
 
 pytestmark = pytest.mark.browser
 
@@ -188,12 +188,17 @@ def test_own_files_are_taken_and_bad_ones_named_by_line(page: Page, lab: str, tm
     open_page(page, lab)
     page.locator("[data-testid=stSidebar] summary", has_text="Files and own data").click()
     uploads = page.locator("[data-testid=stSidebar] input[type=file]")
-    uploads.nth(1).set_input_files(bad)
-    expect(page.locator("[data-testid=stAlert]").first).to_contain_text("line 3, column data_kb: 'lots'")
-    expect(title(page)).to_contain_text("8 users × 8 tasks")
-    uploads.nth(0).set_input_files(broken)
+    uploads.set_input_files(broken)
     expect(page.locator("[data-testid=stAlert]").first).to_contain_text("broken.yaml")
-    uploads.nth(1).set_input_files(good)
+    import_tables(page, bad)
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("[data-testid=stAlert]").first).to_contain_text("line 3, column data_kb: 'lots'")
+    expect(title(page)).to_contain_text("8 users × 8 tasks")
+    dialog.get_by_role("button", name="Remove bad.csv").click()
+    expect(dialog.locator("[data-testid=stAlert]")).to_have_count(0)
+    settle(page)
+    dialog.locator("input[type=file]").set_input_files(good)
+    dialog.get_by_role("button", name="Use this scenario").click()
     expect(title(page)).to_contain_text("2 users × 1 task")
     settle(page)
     expect(page.locator(".ward .now")).to_have_text("step 1 of 2")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.lab_server import choose, metric, open_page, pin, server, settle, slider, title
+from tests.browser.lab_server import choose, import_tables, metric, open_page, pin, server, settle, slider, title
 
 pytestmark = pytest.mark.browser
 FIGURES = ("Mean delay", "Mean energy", "Cost", "Gap to the bound")
@@ -83,7 +83,8 @@ def test_pin_and_own_data_survive_a_reload_and_an_upload_is_not_shown_as_in_use(
     large.write_text("\n".join(["step,user,data_kb,cycles,priority", *rows]))
     open_page(page, lab)
     page.locator("[data-testid=stSidebar] summary", has_text="Files and own data").click()
-    page.locator("[data-testid=stSidebar] input[type=file]").nth(1).set_input_files(large)
+    import_tables(page, large)
+    page.get_by_role("button", name="Use this scenario").click()
     expect(page.get_by_text("In use: own workload, 1280 tasks of 8 users in 20 steps.")).to_be_visible()
     expect(page.locator("[data-testid=stFileUploaderFile]")).to_have_count(0)
     settle(page)

@@ -72,3 +72,16 @@ def test_zoom_is_kept_while_points_arrive_and_the_axis_names_its_unit() -> None:
 def test_a_name_from_outside_is_shown_literally() -> None:
     shown = learning_figure(GAP, [Line("<b>bold</b>", [run([1, 1, 1], [0.1] * 4)], 0)])
     assert shown.data[-1].name == "&lt;b&gt;bold&lt;/b&gt;"
+
+
+def test_the_start_of_a_fine_tuned_run_and_the_bound_are_lines_in_the_chart_of_the_gap() -> None:
+    fresh = run([1.0, 2.0, 4.0], [0.03, 0.02, 0.02, 0.01])
+    tuned = Curves(
+        fresh.metrics, {**fresh.evaluations, "tuning": [0.1] * 4, "compared_by_return": [0.0] * 4}, fresh.references
+    )
+    values = {one.name: one.value for one in references(GAP, tuned, ("optimum",), {})}
+    assert values == pytest.approx({"optimum": 1.0, "start": 3.0, "bound": 0.0})
+    assert "start" not in {one.name for one in references(GAP, fresh, ("optimum",), {})}
+    assert not tuned.compared_by_return
+    batteries = Curves(fresh.metrics, {**tuned.evaluations, "compared_by_return": [1.0] * 4}, fresh.references)
+    assert batteries.compared_by_return

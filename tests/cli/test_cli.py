@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from iomt_core.cli.commands import application
@@ -245,3 +248,43 @@ def test_ctrl_c_in_an_evaluation_says_what_is_kept(tmp_path: Path) -> None:
     assert re.search(r"Interrupted after \d+ of 100000 episodes. Nothing was written", said)
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_command_that_takes_a_scenario_takes_own_data() -> None:
+    def commands(one: Any, name: str) -> Iterator[tuple[str, set[str]]]:
+        for word, sub in getattr(one, "commands", {}).items():
+            yield from commands(sub, f"{name} {word}".strip())
+        if not hasattr(one, "commands"):
+            yield name, {parameter.name for parameter in one.params}
+
+    # An import makes own data; an alias of a model is for a ward that it only names.
+    found = {
+        name: names for name, names in commands(typer.main.get_command(application()), "")
+        if "scenario" in names and name != "import" and not name.startswith("models")
+    }  # fmt: skip
+    assert {"evaluate", "train", "sweep", "warehouse record", "twin trace", "twin staleness"} <= found.keys()
+    assert [name for name, names in found.items() if not {"workload", "places"} <= names] == []
+
+
+def test_import_shows_columns_and_writes_a_ward_that_other_commands_read(tmp_path: Path) -> None:
+    table = tmp_path / "trace.csv"
+    table.write_text(
+        "start;patient;size (KB);cycles\n31.05.2024 10:00;P-2;20,5;1.200.000\n31.05.2024 10:05;P-10;1.000,25;90.000\n"
+    )
+    words = ["import", f"{table}", "--step", "5 min", "--scenario", "lecture"]
+    shown = CliRunner().invoke(application(), [*words, "--preview"])
+    assert shown.exit_code == 0
+    assert "guessed" in shown.stderr
+    assert "out is missing" in str(CliRunner().invoke(application(), words).exception)
+    done = CliRunner().invoke(application(), [*words, "--out", f"{tmp_path / 'ward'}"])
+    assert done.exit_code == 0, done.stderr
+    assert "P-2 → 1, P-10 → 2" in done.stderr
+    ward = json.loads(CliRunner().invoke(application(), ["scenario", f"{tmp_path / 'ward' / 'scenario.json'}"]).stdout)
+    assert [(task["step"], task["user"], task["D"], task["C"]) for task in ward["workload"]] == [
+        (1, 1, 164_000.0, 1_200_000.0), (2, 2, 8_002_000.0, 90_000.0),
+    ]  # fmt: skip
+    refused = (
+        CliRunner().invoke(application(), [*words, "--map", "data=weight", "--out", f"{tmp_path / 'other'}"]).exception
+    )
+    assert "map data = 'weight' is not known" in str(refused)
+    assert not (tmp_path / "other").exists()

@@ -61,11 +61,11 @@ def test_choices_and_shares_are_in_range(name: str, shares: str) -> None:
 def test_a_policy_that_uses_one_device_only_is_said_to_have_collapsed() -> None:
     s = PRESETS["lecture"]
     found = {name: play(s, name, 0).collapse for name in ("all-local", "optimum", "offload-evenly")}
-    assert found == {"all-local": "keeps everything local", "optimum": "", "offload-evenly": ""}
+    assert found == {"all-local": "keeps everything local", "optimum": "", "offload-evenly": "offloads everything"}
     record = play(s, "offload-evenly", 0)
     to_server = replace(record, action=replace(record.action, choice=torch.full_like(record.action.choice, 2)))
     assert to_server.collapse == "sends everything to server 2"
-    assert play(s.changed(servers=1), "offload-evenly", 0).collapse == ""
+    assert play(s.changed(servers=1), "offload-evenly", 0).collapse == "offloads everything"
 
 
 def test_best_shares_are_never_worse_than_even_ones() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.bursts import bursty
+from iomt_core.experiments.coupled.bursts import bursty
 from iomt_core.policies.capacity_prices import TypicalDemand
 from iomt_core.policies.price_response import OLDEST, price_sample
 from iomt_core.policies.registry import policy_type

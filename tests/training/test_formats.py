@@ -50,6 +50,8 @@ def test_settings_of_format_1_are_read() -> None:
         "rounds": 4, "actor_every": 2, "actor_passes": "all", "request_penalty": 1.0, "action_smoothing": 0.0,
         "saturation_penalty": 0.0, "evaluate_every": 320, "checkpoint_every": 320,
         "search": "cyclic", "own_cpu": "requested", "first_choice": "round-robin", "margins": [0.01, 0.0], "ward_count": 4,
+        "coupled_steps": False,
+        "recent_prices": False,
     }  # fmt: skip
     by_letter = {**FORMAT_1, "wards": "own", "credit": "own", "rounds": 0}
     assert RunSpec.from_json(facts(settings=by_letter), "here").settings.critic_target == "observed"

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from iomt_core.experiments.statistics import Interval, mean, mean_interval, standard_error
 from iomt_core.metrics import Metric
 
 # A relative difference below this is rounding: the order of a sum depends on the tensors' shape.
 ROUNDING = 1e-9
+Verdict = Literal["the same", "better", "worse", "not distinguishable"]
 
 
 def percent(change: float) -> str:
@@ -90,6 +92,15 @@ class Paired:
             return None
         low, high = self.interval
         return not self.same and (low > 0 or high < 0)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What B does to the metric, where the 95 % interval permits to say so."""
+        if self.same:
+            return "the same"
+        if not self.excludes_zero:
+            return "not distinguishable"
+        return "worse" if (self.difference > 0) == (self.metric.better == "lower") else "better"
 
     @property
     def change_words(self) -> str:

@@ -214,7 +214,7 @@ def _train(run: Run, stop: Path | None) -> dict[str, Any]:
             held_out.append({"episodes": float(trainer.played), **found})
     policy = TrainedPolicy.from_trainer(trainer, spec)
     last = Evaluator(run.ward.scenario, HELD_OUT_EPISODES, names=FIGURES_KEPT).evaluate_run(policy)
-    collapsed = last.pop("collapsed")
+    collapsed, last = last["collapsed"], {name: last[name] for name in FIGURES_KEPT}
     usual = Settings().model_dump(mode="json")
     changes = {name: value for name, value in spec.settings.model_dump(mode="json").items() if value != usual[name]}
     return {
@@ -310,26 +310,29 @@ def durations(results: Results) -> dict[tuple[str, Ward], float]:
 class Event:
     """A run that has ended; `error` says why it failed, empty if it did not."""
 
-    run: Run
+    run: Any  # as it was given to `compute_all`
     error: str
     seconds_left: float  # of the whole plan, on all workers
 
 
 def compute_all(
-    runs: Sequence[Run],
+    runs: Sequence[Any],
     folder: Path,
     executor: Executor,
     workers: int,
     stop: Callable[[], bool] = lambda: False,
     seconds: float = math.inf,
+    work: Callable[[Any, Path], dict[str, Any]] | None = None,
+    known: Mapping[Any, float] | None = None,
 ) -> Iterator[Event]:
     """Computes the runs, `workers` at a time, in order, and writes each result when it is there. Yields what has ended.
 
     seconds: time limit. A run that would not end in time is not begun, and a shorter one is begun in its place. When the limit is
     over or `stop()` is true, runs under way are abandoned; they begin again the next time. Raises `ScenarioError`.
     """
-    known, begun, waiting = durations(read_results(folder)), time.monotonic(), list(runs)
-    active: dict[Future[dict[str, Any]], tuple[Run, float]] = {}
+    known = durations(read_results(folder)) if known is None else known
+    begun, waiting, work = time.monotonic(), list(runs), work or compute
+    active: dict[Future[dict[str, Any]], tuple[Any, float]] = {}
     ratios: list[float] = []  # time taken over time estimated
 
     def pace() -> float:
@@ -338,7 +341,7 @@ def compute_all(
     def left() -> float:
         return seconds - (time.monotonic() - begun)
 
-    def next_run() -> Run | None:
+    def next_run() -> Any:
         return next((run for run in waiting if run.seconds(known) * pace() <= left()), None)
 
     signal = folder / STOP
@@ -346,7 +349,7 @@ def compute_all(
         while not stop() and left() > -GRACE:
             while len(active) < workers and (run := next_run()) is not None:
                 waiting.remove(run)
-                active[executor.submit(compute, run, signal)] = run, time.monotonic()
+                active[executor.submit(work, run, signal)] = run, time.monotonic()
             if not active:
                 return
             for future in wait(active, timeout=0.3, return_when=FIRST_COMPLETED).done:

@@ -81,9 +81,17 @@ class AgentTrainer:
         return {f"agents/{name}": value.detach() for name, value in self.target.named_parameters()}
 
     def _unrecorded_worth(self, part: Episodes) -> Tensor:
-        """How far the best strategies' worth (17), as a soft maximum, is above that of the recorded ones."""
+        """How far the best strategies' worth (17), as a soft maximum, is above that of the recorded ones.
+
+        A decision begins with other strategies than it ends with, and with the Actor's requests. So the other tasks' strategies
+        are here, at random, the recorded ones or those of the beginning, and the requests are the Actor's.
+        """
         agents, now = self.agents, part.now
-        actions = agents.q.encode_actions(part.requested, part.choice, now)
+        with torch.no_grad():
+            requested = agents.actor(part.inputs, agents.actor.memory.start(part.batch))[0][:, : part.steps]
+        begun = torch.rand(part.choice.shape, generator=self._generator) < 0.5
+        others = torch.where(begun, agents.round_robin_choice(now), part.choice)
+        actions = agents.q.encode_actions(requested, others, now)
         worth = agents.strategy_values(agents.q(agents.q.encode(now), actions, agents.past(part)), now.weight)
         soft = TEMPERATURE * torch.logsumexp(worth / TEMPERATURE, -1)
         above = (soft - worth.gather(-1, part.choice[..., None])[..., 0]) * (now.weight > 0)

@@ -1,0 +1,1 @@
+"""Wards whose steps are coupled: what learning is worth there."""
