@@ -21,7 +21,7 @@ from iomt_core.training.trained_policy import TrainedPolicy
 
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
 VALIDATION = 3_000_017  # seed of wards on which a checkpoint is chosen; no result is reported on them
-RUN_HELD_OUT = 4_000_037  # seed of the episodes of a user's run: its curve, and the comparison with its start
+RUN_HELD_OUT = 6_000_101  # seed of the episodes of a user's run: its curve, and the comparison with its start
 RUN_EPISODES = 20  # of these
 CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
 RUN_CHECKED = (*CHECKED, "return_gap")  # of a user's run

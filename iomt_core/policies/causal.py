@@ -52,6 +52,6 @@ class CausalOptimum(BatteryAware):
             return action
         part = snapshot.select(rows)
         known = solve_steps_at(part, s, kappa[rows], dual.select(rows))
-        step = CentralStep(part, s, known.prices.bandwidth, known.lateness)
+        step = CentralStep(part, s, known)
         chosen, _, _ = affordable(step, kappa[rows], known.first_choices, part.battery.to(torch.float64))
         return action.replace_rows(rows, chosen)

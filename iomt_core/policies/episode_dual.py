@@ -18,12 +18,12 @@ The bound is clairvoyant, since it knows all tasks of the episode, and it takes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import Batch, without_autograd
+from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.policies.demand import OwnCpuTasks, bandwidth_table
 from iomt_core.policies.dual import (
@@ -32,6 +32,7 @@ from iomt_core.policies.dual import (
     ENOUGH,
     FARTHEST,
     LONGEST_STEP,
+    MOST_CELLS,
     DualProblem,
     DualSolution,
     Prices,
@@ -178,33 +179,47 @@ def solve_episodes(
     weight; more than 1 bounds the cost under hard deadlines instead of the return.
     """
     dual = dual or solve_dual(snapshot, s)
-    episodes, users = capacity.shape
-    capacity = capacity.to(torch.float64)
-    rows, k = len(snapshot.D), dual.prices.cpu.shape[1]
-    problem = EpisodeProblem(snapshot, s, skip)
-    theta = dual.prices.logarithms
-    battery = theta.new_zeros(rows, users)
-    lateness = theta.new_zeros((*dual.values.shape[:-1], k))
-    tasks = problem.tasks(dual.prices, battery, lateness, CERTIFYING)
-    result = _result(problem, dual, theta, battery, lateness, tasks, capacity)
-    open_episodes = _unfinished(problem, tasks, result, capacity)
+    episodes, capacity = len(capacity), capacity.to(torch.float64)
+    result, binds = _result_of_steps(snapshot, s, capacity, dual, skip)
+    open_episodes = binds.nonzero().flatten()
     if len(open_episodes):
-        steps = torch.arange(rows, device=theta.device).view(-1, episodes)[:, open_episodes].flatten()
+        rows = torch.arange(len(snapshot.D), device=capacity.device)
+        steps = rows.view(-1, episodes)[:, open_episodes].flatten()
         part = _Ascent(snapshot.select(steps), s, capacity[open_episodes], dual.select(steps), skip).run()
         better = part.return_bound < result.return_bound[steps]
         result = result.replace_rows(steps[better], part.select(better))
     return result
 
 
-def _unfinished(problem: EpisodeProblem, tasks: Tasks, result: EpisodeDual, capacity: Tensor) -> Tensor:
-    """Episodes in which a battery, a deadline or the skipping of a task may bind, so that the steps' prices are not the best."""
-    episodes = len(capacity)
+def _result_of_steps(
+    snapshot: Snapshot, s: Scenario, capacity: Tensor, dual: DualSolution, skip: float
+) -> tuple[EpisodeDual, Tensor]:
+    """The certificates at the steps' own prices, and the episodes, (E,) bool, that may have better ones.
+
+    In these a battery, a deadline or the skipping of a task may bind. Large episodes are evaluated some steps at a time.
+    """
+    episodes, k = len(capacity), dual.prices.cpu.shape[1]
+    step = episodes * max(1, MOST_CELLS // (dual.values[0].numel() * episodes))
+    parts, binds = [], torch.zeros(episodes, dtype=torch.bool, device=capacity.device)
+    for start in range(0, len(snapshot.D), step):
+        rows = slice(start, start + step)
+        problem, known = EpisodeProblem(snapshot.select(rows), s, skip), dual.select(rows)
+        theta = known.prices.logarithms
+        battery = torch.zeros_like(known.prices.own)
+        lateness = theta.new_zeros((*known.values.shape[:-1], k))
+        tasks = problem.tasks(known.prices, battery, lateness, CERTIFYING)
+        parts.append(_result(problem, known, theta, battery, lateness, tasks, capacity))
+        on = parts[-1].choice_weights[..., 1:-1] > 1e-3
+        late = (on & (tasks.delay > problem.left)).flatten(1).any(1)
+        useless = (problem.step.active & (tasks.value[..., :-1].amin(-1) > problem.weight)).flatten(1).any(1)
+        binds |= (late | useless).view(-1, episodes).any(0)
+    result = concatenate(parts)
     spent = result.energy.view(-1, episodes, capacity.shape[1]).sum(0)
-    scarce = (spent > ALMOST_EMPTY * capacity).any(1)
-    on = result.choice_weights[..., 1:-1] > 1e-3
-    late = (on & (tasks.delay > problem.left)).flatten(1).any(1)
-    useless = (problem.step.active & (tasks.value[..., :-1].amin(-1) > problem.weight)).flatten(1).any(1)
-    return (scarce | (late | useless).view(-1, episodes).any(0)).nonzero().flatten()
+    binds |= (spent > ALMOST_EMPTY * capacity).any(1)
+    if len(parts) > 1:  # the bound of an episode is the sum of those of its steps
+        total = torch.stack([part.return_bound[:episodes] for part in parts]).sum(0)
+        result = replace(result, return_bound=total.repeat(len(snapshot.D) // episodes))
+    return result, binds
 
 
 def _result(

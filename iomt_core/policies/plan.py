@@ -112,12 +112,15 @@ def corrected_price(price: Tensor, ratio: Tensor, s: Scenario) -> Tensor:
 class CentralStep:
     """Decides steps centrally at given prices of batteries, with the option to skip a task at `skip` times its weight."""
 
-    def __init__(
-        self, snapshot: Snapshot, s: Scenario, bandwidth_price: Tensor, lateness: Tensor, skip: float = 1.0
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, s: Scenario, known: EpisodeDual, skip: float = 1.0) -> None:
         self.snapshot, self.s, self.skip = snapshot, s, skip
         self.problem = problem = DualProblem(snapshot, s)
-        self.bandwidth_price = bandwidth_price
+        self.bandwidth_price, lateness = known.prices.bandwidth, known.lateness
+        # Where a task costs more than skipping it, mostly because it could hardly be in time, the search must not send it: θ is
+        # large there, and the search's cost of a move would be far from the true one.
+        self.too_far = known.values[..., 1:] > skip * snapshot.weight.to(torch.float64)[..., None]
+        if problem.latency is not None:
+            self.too_far |= problem.latency >= snapshot.deadline[..., None]
         self.active = problem.active
         self.lateness = lateness if bool(lateness.any()) else None
         self.least = (problem.C / snapshot.deadline.to(torch.float64) * (1 + PUNCTUAL)).masked_fill(~self.active, 0.0)
@@ -144,8 +147,8 @@ class CentralStep:
         if problem.latency is not None:
             later = (second * problem.latency).view(b, u * j, k)
             fixed = later if fixed is None else fixed + later
-            too_far = (problem.latency >= snapshot.deadline[..., None]).view(b, u * j, k)
-            fixed = torch.where(too_far, OVERLOAD * skipped[..., None], fixed)
+        if fixed is not None:
+            fixed = torch.where(self.too_far.view(b, u * j, k), OVERLOAD * skipped[..., None], fixed)
         own = OwnCpuTasks(
             problem.own_tasks.delay, problem.own_tasks.energy + battery_price[:, :, None] * self.k0C, self.least
         )
@@ -184,9 +187,7 @@ class _Plan:
 
     def _step(self, rows: slice | Tensor) -> CentralStep:
         dual = self.dual
-        return CentralStep(
-            self.snapshot.select(rows), self.s, dual.prices.bandwidth[rows], dual.lateness[rows], self.skip
-        )
+        return CentralStep(self.snapshot.select(rows), self.s, dual.select(rows), self.skip)
 
     def run(self) -> Action:
         s, dual, episodes = self.s, self.dual, self.episodes

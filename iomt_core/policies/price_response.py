@@ -202,6 +202,18 @@ class _Users:
 
 
 @dataclass(frozen=True)
+class _Wanted:
+    """What some users do with their tasks, before they choose servers."""
+
+    problem: EpisodeProblem
+    tasks: Tasks
+    own_tasks: OwnCpuTasks
+    active: Tensor  # (B, U, J) bool, without tasks that are given up
+    local: Tensor  # (B, U, J) bool
+    skip: Tensor  # (B, U, J) bool
+
+
+@dataclass(frozen=True)
 class _Tried:
     """What a price sample earns, and J that each user spends and that it expected to need at most, (B, U)."""
 
@@ -241,33 +253,33 @@ class PriceResponse(BatteryAware):
         self.rule = price_rule(s, self.steps_old) if self.follows and varies else None
         self._caution, self._crowding, self._staggered = 1.0, CROWDING, self.follows
         sample = price_sample(s, LARGER_SAMPLE if bool((self.known.battery > 0).any()) else SAMPLE_STEPS)
-        found = self._tried(sample)
-        if self.follows:
-            for crowding in CROWDINGS:
-                if crowding != CROWDING:
-                    found = self._better(sample, found, self.rule, crowding, True)
-            if self.steps_old is None:
-                found = self._better(sample, found, None, CROWDING, False)  # fixed prices
+        found = self._best_way(sample)
         ratio = found.spent / found.need.clamp_min(1e-300)
         self._caution = CAUTION * max(1.0, float(ratio[found.need > 0].max()) if bool((found.need > 0).any()) else 1.0)
 
-    def _better(
-        self, sample: Snapshot, best: _Tried, rule: PriceRule | None, crowding: float, staggered: bool
-    ) -> _Tried:
-        """Decides in this way from now on if the sample earns more by it; `best` is what it earns in the present way."""
-        before = self.rule, self._crowding, self._staggered
-        self.rule, self._crowding, self._staggered = rule, crowding, staggered
-        found = self._tried(sample)
-        if found.earned > best.earned:
-            return found
-        self.rule, self._crowding, self._staggered = before
+    @torch.inference_mode()
+    def _best_way(self, sample: Snapshot) -> _Tried:
+        """Tries the ways of choosing servers on the sample, keeps the one that earns most, and returns what it earns."""
+        ways = [(CROWDING, True), *((x, True) for x in CROWDINGS if x != CROWDING)] if self.follows else []
+        found: list[tuple[_Tried, PriceRule | None, float, bool]] = []
+        users: list[_Users] = []
+        wanted: list[_Wanted] = []
+        if not self.follows or self.steps_old is None:
+            ways.append((CROWDING, False))  # at fixed prices
+        for crowding, staggered in ways:
+            if not users or (self.rule is not None and not staggered):
+                self.rule = self.rule if staggered else None
+                users = self._parts(sample, self.prices(sample))
+                wanted = [self._wanted(part) for part in users]
+            self._crowding, self._staggered = crowding, staggered
+            responses = [self._respond_with(*part) for part in zip(users, wanted, strict=True)]
+            found.append((self._tried(sample, responses), self.rule, crowding, staggered))
+        best, self.rule, self._crowding, self._staggered = max(found, key=lambda way: way[0].earned)
         return best
 
-    @torch.inference_mode()
-    def _tried(self, sample: Snapshot) -> _Tried:
+    def _tried(self, sample: Snapshot, responses: list[_Response]) -> _Tried:
         """What the sample earns if batteries do not run out, less the price of its energy."""
-        found = [self._respond(part) for part in self._parts(sample, self.prices(sample))]
-        action, need = _joined([one.action for one in found]), torch.cat([one.need for one in found], 1)
+        action, need = _joined([one.action for one in responses]), torch.cat([one.need for one in responses], 1)
         result = outcome(sample, action, self.scenario)
         spent = result.energy.sum(-1).to(torch.float64)
         kappa = battery_price(sample, self.scenario, self.known)
@@ -371,21 +383,26 @@ class PriceResponse(BatteryAware):
         return tasks, problem.own_tasks(kappa)
 
     def _respond(self, users: _Users, given_up: Tensor | None = None) -> _Response:
-        snapshot, kappa = users.snapshot, users.kappa
-        problem = EpisodeProblem(snapshot, self.scenario, early=True)
+        return self._respond_with(users, self._wanted(users, given_up))
+
+    def _wanted(self, users: _Users, given_up: Tensor | None = None) -> _Wanted:
+        problem = EpisodeProblem(users.snapshot, self.scenario, early=True)
         step, active = problem.step, problem.step.active
-        tasks, own_tasks = self._tasks(problem, users.prices, kappa)
+        tasks, own_tasks = self._tasks(problem, users.prices, users.kappa)
         own, servers, skipped = tasks.value[..., 0], tasks.value[..., 1:-1], tasks.value[..., -1]
         given_up = torch.zeros_like(active) if given_up is None else given_up & active
         active = active & ~given_up
         cheapest = servers.amin(-1)
         elsewhere = torch.minimum(cheapest, skipped)
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
-        skip = given_up | (active & ~local & (skipped < cheapest))
+        return _Wanted(problem, tasks, own_tasks, active, local, given_up | (active & ~local & (skipped < cheapest)))
+
+    def _respond_with(self, users: _Users, wanted: _Wanted) -> _Response:
+        snapshot, problem, tasks, skip = users.snapshot, wanted.problem, wanted.tasks, wanted.skip
         sizes = self._relative_sizes(snapshot, problem, tasks)
-        choice = self._choose_servers(servers, local | skip, sizes, users.first)
-        action = self._request(snapshot, choice, problem, tasks, own_tasks, skip)
-        sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * active
+        choice = self._choose_servers(tasks.value[..., 1:-1], wanted.local | skip, sizes, users.first)
+        action = self._request(snapshot, choice, problem, tasks, wanted.own_tasks, skip)
+        sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * wanted.active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
         here = problem.k0C * f * f * (choice == 0)
         return _Response(action, skip, here.sum(-1) + self._caution * sent.sum(-1))
