@@ -115,7 +115,7 @@ LINKS = [
     ({"pin": "&".join(f"a{n}=1" for n in range(500))}, "is not a list of name=value"),
     ({"kinds": packed("[" * 400 + "]" * 400)}, "nested deeper than 12 levels"),
     ({"kinds": packed('[{"name": "a", "share": Infinity, "D": [1, 1], "C": [1, 1], "P": [1, 1]}]')}, "share"),
-    ({"workload": packed(f'[{{"step": {"9" * 4000}, "user": 1, "D": 1, "C": 1, "P": 1}}]')}, "workload[1].step"),
+    ({"workload": packed(f'[{{"step": {"9" * 4000}, "user": 1, "D": 1, "C": 1, "P": 1}}]')}, "workload.0.step"),
     ({"places": packed("9" * 5_000)}, "places"),
     ({"v_a": LONG}, "v_a in the link is longer than 6000 characters; it is left out"),
 ]  # fmt: skip
