@@ -26,7 +26,7 @@ from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.scenario import PRESETS, Scenario
 from iomt_core.training.catalogue import make_policy
 
-TARGETS = {"paper": 2.0, "lecture": 6.0, "crowded": 2.0, "hospital": 2.0, "drained": 2.0}
+TARGETS = {"paper": 2.0, "lecture": 6.0, "crowded": 2.0, "hospital": 4.0, "drained": 2.0, "city": 2.0}
 # Largest mean gap to the bound on the return, %: optimum, causal optimum above it, price response.
 RETURN_TARGETS = {
     "paper": (0.3, 0.3, None), "lecture": (0.3, 0.3, None), "crowded": (0.3, 0.3, None), "hospital": (0.3, 0.3, None),
@@ -136,6 +136,8 @@ def price_wards() -> Iterator[tuple[str, Scenario]]:
     for seed in BURST_SEEDS:
         yield f"own bursts {seed}", bursty(seed)
     for name, s in PRESETS.items():
+        if name == "city":  # as many steps as of the others would take an hour
+            continue
         yield name, s
         yield f"{name}, burst 0.8", s.changed(burst=0.8)
 

@@ -160,7 +160,7 @@ def test_every_tab_shows_something(page: Page, lab: str) -> None:
 
 
 BAD_LINKS = [
-    ({"users": "99"}, "users = 99"),
+    ({"users": "9999"}, "users = 9999"),
     ({"N0": "nan"}, "N0"),
     ({"policy": "<script>alert(1)</script>"}, "policy = '<script>alert(1)</script>'"),
     ({"workload": "eJwrSS0uAQAEXQHB"}, "workload"),
