@@ -25,7 +25,7 @@ from iomt_core.experiments.coupled.table import comparison_markdown, gaps_markdo
 from iomt_core.experiments.paper.claims import paper_claims_table
 from iomt_core.experiments.paper.results import claim_table, results_table
 from iomt_core.metrics import column_table, metric_table
-from iomt_core.scenario.reference import assumption_table, parameter_table
+from iomt_core.scenario.reference import assumption_table, parameter_table, signal_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
@@ -236,6 +236,7 @@ def generated(document: str, marker: str) -> str:
     [
         ("docs/parameters.md", "parameters", parameter_table),
         ("docs/system.md", "assumptions", assumption_table),
+        ("docs/system.md", "signals", signal_table),
         ("docs/system.md", "metrics", metric_table),
         ("docs/system.md", "columns", column_table),
         ("docs/results.md", "results", results_table),

@@ -115,7 +115,7 @@ LINKS = [
     ({"pin": "&".join(f"a{n}=1" for n in range(500))}, "is not a list of name=value"),
     ({"kinds": packed("[" * 400 + "]" * 400)}, "nested deeper than 12 levels"),
     ({"kinds": packed('[{"name": "a", "share": Infinity, "D": [1, 1], "C": [1, 1], "P": [1, 1]}]')}, "share"),
-    ({"workload": packed(f'[{{"step": {"9" * 4000}, "user": 1, "D": 1, "C": 1, "P": 1}}]')}, "workload[1].step"),
+    ({"workload": packed(f'[{{"step": {"9" * 4000}, "user": 1, "D": 1, "C": 1, "P": 1}}]')}, "workload.0.step"),
     ({"places": packed("9" * 5_000)}, "places"),
     ({"v_a": LONG}, "v_a in the link is longer than 6000 characters; it is left out"),
 ]  # fmt: skip
@@ -233,12 +233,12 @@ def test_a_hostile_scenario_file_is_refused_in_words(content: str | bytes, said:
 
 HEAD = "step,user,data_kb,cycles,priority\n"
 TABLES = [
-    (HEAD + "=1+1,1,30,1e5,1\n", "line 2, column step: '=1+1' cannot be used; allowed is whole numbers 1 to 100"),
+    (HEAD + "=1+1,1,30,1e5,1\n", "line 2, column step: '=1+1' cannot be used; allowed is whole numbers 1 to 10000"),
     (HEAD + '"=cmd|\' /C calc\'!A0",1,30,1e5,1\n', "line 2, column step: \"=cmd|' /C calc'!A0\" cannot be used"),
     (HEAD + "1,1,3_0,1e5,1\n", "line 2, column data_kb: '3_0' cannot be used"),
     (HEAD + "１,1,30,1e5,1\n", "line 2, column step: '１' cannot be used"),
     (HEAD + f"1,1,30,{NINES},1\n", "line 2, column cycles: '999"),
-    (HEAD + "1,1,30,1e5,1\n" * 30_000, "tasks = 30000 is out of range: allowed is 1 to 64"),
+    (HEAD + "1,1,1,1,1\n" * 250_001, "line 250002: more rows than a scenario can have; allowed are 250000"),
     (HEAD + "1,1,30,1e5,1\n" * 65, "tasks = 65 is out of range: allowed is 1 to 64"),
     (HEAD + "x\n" * 100_000, "and 99990 more"),
     ("a," * 500_000 + "\n1", "lacks the column step"),

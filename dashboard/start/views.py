@@ -149,8 +149,8 @@ def claims() -> None:
         st.subheader("What is assumed", anchor=False)
         st.markdown(
             f"The paper gives no value for {len(assumed)} of the {rest} parameters. Their values are assumptions of this lab, "
-            "marked ᴬ on every control. So are the magnitudes of the medical task kinds in the *hospital* preset. Everything is "
-            "simulated; there are no patient data."
+            "marked ᴬ on every control. So are deadlines and priorities of the medical signals in the *hospital* preset; their "
+            "sizes are those of public data sets. Everything is simulated; there are no patient data."
         )
         box = st.expander("All assumptions", key="start_assumptions", on_change="rerun")
         if box.open:

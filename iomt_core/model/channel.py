@@ -15,8 +15,8 @@ from iomt_core.model.special import scaled_exp1
 from iomt_core.scenario import Scenario
 
 LN2 = math.log(2)
-# Lower limit of β in Hz. On such a link even the smallest task takes 17 years, so every deadline is missed. The delays of
-# weaker links would overflow single precision.
+# Lower limit of β in Hz. On such a link even one bit takes 8 days, so every deadline is missed. The delays of weaker links would
+# overflow single precision.
 WEAKEST_LINK = 1e-6
 
 

@@ -16,7 +16,7 @@ from iomt_core.model.utility import COST_MAX, task_cost, task_reward
 from iomt_core.scenario import Scenario
 
 # Hz and cycle/s, granted even to a request of 0, so that delays are finite. With `WEAKEST_LINK` and the ranges of the
-# parameters it keeps every delay below 2e14 s and the cost of a step below 1e26, which float32 can represent.
+# parameters it keeps every delay below 2e19 s and the cost of a step below 1e31, which float32 can represent.
 SMALLEST_GRANT = 1e-6
 
 

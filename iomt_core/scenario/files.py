@@ -27,6 +27,7 @@ from iomt_core.scenario.units import NUMBER, read_number
 LARGEST_FILE = 2_000_000  # bytes of YAML
 LARGEST_JSON = 60_000_000  # bytes of JSON, which holds the largest workload and is read much faster
 OF_SINGLE = {"kinds": "kind", "user_devices": "user", "server_devices": "server"}  # lists of mappings with parameters
+SMALLEST = 1e-100  # smaller numbers are as good as 0
 Content = TypeVar("Content", bytes, str)
 DEEPEST = 12  # levels of lists and mappings
 
@@ -111,7 +112,7 @@ def misread(name: str, value: float, where: str = "") -> str | None:
     usual 20 ms, but as 20 ms just the usual value. `where` names the place of the number if that is not the parameter.
     """
     meta, default = metadata()[name], getattr(PRESETS["paper"], name)
-    if meta.shown_factor == 1 or value <= 0:
+    if meta.shown_factor == 1 or value < SMALLEST:
         return None
     usual = (sum(default) / 2 if isinstance(default, tuple) else default) or meta.span[1] / 10
     ratio = value / usual
@@ -262,9 +263,12 @@ def dump_scenario(s: Scenario, form: str = "yaml") -> str:
     """Write the whole scenario as text that `parse_scenario` reads back as an equal scenario.
 
     form: "yaml", with a comment for every field, or "json". An automatic value (γ^t, γ^e) is null. Numbers are SI;
-    those that `misread` would doubt have their unit.
+    in YAML, and in lists of kinds and devices, those that `misread` would doubt have their unit.
     """
-    values = {name: _without_doubt(name, value) for name, value in plain_values(s).items()}
+    values = {
+        name: _without_doubt(name, value) if form == "yaml" or name in OF_SINGLE else value
+        for name, value in plain_values(s).items()
+    }
     if form == "json":
         return "{\n" + ",\n".join(f'  "{name}": {_json_lines(value)}' for name, value in values.items()) + "\n}\n"
     lines = [

@@ -51,6 +51,7 @@ PAPER = "paper, section VI"
 ASSUMED = "assumption"
 LONGEST_WHERE = 80  # characters of a field's name in a message
 LONGEST_NAME = 40  # characters of the name of a kind or a device
+MOST_USERS, MOST_SERVERS, MOST_STEPS = 2000, 256, 10_000
 MOST_KINDS = 20
 MOST_TASKS = 250_000  # of an own workload
 # Each count may be as large as its range says, but not all of them together: a step's decision weighs every task on every
@@ -191,8 +192,8 @@ class WorkloadTask(Sparse):
     A task without a deadline T_max has that of the scenario's task kind of the same name, or else the ward's.
     """
 
-    step: Whole = Field(ge=1)
-    user: Whole = Field(ge=1)
+    step: Whole = Field(ge=1, le=MOST_STEPS)
+    user: Whole = Field(ge=1, le=MOST_USERS)
     D: Number
     C: Number
     P: Whole = 1
@@ -248,12 +249,12 @@ class Scenario(Frozen):
     name: Annotated[str, Meta("", "", "a name for the ward", "", "file")] = Field("my ward", max_length=80)
 
     users: Annotated[Whole, Meta(
-        "N^u", "", "users, each with a wearable: the agents", PAPER, "ward", 1, 2000, step=1, label="Users",
+        "N^u", "", "users, each with a wearable: the agents", PAPER, "ward", 1, MOST_USERS, step=1, label="Users",
         usual=(1, 16))] = 8
     tasks: Annotated[Whole, Meta(
         "N_i^t", "", "tasks of a user in a step", PAPER, "ward", 1, 64, step=1, label="Tasks a user", usual=(1, 16))] = 8
     servers: Annotated[Whole, Meta(
-        "N^m", "", "edge servers", PAPER, "ward", 1, 256, step=1, label="Edge servers", usual=(1, 8))] = 4
+        "N^m", "", "edge servers", PAPER, "ward", 1, MOST_SERVERS, step=1, label="Edge servers", usual=(1, 8))] = 4
     users_off: Annotated[Numbers, Meta(
         "", "", "numbers of the users that are switched off; all others keep their places, numbers and tasks, and `users` "
         "counts only them", "", "file", label="Users switched off")] = ()
@@ -261,7 +262,7 @@ class Scenario(Frozen):
         "", "", "numbers of the servers that are switched off; all others keep their places, numbers and background load, "
         "and `servers` counts only them", "", "file", label="Servers switched off")] = ()
     T: Annotated[Whole, Meta(
-        "T", "", "steps of an episode", ASSUMED, "ward", 1, 10_000, step=1, label="Steps of an episode",
+        "T", "", "steps of an episode", ASSUMED, "ward", 1, MOST_STEPS, step=1, label="Steps of an episode",
         usual=(1, 100))] = 20
     area: Annotated[Number, Meta(
         "", "m", "side of the square ward", ASSUMED, "ward", 5, 50_000, step=5,
@@ -343,10 +344,10 @@ class Scenario(Frozen):
         "", "", "places of one's own instead of the random layout", "", "file")] = None
     user_devices: Annotated[tuple[UserDevice, ...], AfterValidator(_by_number), Meta(
         "", "", "users whose device differs: number, and name, F_i, P_tr or Cap of their own; all other values are the ward's",
-        "", "file", label="Users' devices")] = Field((), max_length=2000)
+        "", "file", label="Users' devices")] = Field((), max_length=MOST_USERS)
     server_devices: Annotated[tuple[ServerDevice, ...], AfterValidator(_by_number), Meta(
         "", "", "servers that differ: number, and name, F_k, B_k or latency of their own; all other values are the ward's",
-        "", "file", label="Servers' devices")] = Field((), max_length=256)
+        "", "file", label="Servers' devices")] = Field((), max_length=MOST_SERVERS)
 
     T_max: Annotated[Number, Meta(
         "T^{max}", "s", "a task later than this is a deadline miss; also the scale of delay in the cost", ASSUMED,
@@ -458,10 +459,11 @@ class Scenario(Frozen):
 
     @cached_property
     def largest(self) -> Mapping[str, float]:
-        """The largest F_i, Cap, P_tr, F_k, B_k and latency in the whole ward, SI: the scales of observations; 1 instead of 0."""
+        """The largest F_i, Cap, P_tr, F_k, B_k and latency in the whole ward, SI; 1 for next to nothing. Observations' scales."""
         values = {**self.whole_ward.device_values}
         values["P_tr"] = values.pop("P_high")
-        return {name: max(numbers) or 1.0 for name, numbers in values.items() if name != "P_low"}
+        most = {name: max(numbers) for name, numbers in values.items() if name != "P_low"}
+        return {name: 1.0 if value < 1e-30 else value for name, value in most.items()}  # in single precision 1e-46 is 0
 
     @cached_property
     def has_latency(self) -> bool:
@@ -663,12 +665,10 @@ def _problems(s: Scenario) -> Iterator[str]:
 
 
 def _size_problems(s: Scenario) -> Iterator[str]:
-    if any(
-        True
-        for name in ("users", "tasks", "servers", "T")
-        for _ in beyond_bounds(name, getattr(s, name), _METADATA[name])
-    ):
-        return  # said already
+    """Sizes that are allowed each, but not together."""
+    sizes = {"users": s.ward_users, "servers": s.ward_servers, "tasks": s.tasks, "T": s.T}
+    if any(True for name, size in sizes.items() for _ in beyond_bounds(name, size, _METADATA[name])):
+        return
     for what, size, most in (
         ("users x tasks x (servers + 1)", s.ward_users * s.tasks * (s.ward_servers + 1), MOST_ALTERNATIVES),
         ("T x users x tasks", s.T * s.ward_users * s.tasks, MOST_EPISODE_TASKS),
@@ -729,13 +729,13 @@ def _workload_problems(s: Scenario) -> Iterator[str]:
     if not s.workload:
         yield "workload = [] is empty: at least one task is needed."
         return
-    for field, limits in (("D", "D"), ("C", "C"), ("P", "P"), ("step", "T"), ("user", "users"), ("T_max", "T_max")):
+    for field in ("D", "C", "P", "T_max"):
         values = [value for task in s.workload if (value := getattr(task, field)) is not None]
         extremes = (min(values), max(values)) if values else ()
-        if any(problem for value in extremes for problem in beyond_bounds(field, value, _METADATA[limits])):
+        if any(problem for value in extremes for problem in beyond_bounds(field, value, _METADATA[field])):
             for number, task in enumerate(s.workload, 1):
                 if getattr(task, field) is not None:
-                    yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[limits])
+                    yield from beyond_bounds(f"workload[{number}].{field}", getattr(task, field), _METADATA[field])
     counts: dict[tuple[int, int], int] = {}
     for task in s.workload:
         counts[task.step, task.user] = counts.get((task.step, task.user), 0) + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from iomt_core.scenario import ASSUMED, PRESETS, Meta, metadata
+from iomt_core.scenario.presets import SIGNALS
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
@@ -32,6 +33,28 @@ def assumption_table() -> str:
         if meta.source == ASSUMED and meta.group != "file"
     )
     return markdown(("field", "symbol", "value", "meaning"), rows)
+
+
+def signal_table() -> str:
+    """Write the task kinds of the preset `hospital` as a Markdown table: window, bits, cycles, and the source of each."""
+    rows = []
+    for s in SIGNALS:
+        bits = " to ".join(f"{end:,.0f}" for end in dict.fromkeys(s.bits))
+        sources = (s.data_source, s.cycles_source)
+        rows.append(
+            (
+                s.name,
+                s.window,
+                bits,
+                sources[0],
+                f"{s.cycles:.3g}",
+                sources[1],
+                f"{s.deadline * 1e3:g} ms",
+                str(s.priority),
+            )
+        )
+    heads = ("kind", "window", "bits", "source", "cycles", "source", "deadline (assumed)", "priority (assumed)")
+    return markdown(heads, rows)
 
 
 def _allowed(meta: Meta) -> str:

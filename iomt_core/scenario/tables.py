@@ -36,8 +36,8 @@ from iomt_core.scenario.parameters import (
 MOST_ROWS = MOST_TASKS  # as many tasks as a scenario can have
 LARGEST_CSV = 30_000_000  # bytes
 MOST_NAMED = 5  # columns in a message
-WORKLOAD_COLUMNS = ("step", "user", "data_kb", "cycles")
-WORKLOAD_OPTIONAL = ("priority", "kind", "deadline_ms")
+WORKLOAD_COLUMNS = ("step", "user", "data_kb", "cycles", "priority")  # of every table that the lab writes
+WORKLOAD_REQUIRED, WORKLOAD_OPTIONAL = WORKLOAD_COLUMNS[:4], ("priority", "kind", "deadline_ms")
 PLACES_COLUMNS = ("kind", "x_m", "y_m")
 # Columns of places that may be left out, each with its parameters of users and of servers, and the factor to SI.
 DEVICE_COLUMNS = {
@@ -58,7 +58,7 @@ def read_workload_csv(source: bytes | Path, name: str | None = None) -> tuple[Wo
     meta = metadata()
     whole = {"step": _limits(meta["T"], low=1), "user": _limits(meta["users"])}
     data, cycles, deadline = _limits(meta["D"], 1 / KILOBYTE), _limits(meta["C"]), _limits(meta["T_max"], 1e3)
-    table = _Table(source, name, WORKLOAD_COLUMNS, WORKLOAD_OPTIONAL)
+    table = _Table(source, name, WORKLOAD_REQUIRED, WORKLOAD_OPTIONAL)
     tasks = []
     for row in table.rows:
         step, user = (int(table.number(row, column, *whole[column], whole=True)) for column in ("step", "user"))

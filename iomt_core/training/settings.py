@@ -133,7 +133,7 @@ class Settings(BaseModel):
         first: dict[str, Any] = {}
         if values.get("rounds") == 0 or values.get("critic_target") == "observed":
             first["own_cpu"] = "requested"
-        if values.get("networks") == "general":
+        if "general" in (values.get("networks"), values.get("wards")):
             first |= {"first_choice": "prices", "margins": (0.01, 0.0)}
         return {**first, **values}
 

@@ -169,7 +169,7 @@ def test_a_link_restores_both_sides_in_a_fresh_session(page: Page, lab: str, chr
 
 
 def test_a_bad_side_in_a_link_is_explained(page: Page, lab: str) -> None:
-    for about, words in (("ward=pinned&servers=99", "servers = 99"), ("<b>", "v_a = '<b>'")):
+    for about, words in (("ward=pinned&servers=999", "servers = 999"), ("<b>", "v_a = '<b>'")):
         open_compare(page, lab, preset="lecture", v_a=about, v_episodes="51")
         expect(page.locator("[data-testid=stAlert]").nth(0)).to_contain_text(words)
         expect(page.locator("[data-testid=stAlert]").nth(1)).to_contain_text("v_episodes = '51'")

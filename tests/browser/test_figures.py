@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from iomt_core.scenario import PRESETS
+from iomt_core.scenario.presets import EARLIER_PRESETS
 from iomt_core.twin.northbound import play
 from tests.browser.lab_server import downloaded, open_page
 
 pytestmark = pytest.mark.browser
 
 SVG = "{http://www.w3.org/2000/svg}"
-LINK = "?page=explore&preset=hospital&policy=price-response&task=1.2.3"
+LINK = "?page=explore&preset=hospital-assumed&policy=price-response&task=1.2.3"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -43,7 +43,7 @@ def test_the_numbers_of_a_figure_are_those_of_the_policy(page: Page, lab: str) -
     place = page.locator(".st-key-delays")
     expect(place.locator(".chart-plot svg").first).to_be_visible()
     rows = pd.read_csv(downloaded(page, place.get_by_role("button", name=re.compile("CSV"))))
-    table = play(PRESETS["hospital"], "price-response", 0).table().query("step == 1")
+    table = play(EARLIER_PRESETS["hospital-assumed"], "price-response", 0).table().query("step == 1")
     assert rows.iloc[:, 2].sum() == pytest.approx(table["delay_s"].sum() * 1e3, rel=1e-4)
 
 

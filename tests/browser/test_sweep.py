@@ -95,9 +95,9 @@ def test_a_long_sweep_shows_curves_while_it_runs_and_is_stopped_and_resumed(page
 
 
 def test_a_link_that_cannot_be_is_said_and_the_page_works(page: Page, lab: str) -> None:
-    open_sweep(page, f"{lab}/?page=sweep&v_over=users=1:99:3&v_policies=best&v_episodes=0&v_sweep=../x")
+    open_sweep(page, f"{lab}/?page=sweep&v_over=users=1:9999:3&v_policies=best&v_episodes=0&v_sweep=../x")
     for words in (
-        "users = 99 is out of range: allowed is 1 to 16",
+        "users = 9999 is out of range: allowed is 1 to 2000",
         "policy = 'best'",
         "episodes = '0'",
         "sweep = '../x' is not there",

@@ -74,7 +74,9 @@ def test_the_words_name_who_ends_the_episode_when_and_why() -> None:
     user, step = scarcest(record), len(record)
     assert user in empty_users(record)
     words, charge = battery_words(record), TASK["battery_j"].brief
-    assert end_words(record) == f"stopped at step {step} of 20: battery of user {user} empty"
+    empty = empty_users(record)
+    whose = f"battery of user {user}" if len(empty) == 1 else f"batteries of users {', '.join(map(str, empty))}"
+    assert end_words(record) == f"stopped at step {step} of 20: {whose} empty"
     i = DRAINED.user_numbers.index(user)
     assert f"User {user} spends {charge(float(energy[:, i].mean()))} a step" in words
     assert f"allows {charge(DRAINED.Cap / 20)} in each of 20 steps" in words

@@ -84,7 +84,9 @@ def test_the_table_respects_capacities_and_the_equations(policy: str) -> None:
     assert (nobody["energy_j"] == 0).all()
     assert nobody["delay_s"].isna().all()
     assert len(nobody) == 0 or policy in SKIPPING
-    assert (t["deadline_s"] == s.T_max).all()
+    assert (
+        t["deadline_s"] == t["kind"].map(dict(zip(s.kind_names, s.kind_deadlines, strict=True))).astype(float)
+    ).all()
     step_totals = (t["weight"] * t["cost"]).groupby(t["step"]).sum()
     assert (step_totals >= t.groupby("step")["bound"].first()).all()
 
