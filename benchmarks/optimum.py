@@ -136,7 +136,7 @@ def price_wards() -> Iterator[tuple[str, Scenario]]:
     for seed in BURST_SEEDS:
         yield f"own bursts {seed}", bursty(seed)
     for name, s in PRESETS.items():
-        if name == "city":  # as many steps as of the others would take an hour
+        if name == "city":  # see `benchmarks.city`
             continue
         yield name, s
         yield f"{name}, burst 0.8", s.changed(burst=0.8)
@@ -182,13 +182,13 @@ def main() -> None:
     print("Gap to the certified bound over 50 steps of each of 3 seeds, %")
     print(f"{'preset':10s} {'optimum mean':>12s} {'min':>7s} {'max':>7s} {'target':>7s} {'price response mean':>20s}")
     for name, s in PRESETS.items():
-        gaps, prices = [], []
+        gaps, responses = [], []
         for seed in (0, 1, 2):
             snapshot = steps(s, 50, seed)
             dual = solve_dual(snapshot, s)
             gaps.append(gap(snapshot, StepOptimum(s).decide(snapshot, dual), dual.bound, s))
-            prices.append(gap(snapshot, make_policy("price-response", s).decide(snapshot), dual.bound, s))
-        g, p = torch.cat(gaps), torch.cat(prices)
+            responses.append(gap(snapshot, make_policy("price-response", s).decide(snapshot), dual.bound, s))
+        g, p = torch.cat(gaps), torch.cat(responses)
         print(f"{name:10s} {g.mean():12.2f} {g.min():7.2f} {g.max():7.2f} {TARGETS[name]:7.1f} {p.mean():20.2f}")
     s = PRESETS["paper"]
     one, many = steps(s, 1, 0), steps(s, 256, 0)

@@ -42,7 +42,7 @@ ENOUGH, STEEP = 5e-5, 1e-2
 REJECTED, READY = 0.05, 0.3
 LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
-CELLS = 1 << 16  # tasks times servers looked at in one piece, so that it stays in the processor's cache
+CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for the cache, large enough to save calls
 MOST_CELLS = (
     1 << 22
 )  # tasks times servers that are solved in one batch; more worlds are solved one batch after the other

@@ -40,7 +40,7 @@ LATENESS_ITERATIONS = 8
 # A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
 # sample: a user that spends more than it has ends the episode for all.
 RESERVED, CAUTION = 0.99, 1.6
-CELLS = 1 << 16  # tasks times servers looked at in one piece, so that it stays in the processor's cache
+CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for the cache, large enough to save calls
 OLDEST = 20  # steps, of broadcast prices
 SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
 SAMPLE_TASKS = 2048  # enough for mean prices, unless servers or places change from step to step
