@@ -47,7 +47,7 @@ MOST_CELLS = (
     1 << 22
 )  # tasks times servers that are solved in one batch; more worlds are solved one batch after the other
 # Tensors of every task on every device: kept of every step, and in memory while a batch is solved; and matrices of server prices
-# in that time. Measured.
+# in that time. Estimated from the memory of a process.
 KEPT, TENSORS, MATRICES = 3, 30, 6
 CERTIFYING = 4  # iterations of `OwnCpuTasks.frequency` for the values that a certificate is made of
 
