@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from iomt_core.experiments.paper.figure_runs import FIGURES_KEPT, REFERENCE, Plan, Results, Run
+from iomt_core.experiments.paper.figure_runs import FIGURES_KEPT, Plan, Run
 from iomt_core.experiments.paper.figures import FIGURES, REFERENCES
+from iomt_core.experiments.run_files import REFERENCE, Results
 
 Value = Callable[[Run, str], float]
 

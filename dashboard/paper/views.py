@@ -15,14 +15,9 @@ from dashboard.session import Session
 from dashboard.widgets import choose
 from iomt_core.charts.paper import metrics_of, paper_figure, shown_table
 from iomt_core.experiments.paper.claims import run_table, verdict_table, verdicts
-from iomt_core.experiments.paper.figure_runs import (
-    REFERENCE,
-    Plan,
-    Results,
-    read_results,
-    read_table_iii,
-)
+from iomt_core.experiments.paper.figure_runs import Plan, read_results, read_table_iii
 from iomt_core.experiments.paper.figures import ARMS, FIGURES, TABLE_III, Ward
+from iomt_core.experiments.run_files import REFERENCE, Results
 from iomt_core.metrics import METRICS
 from iomt_core.paths import PAPER_FIGURES
 

@@ -15,8 +15,8 @@ from iomt_core.charts.learning import REFERENCE_COLOUR, REFERENCE_DASHES, Curve,
 from iomt_core.charts.report import document, drawing
 from iomt_core.charts.style import SERVER_COLOURS
 from iomt_core.experiments.paper.claims import Verdict, figure_table, verdict_table
-from iomt_core.experiments.paper.figure_runs import REFERENCE, Results
 from iomt_core.experiments.paper.figures import ARMS, CENTRE, REFERENCES, TABLE_III, Figure
+from iomt_core.experiments.run_files import REFERENCE, Results
 from iomt_core.metrics import METRICS
 from iomt_core.policies.registry import POLICIES
 from iomt_core.runs.curves import Curves

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,20 +9,16 @@ import typer
 from rich.table import Table
 
 from iomt_core.cli import INTERRUPTED
-from iomt_core.cli.common import notes, progress_bar
+from iomt_core.cli.common import notes
 from iomt_core.cli.options import WorkersOption
-from iomt_core.experiments.coupled.runs import SEEDS, Run, compute, durations, pending, planned, read_results
+from iomt_core.cli.run_files import AgainOption, TimeLimitOption, compute_missing, only_one, seconds_allowed
+from iomt_core.experiments.coupled.runs import SEEDS, compute, planned, read_results
 from iomt_core.experiments.coupled.table import comparison_table, gap_table, price_table
 from iomt_core.experiments.coupled.wards import ARMS, WARDS
-from iomt_core.experiments.paper.figure_runs import compute_all
-from iomt_core.experiments.sweeps.executors import checked_workers, default_workers, executor
+from iomt_core.experiments.run_files import durations, pending
+from iomt_core.experiments.sweeps.executors import checked_workers, default_workers
 from iomt_core.paths import COUPLED_STEPS
-from iomt_core.runs.process import StopRequest
-from iomt_core.runs.worker import file_lock
-from iomt_core.scenario import ScenarioError, check_known
-
-LOCK = ".lock"
-MOST_MINUTES = 100_000.0
+from iomt_core.scenario import check_known
 
 
 def coupled(
@@ -39,16 +34,9 @@ def coupled(
         typer.Option(help=f"Only this arm; may be repeated. One of {', '.join(ARMS)}.", metavar="ARM"),
     ] = None,
     workers: WorkersOption = None,
-    time_limit: Annotated[
-        float | None,
-        typer.Option(
-            help="Stop after so many minutes. A run that would not end in time is not begun.", metavar="MINUTES"
-        ),
-    ] = None,
+    time_limit: TimeLimitOption = None,
     seeds: Annotated[int, typer.Option(help="Training seeds of each run.")] = SEEDS,
-    again: Annotated[
-        bool, typer.Option("--again", help="Repeat also runs that another version of the code has made.")
-    ] = False,
+    again: AgainOption = False,
     list_: Annotated[bool, typer.Option("--list", help="Only show the tables and say what is missing.")] = False,
 ) -> None:
     """Train on six wards whose steps are coupled, and compare with formulas, the optimum and networks that ignore coupling.
@@ -56,8 +44,7 @@ def coupled(
     Each run is one file, so the command can be stopped at any time and continues where it was; runs under way begin again. Files
     of another machine may be copied into the directory.
     """
-    if time_limit is not None and not 0 < time_limit <= MOST_MINUTES:
-        raise ScenarioError(f"time-limit = {time_limit:g} is out of range: allowed is more than 0 to {MOST_MINUTES:g}.")
+    seconds = seconds_allowed(time_limit)
     for name in ward or ():
         check_known("ward", name, WARDS)
     for name in arm or ():
@@ -67,10 +54,10 @@ def coupled(
     if not list_:
         count = checked_workers(default_workers() if workers is None else workers)
         out.mkdir(parents=True, exist_ok=True)
-        busy = f"out = {str(out)!r} is being worked on by another `iomt coupled`."
-        with file_lock(out / LOCK, 1.0, busy, f"out = {str(out)!r} cannot be locked"):
-            missing = pending(runs, read_results(out), again)
-            stopped = _compute(missing, out, count, (time_limit or MOST_MINUTES) * 60) if missing else False
+        with only_one(out, "coupled"):
+            results = read_results(out)
+            missing = pending(runs, results, again)
+            stopped = compute_missing("Coupled steps", missing, out, count, seconds, compute, durations(results))
     results = read_results(out)
     for title, frame in (
         ("Gap in %, ± half the 95 % interval over seeds", gap_table(results, labels=False)),
@@ -88,15 +75,3 @@ def coupled(
         notes.print(f"The same command continues; about {left / 3600:.1f} core-hours are left.")
     if stopped:
         raise typer.Exit(INTERRUPTED)
-
-
-def _compute(runs: Sequence[Run], out: Path, workers: int, seconds: float) -> bool:
-    """Computes the runs with a progress bar. Returns whether a person has stopped it."""
-    known = durations(read_results(out))
-    with progress_bar("{task.fields[left]}") as bar, StopRequest(out) as stop, executor(workers) as pool:
-        task = bar.add_task("Coupled steps", total=len(runs), left="")
-        for event in compute_all(runs, out, pool, workers, stop, seconds, compute, known):
-            bar.update(task, advance=1, left=f"about {event.seconds_left / 60:.0f} min left")
-            if event.error:
-                bar.console.print(f"failed: {event.run.file}: {event.error}", style="red", highlight=False)
-        return stop()

@@ -10,31 +10,28 @@ import typer
 from rich.table import Table
 
 from iomt_core.cli import INTERRUPTED
-from iomt_core.cli.common import notes, progress_bar
+from iomt_core.cli.common import notes
 from iomt_core.cli.options import WorkersOption
+from iomt_core.cli.run_files import AgainOption, TimeLimitOption, compute_missing, only_one, seconds_allowed
 from iomt_core.experiments.paper.claims import run_table, verdict_table, verdicts
 from iomt_core.experiments.paper.figure_runs import (
     EPISODES,
     SEEDS,
     Plan,
     Progress,
-    Run,
-    compute_all,
+    compute,
     progress,
     read_results,
     read_table_iii,
     write_table_iii,
 )
 from iomt_core.experiments.paper.figures import FIGURES, Figure, figure_named
-from iomt_core.experiments.sweeps.executors import checked_workers, default_workers, executor
+from iomt_core.experiments.run_files import durations, pending
+from iomt_core.experiments.sweeps.executors import checked_workers, default_workers
 from iomt_core.paths import PAPER_FIGURES
-from iomt_core.runs.process import StopRequest
-from iomt_core.runs.worker import file_lock
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.files import write_text_atomically, written_whole
 
-LOCK = ".lock"
-MOST_MINUTES = 100_000.0
 DRAWN = Path("out/paper")
 FigureOption = Annotated[
     list[str] | None,
@@ -48,12 +45,7 @@ def paper(
     ] = PAPER_FIGURES,
     only: FigureOption = None,
     workers: WorkersOption = None,
-    time_limit: Annotated[
-        float | None,
-        typer.Option(
-            help="Stop after so many minutes. A run that would not end in time is not begun.", metavar="MINUTES"
-        ),
-    ] = None,
+    time_limit: TimeLimitOption = None,
     seeds: Annotated[
         int | None, typer.Option(help=f"Training seeds of each run; at first {SEEDS}. More may be added later.")
     ] = None,
@@ -63,9 +55,7 @@ def paper(
             help=f"Training episodes of every run, the same for all; at first {EPISODES}. Fixed by the first run."
         ),
     ] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Repeat also runs that another version of the code has made.")
-    ] = False,
+    again: AgainOption = False,
     list_: Annotated[
         bool, typer.Option("--list", help="Only say what is done, what is missing and how long it takes.")
     ] = False,
@@ -80,8 +70,7 @@ def paper(
     Each run is one file, so the command can be stopped at any time and continues where it was; runs under way begin again. Runs
     are ordered so that all figures have a first seed early. Files of another machine may be copied into the directory.
     """
-    if time_limit is not None and not 0 < time_limit <= MOST_MINUTES:
-        raise ScenarioError(f"time-limit = {time_limit:g} is out of range: allowed is more than 0 to {MOST_MINUTES:g}.")
+    seconds = seconds_allowed(time_limit)
     known = Plan.of(out)
     plan = Plan(known.episodes if episodes is None else episodes, known.seeds if seeds is None else seeds)
     if figure:
@@ -94,12 +83,11 @@ def paper(
         return
     count = checked_workers(default_workers() if workers is None else workers)
     plan.save(out)
-    busy = f"out = {str(out)!r} is being worked on by another `iomt paper`."
-    with file_lock(out / LOCK, 1.0, busy, f"out = {str(out)!r} cannot be locked"):
+    with only_one(out, "paper"):
         write_table_iii(out)
-        now = progress(runs, read_results(out))
-        pending = [run for run in runs if run not in now.done or (again and run in now.other_code)]
-        stopped = _compute(pending, out, count, (time_limit or MOST_MINUTES) * 60) if pending else False
+        results = read_results(out)
+        missing = pending(runs, results, again)
+        stopped = compute_missing("The paper's figures", missing, out, count, seconds, compute, durations(results))
     now = progress(runs, read_results(out))
     _print_verdicts(out, plan, chosen)
     notes.print(f"{len(now.done)} of {len(runs)} runs are done. Results: {out}", soft_wrap=True)
@@ -107,21 +95,6 @@ def paper(
         notes.print("The same command continues.")
     if stopped:
         raise typer.Exit(INTERRUPTED)
-
-
-def _compute(runs: Sequence[Run], out: Path, workers: int, seconds: float) -> bool:
-    """Computes the runs with a progress bar. Returns whether a person has stopped it."""
-    with (
-        progress_bar("{task.fields[left]}") as bar,
-        StopRequest(out) as stop,
-        executor(workers) as pool,
-    ):
-        task = bar.add_task("The paper's figures", total=len(runs), left="")
-        for event in compute_all(runs, out, pool, workers, stop, seconds):
-            bar.update(task, advance=1, left=f"about {_duration(event.seconds_left)} left")
-            if event.error:
-                bar.console.print(f"failed: {event.run.file}: {event.error}", style="red", highlight=False)
-        return stop()
 
 
 def _list(plan: Plan, figures: Sequence[Figure], out: Path) -> None:
@@ -170,8 +143,3 @@ def _draw(figures: Sequence[Figure], out: Path, plan: Plan, to: Path) -> None:
     if results:
         with written_whole(to / "runs.csv") as part:
             run_table(results).to_csv(part, index=False)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

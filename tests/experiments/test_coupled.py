@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from iomt_core.experiments.coupled.runs import REFERENCE, Run, compute, pending, planned, read_results
+from iomt_core.experiments.coupled.runs import Run, compute, planned, read_results
 from iomt_core.experiments.coupled.table import comparisons, crossed_interval, gap_table
 from iomt_core.experiments.coupled.wards import ARMS, FORMULAS, REFERENCES, WARDS
-from iomt_core.experiments.paper.figure_runs import AbandonedError, compute_all
+from iomt_core.experiments.run_files import REFERENCE, AbandonedError, compute_all, pending
 from iomt_core.experiments.statistics import mean_interval
 from iomt_core.runs.directory import STOP
 from iomt_core.training.general_wards import outside_range
@@ -54,7 +54,7 @@ def test_the_wards_are_in_the_range_of_the_networks(ward: Any) -> None:
 def test_only_what_is_missing_or_differs_is_computed(tmp_path: Path) -> None:
     runs = planned(1)
     with ThreadPoolExecutor(2) as pool:
-        list(compute_all(runs[:5], tmp_path, pool, 2, work=lambda run, _: result(run), known={}))
+        list(compute_all(runs[:5], tmp_path, pool, 2, lambda run, _: result(run), {}))
     old = runs[5]
     (tmp_path / old.file).write_text(json.dumps({**result(old), "recipe": "another"}))
     (tmp_path / "notes.json").write_text("[]")

@@ -12,20 +12,18 @@ from typing import Any
 
 import pytest
 
-from iomt_core.experiments.paper import figure_runs
 from iomt_core.experiments.paper.claims import CLAIMS, level_from, run_table, verdict, verdict_table, verdicts
 from iomt_core.experiments.paper.figure_runs import (
-    REFERENCE,
     Plan,
     Run,
     compute,
-    compute_all,
     progress,
     read_results,
     read_table_iii,
     write_table_iii,
 )
 from iomt_core.experiments.paper.figures import ARMS, CENTRE, FIGURES, TABLE_III, Ward
+from iomt_core.experiments.run_files import REFERENCE, AbandonedError, compute_all
 from iomt_core.paths import PAPER_FIGURES
 from iomt_core.runs.directory import STOP
 from iomt_core.scenario import ScenarioError
@@ -78,7 +76,7 @@ def test_a_run_is_determined_by_its_plan(twice: tuple[dict[str, Any], dict[str, 
 
 def test_a_run_is_abandoned_when_it_should_stop(tmp_path: Path) -> None:
     (tmp_path / STOP).touch()
-    with pytest.raises(figure_runs.AbandonedError):
+    with pytest.raises(AbandonedError):
         compute(Run("mt-pdqn", Ward(tasks=4, servers=2), 1, 64), tmp_path / STOP)
 
 
@@ -88,15 +86,14 @@ def quick(run: Run, stop: Path | None = None) -> dict[str, Any]:
     return result(run)
 
 
-def test_a_stopped_plan_continues_and_a_failure_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figure_runs, "compute", quick)
+def test_a_stopped_plan_continues_and_a_failure_stops_nothing(tmp_path: Path) -> None:
     runs = Plan(seeds=1).runs([FIGURES["figure-12"]])
     with ThreadPoolExecutor(2) as pool:
-        first = [event.run for event, _ in zip(compute_all(runs, tmp_path, pool, 2), range(5), strict=False)]
+        first = [event.run for event, _ in zip(compute_all(runs, tmp_path, pool, 2, quick, {}), range(5), strict=False)]
         known = progress(runs, read_results(tmp_path))
         assert set(first) - {run for run in runs if run.arm == "qmix"} <= set(known.done)
         rest = [run for run in runs if run not in known.done]
-        events = list(compute_all(rest, tmp_path, pool, 2))
+        events = list(compute_all(rest, tmp_path, pool, 2, quick, {}))
     assert {event.run for event in events} == set(rest)
     assert {event.run.arm for event in events if event.error} == {"qmix"}
     left = progress(runs, read_results(tmp_path))
@@ -104,17 +101,16 @@ def test_a_stopped_plan_continues_and_a_failure_stops_nothing(tmp_path: Path, mo
     assert not (tmp_path / STOP).exists()
 
 
-def test_no_run_begins_that_would_not_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figure_runs, "compute", quick)
+def test_no_run_begins_that_would_not_end_in_time(tmp_path: Path) -> None:
     long, short = Run("sae-mt-qmix", Ward(users=12), 0, 1600), Run("pa-ddpg", Ward(tasks=4), 0, 1600)
     between = (long.seconds({}) + short.seconds({})) / 2
     with ThreadPoolExecutor(1) as pool:
-        first = next(event.run for event in compute_all([long, short], tmp_path, pool, 1, seconds=between))
+        first = next(event.run for event in compute_all([long, short], tmp_path, pool, 1, quick, {}, seconds=between))
         assert first == short
-        assert list(compute_all([long, short], tmp_path, pool, 1, seconds=1.0)) == []
+        assert list(compute_all([long, short], tmp_path, pool, 1, quick, {}, seconds=1.0)) == []
 
 
-def test_runs_under_way_end_when_the_plan_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_under_way_end_when_the_plan_is_stopped(tmp_path: Path) -> None:
     stopped = threading.Event()
 
     def waits(run: Run, stop: Path | None = None) -> dict[str, Any]:
@@ -122,11 +118,10 @@ def test_runs_under_way_end_when_the_plan_is_stopped(tmp_path: Path, monkeypatch
         stopped.set()
         while not stop.exists():
             threading.Event().wait(0.01)
-        raise figure_runs.AbandonedError
+        raise AbandonedError
 
-    monkeypatch.setattr(figure_runs, "compute", waits)
     with ThreadPoolExecutor(2) as pool:
-        assert list(compute_all(all_runs(1), tmp_path, pool, 2, stop=stopped.is_set)) == []
+        assert list(compute_all(all_runs(1), tmp_path, pool, 2, waits, {}, stop=stopped.is_set)) == []
     assert read_results(tmp_path) == {}
 
 

@@ -1,36 +1,33 @@
 """The runs of the study: each trains one arm on one ward from one seed, or evaluates the policies without training.
 
-A result is one small JSON file with values for each held-out episode, written as a whole; so the study can be stopped at any
-time, continued, and divided among machines, as that of the paper's figures (`experiments/paper/figure_runs.py`).
+A result has values for each held-out episode, and is a file, see `experiments/run_files.py`.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from iomt_core.experiments.coupled.wards import ARMS, REFERENCES, WARDS, CoupledArm, CoupledWard
 from iomt_core.experiments.evaluation import Summary
-from iomt_core.experiments.paper.figure_runs import LARGEST, AbandonedError
-from iomt_core.experiments.sweeps.points import source_digest
+from iomt_core.experiments.run_files import (
+    REFERENCE,
+    Results,
+    check_stop,
+    read_result,
+    recipe_digest,
+    result_of,
+    rounded,
+)
 from iomt_core.experiments.training_check import HELD_OUT, VALIDATION, Evaluator
 from iomt_core.metrics import METRICS
-from iomt_core.nets.backend import backend_name
 from iomt_core.policies.base import Policy
 from iomt_core.policies.episode_dual import EpisodeDual
 from iomt_core.rollout import EpisodeSet, draw_episodes, play_episodes
-from iomt_core.runs.directory import read_json
-from iomt_core.runs.process import prepare
 from iomt_core.scenario import check_range
 from iomt_core.training.catalogue import make_policy
 from iomt_core.training.coupled_encoder import LEARNED
@@ -41,10 +38,8 @@ SEEDS, MOST_SEEDS = 5, 20
 USUAL_STEPS = 20  # of an episode; where episodes are longer, fewer are played
 HELD_OUT_EPISODES, VALIDATION_EPISODES = 20, 6
 CHECKS = 3  # times in a run at which validation episodes are played, besides the start
-REFERENCE = "reference"  # the arm that stands for all policies without training
 KEPT = ("gap", "return_gap")  # for each episode
 MEANS = ("return", "local_share", "deadline_miss_share", "skipped_share", "episodes_ended_by_battery")
-DIGITS = 6
 SECONDS = {REFERENCE: 40.0, "start": 60.0}  # core-seconds of a run before any is known, on one core of 2.1 GHz
 USUAL_SECONDS = 100.0
 
@@ -80,7 +75,7 @@ class Run:
             facts |= {"policies": REFERENCES, "ward": WARDS[self.ward].scenario.digest}
         else:
             facts |= {name: value for name, value in self.spec.as_json().items() if name not in ("format", "scenario")}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return recipe_digest(facts)
 
     def seconds(self, known: Mapping[Any, float]) -> float:
         """Core-seconds that the run will take, from finished runs of other seeds where there are any."""
@@ -110,14 +105,8 @@ def compute(run: Run, stop: Path | None = None) -> dict[str, Any]:
 
     Raises `AbandonedError` between two batches of episodes when the file `stop` appears.
     """
-    prepare(1)
-    begun, cpu = time.perf_counter(), time.process_time()
-    found = _references(run) if run.arm == REFERENCE else _train(run, stop)
-    return {
-        **vars(run), "recipe": run.recipe, **found,
-        "seconds": round(time.perf_counter() - begun, 1), "core_seconds": round(time.process_time() - cpu, 1),
-        "code": source_digest()[:16], "torch": torch.__version__, "backend": backend_name(),
-    }  # fmt: skip
+    facts = {**vars(run), "recipe": run.recipe}
+    return result_of(lambda: facts | (_references(run) if run.arm == REFERENCE else _train(run, stop)))
 
 
 def _references(run: Run) -> dict[str, Any]:
@@ -126,12 +115,11 @@ def _references(run: Run) -> dict[str, Any]:
     assert isinstance(episodes.dual, EpisodeDual)
     kappa = float(episodes.dual.battery.mean())
     policies = {name: _evaluated(make_policy(name, s), episodes) for name in REFERENCES}
-    return {"policies": policies, "battery_price": _digits(kappa)}
+    return {"policies": policies, "battery_price": rounded(kappa)}
 
 
 def _train(run: Run, stop: Path | None) -> dict[str, Any]:
-    if stop is not None and stop.exists():
-        raise AbandonedError
+    check_stop(stop)
     spec, metric = run.spec, WARDS[run.ward].metric
     trainer = spec.trainer()
     checked = Evaluator(spec.scenario, VALIDATION_EPISODES, VALIDATION, ("return", metric))
@@ -141,15 +129,14 @@ def _train(run: Run, stop: Path | None) -> dict[str, Any]:
     def check() -> None:
         nonlocal best, best_return
         found = checked.evaluate(TrainedPolicy.from_trainer(trainer, spec))
-        curve.append({"episodes": trainer.played, metric: _digits(found[metric])})
+        curve.append({"episodes": trainer.played, metric: rounded(found[metric])})
         if found["return"] > best_return:
             best, best_return = copy.deepcopy(trainer.learner.target_agents), found["return"]
 
     check()
     every = spec.settings.episodes // CHECKS
     while not trainer.done:
-        if stop is not None and stop.exists():
-            raise AbandonedError
+        check_stop(stop)
         before = trainer.played
         trainer.advance()
         if trainer.done or before // every != trainer.played // every:
@@ -158,7 +145,7 @@ def _train(run: Run, stop: Path | None) -> dict[str, Any]:
     found = _evaluated(policy, draw_episodes(spec.scenario, HELD_OUT, 0, HELD_OUT_EPISODES))
     price = float(best.get_parameter(LEARNED)[0]) / spec.scenario.Cap if spec.settings.coupled_steps else 0.0
     chosen = max(range(len(curve)), key=lambda n: -curve[n][metric])
-    return {"figures": found, "validation": curve, "chosen": chosen, "battery_price": _digits(price)}
+    return {"figures": found, "validation": curve, "chosen": chosen, "battery_price": rounded(price)}
 
 
 def _evaluated(policy: Policy, episodes: EpisodeSet) -> dict[str, Any]:
@@ -166,23 +153,15 @@ def _evaluated(policy: Policy, episodes: EpisodeSet) -> dict[str, Any]:
     summary = Summary(episodes.scenario, "", "own", episodes.seed)
     summary.add(play_episodes(policy, episodes))
     values = summary.values()
-    found: dict[str, Any] = {name: [*map(_digits, METRICS[name].per_episode(summary.sums))] for name in KEPT}
-    return found | {name: _digits(values[name]) for name in MEANS}
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
-
-
-Results = Mapping[tuple[str, str, int], Mapping[str, Any]]  # by arm, ward and seed
+    found: dict[str, Any] = {name: [*map(rounded, METRICS[name].per_episode(summary.sums))] for name in KEPT}
+    return found | {name: rounded(values[name]) for name in MEANS}
 
 
 def read_results(folder: Path) -> Results:
     """All results in a folder; files that are not results are left out."""
     found = {}
     for path in sorted(folder.glob("*.json")):
-        values = read_json(path) if path.stat().st_size <= LARGEST else None
-        if values is None or not isinstance(values.get("policies", values.get("figures")), dict):
+        if (values := read_result(path)) is None:
             continue
         arm, ward, seed = (values.get(name) for name in ("arm", "ward", "seed"))
         if arm in (*ARMS, REFERENCE) and ward in WARDS and isinstance(seed, int):
@@ -190,22 +169,3 @@ def read_results(folder: Path) -> Results:
             if run.file == path.name:
                 found[run.arm, run.ward, run.seed] = values
     return found
-
-
-def pending(runs: Sequence[Run], results: Results, again: bool = False) -> list[Run]:
-    """The runs that are missing or were made by other settings; with `again` also those that other code has made."""
-    code, found = source_digest()[:16], []
-    for run in runs:
-        known = results.get((run.arm, run.ward, run.seed))
-        if known is None or known.get("recipe") != run.recipe or (again and known.get("code") != code):
-            found.append(run)
-    return found
-
-
-def durations(results: Results) -> dict[tuple[str, str], float]:
-    """Mean core-seconds of finished runs by arm and ward."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for (arm, ward, _), values in results.items():
-        if isinstance(seconds := values.get("core_seconds"), (int, float)):
-            found.setdefault((arm, ward), []).append(float(seconds))
-    return {key: statistics.fmean(values) for key, values in found.items()}

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from iomt_core.experiments.coupled.runs import REFERENCE, Results, read_results
+from iomt_core.experiments.coupled.runs import read_results
 from iomt_core.experiments.coupled.wards import ARMS, FORMULAS, REFERENCES, WARDS
+from iomt_core.experiments.run_files import REFERENCE, Results
 from iomt_core.experiments.statistics import Interval, mean, mean_interval, standard_error
 from iomt_core.metrics import METRICS
 from iomt_core.paths import COUPLED_STEPS

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from iomt_core.experiments.paper.figure_runs import FIGURES_KEPT, REFERENCE, Plan, Results, read_results, read_table_iii
+from iomt_core.experiments.paper.figure_runs import FIGURES_KEPT, Plan, read_results, read_table_iii
 from iomt_core.experiments.paper.figures import AGENT_ARMS, ARMS, CENTRE, FIGURES, REFERENCES, TABLE_III, Figure, Ward
+from iomt_core.experiments.run_files import REFERENCE, Results
 from iomt_core.experiments.statistics import Interval, mean, mean_interval
 from iomt_core.metrics import METRICS
 from iomt_core.paths import PAPER_FIGURES

@@ -1,36 +1,35 @@
-"""The runs behind the paper's figures: their plan, what one computes, and how many are computed at once.
+"""The runs behind the paper's figures: their plan, and what one computes.
 
 A run trains one algorithm on one ward from one seed, for the same number of episodes everywhere, and evaluates it on held-out
-episodes. Figures share runs. Each result is a small JSON file, written as a whole, so that the plan can be stopped and
-continued at any time, or divided among machines whose files are then put into one folder.
+episodes. Figures share runs. Each result is a file, see `experiments/run_files.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from iomt_core.experiments.paper.figures import ARMS, CENTRE, FIGURES, REFERENCES, TABLE_III, Figure, Ward
 from iomt_core.experiments.paper.table_iii import table_iii
-from iomt_core.experiments.sweeps.points import source_digest
+from iomt_core.experiments.run_files import (
+    REFERENCE,
+    Results,
+    check_stop,
+    code_version,
+    durations,
+    read_result,
+    recipe_digest,
+    result_of,
+    rounded,
+)
 from iomt_core.experiments.training_check import Evaluator
 from iomt_core.metrics import CONTEXT, METRICS
-from iomt_core.nets.backend import backend_name
 from iomt_core.runs.curves import thinned
-from iomt_core.runs.directory import STOP, read_json, write_json
-from iomt_core.runs.process import prepare
+from iomt_core.runs.directory import read_json, write_json
 from iomt_core.scenario import ScenarioError, check_range, counted, os_errors
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.settings import Settings
@@ -40,17 +39,10 @@ PLAN, TABLE_FILE = "plan.json", f"{TABLE_III}.json"
 EPISODES, SEEDS = 1500, 3
 MOST_EPISODES, MOST_SEEDS = 10_000, 20
 HELD_OUT_EPISODES = 20  # of the final evaluation
-CURVE_EPISODES, CURVE_POINTS, MOST_CURVE_POINTS = (
-    4,
-    25,
-    60,
-)  # held-out episodes of each evaluation, evaluations, points kept
+CURVE_EPISODES, CURVE_POINTS = 4, 25  # held-out episodes of each evaluation of a curve, and number of evaluations
+MOST_CURVE_POINTS = 60  # of a curve that are kept
 CURVES = ("return", "cost", "gap", "mean_delay_s", "mean_energy_j")
 FIGURES_KEPT = tuple(name for name in (*METRICS, *CONTEXT) if name != "tasks")  # that name is the axis's
-DIGITS = 6  # significant digits of stored numbers
-REFERENCE = "reference"  # the arm that stands for all policies without training
-GRACE = 20.0  # seconds after the time limit in which a run may still end
-LARGEST = 2_000_000  # bytes of a result file
 
 # Core-seconds of a training episode on the paper's ward (one core of 2.1 GHz with AVX-512) and how they grow with the ward; the
 # estimates of the time left. Finished runs correct them.
@@ -155,7 +147,7 @@ class Run:
         else:
             facts = {name: value for name, value in self.spec.as_json().items() if name not in ("format", "scenario")}
         facts |= {"ward": self.ward.scenario.digest, "evaluated": [HELD_OUT_EPISODES, CURVE_EPISODES, CURVE_POINTS]}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return recipe_digest(facts)
 
     def seconds(self, known: Mapping[tuple[str, Ward], float]) -> float:
         """Core-seconds that the run will take, from finished runs of other seeds where there are any (see `durations`)."""
@@ -172,23 +164,13 @@ def _spec(arm: str, ward: Ward, episodes: int) -> RunSpec:
     return RunSpec(found.algorithm, ward.scenario, settings, 0)
 
 
-class AbandonedError(Exception):
-    """A run was given up because the plan was stopped."""
-
-
 def compute(run: Run, stop: Path | None = None) -> dict[str, Any]:
     """The result of a run, as its file holds it. Runs on a worker, in one thread; deterministic but for the times.
 
     Raises `AbandonedError` between two batches of episodes when the file `stop` appears.
     """
-    prepare(1)
-    begun, cpu = time.perf_counter(), time.process_time()
-    found = _references(run) if run.arm == REFERENCE else _train(run, stop)
-    return {
-        "arm": run.arm, **vars(run.ward), "seed": run.seed, "episodes": run.episodes, "recipe": run.recipe, **found,
-        "seconds": round(time.perf_counter() - begun, 1), "core_seconds": round(time.process_time() - cpu, 1),
-        "code": source_digest()[:16], "torch": torch.__version__, "backend": backend_name(),
-    }  # fmt: skip
+    facts = {"arm": run.arm, **vars(run.ward), "seed": run.seed, "episodes": run.episodes, "recipe": run.recipe}
+    return result_of(lambda: facts | (_references(run) if run.arm == REFERENCE else _train(run, stop)))
 
 
 def _references(run: Run) -> dict[str, Any]:
@@ -204,8 +186,7 @@ def _train(run: Run, stop: Path | None) -> dict[str, Any]:
     training: list[dict[str, float]] = []
     held_out = [{"episodes": 0.0, **checked.evaluate(TrainedPolicy.from_trainer(trainer, spec))}]
     while not trainer.done:
-        if stop is not None and stop.exists():
-            raise AbandonedError
+        check_stop(stop)
         before = trainer.played
         means = trainer.advance()
         training.append({"episodes": float(trainer.played), **{name: means[name] for name in ("return", "cost")}})
@@ -229,25 +210,18 @@ def _columns(lines: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     kept: dict[str, list[float]] = {}
     for name in columns.keys() - {"episodes"}:
         kept["episodes"], kept[name] = thinned(columns, name, MOST_CURVE_POINTS)
-    return {name: [_digits(value) for value in kept[name]] for name in columns}
+    return {name: [rounded(value) for value in kept[name]] for name in columns}
 
 
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    return {name: _digits(value) for name, value in figures.items() if math.isfinite(value)}
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
-
-
-Results = Mapping[tuple[str, Ward, int], Mapping[str, Any]]  # by arm, ward and seed
+    return {name: rounded(value) for name, value in figures.items() if math.isfinite(value)}
 
 
 def read_results(folder: Path) -> Results:
     """All results in a folder; files that are not results are left out."""
     found = {}
     for path in sorted(folder.glob("*-u*-t*-k*.json")):
-        values = read_json(path) if path.stat().st_size <= LARGEST else None
+        values = read_result(path)
         if values is not None and (run := _run_of(values)) is not None and run.file == path.name:
             found[run.arm, run.ward, run.seed] = values
     return found
@@ -256,8 +230,8 @@ def read_results(folder: Path) -> Results:
 def _run_of(values: Mapping[str, Any]) -> Run | None:
     """The run of a result, None if it is not one."""
     numbers = [values.get(name) for name in ("users", "tasks", "servers", "seed", "episodes")]
-    arm, kept = values.get("arm"), values.get("policies", values.get("figures"))
-    if not all(isinstance(number, int) for number in numbers) or not isinstance(kept, dict):
+    arm = values.get("arm")
+    if not all(isinstance(number, int) for number in numbers):
         return None
     if arm not in (*ARMS, REFERENCE) or not isinstance(values.get("recipe"), str):
         return None
@@ -280,7 +254,7 @@ class Progress:
 def progress(runs: Sequence[Run], results: Results) -> Progress:
     """How far a plan is."""
     known = durations(results)
-    code = source_digest()[:16]
+    code = code_version()
     done, missing, outdated, other = [], [], [], []
     for run in runs:
         found = results.get((run.arm, run.ward, run.seed))
@@ -295,88 +269,6 @@ def progress(runs: Sequence[Run], results: Results) -> Progress:
     spent = sum(float(results[run.arm, run.ward, run.seed].get("core_seconds", 0.0)) for run in done)
     left = sum(run.seconds(known) for run in (*missing, *outdated))
     return Progress(done, missing, outdated, other, spent, left)
-
-
-def durations(results: Results) -> dict[tuple[str, Ward], float]:
-    """Mean core-seconds of finished runs by arm and ward."""
-    found: dict[tuple[str, Ward], list[float]] = {}
-    for (arm, ward, _), values in results.items():
-        if isinstance(seconds := values.get("core_seconds"), (int, float)):
-            found.setdefault((arm, ward), []).append(float(seconds))
-    return {key: statistics.fmean(values) for key, values in found.items()}
-
-
-@dataclass(frozen=True)
-class Event:
-    """A run that has ended; `error` says why it failed, empty if it did not."""
-
-    run: Any  # as it was given to `compute_all`
-    error: str
-    seconds_left: float  # of the whole plan, on all workers
-
-
-def compute_all(
-    runs: Sequence[Any],
-    folder: Path,
-    executor: Executor,
-    workers: int,
-    stop: Callable[[], bool] = lambda: False,
-    seconds: float = math.inf,
-    work: Callable[[Any, Path], dict[str, Any]] | None = None,
-    known: Mapping[Any, float] | None = None,
-) -> Iterator[Event]:
-    """Computes the runs, `workers` at a time, in order, and writes each result when it is there. Yields what has ended.
-
-    seconds: time limit. A run that would not end in time is not begun, and a shorter one is begun in its place. When the limit is
-    over or `stop()` is true, runs under way are abandoned; they begin again the next time. Raises `ScenarioError`.
-    """
-    known = durations(read_results(folder)) if known is None else known
-    begun, waiting, work = time.monotonic(), list(runs), work or compute
-    active: dict[Future[dict[str, Any]], tuple[Any, float]] = {}
-    ratios: list[float] = []  # time taken over time estimated
-
-    def pace() -> float:
-        return statistics.median(ratios) if ratios else 1.0
-
-    def left() -> float:
-        return seconds - (time.monotonic() - begun)
-
-    def next_run() -> Any:
-        return next((run for run in waiting if run.seconds(known) * pace() <= left()), None)
-
-    signal = folder / STOP
-    try:
-        while not stop() and left() > -GRACE:
-            while len(active) < workers and (run := next_run()) is not None:
-                waiting.remove(run)
-                active[executor.submit(work, run, signal)] = run, time.monotonic()
-            if not active:
-                return
-            for future in wait(active, timeout=0.3, return_when=FIRST_COMPLETED).done:
-                run, since = active.pop(future)
-                error = _write(folder / run.file, future)
-                ratios.append((time.monotonic() - since) / run.seconds(known))
-                rest = [*waiting, *(one for one, _ in active.values())]
-                yield Event(run, error, sum(one.seconds(known) for one in rest) * pace() / workers)
-    finally:
-        if active:
-            with os_errors(f"{str(signal)!r} cannot be written"):
-                signal.touch()
-            wait(active)
-        signal.unlink(missing_ok=True)
-
-
-def _write(file: Path, future: Future[dict[str, Any]]) -> str:
-    """Writes the result of a run. Returns why it failed, empty if it did not. Raises `ScenarioError` without workers."""
-    try:
-        write_json(file, future.result())
-    except BrokenProcessPool:
-        raise ScenarioError("workers: a process has died, for lack of memory perhaps: try fewer.") from None
-    except ScenarioError as problem:
-        return " ".join(problem.problems)
-    except Exception as problem:
-        return f"{type(problem).__name__}: {problem}"
-    return ""
 
 
 def write_table_iii(folder: Path) -> None:
