@@ -182,8 +182,8 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
     common["help"] = f"**{locked}.** {explained}" if locked else explained
     place: Any = st
     if meta.usual:  # a slider for the usual values, and beside it a field for all that are allowed
-        place, beside = st.columns([7, 4], gap="small", vertical_alignment="bottom")
-        _exact_value(beside, session, name, meta, value, locked)
+        place, field = st.columns([7, 4], gap="small", vertical_alignment="bottom")
+        _exact_value(field, session, name, meta, value, locked)
         if not meta.is_usual(value):
             label += " ▸"
             common["help"] += " ▸ The value is beyond the usual ones that the slider spans."

@@ -24,11 +24,11 @@ from iomt_core.model.snapshot import Snapshot
 from iomt_core.rollout import Step
 from iomt_core.training.observation_encoder import ObservationEncoder
 from iomt_core.training.replay import Replay
-from iomt_core.twin.access import OBSERVATIONS, STATE, AuditLog, Event, Gate, Grant, Identity, Resource, warehouse_of
-from iomt_core.twin.access.hooks import AUDIT_FOLDER, DONE, audit_hook
+from iomt_core.twin.access import OBSERVATIONS, STATE, Event, Gate, Grant, Identity, Resource, warehouse_of
+from iomt_core.twin.access.hooks import DONE, audit_hook
 from iomt_core.twin.access.identity import KEY, issue_token
 from iomt_core.twin.access.keys import signing_key
-from iomt_core.twin.warehouse.database import database_file
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.warehouse.episodes import STEP_COLUMNS, TASK_COLUMNS, replay_columns, training_rows
 from iomt_core.twin.warehouse.errors import WarehouseError
 from iomt_core.twin.warehouse.reading import Warehouse
@@ -142,21 +142,17 @@ class _Session:
     """The open warehouse of a run: its writer, each user's log, and what the audit log has to say about reading them."""
 
     def __init__(self, folder: Path, users: Sequence[int]) -> None:
-        if not database_file(folder).is_file():
-            WarehouseWriter(folder).close()  # makes it, so that it has an identity
-        self.warehouse = Warehouse(folder)
-        if gone := set(users) & set(self.warehouse.forgotten):
-            raise WarehouseError(
-                f"warehouse = {str(folder)!r}: user {min(gone)} was forgotten, so that nothing of this user can be recorded or "
-                "replayed. Choose another warehouse, or switch the user off."
-            )
-        self._key = signing_key(KEY)
-        self._audit = AuditLog(folder / AUDIT_FOLDER, self.warehouse.identity)
+        self._audit = open_audit_log(folder, create=True)
         try:
-            self._gate, self._grants = (
-                Gate(self._audit, self._key.public_key()),
-                dict[tuple[Identity, str, Resource], Grant](),
-            )
+            self.warehouse = Warehouse(folder)
+            if gone := set(users) & set(self.warehouse.forgotten):
+                raise WarehouseError(
+                    f"warehouse = {str(folder)!r}: user {min(gone)} was forgotten, so that nothing of this user can be recorded "
+                    "or replayed. Choose another warehouse, or switch the user off."
+                )
+            self._key = signing_key(KEY)
+            self._gate = Gate(self._audit, self._key.public_key())
+            self._grants: dict[tuple[Identity, str, Resource], Grant] = {}
             # Power failures too: a checkpoint, which survives them, names a revision.
             self.writer = WarehouseWriter(folder, synchronous="FULL", audit=audit_hook(self._audit, SUBJECT))
         except BaseException:

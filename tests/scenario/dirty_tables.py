@@ -53,7 +53,7 @@ def whole(x: float) -> str:
     return f"{x:.0f}"
 
 
-def put(row: int, column: int, text: str) -> Callable[[list[list[str]]], None]:
+def with_cell(row: int, column: int, text: str) -> Callable[[list[list[str]]], None]:
     def change(rows: list[list[str]]) -> None:
         rows[row][column] = text
 
@@ -112,7 +112,7 @@ CASES: dict[str, Case] = {
     "german, tabs": Case(table("\t", german).encode()),
     "german in quotation marks": Case(table(",", lambda x: f'"{german(x)}"').encode()),
     "english thousands": Case(table(";", lambda x: f"{x:,.3f}").encode()),
-    "narrow spaces": Case(table(";", spaced, change=put(2, 2, "30,125")).encode()),
+    "narrow spaces": Case(table(";", spaced, change=with_cell(2, 2, "30,125")).encode()),
     "apostrophes": Case(table(";", lambda x: f"{x:,.3f}".replace(",", "'")).encode()),
     "exponents": Case(table(";", lambda x: f"{x:.6e}").encode()),
     "byte order mark": Case(TEXT.encode("utf-8-sig")),
@@ -143,7 +143,7 @@ CASES: dict[str, Case] = {
     "chosen column": Case(table(header=retitled(2, "amount")).encode(), options={"mapping": {"data": "amount[KB]"}}),
     "no header": Case(TEXT.partition("\n")[2].encode(), options={"mapping": {
         "step": "1", "user": "2", "data": "3[KB]", "cycles": "4[cycles]", "priority": "5"}}),
-    "cells that are missing": Case(table(change=put(0, 4, "NA")).encode()),
+    "cells that are missing": Case(table(change=with_cell(0, 4, "NA")).encode()),
     "no priority": Case(TEXT.replace(",priority", "").replace(",1\n", "\n").replace(",2\n", "\n").replace(",3\n", "\n").encode(),
                         tasks=tuple((*task[:4], 1) for task in TASKS)),
     # Ids and times.
@@ -162,8 +162,8 @@ CASES: dict[str, Case] = {
     "elapsed minutes": Case(timed(lambda t: f"{t / 2}", ("time (min)", *HEADER[1:])).encode(), options={"step": 30.0}),
     "rows dropped": Case((TEXT + "3,3,lots,1000,1\n4,,1,1000,1\n5,1\n").encode(), options={"bad_rows": "drop"}),
     # Refused, with the place and what would be right.
-    "two decimal marks": Case(table(";", change=put(3, 2, "40,5")).encode(), ("line 5", "data_kb", "40,5", "same way")),
-    "two thousands": Case(table(";", lambda x: f"{x:,.2f}", change=put(5, 3, "180.000,0")).encode(),
+    "two decimal marks": Case(table(";", change=with_cell(3, 2, "40,5")).encode(), ("line 5", "data_kb", "40,5", "same way")),
+    "two thousands": Case(table(";", lambda x: f"{x:,.2f}", change=with_cell(5, 3, "180.000,0")).encode(),
                           ("line 7", "cycles", "180.000,0")),
     "open thousands": Case(table(";", whole, change=every(2, lambda n, x: "1.500")).encode(),
                            ("line 2", "1.500", "1500 or 1.5", "decimal =")),
@@ -177,13 +177,13 @@ CASES: dict[str, Case] = {
     "three decimals between commas": Case(table(",", whole, change=every(2, lambda n, x: f"2{n}.125")).encode(),
                                           tasks=tuple((t[0], t[1], 20.125 + n, *t[3:]) for n, t in enumerate(TASKS))),
     "comma splits cells": Case(table(",", lambda x: f"{x:.2f}".replace(".", ",")).encode(), ("cells",)),
-    "text for a number": Case(table(change=put(1, 2, "lots")).encode(), ("line 3", "data_kb", "'lots'", "a number")),
-    "empty cell": Case(table(change=put(2, 3, "")).encode(), ("line 4", "cycles", "needed")),
-    "not a number": Case(table(change=put(2, 2, "NaN")).encode(), ("line 4", "data_kb", "'NaN'")),
-    "infinite": Case(table(change=put(2, 2, "inf")).encode(), ("line 4", "data_kb", "'inf'")),
-    "negative": Case(table(change=put(0, 3, "-5")).encode(), ("line 2", "cycles", "'-5'", "allowed")),
-    "out of range": Case(table(change=put(0, 4, "11")).encode(), ("line 2", "priority", "'11'", "1 to 10")),
-    "half a priority": Case(table(change=put(0, 4, "1.5")).encode(), ("line 2", "priority", "whole")),
+    "text for a number": Case(table(change=with_cell(1, 2, "lots")).encode(), ("line 3", "data_kb", "'lots'", "a number")),
+    "empty cell": Case(table(change=with_cell(2, 3, "")).encode(), ("line 4", "cycles", "needed")),
+    "not a number": Case(table(change=with_cell(2, 2, "NaN")).encode(), ("line 4", "data_kb", "'NaN'")),
+    "infinite": Case(table(change=with_cell(2, 2, "inf")).encode(), ("line 4", "data_kb", "'inf'")),
+    "negative": Case(table(change=with_cell(0, 3, "-5")).encode(), ("line 2", "cycles", "'-5'", "allowed")),
+    "out of range": Case(table(change=with_cell(0, 4, "11")).encode(), ("line 2", "priority", "'11'", "1 to 10")),
+    "half a priority": Case(table(change=with_cell(0, 4, "1.5")).encode(), ("line 2", "priority", "whole")),
     "step from 0": Case(table(change=every(0, lambda n, t: str(int(t) - 1))).encode(), ("line 2", "step", "'0'", "1 to")),
     "a cell too few": Case(TEXT.replace("2,1,30.125,110000,3", "2,1,30.125").encode(), ("line 4", "3 cells", "header has 5")),
     "sum below": Case((TEXT + "Sum,,1603,,\n").encode(), ("line 8", "user", "needed")),

@@ -21,15 +21,15 @@ from cachetools import LRUCache
 from iomt_core.policies.base import Policy
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError, check_known, collect_notes
 from iomt_core.scenario.files import DEEPEST, is_too_deep, parse_scenario
-from iomt_core.twin.access import AuditLog, Gate, Grant, Resource, TokenError, warehouse_of
-from iomt_core.twin.access.hooks import AUDIT_FOLDER as FOLDER
-from iomt_core.twin.access.hooks import audit_hook
+from iomt_core.twin.access import Gate, Grant, Resource, TokenError, warehouse_of
+from iomt_core.twin.access.hooks import AUDIT_FOLDER, audit_hook
 from iomt_core.twin.access.identity import KEY
 from iomt_core.twin.access.keys import signing_key
 from iomt_core.twin.access.ledger import BUDGET, Answer, PrivateAggregates
 from iomt_core.twin.access.privacy import clamps
 from iomt_core.twin.access.table import PROMOTIONS, TABLE
 from iomt_core.twin.access.verification import Verification, verify_log
+from iomt_core.twin.audit_log import open_audit_log
 from iomt_core.twin.http.errors import StatusError, to_json
 from iomt_core.twin.http.twins import HttpLimits, TwinStore
 from iomt_core.twin.http.views import step_view
@@ -173,7 +173,7 @@ class Service:
         self.folder, self.limits, self._budget = folder, limits or HttpLimits(), budget
         self.identity = Warehouse(folder).identity
         key = signing_key(KEY)
-        self.log = AuditLog(folder / FOLDER, self.identity)
+        self.log = open_audit_log(folder)
         self.gate = Gate(self.log, key.public_key(), TABLE | PROMOTIONS if promotions else TABLE)
         self.twins = TwinStore(self.limits)
         waiting = self.limits.waiting
@@ -253,7 +253,7 @@ class Service:
     def verify(self) -> Verification:
         """The proof of the audit log."""
         self.log.checkpoint()
-        return verify_log(self.folder / FOLDER, self.identity)
+        return verify_log(self.folder / AUDIT_FOLDER, self.identity)
 
     def close(self) -> None:
         """Ends the threads and closes the log."""
