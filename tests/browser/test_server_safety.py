@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import psutil
@@ -16,10 +15,11 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import connect
 
+from tests.own_loop import run_coroutine
+
 pytestmark = pytest.mark.browser
-LIMIT = 2 * 1024 * 1024  # bytes
-EDGE = "edge"
-TRIES = 8
+LIMIT = 10 * 1024 * 1024  # bytes
+FIRST = 1024  # bytes; a server that refuses an upload does not wait for its end
 
 
 def test_it_listens_on_loopback_only(lab: str) -> None:
@@ -33,26 +33,18 @@ def test_it_listens_on_loopback_only(lab: str) -> None:
     assert all(ipaddress.ip_address(ip).is_loopback for ip in listening), listening
 
 
-def put(lab: str, session: str, size: int, headers: dict[str, str]) -> int:
-    """The HTTP status of an upload."""
-    body = (
-        b'--edge\r\nContent-Disposition: form-data; name="f"; filename="a.yaml"\r\n\r\n'
-        + b"#" * size
-        + b"\r\n--edge--\r\n"
-    )
-    kind = {"Content-Type": f"multipart/form-data; boundary={EDGE}"}
-    request = urllib.request.Request(f"{lab}/_stcore/upload_file/{session}/1", body, {**kind, **headers}, method="PUT")
-    for _ in range(TRIES):
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except urllib.error.URLError as error:
-            # A server that refuses an upload does not wait for its end: the answer may be lost with the connection.
-            if not isinstance(error.reason, ConnectionError):
-                raise
-    raise AssertionError(f"no answer in {TRIES} tries")
+def upload(lab: str, session: str, size: int, headers: dict[str, str]) -> int:
+    """The HTTP status of an upload of a file of so many bytes, of which no more than `FIRST` are sent before the answer."""
+    begin, end = b'--edge\r\nContent-Disposition: form-data; name="f"; filename="a.yaml"\r\n\r\n', b"\r\n--edge--\r\n"
+    body = begin + b"#" * size + end
+    with closing(HTTPConnection(urlsplit(lab).netloc, timeout=20)) as connection:
+        connection.putrequest("PUT", f"/_stcore/upload_file/{session}/1")
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.putheader("Content-Type", "multipart/form-data; boundary=edge")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:FIRST])
+        return int(connection.getresponse().status)
 
 
 def test_an_upload_needs_the_token_and_ends_at_the_limit(lab: str) -> None:
@@ -74,7 +66,6 @@ def test_an_upload_needs_the_token_and_ends_at_the_limit(lab: str) -> None:
             mine = message.new_session.initialize.session_id
             known = {"Cookie": cookie, "X-Xsrftoken": token}
             tries = ((100, {}), (100, {"Cookie": cookie}), (100, known), (LIMIT + 1, known))
-            return tuple([await asyncio.to_thread(put, lab, mine, size, headers) for size, headers in tries])  # type: ignore[return-value]
+            return tuple([await asyncio.to_thread(upload, lab, mine, size, headers) for size, headers in tries])  # type: ignore[return-value]
 
-    with ThreadPoolExecutor(1) as thread:  # this one's event loop may be Playwright's
-        assert thread.submit(lambda: asyncio.run(session())).result(timeout=120) == (403, 403, 204, 413)
+    assert run_coroutine(session()) == (403, 403, 204, 413)

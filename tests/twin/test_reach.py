@@ -8,7 +8,6 @@ fail: add it to `ways_in`, if it opens something of the ward, or to `VALUES`, if
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import importlib
@@ -45,6 +44,7 @@ from iomt_core.twin.warehouse.limits import Limits
 from iomt_core.twin.warehouse.reading import Warehouse
 from iomt_core.twin.warehouse.recorder import record
 from iomt_core.twin.warehouse.segments import select
+from tests.own_loop import run_coroutine
 
 WALKED = ("iomt_core.twin.warehouse", "iomt_core.twin.access", "iomt_core.twin.key_files")
 D, C, P = 234567.0, 345678.0, 7  # of user 1, planted
@@ -227,7 +227,7 @@ def seen(value: Any, depth: int = 6) -> Iterator[Any]:
         for one in value:
             yield from seen(one, depth - 1)
     elif inspect.iscoroutine(value):
-        yield from seen(asyncio.run(value), depth - 1)
+        yield from seen(run_coroutine(value), depth - 1)
     elif hasattr(value, "__enter__") and not isinstance(value, (Path,)):
         with value as inner:
             yield from seen(None if inner is value else inner, depth - 1)

@@ -17,6 +17,7 @@ from iomt_core.twin.http.service import MOST_TOGETHER, Steps, Threads
 from iomt_core.twin.http.views import STEP_COLUMNS
 from iomt_core.twin.mapping.synchronisation import Synchronisation
 from iomt_core.twin.northbound import Twin, advance_together
+from tests.own_loop import run_coroutine
 
 WARDS = {
     "greedy": PRESETS["lecture"].changed(T=4),
@@ -79,7 +80,7 @@ def test_requests_that_wait_are_all_answered(threads: Threads) -> None:
     async def play() -> list[bytes]:
         return await asyncio.gather(*(steps.play(twin) for twin in (*several, *others)))
 
-    for twin, answer in zip((*several, *others), asyncio.run(play()), strict=True):
+    for twin, answer in zip((*several, *others), run_coroutine(play()), strict=True):
         shown, table = json.loads(answer), twin.table()
         last = table[table["step"] == shown["step"]]
         assert shown["tasks"]["choice"] == last["choice"].tolist()
@@ -93,7 +94,7 @@ def test_an_episode_that_is_over_does_not_disturb_others(threads: Threads) -> No
     async def play() -> list[bytes | BaseException]:
         return await asyncio.gather(steps.play(over), steps.play(twin), return_exceptions=True)
 
-    refused, answer = asyncio.run(play())
+    refused, answer = run_coroutine(play())
     assert isinstance(refused, ScenarioError)
     assert "the episode ended in step 4" in str(refused)
     assert isinstance(answer, bytes)
@@ -113,8 +114,8 @@ def test_an_error_reaches_everybody_who_waits(threads: Threads, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr("iomt_core.twin.http.service.play_steps", broken)
-        assert [str(error) for error in asyncio.run(play())] == ["broken"] * 3
-    assert all(isinstance(answer, bytes) for answer in asyncio.run(play()))
+        assert [str(error) for error in run_coroutine(play())] == ["broken"] * 3
+    assert all(isinstance(answer, bytes) for answer in run_coroutine(play()))
 
 
 def test_urgent_work_overtakes_and_too_much_is_refused() -> None:
@@ -135,6 +136,6 @@ def test_urgent_work_overtakes_and_too_much_is_refused() -> None:
         gone.cancel()
         assert await threads.run(len, "as before") == 9
 
-    asyncio.run(work())
+    run_coroutine(work())
     threads.close()
     assert order == ["urgent", "slow"]
