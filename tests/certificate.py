@@ -36,8 +36,7 @@ from iomt_core.policies.shares import optimal_shares
 from iomt_core.record import Record
 from iomt_core.rollout import Rollout
 from iomt_core.scenario import Scenario
-from iomt_core.training.general_wards import outside_range
-from iomt_core.training.observation_encoder import GeneralObservationEncoder
+from iomt_core.training.general_encoder import GeneralObservationEncoder
 from iomt_core.training.settings import Settings
 from iomt_core.training.trainer import Trainer
 from iomt_core.twin.northbound import play

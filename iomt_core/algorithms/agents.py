@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.model.snapshot import Action
 from iomt_core.nets.grouped import grouped_parameters
-from iomt_core.nets.inputs import LEAST_SHARE, Inputs, Sizes
+from iomt_core.nets.inputs import LEAST_SHARE, Inputs, Sizes, on_chosen
 
 Memory = tuple[Tensor, ...]
 
@@ -24,11 +24,13 @@ class Decision:
     choice: Tensor  # (U, N, J) int64, strategies
     requested: Tensor  # (U, N, J, outputs) the Actor's outputs; the first two are the shares of CPU and of bandwidth
     own_cpu: Tensor | None = None  # (U, N, J) local tasks' shares of the own CPU, if the Actor does not request them
-    skipped: Tensor | None = None  # (U, N, J) bool, tasks that nobody computes, for lack of energy; None: none
+    skipped: Tensor | None = None  # (U, N, J) bool, tasks that nobody computes; None: none
+    on_servers: Tensor | None = None  # (U, N, J, K, 2) what tasks request on each server, if it is not the same on all
 
     def action(self, dtype: torch.dtype) -> Action:
         """The same as an environment takes it, worlds first."""
-        cpu, bandwidth = self.requested[..., :2].unbind(-1)
+        asked = self.requested[..., :2] if self.on_servers is None else on_chosen(self.on_servers, self.choice)
+        cpu, bandwidth = asked.unbind(-1)
         if self.own_cpu is not None:
             cpu = torch.where(self.own_cpu > 0, self.own_cpu, cpu)
         if self.skipped is not None:

@@ -23,7 +23,7 @@ from iomt_core.algorithms.agents import (
 )
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.actor import FIRST_SHARE, Actor
-from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks
+from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks, requests_on_servers
 from iomt_core.nets.own_cpu import timely_shares
 from iomt_core.nets.search import Preference, moves, search
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
@@ -117,7 +117,9 @@ class ParameterisedQ(Agents):
         tokens = self.q.encode(inputs)
         choice = self.choose(inputs, tokens, requested, q_memory, noise, generator)
         memory = states[:, -1], self._remember(inputs, tokens, requested, choice, q_memory)
-        return Decision(choice, requested, self.own_cpu(inputs, choice)), memory
+        skipped = None if inputs.first_choice is None else inputs.weight <= 0
+        on_servers = requests_on_servers(inputs, requested)
+        return Decision(choice, requested, self.own_cpu(inputs, choice), skipped, on_servers), memory
 
     def own_cpu(self, inputs: Inputs, choice: Tensor) -> Tensor | None:
         """How the own CPU is divided among the local tasks of `choice`, (U, N, J); None where the Actor requests it."""
@@ -142,7 +144,7 @@ class ParameterisedQ(Agents):
         with exploration noise, each task in order takes the strategy that is best for its agent, given the current strategies
         of the agent's other tasks.
         """
-        if self._searches(noise) and inputs.server_size is None:
+        if self._searches(noise) and inputs.crowding is None:
             start = functional.one_hot(self.first_choice(inputs), self.sizes.servers + 1).to(requested.dtype)
             preference = self._preference(requested.device)
             return search(self.q, tokens, requested, past, inputs, start, preference).argmax(-1)
@@ -176,7 +178,7 @@ class ParameterisedQ(Agents):
             yield Turn(range(self.sizes.tasks), taken, all_values, worth, margin, after)
             return
         preference = self._preference(choice.device)
-        if self._searches(noise) or (inputs.server_size is not None and self._searches(None)):
+        if self._searches(noise) or (inputs.crowding is not None and self._searches(None)):
             explore = None if noise is None else _perturbation(taken, noise, generator)
             for move in moves(self.q.joint(tokens, requested, past, inputs), inputs, taken, preference, explore):
                 all_tasks = range(self.sizes.tasks)
@@ -208,21 +210,19 @@ class ParameterisedQ(Agents):
     def _searches(self, noise: Noise | None) -> bool:
         """Whether the task that gains most moves next; with exploration tasks decide in turn.
 
-        That tries more and is faster. Where servers differ in size, tasks move with exploration too, so that what is learned is
-        what such agents do.
+        That tries more and is faster. Of general networks tasks move with exploration too, so that what is learned is what such
+        agents do.
         """
         return self.rounds > 0 and noise is None and self.rules.search == "largest-gain"
 
     def first_choice(self, inputs: Inputs) -> Tensor:
         """The strategies from which a search starts, (U, N, J).
 
-        All tasks on servers by round robin, or only those that are worth more there than on the own device, at the ward's prices.
+        All tasks on servers by round robin, or where price response computes them at the expected prices.
         """
-        choice = self.round_robin_choice(inputs)
-        if self.rules.first_choice == "round-robin" or inputs.devices is None:
-            return choice
-        at_prices = inputs.devices[..., -1]
-        return torch.where(at_prices[..., 0] > at_prices[..., 1:].amax(-1), 0, choice)
+        if self.rules.first_choice == "prices" and inputs.first_choice is not None:
+            return inputs.first_choice
+        return self.round_robin_choice(inputs)
 
     @property
     def margins(self) -> tuple[float, float]:
@@ -288,11 +288,14 @@ class ParameterisedQ(Agents):
         else:
             values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)), actions)
             own = self.task_values(self.q.select_pass(values, network_choice), episodes.choice)[1]
-            loss = self._counterfactual_loss(values, episodes.counterfactual, later)
+            loss = self._counterfactual_loss(values, episodes.counterfactual, later, now.weight)
         return episodes.mean(loss).sum() * self.sizes.tasks, self._agent_values(own, episodes.now.weight)
 
-    def _counterfactual_loss(self, values: Tensor, rewards: Tensor, later: Tensor | None) -> Tensor:
-        """Mean error between the learned values of every strategy and their counterfactual rewards, (U, N)."""
+    def _counterfactual_loss(self, values: Tensor, rewards: Tensor, later: Tensor | None, weight: Tensor) -> Tensor:
+        """Mean error between the learned values of every strategy and their counterfactual rewards, (U, N).
+
+        Where the own CPU is divided exactly, networks learn servers' values only; general ones nothing about tasks of `weight` 0.
+        """
         u, j = self.sizes.users, self.sizes.tasks
         values = values.unflatten(0, (u, j))  # (U, J, P, N, outputs)
         if self.q.columns:
@@ -301,7 +304,11 @@ class ParameterisedQ(Agents):
             if later is not None:
                 wanted = wanted + later.transpose(1, 2)[:, :, None]
             difference = values - wanted
-            return self._error(difference[:, :, 1:, :, :1] if self.q.exact_local else difference).mean((1, 2, 4))
+            if self.q.exact_local:
+                difference = difference[:, :, 1:, :, :1]
+            if self.sizes.shared:
+                difference = difference * (weight > 0).transpose(1, 2)[:, :, None, :, None]
+            return self._error(difference).mean((1, 2, 4))
         offered = self._own(values).permute(0, 2, 3, 1)
         wanted = rewards.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2)  # (U, J, K + 1, N): a task's own reward
         if later is not None:

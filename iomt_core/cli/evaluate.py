@@ -15,7 +15,7 @@ from iomt_core.experiments.evaluation import evaluate as run_evaluation
 from iomt_core.experiments.evaluation import is_partial
 from iomt_core.metrics import CONTEXT, METRICS
 from iomt_core.policies.base import Shares
-from iomt_core.training.catalogue import default_policy, describe, entry
+from iomt_core.training.catalogue import default_policy, describe, entry, warning
 from iomt_core.twin.management.registry import resolve
 
 
@@ -60,6 +60,8 @@ def evaluate(
         )
         raise
     notes.print(describe(policy, s))
+    if words := warning(policy, s):
+        notes.print(words, style="yellow", soft_wrap=True)
     table = Table("metric", "value", title=f"{s.name}, {values['episodes']} episodes, seed {seed}")
     for metric in (*METRICS.values(), *CONTEXT.values()):
         if metric.name in values:

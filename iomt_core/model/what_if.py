@@ -34,14 +34,16 @@ def what_if(
     action: Action,
     done: Outcome,
     s: Scenario,
-    server_cpu: Tensor | None = None,
+    on_servers: Tensor | None = None,
     battery_price: Tensor | None = None,
+    late_earns_nothing: bool = False,
 ) -> WhatIf:
     """Evaluates the K alternatives of every task in every world; `done` is the outcome of `action`.
 
-    server_cpu: the share of CPU that each task requests on a server, (B, U, J), if not its share in `action` as well; on its
-    own device it always requests the latter. battery_price: κ, what a joule of each user's battery is worth, (B, U) 1/J; costs
-    then contain it.
+    on_servers: shares of CPU and bandwidth that each task requests on servers, (B, U, J, 2), or (B, U, J, K, 2) if not the same
+    on all; if not given, its shares in `action`. On its own device a task always requests the latter. battery_price: κ, what a
+    joule of each user's battery is worth, (B, U) 1/J; costs then contain it. late_earns_nothing: a task after its deadline costs
+    `COST_MAX` at least.
 
     Exact, with one exception: where a server gets more or fewer tasks, the transmission of its tasks follows the approximation
     E[rate] ∝ bandwidth^ε, with the elasticity ε of (6) at the granted bandwidth.
@@ -50,10 +52,15 @@ def what_if(
     choice, x, y = action.choice, action.cpu * snapshot.active, action.bandwidth * snapshot.active
     chosen = torch.nn.functional.one_hot(choice, k + 1).to(x.dtype) * snapshot.active[..., None]  # (B, U, J, K + 1)
     on = chosen[..., 1:]
-    requested_f, requested_b = (on * x[..., None]).sum((1, 2)), (on * y[..., None]).sum((1, 2))  # (B, K)
     requested_own = (chosen[..., 0] * x).sum(2)  # (B, U)
-    elsewhere = x if server_cpu is None else server_cpu * snapshot.active
-    x = torch.cat([x[..., None], elsewhere[..., None].expand(b, u, j, k)], -1)  # (B, U, J, K + 1), on each device
+    own_x = x[..., None]
+    if on_servers is None:
+        x, y = own_x, y[..., None]
+    else:
+        asked = on_servers if on_servers.dim() == 5 else on_servers[..., None, :]
+        x, y = (asked * snapshot.active[..., None, None]).unbind(-1)
+    requested_f, requested_b = (on * x).sum((1, 2)), (on * y).sum((1, 2))  # (B, K)
+    x = torch.cat([own_x, x.expand(b, u, j, k)], -1)  # (B, U, J, K + 1), on each device
 
     # Factors by which the tasks of a device slow down when the task joins it (> 1), or when it leaves (< 1).
     change_sign = torch.where(chosen > 0, -1.0, 1.0)
@@ -61,10 +68,10 @@ def what_if(
     totals = totals[:, :, None]  # (B, U, 1, K + 1)
     slower_f = (totals + change_sign * x).clamp_min(1.0) / totals.clamp_min(1.0)
     total_b = requested_b[:, None, None]
-    slower_b = (total_b + change_sign[..., 1:] * y[..., None]).clamp_min(1.0) / total_b.clamp_min(1.0)
+    slower_b = (total_b + change_sign[..., 1:] * y).clamp_min(1.0) / total_b.clamp_min(1.0)
 
     price, joule = s.alpha_T / deadlines(snapshot, s), joule_price(snapshot, s, battery_price)
-    own = _alternatives(snapshot, x, y, totals, requested_b, chosen, s, joule)
+    own = _alternatives(snapshot, x, y, totals, requested_b, chosen, s, joule, late_earns_nothing)
     rate_exponent = _elasticity(snapshot, choice, done)
 
     # The other users: the cost of the task's joining or leaving their server.
@@ -95,6 +102,8 @@ def what_if(
         constant = done.delay - done.delay_exe - done.delay_tx
         delay = delay + constant[:, :, None, None]
     cost = task_cost(delay, energy, deadline, s, joule[:, :, None, None])
+    if late_earns_nothing:
+        cost = torch.where(delay > deadline, cost.clamp_min(COST_MAX), cost)
     cost = torch.where(done.skipped[:, :, None, None], COST_MAX, cost)  # by nobody, wherever the others are
     itself = torch.eye(j, dtype=torch.bool, device=x.device)[:, None]
     cost = torch.where(itself, own[..., None], cost) * snapshot.active[:, :, None, None]
@@ -115,17 +124,14 @@ def _alternatives(
     chosen: Tensor,
     s: Scenario,
     joule: Tensor,
+    late_earns_nothing: bool,
 ) -> Tensor:
-    """Cost of each task itself on each device, on which it requests `x` of the CPU; both (B, U, J, K + 1)."""
+    """Cost of each task itself on each device, (B, U, J, K + 1), on which it requests `x` of the CPU; `y`: of the bandwidth."""
     elsewhere = 1 - chosen
     capacity = torch.cat([snapshot.F_i[:, :, None], snapshot.F_k[:, None].expand(-1, totals.shape[1], -1)], dim=2)
     granted = x * capacity[:, :, None] / (totals + elsewhere * x).clamp_min(1.0)
     f = granted.clamp_min(SMALLEST_GRANT)
-    band = (
-        y[..., None]
-        * snapshot.B_k[:, None, None]
-        / (requested_b[:, None, None] + elsewhere[..., 1:] * y[..., None]).clamp_min(1.0)
-    )
+    band = y * snapshot.B_k[:, None, None] / (requested_b[:, None, None] + elsewhere[..., 1:] * y).clamp_min(1.0)
     execution = snapshot.C[..., None] / f
     link = snapshot.beta[:, :, None].expand_as(band)
     transmission = pad(snapshot.D[..., None] / mean_rate(band.clamp_min(SMALLEST_GRANT), link), (1, 0))
@@ -135,6 +141,8 @@ def _alternatives(
     if s.has_latency:
         delay[..., 1:] += snapshot.latency[:, None, None]
     cost = task_cost(delay, energy, snapshot.deadline[..., None], s, joule[..., None])
+    if late_earns_nothing:
+        cost = torch.where(delay > snapshot.deadline[..., None], cost.clamp_min(COST_MAX), cost)
     cost[..., 0].masked_fill_(granted[..., 0] <= 0, COST_MAX)  # skipped
     return cost
 

@@ -15,7 +15,7 @@ TASK_FEATURES = 3  # D, C, P
 OWN_FEATURES = 3  # P_tr, Cap, F_i
 LINEAR_COST = 0.5  # costs up to here enter the networks unchanged, larger ones by their logarithm; 0.2 is usual
 LEAST_SHARE = 0.05  # smallest share of a device that an agent requests, so that no task starves
-LEAST_SHARE_GENERAL = 0.005  # the same for general networks: where energy is expensive, 1 % of the own CPU is best
+LEAST_SHARE_GENERAL = 1e-5  # the same for general networks: beside a photograph a number of 8 bit needs next to nothing
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sizes:
     other: int  # length of an observation without its tasks
     state: int  # length of ŝ
     features: int = TASK_FEATURES  # number of features of a task
-    shared: bool = False  # one network for all agents and tasks, and for every ward up to these counts
+    shared: bool = False  # one network for all agents and tasks, and for wards of any counts
 
     @property
     def least_share(self) -> float:
@@ -51,19 +51,22 @@ class Sizes:
 class Inputs:
     """Observations of U agents in N rows, agents first: an agent's own networks see its slice only.
 
-    The optional ones are for general networks (`nets.shared`), `local_cost` also for agents that divide their own CPU.
+    The optional ones are for general networks (`nets.shared`), `local_cost` also for agents that divide their own CPU. A task
+    of weight 0 is missing or given up.
     """
 
     tasks: Tensor  # (U, N, J, features), about -1 to 1
     other: Tensor  # (U, N, other), o^other of (15)
     weight: Tensor  # (U, N, J) p = P / mean P of each task
     devices: Tensor | None = None  # (U, N, J, K + 1, DEVICE_FEATURES) each task on each device
-    suggested: Tensor | None = None  # (U, N, J, 2) shares at which the Actor starts
+    suggested: Tensor | None = None  # (U, N, J, 2) shares at which the Actor starts, of a mean server
+    on_servers: Tensor | None = None  # (U, N, J, K, 2) shares that prices suggest on each server
+    first_choice: Tensor | None = None  # (U, N, J) strategies at which the search starts
     local_cost: Tensor | None = None  # (U, N, J, 2) cost of delay and of energy with all of the own CPU
-    least_share: Tensor | None = (
-        None  # (U, N, J) of the own CPU, below which a task is late; None: that does not matter
-    )
-    server_size: Tensor | None = None  # (U, N, K) of what servers have left, relative to their mean; None: all alike
+    # (U, N, J, 2) the share of the own CPU below which a task is late, and what it costs then; None: that does not matter
+    least_share: Tensor | None = None
+    # (U, N, K, 2) where an agent begins to count its tasks on a server, and for how many the server has room; see `search.moves`
+    crowding: Tensor | None = None
 
     def rows(self, index: slice) -> Inputs:
         """The inputs of some of the N rows."""
@@ -109,6 +112,29 @@ def other_tasks(x: Tensor) -> Tensor:
         return x.new_zeros(u, n, 1)
     turned = x[:, :, cyclic_order(j, x.device)[:, 1:]]  # (U, N, J, J - 1, c)
     return turned.flatten(3).transpose(1, 2).flatten(0, 1)
+
+
+def mean_of_others(x: Tensor) -> Tensor:
+    """The mean over the agent's other tasks for the network of each task, (U, N, J, c) -> (U·J, N, c); 0 for J = 1."""
+    return flatten_tasks((x.sum(2, keepdim=True) - x) / max(1, x.shape[2] - 1))
+
+
+def requests_on_servers(inputs: Inputs, requested: Tensor) -> Tensor | None:
+    """What tasks request on each server, (U, N, J, K, 2); `requested`: of a mean server. None if that is the same.
+
+    The Actor of a general network corrects what prices suggest, on all servers by the same factor.
+    """
+    if inputs.on_servers is None:
+        return None
+    assert inputs.suggested is not None
+    factor = requested[..., :2] / inputs.suggested
+    return (inputs.on_servers * factor[..., None, :]).clamp(LEAST_SHARE_GENERAL, 1.0)
+
+
+def on_chosen(on_servers: Tensor, choice: Tensor) -> Tensor:
+    """Of requests on each server (…, J, K, 2) those on the server of `choice`, (…, J), or on the first one for local tasks."""
+    at = (choice - 1).clamp_min(0)[..., None, None]
+    return on_servers.gather(-2, at.expand(*choice.shape, 1, 2))[..., 0, :]
 
 
 def compress_cost(cost: Tensor) -> Tensor:

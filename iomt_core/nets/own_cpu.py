@@ -50,9 +50,9 @@ def local_worth(inputs: Inputs, taken: Tensor, tasks: range) -> LocalWorth:
     shares = timely_shares(inputs, sets)
     time, energy = inputs.local_cost[:, :, None, None].unbind(-1)
     cost = time / shares.clamp_min(LEAST_SHARE_GENERAL) + energy * shares.square()
-    if inputs.least_share is not None:  # a late task earns nothing
-        late = shares < inputs.least_share[:, :, None, None] * (1 - ROUNDING)
-        cost = torch.where(late, 1 + energy * shares.square(), cost)
+    if inputs.least_share is not None:
+        least, lost = inputs.least_share[:, :, None, None].unbind(-1)
+        cost = torch.where(shares < least * (1 - ROUNDING), torch.maximum(cost, lost), cost)
     worth = 1 - compress_cost(cost)
     order = cyclic_order(j, taken.device)[tasks.start : tasks.stop, None].expand(worth.shape)
     worth, stays = (x.gather(4, order).permute(0, 2, 3, 1, 4).flatten(0, 1) for x in (worth, sets))
@@ -69,7 +69,7 @@ def timely_shares(inputs: Inputs, local: Tensor) -> Tensor:
     if inputs.least_share is None:
         return shares
     u, n, j = inputs.weight.shape
-    least = inputs.least_share.view(u, n, *(1,) * (local.dim() - 3), j) * local
+    least = inputs.least_share[..., 0].view(u, n, *(1,) * (local.dim() - 3), j) * local
     above = (shares - least).clamp_min(0.0)
     room = (1 - least.sum(-1, keepdim=True)).clamp_min(0.0) / above.sum(-1, keepdim=True).clamp_min(1e-9)
     raised = least + above * room.clamp_max(1.0)

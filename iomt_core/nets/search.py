@@ -13,7 +13,6 @@ from torch.nn.functional import pad
 
 from iomt_core.nets.backend import replaceable
 from iomt_core.nets.inputs import Inputs, cyclic_order
-from iomt_core.policies.price_response import CROWDING
 
 if TYPE_CHECKING:
     from iomt_core.nets.task_q import TaskQ
@@ -68,14 +67,16 @@ def moves(
         worth = (values * weights).sum(-1).permute(0, 3, 1, 2)
         # The favoured server is the one with the fewest of the agent's other tasks. This spreads tasks evenly over the servers
         # although the agents do not know each other's choices.
-        crowd = taken.sum(2, keepdim=True) - taken + rank
-        if inputs.server_size is None:
-            margin = margins.scatter(-1, crowd.argmin(-1, keepdim=True), favoured_margin)
+        crowd = taken.sum(2, keepdim=True) - taken
+        if inputs.crowding is None:
+            margin = margins.scatter(-1, (crowd + rank).argmin(-1, keepdim=True), favoured_margin)
         else:
             margin = _surcharge(values, inputs, crowd[..., 1:])
         if explore is not None:
             margin = margin + explore * inputs.weight[..., None]
         score = worth + margin
+        if inputs.crowding is not None:
+            score = score * (inputs.weight > 0)[..., None]  # a task that is given up gains nothing
         largest, at = (score - (score * taken).sum(-1, keepdim=True)).flatten(2).max(-1, keepdim=True)  # (U, N, 1)
         gains = largest > SMALLEST_GAIN
         after = taken * ~((number == at // devices) & gains)[..., None]
@@ -87,14 +88,16 @@ def moves(
 
 
 def _surcharge(values: Tensor, inputs: Inputs, crowd: Tensor) -> Tensor:
-    """The margins where servers differ in size: a server costs more, the more of the agent's other tasks it has for its size.
+    """The margins of general networks: a server costs more, the more of the agent's other tasks it has for its room.
 
     As in price response. crowd: number of the agent's other tasks on each server, (U, N, J, K). Returns (U, N, J, K + 1).
     """
-    assert inputs.server_size is not None
+    assert inputs.crowding is not None
     own = values[:, :, 1:, :, 0].permute(0, 3, 1, 2)  # of each task itself on each server
     cost = inputs.weight[..., None] * (1 - own)
-    return pad(-CROWDING * cost * crowd / inputs.server_size[:, :, None], (1, 0))
+    first, room = inputs.crowding[:, :, None].unbind(-1)
+    dearer = cost * (crowd + first) / room
+    return pad(dearer.amin(-1, keepdim=True) - dearer, (1, 0))
 
 
 @replaceable

@@ -1,8 +1,8 @@
 """Networks that all agents and all tasks share, for wards of any size: one Actor and one MPTQ network.
 
-In the paper every agent and task has its own weights. Here that knowledge is an input instead: a task is described relative
-to the other tasks of its agent, a server by what it offers and by who uses it. So the same weights serve any number of
-users, tasks and servers.
+In the paper every agent and task has its own weights. Here that knowledge is an input instead: a task is described beside the
+mean of its agent's other tasks, a server by what it offers and by who uses it. No input's length depends on a count, so the same
+weights serve any number of users, tasks and servers. Untrained, the networks correct nothing: agents then decide by prices.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from torch.nn import functional
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
 from iomt_core.nets.inputs import (
-    LEAST_SHARE_GENERAL,
     Inputs,
     Sizes,
     compress_cost,
     cyclic_order,
     flatten_tasks,
-    other_tasks,
+    mean_of_others,
     share_features,
 )
 from iomt_core.nets.shared_sequential import Q_SCALE, SharedSequentialQ
@@ -31,8 +30,7 @@ from iomt_core.nets.task_q import ActionFeatures, TaskQ
 
 WIDTH, HIDDEN, HEAD = 32, 96, 64
 ACTOR_SCALE = 0.5
-LOGIT_EPS = 0.002  # distance of suggested shares from the ends of their range, where the gradient vanishes
-DEVICE_FEATURES = 4  # numbers that describe a task on a device; the last is its worth at the ward's prices
+DEVICE_FEATURES = 7  # numbers that describe a task on a device; the last is its worth at the expected prices
 
 
 class SharedTokens(nn.Module):
@@ -41,15 +39,15 @@ class SharedTokens(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.own = GroupedLinear(1, sizes.features, WIDTH)
-        self.others = GroupedLinear(1, sizes.features * (sizes.tasks - 1), WIDTH)
+        self.others = GroupedLinear(1, sizes.features, WIDTH)
         self.rest = GroupedLinear(1, sizes.other, WIDTH)
         self.first = Encoder(1, WIDTH, HIDDEN)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """The tokens after the first Encoder."""
-        tasks = inputs.tasks.shape[2]
-        rest = self.rest(inputs.other).repeat_interleave(tasks, dim=0)
-        own, others = self.own(flatten_tasks(inputs.tasks)), self.others(other_tasks(inputs.tasks))
+        rest = self.rest(inputs.other).repeat_interleave(inputs.tasks.shape[2], dim=0)
+        own, tasks = self.own(flatten_tasks(inputs.tasks)), inputs.tasks
+        others = mean_of_others(self.others.rectified(tasks.flatten(0, 1)[None]).view(*tasks.shape[:3], -1))
         result: Tensor = self.first(torch.stack([own, others, rest], 1))
         return result
 
@@ -63,7 +61,7 @@ class SharedActor(nn.Module):
         self.memory = GroupedGRU(1, WIDTH, recurrent=False)
         self.second = Encoder(1, WIDTH, HIDDEN)
         self.wide = GroupedLinear(1, WIDTH, HEAD)
-        self.out = GroupedLinear(1, HEAD, outputs, gain=0.1, bias=0.0)
+        self.out = GroupedLinear(1, HEAD, outputs, gain=0.0, bias=0.0)
 
     def forward(self, inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
         """Requested shares (U, N, J, outputs) and states, as `Actor.forward` returns them; there is no memory."""
@@ -73,9 +71,7 @@ class SharedActor(nn.Module):
         assert inputs.suggested is not None
         correction = two_layers(self.wide, self.out, mixed)
         correction = correction.unflatten(0, (len(inputs.tasks), -1)).transpose(1, 2)
-        least = LEAST_SHARE_GENERAL
-        start = torch.logit((inputs.suggested - least) / (1 - least), eps=LOGIT_EPS)
-        return least + (1 - least) * torch.sigmoid(ACTOR_SCALE * correction + start), state[:, None]
+        return inputs.suggested * (ACTOR_SCALE * correction).exp(), state[:, None]
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ class SharedTaskQ(TaskQ):
     """`TaskQ` with one network for all agents and tasks; a pass gets all that is known of its device.
 
     Values start from what the agent can compute: on its own device a task's cost by (1) and (2), given who else is there; on
-    a server the value at the ward's mean shadow prices. The network adds a learned correction to the own task's value on
+    a server the value at the shadow prices that it expects. The network adds a learned correction to the own task's value on
     servers only. Everything else is computed more exactly than a network of this size could learn it.
     """
 
@@ -102,12 +98,12 @@ class SharedTaskQ(TaskQ):
         self.columns, self.aware, self.width, self.exact_local = True, True, WIDTH, exact_local
         self.tokens = SharedTokens(sizes)
         self.slot = GroupedLinear(2, 2 + DEVICE_FEATURES + 2, WIDTH, maps=2)  # for the own device, for a server
-        self.others_asked = GroupedLinear(1, 3 * (sizes.tasks - 1), WIDTH)
+        self.others_asked = GroupedLinear(1, 3, WIDTH)
         self.second = Encoder(1, WIDTH, HIDDEN)
         self.memory = GroupedGRU(1, WIDTH, recurrent=False)
         self.third = Encoder(1, WIDTH, HIDDEN)
         self.wide = GroupedLinear(1, WIDTH, HEAD)
-        self.out = GroupedLinear(1, HEAD, 1, gain=0.1, bias=0.0)
+        self.out = GroupedLinear(1, HEAD, 1, gain=0.0, bias=0.0)
         self.resize(sizes)
 
     def resize(self, sizes: Sizes) -> None:
@@ -132,7 +128,7 @@ class SharedTaskQ(TaskQ):
         actions = torch.cat([features, taken[..., :1]], -1)
         worth = self._worth(shares[..., 0], taken, inputs.devices[..., -1], inputs.local_cost)
         local = self.local_worth(inputs, taken, range(self.sizes.tasks))
-        return SharedActionFeatures(flatten_tasks(features), other_tasks(actions), devices, *worth, local=local)
+        return SharedActionFeatures(flatten_tasks(features), mean_of_others(actions), devices, *worth, local=local)
 
     def _worth(self, x: Tensor, taken: Tensor, at_prices: Tensor, local_cost: Tensor) -> tuple[Tensor, Tensor]:
         """The worth of every task on each device, (G, K + 1, N), and of its agent's others then, (G, K + 1, N, J - 1).
@@ -176,7 +172,8 @@ class SharedTaskQ(TaskQ):
         """As `TaskQ.values`: a column for each of the agent's tasks, the own one first."""
         assert isinstance(actions, SharedActionFeatures)
         learned = Q_SCALE * two_layers(self.wide, self.out, self.third.passes(rows + after, tokens))[..., 0]
-        worth = torch.cat([actions.worth[:, :1], actions.worth[:, 1:] + learned[:, 1:]], dim=1)
+        servers = actions.worth[:, 1:] + learned[:, 1:] * (1 - actions.worth[:, 1:])
+        worth = torch.cat([actions.worth[:, :1], servers], dim=1)
         values = torch.cat([worth[..., None], actions.others_worth], dim=-1)
         return values if actions.local is None else actions.local.insert(values)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
 from iomt_core.nets.encoder import HEADS, Encoder, head_indicator
 from iomt_core.nets.grouped import GroupedLinear, normalised
@@ -55,12 +55,10 @@ class SharedSequentialQ:
         weight, self.load_weight = q.slot.weight[1].split((seen.shape[-1], 2))
         servers = tokens[:, :1] + seen @ weight + q.slot.bias[1]
 
-        # The token of the other tasks, without which of them are local. Weights are by task, not in cyclic order after task j.
-        task = torch.arange(j, device=shares.device)
-        weight = pad(q.others_asked.weight[0, : 3 * (j - 1)].unflatten(0, (j - 1, 3)), (0, 0, 0, 0, 1, 0))
-        weight = weight[(task - task[:, None]) % j]  # (J, J, 3, width), 0 from task j to itself
-        others = tokens[:, 1] + features.flatten(1) @ weight[:, :, :2].flatten(1, 2) + q.others_asked.bias
-        self.local_weight = weight[:, :, 2]
+        # The token of the other tasks, without which of them are local.
+        known, self.local_weight = (q.others_asked.weight[0] / max(1, j - 1)).split((2, 1))
+        of_others = (features.sum(1, keepdim=True) - features).transpose(0, 1)  # (J, R, 2)
+        others = tokens[:, 1] + of_others @ known + q.others_asked.bias
 
         rest, memory = self.second.keys_values(tokens[:, 2:]), self.third.keys_values(tokens)
         parts = torch.cat([servers, others[:, None], *rest, *memory], dim=1)  # (J, K + 9, R, width)
@@ -110,7 +108,7 @@ class SharedSequentialQ:
         # The correction that the networks add on each server, (K, T · rows).
         servers, others, rest_key, rest_value, keys, values = parts.split((self.k, 1, 1, 1, 3, 3))
         loads = (sent.mT @ shares).flatten(0, 1)  # what the others request on each server, (T · rows, K, 2)
-        key, value = self.second.keys_values(others + (local @ self.local_weight[tasks]).flatten(0, 1))
+        key, value = self.second.keys_values(others + (local.sum(-1, keepdim=True) * self.local_weight).flatten(0, 1))
         passes = (loads.transpose(0, 1) @ self.load_weight).add_(servers)
         passes = self.second(passes, [key, rest_key], [value, rest_value])
         update, _, candidate = linear(passes, *self.gates).chunk(3, -1)
@@ -135,7 +133,8 @@ class SharedSequentialQ:
         result = worth.gather(3, order).index_select(2, self.is_away)
         if own_local is not None:
             result[:, :, 0, :1] = own_local
-        result[:, :, 1:, 0] = at_prices.transpose(0, 1)[tasks] + correction.T.view(*result.shape[:2], self.k)
+        worth = at_prices.transpose(0, 1)[tasks]
+        result[:, :, 1:, 0] = worth + correction.T.view(*result.shape[:2], self.k) * (1 - worth)
         return result[0] if j >= 0 else result.transpose(0, 1)
 
 

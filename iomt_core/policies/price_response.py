@@ -37,6 +37,7 @@ CROWDING = 0.05  # relative surcharge on a server for each task that the user al
 CROWDINGS = (0.02, 0.05, 0.1, 0.2, 0.4)  # of which a ward takes the best by its price sample
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
 LATENESS_ITERATIONS = 8
+TIE = 1e-6  # relative, by which users prefer one of equal servers
 # A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
 # sample: a user that spends more than it has ends the episode for all.
 RESERVED, CAUTION = 0.99, 1.6
@@ -183,6 +184,17 @@ def _history(s: Scenario) -> SampleSteps:
 
 
 @dataclass(frozen=True)
+class Offers:
+    """What devices offer all users' tasks at the prices that they expect, and what price response does then."""
+
+    tasks: Tasks
+    action: Action
+    skipped: Tensor  # (B, U, J) bool, tasks that no device is worth
+    first: Tensor  # (B, U, K) and room, (B, U, K): a user's n tasks on a server make it dearer by (n + first) / room
+    room: Tensor
+
+
+@dataclass(frozen=True)
 class _Response(Batch):
     """What the users want at given prices."""
 
@@ -220,6 +232,11 @@ class _Tried:
     earned: float
     spent: Tensor
     need: Tensor
+
+
+def _offsets(first: int, users: int, servers: int, device: torch.device) -> Tensor:
+    """Numbers of the servers in the cyclic order of each user, (U, K): the one with which it begins is 0."""
+    return (torch.arange(first, first + users, device=device)[:, None] + torch.arange(servers, device=device)) % servers
 
 
 def _joined(parts: list[Action]) -> Action:
@@ -363,6 +380,27 @@ class PriceResponse(BatteryAware):
             found = self._respond(users, given_up)
         return found.action
 
+    @torch.no_grad()
+    def offers(self, snapshot: Snapshot, prices: Prices, kappa: Tensor) -> Offers:
+        """What devices offer at these prices of servers, and at the price κ (B, U) that each user expects of a joule."""
+        users = _Users(snapshot, prices, kappa, 0)
+        wanted = self._wanted(users)
+        response = self._respond_with(users, wanted)
+        shape = (snapshot.shape[0], *snapshot.shape[1::2])
+        sizes = self._relative_sizes(snapshot, wanted.problem, wanted.tasks)
+        offset = _offsets(0, *shape[1:], snapshot.D.device)
+        if sizes is None:
+            first, sizes = TIE / self._crowding * offset, offset.new_ones(1)
+        else:
+            first = offset / shape[2]
+        room = sizes.to(torch.float64) / self._crowding
+        return Offers(wanted.tasks, response.action, response.skipped, first.expand(shape), room.expand(shape))
+
+    @property
+    def caution(self) -> float:
+        """By how much the energy of a step may exceed what users reckon with."""
+        return self._caution
+
     @without_autograd
     def request(self, snapshot: Snapshot, choice: Tensor) -> Action:
         """The shares that follow from the prices for given choices, (B, U, J); each user's depend only on its own tasks."""
@@ -481,10 +519,8 @@ class PriceResponse(BatteryAware):
         get a task of every user.
         """
         b, u, j, k = values.shape
-        offset = (
-            torch.arange(first, first + u, device=values.device)[:, None] + torch.arange(k, device=values.device)
-        ) % k
-        tie = 1e-6 * offset
+        offset = _offsets(first, u, k, values.device)
+        tie = TIE * offset
         count = torch.zeros_like(values[:, :, 0])
         choice = torch.zeros(b, u, j, dtype=torch.int64, device=values.device)
         order = torch.where(local, -1.0, values.amin(-1)).argsort(dim=-1, descending=True)

@@ -1,10 +1,10 @@
 """All policies by name: trained ones, heuristics, the optimum, and finished runs. One name is one network.
 
-`sae-mt-qmix` is the general network, which decides in any scenario of the range it was trained on. `sae-mt-qmix@paper` is the
-network trained on the paper's ward; it fits that ward's numbers of users, tasks and servers and its channel only, as
-`run:NAME`, the user's finished run in `runs/NAME`, fits those of its ward. `model:HASH` is a version that the registry of models
-keeps (`versions`); unlike a run's name it never means another network. Where a policy cannot decide, `why_not` says why;
-nothing replaces it here.
+`sae-mt-qmix` is the general network, which decides in any scenario; `warning` says where that lies beyond its training.
+`sae-mt-qmix@paper` is the network trained on the paper's ward; it fits that ward's numbers of users, tasks and servers and its
+channel only, as `run:NAME`, the user's finished run in `runs/NAME`, fits those of its ward. `model:HASH` is a version that the
+registry of models keeps (`versions`); unlike a run's name it never means another network. Where a policy cannot decide,
+`why_not` says why; nothing replaces it here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from iomt_core.policies.base import Policy, Sharing
 from iomt_core.policies.registry import POLICIES, VARIANTS, policy_type
 from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.checkpoints import MARK, POLICY, deciding_checkpoint, is_displayable, read_facts, runs_root
+from iomt_core.training.general_wards import outside_range
 from iomt_core.training.trained_policy import TrainedPolicy, misfit
 from iomt_core.training.versions import MODEL, SHORT, kept_folder, kept_versions
 
@@ -125,6 +126,25 @@ def why_not(name: str, s: Scenario) -> str:
         return _misfit(facts, _loaded(checkpoint_folder(facts.name)), s) if facts.trained else ""
     except ScenarioError as error:  # its run or checkpoint is gone or damaged
         return " ".join(error.problems)
+
+
+def warning(name: str, s: Scenario) -> str:
+    """What to know before trusting the policy of this name in this scenario, as a sentence; empty if nothing.
+
+    General networks decide everywhere, but are trained on wards of a certain range.
+    """
+    try:
+        facts = entry(name)
+        if not facts.trained or _loaded(checkpoint_folder(facts.name)).spec.settings.networks != "general":
+            return ""
+    except ScenarioError:
+        return ""
+    words = outside_range(s)
+    return (
+        f"{'Your' if facts.name.startswith(RUN) else 'The'} {facts.network} {words}. It may decide worse here."
+        if words
+        else ""
+    )
 
 
 def usable_policy(name: str, s: Scenario) -> str:

@@ -17,7 +17,7 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.utility import COST_MAX, joule_price
 from iomt_core.model.what_if import what_if
-from iomt_core.nets.inputs import Inputs, compress_cost
+from iomt_core.nets.inputs import Inputs, compress_cost, on_chosen, requests_on_servers
 from iomt_core.nets.own_cpu import timely_shares
 from iomt_core.rollout import Step
 from iomt_core.training.observation_encoder import ObservationEncoder
@@ -99,20 +99,25 @@ class Replay:
         known = self.encoder.know(every, None if prices is None else prices.flatten(0, 1))
         inputs = self.encoder.inputs(every, known)
         battery_price = None if known is None else known.battery_price[: steps * batch].to(done.D.dtype)
-        action = Action(
-            choice, self._cpu(inputs.rows(slice(len(choice))), choice, requested[..., 0]), requested[..., 1]
-        )
+        now = inputs.rows(slice(len(choice)))
+        fitted = requests_on_servers(now, requested.transpose(0, 1))
+        on_servers = requested[..., :2] if fitted is None else fitted.transpose(0, 1)
+        cpu, bandwidth = (on_servers if fitted is None else on_chosen(on_servers, choice)).unbind(-1)
+        action = Action(choice, self._cpu(now, choice, cpu), bandwidth)
         result = outcome(done, action, s)
         unit = self.encoder.unit
         reward = result.reward if unit == 1 else (COST_MAX - result.cost * unit).clamp_min(0.0)
-        if battery_price is not None:  # what the energy would be worth later
+        if battery_price is not None:  # a task that is not done costs 1, and energy what it would be worth later
             later = result.energy * (joule_price(done, s, battery_price) - s.alpha_E / s.E_ref)
-            reward = (result.reward > 0) * (COST_MAX - result.cost * unit) - later * unit
+            cost = torch.where(result.reward > 0, result.cost, COST_MAX) + later
+            reward = COST_MAX - compress_cost(cost * unit)
         paid = (~kept["ended"]).flatten().to(reward.dtype)  # a step that somebody cannot pay earns nothing
         reward = reward * paid[:, None, None]
         offered = imposed = None
         if counterfactual:
-            other_ways = what_if(done, action, result, s, requested[..., 0], battery_price)
+            other_ways = what_if(
+                done, action, result, s, on_servers, battery_price, late_earns_nothing=known is not None
+            )
             price = 1 / done.weight.clamp_min(1e-6)
             others, cost = other_ways.others, other_ways.cost
             if unit != 1 or self.encoder.exact_own_cpu:
@@ -146,8 +151,10 @@ class Replay:
         """The shares of CPU in the actions that were taken, (N, U, J): as requested, or as agents divided their own CPUs."""
         if not self.encoder.exact_own_cpu:
             return requested
-        own = timely_shares(inputs, (choice.transpose(0, 1) == 0) & (inputs.weight > 0))
-        own = own.transpose(0, 1).to(requested.dtype)
+        local = choice.transpose(0, 1) == 0
+        own = timely_shares(inputs, local & (inputs.weight > 0)).transpose(0, 1).to(requested.dtype)
+        if inputs.first_choice is not None:  # what is not on a server and has no share is skipped
+            return torch.where(choice == 0, own, requested)
         return torch.where(own > 0, own, requested)
 
     def _snapshot(self, fields: dict[str, Tensor]) -> Snapshot:

@@ -134,7 +134,7 @@ class Settings(BaseModel):
         if values.get("rounds") == 0 or values.get("critic_target") == "observed":
             first["own_cpu"] = "requested"
         if "general" in (values.get("networks"), values.get("wards")):
-            first |= {"first_choice": "prices", "margins": (0.01, 0.0)}
+            first |= {"first_choice": "prices"}
         return {**first, **values}
 
     @field_validator("margins")

@@ -15,7 +15,6 @@ from iomt_core.scenario import Scenario, ScenarioError, check_known
 from iomt_core.scenario.errors import shortened
 from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, load_module, read_facts, read_tensors
 from iomt_core.training.formats import RULES, migrate
-from iomt_core.training.general_wards import outside_range
 
 StartFrom = Literal["general", "scratch"]
 GENERAL = "general"
@@ -90,8 +89,7 @@ def why_not_general(algorithm: str, s: Scenario) -> str:
     if f"{GENERAL}-{algorithm}" not in _shipped():
         known = ", ".join(name.removeprefix(f"{GENERAL}-") for name in _shipped())
         return f"no general network of {algorithm!r} is included, only of {known}"
-    words = outside_range(s)
-    return f"the general network {words}" if words else ""
+    return ""
 
 
 def why_from_scratch(algorithm: str, s: Scenario, changes: Mapping[str, Any]) -> str:

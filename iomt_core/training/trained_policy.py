@@ -15,26 +15,25 @@ from iomt_core.model.batch import concatenate, without_inference_mode
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.nets.inputs import Inputs, Sizes
 from iomt_core.nets.mixers import Mixer
-from iomt_core.policies.base import Memory, Policy
+from iomt_core.policies.base import BatteryAware, Memory
 from iomt_core.policies.dual import DualSolution
 from iomt_core.scenario import Scenario, ScenarioError, counted
-from iomt_core.training.checkpoints import POLICY, load_module, read_facts, read_tensors
-from iomt_core.training.coupled_encoder import (
-    LEARNED,
-    CoupledObservationEncoder,
-    add_learned_price,
-    coupled_sizes,
-    decide_coupled,
+from iomt_core.training.checkpoints import POLICY, CheckpointError, load_module, read_facts, read_tensors
+from iomt_core.training.coupled_encoder import LEARNED, CoupledObservationEncoder, add_learned_price
+from iomt_core.training.general_encoder import (
+    GeneralObservationEncoder,
+    decide_at_prices,
+    general_sizes,
+    observation_encoder,
 )
-from iomt_core.training.general_wards import outside_range
-from iomt_core.training.observation_encoder import general_sizes, observation_encoder
 from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trainer import Trainer
 
+OTHERS = "agents/q.tokens.others.weight"  # in whose shape general networks of earlier versions differ
 ROWS = 640  # worlds decided at a time, to limit memory
 
 
-class TrainedPolicy(Policy):
+class TrainedPolicy(BatteryAware):
     """All agents of a trained algorithm; each decides from its own observation and memory."""
 
     name = "trained"
@@ -63,9 +62,9 @@ class TrainedPolicy(Policy):
         )
         algorithm = ALGORITHMS[spec.algorithm]
         self.name, self.label, self.summary = algorithm.name, algorithm.label, algorithm.summary  # type: ignore[misc]
-        # An agent observes its battery (14), which depends on earlier steps; networks for any ward assume that it is full.
+        # An agent observes its battery (14), which depends on earlier steps; for general networks only a low one matters.
         remembers = spec.settings.recurrent or spec.settings.coupled_steps
-        self.uses_past = "memory" if remembers else "nothing" if shared else "batteries"  # type: ignore[misc]
+        self.uses_past = "memory" if remembers else "low batteries" if shared else "batteries"  # type: ignore[misc]
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, spec: RunSpec) -> TrainedPolicy:
@@ -81,13 +80,16 @@ class TrainedPolicy(Policy):
         facts = read_facts(folder)
         spec = RunSpec.from_json(facts, f"checkpoint {str(folder)!r}")
         settings = spec.settings
-        shared = coupled_sizes() if settings.coupled_steps else general_sizes()
-        sizes = shared if settings.networks == "general" else Sizes.of(spec.scenario)
+        sizes = general_sizes() if settings.networks == "general" else Sizes.of(spec.scenario)
         algorithm, where = ALGORITHMS[spec.algorithm], f"checkpoint {str(folder)!r}"
         agents = algorithm.agents(sizes, spec.settings.recurrent, spec.settings.rounds, spec.settings.rules)
         if settings.coupled_steps:
             add_learned_price(agents)
         tensors = read_tensors(folder, POLICY, facts)
+        if sizes.shared and tensors.get(OTHERS, torch.empty(1, sizes.features)).shape[1] != sizes.features:
+            raise CheckpointError(
+                f"{where} holds general networks of an earlier version, which had other inputs: train them again."
+            )
         load_module(agents, _part(tensors, "agents/"), where)
         mixer = algorithm.mixer(sizes)
         weights = _part(tensors, "mixer/")
@@ -99,7 +101,7 @@ class TrainedPolicy(Policy):
     def inputs(self, snapshot: Snapshot, before: Snapshot | None = None) -> Inputs:
         """What the networks see in these steps; before: the steps before them, None in the first steps of episodes."""
         encoder = self.encoder
-        if isinstance(encoder, CoupledObservationEncoder) and encoder.recent_prices and before is not None:
+        if isinstance(encoder, GeneralObservationEncoder) and encoder.hears and before is not None:
             prices = encoder.expected_prices(snapshot, encoder.market.broadcast(before))
             return encoder.inputs(snapshot, encoder.know(snapshot, prices))
         return encoder.inputs(snapshot)
@@ -114,14 +116,21 @@ class TrainedPolicy(Policy):
         self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
     ) -> tuple[Action, Memory]:
         """Decides the next step of an episode; see `Policy.step`."""
+        encoder = self.encoder
         with torch.inference_mode():  # autograd's bookkeeping would take a tenth of the time
-            if isinstance(self.encoder, CoupledObservationEncoder):
-                found = decide_coupled(self.agents, self.encoder, snapshot, memory, dual=dual)
-                decision, memory = found.decision, found.memory
-            else:
+            if not isinstance(encoder, GeneralObservationEncoder):
                 memory = self.agents.start(len(snapshot.D)) if memory is None else memory
-                decision, memory = self.agents.decide(self.encoder.inputs(snapshot), memory)
+                decision, memory = self.agents.decide(encoder.inputs(snapshot), memory)
+            else:
+                found = decide_at_prices(self.agents, encoder, snapshot, memory, dual=dual)
+                decision, memory = found.decision, found.memory
         return without_inference_mode(decision.action(snapshot.D.dtype)), memory
+
+    def depends_on_charge(self, snapshot: Snapshot, spent: Tensor) -> Tensor:
+        """As `BatteryAware.depends_on_charge`; nowhere for networks of one ward, which observe the charge itself."""
+        if not isinstance(self.encoder, GeneralObservationEncoder):
+            return torch.zeros(len(snapshot.D), dtype=torch.bool, device=snapshot.D.device)
+        return self.encoder.market.depends_on_charge(snapshot, spent)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -131,7 +140,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def misfit(spec: RunSpec, s: Scenario) -> str:
     """Why the networks of a training run cannot decide in a scenario, as the predicate of a sentence; empty if they can."""
     if spec.settings.networks == "general":
-        return outside_range(s)
+        return ""
     trained, here = (ward_sizes(ward) for ward in (spec.scenario, s))
     differ = [name for name in trained if trained[name] != here[name]]
     if not differ:

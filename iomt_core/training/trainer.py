@@ -25,16 +25,11 @@ from iomt_core.nets.inputs import Sizes
 from iomt_core.policies.base import Memory, Policy
 from iomt_core.policies.dual import DualSolution
 from iomt_core.rollout import Rollout, Step
-from iomt_core.scenario import Scenario, ScenarioError
-from iomt_core.training.coupled_encoder import (
-    LEARNED,
-    CoupledObservationEncoder,
-    add_learned_price,
-    coupled_sizes,
-    decide_coupled,
-)
-from iomt_core.training.general_wards import outside_range, training_ward
-from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
+from iomt_core.scenario import Scenario
+from iomt_core.training.coupled_encoder import LEARNED, CoupledObservationEncoder, add_learned_price
+from iomt_core.training.general_encoder import GeneralObservationEncoder, decide_at_prices, general_sizes
+from iomt_core.training.general_wards import training_ward
+from iomt_core.training.observation_encoder import ObservationEncoder
 from iomt_core.training.replay import GeneralReplay, Replay
 from iomt_core.training.settings import Settings
 
@@ -64,9 +59,7 @@ class Trainer:
         self.device = device
         self.random_wards = settings.wards == "general"
         shared = settings.networks == "general"
-        if shared and not self.random_wards and (words := outside_range(s)):
-            raise ScenarioError(f"networks = 'general' cannot be used here: a general network {words}.")
-        sizes = coupled_sizes() if settings.coupled_steps else general_sizes() if shared else Sizes.of(s)
+        sizes = general_sizes() if shared else Sizes.of(s)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_derived_seed(seed, "weights"))
             agents = algorithm.agents(sizes, settings.recurrent, settings.rounds, settings.rules)
@@ -235,8 +228,8 @@ class ExploringPolicy(Policy):
         self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None
     ) -> tuple[Action, Memory]:
         """Decides the next step of an episode; see `Policy.step`."""
-        if isinstance(self.encoder, CoupledObservationEncoder):
-            found = decide_coupled(self.agents, self.encoder, snapshot, memory, self.noise, self.generator, dual)
+        if isinstance(self.encoder, GeneralObservationEncoder):
+            found = decide_at_prices(self.agents, self.encoder, snapshot, memory, self.noise, self.generator, dual)
             decision, memory = found.decision, found.memory
             self.prices.append(found.prices)
             self.sent.append(found.sent)

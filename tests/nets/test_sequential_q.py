@@ -12,7 +12,8 @@ from iomt_core.nets.inputs import Sizes
 from iomt_core.nets.shared import SharedTaskQ
 from iomt_core.nets.task_q import TaskQ
 from iomt_core.scenario import PRESETS
-from iomt_core.training.observation_encoder import GeneralObservationEncoder, ObservationEncoder, general_sizes
+from iomt_core.training.general_encoder import GeneralObservationEncoder, general_sizes
+from iomt_core.training.observation_encoder import ObservationEncoder
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -21,7 +21,8 @@ from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError
 from iomt_core.training.checkpoints import last_checkpoint
-from iomt_core.training.coupled_encoder import LEARNED, CoupledObservationEncoder, decide_coupled
+from iomt_core.training.coupled_encoder import LEARNED, CoupledObservationEncoder
+from iomt_core.training.general_encoder import decide_at_prices
 from iomt_core.training.run_spec import RunSpec, default_settings
 from iomt_core.training.trained_policy import TrainedPolicy
 from iomt_core.training.trainer import Trainer
@@ -29,6 +30,7 @@ from iomt_core.training.trainer import Trainer
 AMPLE = PRESETS["lecture"].changed(T=10)
 SCARCE = AMPLE.changed(Cap=2.4e-4)  # about half of what full batteries would spend
 VARYING = AMPLE.changed(background=0.4, background_correlation=0.9)
+IN_TIME = slice(-5, -2)  # charge, steps left and price of a joule, among what is observed of no task
 SHORT = {"coupled_steps": True, "episodes": 48, "num_envs": 16, "warm_up": 16, "updates": 2}
 
 
@@ -86,7 +88,7 @@ def test_an_agent_that_is_almost_empty_spends_no_more_than_it_has(saving: Traine
     encoder, agents = encoder_of(saving), saving.learner.agents.resized_for(saving.encoder.sizes)
     now = first(SCARCE, 64)
     low = replace(now, battery=now.battery * part, steps_left=torch.ones_like(now.steps_left))
-    found = decide_coupled(agents, encoder, low, None).decision
+    found = decide_at_prices(agents, encoder, low, None).decision
     assert bool((outcome(low, found.action(low.D.dtype), SCARCE).energy.sum(-1) <= low.battery).all())
     assert part > 0.01 or (found.skipped is not None and bool(found.skipped.any()))
 
@@ -97,7 +99,7 @@ def test_less_charge_means_dearer_joules_and_less_energy(saving: Trainer) -> Non
     low = replace(full, battery=full.battery * 0.6)
     assert bool((encoder.battery_price(low) > encoder.battery_price(full)).all())
     spent = [
-        outcome(now, decide_coupled(agents, encoder, now, None).decision.action(now.D.dtype), SCARCE).energy.sum()
+        outcome(now, decide_at_prices(agents, encoder, now, None).decision.action(now.D.dtype), SCARCE).energy.sum()
         for now in (full, low)
     ]
     assert spent[1] < 0.9 * spent[0]
@@ -105,12 +107,12 @@ def test_less_charge_means_dearer_joules_and_less_energy(saving: Trainer) -> Non
 
 def test_agents_observe_charge_steps_left_and_the_price_of_a_joule(saving: Trainer) -> None:
     encoder, now = encoder_of(saving), first(SCARCE)
-    before = encoder.inputs(now).other[..., -3:]
+    before = encoder.inputs(now).other[..., IN_TIME]
     later = replace(now, battery=now.battery / 2, steps_left=now.steps_left - 5)
-    change = encoder.inputs(later).other[..., -3:] - before
+    change = encoder.inputs(later).other[..., IN_TIME] - before
     assert torch.allclose(change[..., 0], torch.tensor(-0.5))
     assert torch.allclose(change[..., 1], torch.tensor(-5 / SCARCE.T))
-    scarcer = encoder.inputs(replace(now, battery=now.battery / 2)).other[..., -1]
+    scarcer = encoder.inputs(replace(now, battery=now.battery / 2)).other[..., IN_TIME][..., 2]
     assert bool((scarcer > before[..., 2]).all())
 
 
@@ -123,8 +125,8 @@ def test_prices_follow_the_visible_capacities() -> None:
 def test_what_servers_broadcast_changes_the_prices_of_the_next_step() -> None:
     found = trainer(VARYING, recent_prices=True)
     encoder, agents, now = encoder_of(found), found.learner.agents.resized_for(found.encoder.sizes), first(VARYING)
-    after_first = decide_coupled(agents, encoder, now, None)
-    with_news = decide_coupled(agents, encoder, now, after_first.memory)
+    after_first = decide_at_prices(agents, encoder, now, None)
+    with_news = decide_at_prices(agents, encoder, now, after_first.memory)
     assert not torch.equal(with_news.prices, after_first.prices)
 
 
@@ -160,8 +162,8 @@ def test_costs_of_alternatives_contain_what_energy_is_worth_later() -> None:
 
 def test_a_larger_server_gets_more_of_an_agent_s_tasks() -> None:
     u, n, j, k = 2, 3, 6, 2
-    size = torch.tensor([1.5, 0.5]).expand(u, n, k)
-    inputs = Inputs(torch.zeros(u, n, j, 3), torch.zeros(u, n, 1), torch.ones(u, n, j), server_size=size)
+    crowding = torch.tensor([[0.0, 30.0], [0.0, 10.0]]).expand(u, n, k, 2)
+    inputs = Inputs(torch.zeros(u, n, j, 3), torch.zeros(u, n, 1), torch.ones(u, n, j), crowding=crowding)
     worth = torch.tensor([0.0, 0.8, 0.8])[:, None, None].expand(u, j, k + 1, n, 1)
     values = torch.cat([worth, worth.new_zeros(u, j, k + 1, n, j - 1)], -1)
     taken = torch.nn.functional.one_hot(torch.arange(j) % k + 1, k + 1).float().expand(u, n, j, k + 1)

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import iomt_core.twin
 from iomt_core.scenario import PRESETS, Scenario, scenario
-from iomt_core.training.observation_encoder import observation_encoder
+from iomt_core.training.general_encoder import observation_encoder
 from iomt_core.twin.access import AGGREGATES, OBSERVATIONS, AuditLog, Gate, Grant, Identity, warehouse_of
 from iomt_core.twin.access.hooks import AUDIT_FOLDER
 from iomt_core.twin.access.identity import KEY, issue_token

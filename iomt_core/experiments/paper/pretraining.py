@@ -30,6 +30,7 @@ from iomt_core.experiments.training_check import (
     Evaluator,
     RangeEvaluator,
     for_any_ward,
+    paired,
 )
 from iomt_core.metrics import METRICS
 from iomt_core.paths import PACKAGE
@@ -50,7 +51,7 @@ CHECKED_WARDS = {"paper": ("paper",), "general": ("paper", "lecture")}  # preset
 EPISODES = 20  # held-out episodes for the manifest; the points of a learning curve use fewer
 HALVED_WITHIN = 1e-3  # largest change of the gap for which half precision is shipped
 # Factors on what general networks have learned, of which the best is shipped. At 0 they decide by prices alone, as untrained.
-SCALES = (0.0, 0.5, 1.0)
+SCALES = (0.0, 0.3, 0.6, 1.0)
 VALIDATION_WARDS = 40
 BEST = "best"  # folder of the best checkpoint and scale of a general run, beside its checkpoints
 REFERENCES = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
@@ -85,8 +86,8 @@ GENERAL = MappingProxyType(
 PLAN = (
     Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
     Job("paper", "qmix", (0, 1, 2, 3, 4)),
-    Job("general", "sae-mt-qmix", (0,), GENERAL),
-    Job("general", "qmix", (0,), GENERAL),
+    Job("general", "sae-mt-qmix", (0, 1, 2), GENERAL),
+    Job("general", "qmix", (0, 1, 2), GENERAL),
     *(
         Job("paper", name, (0, 1, 2))
         for name in ("mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")
@@ -152,13 +153,13 @@ def train_one(spec: RunSpec, place: Path) -> float:
 def keep_best(policy: TrainedPolicy, trainer: Trainer, place: Path, wards: RangeEvaluator) -> dict[str, float]:
     """Evaluates general networks at every factor of `SCALES` and keeps them in `place` where one is better than what is there.
 
-    Returns the mean gap over the `wards` by factor.
+    Returns the score over the `wards` by factor.
     """
     best = read_facts(place)["validation_gap"] if (place / MARK).exists() else math.inf
     found = {}
     for factor in SCALES if not trainer.played else SCALES[1:]:  # at 0 all checkpoints are the same
         scaled = scaled_policy(policy, factor)
-        found[str(factor)] = gap = wards.evaluate(for_any_ward(scaled))["mean"]
+        found[str(factor)] = gap = wards.evaluate(for_any_ward(scaled))["score"]
         if gap < best:
             best = gap
             modules = (("agents", scaled.original_agents), ("mixer", scaled.mixer))
@@ -301,11 +302,15 @@ def _to_ship(job: Job, runs: Path, seed: int) -> Path:
 
 
 def _over_range(job: Job, place: Path, wards: RangeEvaluator) -> dict[str, Any]:
-    """Gap of the shipped seed over the range of wards, trained and untrained: prices alone already decide much."""
+    """Gap of the shipped seed over the range of wards, beside that of its start, which is prices alone, and of price response."""
     trained = TrainedPolicy.load(place / job.name)
-    spec = job.spec(job.seeds[0])
-    untrained = TrainedPolicy.from_trainer(spec.trainer(), spec)
-    return {"trained": wards.evaluate(for_any_ward(trained)), "untrained": wards.evaluate(for_any_ward(untrained))}
+    gaps = {
+        "trained": wards.gaps(for_any_ward(trained)),
+        "untrained": wards.gaps(for_any_ward(scaled_policy(trained, 0.0))),
+        "price-response": wards.gaps(lambda s: make_policy("price-response", s)),
+    }
+    differences = {f"trained_minus_{name}": paired(gaps["trained"], gaps[name]) for name in list(gaps)[1:]}
+    return {**{name: wards.summary(found) for name, found in gaps.items()}, **differences}
 
 
 def ship(last: Path, place: Path, gap: Callable[[TrainedPolicy], float]) -> bool:

@@ -1,0 +1,338 @@
+"""Network inputs of general networks: any ward without units.
+
+In addition to its observation (14) and the scenario's parameters an agent gets what price response gets: the prices that it
+expects of the servers in a step, what a joule of its battery is worth, and its links. A task is described by the parts of what
+it would cost alone on its own device or alone on a server, and by its worth on each device at these prices, all in units of what
+a well placed task of this ward costs. So the parameters of objective, computing and channel enter only in the combinations that
+matter, and no input's length depends on a count.
+
+The networks start from the decision of price response: from its strategies, from the shares that it would request on each
+server, and from each task's worth at its prices. A task that no device is worth is given up: its weight is 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from iomt_core.algorithms.agents import Agents, Decision, Memory, Noise
+from iomt_core.environment.observation import EFFICIENCY_SCALE, efficiency
+from iomt_core.model.outcome import SMALLEST_GRANT
+from iomt_core.model.snapshot import Snapshot, deadlines
+from iomt_core.model.utility import COST_MAX, LEAST_WEIGHT, joule_price
+from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, Inputs, Sizes, compress_cost, share_features
+from iomt_core.nets.shared import DEVICE_FEATURES
+from iomt_core.policies.dual import DualSolution, Prices
+from iomt_core.policies.plan import DEARER, RETRIES
+from iomt_core.policies.price_response import (
+    REQUEST_FACTOR,
+    RESERVED,
+    Offers,
+    PriceResponse,
+    battery_price,
+    price_sample,
+)
+from iomt_core.policies.shares import PUNCTUAL
+from iomt_core.scenario import Scenario
+from iomt_core.training.observation_encoder import ObservationEncoder
+
+TYPICAL_COST = 0.2  # mean to which a ward's costs are scaled; about that of the paper's ward
+STATE_COUNTS = 5  # numbers in ŝ that do not belong to a server
+TASK_NUMBERS, WARD_NUMBERS = 10, 17
+MAX_LOG_RATIO = 6.0  # limit of the logarithm of cost / typical cost
+MOST_PRICE = 4.0  # largest logarithm of (g + κ) / g that the networks see
+MOST_LATENCY = 4.0  # largest cost of a server's latency that they see, in units of the typical cost
+
+
+def general_sizes() -> Sizes:
+    """Network input sizes for general networks. Their counts mean nothing: no input of these networks depends on one."""
+    return Sizes(1, 1, 1, WARD_NUMBERS, STATE_COUNTS + 6, TASK_NUMBERS, shared=True)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What agents know about the prices of some steps."""
+
+    prices: Tensor  # (B, U, 2K) or (B, 1, 2K) expected prices of servers' CPUs and bandwidths
+    battery_price: Tensor  # (B, U) κ, 1/J
+    offers: Offers  # what devices offer at these prices
+
+
+class GeneralObservationEncoder(ObservationEncoder):
+    """Observations of any ward without units, as inputs of general networks; see the module's description."""
+
+    hears = False  # whether servers broadcast their prices after each step
+
+    def __init__(self, s: Scenario, exact_own_cpu: bool = False, market: PriceResponse | None = None) -> None:
+        """market: how agents get to the prices of a step; price response if not given."""
+        super().__init__(s, exact_own_cpu)
+        sizes = general_sizes()
+        self.sizes = replace(sizes, users=s.users, tasks=s.tasks, servers=s.servers)
+        self.market = PriceResponse(s) if market is None else market
+        self.joule = max(s.alpha_E / s.E_ref, 1e-3 / s.Cap)  # g, 1/J
+        sample = price_sample(s)
+        active = sample.active
+        known = self.know(sample)
+        weight = (sample.weight * active).sum()
+        cost = float((known.offers.tasks.value.amin(-1) * active).sum() / weight.clamp_min(1e-12))
+        self.unit = TYPICAL_COST / max(cost, 1e-12)
+        self._means = {
+            name: float(getattr(sample, name).to(torch.float64).mean()) for name in ("P_tr", "F_i", "F_k", "B_k")
+        }
+        parts = [x.to(torch.float64)[active] * (self.unit / TYPICAL_COST) for x in self._costs(sample)]
+        spreads = [
+            x[active].to(torch.float64).clamp_min(1e-9).log().std(correction=0) for x in (sample.D, sample.C, sample.P)
+        ]
+        self._ward = torch.tensor(
+            [
+                *(math.log(n) / 2.5 - 0.5 for n in (s.users, s.tasks, s.servers)),
+                math.log(s.users * s.tasks / s.servers) / 3 - 0.5,
+                *(_scaled(x.clamp_min(1e-9).log().mean().exp()).item() for x in parts),
+                *(float(x) for x in spreads),
+            ]
+        )
+
+    def know(self, snapshot: Snapshot, prices: Tensor | None = None, battery_price: Tensor | None = None) -> Known:
+        """What agents know in these steps; prices: as `expected_prices` returns them; battery_price: κ, (B, U) 1/J."""
+        prices = self.expected_prices(snapshot) if prices is None else prices
+        kappa = self.battery_price(snapshot) if battery_price is None else battery_price
+        k, own = self.scenario.servers, self.market.known.prices.own.to(prices.device)
+        each = prices[:, 0] if prices.shape[1] == 1 else prices
+        return Known(prices, kappa, self.market.offers(snapshot, Prices(each[..., :k], each[..., k:], own), kappa))
+
+    def expected_prices(self, snapshot: Snapshot, heard: Tensor | None = None) -> Tensor:
+        """The servers' prices that agents expect, (B, U, 2K) or (B, 1, 2K); heard: pressure that servers broadcast, (B, 2K)."""
+        found = self.market.prices(snapshot, heard)
+        both = torch.cat([found.cpu, found.bandwidth], -1)
+        both = both if both.dim() == 3 else both[:, None]
+        return both.expand(len(snapshot.D), -1, -1).to(snapshot.D.device)
+
+    def battery_price(self, snapshot: Snapshot) -> Tensor:
+        """κ_i of every agent, (B, U) in 1/J."""
+        return battery_price(snapshot, self.scenario, self.market.known)
+
+    @property
+    def caution(self) -> float:
+        """By how much the energy for sending may exceed what agents reckon with."""
+        return self.market.caution
+
+    def inputs(self, snapshot: Snapshot, known: Known | None = None) -> Inputs:
+        """The observations of all agents; known: what they know about prices, see `know`."""
+        s, known = self.scenario, known or self.know(snapshot)
+        b, u, j, k = snapshot.shape
+        offers, tasks = known.offers, known.offers.tasks
+        weight = snapshot.weight.float()
+        price = tasks.value[..., :-1] / snapshot.weight.to(torch.float64).clamp_min(LEAST_WEIGHT)[..., None]
+        worth = 1 - compress_cost(price * self.unit)
+        here, away = worth[..., 0], worth[..., 1:].amax(-1)
+        taken = tasks.f / snapshot.F_k[:, None, None], tasks.band / snapshot.B_k[:, None, None]
+        on_servers = (REQUEST_FACTOR * torch.stack(taken, -1)).clamp_min(LEAST_SHARE_GENERAL)
+        suggested = on_servers.log().mean(3).exp()
+        if not self.exact_own_cpu:
+            own = tasks.f_own / snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT)
+            suggested[..., 0] = torch.where(here > away, own, suggested[..., 0])
+        suggested = suggested.clamp(LEAST_SHARE_GENERAL, 1.0)
+        costs = self._costs(snapshot, known.battery_price)
+        of_tasks = torch.stack(
+            [
+                weight - 1,
+                *(_scaled(x.float() * (self.unit / TYPICAL_COST)) for x in costs),
+                2 * (here - 1 + TYPICAL_COST),
+                2 * (away - 1 + TYPICAL_COST),
+                (5 * (here - away)).clamp(-2, 2),
+                *share_features(suggested).unbind(-1),
+            ],
+            -1,
+        )
+        rank = (torch.arange(u, device=weight.device) / u - 0.5).expand(b, u)
+        charge = snapshot.battery / snapshot.battery.new_tensor(s.device_values["Cap"])
+        left = (snapshot.steps_left / s.T)[:, None].expand(b, u)
+        dearer = (1 + known.battery_price / self.joule).log().clamp_max(MOST_PRICE) / MOST_PRICE
+        mine = torch.stack(
+            [
+                rank, charge - 0.5, left - 0.5, dearer,
+                _relative(snapshot.P_tr, self._means["P_tr"]), _relative(snapshot.F_i, self._means["F_i"]),
+            ],
+            -1,
+        )  # fmt: skip
+        other = torch.cat([self._ward.to(weight.device).expand(b, u, -1), mine], -1)
+        links = efficiency(snapshot, s).clamp_min(1e-6).log()
+        late = s.alpha_T / deadlines(snapshot, s) * self.unit / TYPICAL_COST
+        latency = (
+            (snapshot.latency[:, None, None] * late[..., None])
+            if isinstance(late, Tensor)
+            else (snapshot.latency[:, None, None] * late)
+        )
+        servers = torch.stack(
+            [
+                links - links.mean(-1, keepdim=True),
+                *(_relative(getattr(snapshot, x), self._means[x])[:, None].expand(b, u, k) for x in ("F_k", "B_k")),
+            ],
+            -1,
+        )
+        demand = torch.stack([share_features(x.clamp(LEAST_SHARE_GENERAL, 1.0)) for x in taken], -1)
+        servers = torch.cat(
+            [
+                servers[:, :, None].expand(b, u, j, k, 3),
+                demand,
+                latency.expand(b, u, j, k).clamp_max(MOST_LATENCY)[..., None],
+            ],
+            -1,
+        )
+        devices = torch.cat([pad(servers, (0, 0, 1, 0)), worth[..., None]], -1)
+        least = snapshot.C / (
+            snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT) * deadlines(snapshot, s) * (1 - PUNCTUAL)
+        )
+        least = least * snapshot.active
+        crowding = torch.stack([offers.first, offers.room.expand(b, u, k)], -1)
+        parts = (
+            of_tasks, other, weight.masked_fill(offers.skipped, 0.0), devices, suggested, on_servers,
+            torch.stack([delay_and_energy * self.unit for delay_and_energy in costs[:2]], -1),
+            torch.stack([least, torch.full_like(least, COST_MAX * self.unit)], -1), crowding,
+        )  # fmt: skip
+        of_tasks, other, weight, devices, suggested, on_servers, local_cost, least, crowding = (
+            x.float().transpose(0, 1) for x in parts
+        )
+        return Inputs(
+            of_tasks, other, weight, devices, suggested, on_servers, offers.action.choice.transpose(0, 1), local_cost,
+            least if self.exact_own_cpu else None, crowding,
+        )  # fmt: skip
+
+    def state(self, snapshot: Snapshot) -> Tensor:
+        """ŝ with the mean, the least and the most of all servers' bandwidth and CPU, in place of those of each server."""
+        state, k = super().state(snapshot), self.scenario.servers
+        bandwidth, cpu, counts = state.split((k, k, STATE_COUNTS), dim=1)
+        return torch.cat(
+            [counts, *(f(x, 1)[:, None] for x in (bandwidth, cpu) for f in (torch.mean, torch.amin, torch.amax))], 1
+        )
+
+    def _costs(self, snapshot: Snapshot, kappa: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What each task costs alone on its own device, by delay and by energy, and on a mean server, computing and sending."""
+        s = self.scenario
+        late = s.alpha_T / deadlines(snapshot, s)
+        joule = joule_price(snapshot, s, kappa)
+        own = snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT)
+        rate = (efficiency(snapshot, s) * EFFICIENCY_SCALE).clamp_min(1e-9).log().mean(-1).exp() * self._means["B_k"]
+        return (
+            snapshot.C / own * late,
+            snapshot.C * own.square() * (s.k0 * joule),
+            snapshot.C / self._means["F_k"] * late,
+            snapshot.D / rate[..., None] * (late + joule * snapshot.P_tr[..., None]),
+        )
+
+
+@dataclass(frozen=True)
+class PricedDecision:
+    """What agents decided in a step, with what they expected."""
+
+    decision: Decision
+    memory: Memory
+    prices: Tensor  # (B, U, 2K) or (B, 1, 2K), see `Known`
+    sent: Tensor  # (B, U) J that sending was expected to take
+
+
+def decide_at_prices(
+    agents: Agents,
+    encoder: GeneralObservationEncoder,
+    snapshot: Snapshot,
+    memory: Memory | None,
+    noise: Noise | None = None,
+    generator: torch.Generator | None = None,
+    dual: DualSolution | None = None,
+) -> PricedDecision:
+    """Decides a step of B worlds that no agent's battery should forbid.
+
+    An agent whose step might take more than its charge decides again with dearer joules, and at last skips the tasks that take
+    most energy for their weight. memory: the agents', and what servers broadcast if agents hear it, (1, B, 2K); None before the
+    first step. dual: the step's certificate if the caller has it, from which servers broadcast.
+    """
+    heard = memory[-1][0] if memory is not None and encoder.hears else None
+    memory = agents.start(len(snapshot.D)) if memory is None else memory[: len(memory) - encoder.hears]
+    prices = encoder.expected_prices(snapshot, heard)
+    known = encoder.know(snapshot, prices)
+    decision, after = agents.decide(encoder.inputs(snapshot, known), memory, noise, generator)
+    charge, kappa = snapshot.battery.to(torch.float64) * RESERVED, known.battery_price
+    need, sent = _need(encoder, snapshot, known, decision)
+    for _ in range(RETRIES):
+        over = need.sum(-1) > charge
+        if not bool(over.any()):
+            break
+        kappa = torch.where(over, kappa + (DEARER - 1) * (kappa + encoder.joule), kappa)
+        known = encoder.know(snapshot, prices, kappa)
+        again, _ = agents.decide(encoder.inputs(snapshot, known), memory, noise, generator)
+        decision = _where(over, again, decision)
+        need, sent = _need(encoder, snapshot, known, decision)
+    for _ in range(snapshot.D.shape[2]):
+        over = need.sum(-1) > charge
+        if not bool(over.any()):
+            break
+        burden = need / snapshot.weight.clamp_min(1e-12)
+        worst = torch.zeros_like(need, dtype=torch.bool).scatter_(2, burden.argmax(-1, keepdim=True), True)
+        skipped = (worst & over[..., None]).transpose(0, 1)
+        decision = replace(
+            decision,
+            choice=decision.choice.masked_fill(skipped, 0),
+            skipped=skipped if decision.skipped is None else decision.skipped | skipped,
+        )
+        need, sent = (need * ~skipped.transpose(0, 1), sent * ~skipped.transpose(0, 1))
+    if encoder.hears:
+        after = (*after, encoder.market.broadcast(snapshot, dual)[None])
+    return PricedDecision(decision, after, prices, sent.sum(-1))
+
+
+def _need(
+    encoder: GeneralObservationEncoder, snapshot: Snapshot, known: Known, decision: Decision
+) -> tuple[Tensor, Tensor]:
+    """Energy in J that each task may take, estimated from above, and what sending is expected to take, (B, U, J)."""
+    s, choice = encoder.scenario, decision.choice.transpose(0, 1)
+    cpu = (decision.requested[..., 0] if decision.own_cpu is None else decision.own_cpu).transpose(0, 1)
+    here = s.k0 * (cpu * snapshot.F_i[..., None]).square() * snapshot.C * (choice == 0)
+    sent = known.offers.tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0)
+    active = snapshot.active
+    if decision.skipped is not None:
+        active = active & ~decision.skipped.transpose(0, 1)
+    return (here + encoder.caution * sent) * active, sent * active
+
+
+def _where(rows: Tensor, one: Decision, other: Decision) -> Decision:
+    """The decisions of `one` for the agents in `rows`, (B, U) bool, and of `other` for the rest."""
+    mask = rows.transpose(0, 1)[..., None]
+
+    def mixed(name: str) -> Tensor | None:
+        first, second = getattr(one, name), getattr(other, name)
+        if first is None or second is None:
+            return None
+        return torch.where(mask.view(*mask.shape, *[1] * (first.dim() - 3)), first, second)
+
+    choice, requested = (
+        torch.where(mask, one.choice, other.choice),
+        torch.where(mask[..., None], one.requested, other.requested),
+    )
+    return Decision(choice, requested, *(mixed(name) for name in ("own_cpu", "skipped", "on_servers")))
+
+
+assert DEVICE_FEATURES == 7
+
+
+def _relative(x: Tensor, mean: float) -> Tensor:
+    """Logarithm of a device's value relative to the ward's mean."""
+    return (x / max(mean, 1e-300)).clamp_min(1e-3).log()
+
+
+def _scaled(ratio: Tensor) -> Tensor:
+    """Logarithm of a cost in units of the typical cost, scaled to -2 to 2."""
+    return ratio.clamp_min(1e-9).log().clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO) / 3
+
+
+@lru_cache(maxsize=64)
+def observation_encoder(s: Scenario, shared: bool, exact_own_cpu: bool) -> ObservationEncoder:
+    """The encoder for a scenario's own networks or, if `shared`, for general networks; see `ObservationEncoder`.
+
+    Cached: pages ask at every rerun, and the prices of a ward are computed from a sample of its steps.
+    """
+    return GeneralObservationEncoder(s, exact_own_cpu) if shared else ObservationEncoder(s, exact_own_cpu)
