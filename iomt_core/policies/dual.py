@@ -16,11 +16,13 @@ negative.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from iomt_core.model import progress
 from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.memory import check_memory
 from iomt_core.model.outcome import SMALLEST_GRANT
@@ -80,6 +82,11 @@ class DualSolution(Batch):
     prices: Prices
     values: Tensor  # (B, U, J, K + 1) cost of each task on each device at these prices
     choice_weights: Tensor  # (B, U, J, K + 1) softmin weights of the values over the devices; their sum is 1
+
+    def without_tasks(self) -> Self:
+        """The same without the tensors of every task on every device, which are nearly all of its memory; they become (B, 0)."""
+        empty = self.bound.new_empty(len(self.bound), 0)
+        return replace(self, values=empty, choice_weights=empty)
 
 
 @dataclass(frozen=True)
@@ -216,7 +223,11 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     check_memory(f"certificates of {counted(b, 'step')} of {s.size_words}", 8 * needed)
     if b > batch:
         rows = torch.arange(b, device=snapshot.D.device).split(batch)
-        return concatenate([solve_dual(snapshot.select(part), s, iterations) for part in rows])
+        found = []
+        for n, part in enumerate(rows):
+            with progress.part(n / len(rows), (n + 1) / len(rows)):
+                found.append(solve_dual(snapshot.select(part), s, iterations))
+        return concatenate(found)
     problem = DualProblem(snapshot, s)
     pieces = Pieces(problem)
     theta = problem.first_prices().logarithms
@@ -235,6 +246,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         b, dtype=torch.bool, device=theta.device
     )  # a world that has converged does not change with the rest of the batch
     for iteration in range(MOST_ITERATIONS):
+        progress.report(iteration / max(1, iterations))
         tau = temperature * scale
         current, gradient, curvature = pieces.slopes(theta, tasks, tau)
         if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:

@@ -19,10 +19,12 @@ The bound is clairvoyant, since it knows all tasks of the episode, and it takes 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from iomt_core.model import progress
 from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.policies.demand import OwnCpuTasks, bandwidth_table
@@ -62,6 +64,10 @@ class EpisodeDual(DualSolution):
     battery: Tensor  # (B, U) κ, the weighted cost that one more joule would save, 1/J
     lateness: Tensor  # (B, U, J, K) θ, the weighted cost that one more second of the task's deadline would save, 1/s
     energy: Tensor  # (B, U) J that each user spends at these prices
+
+    def without_tasks(self) -> Self:
+        """See `DualSolution.without_tasks`; without `lateness` too."""
+        return replace(super().without_tasks(), lateness=self.bound.new_empty(len(self.bound), 0))
 
     @property
     def first_choices(self) -> Tensor:
@@ -318,6 +324,7 @@ class _Ascent:
         settled = torch.full_like(best, -torch.inf)
         moving = torch.ones(episodes, dtype=torch.bool, device=theta.device)
         for iteration in range(MOST_ITERATIONS):
+            progress.report(iteration / ITERATIONS)
             tau = temperature * self.scale
             current, pi = self._smooth(theta, log_battery, tasks, tau)
             if iteration >= ITERATIONS - 2 and iteration % 2 == 0:
