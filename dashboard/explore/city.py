@@ -25,7 +25,6 @@ def undecided(session: Session, shown: Episode) -> None:
         st.error(shown.problem, icon=":material/error:")
         return
     s = session.scenario
-    st.caption(f"**{session.policy_label} is deciding.** Its figures follow as soon as they are known.")
     plotly_chart(city_map(s, None, subtitle=f"{s.size_words} · places"), "city")
 
 

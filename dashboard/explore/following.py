@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from iomt_core.experiments.around import Request, certificate, curve_computer, needs_certificate, played
 from iomt_core.policies.base import BatteryAware, Planner, Shares
@@ -102,10 +103,11 @@ class Awaited:
             self.parts.append((name, look, now))
         return now
 
-    def show(self) -> None:
+    def show(self, place: DeltaGenerator) -> None:
         """Says what is being computed, and how far it is."""
         if self.parts:
-            _waiting(self)
+            with place:
+                _waiting(self)
 
 
 @st.fragment(run_every=EVERY)
@@ -115,5 +117,9 @@ def _waiting(awaited: Awaited) -> None:
            for _, now, old in looked):  # fmt: skip
         st.rerun()  # the whole page
     for name, now, _ in looked:
-        what = f"{name} decides" if now.record is None else "The optimum and the certified bound are computed"
-        st.progress(now.share, f"{what} in the background: {100 * now.share:.0f} %. The page stays usable.")
+        doing = (
+            f"{name} decides, and its figures follow:"
+            if now.record is None
+            else "The certified bound is computed, then the optimum:"
+        )
+        st.progress(now.share, f"{doing} {100 * now.share:.0f} %, in the background. The page stays usable meanwhile.")

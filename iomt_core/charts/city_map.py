@@ -22,7 +22,11 @@ MOST_USERS, MOST_SERVERS, MOST_TASKS = 60, 24, 600  # that the map of single tas
 MOST_NAMED = 60  # sites with their number beside them
 CELLS = 24  # of the density in each direction
 HEIGHT = 560  # px
-SMALLEST, LARGEST = 8.0, 30.0  # px, diameter of a site
+SMALLEST, LARGEST, ROOM = (
+    6.0,
+    30.0,
+    150.0,
+)  # px, diameter of a site; with many sites at most ROOM over the root of their number
 LOADS = ((0.0, "#fee8c8"), (0.5, "#fdbb84"), (1.0, "#b30000"))
 DENSITY = ((0.0, "rgba(33,113,181,0.06)"), (1.0, "rgba(33,113,181,0.75)"))
 MARGIN = 0.06  # of what is shown, around it
@@ -59,6 +63,7 @@ def city_map(
     axis = {"showgrid": False, "zeroline": False, "ticksuffix": " m", "nticks": 5}
     layout_ = {
         "height": HEIGHT,
+        "margin": {"l": 60, "r": 12, "t": 12, "b": 90},
         "showlegend": False,
         "hovermode": "closest",
         "uirevision": f"{s.area:g} {site}",
@@ -66,19 +71,21 @@ def city_map(
         "yaxis": {**axis, "range": ranges[1], "constrain": "domain", "scaleanchor": "x"},
         "meta": {"alt": _words(s, record, row, site), "step": False, "now": step},
     }
-    title = "Sites by load, and how many users are where"
+    title = "Sites by load, and how many users are where" if record else "Sites, and how many users are where"
     if site is not None and chosen is not None:
         title = f"{s.device_label(site)} and the users that send it tasks"
     return figure(data, layout_, title, "", subtitle)
 
 
 def site_loads(record: Record, row: int) -> dict[str, list[float]]:
-    """Of each server in one step: tasks and users that it has, and the CPU and bandwidth in use, %."""
+    """Of each server in one step: tasks and users that it has, seconds of work for its CPU, and CPU and bandwidth in use, %."""
     choice, active = record.action.choice[row], record.snapshot.active[row] & ~record.outcome.skipped[row]
-    tasks = [int(((choice == k) & active).sum()) for k in range(1, record.scenario.servers + 1)]
-    users = [len(_senders(record, row, k)) for k in range(record.scenario.servers)]
+    tasks = [float(((choice == k) & active).sum()) for k in range(1, record.scenario.servers + 1)]
+    users = [float(len(_senders(record, row, k))) for k in range(record.scenario.servers)]
     cpu, band, _ = (x[0] * 100 for x in used_shares(record.select(slice(row, row + 1))))
-    return {"tasks": tasks, "users": users, "cpu": cpu.tolist(), "bandwidth": band.tolist()}
+    cycles = record.snapshot.C[row] * active
+    work = [float((cycles * (choice == k)).sum() / record.snapshot.F_k[row, k - 1]) for k in range(1, len(tasks) + 1)]
+    return {"tasks": tasks, "users": users, "work": work, "cpu": cpu.tolist(), "bandwidth": band.tolist()}
 
 
 def _senders(record: Record, row: int, server: int) -> list[int]:
@@ -105,17 +112,20 @@ def _sites(servers: np.ndarray, s: Scenario, record: Record | None, row: int, si
     marker: dict[str, Any] = {"size": SMALLEST, "color": SHOWN_COLOUR, "line": {"width": 1, "color": "#222"}}
     words = [s.device_label(n) for n in numbers]
     if loads is not None:
-        most = max(1.0, *loads["tasks"])
+        most, largest = max(1.0, *loads["tasks"]), max(SMALLEST + 4, min(LARGEST, ROOM / len(numbers) ** 0.5))
         marker |= {
-            "size": [round(SMALLEST + (LARGEST - SMALLEST) * (n / most) ** 0.5, 1) for n in loads["tasks"]],
-            "color": [round(x, 1) for x in loads["cpu"]], "colorscale": LOADS, "cmin": 0, "cmax": 100, "showscale": True,
-            "colorbar": {"title": {"text": "CPU in use (%)", "side": "right"}, "thickness": 12},
+            "size": [round(SMALLEST + (largest - SMALLEST) * (n / most) ** 0.5, 1) for n in loads["tasks"]],
+            "color": [float(f"{1000 * x:.3g}") for x in loads["work"]], "colorscale": LOADS, "cmin": 0, "showscale": True,
+            "colorbar": {
+                "title": {"text": "work for the site's CPU in this step (ms)", "side": "top", "font": {"size": 12}},
+                "thickness": 10, "orientation": "h", "y": -0.09, "yanchor": "top", "len": 0.7,
+            },
         }  # fmt: skip
         marker["line"] = {"color": "#222", "width": [3 if n == site else 1 for n in numbers]}
         words = [
             f"{word}: {counted(int(tasks), 'task')} of {counted(int(users), 'user')}<br>"
-            f"CPU {cpu:.0f} % and bandwidth {band:.0f} % in use"
-            for word, tasks, users, cpu, band in zip(words, *loads.values(), strict=True)
+            f"{1000 * work:.3g} ms of work for its CPU; CPU {cpu:.0f} % and bandwidth {band:.0f} % in use"
+            for word, tasks, users, work, cpu, band in zip(words, *loads.values(), strict=True)
         ]  # fmt: skip
     return {
         "type": "scattergl", "mode": "markers+text", "name": "sites", "x": servers[:, 0].round(2).tolist(),

@@ -35,8 +35,8 @@ def policy_bars(
 
     results: summaries of `experiments.evaluation` by name; a policy of `labels` that has none is being computed. labels: what
     people read, by name; shown: the emphasised policy; bound: what no policy can beat, the line, NaN while it is being computed;
-    by: "cost" or "return"; pinned: the same of the pinned scenario, by name; steps: of the whole episode. Bars of policies that played fewer steps, or skipped
-    tasks, are hatched, because their cost leaves that out; their label says so.
+    by: "cost" or "return"; pinned: the same of the pinned scenario, by name; steps: of the whole episode. Bars of policies
+    that played fewer steps, or skipped tasks, are hatched, because their cost leaves that out; their label says so.
     """
     names = list(labels)
     title, axis, side = TITLES[by]

@@ -42,8 +42,8 @@ def delay_bars(
 ) -> go.Figure:  # fmt: skip
     """Delay of every task of one step, ms, slowest first, split into execution and transmission; `picked` is outlined.
 
-    most: at most so many tasks are drawn, the slowest; None for all. A line is the deadline of all tasks, or a mark at every bar is
-    its own. Skipped tasks are crosses at 0. A click on a bar sends the task's (step, user, task).
+    most: at most so many tasks are drawn, the slowest; None for all. A line is the deadline of all tasks, or a mark at every bar
+    is its own. Skipped tasks are crosses at 0. A click on a bar sends the task's (step, user, task).
     """
     table = slowest_first(record, row)[:most]
     table = table.assign(due=table["deadline_s"] * TASK["deadline_s"].factor)

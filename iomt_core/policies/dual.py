@@ -246,7 +246,7 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         b, dtype=torch.bool, device=theta.device
     )  # a world that has converged does not change with the rest of the batch
     for iteration in range(MOST_ITERATIONS):
-        progress.report(iteration / max(1, iterations))
+        progress.report(iteration / (iteration + iterations + 1))  # nobody knows how many it takes
         tau = temperature * scale
         current, gradient, curvature = pieces.slopes(theta, tasks, tau)
         if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:

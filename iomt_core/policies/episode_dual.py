@@ -324,7 +324,7 @@ class _Ascent:
         settled = torch.full_like(best, -torch.inf)
         moving = torch.ones(episodes, dtype=torch.bool, device=theta.device)
         for iteration in range(MOST_ITERATIONS):
-            progress.report(iteration / ITERATIONS)
+            progress.report(iteration / (iteration + ITERATIONS))
             tau = temperature * self.scale
             current, pi = self._smooth(theta, log_battery, tasks, tau)
             if iteration >= ITERATIONS - 2 and iteration % 2 == 0:

@@ -327,8 +327,11 @@ def drawn_episode(s: Scenario, seed: int) -> EpisodeSet:
 @cached_by_checkpoint(maxsize=8)
 def decisions(s: Scenario, policy: str, seed: int, certify: bool = True) -> tuple[Policy, Action | None]:
     """A policy and its decisions in the episode of `play`, see `rollout.decide_episodes`. Raises `ScenarioError`."""
-    decider = make_policy(policy, s)
-    return decider, decide_episodes(decider, first_episode(s, seed) if certify else drawn_episode(s, seed))
+    with progress.part(0.0, 0.5):
+        episode = first_episode(s, seed) if certify else drawn_episode(s, seed)
+        decider = make_policy(policy, s)
+    with progress.part(0.5, 0.95):
+        return decider, decide_episodes(decider, episode)
 
 
 @cached_by_checkpoint(maxsize=40)
@@ -339,4 +342,5 @@ def play(s: Scenario, policy: str, seed: int, shares: Shares = "own", certify: b
     """
     checked_shares(shares)
     decider, decided = decisions(s, policy, seed, certify)
-    return play_episodes(decider, first_episode(s, seed) if certify else drawn_episode(s, seed), shares, decided)
+    with progress.part(0.5, 1.0):
+        return play_episodes(decider, first_episode(s, seed) if certify else drawn_episode(s, seed), shares, decided)

@@ -43,12 +43,13 @@ def main() -> None:
             st.button("Unpin", on_click=set_pin, args=(None,))
         share(session, "explore", lambda: view.link(session))
     if record is None:
-        awaited.show()
+        awaited.show(st.container(key="awaited"))
         undecided(session, episode)
         return
     by = views.judged_by(session, record)
     labels = views.policy_labels(views.compared(session))
     views.headline(session, results[session.shown_policy], by)
+    place = st.container(key="awaited")
     views.warnings(session, record)
     with st.container(key="hero"):
         with st.container():
@@ -59,9 +60,9 @@ def main() -> None:
                 answer = views.ward(session, record)
         with st.container():
             curves.episode_curves(session, record, labels, awaited)
+            awaited.show(place)
         with st.container():
             views.policies(session, results, by)
-            awaited.show()
         with st.container():
             curves.parameter_curves(session, labels)
     batteries(session, record)
