@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -94,7 +94,16 @@ def episode(part: str, s: Scenario, policy: str, shares: Shares, seed: int) -> E
 class Awaited:
     """What the page that is being drawn waits for: names for people, how to look again, and what was seen."""
 
+    chosen: Callable[[], Hashable]  # what a person has chosen on the page
     parts: list[tuple[str, Callable[[], Episode], Episode]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.drawn = self.chosen()
+
+    def draw_what_is_chosen(self) -> None:
+        """Draws the page again if it is behind what is chosen: of a click and a timer at one time, only one may be answered."""
+        if self.chosen() != self.drawn:
+            st.rerun()
 
     def episode(self, name: str, look: Callable[[], Episode]) -> Episode:
         """The episode as far as it is known; the page is drawn again when more of it is."""
@@ -112,14 +121,12 @@ class Awaited:
 
 @st.fragment(run_every=EVERY)
 def _waiting(awaited: Awaited) -> None:
+    awaited.draw_what_is_chosen()
     looked = [(name, look(), before) for name, look, before in awaited.parts]
     if any((now.record is None, now.certified, now.problem) != (old.record is None, old.certified, old.problem)
            for _, now, old in looked):  # fmt: skip
         st.rerun()  # the whole page
     for name, now, _ in looked:
-        doing = (
-            f"{name} decides, and its figures follow:"
-            if now.record is None
-            else "The certified bound is computed, then the optimum:"
-        )
-        st.progress(now.share, f"{doing} {100 * now.share:.0f} %, in the background. The page stays usable meanwhile.")
+        decides = f"{name} decides, and its figures follow"
+        doing = decides if now.record is None else "The certified bound is computed, then the optimum"
+        st.progress(now.share, f"{doing}: {100 * now.share:.0f} %, in the background. The page stays usable meanwhile.")

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.explore.following import FOLLOWING, Episode, episode, following, is_large
+from dashboard.explore.following import FOLLOWING, Awaited, Episode, episode, following, is_large
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.policy_notes import policy_replaced
 from dashboard.session import Session
@@ -190,13 +190,13 @@ def policy_labels(names: Iterable[str]) -> dict[str, str]:
 
 
 @st.fragment
-def policies(session: Session, now: dict[str, dict[str, Any]], by: Literal["cost", "return"]) -> None:
+def policies(session: Session, now: dict[str, dict[str, Any]], by: Literal["cost", "return"], awaited: Awaited) -> None:
     """Cost or return of all policies in this scenario and seed, with the bound as a line; some of them follow."""
+    awaited.draw_what_is_chosen()
     names = compared(session)
     labels, s = policy_labels(names), session.scenario
     certified = not is_large(s) or "lower_bound" in now[session.shown_policy]
-    # In a large ward the others wait for the bound, which each of them would have to compute first.
-    later = following(s, session.seed, "policies", session.shown_policy, names) if certified else {}
+    later = following(s, session.seed, "policies", session.shown_policy, names)
     known = {name: {**later, **now}[name] for name in names if name in later or name in now}
     pinned = None
     if session.pinned is not None:

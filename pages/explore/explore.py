@@ -31,7 +31,7 @@ def set_pin(pinned: Pinned | None) -> None:
 def main() -> None:
     """Everything right of the sidebar; a click in here reruns only this."""
     # All that takes time comes before the first element: the browser then draws once instead of piece by piece.
-    awaited = Awaited()
+    awaited = Awaited(lambda: (session.step, session.picked, view.site))
     episode = awaited.episode(session.policy_label, partial(views.shown_episode, session))
     record = episode.record
     results = {} if record is None else views.results(session, record)
@@ -62,7 +62,7 @@ def main() -> None:
             curves.episode_curves(session, record, labels, awaited)
             awaited.show(place)
         with st.container():
-            views.policies(session, results, by)
+            views.policies(session, results, by, awaited)
         with st.container():
             curves.parameter_curves(session, labels)
     batteries(session, record)
