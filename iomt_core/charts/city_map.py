@@ -73,7 +73,7 @@ def city_map(
     }
     title = "Sites by load, and how many users are where" if record else "Sites, and how many users are where"
     if site is not None and chosen is not None:
-        title = f"{s.device_label(site)} and the users that send it tasks"
+        title = f"{s.device_label(site).capitalize()} and the users that send it tasks"
     return figure(data, layout_, title, "", subtitle)
 
 

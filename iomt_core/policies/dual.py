@@ -46,7 +46,7 @@ LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
 CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for the cache, large enough to save calls
 MOST_CELLS = (
-    1 << 22
+    1 << 20
 )  # tasks times servers that are solved in one batch; more worlds are solved one batch after the other
 # Tensors of every task on every device: kept of every step, and in memory while a batch is solved; and matrices of server prices
 # in that time. Estimated from the memory of a process.

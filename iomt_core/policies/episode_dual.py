@@ -49,6 +49,9 @@ from iomt_core.scenario import Scenario
 ITERATIONS, MOST_ITERATIONS = 18, 60
 WARMEST = 0.3
 MOST_SCARCE = 1e5  # times a battery's charge that its user would spend if a joule were free; more counts as so much
+# Tasks times devices of an episode. In a larger one whose batteries last, the prices of the steps bound the return as well, but
+# for a few parts in 100,000, and better ones would take as long as everything else and several GB.
+MOST_REFINED = 1 << 22
 ALMOST_EMPTY = 0.97  # part of a battery's charge from which on it may bind
 
 
@@ -221,6 +224,8 @@ def _result_of_steps(
         binds |= (late | useless).view(-1, episodes).any(0)
     result = concatenate(parts)
     spent = result.energy.view(-1, episodes, capacity.shape[1]).sum(0)
+    if len(snapshot.D) // episodes * dual.values[0].numel() > MOST_REFINED:
+        binds = torch.zeros_like(binds)
     binds |= (spent > ALMOST_EMPTY * capacity).any(1)
     if len(parts) > 1:  # the bound of an episode is the sum of those of its steps
         total = torch.stack([part.return_bound[:episodes] for part in parts]).sum(0)
