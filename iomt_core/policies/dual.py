@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -328,12 +328,12 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
         return concatenate([solve_dual(snapshot.select(part), s, iterations) for part in rows])
     pieces = pieces_of(DualProblem(snapshot, s))
     found = search_prices(UserGroup(pieces), iterations)
-    ends = [piece.values_at_best(found) for piece in pieces]
-    own, values, choice_weights = ends[0] if len(ends) == 1 else (torch.cat(x, 1) for x in zip(*ends, strict=True))
-    servers = found.servers.exp()
-    return DualSolution(
-        found.bound, found.skip_bound, Prices(servers[:, :k], servers[:, k:], own), values, choice_weights
-    )
+    ends = [piece.at_best(found.servers, found.free) for piece in pieces]
+    own = torch.cat([prices.own for prices, _ in ends], 1)
+    values = ends[0][1].value if len(ends) == 1 else torch.cat([tasks.value for _, tasks in ends], 1)
+    _, choice_weights = softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
+    prices = replace(ends[0][0], own=own)
+    return DualSolution(found.bound, found.skip_bound, prices, values, choice_weights)
 
 
 def search_prices(users: Users, iterations: int = ITERATIONS) -> Certificate:
@@ -449,16 +449,16 @@ class Piece:
     _tau: Tensor  # temperature, (B, U, J, 1)
 
     def __init__(self, problem: DualProblem) -> None:
-        self._problem = problem
+        self.problem = problem
         self.F_k, self.B_k, self.margin = problem.F_k, problem.B_k, problem.margin
 
     def first_sums(self) -> FirstSums:
         """See `Users`."""
-        return self._problem.first_sums()
+        return self.problem.first_sums()
 
     def begin(self, servers: Tensor) -> Totals:
         """See `Users`."""
-        self._own, self._servers = self._problem.first_own_prices().log(), servers
+        self._own, self._servers = self.problem.first_own_prices().log(), servers
         self._lowest = self._own - FARTHEST
         self._best_own = torch.full_like(self._own, -torch.inf)
         self._tasks = self._values(servers, self._own)
@@ -470,7 +470,7 @@ class Piece:
     def slopes(self, state: SearchState) -> Slopes:
         """See `Users`."""
         self._accept(state)
-        problem, tasks, n = self._problem, self._tasks, self._servers.shape[1]
+        problem, tasks, n = self.problem, self._tasks, self._servers.shape[1]
         self._tau = tau = state.temperature[:, :, None, None] * self._scale
         soft, pi = softmin(tasks.value, tau)
         prices = self._prices(self._servers, self._own)
@@ -502,23 +502,22 @@ class Piece:
         self._tasks = self._values(servers, self._best_own, CERTIFYING)
         return self._totals(self._best_own, self._tasks)
 
-    def values_at_best(self, found: Certificate) -> tuple[Tensor, Tensor, Tensor]:
-        """After the search: own prices (B, U), and the values and choice weights of `DualSolution`."""
-        if bool(found.free.any()):
-            self._best_own = self._best_own.masked_fill(found.free, -torch.inf)
-            self._tasks = self._values(found.servers, self._best_own, CERTIFYING)
-        values = self._tasks.value
-        return self._best_own.exp(), values, softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))[1]
+    def at_best(self, servers: Tensor, free: Tensor) -> tuple[Prices, TaskValues]:
+        """After the search: the best prices and the tasks' values there. servers, free: as in `Certificate`."""
+        if bool(free.any()):
+            self._best_own = self._best_own.masked_fill(free, -torch.inf)
+            self._tasks = self._values(servers, self._best_own, CERTIFYING)
+        return self._prices(servers, self._best_own), self._tasks
 
     def _prices(self, servers: Tensor, own: Tensor) -> Prices:
-        return prices_at(torch.cat([servers, own], 1), self._problem.shape[3])
+        return prices_at(torch.cat([servers, own], 1), self.problem.shape[3])
 
     def _values(self, servers: Tensor, own: Tensor, iterations: int = 2) -> TaskValues:
-        return self._problem.task_values(self._prices(servers, own), iterations)
+        return self.problem.task_values(self._prices(servers, own), iterations)
 
     def _totals(self, own: Tensor, tasks: TaskValues, tau: Tensor | None = None) -> Totals:
         """The totals of tasks at log own prices. tau: the temperature, if the smoothed dual is wanted."""
-        problem = self._problem
+        problem = self.problem
         paid, costs = (own.exp() * problem.F_i).sum(1), problem.least_costs(tasks)
         if tau is None:
             return Totals(costs - paid, costs, problem.least_costs(tasks, True), paid)
