@@ -35,7 +35,7 @@ from iomt_core.scenario import Scenario, ScenarioError, check_range, counted
 from iomt_core.scenario.parameters import MOST_ALTERNATIVES, MOST_USERS
 
 MOST_WARD_USERS = 1_000_000
-TENSORS = 11  # of every task on every device that a worker keeps, with what it needs for a moment; measured
+TENSORS = 17  # of every task on every device: what a worker keeps and needs for a moment; from the memory of a process
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]  # a batch's tensors by name, as they travel
 

@@ -7,7 +7,7 @@ on this machine, an actor on a cluster.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -66,7 +66,7 @@ def resident_workers(workers: int | None = None, cluster: str | None = None) -> 
 
 
 def results(workers: Sequence[Worker], replies: Sequence[Reply]) -> list[Any]:
-    """Waits for the reply of each worker. Raises `ScenarioError` where a worker is lost, and what a worker raises."""
+    """Waits for the reply of each worker. Raises `ScenarioError` where a worker is lost or fails."""
     return [_result(worker, reply) for worker, reply in zip(workers, replies, strict=True)]
 
 
@@ -89,10 +89,13 @@ def _result(worker: Worker, reply: Reply) -> Any:
                 raise lost(worker) from None
         except BrokenProcessPool:
             raise lost(worker) from None
-        except Exception:
+        except Exception as error:
             if worker.is_lost():
                 raise lost(worker) from None
-            raise
+            raise ScenarioError(
+                f"workers: {worker.name} failed: {type(error).__name__}: {str(error)[:200]}. Its version of this package must be "
+                "the same as here."
+            ) from error
 
 
 _resident: Any = None  # the object that a process of this machine keeps
@@ -140,8 +143,9 @@ class _ClusterWorker:
 
     def call(self, method: str, *arguments: Any) -> Reply:
         try:
-            found: Reply = getattr(self._made.result(timeout=SECONDS), method)(*arguments)
-        except (RuntimeError, TimeoutError, OSError):  # an actor whose worker has gone
+            with self._client.as_current():  # an actor looks for its client
+                found: Reply = getattr(self._made.result(timeout=SECONDS), method)(*arguments)
+        except (RuntimeError, TimeoutError, OSError, CancelledError):  # of an actor whose worker has gone
             raise lost(self) from None
         return found
 
