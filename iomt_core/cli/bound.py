@@ -69,7 +69,7 @@ def _with_changes(s: Scenario, words: list[str]) -> tuple[Scenario, int]:
         users = read_number(wanted, "")
     except ValueError as error:
         raise ScenarioError(f"users = {wanted[:60]!r}: {error}.") from None
-    if users != int(users):
+    if users % 1:  # not 0 for infinity and NaN either
         raise ScenarioError(f"users = {wanted[:60]!r} is no whole number: allowed is 1 to {MOST_WARD_USERS}.")
     return s, int(users)
 

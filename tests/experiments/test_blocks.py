@@ -97,7 +97,7 @@ def test_a_ward_beyond_the_range_of_scenarios_grows_from_a_smaller_one() -> None
     assert max(map(len, blocks)) <= 2000
     one, two = (bound_of(ward, here(count)) for count in (1, 2))
     assert one.bound == pytest.approx(two.bound, rel=1e-9)
-    assert one.cost == pytest.approx(two.cost, rel=1e-6)
+    assert one.cost == pytest.approx(two.cost, rel=1e-4)  # tasks are divided within blocks
     assert 0 <= one.gap < 0.01
 
 

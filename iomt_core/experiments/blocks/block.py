@@ -28,7 +28,7 @@ from iomt_core.model.batch import Batch
 from iomt_core.model.memory import check_memory
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
-from iomt_core.policies.dual import DualProblem, Piece, SearchState, UserGroup, pieces_of
+from iomt_core.policies.dual import COLDEST, DualProblem, Piece, SearchState, UserGroup, pieces_of, softmin
 from iomt_core.policies.shares import own_allocation
 from iomt_core.runs.process import prepare
 from iomt_core.scenario import Scenario, ScenarioError, check_range, counted
@@ -36,6 +36,7 @@ from iomt_core.scenario.parameters import MOST_ALTERNATIVES, MOST_USERS
 
 MOST_WARD_USERS = 1_000_000
 TENSORS = 17  # of every task on every device: what a worker keeps and needs for a moment; from the memory of a process
+LEAST_WEIGHT = 1e-3  # of a device that a task may take
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]  # a batch's tensors by name, as they travel
 
@@ -134,7 +135,7 @@ class BlockWorker:
             return arrays(getattr(self._users, method)(*given))
 
     def demand(self, servers: Array, free: Array) -> Arrays:
-        """After the search: what all tasks, each on its cheapest device at these prices, ask of the servers, (1, K) each."""
+        """After the search: what all tasks, each on a device that is cheapest now, ask of the servers, (1, K) each."""
         with torch.inference_mode():
             found = [block.demand(torch.tensor(servers), torch.tensor(free)) for block in self._blocks]
             root, band = (torch.stack(x).sum(0) for x in zip(*found, strict=True))
@@ -165,7 +166,8 @@ class _Block:
         choices, own, roots, bands = [], [], [], []
         for piece in self.pieces:
             _, tasks = piece.at_best(servers, free)
-            choice = tasks.value.argmin(-1)
+            _, weights = softmin(tasks.value, COLDEST * tasks.value.amin(-1, keepdim=True))
+            choice = due_choices(weights, piece.problem.active)
             local = (choice == 0) & piece.problem.active
             own.append(own_allocation(piece.problem.own_tasks, local, piece.problem.F_i))
             bands.append(tasks.band.gather(-1, (choice[..., None] - 1).clamp_min(0))[..., 0])
@@ -192,6 +194,22 @@ class _Block:
         """Sums over the tasks of each server, (1, K)."""
         index = (self._choice.flatten(1) - 1).clamp_min(0)
         return ask.new_zeros(1, self._snapshot.F_k.shape[1]).scatter_add_(1, index, ask.flatten(1))
+
+
+def due_choices(weights: Tensor, active: Tensor) -> Tensor:
+    """A device for each task, (1, U, J) int64, such that each device gets about as many tasks as its weights add up to.
+
+    At the best prices a task may be as cheap on one device as on another. Its weights say how such tasks divide, and if each
+    took the first of its cheapest devices, some servers would be crowded. weights: of the devices of each task, (1, U, J, K + 1);
+    active: whether there is a task, (1, U, J). Each task in turn takes the device that is furthest behind its weights so far.
+    """
+    p = (weights * active[..., None]).flatten(0, 2).numpy()
+    behind, choice = np.zeros(p.shape[1]), np.empty(len(p), np.int64)
+    for n, row in enumerate(p):
+        behind += row
+        choice[n] = device = np.where(row > LEAST_WEIGHT, behind, -np.inf).argmax()
+        behind[device] -= row.any()
+    return torch.from_numpy(choice).view(active.shape)
 
 
 def arrays(batch: Batch) -> Arrays:

@@ -17,6 +17,7 @@ from torch import Tensor
 from iomt_core.experiments.blocks.block import Array, BlockWorker, WardStep, arrays, tensors
 from iomt_core.experiments.blocks.workers import Worker, resident_workers, results
 from iomt_core.model.batch import Batch, add_up
+from iomt_core.model.memory import check_memory
 from iomt_core.policies.dual import FirstSums, SearchState, Slopes, Totals, search_prices
 from iomt_core.scenario import ScenarioError
 
@@ -40,7 +41,7 @@ class WardBound:
 
     bound: float  # lower bound on the total weighted cost of any policy that skips no task
     skip_bound: float  # the same for any policy
-    cost: float  # of each task on its cheapest device at the prices found
+    cost: float  # of each task on a device that is cheapest at the prices found
     skipped: int  # tasks that this decision skips
     iterations: int
     seconds: float  # of the search, by the clock
@@ -66,6 +67,8 @@ def ward_bound(
     memory, and where a worker is lost.
     """
     with resident_workers(workers, cluster) as found:
+        if cluster is None:  # on a cluster each worker looks at its own machine
+            check_memory(f"certificates of {ward.size_words}", ward.memory(ward.users))
         return bound_of(ward, found, on_iteration)
 
 
