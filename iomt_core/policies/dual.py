@@ -365,7 +365,8 @@ def search_prices(users: Users, iterations: int = ITERATIONS) -> Certificate:
 
     iteration = 0
     for iteration in range(MOST_ITERATIONS):
-        now = users.slopes(state())
+        sent = state()
+        now = users.slopes(sent)
         rises = better = torch.zeros_like(moving)
         paid = theta.exp() * capacity
         current = now.smooth - paid.sum(1)
@@ -378,8 +379,8 @@ def search_prices(users: Users, iterations: int = ITERATIONS) -> Certificate:
             settled = current
         gradient = now.spent - paid
         slope = gradient.abs().sum(1) + now.own_slope
-        matrix, least = now.complement, 1e-12 * best_bound.abs()[:, None] + 1e-300
-        matrix.diagonal(dim1=1, dim2=2).add_(damp(now.diagonal, gradient, damping, least) - now.diagonal)
+        matrix = now.complement
+        matrix.diagonal(dim1=1, dim2=2).add_(damp(now.diagonal, gradient, damping, sent.least) - now.diagonal)
         step = torch.linalg.solve_ex(matrix, gradient - now.eliminated)[0]
         trial = torch.maximum(theta + step.clamp(-LONGEST_STEP, LONGEST_STEP), lowest)
         found = users.trial(trial, step)

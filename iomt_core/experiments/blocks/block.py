@@ -67,9 +67,7 @@ class WardStep:
     @property
     def size_words(self) -> str:
         """The ward's size in words."""
-        return (
-            f"{self.users:,} users × {counted(self.scenario.tasks, 'task')}, {counted(self.scenario.servers, 'server')}"
-        )
+        return f"{self.users:,} user{'s' * (self.users != 1)} × {counted(self.scenario.tasks, 'task')}, {counted(self.scenario.servers, 'server')}"
 
     def shares(self, workers: int) -> list[range]:
         """The users of each of at most so many workers, by their index from 0, as evenly as possible."""
