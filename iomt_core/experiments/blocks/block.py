@@ -67,7 +67,8 @@ class WardStep:
     @property
     def size_words(self) -> str:
         """The ward's size in words."""
-        return f"{self.users:,} user{'s' * (self.users != 1)} × {counted(self.scenario.tasks, 'task')}, {counted(self.scenario.servers, 'server')}"
+        s, users = self.scenario, f"{self.users:,} user{'s' * (self.users != 1)}"
+        return f"{users} × {counted(s.tasks, 'task')}, {counted(s.servers, 'server')}"
 
     def shares(self, workers: int) -> list[range]:
         """The users of each of at most so many workers, by their index from 0, as evenly as possible."""
