@@ -43,6 +43,7 @@ bench: $(VENV)/.dev ## speed, each figure beside an alternative or a target
 	$(BIN)/python -m benchmarks.adapter_speed
 	$(BIN)/python -m benchmarks.optimum
 	$(BIN)/python -m benchmarks.city
+	$(BIN)/python -m benchmarks.blocks
 	$(BIN)/python -m benchmarks.learner_speed
 	$(BIN)/python -m benchmarks.access
 	$(BIN)/python -m benchmarks.explore_latency

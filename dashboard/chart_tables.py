@@ -11,6 +11,8 @@ import streamlit as st
 
 from dashboard.session import Session, current
 
+PAGE = 500  # rows of a table that are sent to the browser at a time
+
 
 def chart_table(key: str, build: Callable[[], pd.DataFrame], what: str, label: str = "As a table") -> None:
     """An expander with the table that `build()` returns, computed only while it is open; `what` describes its content."""
@@ -18,8 +20,24 @@ def chart_table(key: str, build: Callable[[], pd.DataFrame], what: str, label: s
     if box.open:
         table = build()
         with box:
-            st.dataframe(table, hide_index=True, key=f"table_of_{key}_data", alt=what)
+            shown = page_of(table, f"table_of_{key}_page")
+            st.dataframe(shown, hide_index=True, key=f"table_of_{key}_data", alt=what)
             download(table, key, what)
+
+
+def page_of(table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The rows of the page that a person chooses, with the control for it; all rows if they are at most `PAGE`."""
+    if len(table) <= PAGE:
+        return table
+    pages = -(-len(table) // PAGE)
+    place = st.container(horizontal=True, vertical_alignment="bottom")
+    if st.session_state.get(key, 1) > pages:
+        st.session_state[key] = 1
+    number = int(place.number_input(f"Page, 1 to {pages}", 1, pages, key=key, width=160))
+    first = (number - 1) * PAGE
+    rows = table.iloc[first : first + PAGE]
+    place.caption(f"Rows {first + 1:,} to {first + len(rows):,} of {len(table):,}; the download has all.")
+    return rows
 
 
 def download(table: pd.DataFrame, key: str, what: str) -> None:

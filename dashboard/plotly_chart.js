@@ -29,6 +29,8 @@ function build(root) {
   view.themes = matchMedia("(prefers-color-scheme: dark)");
   view.themes.addEventListener("change", view.redraw);
   document.addEventListener(SHOWN, view.follow);
+  view.wanted = ({ detail }) => { if (view.figure.layout.meta.now) view.send("point", ["step", detail]); }; // a map without a player
+  document.addEventListener(WANTED, view.wanted);
   view.print = () => { if (view.drawn) window.Plotly.relayout(view.plot, { width: PAPER }); };
   addEventListener("beforeprint", view.print);
   addEventListener("afterprint", view.redraw);
@@ -117,6 +119,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const { layout } = view.figure, { title, meta } = layout;
   view.title.textContent = unescape(title.text);
   view.subtitle.textContent = unescape(title.subtitle.text);
+  if (meta.now) { document.body.dataset.step = meta.now; document.dispatchEvent(new CustomEvent(SHOWN, { detail: meta.now })); }
   view.buttons.forEach((button) => button.setAttribute("aria-label", `Download ${button.textContent}: ${view.title.textContent}`));
   view.plot.setAttribute("role", "figure"); // not an image: it has buttons
   view.plot.setAttribute("aria-label", meta.alt);
@@ -130,6 +133,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     view.sizes.disconnect();
     view.themes.removeEventListener("change", view.redraw);
     document.removeEventListener(SHOWN, view.follow);
+    document.removeEventListener(WANTED, view.wanted);
     removeEventListener("beforeprint", view.print);
     removeEventListener("afterprint", view.redraw);
     if (view.drawn) window.Plotly.purge(view.plot);

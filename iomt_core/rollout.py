@@ -16,6 +16,7 @@ from torch import Tensor
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment, Transition
 from iomt_core.environment.world import World
+from iomt_core.model import progress
 from iomt_core.model.batch import concatenate
 from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
@@ -230,9 +231,11 @@ def _decide_in_turn(policy: Policy, snapshot: Snapshot, count: int, shares: Shar
     """The decisions in all steps of some episodes, each with the charge that the steps before it leave."""
     s, parts = policy.scenario, []
     battery = snapshot.battery[:count]
-    for step in torch.arange(len(snapshot.D)).split(count):
+    steps = torch.arange(len(snapshot.D)).split(count)
+    for t, step in enumerate(steps):
         now = replace(snapshot.select(step), battery=battery)
-        action = with_shares(policy.decide(now), now, s, shares)
+        with progress.part(t / len(steps), (t + 1) / len(steps)):
+            action = with_shares(policy.decide(now), now, s, shares)
         parts.append(action)
         battery = (battery - outcome(now, action, s).energy.sum(-1)).clamp_min(0.0)
     return concatenate(parts)
@@ -245,7 +248,10 @@ def _record(episodes: EpisodeSet, snapshot: Snapshot, final: Action, result: Out
     played = (ended.cumsum(0) - ended.to(torch.int64)) == 0
     step = torch.arange(1, s.T + 1)[:, None].expand(s.T, count)
     episode = torch.arange(episodes.first + 1, episodes.first + count + 1).expand(s.T, count)
-    record = Record(s, episode.flatten(), step.flatten(), snapshot, final, result, episodes.dual, ended.flatten())
+    dual = episodes.dual and episodes.dual.without_tasks()  # a record would need much memory with them
+    record = Record(s, episode.flatten(), step.flatten(), snapshot, final, result, dual, ended.flatten())
+    if count == 1 and bool(played.all()):
+        return record
     order = torch.arange(s.T * count).view(s.T, count).T.flatten()  # sorted by episode, then step
     return record.select(order[played.T.flatten()])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 import torch
 
-from dashboard.chart_tables import chart_table
-from dashboard.explore.following import following
-from dashboard.explore.views import EPISODE, record, subtitle, visible_row
+from dashboard.chart_tables import chart_table, page_of
+from dashboard.explore.following import following, is_large
+from dashboard.explore.views import EPISODE, subtitle, visible_row
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
 from iomt_core.charts.batteries import battery_curves, battery_table, battery_words, plan_words, user_table
@@ -15,30 +15,29 @@ from iomt_core.experiments.around import CHARGES
 from iomt_core.experiments.evaluation import batteries_matter, evaluate_episode
 from iomt_core.record import Record
 
+STEP_BY_STEP = ("optimum-step", "all-local")  # with which the plan is compared
 PLAN = "optimum"  # the policy whose plan is drawn
 ROWS = 12  # of the table without scrolling
 
 
 def batteries(session: Session, shown: Record) -> None:
     """The charge of every battery; open where batteries matter, folded elsewhere."""
+    if shown.dual is None:  # of a large ward; whether they matter is not known yet
+        return
     if batteries_matter(shown):
-        _batteries(session)
+        _batteries(session, shown)
         return
     box = st.expander("Batteries: none runs short here", key="batteries_box", on_change="rerun")
     if box.open:
         with box:
-            _batteries(session)
+            _batteries(session, shown)
 
 
 @st.fragment
-def _batteries(session: Session) -> None:
+def _batteries(session: Session, shown: Record) -> None:
     """Curves of the charge, with the plan as soon as it is there, and what each user's battery did."""
-    s, shown, found, plan = (
-        session.scenario,
-        record(session),
-        following(session.scenario, session.seed, "batteries"),
-        None,
-    )
+    s, plan = session.scenario, None
+    found = following(s, session.seed, "batteries", everything=STEP_BY_STEP)
     planned = found.get(PLAN)
     if session.shown_policy != PLAN and planned is not None:
         plan = torch.from_numpy(planned[CHARGES]).double()
@@ -51,9 +50,11 @@ def _batteries(session: Session) -> None:
         with st.container():
             st.markdown(battery_words(shown))
             if planned is not None and batteries_matter(shown):
-                step, local = (evaluate_episode(s, name, session.seed) for name in ("optimum-step", "all-local"))
-                st.markdown(plan_words(step, local, planned, s))
-            table = user_table(shown, plan)
+                known = {n: found.get(n) if is_large(s) else evaluate_episode(s, n, session.seed) for n in STEP_BY_STEP}
+                step, local = (known[name] for name in STEP_BY_STEP)
+                if step and local:
+                    st.markdown(plan_words(step, local, planned, s))
+            table = page_of(user_table(shown, plan), "battery_page")
             st.dataframe(
                 table, hide_index=True, key="battery_users", alt="What each user's battery did",
                 height=38 + 35 * min(ROWS, len(table)),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.explore.following import client
-from dashboard.explore.views import subtitle, visible_row
+from dashboard.explore.following import Awaited, client, episode, is_large
+from dashboard.explore.views import pinned_episode, subtitle, visible_row
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
 from dashboard.widgets import index_of, sync_widget
@@ -20,7 +21,6 @@ from iomt_core.experiments.sweeps.spec import sweepable, switched_off
 from iomt_core.policies.base import Shares
 from iomt_core.record import Record
 from iomt_core.training.catalogue import DEFAULT, policy_label
-from iomt_core.twin.northbound import play
 
 ALWAYS = (DEFAULT, "price-response", "optimum")  # the curves over a parameter, beside that of the shown policy
 
@@ -45,14 +45,17 @@ def _look(session: Session, labels: Mapping[str, str], name: str) -> Look:
     return SHOWN if name == session.shown_policy else other_policy(list(labels).index(name))
 
 
-def episode_curves(session: Session, shown: Record, labels: Mapping[str, str]) -> None:
-    """The curves of the shown policy, the pinned one, and the policies that were ticked."""
-    others = {
-        labels[name]: (play(session.scenario, name, session.seed), look)
-        for name, look in also_shown(session, labels).items()
-    }
+def episode_curves(session: Session, shown: Record, labels: Mapping[str, str], awaited: Awaited) -> None:
+    """The curves of the shown policy, the pinned one, and the policies that were ticked; in a large ward some follow."""
+    s, seed, others = session.scenario, session.seed, dict[str, tuple[Record, Look]]()
+    for name, look in also_shown(session, labels).items():
+        also = awaited.episode(labels[name], partial(episode, f"also {name}", s, name, "own", seed))
+        if also.record is not None:
+            others[labels[name]] = also.record, look
     if (p := session.pinned) is not None:
-        others[f"pinned: {policy_label(p.policy)}"] = play(p.scenario, p.policy, p.seed, p.shares), PINNED
+        pinned = awaited.episode(f"Pinned: {policy_label(p.policy)}", partial(pinned_episode, session))
+        if pinned.record is not None:
+            others[f"pinned: {policy_label(p.policy)}"] = pinned.record, PINNED
     draw_episode(session, shown, others, "episode_curves")
 
 
@@ -82,6 +85,11 @@ def parameter_curves(session: Session, labels: Mapping[str, str]) -> None:
         help="The curves show delay, energy and cost at other values of this parameter, everything else as it is. It is the "
         "one that you moved last, unless you choose another. Click a point to set its value.",
     )  # fmt: skip
+    if is_large(session.scenario) and not st.toggle(
+        "Compute these curves", key="around_large", help="In a ward as large as this one they take minutes, in the background."
+    ):  # fmt: skip
+        st.caption("The curves of a ward as large as this one are computed only where this is switched on.")
+        return
     first = session.shown_policy
     policies = dict.fromkeys((first, *(one for one in (*ALWAYS, *session.also) if one in labels)))
     looks = [_look(session, labels, one) for one in policies]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.chart_tables import chart_table, csv_button, file_words, selectable_tasks
+from dashboard.chart_tables import chart_table, csv_button, file_words, page_of, selectable_tasks
+from dashboard.explore.following import EVERY, client, is_large
 from dashboard.explore.state import TABS, ExploreState
 from dashboard.explore.views import EPISODE, step_scope, subtitle, visible_row
 from dashboard.plotly_chart import charts_beside, plotly_chart
@@ -14,10 +15,13 @@ from iomt_core.charts import tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.devices import utilisation
 from iomt_core.charts.fading import fading
-from iomt_core.charts.savings import saving_bars, saving_table, savings, worthless
+from iomt_core.charts.savings import Saving, episode_savings, saving_bars, saving_table, savings, worthless
+from iomt_core.experiments.around import Request, curve_computer
 from iomt_core.metrics import TASK
 from iomt_core.record import Record
 from iomt_core.twin.northbound import first_episode
+
+MOST_BARS = 300  # of single tasks in a chart
 
 
 def tabs(session: Session, view: ExploreState, shown: Record) -> None:
@@ -31,7 +35,9 @@ def tabs(session: Session, view: ExploreState, shown: Record) -> None:
 def _time(session: Session, shown: Record) -> None:
     row = visible_row(session, shown)
     about = subtitle(session, step_scope(shown, row))
-    plotly_chart(task_charts.delay_bars(shown, row, session.picked, about), "delays", session.pick)
+    plotly_chart(task_charts.delay_bars(shown, row, session.picked, about, MOST_BARS), "delays", session.pick)
+    if (tasks := int(shown.snapshot.active[row].sum())) > MOST_BARS:
+        st.caption(f"The {MOST_BARS} slowest of {tasks:,} tasks of the step. The table has all.")
     chart_table(
         "delays", lambda: tables.delay_table(shown, row), "Delay of each task of the step, execution and transmission"
     )
@@ -54,7 +60,9 @@ def _prices(session: Session, shown: Record) -> None:
 
 def what_more_saves(session: Session) -> None:
     """What a little more of each resource would save in the episode: charge, deadlines, CPU and bandwidth."""
-    found = savings(first_episode(session.scenario, session.seed))
+    found = _savings(session)
+    if found is None:
+        return
     if not found:
         st.info("Nobody has a task in this episode, so nothing is worth anything.", icon=":material/info:")
         return
@@ -70,14 +78,36 @@ def what_more_saves(session: Session) -> None:
     )
 
 
+def _savings(session: Session) -> list[Saving] | None:
+    """What is saved, see `charts.savings`; None while it is being computed, which takes as long as the certificate."""
+    s, seed = session.scenario, session.seed
+    if not is_large(s):
+        return savings(first_episode(s, seed))
+    found, done = curve_computer().large(f"{client()} savings", {"": Request.of(episode_savings, s, "optimum", seed)})
+    if isinstance(found.get(""), list):
+        return list(found[""])
+    _wait_for_savings(session, done[""])
+    return None
+
+
+@st.fragment(run_every=EVERY)
+def _wait_for_savings(session: Session, share: float) -> None:
+    request = {"": Request.of(episode_savings, session.scenario, "optimum", session.seed)}
+    found, done = curve_computer().large(f"{client()} savings", request)
+    if found:
+        st.rerun()
+    st.progress(max(share, done[""]), "The prices of the best decisions are computed in the background.")
+
+
 def _tasks(session: Session, shown: Record) -> None:
     row = visible_row(session, shown)
     whole = st.toggle("Whole episode", key="whole_episode", help="Off: only the step on the map.")
     table = (shown if whole else shown.select(slice(row, row + 1))).table()
 
     units = {metric.heading: st.column_config.Column(help=metric.help) for metric in TASK.values()}
+    rows = page_of(table, "tasks_page")
     selectable_tasks(
-        tables.task_table(table.drop(columns=["episode", "bound"])), table, session, "tasks_table", column_config=units,
+        tables.task_table(rows.drop(columns=["episode", "bound"])), rows, session, "tasks_table", column_config=units,
         alt="All tasks", height=360,
     )  # fmt: skip
     who = session.policy_label

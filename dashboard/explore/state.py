@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dashboard.session import Session, page_state
 from iomt_core.scenario import metadata
+from iomt_core.scenario.links import whole_number
 from iomt_core.training.catalogue import catalogue
 
 TABS = {
@@ -23,10 +24,16 @@ class ExploreState:
     """What the page shows, for the whole session."""
 
     tab: str = "time"
+    site: int | None = None  # the server that the map of a city is zoomed to
 
     def link(self, session: Session) -> dict[str, str]:
         """The page's entries of a link."""
-        entries = {"tab": self.tab, "also": ",".join(session.also), "moved": session.moved or ""}
+        entries = {
+            "tab": self.tab,
+            "also": ",".join(session.also),
+            "moved": session.moved or "",
+            "site": str(self.site or ""),
+        }
         return {name: value for name, value in entries.items() if value}
 
 
@@ -51,4 +58,8 @@ def from_view(session: Session, view: Mapping[str, str]) -> ExploreState:
     if view:  # a link; not the first visit in a session that has moved something on another page
         session.also = tuple(name for name in also if name in catalogue(also))
         session.moved = view["moved"] if view.get("moved") in metadata() else None
-    return ExploreState(view["tab"] if view.get("tab") in TABS else "time")
+    site = whole_number(view["site"], 1, session.scenario.ward_servers) if "site" in view else None
+    if "site" in view and site is None:
+        most = session.scenario.ward_servers
+        session.problems.append(f"v_site = {view['site'][:40]!r} in the link is not a server: allowed is 1 to {most}.")
+    return ExploreState(view["tab"] if view.get("tab") in TABS else "time", site)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.explore.following import FOLLOWING, following
+from dashboard.explore.following import FOLLOWING, Awaited, Episode, episode, following, is_large
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.policy_notes import policy_replaced
 from dashboard.session import Session
@@ -22,7 +23,7 @@ from iomt_core.charts.batteries import end_words
 from iomt_core.charts.forest import RETURNS
 from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.comparison.differences import differences, not_comparable
-from iomt_core.experiments.evaluation import compared_by, episode_bounds, evaluate_episode
+from iomt_core.experiments.evaluation import compared_by, episode_bounds, evaluate_episode, summary_of
 from iomt_core.metrics import METRICS, TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
@@ -43,6 +44,7 @@ METRIC_HELP = {
     "return_gap": "No policy can return more than the certified bound, so this policy is **at most** this far from the best "
     "possible. The bound is of the whole episode, with batteries (C5) and deadlines (C6), and knows all its tasks in advance.",
 }
+FOLLOWS = "The certified bound is being computed in the background. This figure follows as soon as it is known."
 BY_RETURN = (
     "Compared by **return**: the sum of p max(0, 1 - cost) over the episode. Here batteries run short or tasks are skipped, and "
     "cost, delay and energy are means of what was done, so that a policy that does less may seem better."
@@ -68,12 +70,25 @@ def record(session: Session) -> Record:
     return play(session.scenario, session.shown_policy, session.seed, session.shares)
 
 
-def results(session: Session) -> dict[str, dict[str, Any]]:
+def shown_episode(session: Session) -> Episode:
+    """The episode shown, as far as it is known; in small wards all of it."""
+    return episode("shown", session.scenario, session.shown_policy, session.shares, session.seed)
+
+
+def pinned_episode(session: Session) -> Episode:
+    """The same of the pinned scenario; without a record if there is none."""
+    p = session.pinned
+    return Episode(None) if p is None else episode("pinned", p.scenario, p.policy, p.shares, p.seed)
+
+
+def results(session: Session, record: Record) -> dict[str, dict[str, Any]]:
     """The metrics of the compared policies by name, but of those that follow, see `following.py`.
 
-    The shown policy has the share rule of the session.
+    record: of the shown policy, which has the share rule of the session.
     """
     shown = session.shown_policy
+    if is_large(session.scenario):
+        return {shown: summary_of(record, shown)}
     return {
         n: evaluate_episode(session.scenario, n, session.seed, session.shares if n == shown else "own")
         for n in compared(session)
@@ -88,8 +103,8 @@ def compared(session: Session) -> tuple[str, ...]:
 
 def judged_by(session: Session, shown: Record) -> Literal["cost", "return"]:
     """The metric by which the policies of this page are compared, see `evaluation.compared_by`; that of a pinned one counts."""
-    p = session.pinned
-    pinned = compared_by(play(p.scenario, p.policy, p.seed, p.shares)) if p else "cost"
+    then = pinned_episode(session).record
+    pinned = compared_by(then) if then else "cost"
     return "return" if "return" in (compared_by(shown), pinned) else "cost"
 
 
@@ -98,13 +113,16 @@ def headline(session: Session, now: dict[str, Any], by: Literal["cost", "return"
 
     Changes are graded as better or worse only if the wards are comparable, by the same rule as on Compare.
     """
-    p = session.pinned
-    then = evaluate_episode(p.scenario, p.policy, p.seed, p.shares) if p else None
+    p, past = session.pinned, pinned_episode(session).record
+    then = summary_of(past, p.policy) if p and past else None
     ungraded = not_comparable(p.scenario, session.scenario, "the pinned ward", "this one") if p else ""
     with st.container(key="headline"):
         for name in HEADLINE[by]:
             metric, delta = METRICS[name], None
-            if then is not None:
+            if name not in now:
+                st.metric(metric.label, "…", border=True, help=FOLLOWS)
+                continue
+            if then is not None and name in then:
                 difference = metric.show_difference(now[name] - then[name], now[name], brief=True)
                 delta = f"pinned: {metric.brief(then[name])}" if ungraded else difference
             alike = by == "cost" or name in RETURNS  # what was not done counts in the return only
@@ -133,7 +151,7 @@ def warnings(session: Session, shown: Record) -> None:
     """Warnings: the chosen policy cannot decide here, it has collapsed, or the episode ended early."""
     policy_replaced(session)
     s, trained = session.scenario, entry(session.shown_policy).trained  # heuristics may do so on purpose
-    if trained and shown.collapse and shown.collapse != play(s, "optimum", session.seed).collapse:
+    if trained and shown.collapse and not is_large(s) and shown.collapse != play(s, "optimum", session.seed).collapse:
         words = f"{session.policy_label} has collapsed: it {shown.collapse}, which the optimum does not."
         st.warning(plain(words), icon=":material/warning:")
     if bool(shown.ended.any()):
@@ -172,33 +190,49 @@ def policy_labels(names: Iterable[str]) -> dict[str, str]:
 
 
 @st.fragment
-def policies(session: Session, now: dict[str, dict[str, Any]], by: Literal["cost", "return"]) -> None:
+def policies(session: Session, now: dict[str, dict[str, Any]], by: Literal["cost", "return"], awaited: Awaited) -> None:
     """Cost or return of all policies in this scenario and seed, with the bound as a line; some of them follow."""
+    awaited.draw_what_is_chosen()
     names = compared(session)
-    labels = policy_labels(names)
-    known = {**now, **following(session.scenario, session.seed, "policies", session.shown_policy)}
-    known = {name: known[name] for name in names if name in known}
+    labels, s = policy_labels(names), session.scenario
+    certified = not is_large(s) or "lower_bound" in now[session.shown_policy]
+    later = following(s, session.seed, "policies", session.shown_policy, names)
+    known = {name: {**later, **now}[name] for name in names if name in later or name in now}
     pinned = None
     if session.pinned is not None:
-        p = session.pinned
-        later = following(p.scenario, p.seed, "pinned", p.policy)
-        pinned = {
-            n: (later.get(n) or evaluate_episode(p.scenario, n, p.seed, p.shares if n == p.policy else "own"))[by]
-            for n in names
-            if (n in later or n == p.policy or n not in FOLLOWING) and not why_not(n, p.scenario)
-        }
+        pinned = pinned_values(session, names, by)
     about = subtitle(session, EPISODE, policy=False)
-    bound = episode_bounds(session.scenario, session.seed)[by]
-    figure = comparison.policy_bars(known, labels, session.shown_policy, bound, by, pinned, about, session.scenario.T)
+    bound = bound_of(now[session.shown_policy], by) if is_large(s) else episode_bounds(s, session.seed)[by]
+    figure = comparison.policy_bars(known, labels, session.shown_policy, bound, by, pinned, about, s.T)
 
     def show(name: str) -> None:
         session.policy = name
         st.rerun()  # the whole page, with the controls
 
-    plotly_chart(figure, "policy_bars", show, pending=len(known) < len(names))
+    plotly_chart(figure, "policy_bars", show, pending=certified and len(known) < len(names))
     chart_table(
         "policies", lambda: tables.policy_table(known, labels, by, pinned), "Cost, return and gaps of every policy"
     )
+
+
+def bound_of(result: dict[str, Any], by: Literal["cost", "return"]) -> float:
+    """The bound in a summary, see `evaluation.episode_bounds`; NaN without certificates."""
+    return float(result.get({"cost": "lower_bound", "return": "return_bound"}[by], math.nan))
+
+
+def pinned_values(session: Session, names: Iterable[str], by: Literal["cost", "return"]) -> dict[str, float]:
+    """Cost or return of policies in the pinned scenario, by name, as far as they are known."""
+    p = session.pinned
+    assert p is not None
+    if is_large(p.scenario):
+        later = following(p.scenario, p.seed, "pinned policies", "", names, {p.policy: p.shares})
+        return {n: later[n][by] for n in names if n in later}
+    later = following(p.scenario, p.seed, "pinned policies", p.policy)
+    return {
+        n: (later.get(n) or evaluate_episode(p.scenario, n, p.seed, p.shares if n == p.policy else "own"))[by]
+        for n in names
+        if (n in later or n == p.policy or n not in FOLLOWING) and not why_not(n, p.scenario)
+    }
 
 
 def selected_task(session: Session, shown: Record) -> Why | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,13 +34,16 @@ def policy_bars(
     """Priority-weighted mean cost, or return, of every policy; a click on a bar sends the policy's name.
 
     results: summaries of `experiments.evaluation` by name; a policy of `labels` that has none is being computed. labels: what
-    people read, by name; shown: the emphasised policy; bound: what no policy can beat, the line; by: "cost" or "return"; pinned:
-    the same of the pinned scenario, by name; steps: of the whole episode. Bars of policies that played fewer steps, or skipped
-    tasks, are hatched, because their cost leaves that out; their label says so.
+    people read, by name; shown: the emphasised policy; bound: what no policy can beat, the line, NaN while it is being computed;
+    by: "cost" or "return"; pinned: the same of the pinned scenario, by name; steps: of the whole episode. Bars of policies
+    that played fewer steps, or skipped tasks, are hatched, because their cost leaves that out; their label says so.
     """
     names = list(labels)
     title, axis, side = TITLES[by]
     end = LONGEST * bound if by == "cost" else ROOM * bound
+    is_bound = math.isfinite(bound)
+    if not is_bound:
+        end = (1 + ROOM) * max((results[name][by] for name in names if name in results), default=1.0)
     rows = [html.escape(labels[name], quote=False) for name in names]
     texts = [_text(results[name], by, end, steps) if name in results else "…" for name in names]
     lines = [row.replace(", ", ",<br>") for row in rows]
@@ -102,17 +106,20 @@ def policy_bars(
         "uirevision": by,
         "xaxis": {"title": {"text": axis}, "range": [0, end]},
         "yaxis": {"type": "category", "tickvals": rows, "ticktext": ticks, "autorange": "reversed", "showgrid": False},
-        "shapes": [line],
+        "shapes": [line] if is_bound else [],
         "annotations": values,
     }
     words = ", ".join(
         f"{labels[name]} {METRICS[by].number(results[name][by])}" if there else f"{labels[name]} being computed"
         for name, there in zip(names, known, strict=True)
     )
-    return figure(data, layout, title, f"{title}: {words}; certified bound {METRICS[by].number(bound)}.", subtitle)
+    line_words = f"certified bound {METRICS[by].number(bound)}" if is_bound else "the certified bound is being computed"
+    return figure(data, layout, title, f"{title}: {words}; {line_words}.", subtitle)
 
 
 def _hover(result: Mapping[str, Any]) -> str:
+    if "gap" not in result:
+        return f"cost {METRICS['cost'].show(result['cost'])}; the bound is being computed"
     parts = [
         f"cost {METRICS['cost'].show(result['cost'])}, at most {100 * result['gap']:.3g} % above the bound of its steps",
         f"return {METRICS['return'].show(result['return'])}, bound {CONTEXT['return_bound'].show(result['return_bound'])}",
@@ -126,7 +133,9 @@ def _hover(result: Mapping[str, Any]) -> str:
 def _text(result: Mapping[str, Any], by: str, end: float, steps: int) -> str:
     """Value and gap at the end of a bar, and what was not done."""
     value = result[by]
-    if by == "return":
+    if "gap" not in result:  # the bound is being computed
+        text = METRICS["return"].brief(value) if by == "return" else f"{value:.4f}"
+    elif by == "return":
         gap = result["return_gap"]
         text = f"{METRICS['return'].brief(value)} " + (f"(gap {100 * gap:.3g} %)" if gap < 9.995 else "(gap > 999 %)")
     else:

@@ -21,6 +21,8 @@ from iomt_core.charts.style import KIND_COLOURS, device_colour
 from iomt_core.policies.dual import CERTIFYING
 from iomt_core.policies.episode_dual import EpisodeDual, EpisodeProblem
 from iomt_core.rollout import EpisodeSet
+from iomt_core.scenario import Scenario
+from iomt_core.twin.northbound import first_episode
 
 PART = 0.1  # of what there is: the bars are for the largest power of ten up to this
 SEEN = 1e-6  # part of the lowest possible cost: smaller savings are those of rounding
@@ -76,6 +78,11 @@ def lowest_cost(episodes: EpisodeSet) -> float:
     assert isinstance(episodes.dual, EpisodeDual)
     rows = slice(0, None, episodes.count)
     return float(episodes.snapshot.weight[rows].sum()) - float(episodes.dual.return_bound[0])
+
+
+def episode_savings(s: Scenario, _policy: str, seed: int) -> list[Saving]:
+    """`savings` in the episode of `northbound.play`; the prices are those of the best decisions, whatever the policy."""
+    return savings(first_episode(s, seed))
 
 
 def savings(episodes: EpisodeSet) -> list[Saving]:

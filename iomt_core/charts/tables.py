@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -71,10 +72,10 @@ def policy_table(
         {
             "policy": labels[name],
             "cost": round(result["cost"], 6),
-            "bound of its steps": round(result["lower_bound"], 6),
-            METRICS["gap"].heading: round(result["gap"] * METRICS["gap"].factor, 3),
+            "bound of its steps": round(result.get("lower_bound", math.nan), 6),
+            METRICS["gap"].heading: round(result.get("gap", math.nan) * METRICS["gap"].factor, 3),
             "return": float(f"{result['return']:.6g}"),
-            METRICS["return_gap"].heading: round(result["return_gap"] * METRICS["return_gap"].factor, 3),
+            METRICS["return_gap"].heading: round(result.get("return_gap", math.nan) * METRICS["return_gap"].factor, 3),
             "steps": result["steps"],
             CONTEXT["skipped_share"].heading: round(result["skipped_share"] * CONTEXT["skipped_share"].factor, 3),
             **({} if pinned is None else {f"pinned {by}": pinned.get(name)}),

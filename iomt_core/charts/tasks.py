@@ -38,14 +38,14 @@ def slowest_first(record: Record, row: int) -> pd.DataFrame:
 
 
 def delay_bars(
-    record: Record, row: int, picked: tuple[int, int, int] | None = None, subtitle: str = ""
+    record: Record, row: int, picked: tuple[int, int, int] | None = None, subtitle: str = "", most: int | None = None
 ) -> go.Figure:  # fmt: skip
     """Delay of every task of one step, ms, slowest first, split into execution and transmission; `picked` is outlined.
 
-    A line is the deadline of all tasks, or a mark at every bar is its own. Skipped tasks are crosses at 0. A click on a bar sends
-    the task's (step, user, task).
+    most: at most so many tasks are drawn, the slowest; None for all. A line is the deadline of all tasks, or a mark at every bar
+    is its own. Skipped tasks are crosses at 0. A click on a bar sends the task's (step, user, task).
     """
-    table = slowest_first(record, row)
+    table = slowest_first(record, row)[:most]
     table = table.assign(due=table["deadline_s"] * TASK["deadline_s"].factor)
     everything: list[dict[Any, Any]] = table.to_dict("records")
     for task in everything:

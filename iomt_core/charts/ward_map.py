@@ -114,10 +114,14 @@ def _delays(delay: Tensor, skipped: Tensor) -> list[list[list[str]]]:
 
 
 def step_figures(record: Record) -> list[dict[str, Any]]:
-    """Label and value of a few metrics, as text, for every step."""
+    """Label and value of a few metrics, as text, for every step; without a gap where there are no certificates."""
     metrics = [METRICS[name] for name in STEP_FIGURES]
     values = per_step(record, metrics)
-    return [{"label": m.label, "values": ["n/a" if v is None else m.brief(v) for v in values[m.name]]} for m in metrics]
+    return [
+        {"label": m.label, "values": ["n/a" if v is None else m.brief(v) for v in values[m.name]]}
+        for m in metrics
+        if m.name in values
+    ]
 
 
 def spread(users: Tensor, servers: Tensor, user_radius: float, server_radius: float) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import typer
 # Module of each command, in the order of the help; its function has the command's name, unless Python keeps that for itself.
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
-        "import": "import_tables",
+        "import": "import_tables", "bound": "bound",
         "sweep": "sweep", "scenario": "reference", "parameters": "reference", "presets": "reference", "policies": "reference",
         "evaluate": "evaluate", "train": "train", "pretrained": "pretrained", "paper": "paper", "coupled": "coupled",
         "results": "reference",

@@ -63,14 +63,15 @@ def keys_at(seeds: Tensor, stream: Stream, step: int | Tensor) -> Tensor:
     return _mix_(_mix_(seeds + _wrapped(GOLDEN * (int(stream) + 1))) + offset)
 
 
-def keyed_bits(key: Tensor, count: int) -> Tensor:
-    """64 random bits for each of `count` counters of every key, (B,) int64 -> (B, count) int64."""
-    return _mix_(key[:, None] + _counters(count, key.device))
+def keyed_bits(key: Tensor, count: int, first: int = 0) -> Tensor:
+    """64 random bits for each of `count` counters of every key from number `first` on, (B,) int64 -> (B, count) int64."""
+    start = key + _wrapped(first * GOLDEN) if first else key
+    return _mix_(start[:, None] + _counters(count, key.device))
 
 
-def bits(seeds: Tensor, stream: Stream, step: int | Tensor, count: int) -> Tensor:
-    """64 random bits for each of `count` counters of every world; `seeds` (B,) int64 -> (B, count) int64."""
-    return keyed_bits(keys_at(seeds, stream, step), count)
+def bits(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, first: int = 0) -> Tensor:
+    """64 random bits for each of `count` counters of every world from number `first` on; (B,) int64 -> (B, count) int64."""
+    return keyed_bits(keys_at(seeds, stream, step), count, first)
 
 
 def step_keys(seeds: Tensor, count: int) -> Tensor:
@@ -92,12 +93,14 @@ class Range:
         return cls(torch.tensor(low + unit / 2, dtype=dtype, device=device), unit)
 
 
-def uniform_triples(key: Tensor, ranges: tuple[Range, Range, Range], count: int) -> tuple[Tensor, Tensor, Tensor]:
+def uniform_triples(
+    key: Tensor, ranges: tuple[Range, Range, Range], count: int, first: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Three uniform numbers in three ranges for each of `count` counters; `key` (B,) int64 -> three times (B, count).
 
     One 64-bit random number gives all three, which is faster than three calls of `uniform`.
     """
-    z = keyed_bits(key, count)
+    z = keyed_bits(key, count, first)
     part, mask = torch.empty_like(z), (1 << PART_BITS) - 1
     numbers = []
     for span in ranges:
@@ -107,15 +110,17 @@ def uniform_triples(key: Tensor, ranges: tuple[Range, Range, Range], count: int)
     return numbers[0], numbers[1], numbers[2]
 
 
-def uniform(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype) -> Tensor:
+def uniform(
+    seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype, first: int = 0
+) -> Tensor:
     """Uniform numbers in (0, 1), (B, count), of 23 bits, so that float32 and float64 worlds agree except for rounding."""
-    z = (bits(seeds, stream, step, count) >> 41) & ((1 << 23) - 1)
+    z = (bits(seeds, stream, step, count, first) >> 41) & ((1 << 23) - 1)
     return z.to(dtype).add_(0.5).mul_(2.0**-23)
 
 
-def normal(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype) -> Tensor:
+def normal(seeds: Tensor, stream: Stream, step: int | Tensor, count: int, dtype: torch.dtype, first: int = 0) -> Tensor:
     """Standard normal numbers, (B, count), by the inverse distribution function."""
-    z = (bits(seeds, stream, step, count) >> 11) & ((1 << 52) - 1)
+    z = (bits(seeds, stream, step, count, first) >> 11) & ((1 << 52) - 1)
     score: Tensor = torch.special.ndtri(z.to(torch.float64).add_(0.5).mul_(2.0**-52))
     return score.to(dtype)
 

@@ -45,10 +45,14 @@ class World:
     A seed gives the same world in any batch and, except for rounding, in float32 and float64. A `step` counts from 0 and is
     one number for all worlds, or (B,) int64. Step T exists too, for bootstrapping: with it a truncated episode would have
     continued. An own workload starts again there.
+
+    first_user: the world is a part of a larger ward, the users after this many, exactly as the whole ward would have them. Their
+    places and devices are drawn, so the scenario has none of its own.
     """
 
-    def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, s: Scenario, seeds: Tensor, dtype: torch.dtype = torch.float64, first_user: int = 0) -> None:
         self.scenario = s
+        self._first_user = first_user
         self.dtype = dtype
         self._in_operation: tuple[Tensor, Tensor] | None = None
         if s.users_off or s.servers_off:
@@ -57,7 +61,7 @@ class World:
         self._ward = s = s.whole_ward
         self._kinds = _KindTable(s, dtype, seeds.device)
         self._workload = _OwnTasks.of(s, dtype, seeds.device) if s.workload is not None else None
-        self._layout = layout(s, dtype, seeds.device)
+        self._layout = layout(s, dtype, seeds.device, first_user)
         self._draw(seeds)
 
     def reseeded(self, seeds: Tensor) -> World:
@@ -74,7 +78,7 @@ class World:
         self._servers_xy = servers.expand(batch, -1, -1)
         values = {name: users.new_tensor(numbers).expand(batch, -1) for name, numbers in s.device_values.items()}
         low, high = (values["P_low"], values["P_high"]) if s.user_devices else s.P_tr
-        self._power = low + (high - low) * self._uniform(Stream.POWER, 0, s.users)
+        self._power = low + (high - low) * self._uniform(Stream.POWER, 0, 1)
         self._own, self._full_battery = values["F_i"], values["Cap"]
         self._servers, self._latency = (values["F_k"], values["B_k"]), values["latency"]
         self._start = users.expand(batch, -1, -1)
@@ -95,13 +99,13 @@ class World:
 
     def initial_state(self) -> DynamicsState:
         """The state of the dynamics at step 0, drawn from the stationary distribution."""
-        s, batch = self._ward, len(self.seeds)
+        s = self._ward
         unused = self._power[:, :0]
         return DynamicsState(
             users_xy=self._start,
             waypoint=self._waypoints(0) if s.speed else self._start,
             size=self._burst_shock(0) if s.burst else unused,
-            load=self._normal(Stream.BACKGROUND, 0, 2 * s.servers).view(batch, -1, 2) if s.background else unused,
+            load=self._server_load(0) if s.background else unused,
         )
 
     def advance(self, state: DynamicsState, step: int | Tensor) -> DynamicsState:
@@ -114,8 +118,7 @@ class World:
             state = replace(state, size=keep * state.size + renew * self._burst_shock(step))
         if s.background:
             keep, renew = s.background_correlation, math.sqrt(1 - s.background_correlation**2)
-            shock = self._normal(Stream.BACKGROUND, step, 2 * s.servers).view_as(state.load)
-            state = replace(state, load=keep * state.load + renew * shock)
+            state = replace(state, load=keep * state.load + renew * self._server_load(step))
         return state
 
     def snapshot(self, state: DynamicsState, step: int | Tensor, battery: Tensor | None = None) -> Snapshot:
@@ -171,10 +174,19 @@ class World:
         return steps
 
     def _uniform(self, stream: Stream, step: int | Tensor, count: int) -> Tensor:
-        return counter.uniform(self.seeds, stream, step, count, self.dtype)
+        """`count` uniform numbers of each user, (B, U · count)."""
+        users, first = self._ward.users, self._first_user
+        return counter.uniform(self.seeds, stream, step, users * count, self.dtype, first * count)
 
     def _normal(self, stream: Stream, step: int | Tensor, count: int) -> Tensor:
-        return counter.normal(self.seeds, stream, step, count, self.dtype)
+        """`count` standard normal numbers of each user, (B, U · count)."""
+        users, first = self._ward.users, self._first_user
+        return counter.normal(self.seeds, stream, step, users * count, self.dtype, first * count)
+
+    def _server_load(self, step: int | Tensor) -> Tensor:
+        """A standard normal score of each server's CPU and bandwidth, (B, K, 2)."""
+        count = 2 * self._ward.servers
+        return counter.normal(self.seeds, Stream.BACKGROUND, step, count, self.dtype).view(len(self.seeds), -1, 2)
 
     def _distances(self, users_xy: Tensor) -> tuple[Tensor, Tensor]:
         distance = (users_xy[:, :, None] - self._servers_xy[:, None]).norm(dim=-1)
@@ -189,7 +201,10 @@ class World:
             return D, C, P, kind, active
         k = self._kinds
         kind, active = k.zero.expand(shape), k.yes.expand(shape)
-        draws = (x.view(shape) for x in counter.uniform_triples(_at(self.task_keys, step), k.ranges, s.users * s.tasks))
+        triples = counter.uniform_triples(
+            _at(self.task_keys, step), k.ranges, s.users * s.tasks, self._first_user * s.tasks
+        )
+        draws = (x.view(shape) for x in triples)
         if not k.mixed:
             D, C, P = draws
             return D, C, P.floor_(), kind, active
@@ -197,7 +212,7 @@ class World:
         if s.burst:
             u_D, u_C = torch.special.ndtr(state.size).unbind(-1)
         if s.kinds:
-            kind = torch.searchsorted(k.edges, self._uniform(Stream.KINDS, step, s.users * s.tasks)).view(shape)
+            kind = torch.searchsorted(k.edges, self._uniform(Stream.KINDS, step, s.tasks)).view(shape)
         D, C, P = (low[kind] + span[kind] * u for low, span, u in zip(k.low, k.span, (u_D, u_C, u_P), strict=True))
         return D, C, P.floor_(), kind, active
 
@@ -208,13 +223,13 @@ class World:
     def _burst_shock(self, step: int | Tensor) -> Tensor:
         """Standard normal shocks (B, U, J, 2), partly shared by the tasks of a user, so that a burst affects all of them."""
         s, batch = self._ward, len(self.seeds)
-        own = self._normal(Stream.BURST, step, s.users * s.tasks * 2).view(batch, s.users, s.tasks, 2)
-        shared = self._normal(Stream.BURST_SHARED, step, s.users * 2).view(batch, s.users, 1, 2)
+        own = self._normal(Stream.BURST, step, s.tasks * 2).view(batch, s.users, s.tasks, 2)
+        shared = self._normal(Stream.BURST_SHARED, step, 2).view(batch, s.users, 1, 2)
         return math.sqrt(s.burst) * shared + math.sqrt(1 - s.burst) * own
 
     def _waypoints(self, step: int | Tensor) -> Tensor:
         s = self._ward
-        return self._uniform(Stream.WAYPOINTS, step, s.users * 2).view(-1, s.users, 2) * s.area
+        return self._uniform(Stream.WAYPOINTS, step, 2).view(-1, s.users, 2) * s.area
 
     def _walk(self, state: DynamicsState, step: int | Tensor) -> DynamicsState:
         """Random waypoint mobility: moves users towards their waypoints, and draws a new one where it is reached."""
@@ -256,10 +271,12 @@ class _KindTable:
         self.ranges = D, C, P
 
 
-def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+def layout(
+    s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu", first_user: int = 0
+) -> tuple[Tensor, Tensor]:
     """Positions of all users (n, 2) and servers (n, 2) of the ward in m, given by the scenario or drawn from its seed.
 
-    Row n - 1 is number n; those that are switched off have their places too.
+    Row n - 1 is number n, or number `first_user` + n of users; those that are switched off have their places too.
     """
     if s.places is not None:
         return (
@@ -268,12 +285,16 @@ def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") 
         )
     count = s.ward_servers
     # Rows of the first 8 servers and 16 users; then one more user and server in turn, so that no count moves the others.
-    of_users = [7 + n if n <= 16 else 24 + 2 * (n - 17) for n in range(1, s.ward_users + 1)]
-    of_servers = [n - 1 if n <= 8 else 25 + 2 * (n - 9) for n in range(1, count + 1)]
-    rows_drawn = max(*of_users, *of_servers) + 1
+    numbers = range(first_user + 1, first_user + s.ward_users + 1)
     seed = torch.tensor([s.seed], device=device)
-    draws = counter.uniform(seed, Stream.LAYOUT, 0, 2 * rows_drawn, dtype)[0].view(rows_drawn, 2)
-    users = draws[torch.tensor(of_users, device=device)] * s.area
+
+    def drawn(rows: list[int]) -> Tensor:
+        first = min(rows)
+        draws = counter.uniform(seed, Stream.LAYOUT, 0, 2 * (max(rows) + 1 - first), dtype, 2 * first)[0].view(-1, 2)
+        return draws[torch.tensor(rows, device=device) - first]
+
+    users = drawn([7 + n if n <= 16 else 24 + 2 * (n - 17) for n in numbers]) * s.area
+    of_servers = drawn([n - 1 if n <= 8 else 25 + 2 * (n - 9) for n in range(1, count + 1)])
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     k = torch.arange(count, device=device)
@@ -281,7 +302,7 @@ def layout(s: Scenario, dtype: torch.dtype, device: torch.device | str = "cpu") 
     in_row = torch.where(row == rows - 1, count - (rows - 1) * columns, columns)
     centre = torch.stack([(column + 0.5) / in_row, (row + 0.5) / rows], dim=1).to(dtype)
     cell = torch.stack([1 / in_row, torch.full_like(in_row, 1, dtype=dtype) / rows], dim=1).to(dtype)
-    return users, (centre + (draws[torch.tensor(of_servers, device=device)] - 0.5) * 0.5 * cell) * s.area
+    return users, (centre + (of_servers - 0.5) * 0.5 * cell) * s.area
 
 
 @dataclass(frozen=True)

@@ -1,41 +1,36 @@
-"""What policies achieve at other values of one parameter, computed by a process of its own beside the dashboard.
-
-A thread would not do: an episode takes thousands of small operations, and threads that compute such take turns, so that the
-dashboard would need twice as long for every answer.
-"""
+"""What policies achieve, also at other values of one parameter, computed by a process of its own beside the dashboard."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from threading import RLock, Thread
-from typing import Any, TypeVar, cast
+from threading import RLock
+from typing import Any, TypeVar
 
-import psutil
 import torch
 from cachetools import LRUCache, TTLCache
 
+from iomt_core.experiments.background import BackgroundProcess, Task
 from iomt_core.experiments.evaluation import battery_charges, evaluate_episode
 from iomt_core.experiments.sweeps.spec import Axis, spaced, switched_off, usual_ends
+from iomt_core.model import progress
 from iomt_core.policies.base import Shares
+from iomt_core.policies.dual import DualSolution
+from iomt_core.record import Record
 from iomt_core.scenario import PRESETS, Scenario, ScenarioError, metadata
-from iomt_core.training.catalogue import checkpoint_of, default_policy, why_not
-from iomt_core.twin.northbound import play
+from iomt_core.training.catalogue import checkpoint_of, default_policy, entry, why_not
+from iomt_core.twin.northbound import first_episode, play
 
 COUNT = 9  # values with linear spacing, beside the present one
 E6 = (1.0, 1.5, 2.2, 3.3, 4.7, 6.8)  # values with logarithmic spacing: preferred numbers (IEC 60063)
 MOST_RESULTS = 4000  # that are kept
-NICE = 5
+MOST_RECORDS = 16  # of large results, which take some 10 MB each in a city
 FORGET_SECONDS = (
     5.0  # after its last request a client is taken to have left; a page that waits asks several times a second
 )
-IDLE_SECONDS = 3600  # after which the process ends; the next request starts another
+PATIENCE = 3  # times as long, what has begun goes on
 
 CHARGES = "charges"
 W = TypeVar("W", bound=Hashable)
@@ -96,29 +91,43 @@ class Curves:
         return {value: result for value, result in found.items() if isinstance(result, str)}
 
 
+@dataclass(frozen=True)
+class Request:
+    """Something that the process computes: a function of a module with its arguments."""
+
+    compute: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    known_as: Hashable  # equal requests are computed once
+
+    @staticmethod
+    def of(compute: Callable[..., Any], s: Scenario, policy: str, *others: Any) -> Request:
+        """A request about a ward and a policy; it is another one when the policy's checkpoint has changed."""
+        known_as = (compute.__name__, s.digest, policy, checkpoint_of(policy), *others)
+        return Request(compute, (s, policy, *others), known_as)
+
+
 class CurveComputer:
-    """Computes curves in one process for all sessions and keeps the results.
+    """Computes curves and whatever else pages wait for in one process for all sessions, and keeps the results.
 
     The value nearest to the present one is computed first. A client's new request takes the place of its last one: what
-    nobody asks for any more and has not begun is not computed, nor what was wanted by a client that has left.
+    nobody asks for any more is given up, also if it has begun, and so is what was wanted by a client that has left.
     """
 
-    def __init__(self, forget_seconds: float = FORGET_SECONDS) -> None:
-        self._results: LRUCache[Hashable, Future[Result]] = LRUCache(MOST_RESULTS)
+    def __init__(self, forget_seconds: float = FORGET_SECONDS, process: BackgroundProcess | None = None) -> None:
+        self._results: LRUCache[Hashable, Task] = LRUCache(MOST_RESULTS)
+        self._large: LRUCache[Hashable, Task] = LRUCache(MOST_RECORDS)
         self._wanted: TTLCache[str, frozenset[Hashable]] = TTLCache(256, forget_seconds)  # by client
-        self._executor: Any = None
+        self._forget_seconds = forget_seconds
+        self._process = process or BackgroundProcess()
         self._lock = RLock()  # not a plain lock: a callback may run in the thread that holds it
 
     def start(self) -> None:
         """Starts the process, which takes some seconds, so that the first request does not wait for it."""
-        self._submit(PRESETS["paper"], default_policy(), "own", 0)
+        self._process.submit(evaluate, PRESETS["paper"], default_policy(), "own", 0)
 
     def close(self) -> None:
         """Ends the process at once. Without this, the end of the program waits for all results that were asked for."""
-        with self._lock:
-            executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown(kill_workers=True)
+        self._process.close()
 
     def curves(self, client: str, s: Scenario, axis: Axis, policies: Mapping[str, Shares], seed: int) -> Curves:
         """What is known by now; ask again until it is complete. Returns at once.
@@ -126,76 +135,65 @@ class CurveComputer:
         client: who asks, for instance a session; policies: the share rule of each policy, by name.
         """
         wards = dict(_wards(s, axis))
-        wanted = {(value, policy): (ward, policy) for value, ward in wards.items() for policy in policies}
-        return Curves(axis, self._known(client, wanted, policies, seed), len(wanted))
+        wanted = {
+            (value, policy): ward
+            if isinstance(ward, str)
+            else Request.of(evaluate, ward, policy, policies[policy], seed)
+            for value, ward in wards.items()
+            for policy in policies
+        }
+        return Curves(axis, self._known(client, wanted), len(wanted))
 
     def episodes(self, client: str, s: Scenario, policies: Mapping[str, Shares], seed: int) -> dict[str, Result]:
         """What is known by now of these policies in one ward, by name; ask again until all are there. Returns at once.
 
         Besides the metrics a result has `CHARGES`, see `evaluate`. Arguments as for `curves`; one client asks for one of both.
         """
-        return self._known(client, {policy: (s, policy) for policy in policies}, policies, seed)
+        return self._known(client, {one: Request.of(evaluate, s, one, policies[one], seed) for one in policies})
+
+    def large(self, client: str, wanted: Mapping[W, Request]) -> tuple[dict[W, Any], dict[W, float]]:
+        """What is known by now of the requests, whose results may be large, and the share that is done of each. Returns at once.
+
+        A request that has failed has a text as result. Of all clients together only the last `MOST_RECORDS` results are kept.
+        """
+        with self._lock:
+            found = self._known(client, wanted, self._large)
+            tasks = {name: self._large.get(request.known_as) for name, request in wanted.items()}
+            return found, {name: self._process.share(task) if task else 0.0 for name, task in tasks.items()}
 
     def _known(
-        self, client: str, wanted: Mapping[W, tuple[Scenario | str, str]], shares: Mapping[str, Shares], seed: int
-    ) -> dict[W, Result]:
-        """Begins all that is wanted, a ward and a policy each, and returns the results that are there."""
-        keys = {
-            name: (
-                ward if isinstance(ward, str) else ward.digest,
-                policy,
-                shares[policy],
-                seed,
-                checkpoint_of(policy),
-            )
-            for name, (ward, policy) in wanted.items()
-        }
+        self, client: str, wanted: Mapping[W, Request | str], results: LRUCache[Hashable, Task] | None = None
+    ) -> dict[W, Any]:
+        """Begins all that is wanted and returns the results that are there; a text instead of a request is its own result."""
+        results = self._results if results is None else results
+        requests = {name: one for name, one in wanted.items() if isinstance(one, Request)}
+        found: dict[W, Any] = {name: one for name, one in wanted.items() if isinstance(one, str)}
         with self._lock:
-            self._wanted[client] = frozenset(keys.values())
-            self._cancel_unwanted()
-            found = {}
-            for name, key in keys.items():
-                ward, policy = wanted[name]
-                if key not in self._results:
-                    self._results[key] = self._begin(ward, policy, shares[policy], seed)
-                if self._results[key].done():
-                    found[name] = self._result(key)
+            self._wanted[client] = frozenset(one.known_as for one in requests.values())
+            self._stop_unwanted()
+            for name, one in requests.items():
+                task = results.get(one.known_as)
+                if task is None or task.stopped:
+                    seconds = PATIENCE * self._forget_seconds
+                    task = results[one.known_as] = self._process.submit(one.compute, *one.arguments, seconds=seconds)
+                    task.future.add_done_callback(lambda _: self._stop_unwanted())
+                if not task.future.done():
+                    self._process.wait_for(task, PATIENCE * self._forget_seconds)
+                elif (error := task.future.exception()) is None:
+                    found[name] = task.future.result()
+                else:
+                    del results[one.known_as]  # tried again at the next request
+                    found[name] = f"It could not be computed: {error}"
         return found
 
-    def _begin(self, ward: Scenario | str, policy: str, shares: Shares, seed: int) -> Future[Result]:
-        if isinstance(ward, Scenario):
-            future = self._submit(ward, policy, shares, seed)
-            future.add_done_callback(self._on_done)
-            return future
-        impossible: Future[Result] = Future()
-        impossible.set_result(ward)
-        return impossible
-
-    def _submit(self, *arguments: Any) -> Future[Result]:
+    def _stop_unwanted(self) -> None:
         with self._lock:
-            if self._executor is not None:
-                with contextlib.suppress(BrokenExecutor):  # its process was killed
-                    return cast(Future[Result], self._executor.submit(evaluate, *arguments))
-            self._executor = _new_executor()
-            return cast(Future[Result], self._executor.submit(evaluate, *arguments))
-
-    def _result(self, key: Hashable) -> Result:
-        error = self._results[key].exception()
-        if error is None:
-            return self._results[key].result()
-        del self._results[key]  # tried again at the next request
-        return f"It could not be computed: {error}"
-
-    def _on_done(self, future: Future[Result]) -> None:
-        if not future.cancelled():
-            with self._lock:
-                self._cancel_unwanted()
-
-    def _cancel_unwanted(self) -> None:
-        wanted = frozenset().union(*self._wanted.values())
-        for key, future in list(self._results.items()):
-            if not future.done() and key not in wanted and future.cancel():
-                del self._results[key]
+            wanted = frozenset[Hashable]().union(*self._wanted.values())
+            for results in (self._results, self._large):
+                for known_as, task in list(results.items()):
+                    if not task.future.done() and known_as not in wanted:
+                        results.pop(known_as, None)
+                        self._process.stop(task)
 
 
 @lru_cache(maxsize=1)
@@ -208,8 +206,29 @@ def evaluate(s: Scenario, policy: str, shares: Shares, seed: int) -> Result:
     """Metrics of the episode that the pages show, with `battery_charges` as `CHARGES`; or why the policy cannot decide here."""
     if reason := why_not(policy, s):
         return reason
+    with progress.part(0.0, 0.9):
+        first_episode(s, seed)
     charges = battery_charges(play(s, policy, seed, shares)).to(torch.float32).numpy()
     return {**evaluate_episode(s, policy, seed, shares), CHARGES: charges}
+
+
+def played(s: Scenario, policy: str, shares: Shares, seed: int) -> Record | str:
+    """The record of the episode that the pages show, without certificates; or why the policy cannot decide here."""
+    if reason := why_not(policy, s):
+        return reason
+    return replace(play(s, policy, seed, shares, certify=needs_certificate(policy)), dual=None)
+
+
+def certificate(s: Scenario, _policy: str, seed: int) -> DualSolution:
+    """The certificates of the steps of the same episode, without the tensors of all tasks."""
+    dual = first_episode(s, seed).dual
+    assert dual is not None
+    return dual.without_tasks()
+
+
+def needs_certificate(policy: str) -> bool:
+    """Whether a policy begins with the certificate of the steps that it decides: those that share out optimally."""
+    return entry(policy).sharing == "optimal"
 
 
 def _wards(s: Scenario, axis: Axis) -> Iterator[tuple[float, Scenario | str]]:
@@ -221,26 +240,3 @@ def _wards(s: Scenario, axis: Axis) -> Iterator[tuple[float, Scenario | str]]:
             yield value, s if value == now else s.changed(**axis.change(s, value))
         except ScenarioError as error:
             yield value, " ".join(error.problems)
-
-
-def _new_executor() -> Any:
-    # Not that of `concurrent.futures`: its new process would run the dashboard's page, which is the main module there. Nor
-    # loky's reusable one: each thread has its own, and the dashboard has a new thread for each run of a page.
-    # loky takes growth for a leak and would start the process anew; here it is the caches, which are limited.
-    os.environ.setdefault("LOKY_MAX_MEMORY_LEAK_SIZE", "4e9")
-    from loky import ProcessPoolExecutor  # it ends its process at exit; only who asks for curves needs it
-
-    return ProcessPoolExecutor(max_workers=1, timeout=IDLE_SECONDS, initializer=_prepare)
-
-
-def _prepare() -> None:
-    """Runs in the new process: lowers its priority, and ends it when the dashboard is gone."""
-    with contextlib.suppress(psutil.Error, OSError):
-        psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE))
-    Thread(target=_end_with, args=(psutil.Process().parent(),), daemon=True).start()
-
-
-def _end_with(parent: psutil.Process | None) -> None:
-    while parent is not None and parent.is_running():
-        time.sleep(1.0)
-    os._exit(1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from functools import lru_cache, wraps
+from functools import lru_cache, reduce, wraps
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 import torch
@@ -57,6 +57,11 @@ def _map_tensors(function: Callable[..., Tensor], batch: B, *others: B) -> B:
 def concatenate(batches: Sequence[B]) -> B:
     """Joins batches along the batch axis, for example the steps of an episode, which can then be decided together."""
     return _map_tensors(lambda *tensors: torch.cat(tensors), *batches)
+
+
+def add_up(batches: Iterable[B]) -> B:
+    """The sum of batches, tensor by tensor, in their order."""
+    return reduce(lambda a, b: _map_tensors(torch.add, a, b), batches)
 
 
 def without_inference_mode(batch: B) -> B:

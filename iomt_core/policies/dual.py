@@ -16,12 +16,15 @@ negative.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from iomt_core.model.batch import Batch, concatenate, without_autograd
+from iomt_core.model import progress
+from iomt_core.model.batch import Batch, add_up, concatenate, without_autograd
 from iomt_core.model.memory import check_memory
 from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.model.snapshot import Snapshot
@@ -44,7 +47,7 @@ LONGEST_STEP, FARTHEST = 2.0, 60.0  # in log prices
 WARMEST, COLDEST = 0.3, 0.003
 CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for the cache, large enough to save calls
 MOST_CELLS = (
-    1 << 22
+    1 << 20
 )  # tasks times servers that are solved in one batch; more worlds are solved one batch after the other
 # Tensors of every task on every device: kept of every step, and in memory while a batch is solved; and matrices of server prices
 # in that time. Estimated from the memory of a process.
@@ -81,6 +84,11 @@ class DualSolution(Batch):
     values: Tensor  # (B, U, J, K + 1) cost of each task on each device at these prices
     choice_weights: Tensor  # (B, U, J, K + 1) softmin weights of the values over the devices; their sum is 1
 
+    def without_tasks(self) -> Self:
+        """The same without the tensors of every task on every device, which are nearly all of its memory; they become (B, 0)."""
+        empty = self.bound.new_empty(len(self.bound), 0)
+        return replace(self, values=empty, choice_weights=empty)
+
 
 @dataclass(frozen=True)
 class TaskValues(Batch):
@@ -96,16 +104,18 @@ class DualProblem:
     """The task problems of a step, which decouple at given prices; computed in float64.
 
     The cost of sending a task is `tx_scale` V(y) with y = μ `tx_y`, see `BandwidthTable`; x is bandwidth over β.
+    users: of the whole ward, if the snapshot holds only some of them.
     """
 
-    def __init__(self, snapshot: Snapshot, s: Scenario) -> None:
+    def __init__(self, snapshot: Snapshot, s: Scenario, users: int | None = None) -> None:
         self.s = s
         self.shape = snapshot.shape
         self.active = snapshot.active
         self.margin = MARGIN[snapshot.D.dtype]
         # Even a request of 0 is granted SMALLEST_GRANT, so a device may give this much more than its capacity for each task.
         _, u, j, _ = self.shape
-        most = max(u, s.users) * j  # the snapshot may be of some users only
+        self.users = users or u
+        most = max(self.users, s.users) * j  # the snapshot may be of some users only
         self.F_k, self.B_k = (x.to(torch.float64) + most * SMALLEST_GRANT for x in (snapshot.F_k, snapshot.B_k))
         self.F_i = snapshot.F_i.to(torch.float64) + j * SMALLEST_GRANT
         self.capacity = torch.cat([self.F_k, self.B_k, self.F_i], dim=1)
@@ -175,40 +185,145 @@ class DualProblem:
         part.shape = (b, part.active.shape[1], j, k)
         return part
 
+    def least_costs(self, tasks: TaskValues, may_skip: bool = False) -> Tensor:
+        """What all tasks cost on their cheapest devices, with the price of the resources, (B,). may_skip: as in `bound`."""
+        least = tasks.value.amin(-1)
+        return ((torch.minimum(least, self.weight) if may_skip else least) * self.active).sum((1, 2))
+
     def bound(self, theta: Tensor, tasks: TaskValues, may_skip: bool = False) -> Tensor:
         """The bound at log prices `theta`, (B, 2K + U), minus the margin for rounding; (B,).
 
-        may_skip: for policies that may skip tasks. The margin is relative to the summands, not to their difference, because at
-        poor prices the summands nearly cancel.
+        may_skip: for policies that may skip tasks.
         """
-        least = tasks.value.amin(-1)
-        costs = ((torch.minimum(least, self.weight) if may_skip else least) * self.active).sum((1, 2))
-        paid = (theta.exp() * self.capacity).sum(1)
-        return costs * (1 - self.margin) - paid * (1 + self.margin)
+        return certified(self.least_costs(tasks, may_skip), (theta.exp() * self.capacity).sum(1), self.margin)
 
     def first_prices(self) -> Prices:
         """Starting prices: those at which a little over half of all tasks are offloaded, evenly over the servers."""
+        servers, k = self.first_sums().server_prices(self.F_k, self.B_k), self.shape[3]
+        return Prices(servers[:, :k], servers[:, k:], self.first_own_prices())
+
+    def first_sums(self) -> FirstSums:
+        """What the starting prices of servers are made of."""
         _, u, j, k = self.shape
-        share = max(1.0, 0.55 * u * j / k)
-        mean_root = (self.root * self.active).sum((1, 2)) / self.active.sum((1, 2)).clamp_min(1)
-        cpu = (share * mean_root[:, None] / self.F_k) ** 2
-        x = (self.B_k / share)[:, None] / self.beta
+        x = (self.B_k / tasks_of_server(self.users, j, k))[:, None] / self.beta
         band = self.w_tx.mean(-1, keepdim=True) * LN2 / scaled_exp1(x)  # c² of cost c²/b
-        bandwidth = (share * band.sqrt().mean(1) / self.B_k) ** 2
-        f = self.F_i / max(1.0, 0.45 * j)
+        return FirstSums(
+            torch.full_like(band[:, 0, 0], u), torch.full_like(band[:, 0, 0], u * j), self.active.sum((1, 2)).to(band.dtype),
+            (self.root * self.active).sum((1, 2)), band.sqrt().sum(1),
+        )  # fmt: skip
+
+    def first_own_prices(self) -> Tensor:
+        """Starting prices of the own CPUs, (B, U)."""
+        f = self.F_i / max(1.0, 0.45 * self.shape[2])
         delay, energy = self.own_tasks.delay, self.own_tasks.energy
         f = f[:, :, None]
-        own = torch.maximum(delay / f**2 - 2 * energy * f, 1e-3 * delay / f**2)
-        return Prices(cpu, bandwidth, own.mean(-1))
+        return torch.maximum(delay / f**2 - 2 * energy * f, 1e-3 * delay / f**2).mean(-1)
+
+
+def tasks_of_server(users: int, tasks: int, servers: int) -> float:
+    """Tasks on each server at the starting prices: a little over half of all."""
+    return max(1.0, 0.55 * users * tasks / servers)
+
+
+@dataclass(frozen=True)
+class FirstSums(Batch):
+    """Sums over users that the starting prices of servers are made of."""
+
+    users: Tensor  # (B,)
+    places: Tensor  # (B,) users times tasks, with places that have no task
+    tasks: Tensor  # (B,)
+    root: Tensor  # (B,) of sqrt(a C)
+    band: Tensor  # (B, K) of the square root of a mean task's cost of bandwidth
+
+    def server_prices(self, F_k: Tensor, B_k: Tensor) -> Tensor:
+        """Starting prices of the servers' CPU and bandwidth, (B, 2K). F_k and B_k: their capacities, (B, K)."""
+        share = (0.55 * self.places / F_k.shape[1]).clamp_min(1.0)[:, None]
+        cpu = share * (self.root / self.tasks.clamp_min(1))[:, None] / F_k
+        return torch.cat([cpu, share * (self.band / self.users[:, None]) / B_k], 1) ** 2
+
+
+@dataclass(frozen=True)
+class Totals(Batch):
+    """What the tasks of some users add up to at some prices; (B,) each."""
+
+    smooth: Tensor  # of the smoothed minima of the tasks' costs, minus `paid`
+    costs: Tensor  # of the minima
+    skip_costs: Tensor  # of the minima if a task may be skipped, which costs its weight
+    paid: Tensor  # what the users' own CPUs cost at their prices
+
+
+@dataclass(frozen=True)
+class Slopes(Batch):
+    """The smoothed dual of some users and its derivatives in the log prices of servers, after the own prices are eliminated."""
+
+    smooth: Tensor  # (B,)
+    own_slope: Tensor  # (B,) sum of |gradient| over the own prices
+    spent: Tensor  # (B, 2K) what the users spend on servers
+    diagonal: Tensor  # (B, 2K) of the negative Hessian before the elimination
+    complement: Tensor  # (B, 2K, 2K) the negative Hessian after it
+    eliminated: Tensor  # (B, 2K) see `Curvature.eliminated`
+
+
+@dataclass(frozen=True)
+class SearchState(Batch):
+    """What the search says about the last trial and wants for the next; (B, 1) each."""
+
+    rises: Tensor  # bool: the last trial was a step forward
+    better: Tensor  # bool: its bound is the best so far
+    temperature: Tensor
+    damping: Tensor
+    least: Tensor  # of the damped diagonal
+
+
+class Users(Protocol):
+    """Users of a step, wherever their tasks are computed: prices of servers go to them, sums over their tasks come back.
+
+    They keep their own prices and their tasks' values, so a call continues from the call before: `first_sums`, `begin`, then
+    `slopes` and `trial` in turn, `finish`. Log prices of servers are (B, 2K).
+    """
+
+    @property
+    def F_k(self) -> Tensor:
+        """CPU of the servers, (B, K) cycle/s."""
+
+    @property
+    def B_k(self) -> Tensor:
+        """Bandwidth of the servers, (B, K) Hz."""
+
+    @property
+    def margin(self) -> float:
+        """The margin for rounding, see `certified`."""
+
+    def first_sums(self) -> FirstSums:
+        """What the starting prices of servers are made of."""
+
+    def begin(self, servers: Tensor) -> Totals:
+        """Starts at these log prices of servers. Returns the totals at prices of 0."""
+
+    def slopes(self, state: SearchState) -> Slopes:
+        """Accepts or drops the last trial. Returns the derivatives at the prices reached."""
+
+    def trial(self, servers: Tensor, step: Tensor) -> Totals:
+        """Tries these log prices of servers, and the own prices that belong to the Newton step of the servers' log prices."""
+
+    def finish(self, servers: Tensor, state: SearchState) -> Totals:
+        """Accepts or drops the last trial. Returns exact totals at the best prices, of which those of servers are given."""
+
+
+@dataclass(frozen=True)
+class Certificate(Batch):
+    """The certificates of B steps and the prices of servers; users keep their own prices."""
+
+    bound: Tensor  # (B,) as in `DualSolution`
+    skip_bound: Tensor  # (B,)
+    servers: Tensor  # (B, 2K) log prices of CPU and bandwidth
+    free: Tensor  # (B, 1) bool: prices of 0 are the best, own prices too
+    iterations: int
 
 
 @without_autograd
 def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) -> DualSolution:
-    """Maximises the bound for every world of the batch, in float64 for any dtype of the snapshot.
-
-    Levenberg-Marquardt: each world has its own damping, which falls while steps raise its smoothed dual. A step that does not
-    raise it is rejected, and the damping grows.
-    """
+    """Maximises the bound for every world of the batch, in float64 for any dtype of the snapshot: see `search_prices`."""
     b, u, j, k = snapshot.shape
     batch = max(1, MOST_CELLS // (u * j * k))
     at_once = min(b, batch)
@@ -216,103 +331,230 @@ def solve_dual(snapshot: Snapshot, s: Scenario, iterations: int = ITERATIONS) ->
     check_memory(f"certificates of {counted(b, 'step')} of {s.size_words}", 8 * needed)
     if b > batch:
         rows = torch.arange(b, device=snapshot.D.device).split(batch)
-        return concatenate([solve_dual(snapshot.select(part), s, iterations) for part in rows])
-    problem = DualProblem(snapshot, s)
-    pieces = Pieces(problem)
-    theta = problem.first_prices().logarithms
-    lowest = theta - FARTHEST
+        parts = []
+        for n, part in enumerate(rows):
+            with progress.part(n / len(rows), (n + 1) / len(rows)):
+                parts.append(solve_dual(snapshot.select(part), s, iterations))
+        return concatenate(parts)
+    pieces = pieces_of(DualProblem(snapshot, s))
+    found = search_prices(UserGroup(pieces), iterations)
+    ends = [piece.at_best(found.servers, found.free) for piece in pieces]
+    own = torch.cat([prices.own for prices, _ in ends], 1)
+    values = ends[0][1].value if len(ends) == 1 else torch.cat([tasks.value for _, tasks in ends], 1)
+    _, choice_weights = softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
+    prices = replace(ends[0][0], own=own)
+    return DualSolution(found.bound, found.skip_bound, prices, values, choice_weights)
 
+
+def search_prices(users: Users, iterations: int = ITERATIONS) -> Certificate:
+    """Maximises the bound over the prices of servers and users. The users may be computed anywhere.
+
+    Levenberg-Marquardt: each world has its own damping, which falls while steps raise its smoothed dual. A step that does not
+    raise it is rejected, and the damping grows. The own prices are eliminated where the users are, so what is exchanged does
+    not grow with the number of users.
+    """
+    capacity, margin = torch.cat([users.F_k, users.B_k], 1), users.margin
+    theta = users.first_sums().server_prices(users.F_k, users.B_k).log()
+    b = len(theta)
+    lowest = theta - FARTHEST
     # Prices of 0 also give a bound, which is better if the resources are enough for all tasks.
-    free = best_theta = torch.full_like(theta, -torch.inf)
-    free_tasks = pieces.task_values(free, CERTIFYING)
-    free_bound = best_bound = problem.bound(free, free_tasks)
-    tasks = pieces.task_values(theta)
-    scale = 2 * tasks.value.amin(-1, keepdim=True)
+    free, nothing = users.begin(theta), theta.new_zeros(b)
+    free_bound = best_bound = certified(free.costs, nothing, margin)
+    best_theta = torch.full_like(theta, -torch.inf)
     damping = theta.new_full((b, 1), 1e-2)
-    temperature, cooling = theta.new_full((b, 1, 1, 1), WARMEST), (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
+    temperature, cooling = theta.new_full((b, 1), WARMEST), (COLDEST / WARMEST) ** (1 / max(1, iterations - 4))
     settled, slope = theta.new_full((b,), -torch.inf), theta.new_full((b,), torch.inf)
     moving = torch.ones(
         b, dtype=torch.bool, device=theta.device
     )  # a world that has converged does not change with the rest of the batch
+    rises = better = ~moving
+
+    def state() -> SearchState:
+        least = 1e-12 * best_bound.abs()[:, None] + 1e-300
+        return SearchState(rises[:, None], better[:, None], temperature, damping, least)
+
+    iteration = 0
     for iteration in range(MOST_ITERATIONS):
-        tau = temperature * scale
-        current, gradient, curvature = pieces.slopes(theta, tasks, tau)
+        progress.report(iteration / (iteration + iterations + 1))  # nobody knows how many it takes
+        sent = state()
+        now = users.slopes(sent)
+        rises = better = torch.zeros_like(moving)
+        paid = theta.exp() * capacity
+        current = now.smooth - paid.sum(1)
         if iteration >= iterations - 2 and (iteration - iterations) % 2 == 0:
             rejected = (damping[:, 0] > REJECTED) & (slope > STEEP * best_bound.abs())
-            warm = temperature[:, 0, 0, 0] > COLDEST * 1.001
+            warm = temperature[:, 0] > COLDEST * 1.001
             moving = moving & ((current - settled > ENOUGH * best_bound.abs()) | rejected | warm)
             if not bool(moving.any()):
                 break
             settled = current
-        slope = gradient.abs().sum(1)
-        damped = curvature.damped(damping, gradient, 1e-12 * best_bound.abs()[:, None] + 1e-300)
-        step = damped.solve(gradient).clamp_(-LONGEST_STEP, LONGEST_STEP)
-        trial = torch.maximum(theta + step, lowest)
-        trial_tasks = pieces.task_values(trial)
-        rises = moving & (pieces.smooth_bound(trial, trial_tasks, tau) >= current - 1e-10 * current.abs())
+        gradient = now.spent - paid
+        slope = gradient.abs().sum(1) + now.own_slope
+        matrix = now.complement
+        matrix.diagonal(dim1=1, dim2=2).add_(damp(now.diagonal, gradient, damping, sent.least) - now.diagonal)
+        step = torch.linalg.solve_ex(matrix, gradient - now.eliminated)[0]
+        trial = torch.maximum(theta + step.clamp(-LONGEST_STEP, LONGEST_STEP), lowest)
+        found = users.trial(trial, step)
+        paid_at_trial = (trial.exp() * capacity).sum(1)
+        rises = moving & (found.smooth - paid_at_trial >= current - 1e-10 * current.abs())
         theta = torch.where(rises[:, None], trial, theta)
-        tasks = tasks.replace_where(rises, trial_tasks)
         damping = torch.where(rises[:, None], damping * 0.3, damping * 8).clamp_(1e-4, 1e6)
-        bound = problem.bound(trial, trial_tasks)
+        bound = certified(found.costs, paid_at_trial + found.paid, margin)
         better = moving & (bound > best_bound)
         best_bound = torch.where(better, bound, best_bound)
         best_theta = torch.where(better[:, None], trial, best_theta)
         cooled = rises & (slope <= READY * torch.maximum(current.abs(), best_bound.abs()))
-        temperature = torch.where(cooled[:, None, None, None], (temperature * cooling).clamp_min(COLDEST), temperature)
-    tasks = pieces.task_values(best_theta, CERTIFYING)
-    best_bound = problem.bound(best_theta, tasks)
-    skip_bound = torch.maximum(problem.bound(best_theta, tasks, True), problem.bound(free, free_tasks, True))
-    worse = best_bound < free_bound
-    best_theta, best_bound = torch.where(worse[:, None], free, best_theta), torch.maximum(best_bound, free_bound)
-    values = tasks.replace_where(worse, free_tasks).value
-    _, choice_weights = softmin(values, 8 * COLDEST * values.amin(-1, keepdim=True))
-    return DualSolution(best_bound, skip_bound, prices_at(best_theta, k), values, choice_weights)
+        temperature = torch.where(cooled[:, None], (temperature * cooling).clamp_min(COLDEST), temperature)
+    end = users.finish(best_theta, state())
+    paid = (best_theta.exp() * capacity).sum(1) + end.paid
+    best_bound = certified(end.costs, paid, margin)
+    skip_bound = torch.maximum(certified(end.skip_costs, paid, margin), certified(free.skip_costs, nothing, margin))
+    worse = (best_bound < free_bound)[:, None]
+    best_theta = torch.where(worse, torch.full_like(theta, -torch.inf), best_theta)
+    return Certificate(torch.maximum(best_bound, free_bound), skip_bound, best_theta, worse, iteration)
 
 
-class Pieces:
+class UserGroup:
+    """Several groups of users in one place: `Users` whose sums are those of its parts."""
+
+    def __init__(self, parts: Sequence[Users]) -> None:
+        self.parts = parts
+        self.F_k, self.B_k, self.margin = parts[0].F_k, parts[0].B_k, parts[0].margin
+
+    def first_sums(self) -> FirstSums:
+        """See `Users`."""
+        return add_up(part.first_sums() for part in self.parts)
+
+    def begin(self, servers: Tensor) -> Totals:
+        """See `Users`."""
+        return add_up(part.begin(servers) for part in self.parts)
+
+    def slopes(self, state: SearchState) -> Slopes:
+        """See `Users`."""
+        return add_up(part.slopes(state) for part in self.parts)
+
+    def trial(self, servers: Tensor, step: Tensor) -> Totals:
+        """See `Users`."""
+        return add_up(part.trial(servers, step) for part in self.parts)
+
+    def finish(self, servers: Tensor, state: SearchState) -> Totals:
+        """See `Users`."""
+        return add_up(part.finish(servers, state) for part in self.parts)
+
+
+def pieces_of(problem: DualProblem) -> list[Piece]:
     """A problem in pieces of so many users that a piece's tensors stay in the processor's cache."""
+    b, u, j, k = problem.shape
+    step = max(1, CELLS // (b * j * k))
+    if step >= u:
+        return [Piece(problem)]
+    return [Piece(problem.of_users(slice(start, min(u, start + step)))) for start in range(0, u, step)]
+
+
+class Piece:
+    """Some users and their tasks, at the servers' prices and at own prices that move with them: the `Users` of one problem."""
+
+    _own: Tensor  # (B, U) log prices of the own CPUs
+    _servers: Tensor  # (B, 2K) log prices of servers
+    _tasks: TaskValues  # at these prices
+    _trial: tuple[Tensor, Tensor, TaskValues]  # the same three of the last trial
+    _tau: Tensor  # temperature, (B, U, J, 1)
 
     def __init__(self, problem: DualProblem) -> None:
         self.problem = problem
-        b, u, j, k = problem.shape
-        step = max(1, CELLS // (b * j * k))
-        users = [slice(start, min(u, start + step)) for start in range(0, u, step)]
-        self._pieces = [(part, problem if len(users) == 1 else problem.of_users(part)) for part in users]
+        self.F_k, self.B_k, self.margin = problem.F_k, problem.B_k, problem.margin
 
-    def task_values(self, theta: Tensor, iterations: int = 2) -> TaskValues:
-        """`DualProblem.task_values` at log prices, (B, 2K + U)."""
-        k = self.problem.shape[3]
-        found = [piece.task_values(prices_at(theta, k).of_users(u), iterations) for u, piece in self._pieces]
-        if len(found) == 1:
-            return found[0]
-        return TaskValues(*(torch.cat([getattr(x, f.name) for x in found], 1) for f in fields(TaskValues)))
+    def first_sums(self) -> FirstSums:
+        """See `Users`."""
+        return self.problem.first_sums()
 
-    def smooth_bound(self, theta: Tensor, tasks: TaskValues, tau: Tensor) -> Tensor:
-        """The smoothed dual, (B,)."""
-        sums = [(smooth_minimum(tasks.value[:, u], tau[:, u]) * piece.active).sum((1, 2)) for u, piece in self._pieces]
-        return sum(sums[1:], sums[0]) - (theta.exp() * self.problem.capacity).sum(1)
+    def begin(self, servers: Tensor) -> Totals:
+        """See `Users`."""
+        self._own, self._servers = self.problem.first_own_prices().log(), servers
+        self._lowest = self._own - FARTHEST
+        self._best_own = torch.full_like(self._own, -torch.inf)
+        self._tasks = self._values(servers, self._own)
+        self._trial = servers, self._own, self._tasks
+        self._scale = 2 * self._tasks.value.amin(-1, keepdim=True)
+        free = self._values(torch.full_like(servers, -torch.inf), self._best_own, CERTIFYING)
+        return self._totals(self._best_own, free)
 
-    def slopes(self, theta: Tensor, tasks: TaskValues, tau: Tensor) -> tuple[Tensor, Tensor, Curvature]:
-        """The smoothed dual (B,), its gradient (B, 2K + U) and its negative Hessian, in log prices."""
-        k = self.problem.shape[3]
-        prices, value = prices_at(theta, k), torch.zeros_like(theta[:, 0])
-        spent, servers = theta.new_zeros(len(theta), 2 * k), None
-        own_spent, own, cross = list[Tensor](), list[Tensor](), list[Tensor]()
-        for u, piece in self._pieces:
-            soft, pi = softmin(tasks.value[:, u], tau[:, u])
-            value = value + (soft * piece.active).sum((1, 2))
-            demand = tasks.f_own[:, u], tasks.f[:, u], tasks.band[:, u]
-            spending, curvature = spending_and_curvature(
-                piece, prices.of_users(u), demand, piece.own_tasks, pi, tau[:, u]
-            )
-            spent = spent + spending[:, : 2 * k]
-            servers = curvature.servers if servers is None else servers.add_(curvature.servers)
-            for parts, part in ((own_spent, spending[:, 2 * k :]), (own, curvature.own), (cross, curvature.cross)):
-                parts.append(part)
-        assert servers is not None
-        paid = theta.exp() * self.problem.capacity
-        gradient = torch.cat([spent, *own_spent], 1) - paid
-        return value - paid.sum(1), gradient, Curvature(servers, torch.cat(own, 1), torch.cat(cross, 1))
+    def slopes(self, state: SearchState) -> Slopes:
+        """See `Users`."""
+        self._accept(state)
+        problem, tasks, n = self.problem, self._tasks, self._servers.shape[1]
+        self._tau = tau = state.temperature[:, :, None, None] * self._scale
+        soft, pi = softmin(tasks.value, tau)
+        prices = self._prices(self._servers, self._own)
+        spending, curvature = spending_and_curvature(
+            problem, prices, (tasks.f_own, tasks.f, tasks.band), problem.own_tasks, pi, tau
+        )
+        paid = prices.own * problem.F_i
+        gradient = self._gradient = spending[:, n:] - paid
+        diagonal = curvature.servers.diagonal(dim1=1, dim2=2).clone()
+        own = damp(curvature.own, gradient, state.damping, state.least)
+        self._curvature = damped = Curvature(curvature.servers, own, curvature.cross)
+        return Slopes(
+            (soft * problem.active).sum((1, 2)) - paid.sum(1), gradient.abs().sum(1), spending[:, :n], diagonal,
+            damped.complement(), damped.eliminated(gradient),
+        )  # fmt: skip
+
+    def trial(self, servers: Tensor, step: Tensor) -> Totals:
+        """See `Users`."""
+        own_step = self._curvature.own_part(self._gradient, step).clamp_(-LONGEST_STEP, LONGEST_STEP)
+        own = torch.maximum(self._own + own_step, self._lowest)
+        tasks = self._values(servers, own)
+        self._trial = servers, own, tasks
+        return self._totals(own, tasks, self._tau)
+
+    def finish(self, servers: Tensor, state: SearchState) -> Totals:
+        """See `Users`."""
+        self._accept(state)
+        del self._trial, self._curvature
+        self._tasks = self._values(servers, self._best_own, CERTIFYING)
+        return self._totals(self._best_own, self._tasks)
+
+    def at_best(self, servers: Tensor, free: Tensor) -> tuple[Prices, TaskValues]:
+        """After the search: the best prices and the tasks' values there. servers, free: as in `Certificate`."""
+        if bool(free.any()):
+            self._best_own = self._best_own.masked_fill(free, -torch.inf)
+            self._tasks = self._values(servers, self._best_own, CERTIFYING)
+        return self._prices(servers, self._best_own), self._tasks
+
+    def _prices(self, servers: Tensor, own: Tensor) -> Prices:
+        return prices_at(torch.cat([servers, own], 1), self.problem.shape[3])
+
+    def _values(self, servers: Tensor, own: Tensor, iterations: int = 2) -> TaskValues:
+        return self.problem.task_values(self._prices(servers, own), iterations)
+
+    def _totals(self, own: Tensor, tasks: TaskValues, tau: Tensor | None = None) -> Totals:
+        """The totals of tasks at log own prices. tau: the temperature, if the smoothed dual is wanted."""
+        problem = self.problem
+        paid, costs = (own.exp() * problem.F_i).sum(1), problem.least_costs(tasks)
+        if tau is None:
+            return Totals(costs - paid, costs, problem.least_costs(tasks, True), paid)
+        smooth = (smooth_minimum(tasks.value, tau) * problem.active).sum((1, 2))
+        return Totals(smooth - paid, costs, costs, paid)
+
+    def _accept(self, state: SearchState) -> None:
+        """Goes to the last trial where it was a step forward, and notes its own prices where its bound is the best."""
+        rises, (servers, own, tasks) = state.rises, self._trial
+        self._best_own = torch.where(state.better, own, self._best_own)
+        self._own, self._servers = torch.where(rises, own, self._own), torch.where(rises, servers, self._servers)
+        self._tasks = self._tasks.replace_where(rises[:, 0], tasks)
+
+
+def certified(costs: Tensor, paid: Tensor, margin: float) -> Tensor:
+    """The bound minus the margin for rounding, (B,), from the tasks' least costs and what all capacities cost, (B,) each.
+
+    The margin is relative to the summands, not to their difference, because at poor prices the summands nearly cancel.
+    """
+    return costs * (1 - margin) - paid * (1 + margin)
+
+
+def damp(diagonal: Tensor, gradient: Tensor, damping: Tensor, least: Tensor) -> Tensor:
+    """A larger diagonal d: d + damping (d + |gradient|) + least; damping and least (B, 1)."""
+    return diagonal + (damping * (diagonal + gradient.abs()) + least)
 
 
 def prices_at(theta: Tensor, k: int) -> Prices:
@@ -352,10 +594,10 @@ class Curvature:
 
     def damped(self, damping: Tensor, gradient: Tensor, least: Tensor) -> Curvature:
         """With a larger diagonal d: d + damping (d + |gradient|) + least; damping and least (B, 1), gradient (B, 2K + U)."""
-        n, slope = self.servers.shape[1], gradient.abs()
+        n = self.servers.shape[1]
         servers, diagonal = self.servers.clone(), self.servers.diagonal(dim1=1, dim2=2)
-        servers.diagonal(dim1=1, dim2=2).add_(damping * (diagonal + slope[:, :n]) + least)
-        return Curvature(servers, self.own + damping * (self.own + slope[:, n:]) + least, self.cross)
+        servers.diagonal(dim1=1, dim2=2).copy_(damp(diagonal, gradient[:, :n], damping, least))
+        return Curvature(servers, damp(self.own, gradient[:, n:], damping, least), self.cross)
 
     def complement(self) -> Tensor:
         """The matrix of the servers' prices after the own prices are eliminated, (B, 2K, 2K)."""
@@ -365,9 +607,16 @@ class Curvature:
         """Solves for a right-hand side, (B, 2K + U). complement: if the caller has it already."""
         n = self.servers.shape[1]
         complement = self.complement() if complement is None else complement
-        own = right[:, n:] / self.own
-        at_servers = torch.linalg.solve_ex(complement, right[:, :n] - (own[:, None] @ self.cross)[:, 0])[0]
-        return torch.cat([at_servers, own - (self.cross @ at_servers[..., None])[..., 0] / self.own], 1)
+        at_servers = torch.linalg.solve_ex(complement, right[:, :n] - self.eliminated(right[:, n:]))[0]
+        return torch.cat([at_servers, self.own_part(right[:, n:], at_servers)], 1)
+
+    def eliminated(self, own: Tensor) -> Tensor:
+        """What the elimination takes from the servers' right-hand side, (B, 2K). own: that of the own prices, (B, U)."""
+        return ((own / self.own)[:, None] @ self.cross)[:, 0]
+
+    def own_part(self, own: Tensor, at_servers: Tensor) -> Tensor:
+        """The own prices' part of the solution, (B, U), from their right-hand side and the servers' part, (B, 2K)."""
+        return (own - (self.cross @ at_servers[..., None])[..., 0]) / self.own
 
 
 def spending_and_curvature(

@@ -19,10 +19,12 @@ The bound is clairvoyant, since it knows all tasks of the episode, and it takes 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from iomt_core.model import progress
 from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.policies.demand import OwnCpuTasks, bandwidth_table
@@ -47,6 +49,9 @@ from iomt_core.scenario import Scenario
 ITERATIONS, MOST_ITERATIONS = 18, 60
 WARMEST = 0.3
 MOST_SCARCE = 1e5  # times a battery's charge that its user would spend if a joule were free; more counts as so much
+# Tasks times devices of an episode. In a larger one whose batteries last, the prices of the steps bound the return as well, but
+# for a few parts in 100,000, and better ones would take as long as everything else and several GB.
+MOST_REFINED = 1 << 22
 ALMOST_EMPTY = 0.97  # part of a battery's charge from which on it may bind
 
 
@@ -62,6 +67,10 @@ class EpisodeDual(DualSolution):
     battery: Tensor  # (B, U) κ, the weighted cost that one more joule would save, 1/J
     lateness: Tensor  # (B, U, J, K) θ, the weighted cost that one more second of the task's deadline would save, 1/s
     energy: Tensor  # (B, U) J that each user spends at these prices
+
+    def without_tasks(self) -> Self:
+        """See `DualSolution.without_tasks`; without `lateness` too."""
+        return replace(super().without_tasks(), lateness=self.bound.new_empty(len(self.bound), 0))
 
     @property
     def first_choices(self) -> Tensor:
@@ -215,6 +224,8 @@ def _result_of_steps(
         binds |= (late | useless).view(-1, episodes).any(0)
     result = concatenate(parts)
     spent = result.energy.view(-1, episodes, capacity.shape[1]).sum(0)
+    if len(snapshot.D) // episodes * dual.values[0].numel() > MOST_REFINED:
+        binds = torch.zeros_like(binds)
     binds |= (spent > ALMOST_EMPTY * capacity).any(1)
     if len(parts) > 1:  # the bound of an episode is the sum of those of its steps
         total = torch.stack([part.return_bound[:episodes] for part in parts]).sum(0)
@@ -318,6 +329,7 @@ class _Ascent:
         settled = torch.full_like(best, -torch.inf)
         moving = torch.ones(episodes, dtype=torch.bool, device=theta.device)
         for iteration in range(MOST_ITERATIONS):
+            progress.report(iteration / (iteration + ITERATIONS))
             tau = temperature * self.scale
             current, pi = self._smooth(theta, log_battery, tasks, tau)
             if iteration >= ITERATIONS - 2 and iteration % 2 == 0:

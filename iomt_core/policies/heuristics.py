@@ -9,6 +9,7 @@ from torch import Tensor
 
 from iomt_core.environment import counter
 from iomt_core.environment.counter import Range, Stream
+from iomt_core.model import progress
 from iomt_core.model.batch import without_autograd
 from iomt_core.model.channel import mean_rate
 from iomt_core.model.outcome import SMALLEST_GRANT, outcome
@@ -153,6 +154,7 @@ def _take_turns(snapshot: Snapshot, s: Scenario, allowed: Tensor | None = None) 
     sent = (second + joule * snapshot.P_tr[..., None]) * snapshot.D
     servers = torch.arange(1, k + 1, device=snapshot.D.device)
     for task in range(j):
+        progress.report(task / j)
         for user in range(u):
             if looks_up:
                 seconds = seconds_per_bit[:, user].gather(2, on_server[..., None])[..., 0]

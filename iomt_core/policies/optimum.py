@@ -8,7 +8,7 @@ from iomt_core.model.batch import concatenate, without_autograd
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Policy
-from iomt_core.policies.dual import DualProblem, DualSolution, solve_dual
+from iomt_core.policies.dual import MOST_CELLS, DualProblem, DualSolution, solve_dual
 from iomt_core.policies.search import Search, TaskCosts, server_roots
 from iomt_core.policies.shares import optimal_shares
 from iomt_core.scenario import Scenario
@@ -33,10 +33,14 @@ class StepOptimum(Policy):
         The search starts from `dual`, which is solved for if it is not given.
         """
         s = self.scenario
-        _, u, j, k = snapshot.shape
+        b, u, j, k = snapshot.shape
         if (k + 1) ** (u * j) <= FEW_CHOICES:
             return _exhaustive(snapshot, s)
         dual = solve_dual(snapshot, s) if dual is None else dual
+        batch = max(1, MOST_CELLS // (u * j * k))
+        if b > batch:
+            rows = torch.arange(b, device=snapshot.D.device).split(batch)
+            return concatenate([self.decide(snapshot.select(part), dual.select(part)) for part in rows])
         problem = DualProblem(snapshot, s)
         second = problem.costs.second.masked_fill(~problem.active, 0.0)
         a, c = server_roots(problem, dual.prices.bandwidth, second[..., None], problem.w_tx[..., None])

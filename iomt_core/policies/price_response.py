@@ -19,6 +19,7 @@ from torch import Tensor
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
+from iomt_core.model import progress
 from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
@@ -284,6 +285,7 @@ class PriceResponse(BatteryAware):
         if not self.follows or self.steps_old is None:
             ways.append((CROWDING, False))  # at fixed prices
         for crowding, staggered in ways:
+            progress.report(len(found) / len(ways))
             if not users or (self.rule is not None and not staggered):
                 self.rule = self.rule if staggered else None
                 users = self._parts(sample, self.prices(sample))
@@ -341,7 +343,11 @@ class PriceResponse(BatteryAware):
         return self.rule.pressure(snapshot, dual.prices)
 
     def _decide(self, snapshot: Snapshot, prices: Prices) -> Action:
-        return _joined([self._decide_part(part) for part in self._parts(snapshot, prices)])
+        parts, found = self._parts(snapshot, prices), []
+        for n, part in enumerate(parts):
+            progress.report(n / len(parts))
+            found.append(self._decide_part(part))
+        return _joined(found)
 
     def _parts(self, snapshot: Snapshot, prices: Prices) -> list[_Users]:
         """The users in groups whose tensors stay in the processor's cache."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from iomt_core.model import progress
 from iomt_core.policies.demand import OwnCpuTasks, bandwidth_table
 from iomt_core.policies.dual import DualProblem
 from iomt_core.policies.shares import own_cost
@@ -109,6 +110,7 @@ class Search:
         tasks, F = self.costs.own, self.problem.F_i
         self.own, self.own_toggled = self._own_costs(tasks.delay, tasks.energy, tasks.least, mask, F, slice(None))
         for _ in range(MOST_SWEEPS):
+            progress.report()
             gain, target = self._best_moves()
             world, task = self._compatible(gain, target)
             if not len(world):

@@ -10,14 +10,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
+from cachetools import LRUCache, cached
 from torch import Tensor
 
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.environment import Environment
+from iomt_core.model import progress
 from iomt_core.model.batch import B, concatenate
 from iomt_core.model.snapshot import Action, device_name
 from iomt_core.policies.base import BatteryAware, Planner, Policy, Shares
@@ -37,6 +40,8 @@ from iomt_core.twin.regret import SKIPPED, ShareRule, battery_prices, move_tasks
 
 if TYPE_CHECKING:
     from iomt_core.twin.management.trace import Trace
+
+MOST_VALUES = 40_000_000  # tasks times devices of the episodes that are kept with their certificates, about 1 GB
 
 
 class Twin:
@@ -295,24 +300,47 @@ def _with_row(batch: B, row: int, new: B) -> B:
     return batch.replace_rows(torch.tensor([row]), new)
 
 
-@lru_cache(maxsize=8)
+def values_in_episode(s: Scenario) -> int:
+    """Tasks times devices of all steps of an episode, which its certificate takes time and memory for."""
+    return s.T * s.users * s.tasks * (s.servers + 1)
+
+
+@cached(
+    LRUCache(MOST_VALUES, getsizeof=lambda episode: max(MOST_VALUES // 8, values_in_episode(episode.scenario))),
+    lock=Lock(),
+)
 def first_episode(s: Scenario, seed: int) -> EpisodeSet:
     """The first episode of a seed with certificates of its steps and of its return; all policies are compared on it. Cached."""
-    drawn = draw_episodes(s, checked_seed(seed), certify=False)
-    steps = solve_with_mean_prices(drawn.snapshot, s)
-    return replace(drawn, dual=solve_episodes(drawn.snapshot, s, drawn.snapshot.battery[:1], steps))
+    drawn = drawn_episode(s, seed)
+    with progress.part(0.0, 0.95):
+        steps = solve_with_mean_prices(drawn.snapshot, s)
+    with progress.part(0.95, 1.0):
+        return replace(drawn, dual=solve_episodes(drawn.snapshot, s, drawn.snapshot.battery[:1], steps))
+
+
+@lru_cache(maxsize=4)
+def drawn_episode(s: Scenario, seed: int) -> EpisodeSet:
+    """The episode of `first_episode` without certificates, which take nearly all of its time; cached."""
+    return draw_episodes(s, checked_seed(seed), certify=False)
 
 
 @cached_by_checkpoint(maxsize=8)
-def decisions(s: Scenario, policy: str, seed: int) -> tuple[Policy, Action | None]:
+def decisions(s: Scenario, policy: str, seed: int, certify: bool = True) -> tuple[Policy, Action | None]:
     """A policy and its decisions in the episode of `play`, see `rollout.decide_episodes`. Raises `ScenarioError`."""
-    episode, decider = first_episode(s, seed), make_policy(policy, s)
-    return decider, decide_episodes(decider, episode)
+    with progress.part(0.0, 0.5):
+        episode = first_episode(s, seed) if certify else drawn_episode(s, seed)
+        decider = make_policy(policy, s)
+    with progress.part(0.5, 0.95):
+        return decider, decide_episodes(decider, episode)
 
 
 @cached_by_checkpoint(maxsize=40)
-def play(s: Scenario, policy: str, seed: int, shares: Shares = "own") -> Record:
-    """The record of the first episode of a seed under a policy; cached. Raises `ScenarioError`."""
+def play(s: Scenario, policy: str, seed: int, shares: Shares = "own", certify: bool = True) -> Record:
+    """The record of the first episode of a seed under a policy; cached. Raises `ScenarioError`.
+
+    certify: with certificates; without them it is there much sooner.
+    """
     checked_shares(shares)
-    decider, decided = decisions(s, policy, seed)
-    return play_episodes(decider, first_episode(s, seed), shares, decided)
+    decider, decided = decisions(s, policy, seed, certify)
+    with progress.part(0.5, 1.0):
+        return play_episodes(decider, first_episode(s, seed) if certify else drawn_episode(s, seed), shares, decided)

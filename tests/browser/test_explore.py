@@ -289,3 +289,21 @@ def test_a_server_that_is_switched_off_leaves_the_others_in_place(page: Page, la
     assert "servers_off=3" in page.url
     slider(page, "Edge servers").press("ArrowRight")
     expect(title(page)).to_contain_text("8 users × 8 tasks, 5 servers")
+
+
+def test_a_city_shows_figures_first_and_the_bound_follows_without_a_click(page: Page, lab: str) -> None:
+    page.goto(f"{lab}/?page=explore&preset=city&T=60&policy=price-response&step=2")
+    expect(page.get_by_text("Price response decides, and its figures follow")).to_be_visible(timeout=30_000)
+    gap = page.locator("[data-testid=stMetric]", has_text="Gap to the bound").locator("[data-testid=stMetricValue]")
+    expect(gap).to_be_visible(timeout=30_000)
+    record = play(PRESETS["city"].changed(T=60), "price-response", 0, certify=False)
+    cost = float(record.totals.sum() / record.snapshot.weight.sum())
+    assert float(metric(page, "Cost")) == pytest.approx(cost, rel=5e-3)
+    page.get_by_role("combobox", name="Site").click()  # the page is usable while the bound is computed
+    page.get_by_role("option", name="server 7", exact=True).click()
+    tasks = int(((record.action.choice[1] == 7) & record.snapshot.active[1]).sum())
+    expect(page.get_by_text(re.compile(rf"{tasks} tasks of \d+ users on server 7"))).to_be_visible()
+    expect(page.locator(".st-key-city .chart-title")).to_have_text("Server 7 and the users that send it tasks")
+    expect(page).to_have_url(re.compile("v_site=7"))
+    expect(gap).to_have_text(re.compile(r"^\d.*%$"), timeout=60_000)
+    expect(chart(page, "policy_bars")).to_have_attribute("aria-label", re.compile("certified bound 0"))

@@ -10,8 +10,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from iomt_core.scenario import ScenarioError, check_range
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 ADDRESS = re.compile(r"tcp://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?):([0-9]{1,5})")
 MOST_WORKERS = 64
@@ -48,19 +52,30 @@ def executor(workers: int | None = None, cluster: str | None = None) -> Iterator
     Raises `ScenarioError` for a bad number or address, and where no scheduler answers.
     """
     if cluster is not None:
-        with _cluster(checked_address(cluster)) as found:
-            yield found
+        with cluster_client(cluster) as client:
+            found = client.get_executor()
+            try:
+                yield found
+            finally:
+                found.shutdown(wait=False)
         return
     count = checked_workers(default_workers() if workers is None else workers)
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_prepare_worker)
+    pool = process_pool(count)
     try:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def process_pool(count: int) -> Executor:
+    """A pool of new processes, which ignore Ctrl-C and end with this process."""
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_prepare_worker)
+
+
 @contextmanager
-def _cluster(address: str) -> Iterator[Executor]:
+def cluster_client(cluster: str) -> Iterator[Client]:
+    """A client of the cluster whose scheduler listens at this address. Raises `ScenarioError` as `executor` does."""
+    address = checked_address(cluster)
     from distributed import Client  # an import of half a second that only a cluster needs
 
     try:
@@ -69,11 +84,7 @@ def _cluster(address: str) -> Iterator[Executor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ScenarioError(f"cluster = {address!r} does not answer: {reason}.") from None
     try:
-        found = client.get_executor()
-        try:
-            yield found
-        finally:
-            found.shutdown(wait=False)
+        yield client
     finally:
         client.close()
 
