@@ -140,11 +140,10 @@ def number_violations(s: Scenario, seed: int) -> Iterator[str]:
 def training_violations(s: Scenario, seed: int) -> Iterator[str]:
     """One batch of episodes and one update of every algorithm, and an episode as the northbound interface plays it."""
     yield from _of_record(play(s, "price-response", seed % 2**31))
-    if not outside_range(s):
-        snapshot = concatenate(World(s, world_seeds(seed, 0, 1)).episode())
-        for value in vars(GeneralObservationEncoder(s).inputs(snapshot)).values():
-            if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
-                yield "an input of the general networks is not finite"
+    snapshot = concatenate(World(s, world_seeds(seed, 0, 1)).episode())
+    for name, value in vars(GeneralObservationEncoder(s, True).inputs(snapshot)).items():
+        if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+            yield f"an input of the general networks is not finite: {name}"
     for name, algorithm in ALGORITHMS.items():
         trainer = Trainer(algorithm, s, TINY, seed)
         yield from (f"training {name}: {what} = {x}" for what, x in trainer.advance().items() if not math.isfinite(x))

@@ -33,6 +33,7 @@ FORCED = 100.0  # added to the worth of a strategy that is drawn at random, in u
 HUBER_DELTA = 0.1  # in units of reward
 # In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
 REQUEST_PENALTY = 0.05
+RELEVANT = 0.05  # temperature, in units of reward, of the choice that weights what general networks learn
 LIKELY_TEMPERATURE = 0.02  # of the choice that weights passes with `actor_passes` = "likely", in units of reward
 
 
@@ -294,7 +295,8 @@ class ParameterisedQ(Agents):
     def _counterfactual_loss(self, values: Tensor, rewards: Tensor, later: Tensor | None, weight: Tensor) -> Tensor:
         """Mean error between the learned values of every strategy and their counterfactual rewards, (U, N).
 
-        Where the own CPU is divided exactly, networks learn servers' values only; general ones nothing about tasks of `weight` 0.
+        Where the own CPU is divided exactly, networks learn servers' values only. General networks learn each as much as it matters
+        for a decision: by the task's weight, and by how near it is to the best strategy.
         """
         u, j = self.sizes.users, self.sizes.tasks
         values = values.unflatten(0, (u, j))  # (U, J, P, N, outputs)
@@ -307,7 +309,9 @@ class ParameterisedQ(Agents):
             if self.q.exact_local:
                 difference = difference[:, :, 1:, :, :1]
             if self.sizes.shared:
-                difference = difference * (weight > 0).transpose(1, 2)[:, :, None, :, None]
+                likely = torch.softmax(values[..., 0].detach() / RELEVANT, 2)[:, :, 1:]
+                likely = likely * weight.transpose(1, 2)[:, :, None]
+                return (self._error(difference)[..., 0] * likely).sum(2).mean(1)
             return self._error(difference).mean((1, 2, 4))
         offered = self._own(values).permute(0, 2, 3, 1)
         wanted = rewards.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2)  # (U, J, K + 1, N): a task's own reward

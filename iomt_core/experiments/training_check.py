@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy.typing as npt
 
 from iomt_core.experiments.evaluation import Summary, compared_by
 from iomt_core.policies.base import Policy
-from iomt_core.policies.episode_dual import EpisodeDual
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, draw_episodes, play_episodes
 from iomt_core.scenario import Scenario
@@ -23,13 +21,12 @@ from iomt_core.training.general_wards import draw_ward
 from iomt_core.training.trained_policy import TrainedPolicy
 
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 HELD_OUT = 2_000_003  # seed of episodes that no training run plays: theirs are hashes
 VALIDATION = 3_000_017  # seed of wards on which a checkpoint is chosen; no result is reported on them
 RUN_HELD_OUT = 6_000_101  # seed of the episodes of a user's run: its curve, and the comparison with its start
 RUN_EPISODES = 20  # of these
 FRESH = 8_000_009  # seed of wards on which results of general networks are reported
-FREE = 1e-3  # largest relative difference of the bounds of loss and cost in a ward where nothing binds
+MOST_GAP = 0.25  # with which a ward counts at most in a score over many wards
 CHECKED = ("gap", "cost", "mean_delay_s", "mean_energy_j", "deadline_miss_share", "local_share")
 RUN_CHECKED = (*CHECKED, "return_gap")  # of a user's run
 NEARLY = 0.9  # share of the optimum's tasks on one device from which on a policy that puts all there has not collapsed
@@ -95,7 +92,7 @@ class RangeEvaluator:
 
     def __init__(self, wards: int = 200, steps: int = 5, episodes: int = 2, seed: int = FRESH) -> None:
         generator = np.random.default_rng(seed)
-        names = ("return", "return_bound", "gap")
+        names = ("return", "return_bound")
         self.evaluators = [Evaluator(draw_ward(generator, steps), episodes, seed, names) for _ in range(wards)]
 
     def gaps(self, policy: Callable[[Scenario], Policy]) -> Floats:
@@ -106,41 +103,26 @@ class RangeEvaluator:
             found.append((weight - values["return"]) / (weight - values["return_bound"]) - 1)
         return np.array(found)
 
-    @cached_property
-    def free(self) -> Bools:
-        """In which wards neither batteries nor deadlines bind: there the bounds of loss and cost are the same."""
-        found = []
-        for one in self.evaluators:
-            assert isinstance(one.episodes.dual, EpisodeDual)
-            dual, count = one.episodes.dual, one.episodes.count
-            least = _weight(one.episodes) - float(dual.return_bound[:count].mean())
-            found.append(least < float(dual.bound.sum()) / count * (1 + FREE))
-        return np.array(found)
-
     def evaluate(self, policy: Callable[[Scenario], Policy]) -> dict[str, Any]:
         """`summary` of the gaps."""
         return self.summary(self.gaps(policy))
 
     def summary(self, gaps: Floats) -> dict[str, Any]:
-        """Mean, median and largest gap over all wards, and over those of `free`; `score`: mean of log(1 + gap), which few
-        extreme wards do not decide."""
-        found: dict[str, Any] = {"wards": len(gaps), "score": float(np.log1p(gaps).mean()), **_statistics(gaps)}
-        if self.free.any():
-            found["free"] = {"wards": int(self.free.sum()), **_statistics(gaps[self.free])}
-        return found
+        """Mean, median and largest gap; and `score`, the mean gap if a ward counts with at most `MOST_GAP`.
+
+        So a few extreme wards do not decide.
+        """
+        means = {"mean": float(gaps.mean()), "median": float(np.median(gaps)), "worst": float(gaps.max())}
+        return {"wards": len(gaps), "score": float(np.minimum(gaps, MOST_GAP).mean()), **means}
 
 
 def paired(a: Floats, b: Floats) -> dict[str, float]:
-    """Mean difference a - b of gaps in the same wards, of all and of log(1 + gap), each with its standard error."""
+    """Mean difference a - b of gaps in the same wards, as they are and cut at `MOST_GAP`, each with its standard error."""
     found: dict[str, float] = {}
-    for name, difference in (("gap", a - b), ("log", np.log1p(a) - np.log1p(b))):
+    for name, difference in (("gap", a - b), ("score", np.minimum(a, MOST_GAP) - np.minimum(b, MOST_GAP))):
         found |= {name: float(difference.mean())}
         found |= {f"{name}_standard_error": float(difference.std(ddof=1) / len(difference) ** 0.5)}
     return found
-
-
-def _statistics(gaps: Floats) -> dict[str, float]:
-    return {"mean": float(gaps.mean()), "median": float(np.median(gaps)), "worst": float(gaps.max())}
 
 
 def _weight(episodes: EpisodeSet) -> float:

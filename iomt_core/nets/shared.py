@@ -172,8 +172,7 @@ class SharedTaskQ(TaskQ):
         """As `TaskQ.values`: a column for each of the agent's tasks, the own one first."""
         assert isinstance(actions, SharedActionFeatures)
         learned = Q_SCALE * two_layers(self.wide, self.out, self.third.passes(rows + after, tokens))[..., 0]
-        servers = actions.worth[:, 1:] + learned[:, 1:] * (1 - actions.worth[:, 1:])
-        worth = torch.cat([actions.worth[:, :1], servers], dim=1)
+        worth = torch.cat([actions.worth[:, :1], actions.worth[:, 1:] + learned[:, 1:]], dim=1)
         values = torch.cat([worth[..., None], actions.others_worth], dim=-1)
         return values if actions.local is None else actions.local.insert(values)
 

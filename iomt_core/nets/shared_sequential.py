@@ -133,8 +133,7 @@ class SharedSequentialQ:
         result = worth.gather(3, order).index_select(2, self.is_away)
         if own_local is not None:
             result[:, :, 0, :1] = own_local
-        worth = at_prices.transpose(0, 1)[tasks]
-        result[:, :, 1:, 0] = worth + correction.T.view(*result.shape[:2], self.k) * (1 - worth)
+        result[:, :, 1:, 0] = at_prices.transpose(0, 1)[tasks] + correction.T.view(*result.shape[:2], self.k)
         return result[0] if j >= 0 else result.transpose(0, 1)
 
 

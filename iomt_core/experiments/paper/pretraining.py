@@ -51,7 +51,7 @@ CHECKED_WARDS = {"paper": ("paper",), "general": ("paper", "lecture")}  # preset
 EPISODES = 20  # held-out episodes for the manifest; the points of a learning curve use fewer
 HALVED_WITHIN = 1e-3  # largest change of the gap for which half precision is shipped
 # Factors on what general networks have learned, of which the best is shipped. At 0 they decide by prices alone, as untrained.
-SCALES = (0.0, 0.3, 0.6, 1.0)
+SCALES = (0.0, 0.4, 0.7, 1.0)
 VALIDATION_WARDS = 40
 BEST = "best"  # folder of the best checkpoint and scale of a general run, beside its checkpoints
 REFERENCES = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
@@ -78,16 +78,16 @@ class Job:
 
 GENERAL = MappingProxyType(
     {
-        "wards": "general", "recurrent": False, "episodes": 640, "updates": 8, "batch": 8, "replay": 128,
-        "learning_rate": 5e-4, "actor_learning_rate": 5e-5, "decay_from": 0.3, "temperature": (0.01, 0.005),
-        "share_noise": (0.1, 0.05), "evaluate_every": 64, "checkpoint_every": 64,
+        "wards": "general", "recurrent": False, "episodes": 1600, "updates": 16, "batch": 4, "replay": 4096,
+        "learning_rate": 1e-3, "actor_learning_rate": 1e-4, "decay_from": 0.1, "temperature": (0.01, 0.005),
+        "share_noise": (0.1, 0.05), "evaluate_every": 160, "checkpoint_every": 160,
     }
 )  # fmt: skip
 PLAN = (
     Job("paper", "sae-mt-qmix", (0, 1, 2, 3, 4)),
     Job("paper", "qmix", (0, 1, 2, 3, 4)),
-    Job("general", "sae-mt-qmix", (0, 1, 2), GENERAL),
-    Job("general", "qmix", (0, 1, 2), GENERAL),
+    Job("general", "sae-mt-qmix", (0,), GENERAL),
+    Job("general", "qmix", (0,), GENERAL),
     *(
         Job("paper", name, (0, 1, 2))
         for name in ("mpmt-dqn", "mt-mp-dqn", "mt-pdqn", "pa-ddpg", "ma-pa-ddpg", "sae-mt-qmix-paper")
@@ -155,18 +155,18 @@ def keep_best(policy: TrainedPolicy, trainer: Trainer, place: Path, wards: Range
 
     Returns the score over the `wards` by factor.
     """
-    best = read_facts(place)["validation_gap"] if (place / MARK).exists() else math.inf
+    best = read_facts(place)["validation_score"] if (place / MARK).exists() else math.inf
     found = {}
     for factor in SCALES if not trainer.played else SCALES[1:]:  # at 0 all checkpoints are the same
         scaled = scaled_policy(policy, factor)
-        found[str(factor)] = gap = wards.evaluate(for_any_ward(scaled))["score"]
-        if gap < best:
-            best = gap
+        found[str(factor)] = score = wards.evaluate(for_any_ward(scaled))["score"]
+        if score < best:
+            best = score
             modules = (("agents", scaled.original_agents), ("mixer", scaled.mixer))
             tensors = {
                 f"{part}/{n}": x.detach() for part, m in modules if m is not None for n, x in m.named_parameters()
             }
-            facts = {"played": trainer.played, "updates": trainer.updates, "scale": factor, "validation_gap": gap}
+            facts = {"played": trainer.played, "updates": trainer.updates, "scale": factor, "validation_score": score}
             write_checkpoint(place, {POLICY: tensors}, {**policy.spec.as_json(), **facts})
     return found
 
