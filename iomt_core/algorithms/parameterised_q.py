@@ -295,8 +295,8 @@ class ParameterisedQ(Agents):
     def _counterfactual_loss(self, values: Tensor, rewards: Tensor, later: Tensor | None, weight: Tensor) -> Tensor:
         """Mean error between the learned values of every strategy and their counterfactual rewards, (U, N).
 
-        Where the own CPU is divided exactly, networks learn servers' values only. General networks learn each as much as it matters
-        for a decision: by the task's weight, and by how near it is to the best strategy.
+        Where the own CPU is divided exactly, networks learn servers' values only. General networks learn each as much as it
+        matters for a decision: by the task's weight, and by how near it is to the best strategy.
         """
         u, j = self.sizes.users, self.sizes.tasks
         values = values.unflatten(0, (u, j))  # (U, J, P, N, outputs)

@@ -83,6 +83,8 @@ def what_if(
     change = run_on_server[:, :, None] * (slower_f[..., 1:] - 1) + sent_on_server[:, :, None] * (
         slower_b.pow(exponent[:, :, None]) - 1
     )
+    if late_earns_nothing:
+        change = change + _lateness_of_others(snapshot, choice, done, s, slower_f[..., 1:], slower_b, rate_exponent, on)
     others = pad(torch.where(on > 0, -change, change), (1, 0))
 
     # The same user's tasks j', which slow down if the task joins their device and speed up if it leaves.
@@ -151,6 +153,33 @@ def _of_others(on: Tensor, values: Tensor) -> Tensor:
     """Sum of values >= 0 over the tasks of all other users on each server, (B, U, K)."""
     own = (on * values[..., None]).sum(2)
     return (own.sum(1, keepdim=True) - own).clamp_min_(0.0)
+
+
+def _lateness_of_others(
+    snapshot: Snapshot,
+    choice: Tensor,
+    done: Outcome,
+    s: Scenario,
+    slower_f: Tensor,
+    slower_b: Tensor,
+    exponent: Tensor,
+    on: Tensor,
+) -> Tensor:
+    """Weighted cost for tasks of other users that a task makes late by joining their server, or in time by leaving it.
+
+    slower_f, slower_b: factors by which the tasks of each server slow down, (B, U, J, K). Returns that shape.
+    """
+    b, u, j, k = slower_f.shape
+    server = (choice - 1).clamp_min(0).flatten(1)[:, None].expand(b, u * j, u * j)  # of task m, for each task i, j
+    f, band = (x.flatten(1, 2).gather(2, server) for x in (slower_f, slower_b))
+    executed, sent, deadline, delay = (
+        x.flatten(1)[:, None] for x in (done.delay_exe, done.delay_tx, snapshot.deadline, done.delay)
+    )
+    now = executed * f + sent * band.pow(exponent.flatten(1)[:, None]) + (delay - executed - sent)
+    earned = (snapshot.weight * (COST_MAX - done.cost).clamp_min(0.0)).flatten(1)[:, None]
+    lost = ((now > deadline).to(earned.dtype) - (delay > deadline).to(earned.dtype)) * earned
+    apart = 1 - torch.eye(u, dtype=lost.dtype, device=lost.device).repeat_interleave(j, 0).repeat_interleave(j, 1)
+    return ((lost * apart) @ on.flatten(1, 2)).view(b, u, j, k)
 
 
 def _elasticity(snapshot: Snapshot, choice: Tensor, done: Outcome) -> Tensor:

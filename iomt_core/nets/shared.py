@@ -90,7 +90,9 @@ class SharedTaskQ(TaskQ):
 
     Values start from what the agent can compute: on its own device a task's cost by (1) and (2), given who else is there; on
     a server the value at the shadow prices that it expects. The network adds a learned correction to the own task's value on
-    servers only. Everything else is computed more exactly than a network of this size could learn it.
+    servers only. Everything else is computed more exactly than a network of this size could learn it. The correction is the
+    same for all servers of a task, the mean of the passes: so agents learn how much to send, and prices spread it. With one for
+    each server they would all go to the server that the networks think a little too good, because they cannot see each other.
     """
 
     def __init__(self, sizes: Sizes, exact_local: bool = False) -> None:
@@ -172,7 +174,7 @@ class SharedTaskQ(TaskQ):
         """As `TaskQ.values`: a column for each of the agent's tasks, the own one first."""
         assert isinstance(actions, SharedActionFeatures)
         learned = Q_SCALE * two_layers(self.wide, self.out, self.third.passes(rows + after, tokens))[..., 0]
-        worth = torch.cat([actions.worth[:, :1], actions.worth[:, 1:] + learned[:, 1:]], dim=1)
+        worth = torch.cat([actions.worth[:, :1], actions.worth[:, 1:] + learned[:, 1:].mean(1, keepdim=True)], dim=1)
         values = torch.cat([worth[..., None], actions.others_worth], dim=-1)
         return values if actions.local is None else actions.local.insert(values)
 

@@ -133,7 +133,8 @@ class SharedSequentialQ:
         result = worth.gather(3, order).index_select(2, self.is_away)
         if own_local is not None:
             result[:, :, 0, :1] = own_local
-        result[:, :, 1:, 0] = at_prices.transpose(0, 1)[tasks] + correction.T.view(*result.shape[:2], self.k)
+        correction = correction.T.view(*result.shape[:2], self.k).mean(-1, keepdim=True)  # the same for all servers
+        result[:, :, 1:, 0] = at_prices.transpose(0, 1)[tasks] + correction
         return result[0] if j >= 0 else result.transpose(0, 1)
 
 

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from iomt_core.algorithms.agents import DecisionRules
 
-# Settings of a run with `coupled_steps` that differ from the defaults. Networks start from prices, so they explore little.
-COUPLED: Mapping[str, Any] = MappingProxyType(
+# General networks on one ward. They learn from the latest episodes only: what a strategy is worth depends on what the other
+# agents do now. They explore little, because their first decisions are good already; docs/training.md says what was tried.
+ON_ONE_WARD: Mapping[str, Any] = MappingProxyType(
     {
-        "networks": "general", "recurrent": False, "learning_rate": 3e-4, "actor_learning_rate": 3e-4, "decay_from": 0.0,
-        "tau": 0.02, "actor_passes": "likely", "request_penalty": 4.0, "temperature": (0.01, 0.005), "share_noise": (0.1, 0.05),
+        "networks": "general", "recurrent": False, "num_envs": 16, "replay": 32, "batch": 16, "updates": 4, "warm_up": 16,
+        "learning_rate": 1e-3, "actor_learning_rate": 1e-4, "decay_from": 0.2, "tau": 0.01, "temperature": (0.01, 0.005),
+        "share_noise": (0.05, 0.02),
     }
 )  # fmt: skip
 LEAST_MARGIN = 0.001  # of the favoured server; without any, all agents go where a server seems slightly better
@@ -129,7 +131,7 @@ class Settings(BaseModel):
         if not isinstance(values, dict):
             return values
         if values.get("coupled_steps") is True:
-            values = {**COUPLED, **values}
+            values = {**ON_ONE_WARD, **values}
         first: dict[str, Any] = {}
         if values.get("rounds") == 0 or values.get("critic_target") == "observed":
             first["own_cpu"] = "requested"

@@ -15,18 +15,12 @@ from iomt_core.scenario import Scenario, ScenarioError, check_known
 from iomt_core.scenario.errors import shortened
 from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, load_module, read_facts, read_tensors
 from iomt_core.training.formats import RULES, migrate
+from iomt_core.training.settings import ON_ONE_WARD
 
 StartFrom = Literal["general", "scratch"]
 GENERAL = "general"
-# Settings of a run that starts from the general network and differ from the defaults. It explores little and learns slowly,
-# because its first decisions are good already; docs/training.md says what was tried.
-SETTINGS: Mapping[str, Any] = MappingProxyType(
-    {
-        "episodes": 320, "evaluate_every": 32,
-        "networks": "general", "recurrent": False, "learning_rate": 5e-5, "actor_learning_rate": 3e-4, "decay_from": 0.0,
-        "tau": 0.02, "actor_passes": "likely", "request_penalty": 4.0, "temperature": (0.01, 0.005), "share_noise": (0.1, 0.05),
-    }
-)  # fmt: skip
+# Settings of a run that starts from the general network and differ from the defaults.
+SETTINGS: Mapping[str, Any] = MappingProxyType({**ON_ONE_WARD, "episodes": 640, "evaluate_every": 64})
 
 
 @dataclass(frozen=True)
