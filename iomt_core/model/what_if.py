@@ -84,7 +84,8 @@ def what_if(
         slower_b.pow(exponent[:, :, None]) - 1
     )
     if late_earns_nothing:
-        change = change + _lateness_of_others(snapshot, choice, done, s, slower_f[..., 1:], slower_b, rate_exponent, on)
+        slower = slower_f[..., 1:], slower_b
+        change = change + _lateness_of_others(snapshot, choice, done, s, slower, rate_exponent, on, joule)
     others = pad(torch.where(on > 0, -change, change), (1, 0))
 
     # The same user's tasks j', which slow down if the task joins their device and speed up if it leaves.
@@ -160,24 +161,29 @@ def _lateness_of_others(
     choice: Tensor,
     done: Outcome,
     s: Scenario,
-    slower_f: Tensor,
-    slower_b: Tensor,
+    slower: tuple[Tensor, Tensor],
     exponent: Tensor,
     on: Tensor,
+    joule: Tensor,
 ) -> Tensor:
-    """Weighted cost for tasks of other users that a task makes late by joining their server, or in time by leaving it.
+    """How a task changes what other users lose by being late, beyond their cost, by joining their server or leaving it.
 
-    slower_f, slower_b: factors by which the tasks of each server slow down, (B, U, J, K). Returns that shape.
+    slower: factors by which CPU and bandwidth of each server slow down its tasks, (B, U, J, K). Returns that shape.
     """
-    b, u, j, k = slower_f.shape
+    b, u, j, k = slower[0].shape
     server = (choice - 1).clamp_min(0).flatten(1)[:, None].expand(b, u * j, u * j)  # of task m, for each task i, j
-    f, band = (x.flatten(1, 2).gather(2, server) for x in (slower_f, slower_b))
-    executed, sent, deadline, delay = (
-        x.flatten(1)[:, None] for x in (done.delay_exe, done.delay_tx, snapshot.deadline, done.delay)
-    )
-    now = executed * f + sent * band.pow(exponent.flatten(1)[:, None]) + (delay - executed - sent)
-    earned = (snapshot.weight * (COST_MAX - done.cost).clamp_min(0.0)).flatten(1)[:, None]
-    lost = ((now > deadline).to(earned.dtype) - (delay > deadline).to(earned.dtype)) * earned
+    f, band = (x.flatten(1, 2).gather(2, server) for x in slower)
+    executed, sent, deadline, delay, energy, joule, weight, cost = (
+        x.flatten(1)[:, None]
+        for x in (
+            done.delay_exe, done.delay_tx, snapshot.deadline, done.delay, done.energy, joule, snapshot.weight, done.cost,
+        )
+    )  # fmt: skip
+    longer = band.pow(exponent.flatten(1)[:, None])
+    then = executed * f + sent * longer + (delay - executed - sent)
+    after = task_cost(then.clone(), energy * longer, deadline, s, joule)
+    lost = (then > deadline) * (COST_MAX - after).clamp_min(0.0) - (delay > deadline) * (COST_MAX - cost).clamp_min(0.0)
+    lost = lost * weight
     apart = 1 - torch.eye(u, dtype=lost.dtype, device=lost.device).repeat_interleave(j, 0).repeat_interleave(j, 1)
     return ((lost * apart) @ on.flatten(1, 2)).view(b, u, j, k)
 

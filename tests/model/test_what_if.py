@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from iomt_core.model.outcome import outcome
+from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action
 from iomt_core.model.what_if import what_if
+from iomt_core.nets.inputs import on_chosen
 from iomt_core.scenario import PRESETS
 from tests.wards import random_action, steps
 
@@ -42,7 +44,8 @@ def test_a_task_may_request_another_share_on_servers() -> None:
     action = random_action(snapshot, 1)
     requested = 0.1 + 0.9 * random_action(snapshot, 2).cpu
     action = Action(action.choice, torch.where(action.choice == 0, action.cpu, requested), action.bandwidth)
-    found = what_if(snapshot, action, outcome(snapshot, action, s), s, requested).cost
+    on_servers = torch.stack([requested, action.bandwidth], -1)
+    found = what_if(snapshot, action, outcome(snapshot, action, s), s, on_servers).cost
     for i in range(s.users):
         for j in range(s.tasks):
             for k in range(1, s.servers + 1):
@@ -50,6 +53,55 @@ def test_a_task_may_request_another_share_on_servers() -> None:
                 choice[:, i, j], cpu[:, i, j] = k, requested[:, i, j]
                 then = outcome(snapshot, Action(choice, cpu, action.bandwidth), s)
                 torch.testing.assert_close(found[:, i, j, k], then.cost[:, i], rtol=2e-3, atol=1e-9)
+
+
+def test_a_task_may_request_another_share_on_each_server() -> None:
+    s = PRESETS["lecture"]
+    snapshot = steps(s, 4)
+    action = random_action(snapshot, 1)
+    on_servers = 0.1 + 0.9 * torch.rand(*action.choice.shape, s.servers, 2, generator=torch.Generator().manual_seed(3))
+    cpu, bandwidth = on_chosen(on_servers, action.choice).unbind(-1)
+    action = Action(action.choice, torch.where(action.choice == 0, action.cpu, cpu), bandwidth)
+    found = what_if(snapshot, action, outcome(snapshot, action, s), s, on_servers).cost
+    for i in range(s.users):
+        for j in range(s.tasks):
+            for k in range(1, s.servers + 1):
+                choice, cpu, band = action.choice.clone(), action.cpu.clone(), action.bandwidth.clone()
+                choice[:, i, j], cpu[:, i, j], band[:, i, j] = k, *on_servers[:, i, j, k - 1].unbind(-1)
+                then = outcome(snapshot, Action(choice, cpu, band), s)
+                torch.testing.assert_close(found[:, i, j, k], then.cost[:, i], rtol=2e-3, atol=1e-9)
+
+
+def test_making_others_late_costs_what_they_would_have_earned() -> None:
+    """Where late tasks earn nothing, what a task causes for others contains what they lose by being late."""
+    s = PRESETS["lecture"].changed(T_max=8e-3, alpha_T=0.3)
+    snapshot = steps(s, 16)
+    action = random_action(snapshot, 5)
+    done = outcome(snapshot, action, s)
+    causes = what_if(snapshot, action, done, s, late_earns_nothing=True).others
+
+    def late(result: Outcome) -> Tensor:
+        return result.delay > snapshot.deadline
+
+    def lost(result: Outcome, user: int) -> Tensor:
+        cost = torch.where(late(result), result.cost.clamp_min(1.0), result.cost) * snapshot.weight
+        return cost.sum((1, 2)) - cost[:, user].sum(-1)
+
+    became_late = 0
+    for i in range(s.users):
+        for j in range(s.tasks):
+            for k in range(s.servers + 1):
+                choice = action.choice.clone()
+                choice[:, i, j] = k
+                then = outcome(snapshot, Action(choice, action.cpu, action.bandwidth), s)
+                just = sum(((x.delay / snapshot.deadline - 1).abs() < 1e-2).sum((1, 2)) for x in (then, done))
+                said = causes[:, i, j, k] - causes.gather(3, action.choice[..., None])[:, i, j, 0]
+                rows = torch.as_tensor(just == 0)
+                torch.testing.assert_close(
+                    said[rows], (lost(then, i) - lost(done, i))[rows], rtol=0.02, atol=0.02 * float(done.cost.mean())
+                )
+                became_late += int((late(then) & ~late(done))[rows].sum())
+    assert became_late > 0
 
 
 def test_staying_changes_nothing() -> None:

@@ -78,9 +78,9 @@ class Job:
 
 GENERAL = MappingProxyType(
     {
-        "wards": "general", "recurrent": False, "episodes": 3200, "ward_count": 8, "updates": 16, "batch": 4, "replay": 512,
-        "learning_rate": 1e-3, "actor_learning_rate": 1e-4, "decay_from": 0.3, "tau": 0.01, "temperature": (0.01, 0.005),
-        "share_noise": (0.05, 0.02), "evaluate_every": 320, "checkpoint_every": 320,
+        "wards": "general", "recurrent": False, "episodes": 640, "ward_count": 8, "updates": 16, "batch": 4, "replay": 512,
+        "learning_rate": 5e-4, "actor_learning_rate": 1e-4, "decay_from": 0.3, "tau": 0.01, "temperature": (0.01, 0.005),
+        "share_noise": (0.05, 0.02), "evaluate_every": 64, "checkpoint_every": 64,
     }
 )  # fmt: skip
 PLAN = (
