@@ -53,6 +53,7 @@ HALVED_WITHIN = 1e-3  # largest change of the gap for which half precision is sh
 # Factors on what general networks have learned, of which the best is shipped. At 0 they decide by prices alone, as untrained.
 SCALES = (0.0, 0.4, 0.7, 1.0)
 VALIDATION_WARDS = 40
+CLEARLY = 2.0
 BEST = "best"  # folder of the best checkpoint and scale of a general run, beside its checkpoints
 REFERENCES = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
 
@@ -153,14 +154,18 @@ def train_one(spec: RunSpec, place: Path) -> float:
 def keep_best(policy: TrainedPolicy, trainer: Trainer, place: Path, wards: RangeEvaluator) -> dict[str, float]:
     """Evaluates general networks at every factor of `SCALES` and keeps them in `place` where one is better than what is there.
 
-    Returns the score over the `wards` by factor.
+    What was learned must be better than the start by `CLEARLY` standard errors of the difference, paired by ward; otherwise the
+    start stays. Returns the score over the `wards` by factor.
     """
     best = read_facts(place)["validation_score"] if (place / MARK).exists() else math.inf
+    start = wards.gaps(for_any_ward(scaled_policy(policy, 0.0)))
     found = {}
     for factor in SCALES if not trainer.played else SCALES[1:]:  # at 0 all checkpoints are the same
         scaled = scaled_policy(policy, factor)
-        found[str(factor)] = score = wards.evaluate(for_any_ward(scaled))["score"]
-        if score < best:
+        gaps = wards.gaps(for_any_ward(scaled))
+        found[str(factor)] = score = wards.summary(gaps)["score"]
+        pair = paired(gaps, start)
+        if score < best and (not factor or pair["score"] < -CLEARLY * pair["score_standard_error"]):
             best = score
             modules = (("agents", scaled.original_agents), ("mixer", scaled.mixer))
             tensors = {
