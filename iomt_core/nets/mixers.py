@@ -66,7 +66,7 @@ class QMIX(Mixer):
         self.b_2 = _Hyper(state, 1, 0.0)
 
     def forward(self, q: Tensor, corrected: Tensor, state: Tensor) -> Tensor:
-        """W_2 ReLU(W_1 q + b_1) + b_2, all four computed from ŝ; with fewer users than built for, the first rows of W_1."""
+        """W_2 ReLU(W_1 q + b_1) + b_2, all four computed from ŝ. A mixer that is built for 1 user has one row of W_1 for all."""
         w_1 = self.w_1(state).abs().view(-1, self.users, EMBED)[:, : q.shape[1]]
         hidden = self.activation(torch.einsum("nu,nue->ne", q, w_1) + self.b_1(state))
         q_tot: Tensor = (hidden * self.w_2(state).abs()).sum(-1) + self.b_2(state).squeeze(-1)

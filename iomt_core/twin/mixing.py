@@ -45,7 +45,7 @@ def mixing(mixer: Mixer, users: tuple[int, ...], q: Tensor, corrected: Tensor, s
         net = mixer.mix if isinstance(mixer, SAEQMIX) else mixer if isinstance(mixer, QMIX) else None
         hidden, offset = None, None
         if net is not None:
-            w_1 = net.w_1(state).abs().view(net.users, -1)[: len(values)]
+            w_1 = net.w_1(state).abs().view(net.users, -1)[: len(values)].expand(len(values), -1)
             before = weighted @ w_1 + net.b_1(state)
             hidden, offset = (int((before > 0).sum()), len(before)), float(net.b_2(state))
     kind = "sum" if net is None else "QMIX"

@@ -63,7 +63,7 @@ def test_half_the_battery_names_who_ends_the_episode_and_what_a_plan_returns(pol
     else:
         assert "with half the battery all 20 steps are played" in words
     assert f"User {user} spends" in words
-    assert (float(left.min()) < 0) == (policy in ("sae-mt-qmix", "optimum-step"))
+    assert (float(left.min()) < 0) == (policy == "optimum-step")
     if policy != "optimum":
         returned, mine = plan.figures["return"], after.figures["return"]
         assert f"returns {returned:,.0f}, {100 * (returned / mine - 1):+.3g} %" in words
