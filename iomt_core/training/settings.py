@@ -48,9 +48,8 @@ class Settings(BaseModel):
     gamma: Annotated[float, Field(ge=0, lt=1, description="discount factor γ")] = 0.0
     recurrent: Annotated[bool, Field(description="whether the networks' GRUs carry memory from step to step")] = True
     coupled_steps: Annotated[bool, Field(
-        description="whether agents take part in what couples steps: they expect prices that follow the visible capacities, "
-        "learn a price of their batteries' energy, and observe charge and steps left; needs networks = 'general' and "
-        "wards = 'own'"
+        description="whether agents learn a price of their batteries' energy by playing, instead of the one that is broadcast, "
+        "and may know recent prices; needs networks = 'general' and wards = 'own'"
         )] = False
     recent_prices: Annotated[bool, Field(
         description="whether servers broadcast their prices after each step, which agents know in the next one; needs "
@@ -92,8 +91,8 @@ class Settings(BaseModel):
         "which is also what local tasks are worth; 'requested': the Actor, and the Q-networks learn what local tasks are "
         "worth, as the paper prints it")] = "exact"
     first_choice: Annotated[Literal["prices", "round-robin"], Field(
-        description="where an agent's tasks are before they decide. 'round-robin': on servers; 'prices': on servers if they are "
-        "worth more there at the ward's shadow prices, which only general networks know")] = "round-robin"
+        description="where an agent's tasks are before they decide. 'round-robin': on servers; 'prices': where price response "
+        "computes them, which only general networks know")] = "round-robin"
     margins: Annotated[tuple[
         Annotated[float, Field(ge=-1, le=1)], Annotated[float, Field(ge=-1, le=1)]], Field(
         description="added to the worth of the server with the fewest of an agent's other tasks, and of every other server, "

@@ -13,9 +13,11 @@ import torch
 from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.environment.counter import world_seeds
 from iomt_core.environment.world import World
+from iomt_core.experiments.training_check import RangeEvaluator, for_any_ward
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.nets.inputs import compress_cost
+from iomt_core.policies.price_response import PriceResponse
 from iomt_core.rollout import draw_episodes, play_episodes
 from iomt_core.runs.training_run import TrainingRun
 from iomt_core.scenario import PRESETS, Scenario
@@ -121,6 +123,30 @@ def test_what_stays_at_home_is_valued_at_what_it_costs(place: Path) -> None:
         assert not bool(local.all())
         expected = 1 - compress_cost(cost)
         torch.testing.assert_close(value[local].double(), expected[local].double(), rtol=0, atol=2e-5)
+
+
+def test_untrained_networks_are_as_good_as_price_response() -> None:
+    spec = RunSpec("sae-mt-qmix", PAPER, SHORT, seed=0)
+    start, wards = TrainedPolicy.from_trainer(spec.trainer(), spec), RangeEvaluator(10, steps=3, episodes=1, seed=11)
+    ours, theirs = wards.gaps(for_any_ward(start)), wards.gaps(PriceResponse)
+    assert wards.summary(ours)["score"] <= wards.summary(theirs)["score"] + 0.005
+
+
+def test_what_is_learned_of_a_task_s_servers_is_the_same_for_all(place: Path) -> None:
+    trained, seen = TrainedPolicy.load(place, PAPER), first(PAPER)
+    agents, inputs = trained.agents, trained.encoder.inputs(seen)
+    assert isinstance(agents, ParameterisedQ)
+    requested = torch.rand(*inputs.weight.shape, 2, generator=torch.Generator().manual_seed(1)).clamp_min(0.1)
+    choice = torch.randint(0, 5, inputs.weight.shape, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        values = agents.q(
+            agents.q.encode(inputs), agents.q.encode_actions(requested, choice, inputs), agents.start(3)[1]
+        )
+    own = values[:, 1:, :, 0].unflatten(0, (PAPER.users, PAPER.tasks)).permute(0, 3, 1, 2)  # (U, N, J, K)
+    assert inputs.devices is not None
+    learned = own - inputs.devices[..., 1:, -1]
+    assert float(learned.abs().max()) > 1e-4
+    torch.testing.assert_close(learned, learned[..., :1].expand_as(learned), rtol=0, atol=1e-5)
 
 
 def test_units_do_not_matter() -> None:
