@@ -123,24 +123,46 @@ class GeneralObservationEncoder(ObservationEncoder):
 
     def inputs(self, snapshot: Snapshot, known: Known | None = None) -> Inputs:
         """The observations of all agents; known: what they know about prices, see `know`."""
-        s, known = self.scenario, known or self.know(snapshot)
-        b, u, j, k = snapshot.shape
+        known = known or self.know(snapshot)
+        b, u, _, k = snapshot.shape
         offers, tasks = known.offers, known.offers.tasks
-        weight = snapshot.weight.float()
         price = tasks.value[..., :-1] / snapshot.weight.to(torch.float64).clamp_min(LEAST_WEIGHT)[..., None]
         worth = 1 - compress_cost(price * self.unit)
-        here, away = worth[..., 0], worth[..., 1:].amax(-1)
-        taken = tasks.f / snapshot.F_k[:, None, None], tasks.band / snapshot.B_k[:, None, None]
-        on_servers = (REQUEST_FACTOR * torch.stack(taken, -1)).clamp_min(LEAST_SHARE_GENERAL)
+        taken = torch.stack([tasks.f / snapshot.F_k[:, None, None], tasks.band / snapshot.B_k[:, None, None]], -1)
+        on_servers = (REQUEST_FACTOR * taken).clamp_min(LEAST_SHARE_GENERAL)
         suggested = on_servers.log().mean(3).exp()
         if not self.exact_own_cpu:
             own = tasks.f_own / snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT)
-            suggested[..., 0] = torch.where(here > away, own, suggested[..., 0])
+            suggested[..., 0] = torch.where(worth[..., 0] > worth[..., 1:].amax(-1), own, suggested[..., 0])
         suggested = suggested.clamp(LEAST_SHARE_GENERAL, 1.0)
         costs = self._costs(snapshot, known.battery_price)
-        of_tasks = torch.stack(
+        least = snapshot.C / (snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT) * snapshot.deadline * (1 - PUNCTUAL))
+        least = least * snapshot.active
+        parts = (
+            self._of_tasks(snapshot, costs, worth, suggested),
+            self._of_agents(snapshot, known),
+            snapshot.weight.masked_fill(offers.skipped, 0.0),
+            torch.cat([pad(self._of_servers(snapshot, taken), (0, 0, 1, 0)), worth[..., None]], -1),
+            suggested,
+            on_servers,
+            torch.stack([costs[0] * self.unit, costs[1] * self.unit], -1),
+            torch.stack([least, torch.full_like(least, COST_MAX * self.unit)], -1),
+            torch.stack([offers.first, offers.room.expand(b, u, k)], -1),
+        )
+        of_tasks, other, weight, devices, suggested, on_servers, local_cost, least, crowding = (
+            x.float().transpose(0, 1) for x in parts
+        )
+        return Inputs(
+            of_tasks, other, weight, devices, suggested, on_servers, offers.action.choice.transpose(0, 1), local_cost,
+            least if self.exact_own_cpu else None, crowding,
+        )  # fmt: skip
+
+    def _of_tasks(self, snapshot: Snapshot, costs: tuple[Tensor, ...], worth: Tensor, suggested: Tensor) -> Tensor:
+        """The numbers that describe each task, (B, U, J, TASK_NUMBERS)."""
+        here, away = worth[..., 0], worth[..., 1:].amax(-1)
+        return torch.stack(
             [
-                weight - 1,
+                snapshot.weight - 1,
                 *(_scaled(x.float() * (self.unit / TYPICAL_COST)) for x in costs),
                 2 * (here - 1 + TYPICAL_COST),
                 2 * (away - 1 + TYPICAL_COST),
@@ -149,59 +171,30 @@ class GeneralObservationEncoder(ObservationEncoder):
             ],
             -1,
         )
-        rank = (torch.arange(u, device=weight.device) / u - 0.5).expand(b, u)
-        charge = snapshot.battery / snapshot.battery.new_tensor(s.device_values["Cap"])
-        left = (snapshot.steps_left / s.T)[:, None].expand(b, u)
+
+    def _of_agents(self, snapshot: Snapshot, known: Known) -> Tensor:
+        """The numbers that describe the ward and each agent, (B, U, WARD_NUMBERS)."""
+        b, u, _, _ = snapshot.shape
+        rank = (torch.arange(u, device=snapshot.D.device) / u - 0.5).expand(b, u)
+        charge = snapshot.battery / snapshot.battery.new_tensor(self.scenario.device_values["Cap"])
+        left = (snapshot.steps_left / self.scenario.T)[:, None].expand(b, u)
         dearer = (1 + known.battery_price / self.joule).log().clamp_max(MOST_PRICE) / MOST_PRICE
-        mine = torch.stack(
-            [
-                rank, charge - 0.5, left - 0.5, dearer,
-                _relative(snapshot.P_tr, self._means["P_tr"]), _relative(snapshot.F_i, self._means["F_i"]),
-            ],
-            -1,
-        )  # fmt: skip
-        other = torch.cat([self._ward.to(weight.device).expand(b, u, -1), mine], -1)
+        devices = (_relative(getattr(snapshot, name), self._means[name]) for name in ("P_tr", "F_i"))
+        mine = torch.stack([rank, charge - 0.5, left - 0.5, dearer, *devices], -1)
+        return torch.cat([self._ward.to(rank.device).expand(b, u, -1), mine], -1)
+
+    def _of_servers(self, snapshot: Snapshot, taken: Tensor) -> Tensor:
+        """The numbers that describe each task on each server, without its worth, (B, U, J, K, DEVICE_FEATURES - 1)."""
+        s, (b, u, j, k) = self.scenario, snapshot.shape
         links = efficiency(snapshot, s).clamp_min(1e-6).log()
-        late = s.alpha_T / deadlines(snapshot, s) * self.unit / TYPICAL_COST
-        latency = (
-            (snapshot.latency[:, None, None] * late[..., None])
-            if isinstance(late, Tensor)
-            else (snapshot.latency[:, None, None] * late)
+        sizes = (
+            _relative(getattr(snapshot, name), self._means[name])[:, None].expand(b, u, k) for name in ("F_k", "B_k")
         )
-        servers = torch.stack(
-            [
-                links - links.mean(-1, keepdim=True),
-                *(_relative(getattr(snapshot, x), self._means[x])[:, None].expand(b, u, k) for x in ("F_k", "B_k")),
-            ],
-            -1,
-        )
-        demand = torch.stack([share_features(x.clamp(LEAST_SHARE_GENERAL, 1.0)) for x in taken], -1)
-        servers = torch.cat(
-            [
-                servers[:, :, None].expand(b, u, j, k, 3),
-                demand,
-                latency.expand(b, u, j, k).clamp_max(MOST_LATENCY)[..., None],
-            ],
-            -1,
-        )
-        devices = torch.cat([pad(servers, (0, 0, 1, 0)), worth[..., None]], -1)
-        least = snapshot.C / (
-            snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT) * deadlines(snapshot, s) * (1 - PUNCTUAL)
-        )
-        least = least * snapshot.active
-        crowding = torch.stack([offers.first, offers.room.expand(b, u, k)], -1)
-        parts = (
-            of_tasks, other, weight.masked_fill(offers.skipped, 0.0), devices, suggested, on_servers,
-            torch.stack([delay_and_energy * self.unit for delay_and_energy in costs[:2]], -1),
-            torch.stack([least, torch.full_like(least, COST_MAX * self.unit)], -1), crowding,
-        )  # fmt: skip
-        of_tasks, other, weight, devices, suggested, on_servers, local_cost, least, crowding = (
-            x.float().transpose(0, 1) for x in parts
-        )
-        return Inputs(
-            of_tasks, other, weight, devices, suggested, on_servers, offers.action.choice.transpose(0, 1), local_cost,
-            least if self.exact_own_cpu else None, crowding,
-        )  # fmt: skip
+        servers = torch.stack([links - links.mean(-1, keepdim=True), *sizes], -1)
+        late = s.alpha_T / snapshot.deadline * (self.unit / TYPICAL_COST)
+        latency = (snapshot.latency[:, None, None] * late[..., None]).clamp_max(MOST_LATENCY)
+        demand = share_features(taken.clamp(LEAST_SHARE_GENERAL, 1.0))
+        return torch.cat([servers[:, :, None].expand(b, u, j, k, 3), demand, latency[..., None]], -1)
 
     def state(self, snapshot: Snapshot) -> Tensor:
         """ŝ with the mean, the least and the most of all servers' bandwidth and CPU, in place of those of each server."""
