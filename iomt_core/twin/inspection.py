@@ -10,7 +10,7 @@ from torch import Tensor
 from iomt_core.algorithms.pa_ddpg import ContinuousActions
 from iomt_core.algorithms.parameterised_q import ParameterisedQ, Turn
 from iomt_core.environment.observation import mixer_observation
-from iomt_core.nets.inputs import Inputs
+from iomt_core.nets.inputs import Inputs, on_chosen, requests_on_servers
 from iomt_core.policies.base import Memory
 from iomt_core.record import Record
 from iomt_core.scenario import Scenario
@@ -133,7 +133,8 @@ def inspect_step(policy: TrainedPolicy, record: Record, row: int, memory: Memory
     choice = turns[-1].after[:, 0]
     values = tuple(agents.offered(turn.values, turn.tasks) for turn in turns)
     agrees = torch.equal(choice, taken[:, 0])
-    own_cpu = agents.own_cpu(inputs, taken)
+    own_cpu, on_servers = agents.own_cpu(inputs, taken), requests_on_servers(inputs, requested)
+    requested = requested if on_servers is None else on_chosen(on_servers, taken)
     if own_cpu is not None:
         cpu = torch.where(own_cpu > 0, own_cpu, requested[..., 0])
         requested = torch.stack([cpu, requested[..., 1]], -1)

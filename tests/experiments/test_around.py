@@ -39,13 +39,19 @@ def processes() -> set[psutil.Process]:
     return set(filter(computes, psutil.Process().children(recursive=True)))
 
 
-def ask(computer: CurveComputer, s: Scenario, parameter: str, client: str = "someone") -> Curves:
-    return computer.curves(client, s, axis_around(s, parameter), POLICIES, seed=4)
+def ask(
+    computer: CurveComputer,
+    s: Scenario,
+    parameter: str,
+    client: str = "someone",
+    policies: Mapping[str, Shares] = POLICIES,
+) -> Curves:
+    return computer.curves(client, s, axis_around(s, parameter), policies, seed=4)
 
 
-def complete(computer: CurveComputer, s: Scenario, parameter: str) -> Curves:
+def complete(computer: CurveComputer, s: Scenario, parameter: str, policies: Mapping[str, Shares] = POLICIES) -> Curves:
     end = time.monotonic() + SECONDS
-    while not (found := ask(computer, s, parameter)).complete:
+    while not (found := ask(computer, s, parameter, policies=policies)).complete:
         assert time.monotonic() < end
         time.sleep(0.05)
     return found
@@ -92,9 +98,9 @@ def test_the_nearest_values_come_first(computer: CurveComputer) -> None:
 
 
 def test_where_a_policy_cannot_decide_it_says_why(computer: CurveComputer) -> None:
-    curves = complete(computer, WARD, "users")
-    assert "trained on users" in curves.reasons("sae-mt-qmix")[1.0]
-    assert 1.0 not in dict(curves.of("sae-mt-qmix", "cost"))
+    curves = complete(computer, WARD, "users", {"qmix@paper": "own", "greedy": "optimal"})
+    assert "fits 8 users" in curves.reasons("qmix@paper")[1.0]
+    assert 1.0 not in dict(curves.of("qmix@paper", "cost"))
     assert 1.0 in dict(curves.of("greedy", "cost"))
 
 

@@ -31,13 +31,14 @@ from iomt_core.training.trained_policy import TrainedPolicy
 SHORT = Settings(
     wards="general",
     recurrent=False,
-    episodes=48,
-    num_envs=8,
+    episodes=24,
+    num_envs=4,
+    ward_count=2,
     updates=2,
     batch=2,
-    replay=24,
+    replay=12,
     warm_up=8,
-    checkpoint_every=16,
+    checkpoint_every=8,
 )
 PAPER = PRESETS["paper"]
 
