@@ -21,7 +21,7 @@ from iomt_core.scenario import PRESETS, Places, Scenario
 from tests.certificate import certificate_violations, number_violations, return_violations, training_violations
 from tests.wards import steps, totals, whole_range
 
-PARTS, GROUPS, SIZE = 4, 48, 25  # 1200 scenarios
+PARTS, GROUPS, SIZE = 4, 32, 25  # 800 scenarios
 EPISODES = 7  # the returns of whole episodes are checked in every seventh group
 TRAINED = 3
 WEAK = PRESETS["lecture"].changed(channel="log-distance", area=2000, eta=6, PL0=120, N0=1e-12)
