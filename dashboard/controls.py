@@ -118,7 +118,8 @@ def policy_and_shares(
     choose(
         left, label.format("policy").capitalize(), f"{prefix}policy", labels, shown, set_policy,
         format_func=lambda name: labels[name],
-        help="A *general network* works for any scenario; as included it decides by prices. A *paper network* works for the paper's ward only.\n\n"
+        help="A *general network* works for any scenario; as included it decides by prices. A *paper network* works for the "
+        "paper's ward only.\n\n"
         + "\n\n".join(f"**{plain(p.label)}**: {plain(p.summary)}" for p in known.values()),
     )  # fmt: skip
     if deciding != side.policy:
