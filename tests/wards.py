@@ -16,6 +16,23 @@ from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.scenario import PRESETS, Scenario, metadata, scenario
 
+# Fields of a snapshot with an axis of users, which is the second.
+BY_USER = {
+    "D",
+    "C",
+    "P",
+    "weight",
+    "active",
+    "kind",
+    "deadline",
+    "P_tr",
+    "battery",
+    "F_i",
+    "users_xy",
+    "distance",
+    "beta",
+}
+
 
 def steps(s: Scenario, count: int, seed: int = 0) -> Snapshot:
     """`count` steps of the ward as one batch."""

@@ -29,8 +29,8 @@ class Decision:
 
     def action(self, dtype: torch.dtype) -> Action:
         """The same as an environment takes it, worlds first."""
-        asked = self.requested[..., :2] if self.on_servers is None else on_chosen(self.on_servers, self.choice)
-        cpu, bandwidth = asked.unbind(-1)
+        shares = self.requested[..., :2] if self.on_servers is None else on_chosen(self.on_servers, self.choice)
+        cpu, bandwidth = shares.unbind(-1)
         if self.own_cpu is not None:
             cpu = torch.where(self.own_cpu > 0, self.own_cpu, cpu)
         if self.skipped is not None:

@@ -145,7 +145,7 @@ class ParameterisedQ(Agents):
         with exploration noise, each task in order takes the strategy that is best for its agent, given the current strategies
         of the agent's other tasks.
         """
-        if self._searches(noise) and inputs.crowding is None:
+        if self._searches(inputs, noise) and inputs.crowding is None:
             start = functional.one_hot(self.first_choice(inputs), self.sizes.servers + 1).to(requested.dtype)
             preference = self._preference(requested.device)
             return search(self.q, tokens, requested, past, inputs, start, preference).argmax(-1)
@@ -179,7 +179,7 @@ class ParameterisedQ(Agents):
             yield Turn(range(self.sizes.tasks), taken, all_values, worth, margin, after)
             return
         preference = self._preference(choice.device)
-        if self._searches(noise) or (inputs.crowding is not None and self._searches(None)):
+        if self._searches(inputs, noise):
             explore = None if noise is None else _perturbation(taken, noise, generator)
             for move in moves(self.q.joint(tokens, requested, past, inputs), inputs, taken, preference, explore):
                 all_tasks = range(self.sizes.tasks)
@@ -208,13 +208,14 @@ class ParameterisedQ(Agents):
         rank = ((torch.arange(k, device=device) - offset[:, None]) % k) / k
         return Preference(functional.pad(rank, (1, 0), value=torch.inf), self.margins)
 
-    def _searches(self, noise: Noise | None) -> bool:
+    def _searches(self, inputs: Inputs, noise: Noise | None) -> bool:
         """Whether the task that gains most moves next; with exploration tasks decide in turn.
 
         That tries more and is faster. Of general networks tasks move with exploration too, so that what is learned is what such
         agents do.
         """
-        return self.rounds > 0 and noise is None and self.rules.search == "largest-gain"
+        explores_in_turn = noise is not None and inputs.crowding is None
+        return self.rounds > 0 and self.rules.search == "largest-gain" and not explores_in_turn
 
     def first_choice(self, inputs: Inputs) -> Tensor:
         """The strategies from which a search starts, (U, N, J).

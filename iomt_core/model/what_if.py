@@ -57,8 +57,8 @@ def what_if(
     if on_servers is None:
         x, y = own_x, y[..., None]
     else:
-        asked = on_servers if on_servers.dim() == 5 else on_servers[..., None, :]
-        x, y = (asked * snapshot.active[..., None, None]).unbind(-1)
+        shares = on_servers if on_servers.dim() == 5 else on_servers[..., None, :]
+        x, y = (shares * snapshot.active[..., None, None]).unbind(-1)
     requested_f, requested_b = (on * x).sum((1, 2)), (on * y).sum((1, 2))  # (B, K)
     x = torch.cat([own_x, x.expand(b, u, j, k)], -1)  # (B, U, J, K + 1), on each device
 

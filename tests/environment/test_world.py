@@ -14,7 +14,7 @@ from iomt_core.environment.counter import Stream, bits, normal, uniform, world_s
 from iomt_core.environment.world import World, layout
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.scenario import PRESETS, Places, Scenario, WorkloadTask
-from tests.wards import whole_range
+from tests.wards import BY_USER, whole_range
 
 DYNAMIC = PRESETS["hospital"].changed(background=0.4, speed=3.0, burst=0.7, T=8)
 
@@ -161,22 +161,7 @@ def test_own_places_and_workload_are_used_as_given() -> None:
     assert first.servers_xy[0].tolist() == [[50, 60]]
 
 
-# Fields of a snapshot with an axis of users or servers.
-BY_USER = {
-    "D",
-    "C",
-    "P",
-    "weight",
-    "active",
-    "kind",
-    "deadline",
-    "P_tr",
-    "battery",
-    "F_i",
-    "users_xy",
-    "distance",
-    "beta",
-}
+# Fields of a snapshot with an axis of servers, and which axis it is.
 BY_SERVER = {"F_k": 1, "B_k": 1, "latency": 1, "servers_xy": 1, "distance": 2, "beta": 2}
 
 

@@ -21,7 +21,7 @@ from iomt_core.experiments.blocks.workers import resident_workers
 from iomt_core.paths import ROOT
 from iomt_core.policies.dual import solve_dual
 from iomt_core.scenario import PRESETS, Places, Scenario, ScenarioError
-from tests.wards import anywhere, steps, whole_range
+from tests.wards import BY_USER, anywhere, steps, whole_range
 
 WARD = PRESETS["paper"].changed(users=30, T=3)
 MOVING = PRESETS["hospital"].changed(users=23, T=3, speed=1.0, burst=0.6, background=0.4)
@@ -56,23 +56,8 @@ def here(count: int) -> list[Here]:
 def test_a_block_is_drawn_as_the_whole_ward_has_it(s: Scenario) -> None:
     whole = steps(s, 3).select(slice(2, 3))
     ward = WardStep(s, s.users, 2)
-    of_users = (
-        "D",
-        "C",
-        "P",
-        "weight",
-        "active",
-        "kind",
-        "deadline",
-        "P_tr",
-        "F_i",
-        "battery",
-        "users_xy",
-        "distance",
-        "beta",
-    )
     parts = [ward.draw(users) for users in ward.shares(3)]
-    for name in of_users:
+    for name in sorted(BY_USER):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts], 1), getattr(whole, name))
     for part in parts:
         assert all(torch.equal(getattr(part, x), getattr(whole, x)) for x in ("F_k", "B_k", "latency", "servers_xy"))

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 
 from iomt_core.model.outcome import Outcome, outcome
-from iomt_core.model.snapshot import Action
+from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.model.what_if import what_if
 from iomt_core.nets.inputs import on_chosen
-from iomt_core.scenario import PRESETS
+from iomt_core.scenario import PRESETS, Scenario
 from tests.wards import random_action, steps
+
+
+def moves(snapshot: Snapshot, action: Action, s: Scenario) -> Iterator[tuple[int, int, int, Outcome]]:
+    """The outcome of each move of one task to one device: user, task, device and outcome."""
+    for i, j, k in itertools.product(range(s.users), range(s.tasks), range(s.servers + 1)):
+        choice = action.choice.clone()
+        choice[:, i, j] = k
+        yield i, j, k, outcome(snapshot, Action(choice, action.cpu, action.bandwidth), s)
 
 
 # Transmission of those who stay is priced by the elasticity of (6), which is near 1 on the paper's channel.
@@ -24,17 +35,12 @@ def test_moving_one_task_at_a_time(preset: str, within: float) -> None:
     done = outcome(snapshot, action, s)
     found = what_if(snapshot, action, done, s)
     taken = action.choice[..., None]
-    for i in range(s.users):
-        for j in range(s.tasks):
-            for k in range(s.servers + 1):
-                choice = action.choice.clone()
-                choice[:, i, j] = k
-                then = outcome(snapshot, Action(choice, action.cpu, action.bandwidth), s)
-                torch.testing.assert_close(found.cost[:, i, j, k], then.cost[:, i], rtol=within, atol=1e-9)
-                rise = ((then.cost - done.cost) * snapshot.weight).sum(2)
-                others = rise.sum(1) - rise[:, i]
-                said = found.others[:, i, j, k] - found.others.gather(3, taken)[:, i, j, 0]
-                torch.testing.assert_close(said, others, rtol=10 * within, atol=10 * within * float(done.cost.mean()))
+    for i, j, k, then in moves(snapshot, action, s):
+        torch.testing.assert_close(found.cost[:, i, j, k], then.cost[:, i], rtol=within, atol=1e-9)
+        rise = ((then.cost - done.cost) * snapshot.weight).sum(2)
+        others = rise.sum(1) - rise[:, i]
+        said = found.others[:, i, j, k] - found.others.gather(3, taken)[:, i, j, 0]
+        torch.testing.assert_close(said, others, rtol=10 * within, atol=10 * within * float(done.cost.mean()))
 
 
 def test_a_task_may_request_another_share_on_servers() -> None:
@@ -88,19 +94,14 @@ def test_making_others_late_costs_what_they_would_have_earned() -> None:
         return cost.sum((1, 2)) - cost[:, user].sum(-1)
 
     became_late = 0
-    for i in range(s.users):
-        for j in range(s.tasks):
-            for k in range(s.servers + 1):
-                choice = action.choice.clone()
-                choice[:, i, j] = k
-                then = outcome(snapshot, Action(choice, action.cpu, action.bandwidth), s)
-                just = sum(((x.delay / snapshot.deadline - 1).abs() < 1e-2).sum((1, 2)) for x in (then, done))
-                said = causes[:, i, j, k] - causes.gather(3, action.choice[..., None])[:, i, j, 0]
-                rows = torch.as_tensor(just == 0)
-                torch.testing.assert_close(
-                    said[rows], (lost(then, i) - lost(done, i))[rows], rtol=0.02, atol=0.02 * float(done.cost.mean())
-                )
-                became_late += int((late(then) & ~late(done))[rows].sum())
+    for i, j, k, then in moves(snapshot, action, s):
+        just = sum(((x.delay / snapshot.deadline - 1).abs() < 1e-2).sum((1, 2)) for x in (then, done))
+        said = causes[:, i, j, k] - causes.gather(3, action.choice[..., None])[:, i, j, 0]
+        rows = torch.as_tensor(just == 0)
+        torch.testing.assert_close(
+            said[rows], (lost(then, i) - lost(done, i))[rows], rtol=0.02, atol=0.02 * float(done.cost.mean())
+        )
+        became_late += int((late(then) & ~late(done))[rows].sum())
     assert became_late > 0
 
 

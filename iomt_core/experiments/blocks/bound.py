@@ -85,8 +85,8 @@ def bound_of(
     with torch.inference_mode():
         found = search_prices(users)
     searched, exchanged = time.perf_counter(), users.bytes_exchanged
-    asked = users.call("demand", found.servers.numpy(), found.free.numpy())
-    total = [sum(one[name] for one in asked) for name in ("root", "band")]
+    demands = users.call("demand", found.servers.numpy(), found.free.numpy())
+    total = [sum(one[name] for one in demands) for name in ("root", "band")]
     decided = users.call("decide", *total)
     used = [
         WorkerUsage(w.name, int(one["users"]), int(one["peak"]), int(one["before"]), one["cpu"])
