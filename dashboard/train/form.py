@@ -67,7 +67,7 @@ def new_run(session: Session) -> str | None:
         + "\n\n".join(f"**{preset}**: {note}" for preset, note in PRESET_NOTES.items()),
     )  # fmt: skip
     ward = session.scenario if source in (SIDEBAR, None) else PRESETS[str(source)]
-    start, reason = _start(fields, algorithm, ward)
+    start, reason = _start(fields, algorithm)
     seconds = fields.number_input(
         "Time, s", SHORTEST, LONGEST, SECONDS, step=30, key="train_seconds", persist_state="session", width=CELL,
         help="About how long the run takes on an idle machine. When you press Start, a few seconds are spent on measuring how "
@@ -131,9 +131,9 @@ def new_run(session: Session) -> str | None:
         return None
 
 
-def _start(place: DeltaGenerator, algorithm: str, ward: Scenario) -> tuple[Start | None, str]:
+def _start(place: DeltaGenerator, algorithm: str) -> tuple[Start | None, str]:
     """The control for where the weights start, None for from scratch; and why no general network fits, if none does."""
-    reason = why_not_general(algorithm, ward)
+    reason = why_not_general(algorithm)
     options = ["scratch"] if reason else list(STARTS)
     chosen = place.selectbox(
         "Start from", options, key="train_start" + "_scratch" * bool(reason), format_func=STARTS.__getitem__,
@@ -142,7 +142,7 @@ def _start(place: DeltaGenerator, algorithm: str, ward: Scenario) -> tuple[Start
         "this scenario. At its end it says whether it beats its start, and otherwise keeps the start. **From scratch** the "
         "weights are drawn at random, and the curve falls from far above; on large scenarios that takes minutes.",
     )  # fmt: skip
-    return (Start.general(algorithm, ward) if chosen == "general" else None), reason
+    return (Start.general(algorithm) if chosen == "general" else None), reason
 
 
 def _ward_name(s: Scenario) -> str:

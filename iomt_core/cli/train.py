@@ -26,7 +26,7 @@ from iomt_core.experiments.training_check import RUN_CHECKED, RUN_EPISODES, RUN_
 from iomt_core.metrics import METRICS
 from iomt_core.runs.process import StopRequest, device_named, prepare
 from iomt_core.runs.training_run import TRAINING, TrainingRun
-from iomt_core.scenario import Scenario, ScenarioError
+from iomt_core.scenario import ScenarioError
 from iomt_core.training.checkpoints import KEPT
 from iomt_core.training.run_spec import RunSpec, settings_for, settings_from_words
 from iomt_core.training.settings import Settings
@@ -101,7 +101,7 @@ def train(
         raise ScenarioError(
             f"seconds = {seconds} cannot be used with episodes = {changes['episodes']}: allowed is one of both."
         )
-    start = _start(algorithm, s, start_from, changes)
+    start = _start(algorithm, start_from, changes)
     settings = settings_for(algorithm, start, changes)
     place = None if warehouse is None else os.fspath(warehouse.absolute())
     spec = RunSpec(algorithm, s, settings, checked_seed(seed), start, place)
@@ -112,13 +112,13 @@ def train(
         _train(run, tensorboard)
 
 
-def _start(algorithm: str, s: Scenario, start_from: StartFrom | None, changes: Mapping[str, Any]) -> Start | None:
+def _start(algorithm: str, start_from: StartFrom | None, changes: Mapping[str, Any]) -> Start | None:
     """The checkpoint from which a run starts; None for from scratch, with a note where that was not chosen."""
     if start_from == "scratch":
         return None
-    reasons = why_from_scratch(algorithm, s, changes)
+    reasons = why_from_scratch(algorithm, changes)
     if not reasons:
-        return Start.general(algorithm, s)
+        return Start.general(algorithm)
     print_notes([f"The run starts from scratch: {reasons}."])
     return None
 

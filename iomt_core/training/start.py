@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iomt_core.algorithms.learner import Learner
 from iomt_core.paths import PRETRAINED
-from iomt_core.scenario import Scenario, ScenarioError, check_known
+from iomt_core.scenario import ScenarioError, check_known
 from iomt_core.scenario.errors import shortened
 from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError, load_module, read_facts, read_tensors
 from iomt_core.training.formats import RULES, migrate
@@ -31,9 +31,9 @@ class Start:
     sha256: str  # of its weights
 
     @classmethod
-    def general(cls, algorithm: str, s: Scenario) -> Start:
-        """The general network of an algorithm. Raises `ScenarioError` where no run of it in `s` can start from one."""
-        if words := why_not_general(algorithm, s):
+    def general(cls, algorithm: str) -> Start:
+        """The general network of an algorithm. Raises `ScenarioError` if none is included."""
+        if words := why_not_general(algorithm):
             raise ScenarioError(f"start_from = {GENERAL!r} cannot be used: {words}.")
         name = f"{GENERAL}-{algorithm}"
         return cls(name, str(read_facts(PRETRAINED / name)["sha256"][POLICY]))
@@ -78,17 +78,17 @@ class Start:
         return {name: values.float() for name, values in read_tensors(place, POLICY, facts).items()}
 
 
-def why_not_general(algorithm: str, s: Scenario) -> str:
-    """Why a run of an algorithm in a scenario cannot start from a general network, as a clause; empty if it can."""
+def why_not_general(algorithm: str) -> str:
+    """Why a run of an algorithm cannot start from a general network, as a clause; empty if it can."""
     if f"{GENERAL}-{algorithm}" not in _shipped():
         known = ", ".join(name.removeprefix(f"{GENERAL}-") for name in _shipped())
         return f"no general network of {algorithm!r} is included, only of {known}"
     return ""
 
 
-def why_from_scratch(algorithm: str, s: Scenario, changes: Mapping[str, Any]) -> str:
+def why_from_scratch(algorithm: str, changes: Mapping[str, Any]) -> str:
     """Why a run with these `changes` of settings can only start from scratch, as a clause; empty if a general network fits."""
-    if words := why_not_general(algorithm, s):
+    if words := why_not_general(algorithm):
         return words
     other = [name for name in ("networks", "wards", "recurrent", "critic_target", *RULES) if name in changes]
     if changes.get("rounds") == 0:

@@ -33,7 +33,7 @@ SHORT = {"episodes": 24, "num_envs": 4, "updates": 2, "batch": 2, "replay": 16, 
 
 
 def spec(**changes: object) -> RunSpec:
-    start = Start.general("sae-mt-qmix", WARD)
+    start = Start.general("sae-mt-qmix")
     return RunSpec("sae-mt-qmix", WARD, settings_for("sae-mt-qmix", start, {**SHORT, **changes}), 3, start)
 
 

@@ -23,7 +23,7 @@ SHORT = {"episodes": 24, "num_envs": 4, "updates": 2, "batch": 2, "replay": 16, 
 
 
 def warm_spec() -> RunSpec:
-    start = Start.general("sae-mt-qmix", WARD)
+    start = Start.general("sae-mt-qmix")
     return RunSpec("sae-mt-qmix", WARD, settings_for("sae-mt-qmix", start, SHORT), 3, start)
 
 
@@ -62,7 +62,7 @@ def test_its_curve_begins_at_the_general_network_and_it_resumes_bit_for_bit(tmp_
 
 def test_where_no_general_network_fits_a_run_says_why_and_starts_from_scratch(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="no general network of 'mpmt-dqn' is included, only of qmix, sae-mt-qmix"):
-        Start.general("mpmt-dqn", WARD)
+        Start.general("mpmt-dqn")
     sets = [word for name, value in (SHORT | {"episodes": 4}).items() for word in ("--set", f"{name}={value}")]
     words = ["train", "--algorithm", "mpmt-dqn", "--scenario", "lecture", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(application(), [*words, "--start-from", "general", *sets], catch_exceptions=False)
