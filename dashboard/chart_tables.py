@@ -14,8 +14,12 @@ from dashboard.session import Session, current
 PAGE = 500  # rows of a table that are sent to the browser at a time
 
 
+@st.fragment
 def chart_table(key: str, build: Callable[[], pd.DataFrame], what: str, label: str = "As a table") -> None:
-    """An expander with the table that `build()` returns, computed only while it is open; `what` describes its content."""
+    """An expander with the table that `build()` returns, computed only while it is open; `what` describes its content.
+
+    A fragment, so that opening it draws no more than the table, and is not lost when a timer asks for the page at the same moment.
+    """
     box = st.expander(label, key=f"table_of_{key}", on_change="rerun")
     if box.open:
         table = build()

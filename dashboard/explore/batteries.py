@@ -26,7 +26,12 @@ def batteries(session: Session, shown: Record) -> None:
         return
     if batteries_matter(shown):
         _batteries(session, shown)
-        return
+    else:
+        _folded(session, shown)
+
+
+@st.fragment
+def _folded(session: Session, shown: Record) -> None:
     box = st.expander("Batteries: none runs short here", key="batteries_box", on_change="rerun")
     if box.open:
         with box:
