@@ -18,7 +18,7 @@ PAGE = 500  # rows of a table that are sent to the browser at a time
 def chart_table(key: str, build: Callable[[], pd.DataFrame], what: str, label: str = "As a table") -> None:
     """An expander with the table that `build()` returns, computed only while it is open; `what` describes its content.
 
-    A fragment, so that opening it draws no more than the table, and is not lost when a timer asks for the page at the same moment.
+    A fragment, so that opening it draws no more than the table, and is not lost when a timer asks for the page as well.
     """
     box = st.expander(label, key=f"table_of_{key}", on_change="rerun")
     if box.open:
