@@ -16,9 +16,6 @@ PACKAGE = Path(iomt_core.__file__).parent
 PLAY_AND_LEARN = """
 import importlib, json, pkgutil, sys
 import iomt_core
-for module in pkgutil.walk_packages(iomt_core.__path__, "iomt_core."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
 from iomt_core.nets.backend import accelerated, backend_name
 from iomt_core.scenario import PRESETS
 from iomt_core.training.run_spec import RunSpec, default_settings
@@ -26,6 +23,10 @@ settings = default_settings("sae-mt-qmix", num_envs=2, episodes=8, warm_up=0, up
 ward = PRESETS["lecture"].changed(users=2, tasks=2, T=3)
 with accelerated(sys.argv[1] == "on"):
     print(json.dumps([backend_name(), RunSpec("sae-mt-qmix", ward, settings, 0).trainer().advance()]))
+assert "torch._dynamo" not in sys.modules, "torch's compiler takes a second to import, and nothing is compiled"
+for module in pkgutil.walk_packages(iomt_core.__path__, "iomt_core."):
+    if sys.argv[1] == "on" and not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 """
 
 
