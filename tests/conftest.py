@@ -15,12 +15,19 @@ import torch
 
 torch.set_num_threads(1)
 
-LONGEST = ("tests/training/test_learning.py", "tests/browser/")
+# In this order: the longest modules first and those of a second or less last, so that both workers end at the same time.
+LONGEST = ("tests/training/test_learning.py", "tests/browser/", "tests/policies/", "tests/runs/", "tests/experiments/")
+SHORTEST = ("tests/adapters/", "tests/charts/", "tests/environment/", "tests/model/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules come first, so that no worker is left alone with one of them at the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    """Sorts modules by how long they take; tests of a module stay together."""
+
+    def place(item: pytest.Item) -> int:
+        long = (n for n, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+        return next(long, len(LONGEST) + item.nodeid.startswith(SHORTEST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
