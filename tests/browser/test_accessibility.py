@@ -26,8 +26,11 @@ STREAMLITS_OWN: tuple[tuple[str, str, str], ...] = ()
 OF_COLOURS = ("color-contrast", "link-in-text-block")
 
 
-def grave(page: Page, rules: Sequence[str] | None = None) -> list[str]:
-    """Serious and critical violations on the page as it is, of these rules or all, less those listed as Streamlit's own."""
+def grave(page: Page, rules: Sequence[str] | None = None, part: str | None = None) -> list[str]:
+    """Serious and critical violations on the page as it is, less those listed as Streamlit's own.
+
+    rules: only these; part: only in this part of the page, a CSS selector.
+    """
     # Text that is half faded in, for example a slider's ends as the pointer passes, has no contrast of its own: it is checked as
     # it will stay. While a page or fragment runs again, Streamlit fades elements, and also the heads of expanders and tabs, which
     # carry no mark; after half a second, or at once without transitions.
@@ -36,8 +39,10 @@ def grave(page: Page, rules: Sequence[str] | None = None) -> list[str]:
         ":is([data-stale=true], summary, summary *, [role=tablist], [role=tab]) { opacity: 1 !important; }"
     )
     found = []
-    options = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else None
-    for violation in Axe().run(page, options=options).response["violations"]:
+    options: dict[str, object] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = {"type": "rule", "values": list(rules)}
+    for violation in Axe().run(page, part, options).response["violations"]:
         for node in violation["nodes"]:
             where = f"{node['target']} {node['html']}"
             own = any(rule == violation["id"] and part in where for rule, part, _ in STREAMLITS_OWN)

@@ -33,20 +33,9 @@ def command(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_evaluate_writes_a_summary_that_follows_from_its_decisions(tmp_path: Path) -> None:
-    done = command(
-        "evaluate",
-        "--scenario",
-        "drained",
-        "--policy",
-        "price-response",
-        "--episodes",
-        3,
-        "--seed",
-        5,
-        "--out",
-        tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
+    words = ["evaluate", "--scenario", "drained", "--policy", "price-response", "--episodes", "3", "--seed", "5"]
+    done = CliRunner().invoke(application(), [*words, "--out", f"{tmp_path}"])
+    assert done.exit_code == 0, done.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
     t = pd.read_parquet(tmp_path / "decisions.parquet")
     s = PRESETS["drained"]

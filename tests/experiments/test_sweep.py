@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,9 +19,11 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from iomt_core.charts.sweep import colour_span, curves
 from iomt_core.charts.sweep_report import command, report
+from iomt_core.cli.commands import application
 from iomt_core.experiments.evaluation import evaluate
 from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.experiments.sweeps.points import Store
@@ -233,10 +236,10 @@ def test_points_at_which_not_everything_was_done_are_open_and_to_be_compared_by_
 def test_the_command_of_the_report_repeats_the_sweep(tmp_path: Path, here: Executor) -> None:
     spec = tiny(scenario=PRESETS["lecture"], axes=[spaced("users", 1, 2, 2)], policies=("all-local",), episodes=1)
     expected = swept(tmp_path / "a", spec, here)
-    words = command(spec, str(tmp_path / "b")).split()[1:]
-    words += ["--workers", "1", "--points", str(tmp_path / "others")]
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    words = shlex.split(command(spec, str(tmp_path / "b")))
+    assert words[:3] == ["python", "-m", "iomt_core"]
+    done = CliRunner().invoke(application(), [*words[3:], "--workers", "1", "--points", str(tmp_path / "others")])
+    assert done.exit_code == 0, done.output
     assert (tmp_path / "b" / "report.html").exists()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "b" / "results.parquet"), expected, check_exact=True)
 
