@@ -9,6 +9,7 @@ sees, or also follow what servers broadcast some steps later.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import ClassVar
@@ -39,6 +40,7 @@ CROWDINGS = (0.02, 0.05, 0.1, 0.2, 0.4)  # of which a ward takes the best by its
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
 LATENESS_ITERATIONS = 8
 TIE = 1e-6  # relative, by which users prefer one of equal servers
+ROUNDING = 1e-9  # relative, of costs
 # A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
 # sample: a user that spends more than it has ends the episode for all.
 RESERVED, CAUTION = 0.99, 1.6
@@ -289,7 +291,7 @@ class PriceResponse(BatteryAware):
             if not users or (self.rule is not None and not staggered):
                 self.rule = self.rule if staggered else None
                 users = self._parts(sample, self.prices(sample))
-                wanted = [self._wanted(part) for part in users]
+                wanted = [self._wanted(part, crowding=max(CROWDINGS)) for part in users]
             self._crowding, self._staggered = crowding, staggered
             responses = [self._respond_with(*part) for part in zip(users, wanted, strict=True)]
             found.append((self._tried(sample, responses), self.rule, crowding, staggered))
@@ -412,27 +414,55 @@ class PriceResponse(BatteryAware):
         """The shares that follow from the prices for given choices, (B, U, J); each user's depend only on its own tasks."""
         problem = EpisodeProblem(snapshot, self.scenario, early=True)
         kappa = battery_price(snapshot, self.scenario, self.known)
-        return self._request(snapshot, choice, problem, *self._tasks(problem, self.prices(snapshot), kappa))
+        chosen = torch.arange(1, snapshot.shape[3] + 1, device=choice.device) == choice[..., None]
+        tasks, own_tasks = self._tasks(problem, self.prices(snapshot), kappa, lambda _: chosen)
+        return self._request(snapshot, choice, problem, tasks, own_tasks)
 
-    def _tasks(self, problem: EpisodeProblem, prices: Prices, kappa: Tensor) -> tuple[Tasks, OwnCpuTasks]:
-        """Costs and demands at the prices. θ follows for tasks that would be late on a server."""
+    def _tasks(
+        self, problem: EpisodeProblem, prices: Prices, kappa: Tensor, wanted: Callable[[Tasks], Tensor] | None = None
+    ) -> tuple[Tasks, OwnCpuTasks]:
+        """Costs and demands at the prices. θ follows for tasks that would be late on a server.
+
+        wanted: from the tasks at θ = 0, for which tasks and servers θ may matter, (B, U, J, K) bool; all if not given.
+        """
         prices = prices.to(kappa.device)
-        lateness = kappa.new_zeros(*problem.step.shape)
-        tasks = problem.tasks(prices, kappa, lateness)
-        late = (tasks.delay > problem.left) & problem.step.active[..., None]
-        if bool(late.any()):
-            for _ in range(LATENESS_ITERATIONS):
-                lateness = problem.updated_lateness(lateness, tasks)
-                tasks = problem.tasks(prices, kappa, lateness)
+        tasks = problem.tasks(prices, kappa)
+        late = problem.late(tasks)
+        if bool((late & problem.step.active[..., None]).any()):
+            late = late if wanted is None else late & wanted(tasks)
+            if wanted is None or bool(late.any()):
+                tasks = problem.in_time(tasks, prices, kappa, late, LATENESS_ITERATIONS)
         return tasks, problem.own_tasks(kappa)
 
-    def _respond(self, users: _Users, given_up: Tensor | None = None) -> _Response:
-        return self._respond_with(users, self._wanted(users, given_up))
+    def _eligible(self, snapshot: Snapshot, problem: EpisodeProblem, tasks: Tasks, crowding: float) -> Tensor:
+        """The servers that a task may be sent to, (B, U, J, K) bool, from its costs at θ = 0, below which none can fall.
 
-    def _wanted(self, users: _Users, given_up: Tensor | None = None) -> _Wanted:
+        A task is sent only to a server that costs less than skipping it, or than another server that is crowded by all of the
+        user's other tasks. Where servers are of different kinds, their relative sizes depend on all of them.
+        """
+        if self.scenario.server_devices:
+            return torch.ones_like(tasks.delay, dtype=torch.bool)
+        _, _, j, k = snapshot.shape
+        values, skipped = tasks.value[..., 1:-1], tasks.value[..., -1]
+        sizes = self._relative_sizes(snapshot, problem, tasks)
+        smallest = 1.0 if sizes is None else sizes.amin(-1, keepdim=True).clamp_max(1.0)
+        most = (1 + crowding * j / smallest + TIE * k) * (1 + ROUNDING)
+        best = torch.minimum(values.masked_fill(problem.late(tasks), torch.inf).amin(-1), skipped)
+        return ~(values > (best * most)[..., None])
+
+    def _respond(self, users: _Users, given_up: Tensor | None = None) -> _Response:
+        return self._respond_with(users, self._wanted(users, given_up, self._crowding))
+
+    def _wanted(self, users: _Users, given_up: Tensor | None = None, crowding: float = torch.inf) -> _Wanted:
+        """What users do with their tasks.
+
+        crowding: the largest at which they will choose servers; then what could not be chosen has a cost that is too low.
+        """
         problem = EpisodeProblem(users.snapshot, self.scenario, early=True)
         step, active = problem.step, problem.step.active
-        tasks, own_tasks = self._tasks(problem, users.prices, users.kappa)
+        tasks, own_tasks = self._tasks(
+            problem, users.prices, users.kappa, lambda x: self._eligible(users.snapshot, problem, x, crowding)
+        )
         own, servers, skipped = tasks.value[..., 0], tasks.value[..., 1:-1], tasks.value[..., -1]
         given_up = torch.zeros_like(active) if given_up is None else given_up & active
         active = active & ~given_up
@@ -462,8 +492,11 @@ class PriceResponse(BatteryAware):
     ) -> Action:
         step = problem.step
         server = (choice - 1).clamp_min(0)[..., None]
-        requested_f = (REQUEST_FACTOR * tasks.f / step.F_k[:, None, None]).gather(3, server).squeeze(3)
-        requested_b = (REQUEST_FACTOR * tasks.band / step.B_k[:, None, None]).gather(3, server).squeeze(3)
+        index = server.flatten(1)
+        requested_f, requested_b = (
+            (REQUEST_FACTOR * taken.gather(3, server).flatten(1) / capacity.gather(1, index)).view(choice.shape)
+            for taken, capacity in ((tasks.f, step.F_k), (tasks.band, step.B_k))
+        )
         local = choice.eq(0) & step.active
         if skip is not None:
             local = local & ~skip
