@@ -142,17 +142,17 @@ class BandwidthTable:
 
     def __call__(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """V(y) and the minimising x for y of any shape; computed in float64."""
-        position = (torch.log(y.to(torch.float64)) - LOG_LOW).mul_(1 / self.step)
+        position = torch.log(y.to(torch.float64)).sub_(LOG_LOW).mul_(1 / self.step)
         beyond = (position - (POINTS - 1)).clamp_min_(0.0)
         position.clamp_(0, POINTS - 1.001)
         index = position.to(torch.int64)
-        t, flat = position - index, index.flatten()
+        t, flat = position.sub_(index), index.flatten()
         # `index_select` takes a third of the time of `x[index]`.
         v0, m0, c2, c3 = (x.to(y.device).index_select(0, flat).view(y.shape) for x in self._cubic)
-        log_value = v0 + t * (m0 + t * (c2 + t * c3))
-        elasticity = (m0 + t * (2 * c2 + 3 * t * c3)) / self.step
-        best = torch.exp(log_value.add_(beyond, alpha=self.last_slope))
-        return best.to(y.dtype), (best * elasticity / y).to(y.dtype)
+        elasticity = (3 * t).mul_(c3).add_(2 * c2).mul_(t).add_(m0).div_(self.step)
+        log_value = c3.mul_(t).add_(c2).mul_(t).add_(m0).mul_(t).add_(v0)
+        best = log_value.add_(beyond, alpha=self.last_slope).exp_()
+        return best.to(y.dtype), elasticity.mul_(best).div_(y).to(y.dtype)
 
 
 @cached_tensors

@@ -19,7 +19,7 @@ The bound is clairvoyant, since it knows all tasks of the episode, and it takes 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -131,8 +131,11 @@ class _Pairs:
 
     def select(self, where: tuple[Tensor, ...], shape: torch.Size) -> _Pairs:
         """The pairs at these indices of (B, U, J, K)."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return _Pairs(**{name: None if x is None else x.expand(shape)[where] for name, x in values.items()})
+        chosen: dict[str, Any] = {}
+        for field in fields(self):
+            x = getattr(self, field.name)
+            chosen[field.name] = None if x is None else x.expand(shape)[where]
+        return _Pairs(**chosen)
 
     def at_prices(self, lateness: Tensor | None) -> _Sent:
         """The pairs at θ `lateness`, 0 if not given."""
@@ -142,19 +145,19 @@ class _Pairs:
         sent = (second + self.power_cost) * self.D
         y = self.y_price / sent
         best, x = bandwidth_table()(y)
-        capped = ~(x <= self.x_cap)  # NaN at a price of 0
-        x = torch.where(capped, self.x_cap, x)
-        yx = y.mul_(x)
-        best = torch.where(capped, self.v_cap + yx, best)
-        delay_tx = (self.D * self.link_scale) * (best - yx)
-        value = executed / f + self.cpu_price * f + sent * self.link_scale * best
+        free = x <= self.x_cap  # not at a price of 0, where x is NaN
+        if not bool(free.all()):
+            x = torch.where(free, x, self.x_cap)
+            best = torch.where(free, best, self.v_cap + y * x)
+        delay_tx = (self.D * self.link_scale).mul_(best - y.mul_(x))
+        value = (executed / f).add_(self.cpu_price * f).add_((sent * self.link_scale).mul_(best))
         owed = None if lateness is None else lateness * self.left.clamp_min(0.0)
         if owed is not None:
-            value = value - owed
+            value.sub_(owed)
         if self.latency is not None:
-            value = value + self.second * self.latency
+            value.add_(self.second * self.latency)
             value = torch.where(self.left > 0, value, 4 * self.skipped)
-        return _Sent(value, f, x * self.beta, self.power * delay_tx, self.C / f + delay_tx, owed)
+        return _Sent(value, f, x.mul_(self.beta), self.power * delay_tx, (self.C / f).add_(delay_tx), owed)
 
     def updated_lateness(self, lateness: Tensor, delay: Tensor) -> Tensor:
         """See `EpisodeProblem.updated_lateness`."""
@@ -219,10 +222,17 @@ class EpisodeProblem:
             lateness = pairs.updated_lateness(lateness, delay)
             sent = pairs.at_prices(lateness)
             delay = sent.delay
-        value, energy, owed = tasks.value.clone(), tasks.energy.clone(), tasks.owed.clone()
-        f, band, delays = tasks.f.clone(), tasks.band.clone(), tasks.delay.clone()
+        value, energy = tasks.value.clone(), tasks.energy.clone()
         value[..., 1:-1][where], energy[..., 1:][where] = sent.value, sent.energy
-        f[where], band[where], delays[where], owed[where] = sent.f, sent.band, sent.delay, sent.owed
+        f, band, delays, owed = (
+            x.index_put(where, new)
+            for x, new in (
+                (tasks.f, sent.f),
+                (tasks.band, sent.band),
+                (tasks.delay, delay),
+                (tasks.owed, lateness * pairs.left.clamp_min(0.0)),
+            )
+        )
         return Tasks(value, tasks.f_own, f, band, energy, delays, owed)
 
     def _pairs(self, p: Prices, battery: Tensor) -> _Pairs:
@@ -254,7 +264,9 @@ class EpisodeProblem:
 
     def updated_lateness(self, lateness: Tensor, tasks: Tasks) -> Tensor:
         """θ nearer to where each server task is exactly in time: its delay falls about with the square root of a + θ."""
-        return _updated_lateness(lateness, tasks.delay, self.second[..., None], self.left, self.step.latency is not None)
+        return _updated_lateness(
+            lateness, tasks.delay, self.second[..., None], self.left, self.step.latency is not None
+        )
 
     def loss(self, theta: Tensor, tasks: Tasks) -> Tensor:
         """D_t at log prices `theta`, (B, 2K + U), less the margin for rounding; (B,)."""

@@ -168,7 +168,11 @@ class Search:
             enter = enter + costs.fixed[:, part]
             leave = leave + of_server(costs.fixed[:, part])
         if costs.need is not None and costs.skipped is not None:
-            need, F, lost = costs.need[:, part, None], self.problem.F_k[:, None], OVERLOAD * costs.skipped[:, part, None]
+            need, F, lost = (
+                costs.need[:, part, None],
+                self.problem.F_k[:, None],
+                OVERLOAD * costs.skipped[:, part, None],
+            )
             enter = enter + lost * (self.sum_need[:, None] + need > F)
             relief = lost * ((self.sum_need[:, None] > F) & (self.sum_need[:, None] - need <= F))
             leave = leave + of_server(relief)
