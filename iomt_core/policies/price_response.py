@@ -9,6 +9,7 @@ sees, or also follow what servers broadcast some steps later.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -37,10 +38,18 @@ from iomt_core.scenario import Scenario
 # Tuned on the paper preset; results are not sensitive to them.
 CROWDING = 0.05  # relative surcharge on a server for each task that the user already sends there
 CROWDINGS = (0.02, 0.05, 0.1, 0.2, 0.4)  # of which a ward takes the best by its price sample
+# In a ward of MANY_SERVERS, of which each is among the cheapest for some tasks only, users also try to divide their tasks by the
+# softmin weights of the servers, at these temperatures relative to the cost of a task; smaller weights than LEAST_WEIGHT are 0.
+MANY_SERVERS, TEMPERATURES, LEAST_WEIGHT = 16, (0.003, 0.01), 1e-3
+WIDEST = -max(TEMPERATURES) * math.log(
+    LEAST_WEIGHT
+)  # relative, by which a server may then be dearer than the cheapest one
+LEAST_GAIN = 1.5e-3  # part of the cost that this must save in the sample of steps, which is short in a large ward
+PHASES = (0.6180339887498949, 0.7548776662466927)  # irrational, for a sequence that fills the unit interval evenly
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
 LATENESS_ITERATIONS = 8
 TIE = 1e-6  # relative, by which users prefer one of equal servers
-ROUNDING = 1e-9  # relative, of costs
+ROUNDING = 1e-6  # relative, of costs, with a wide margin
 # A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
 # sample: a user that spends more than it has ends the episode for all.
 RESERVED, CAUTION = 0.99, 1.6
@@ -242,6 +251,34 @@ def _offsets(first: int, users: int, servers: int, device: torch.device) -> Tens
     return (torch.arange(first, first + users, device=device)[:, None] + torch.arange(servers, device=device)) % servers
 
 
+def _divide(values: Tensor, here: Tensor, temperature: float, first: int) -> Tensor:
+    """Choices (B, U, J): 0 for tasks of `here`; each server gets as many other tasks of all users as its weights add up to.
+
+    values: (B, U, J, K) costs on the servers; temperature: of their softmin, relative to the least. Each user's tasks, largest
+    first, go to the server that is furthest behind the weights of the user's tasks so far. Users start at different fractions of
+    a task, which are spread evenly over all users. first: number of the first user, from 0.
+    """
+    _, u, j, k = values.shape
+    least = values.amin(-1, keepdim=True)
+    weights = ((least - values) / (temperature * least)).exp_()
+    weights = torch.where(weights > LEAST_WEIGHT, weights, 0.0)
+    weights = (weights / weights.sum(-1, keepdim=True)).masked_fill_(here[..., None], 0.0)
+    number = torch.arange(first, first + u, device=values.device, dtype=torch.float64)[:, None]
+    server = torch.arange(k, device=values.device, dtype=torch.float64)
+    behind = ((number * PHASES[0] + server * PHASES[1]) % 1.0).expand(len(values), -1, -1).clone()
+    choice = torch.zeros_like(here, dtype=torch.int64)
+    order = torch.where(here, -1.0, least[..., 0]).argsort(dim=-1, descending=True)
+    for rank in range(j):
+        task = order[..., rank : rank + 1]
+        weight = weights.gather(2, task[..., None].expand(-1, -1, 1, k)).squeeze(2)
+        behind += weight
+        chosen = behind.masked_fill(weight == 0, -torch.inf).argmax(-1, keepdim=True)
+        sent = ~here.gather(2, task)
+        choice.scatter_(2, task, torch.where(sent, chosen + 1, 0))
+        behind.scatter_add_(2, chosen, -sent.to(behind.dtype))
+    return choice
+
+
 def _joined(parts: list[Action]) -> Action:
     """The decisions of groups of users as one."""
     if len(parts) == 1:
@@ -272,6 +309,9 @@ class PriceResponse(BatteryAware):
         varies = s.background > 0 or s.workload is not None or self.steps_old is not None
         self.rule = price_rule(s, self.steps_old) if self.follows and varies else None
         self._caution, self._crowding, self._staggered = 1.0, CROWDING, self.follows
+        self._temperature: float | None = (
+            None  # None: the cost of a server rises with the tasks that a user sends there
+        )
         sample = price_sample(s, LARGER_SAMPLE if bool((self.known.battery > 0).any()) else SAMPLE_STEPS)
         found = self._best_way(sample)
         ratio = found.spent / found.need.clamp_min(1e-300)
@@ -296,6 +336,16 @@ class PriceResponse(BatteryAware):
             responses = [self._respond_with(*part) for part in zip(users, wanted, strict=True)]
             found.append((self._tried(sample, responses), self.rule, crowding, staggered))
         best, self.rule, self._crowding, self._staggered = max(found, key=lambda way: way[0].earned)
+        if not self.follows or self.scenario.servers < MANY_SERVERS:
+            return best
+        users = self._parts(sample, self.prices(sample))
+        wanted = [self._wanted(part, crowding=max(CROWDINGS)) for part in users]
+        most = float((sample.weight * sample.active).sum())  # if nothing cost anything
+        for temperature in TEMPERATURES:
+            responses = [self._respond_with(*part, temperature=temperature) for part in zip(users, wanted, strict=True)]
+            tried = self._tried(sample, responses)
+            if tried.earned - best.earned > LEAST_GAIN * abs(most - best.earned):
+                best, self._temperature = tried, temperature
         return best
 
     def _tried(self, sample: Snapshot, responses: list[_Response]) -> _Tried:
@@ -446,12 +496,12 @@ class PriceResponse(BatteryAware):
         values, skipped = tasks.value[..., 1:-1], tasks.value[..., -1]
         sizes = self._relative_sizes(snapshot, problem, tasks)
         smallest = 1.0 if sizes is None else sizes.amin(-1, keepdim=True).clamp_max(1.0)
-        most = (1 + crowding * j / smallest + TIE * k) * (1 + ROUNDING)
+        most = max(crowding, WIDEST / j) * j / smallest + (1 + TIE * k + ROUNDING)
         best = torch.minimum(values.masked_fill(problem.late(tasks), torch.inf).amin(-1), skipped)
         return ~(values > (best * most)[..., None])
 
     def _respond(self, users: _Users, given_up: Tensor | None = None) -> _Response:
-        return self._respond_with(users, self._wanted(users, given_up, self._crowding))
+        return self._respond_with(users, self._wanted(users, given_up, self._crowding), self._temperature)
 
     def _wanted(self, users: _Users, given_up: Tensor | None = None, crowding: float = torch.inf) -> _Wanted:
         """What users do with their tasks.
@@ -471,10 +521,15 @@ class PriceResponse(BatteryAware):
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
         return _Wanted(problem, tasks, own_tasks, active, local, given_up | (active & ~local & (skipped < cheapest)))
 
-    def _respond_with(self, users: _Users, wanted: _Wanted) -> _Response:
+    def _respond_with(self, users: _Users, wanted: _Wanted, temperature: float | None = None) -> _Response:
+        """The decision. temperature: of the softmin by which tasks divide; None if they crowd servers instead."""
         snapshot, problem, tasks, skip = users.snapshot, wanted.problem, wanted.tasks, wanted.skip
-        sizes = self._relative_sizes(snapshot, problem, tasks)
-        choice = self._choose_servers(tasks.value[..., 1:-1], wanted.local | skip, sizes, users.first)
+        values, here = tasks.value[..., 1:-1], wanted.local | skip
+        if temperature is None:
+            sizes = self._relative_sizes(snapshot, problem, tasks)
+            choice = self._choose_servers(values, here, sizes, users.first)
+        else:
+            choice = _divide(values, here, temperature, users.first)
         action = self._request(snapshot, choice, problem, tasks, wanted.own_tasks, skip)
         sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * wanted.active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
