@@ -58,7 +58,7 @@ def test_where_capacities_are_constant_users_choose_servers_better_at_the_same_p
 def test_servers_that_no_task_may_be_sent_to_need_no_price_of_deadlines(deadline: float) -> None:
     """Agents are offered all servers, with the price of each deadline; price response looks only at those that matter."""
     s = city(60, 6, 12)
-    s = s.changed(T_max=deadline * s.T_max)
+    s = s.changed(T_max=deadline * s.T_max, area=2 * s.area)
     snapshot, policy = steps(s, 3), PriceResponse(s)
     prices, kappa = policy.prices(snapshot), battery_price(snapshot, s, policy.known)
     problem = EpisodeProblem(snapshot, s, early=True)
@@ -71,7 +71,8 @@ def test_servers_that_no_task_may_be_sent_to_need_no_price_of_deadlines(deadline
 
 
 def test_the_price_of_a_deadline_is_found_for_some_tasks_as_for_all() -> None:
-    s = PRESETS["paper"].changed(channel="log-distance", T_max=0.25 * PRESETS["paper"].T_max)
+    s = city(12, 4, 6)
+    s = s.changed(area=3 * s.area)
     snapshot = steps(s, 3)
     known = PriceResponse(s).known
     kappa, problem = battery_price(snapshot, s, known), EpisodeProblem(snapshot, s, early=True)
