@@ -29,6 +29,7 @@ from iomt_core.policies.base import BatteryAware, Memory, UsesPast
 from iomt_core.policies.demand import OwnCpuTasks
 from iomt_core.policies.dual import DualProblem, DualSolution, Prices, solve_dual
 from iomt_core.policies.episode_dual import EpisodeDual, EpisodeProblem, Tasks, solve_episodes
+from iomt_core.policies.own_load import OwnChoices, expected_loads
 from iomt_core.policies.plan import DEARER, RETRIES, corrected_price
 from iomt_core.policies.price_rule import PriceRule, SampleSteps
 from iomt_core.policies.search import OVERLOAD
@@ -46,6 +47,7 @@ WIDEST = -max(TEMPERATURES) * math.log(
 )  # relative, by which a server may then be dearer than the cheapest one
 LEAST_GAIN = 1.5e-3  # part of the cost that this must save in the sample of steps, which is short in a large ward
 PHASES = (0.6180339887498949, 0.7548776662466927)  # irrational, for a sequence that fills the unit interval evenly
+FEW_USERS = 16  # of which each knows what the others are expected to put on each server, where that is worth it
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
 LATENESS_ITERATIONS = 8
 TIE = 1e-6  # relative, by which users prefer one of equal servers
@@ -209,6 +211,9 @@ class Offers:
     skipped: Tensor  # (B, U, J) bool, tasks that no device is worth
     first: Tensor  # (B, U, K) and room, (B, U, K): a user's n tasks on a server make it dearer by (n + first) / room
     room: Tensor
+    # (B, U, J, K, 2): a task n on a server makes it dearer for the user's task j by the scalar product of x_j and x_n; then
+    # `first` and `room` do not count
+    own_load: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -315,6 +320,7 @@ class PriceResponse(BatteryAware):
         varies = s.background > 0 or s.workload is not None or self.steps_old is not None
         self.rule = price_rule(s, self.steps_old) if self.follows and varies else None
         self._caution, self._surcharge, self._crowding, self._staggered = 1.0, 1.0, CROWDING, self.follows
+        self._others: Tensor | None = None  # (U, 3, K) expected loads, see `OwnChoices`; None: users know prices only
         self._temperature: float | None = (
             None  # of the softmin by which tasks divide; None: tasks avoid crowded servers
         )
@@ -348,6 +354,8 @@ class PriceResponse(BatteryAware):
         best, self.rule, self._crowding, self._staggered = max(found, key=lambda way: way[0].earned)
         if self.follows and self.scenario.servers >= MANY_SERVERS:
             best = self._best_division(sample, best)
+        if self.follows and self.scenario.users <= FEW_USERS:
+            best = self._best_with_own_load(sample, best)
         if best.late:
             self._surcharge = self._best_surcharge()
         return best
@@ -363,6 +371,29 @@ class PriceResponse(BatteryAware):
             if tried.earned - best.earned > LEAST_GAIN * abs(most - best.earned):
                 best, self._temperature = tried, temperature
         return best
+
+    def _best_with_own_load(self, sample: Snapshot, best: _Tried) -> _Tried:
+        """What the sample earns if users reckon with their own load, where they earn more so in other steps; or else `best`."""
+        steps = price_sample(self.scenario, LARGER_SAMPLE)
+        users = _Users(steps, self.prices(steps), battery_price(steps, self.scenario, self.known), 0)
+        wanted = self._wanted(users)
+        first = self._respond_with(users, wanted, temperature=self._temperature)
+        choice = first.action.choice.masked_fill(first.skipped, self.scenario.servers + 1)
+        loads = expected_loads(self._own_choices(users, wanted), choice)
+        check, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), []
+        for others in (None, loads.sum(0) - loads):
+            self._others = others
+            responses = [self._respond(one) for one in self._parts(check, self.prices(check))]
+            earned.append(self._tried(check, responses).earned)
+        if earned[1] <= earned[0]:
+            self._others = None
+            return best
+        return self._tried(sample, [self._respond(part) for part in self._parts(sample, self.prices(sample))])
+
+    def _own_choices(self, users: _Users, wanted: _Wanted) -> OwnChoices:
+        return OwnChoices(
+            wanted.problem, wanted.tasks, wanted.own_tasks, users.prices.to(users.kappa.device), wanted.active
+        )
 
     def _best_surcharge(self) -> float:
         """The factor on servers' prices with which users earn most, in other steps than those from which prices come."""
@@ -501,7 +532,12 @@ class PriceResponse(BatteryAware):
         else:
             first = offset / shape[2]
         room = sizes.to(torch.float64) / self._crowding
-        return Offers(wanted.tasks, response.action, response.skipped, first.expand(shape), room.expand(shape))
+        crowding = first.expand(shape), room.expand(shape)
+        if self._others is None:
+            return Offers(wanted.tasks, response.action, response.skipped, *crowding)
+        alone, own_load = self._own_choices(users, wanted).alone(self._others.to(kappa.device))
+        value = torch.cat([wanted.tasks.value[..., :1], alone, wanted.tasks.value[..., -1:]], -1)
+        return Offers(replace(wanted.tasks, value=value), response.action, response.skipped, *crowding, own_load)
 
     @without_autograd
     def request(self, snapshot: Snapshot, choice: Tensor) -> Action:
@@ -545,7 +581,7 @@ class PriceResponse(BatteryAware):
         return ~(values > (best * most)[..., None])
 
     def _respond(self, users: _Users, given_up: Tensor | None = None, usual: Tensor | None = None) -> _Response:
-        wanted = self._wanted(users, given_up, self._crowding)
+        wanted = self._wanted(users, given_up, self._crowding if self._others is None else torch.inf)
         return self._respond_with(users, wanted, usual, self._temperature)
 
     def _wanted(self, users: _Users, given_up: Tensor | None = None, crowding: float = torch.inf) -> _Wanted:
@@ -577,6 +613,12 @@ class PriceResponse(BatteryAware):
             choice = self._choose_servers(values, not_sent, sizes, users.first)
         else:
             choice = _divide(values, not_sent, temperature, users.first)
+        if self._others is not None:
+            others = self._others[users.first : users.first + snapshot.shape[1]].to(choice.device)
+            choice = choice.masked_fill(skip, snapshot.shape[3] + 1)
+            choice = self._own_choices(users, wanted).choose(others, choice)
+            skip = choice > snapshot.shape[3]
+            choice = choice.masked_fill(skip, 0)
         action = self._request(snapshot, choice, problem, tasks, wanted.own_tasks, skip)
         sent = self.most_sent(choice, tasks.energy, usual) * wanted.active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]

@@ -9,6 +9,7 @@ cost come from the full model, so the approximation can make the result worse, b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -53,11 +54,36 @@ def server_roots(problem: DualProblem, bandwidth_price: Tensor, second: Tensor, 
     return a, c
 
 
+class Devices(Protocol):
+    """The devices of some worlds."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, U, J, K)."""
+
+    @property
+    def active(self) -> Tensor:
+        """(B, U, J) bool, places that have a task."""
+
+    @property
+    def F_i(self) -> Tensor:
+        """(B, U) cycle/s."""
+
+    @property
+    def F_k(self) -> Tensor:
+        """(B, K) cycle/s."""
+
+    @property
+    def B_k(self) -> Tensor:
+        """(B, K) Hz."""
+
+
 class Search:
     """Improves the choices of every world by moves of single tasks. A choice of K + 1 skips the task, where that is allowed."""
 
-    def __init__(self, problem: DualProblem, costs: TaskCosts) -> None:
-        self.problem, self.costs = problem, costs
+    def __init__(self, problem: Devices, costs: TaskCosts, others: Tensor | None = None) -> None:
+        """others: sums of a, c and the need of tasks on each server that are not moved, (B, 3, K); none if not given."""
+        self.problem, self.costs, self.others = problem, costs, others
         b, u, j, _k = self.shape = problem.shape
         self.n = u * j
         self.a, self.c = costs.a, costs.c
@@ -113,6 +139,9 @@ class Search:
         b, _, _, k = self.shape
         self.sums_a, self.sums_c, self.sums_need = (self.problem.F_k.new_zeros(b, k + 2) for _ in range(3))
         self.sum_a, self.sum_c, self.sum_need = (x[:, 1:-1] for x in (self.sums_a, self.sums_c, self.sums_need))
+        if self.others is not None:
+            for n, total in enumerate((self.sum_a, self.sum_c, self.sum_need)):
+                total += self.others[:, n]
 
     def improve(self) -> Tensor:
         """Moves tasks while that lowers the cost, many at once. Returns the choices, (B, U, J)."""

@@ -154,9 +154,10 @@ class GeneralObservationEncoder(ObservationEncoder):
         of_tasks, other, weight, devices, suggested, on_servers, local_cost, least, crowding = (
             x.float().transpose(0, 1) for x in parts
         )
+        own_load = None if offers.own_load is None else (offers.own_load * self.unit**0.5).float().transpose(0, 1)
         return Inputs(
             of_tasks, other, weight, devices, suggested, on_servers, offers.action.choice.transpose(0, 1), local_cost,
-            least if self.exact_own_cpu else None, crowding,
+            least if self.exact_own_cpu else None, crowding, own_load,
         )  # fmt: skip
 
     def _of_tasks(self, snapshot: Snapshot, costs: tuple[Tensor, ...], worth: Tensor, suggested: Tensor) -> Tensor:
