@@ -215,6 +215,17 @@ class Offers:
     # `first` and `room` do not count
     own_load: Tensor | None = None
 
+    @property
+    def costs(self) -> Tensor:
+        """What each task costs at these prices, (B, U, J)."""
+        if self.own_load is None:
+            return self.tasks.value.amin(-1)
+        servers = torch.arange(1, self.own_load.shape[3] + 1, device=self.own_load.device)
+        there = (self.action.choice[..., None] == servers)[..., None] * self.own_load
+        dearer = (there * (there.sum(2, keepdim=True) - there)).sum((3, 4))
+        chosen = self.tasks.value.gather(3, self.action.choice[..., None]).squeeze(3)
+        return torch.where(self.skipped, self.tasks.value[..., -1], chosen + dearer)
+
 
 @dataclass(frozen=True)
 class _Response(Batch):

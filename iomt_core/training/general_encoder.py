@@ -79,7 +79,7 @@ class GeneralObservationEncoder(ObservationEncoder):
         active = sample.active
         known = self.know(sample)
         weight = (sample.weight * active).sum()
-        cost = float((known.offers.tasks.value.amin(-1) * active).sum() / weight.clamp_min(1e-12))
+        cost = float((known.offers.costs * active).sum() / weight.clamp_min(1e-12))
         self.unit = TYPICAL_COST / max(cost, 1e-12)
         self._means = {
             name: float(getattr(sample, name).to(torch.float64).mean()) for name in ("P_tr", "F_i", "F_k", "B_k")

@@ -99,14 +99,33 @@ def test_prices_that_follow_capacities_are_worth_it_under_background_load() -> N
     assert following <= 0.04 < 0.08 < fixed
 
 
-def test_fresher_prices_are_better() -> None:
+@pytest.mark.parametrize("name", ["paper", "lecture"])
+def test_a_single_user_decides_nearly_as_well_as_the_optimum(name: str) -> None:
+    s = PRESETS[name].changed(users=1)
+    record, best = played(s, FOLLOWING, "optimum", count=3)
+    assert gap(record) <= gap(best) + 0.01
+
+
+def test_reckoning_with_own_load_is_kept_where_it_pays_and_other_steps_decide_that() -> None:
+    for s in (PRESETS["lecture"], PRESETS["crowded"], PRESETS["paper"].changed(users=3, servers=6)):
+        fixed, following = played(s, FIXED, FOLLOWING, count=3)
+        assert gap(following) <= gap(fixed) + 1e-3
+
+
+def test_fresher_prices_are_better_for_many_users() -> None:
+    many = MOVING.changed(users=20)
     fixed, following, old, fresh, ideal = (
-        gap(record)
-        for record in played(MOVING, FIXED, FOLLOWING, f"{BROADCAST}-5", BROADCAST, f"{BROADCAST}-0", count=2)
+        gap(record) for record in played(many, FIXED, FOLLOWING, f"{BROADCAST}-5", BROADCAST, f"{BROADCAST}-0")
     )
     assert ideal < fresh < min(old, following)
     assert max(old, following) < fixed
-    assert fresh < 0.06
+    assert fresh < 0.03
+
+
+@pytest.mark.parametrize("name", [FOLLOWING, BROADCAST, f"{BROADCAST}-0"])
+def test_few_users_gain_more_by_reckoning_with_their_own_load(name: str) -> None:
+    fixed, record = played(MOVING, FIXED, name, count=2)
+    assert gap(record) <= 0.03 < 0.07 < gap(fixed)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
