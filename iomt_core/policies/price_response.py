@@ -308,6 +308,17 @@ def _joined(parts: list[Action]) -> Action:
     return Action(*(torch.cat([getattr(x, name) for x in parts], 1) for name in ("choice", "cpu", "bandwidth")))
 
 
+def in_proportion(shares: Tensor, choice: Tensor, servers: int) -> Tensor:
+    """Requested shares of the chosen servers, (…, J), scaled down so that a user's largest request to a server is at most 1.
+
+    A single task would take all of a server anyway; of several, each gets its part.
+    """
+    if not bool((shares > 1).any()):
+        return shares
+    largest = torch.ones(*choice.shape[:-1], servers + 1, dtype=shares.dtype, device=shares.device)
+    return shares / largest.scatter_reduce_(-1, choice, shares, "amax").gather(-1, choice)
+
+
 class PriceResponse(BatteryAware):
     """Each user decides alone, from its own tasks, its battery and the prices that follow from what all users see.
 
@@ -652,13 +663,14 @@ class PriceResponse(BatteryAware):
             (REQUEST_FACTOR * taken.gather(3, server).flatten(1) / capacity.gather(1, index)).view(choice.shape)
             for taken, capacity in ((tasks.f, step.F_k), (tasks.band, step.B_k))
         )
+        requested_f, requested_b = (in_proportion(x, choice, step.shape[3]) for x in (requested_f, requested_b))
         local = choice.eq(0) & step.active
         if skip is not None:
             local = local & ~skip
         own = own_allocation(own_tasks, local, step.F_i) / step.F_i[:, :, None]
-        cpu = torch.where(choice == 0, own, requested_f.clamp_max(1.0))
+        cpu = torch.where(choice == 0, own, requested_f)
         dtype = snapshot.D.dtype
-        return Action(choice, cpu.to(dtype), requested_b.clamp_max(1.0).to(dtype))
+        return Action(choice, cpu.to(dtype), requested_b.to(dtype))
 
     def _choose_local(
         self, step: DualProblem, tasks: OwnCpuTasks, own: Tensor, elsewhere: Tensor, skipped: Tensor, active: Tensor

@@ -133,6 +133,9 @@ class GeneralObservationEncoder(ObservationEncoder):
         taken = torch.stack([tasks.f / snapshot.F_k[:, None, None], tasks.band / snapshot.B_k[:, None, None]], -1)
         on_servers = (REQUEST_FACTOR * taken).clamp_min(LEAST_SHARE_GENERAL)
         suggested = on_servers.log().mean(3).exp()
+        placed = offers.action.choice[..., None] == torch.arange(1, k + 1, device=on_servers.device)
+        largest = (on_servers * placed[..., None]).amax(2, keepdim=True)
+        on_servers = on_servers / largest.clamp_min(1.0)  # in proportion, as in price response
         if not self.exact_own_cpu:
             own = tasks.f_own / snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT)
             suggested[..., 0] = torch.where(worth[..., 0] > worth[..., 1:].amax(-1), own, suggested[..., 0])
