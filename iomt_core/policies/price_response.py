@@ -308,6 +308,18 @@ def _joined(parts: list[Action]) -> Action:
     return Action(*(torch.cat([getattr(x, name) for x in parts], 1) for name in ("choice", "cpu", "bandwidth")))
 
 
+def sent_energy(choice: Tensor, energy: Tensor, usual: Tensor | None = None) -> Tensor:
+    """What sending each task takes, (B, U, J) in J, where users reckon with `energy`, (B, U, J, K + 2).
+
+    usual: `PriceResponse.usual_energy`, if users reckon with a dearer joule than usual.
+    """
+    chosen = choice[..., None]
+    sent = energy.gather(3, chosen)
+    if usual is not None:
+        sent = torch.maximum(sent, USUAL_CAUTION * usual.gather(3, chosen))
+    return sent.squeeze(3) * (choice > 0)
+
+
 def in_proportion(shares: Tensor, choice: Tensor, servers: int) -> Tensor:
     """Requested shares of the chosen servers, (…, J), scaled down so that a user's largest request to a server is at most 1.
 
@@ -529,16 +541,10 @@ class PriceResponse(BatteryAware):
         problem = EpisodeProblem(snapshot, self.scenario, early=True)
         return self._tasks(problem, prices, kappa.expand(len(snapshot.D), -1))[0].energy
 
-    def most_sent(self, choice: Tensor, energy: Tensor, usual: Tensor | None = None) -> Tensor:
-        """The most that sending each task should take, (B, U, J) in J, where users reckon with `energy`, (B, U, J, K + 2).
-
-        usual: `usual_energy`, if a user reckons with a dearer joule than usual.
-        """
-        chosen = choice[..., None]
-        sent = energy.gather(3, chosen)
-        if usual is not None:
-            sent = torch.maximum(sent, USUAL_CAUTION * usual.gather(3, chosen))
-        return self._caution * sent.squeeze(3) * (choice > 0)
+    @property
+    def caution(self) -> float:
+        """By how much the energy for sending may exceed what users reckon with."""
+        return self._caution
 
     @torch.no_grad()
     def offers(self, snapshot: Snapshot, prices: Prices, kappa: Tensor) -> Offers:
@@ -627,7 +633,7 @@ class PriceResponse(BatteryAware):
     def _respond_with(
         self, users: _Users, wanted: _Wanted, usual: Tensor | None = None, temperature: float | None = None
     ) -> _Response:
-        """The decision. usual: see `most_sent`; temperature: of `_divide`, None if tasks avoid crowded servers instead."""
+        """The decision. usual: see `sent_energy`; temperature: of `_divide`, None if tasks avoid crowded servers instead."""
         snapshot, problem, tasks, skip = users.snapshot, wanted.problem, wanted.tasks, wanted.skip
         values, not_sent = tasks.value[..., 1:-1], wanted.local | skip
         if temperature is None:
@@ -642,7 +648,7 @@ class PriceResponse(BatteryAware):
             skip = choice > snapshot.shape[3]
             choice = choice.masked_fill(skip, 0)
         action = self._request(snapshot, choice, problem, tasks, wanted.own_tasks, skip)
-        sent = self.most_sent(choice, tasks.energy, usual) * wanted.active
+        sent = self._caution * sent_energy(choice, tasks.energy, usual) * wanted.active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
         here = problem.k0C * f * f * (choice == 0)
         return _Response(action, skip, here.sum(-1) + sent.sum(-1))

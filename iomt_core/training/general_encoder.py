@@ -36,6 +36,7 @@ from iomt_core.policies.price_response import (
     PriceResponse,
     battery_price,
     price_sample,
+    sent_energy,
 )
 from iomt_core.policies.shares import PUNCTUAL
 from iomt_core.scenario import Scenario
@@ -122,6 +123,11 @@ class GeneralObservationEncoder(ObservationEncoder):
     def battery_price(self, snapshot: Snapshot) -> Tensor:
         """κ_i of every agent, (B, U) in 1/J."""
         return battery_price(snapshot, self.scenario, self.market.known)
+
+    @property
+    def caution(self) -> float:
+        """By how much the energy for sending may exceed what agents reckon with."""
+        return self.market.caution
 
     def inputs(self, snapshot: Snapshot, known: Known | None = None) -> Inputs:
         """The observations of all agents; known: what they know about prices, see `know`."""
@@ -294,17 +300,16 @@ def _need(
 ) -> tuple[Tensor, Tensor]:
     """Energy in J that each task may take, estimated from above, and what sending is expected to take, (B, U, J).
 
-    usual: see `PriceResponse.most_sent`.
+    usual: see `sent_energy`.
     """
     s, choice = encoder.scenario, decision.choice.transpose(0, 1)
     cpu = (decision.requested[..., 0] if decision.own_cpu is None else decision.own_cpu).transpose(0, 1)
     here = s.k0 * (cpu * snapshot.F_i[..., None]).square() * snapshot.C * (choice == 0)
     energy = known.offers.tasks.energy
-    sent = energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0)
     active = snapshot.active
     if decision.skipped is not None:
         active = active & ~decision.skipped.transpose(0, 1)
-    return (here + encoder.market.most_sent(choice, energy, usual)) * active, sent * active
+    return (here + encoder.caution * sent_energy(choice, energy, usual)) * active, sent_energy(choice, energy) * active
 
 
 def _where(rows: Tensor, one: Decision, other: Decision) -> Decision:
