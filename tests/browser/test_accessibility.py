@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
@@ -21,8 +22,12 @@ GRAVE = ("serious", "critical")
 STREAMLITS_OWN: tuple[tuple[str, str, str], ...] = ()
 
 
-def grave(page: Page) -> list[str]:
-    """Serious and critical violations on the page as it is, less those listed as Streamlit's own."""
+# The rules that depend on colours, of those that axe applies by default.
+OF_COLOURS = ("color-contrast", "link-in-text-block")
+
+
+def grave(page: Page, rules: Sequence[str] | None = None) -> list[str]:
+    """Serious and critical violations on the page as it is, of these rules or all, less those listed as Streamlit's own."""
     # Text that is half faded in, for example a slider's ends as the pointer passes, has no contrast of its own: it is checked as
     # it will stay. While a page or fragment runs again, Streamlit fades elements, and also the heads of expanders and tabs, which
     # carry no mark; after half a second, or at once without transitions.
@@ -31,7 +36,8 @@ def grave(page: Page) -> list[str]:
         ":is([data-stale=true], summary, summary *, [role=tablist], [role=tab]) { opacity: 1 !important; }"
     )
     found = []
-    for violation in Axe().run(page).response["violations"]:
+    options = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else None
+    for violation in Axe().run(page, options=options).response["violations"]:
         for node in violation["nodes"]:
             where = f"{node['target']} {node['html']}"
             own = any(rule == violation["id"] and part in where for rule, part, _ in STREAMLITS_OWN)

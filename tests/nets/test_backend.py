@@ -39,7 +39,7 @@ def play_and_learn(place: Path, on: str) -> tuple[str | None, dict[str, float]]:
 
 
 def test_everything_works_without_the_backends_folder(tmp_path: Path) -> None:
-    shutil.copytree(PACKAGE, tmp_path / "iomt_core", ignore=shutil.ignore_patterns("kernels", "__pycache__"))
+    shutil.copytree(PACKAGE, tmp_path / "iomt_core", ignore=shutil.ignore_patterns("kernels"))
     name, without = play_and_learn(tmp_path, "on")
     assert name is None
     assert without == play_and_learn(PACKAGE.parent, "off")[1]

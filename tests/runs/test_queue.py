@@ -239,7 +239,8 @@ def test_suggested_names_are_names(place: Path) -> None:
 
 
 def test_a_worker_steps_back_behind_other_programs() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    # In a session of its own, as a worker is: Linux lowers the whole session, here it would be that of the tests.
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
     process = psutil.Process(child.pid)
     before = process.nice()
     lower_priority(process, 0)

@@ -121,10 +121,17 @@ def test_a_folder_that_cannot_be_written_is_an_error_in_words(tmp_path: Path, mo
         TRAINING.create("run", spec("pa-ddpg"))
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    TrainingRun.create(folder, spec()).train()
+    return folder
+
+
 @pytest.fixture
-def trained(tmp_path: Path) -> Path:
-    TrainingRun.create(tmp_path / "run", spec()).train()
-    place = last_checkpoint(tmp_path / "run")
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    """The last checkpoint of a finished run, a copy of the test's own."""
+    place = last_checkpoint(Path(shutil.copytree(trained_once, tmp_path / "run")))
     assert place is not None
     return place
 

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal, Self
 
 import pandas as pd
@@ -104,7 +105,14 @@ class TradeOff(Question):
 
     def ward(self, alpha_T: float) -> Scenario:
         """The ward with this weight of delay."""
-        return self.scenario.changed(alpha_T=alpha_T, alpha_E=float(f"{1 - alpha_T:.12g}"))
+        if alpha_T not in self._wards:
+            self._wards[alpha_T] = self.scenario.changed(alpha_T=alpha_T, alpha_E=float(f"{1 - alpha_T:.12g}"))
+        return self._wards[alpha_T]
+
+    @cached_property
+    def _wards(self) -> dict[float, Scenario]:
+        """The wards that were made; an answer asks for the same ones after every point."""
+        return {}
 
     def points(self, results: Results) -> list[Point]:
         """Every policy at every weight, weight by weight."""
