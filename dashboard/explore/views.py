@@ -31,7 +31,7 @@ from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import default_policy, entry, policy_label, usable_policy, why_not
 from iomt_core.twin.northbound import Why, play, why
-from iomt_core.twin.regret import SKIPPED
+from iomt_core.twin.moves import SKIPPED
 
 HEADLINE = {  # by the metric that policies are compared by
     "cost": ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap"),

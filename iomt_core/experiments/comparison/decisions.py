@@ -7,7 +7,7 @@ import torch
 
 from iomt_core.record import Record
 from iomt_core.twin.northbound import place_name
-from iomt_core.twin.regret import SKIPPED
+from iomt_core.twin.moves import SKIPPED
 
 PLACE = ["episode", "step", "user", "task"]
 CHANGES = ("delay_s", "energy_j", "cost")  # with their difference, B - A
