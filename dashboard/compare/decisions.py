@@ -28,8 +28,8 @@ from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import describe, policy_label
-from iomt_core.twin.northbound import place_name, why
 from iomt_core.twin.moves import SKIPPED
+from iomt_core.twin.northbound import place_name, why
 
 MOST_ROWS = 2000
 KINDS = {"all": "all", "moved": "own device ↔ server", "server": "server → other server"}

@@ -7,9 +7,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard.chart_tables import chart_table, page_of, selectable_tasks
-from dashboard.explore.following import Episode
 from dashboard.explore.state import ExploreState
 from dashboard.explore.views import step_scope, subtitle, visible_row
+from dashboard.following import Episode
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
 from dashboard.widgets import choose, sync_widget

@@ -25,9 +25,9 @@ from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import GENERAL, entry
 from iomt_core.twin import northbound_inspect as north
+from iomt_core.twin.moves import SKIPPED
 from iomt_core.twin.northbound import place_name, share_rule, why
 from iomt_core.twin.northbound_inspect import Inspection, TaskTurn
-from iomt_core.twin.moves import SKIPPED
 
 SHARE_WORDS = {
     "planned": "Shares are the best for these choices, with what energy costs later and within the deadlines.",
