@@ -130,7 +130,9 @@ def measure(chromium: Browser, address: str, size: str, of: str) -> None:
                 OPENED_FIRST[name](page).click()
             watched(page, f"{size}, {of}, {name}", act)
         except Exception as error:
-            print(f"{size}, {of}, {name}: {str(error).splitlines()[0]} after {time.monotonic() - began:.0f} s", flush=True)
+            print(
+                f"{size}, {of}, {name}: {str(error).splitlines()[0]} after {time.monotonic() - began:.0f} s", flush=True
+            )
     page.close()
 
 

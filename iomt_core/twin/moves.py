@@ -41,8 +41,8 @@ def battery_prices(record: Record, row: int) -> Tensor:
     return torch.zeros(record.scenario.users, dtype=torch.float64)
 
 
-def devices(record: Record, row: int) -> Tensor:
-    """The choice for each task of a step, (U, J), `SKIPPED` for a task that is skipped."""
+def devices(record: Record, row: int | slice) -> Tensor:
+    """The choice for each task of a step, (U, J), or of some steps; `SKIPPED` for a task that is skipped."""
     return record.action.choice[row].masked_fill(record.outcome.skipped[row], SKIPPED)
 
 
@@ -76,7 +76,11 @@ class Moves:
     def __init__(self, record: Record, row: int, rule: ShareRule) -> None:
         one = slice(row, row + 1)
         self.scenario, self.rule = record.scenario, rule
-        self.snapshot, self.action, self.prices = record.snapshot.select(one), record.action.select(one), battery_prices(record, row)
+        self.snapshot, self.action, self.prices = (
+            record.snapshot.select(one),
+            record.action.select(one),
+            battery_prices(record, row),
+        )
         _, self.users, self.tasks, self.servers = self.snapshot.shape
         self.active = self.snapshot.active.flatten()
         self.device = devices(record, row).flatten()  # 0 … K, or `SKIPPED`
@@ -201,7 +205,10 @@ class Moves:
         action = self._shared(Action(torch.full(shape, choice), cpu, bandwidth), snapshot, self.prices[users])
         result = outcome(snapshot, action, self.scenario)
         price = self.prices[users][:, :, None].expand(shape)
-        flat = (Action(*(x.flatten(1) for x in vars(action).values())), Outcome(*(x.flatten(1) for x in vars(result).values())))
+        flat = (
+            Action(*(x.flatten(1) for x in vars(action).values())),
+            Outcome(*(x.flatten(1) for x in vars(result).values())),
+        )
         return DeviceWorlds(place, taken, *flat, snapshot.weight.flatten(1), price.flatten(1))
 
     def _shared(self, action: Action, snapshot: Snapshot, prices: Tensor) -> Action:

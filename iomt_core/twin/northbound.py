@@ -248,8 +248,7 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
         now, later = (torch.cat([x, x.new_zeros(1)]) for x in (now, later))
     numbers = (*s.device_numbers, SKIPPED)[: len(now)]
     delays = {
-        name: getattr(result, name).masked_fill(result.skipped, math.nan)
-        for name in ("delay", "delay_tx", "delay_exe")
+        name: getattr(result, name).masked_fill(result.skipped, math.nan) for name in ("delay", "delay_tx", "delay_exe")
     }
     cpu_prices = bandwidth_prices = torch.full((s.servers + 1,), math.nan)
     if record.prices is not None:

@@ -28,8 +28,8 @@ def alternatives(record: Record, row: int, rule: ShareRule, user: int, task: int
 def cost_changes(record: Record, row: int, rule: ShareRule, user: int | None = None) -> Tensor:
     """Change of what the step costs, now and later, if one task alone moved to a device, for each task and device, (U, J, K + 1).
 
-    Exact, see `moves.py`. 0 at the chosen device; NaN where there is no task. user: its number in the whole ward if only its tasks
-    are moved, (1, J, K + 1).
+    Exact, see `moves.py`. 0 at the chosen device; NaN where there is no task. user: number in the whole ward of the user whose
+    tasks alone are moved, (1, J, K + 1); None for all.
     """
     s, moves = record.scenario, Moves(record, row, rule)
     tasks = moves.active.nonzero().flatten()
@@ -41,16 +41,14 @@ def cost_changes(record: Record, row: int, rule: ShareRule, user: int | None = N
     return found if user is None else found[s.user_numbers.index(user)][None]
 
 
-def regrets(
-    record: Record, row: int, rule: ShareRule, optimum: Tensor | None, user: int | None = None
-) -> pd.DataFrame:
+def regrets(record: Record, row: int, rule: ShareRule, optimum: Tensor | None, user: int | None = None) -> pd.DataFrame:
     """Table of regrets in one step, one row for each task.
 
     optimum: (U, J) int64, the devices that the optimum chooses in the same step, see `devices`; None while they are not known.
-    user: number in the whole ward of the user whose tasks are wanted; None for all. Column `regret_best` compares
-    with the best device for the task alone, `regret_optimum` with the optimum's device for it, NaN if the optimum skips the task
-    or is not known; both are weighted costs. Users and devices have their numbers in the whole ward; `SKIPPED` is that of a skipped
-    task, `UNKNOWN` that of a device that is not known.
+    user: number in the whole ward of the user whose tasks are wanted; None for all. Column `regret_best` compares with the best
+    device for the task alone, `regret_optimum` with the optimum's device for it, NaN if the optimum skips the task or is not
+    known; both are weighted costs. Users and devices have their numbers in the whole ward; `SKIPPED` is that of a skipped task,
+    `UNKNOWN` that of a device that is not known.
     """
     s = record.scenario
     numbers = torch.tensor((*s.device_numbers, UNKNOWN, SKIPPED))  # the last ones are those of the indices -2 and -1

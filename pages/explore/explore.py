@@ -44,7 +44,7 @@ def main() -> None:
         share(session, "explore", lambda: view.link(session))
     if record is None:
         awaited.show(st.container(key="awaited"))
-        undecided(session, episode)
+        undecided(session, episode.problem)
         return
     by = views.judged_by(session, record)
     labels = views.policy_labels(views.compared(session))

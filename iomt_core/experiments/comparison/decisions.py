@@ -6,8 +6,8 @@ import pandas as pd
 import torch
 
 from iomt_core.record import Record
-from iomt_core.twin.northbound import place_name
 from iomt_core.twin.moves import SKIPPED
+from iomt_core.twin.northbound import place_name
 
 PLACE = ["episode", "step", "user", "task"]
 CHANGES = ("delay_s", "energy_j", "cost")  # with their difference, B - A
