@@ -69,6 +69,16 @@ def flows(a: Record, b: Record) -> pd.DataFrame:
     return counts
 
 
+def busiest_flows(counts: pd.DataFrame, most: int) -> pd.DataFrame:
+    """`flows` of those devices only, at most `most` on each side, that most tasks move from or to."""
+    names = list(dict.fromkeys((*counts.index, *counts.columns)))
+    square = counts.reindex(index=names, columns=names, fill_value=0)
+    stay = pd.Series({name: int(square.loc[name, name]) for name in names})
+    moved = (square.sum(axis=0) + square.sum(axis=1) - 2 * stay).sort_values(ascending=False, kind="stable")
+    kept = set(moved.index[:most])
+    return counts.loc[[name in kept for name in counts.index], [name in kept for name in counts.columns]]
+
+
 def marks(shown: Record, other: Record) -> list[list[list[int]]]:
     """For the map: the device's number in `other` where it differs, by [step][user][task] of `shown`; -1 elsewhere.
 
