@@ -220,12 +220,13 @@ def _episode_regrets(session: Session, view: InspectState, shown: Record) -> pd.
     Returns None if the computation has not started.
     """
     args, steps, parts, bar = episode_args(session), len(shown), [], None
-    episode = tuple(args.values())
-    if _tasks_of(session) > MOST_TASKS:
-        if view.agreed != episode:
+    episode = tuple(value for name, value in args.items() if name != "seen")
+    if view.seen is not None:  # a large ward
+        if _tasks_of(session) > MOST_TASKS and view.agreed != episode:
             if not st.button(f"Compute all {steps} steps", icon=":material/calculate:"):
-                st.caption("Every task on every device in every step, in the background. In a ward as large as this one it takes "
-                           "minutes.")  # fmt: skip
+                st.caption(
+                    "Every task on every device in every step, in the background. In a ward as large as this one it takes minutes."
+                )
                 return None
             view.agreed = episode
         return _awaited(session, shown, slice(0, steps), "all regrets", f"The regret of all {steps} steps")
