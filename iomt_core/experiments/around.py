@@ -119,12 +119,17 @@ class CurveComputer:
     nobody asks for any more is given up, also if it has begun, and so is what was wanted by a client that has left.
     """
 
-    def __init__(self, forget_seconds: float = FORGET_SECONDS, process: BackgroundProcess | None = None) -> None:
+    def __init__(
+        self,
+        forget_seconds: float = FORGET_SECONDS,
+        process: BackgroundProcess | None = None,
+        quick: BackgroundProcess | None = None,
+    ) -> None:
         self._results: LRUCache[Hashable, Task] = LRUCache(MOST_RESULTS)
         self._large: LRUCache[Hashable, Task] = LRUCache(MOST_RECORDS)
         self._wanted: TTLCache[str, frozenset[Hashable]] = TTLCache(256, forget_seconds)  # by client
         self._forget_seconds = forget_seconds
-        self._process, self._quick = process or BackgroundProcess(), BackgroundProcess()
+        self._process, self._quick = process or BackgroundProcess(), quick or BackgroundProcess()
         self._lock = RLock()  # not a plain lock: a callback may run in the thread that holds it
 
     def start(self) -> None:
