@@ -128,7 +128,7 @@ def numbers(found: Comparison, pairing: Pairing) -> None:
         {
             "metric": pair.metric.label, "A": pair.metric.show(pair.mean_a), "B": pair.metric.show(pair.mean_b),
             "B - A": pair.metric.show_difference(pair.difference),
-            "95 % interval of B - A": " to ".join(map(pair.metric.show_difference, pair.interval or ())),
+            "95 % interval of B - A": pair.interval_text,
             "change": "" if pair.relative is None else percent(pair.relative),
             "what it says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded, found.by)], "meaning": pair.metric.help,
         }

@@ -42,16 +42,21 @@ TIE = 1e-6  # relative, by which users prefer one of equal servers
 # A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
 # sample: a user that spends more than it has ends the episode for all.
 RESERVED, CAUTION = 0.99, 1.6
+# Users whose charge runs low at the same time all request more bandwidth, and get no more than usual: a step planned with
+# dearer joules is reckoned with the usual energy for sending as well, times this.
+USUAL_CAUTION = 0.8
+# Factors on servers' prices, tried where deadlines are missed at the prices themselves.
+SURCHARGES = (1.03, 1.1, 1.2, 1.4, 2.0, 3.0)
 CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for the cache, large enough to save calls
 OLDEST = 20  # steps, of broadcast prices
 SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
 SAMPLE_TASKS = 2048  # enough for mean prices, unless servers or places change from step to step
 FEWEST_STEPS = 4  # then
 HISTORY_WORLDS, HISTORY_STEPS = 4, 40  # from which it is learned what old prices are worth
-SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
+SAMPLE_SEED, CHECK_SEED = 0x5EED_0F_A_5A3F1E, 0x5EED_0F_A_C4EC
 
 
-def price_sample(s: Scenario, count: int = SAMPLE_STEPS) -> Snapshot:
+def price_sample(s: Scenario, count: int = SAMPLE_STEPS, seed: int = SAMPLE_SEED) -> Snapshot:
     """About `count` steps of the ward over which prices are averaged, from seeds that no evaluation uses; fewer in large wards.
 
     A scenario's own workload is known completely, and its steps may differ much, so the sample has each of them once.
@@ -60,13 +65,13 @@ def price_sample(s: Scenario, count: int = SAMPLE_STEPS) -> Snapshot:
     varies = s.speed > 0 or s.background > 0
     count = max(FEWEST_STEPS if varies else 1, min(count, round(count * SAMPLE_TASKS / tasks)))
     if s.workload is not None:
-        steps = World(s, world_seeds(SAMPLE_SEED, 0, count)).episode()
+        steps = World(s, world_seeds(seed, 0, count)).episode()
         return concatenate([step.select(slice(t % count, t % count + 1)) for t, step in enumerate(steps)])
     if s.speed == 0:  # all steps have the same distribution: the first steps of several worlds
-        world = World(s, world_seeds(SAMPLE_SEED, 0, count))
+        world = World(s, world_seeds(seed, 0, count))
         return world.snapshot(world.initial_state(), 0)
     worlds = max(2, count // 4)
-    steps = World(s, world_seeds(SAMPLE_SEED, 0, worlds)).episode()
+    steps = World(s, world_seeds(seed, 0, worlds)).episode()
     return concatenate(steps[:: max(1, worlds * len(steps) // count)])
 
 
@@ -231,6 +236,7 @@ class _Tried:
     """What a price sample earns, and J that each user spends and that it expected to need at most, (B, U)."""
 
     earned: float
+    late: bool  # whether a task that was sent is
     spent: Tensor
     need: Tensor
 
@@ -269,7 +275,7 @@ class PriceResponse(BatteryAware):
         self.known = episode_prices(s)
         varies = s.background > 0 or s.workload is not None or self.steps_old is not None
         self.rule = price_rule(s, self.steps_old) if self.follows and varies else None
-        self._caution, self._crowding, self._staggered = 1.0, CROWDING, self.follows
+        self._caution, self._surcharge, self._crowding, self._staggered = 1.0, 1.0, CROWDING, self.follows
         sample = price_sample(s, LARGER_SAMPLE if bool((self.known.battery > 0).any()) else SAMPLE_STEPS)
         found = self._best_way(sample)
         ratio = found.spent / found.need.clamp_min(1e-300)
@@ -277,7 +283,11 @@ class PriceResponse(BatteryAware):
 
     @torch.inference_mode()
     def _best_way(self, sample: Snapshot) -> _Tried:
-        """Tries the ways of choosing servers on the sample, keeps the one that earns most, and returns what it earns."""
+        """Tries the ways of choosing servers on the sample, keeps the one that earns most, and returns what it earns.
+
+        Where tasks are then late, dearer servers are tried as well: at the prices of the dual, servers are just full, and a few
+        tasks more than usual make all late.
+        """
         ways = [(CROWDING, True), *((x, True) for x in CROWDINGS if x != CROWDING)] if self.follows else []
         found: list[tuple[_Tried, PriceRule | None, float, bool]] = []
         users: list[_Users] = []
@@ -294,7 +304,17 @@ class PriceResponse(BatteryAware):
             responses = [self._respond_with(*part) for part in zip(users, wanted, strict=True)]
             found.append((self._tried(sample, responses), self.rule, crowding, staggered))
         best, self.rule, self._crowding, self._staggered = max(found, key=lambda way: way[0].earned)
+        if best.late:
+            self._surcharge = self._best_surcharge()
         return best
+
+    def _best_surcharge(self) -> float:
+        """The factor on servers' prices with which users earn most, in other steps than those from which prices come."""
+        sample, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), {}
+        for self._surcharge in (1.0, *SURCHARGES):
+            responses = [self._respond(part) for part in self._parts(sample, self.prices(sample))]
+            earned[self._surcharge] = self._tried(sample, responses).earned
+        return max(earned, key=earned.__getitem__)
 
     def _tried(self, sample: Snapshot, responses: list[_Response]) -> _Tried:
         """What the sample earns if batteries do not run out, less the price of its energy."""
@@ -303,7 +323,8 @@ class PriceResponse(BatteryAware):
         spent = result.energy.sum(-1).to(torch.float64)
         kappa = battery_price(sample, self.scenario, self.known)
         earned = (result.reward * sample.weight).to(torch.float64).sum() - (kappa * spent).sum()
-        return _Tried(float(earned), spent, need)
+        late = result.missed & (action.choice > 0) & sample.active
+        return _Tried(float(earned), bool(late.any()), spent, need)
 
     def depends_on_charge(self, snapshot: Snapshot, spent: Tensor) -> Tensor:
         """Where a joule has a price, and where a step might take more than is left; see `BatteryAware`.
@@ -328,7 +349,10 @@ class PriceResponse(BatteryAware):
 
         heard: what `broadcast` returned for the steps of which users know, (B, 2K).
         """
-        return self.known.prices if self.rule is None else self.rule.prices(snapshot, heard)
+        found = self.known.prices if self.rule is None else self.rule.prices(snapshot, heard)
+        if self._surcharge == 1:
+            return found
+        return Prices(found.cpu * self._surcharge, found.bandwidth * self._surcharge, found.own)
 
     def broadcast(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Tensor:
         """What servers broadcast after these steps, (B, 2K): from the shadow prices of the steps; see `PriceRule.pressure`.
@@ -365,15 +389,16 @@ class PriceResponse(BatteryAware):
     def _decide_part(self, users: _Users) -> Action:
         s, snapshot = self.scenario, users.snapshot
         charge = snapshot.battery * RESERVED
-        found = self._respond(users)
+        found, usual = self._respond(users), None
         for _ in range(RETRIES):
             over = found.need > charge
             if not bool(over.any()):
                 return found.action
+            usual = self.usual_energy(snapshot, users.prices, users.first) if usual is None else usual
             kappa = users.kappa
             dearer = torch.where(over, kappa + (DEARER - 1) * (kappa + s.alpha_E / s.E_ref), kappa)
             users = replace(users, kappa=dearer)
-            found = self._respond(users)
+            found = self._respond(users, usual=usual)
         given_up = torch.zeros_like(found.skipped)
         for _ in range(s.tasks):
             over = found.need > charge
@@ -383,8 +408,28 @@ class PriceResponse(BatteryAware):
             burden = (snapshot.D / snapshot.weight.clamp_min(1e-12)).masked_fill(~works, -1.0)
             most = torch.zeros_like(works).scatter_(2, burden.argmax(-1, keepdim=True), True)
             given_up = given_up | (most & over[..., None])
-            found = self._respond(users, given_up)
+            found = self._respond(users, given_up, usual)
         return found.action
+
+    def usual_energy(self, snapshot: Snapshot, prices: Prices, first: int = 0) -> Tensor:
+        """J that sending each task takes, (B, U, J, K + 2), if a joule has the price that the ward broadcast.
+
+        first: number of the first user, from 0.
+        """
+        kappa = self.known.battery[:, first : first + snapshot.shape[1]].to(snapshot.D.device)
+        problem = EpisodeProblem(snapshot, self.scenario, early=True)
+        return self._tasks(problem, prices, kappa.expand(len(snapshot.D), -1))[0].energy
+
+    def most_sent(self, choice: Tensor, energy: Tensor, usual: Tensor | None = None) -> Tensor:
+        """The most that sending each task should take, (B, U, J) in J, where users reckon with `energy`, (B, U, J, K + 2).
+
+        usual: `usual_energy`, if a user reckons with a dearer joule than usual.
+        """
+        chosen = choice[..., None]
+        sent = energy.gather(3, chosen)
+        if usual is not None:
+            sent = torch.maximum(sent, USUAL_CAUTION * usual.gather(3, chosen))
+        return self._caution * sent.squeeze(3) * (choice > 0)
 
     @torch.no_grad()
     def offers(self, snapshot: Snapshot, prices: Prices, kappa: Tensor) -> Offers:
@@ -401,11 +446,6 @@ class PriceResponse(BatteryAware):
             first = offset / shape[2]
         room = sizes.to(torch.float64) / self._crowding
         return Offers(wanted.tasks, response.action, response.skipped, first.expand(shape), room.expand(shape))
-
-    @property
-    def caution(self) -> float:
-        """By how much the energy of a step may exceed what users reckon with."""
-        return self._caution
 
     @without_autograd
     def request(self, snapshot: Snapshot, choice: Tensor) -> Action:
@@ -426,8 +466,8 @@ class PriceResponse(BatteryAware):
                 tasks = problem.tasks(prices, kappa, lateness)
         return tasks, problem.own_tasks(kappa)
 
-    def _respond(self, users: _Users, given_up: Tensor | None = None) -> _Response:
-        return self._respond_with(users, self._wanted(users, given_up))
+    def _respond(self, users: _Users, given_up: Tensor | None = None, usual: Tensor | None = None) -> _Response:
+        return self._respond_with(users, self._wanted(users, given_up), usual)
 
     def _wanted(self, users: _Users, given_up: Tensor | None = None) -> _Wanted:
         problem = EpisodeProblem(users.snapshot, self.scenario, early=True)
@@ -441,15 +481,15 @@ class PriceResponse(BatteryAware):
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
         return _Wanted(problem, tasks, own_tasks, active, local, given_up | (active & ~local & (skipped < cheapest)))
 
-    def _respond_with(self, users: _Users, wanted: _Wanted) -> _Response:
+    def _respond_with(self, users: _Users, wanted: _Wanted, usual: Tensor | None = None) -> _Response:
         snapshot, problem, tasks, skip = users.snapshot, wanted.problem, wanted.tasks, wanted.skip
         sizes = self._relative_sizes(snapshot, problem, tasks)
         choice = self._choose_servers(tasks.value[..., 1:-1], wanted.local | skip, sizes, users.first)
         action = self._request(snapshot, choice, problem, tasks, wanted.own_tasks, skip)
-        sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * wanted.active
+        sent = self.most_sent(choice, tasks.energy, usual) * wanted.active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
         here = problem.k0C * f * f * (choice == 0)
-        return _Response(action, skip, here.sum(-1) + self._caution * sent.sum(-1))
+        return _Response(action, skip, here.sum(-1) + sent.sum(-1))
 
     def _request(
         self,

@@ -101,9 +101,16 @@ class GeneralObservationEncoder(ObservationEncoder):
         """What agents know in these steps; prices: as `expected_prices` returns them; battery_price: κ, (B, U) 1/J."""
         prices = self.expected_prices(snapshot) if prices is None else prices
         kappa = self.battery_price(snapshot) if battery_price is None else battery_price
+        return Known(prices, kappa, self.market.offers(snapshot, self._as_prices(prices), kappa))
+
+    def usual_energy(self, snapshot: Snapshot, prices: Tensor) -> Tensor:
+        """See `PriceResponse.usual_energy`; prices: as `expected_prices` returns them."""
+        return self.market.usual_energy(snapshot, self._as_prices(prices))
+
+    def _as_prices(self, prices: Tensor) -> Prices:
         k, own = self.scenario.servers, self.market.known.prices.own.to(prices.device)
         each = prices[:, 0] if prices.shape[1] == 1 else prices
-        return Known(prices, kappa, self.market.offers(snapshot, Prices(each[..., :k], each[..., k:], own), kappa))
+        return Prices(each[..., :k], each[..., k:], own)
 
     def expected_prices(self, snapshot: Snapshot, heard: Tensor | None = None) -> Tensor:
         """The servers' prices that agents expect, (B, U, 2K) or (B, 1, 2K); heard: pressure that servers broadcast, (B, 2K)."""
@@ -115,11 +122,6 @@ class GeneralObservationEncoder(ObservationEncoder):
     def battery_price(self, snapshot: Snapshot) -> Tensor:
         """κ_i of every agent, (B, U) in 1/J."""
         return battery_price(snapshot, self.scenario, self.market.known)
-
-    @property
-    def caution(self) -> float:
-        """By how much the energy for sending may exceed what agents reckon with."""
-        return self.market.caution
 
     def inputs(self, snapshot: Snapshot, known: Known | None = None) -> Inputs:
         """The observations of all agents; known: what they know about prices, see `know`."""
@@ -250,16 +252,17 @@ def decide_at_prices(
     known = encoder.know(snapshot, prices)
     decision, after = agents.decide(encoder.inputs(snapshot, known), memory, noise, generator)
     charge, kappa = snapshot.battery.to(torch.float64) * RESERVED, known.battery_price
-    need, sent = _need(encoder, snapshot, known, decision)
+    (need, sent), usual = _need(encoder, snapshot, known, decision), None
     for _ in range(RETRIES):
         over = need.sum(-1) > charge
         if not bool(over.any()):
             break
+        usual = encoder.usual_energy(snapshot, prices) if usual is None else usual
         kappa = torch.where(over, kappa + (DEARER - 1) * (kappa + encoder.joule), kappa)
         known = encoder.know(snapshot, prices, kappa)
         again, _ = agents.decide(encoder.inputs(snapshot, known), memory, noise, generator)
         decision = _where(over, again, decision)
-        need, sent = _need(encoder, snapshot, known, decision)
+        need, sent = _need(encoder, snapshot, known, decision, usual)
     for _ in range(snapshot.D.shape[2]):
         over = need.sum(-1) > charge
         if not bool(over.any()):
@@ -279,17 +282,25 @@ def decide_at_prices(
 
 
 def _need(
-    encoder: GeneralObservationEncoder, snapshot: Snapshot, known: Known, decision: Decision
+    encoder: GeneralObservationEncoder,
+    snapshot: Snapshot,
+    known: Known,
+    decision: Decision,
+    usual: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Energy in J that each task may take, estimated from above, and what sending is expected to take, (B, U, J)."""
+    """Energy in J that each task may take, estimated from above, and what sending is expected to take, (B, U, J).
+
+    usual: see `PriceResponse.most_sent`.
+    """
     s, choice = encoder.scenario, decision.choice.transpose(0, 1)
     cpu = (decision.requested[..., 0] if decision.own_cpu is None else decision.own_cpu).transpose(0, 1)
     here = s.k0 * (cpu * snapshot.F_i[..., None]).square() * snapshot.C * (choice == 0)
-    sent = known.offers.tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0)
+    energy = known.offers.tasks.energy
+    sent = energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0)
     active = snapshot.active
     if decision.skipped is not None:
         active = active & ~decision.skipped.transpose(0, 1)
-    return (here + encoder.caution * sent) * active, sent * active
+    return (here + encoder.market.most_sent(choice, energy, usual)) * active, sent * active
 
 
 def _where(rows: Tensor, one: Decision, other: Decision) -> Decision:

@@ -16,7 +16,7 @@ from tests.browser.lab_server import choose, downloaded, settle, slider
 
 pytestmark = pytest.mark.browser
 
-CHANGED = ".task[aria-label*='decided otherwise']"
+CHANGED = ".task[aria-label*='decided differently']"
 PAPER, FEWER = PRESETS["paper"], PRESETS["paper"].changed(servers=3)
 
 

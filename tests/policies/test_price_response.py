@@ -89,6 +89,35 @@ def test_batteries_last_under_background_load(name: str) -> None:
     assert return_gap(record) <= 0.06
 
 
+@pytest.mark.parametrize("T_max", [2e-3, 5e-3])
+def test_where_servers_cannot_serve_all_in_time_few_tasks_are_sent_in_vain(T_max: float) -> None:
+    s = PRESETS["paper"].changed(users=14, tasks=2, servers=1, T_max=T_max, T=4, C=(2.5e5, 5.4e5), D=(4e4, 1.4e5))
+    best, record = played(s, "optimum", FOLLOWING, count=2)
+    sent = (record.action.choice > 0) & record.snapshot.active
+    assert float(record.returns.sum()) >= 0.75 * float(best.returns.sum())
+    assert int((record.outcome.missed & sent).sum()) <= 0.4 * int(sent.sum())
+
+
+@pytest.mark.parametrize("Cap", [2.5e-3, 4e-3])
+def test_no_battery_ends_an_episode_though_all_run_low_in_its_last_step(Cap: float) -> None:
+    many = {"users": 10, "tasks": 12, "servers": 5, "T": 5, "area": 180.0, "channel": "log-distance", "sigma2": 0.7}
+    devices = {
+        "F_i": 5e7,
+        "F_k": 2.9e8,
+        "k0": 3.8e-25,
+        "B_k": 2.3e9,
+        "P_tr": (0.8, 1.6),
+        "PL0": 38.6,
+        "eta": 3.24,
+        "Cap": Cap,
+    }
+    tasks = {"D": (47e3, 138e3), "C": (43e3, 113e3), "P": (1, 2), "T_max": 0.045, "E_ref": 7.4e-4}
+    s = PRESETS["paper"].changed(**many, **devices, **tasks, alpha_T=0.89, alpha_E=0.054, seed=429581353)
+    best, record = played(s, "optimum", FOLLOWING, count=4)
+    assert not bool(record.ended.any())
+    assert float(record.returns.sum()) >= 0.9 * float(best.returns.sum())
+
+
 def test_prices_of_typical_demand_rise_as_capacities_fall() -> None:
     """Less capacity everywhere means higher prices; at the mean load they are the mean prices; worlds are independent."""
     demand = TypicalDemand(LOADED, price_sample(LOADED))
