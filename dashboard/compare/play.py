@@ -223,7 +223,7 @@ def _collect(playing: Playing) -> tuple[float, str]:
 def _follow(playing: Playing, shown: int, share: float) -> None:
     """Says how far the other episodes are; draws the page again when there are enough more of them; `shown` are on it."""
     share, problem = _collect(playing) if playing.calls else (share, "")
-    needed = max(MIN_EPISODES, playing.state.shown) if not shown else 2 * shown
+    needed = 2 * shown if shown else playing.state.shown
     if playing.calls and (problem or playing.stopped or playing.done >= min(needed, playing.episodes)):
         st.rerun()
     playing.calls += 1
