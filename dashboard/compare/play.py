@@ -181,7 +181,7 @@ def _play_others(playing: Playing, shown: int) -> None:
     playing.calls += 1
 
 
-AHEAD = 4  # pieces that the process beside the dashboard is asked for at a time
+AHEAD = 2  # pieces that the process beside the dashboard is asked for at a time, so that the maps' episode need not wait long
 
 
 def _play_beside(state: Compare, a: Side, b: Side, seed: int) -> int:
@@ -251,11 +251,10 @@ def shown_records(sides: tuple[Side, Side], seed: int, number: int) -> tuple[Rec
 def _shown_records(sides: tuple[Side, Side], seed: int, number: int) -> tuple[dict[Side, Any], dict[Side, float]]:
     wanted = {
         side: Request.of(
-            chunk_record, side.scenario, side.policy, side.shares, seed, (number - 1) // chunk_size(side.scenario),
-            quick=True,
+            chunk_record, side.scenario, side.policy, side.shares, seed, (number - 1) // chunk_size(side.scenario)
         )
         for side in dict.fromkeys(sides)
-    }  # fmt: skip
+    }
     return curve_computer().large(f"{client()} compared", wanted)
 
 

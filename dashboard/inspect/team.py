@@ -225,7 +225,7 @@ def _episode_regrets(session: Session, view: InspectState, shown: Record) -> pd.
         if _tasks_of(session) > MOST_TASKS and view.agreed != episode:
             if not st.button(f"Compute all {steps} steps", icon=":material/calculate:"):
                 st.caption(
-                    "Every task on every device in every step, in the background. In a ward as large as this one it takes minutes."
+                    "Every task on every device in every step, in the background. In a ward as large as this it takes minutes."
                 )
                 return None
             view.agreed = episode

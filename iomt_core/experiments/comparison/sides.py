@@ -26,7 +26,7 @@ from iomt_core.policies.base import Policy, Shares
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, decide_episodes, draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, check_range
-from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of, make_policy
+from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of, entry, make_policy
 from iomt_core.twin.northbound import checked_seed, checked_shares, values_in_episode
 
 MOST_EPISODES = 50
@@ -106,7 +106,8 @@ def checked(side: Side, seed: int, episodes: int) -> None:
     check_range("episodes", episodes, 1, MOST_EPISODES)
     checked_shares(side.shares)
     checked_seed(seed)
-    make_policy(side.policy, side.scenario)
+    if entry(side.policy).trained:  # others can decide everywhere, and some take seconds to make in a large ward
+        make_policy(side.policy, side.scenario)
 
 
 def finished(a: Side, b: Side, seed: int, episodes: int) -> int:
