@@ -79,7 +79,7 @@ class GeneralObservationEncoder(ObservationEncoder):
         active = sample.active
         known = self.know(sample)
         weight = (sample.weight * active).sum()
-        cost = float((known.offers.tasks.value.amin(-1) * active).sum() / weight.clamp_min(1e-12))
+        cost = float((known.offers.costs * active).sum() / weight.clamp_min(1e-12))
         self.unit = TYPICAL_COST / max(cost, 1e-12)
         self._means = {
             name: float(getattr(sample, name).to(torch.float64).mean()) for name in ("P_tr", "F_i", "F_k", "B_k")
@@ -133,6 +133,9 @@ class GeneralObservationEncoder(ObservationEncoder):
         taken = torch.stack([tasks.f / snapshot.F_k[:, None, None], tasks.band / snapshot.B_k[:, None, None]], -1)
         on_servers = (REQUEST_FACTOR * taken).clamp_min(LEAST_SHARE_GENERAL)
         suggested = on_servers.log().mean(3).exp()
+        placed = offers.action.choice[..., None] == torch.arange(1, k + 1, device=on_servers.device)
+        largest = (on_servers * placed[..., None]).amax(2, keepdim=True)
+        on_servers = on_servers / largest.clamp_min(1.0)  # in proportion, as in price response
         if not self.exact_own_cpu:
             own = tasks.f_own / snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT)
             suggested[..., 0] = torch.where(worth[..., 0] > worth[..., 1:].amax(-1), own, suggested[..., 0])
@@ -154,9 +157,10 @@ class GeneralObservationEncoder(ObservationEncoder):
         of_tasks, other, weight, devices, suggested, on_servers, local_cost, least, crowding = (
             x.float().transpose(0, 1) for x in parts
         )
+        own_load = None if offers.own_load is None else (offers.own_load * self.unit**0.5).float().transpose(0, 1)
         return Inputs(
             of_tasks, other, weight, devices, suggested, on_servers, offers.action.choice.transpose(0, 1), local_cost,
-            least if self.exact_own_cpu else None, crowding,
+            least if self.exact_own_cpu else None, crowding, own_load,
         )  # fmt: skip
 
     def _of_tasks(self, snapshot: Snapshot, costs: tuple[Tensor, ...], worth: Tensor, suggested: Tensor) -> Tensor:
