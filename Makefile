@@ -47,6 +47,7 @@ bench: $(VENV)/.dev ## speed, each figure beside an alternative or a target
 	$(BIN)/python -m benchmarks.learner_speed
 	$(BIN)/python -m benchmarks.access
 	$(BIN)/python -m benchmarks.explore_latency
+	$(BIN)/python -m benchmarks.page_latency
 	$(BIN)/python -m benchmarks.import_tables
 	$(BIN)/python -m benchmarks.warehouse
 	$(BIN)/python -m benchmarks.warehouse_faults
