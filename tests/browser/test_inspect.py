@@ -115,4 +115,6 @@ def test_a_city_is_inspected_while_the_rest_is_computed(page: Page, lab: str) ->
     page.get_by_role("tab", name="Regret").click()
     expect(page.locator(".st-key-inspect_regret .hm")).to_be_visible()
     expect(page.locator(".st-key-city .chart-title")).to_be_visible()
-    expect(page.get_by_text("The optimum's device for it is")).to_be_visible(timeout=60_000)  # it follows without a click
+    expect(page.get_by_text("The optimum's device for it is")).to_be_visible(
+        timeout=60_000
+    )  # it follows without a click
