@@ -47,6 +47,7 @@ bench: $(VENV)/.dev ## speed, each figure beside an alternative or a target
 	$(BIN)/python -m benchmarks.learner_speed
 	$(BIN)/python -m benchmarks.access
 	$(BIN)/python -m benchmarks.explore_latency
+	$(BIN)/python -m benchmarks.page_latency
 	$(BIN)/python -m benchmarks.import_tables
 	$(BIN)/python -m benchmarks.warehouse
 	$(BIN)/python -m benchmarks.warehouse_faults
@@ -56,7 +57,7 @@ bench: $(VENV)/.dev ## speed, each figure beside an alternative or a target
 docs: $(VENV)/.dev ## the API reference from the docstrings, in docs/api
 	OMP_NUM_THREADS=1 $(BIN)/pdoc --math --no-show-source --output-directory docs/api iomt_core
 
-pretrained: $(VENV)/.run ## train all shipped policies again, about an hour on two cores; continues an interrupted run
+pretrained: $(VENV)/.run ## train all shipped policies again, about 80 minutes on two cores; continues an interrupted run
 	$(BIN)/iomt pretrained
 
 pictures: $(VENV)/.dev ## take the pictures of README and guide again

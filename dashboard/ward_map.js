@@ -89,7 +89,7 @@ function drawTask(view, { data, svg }, at, id, k, i, j, picked) {
   const x = users[i][0] + data.ring * Math.sin(angle), y = users[i][1] - data.ring * Math.cos(angle);
   const other = data.changed ? data.changed[at][i][j] : -1, kind = data.kind?.[at][i][j], mine = id === picked;
   const words = `user ${data.users_numbers[i]}, task ${j + 1}${kind === undefined ? "" : ` (${data.kinds[kind]})`}, priority ${data.priority[at][i][j]}, ${k > data.servers.length ? "" : "on "}${data.names[k]}: ` +
-    `${data.delay[at][i][j]}, cost ${data.cost[at][i][j]}${other < 0 ? "" : `; decided otherwise: ${data.other_names[other]} in ${data.other}`}`;
+    `${data.delay[at][i][j]}, cost ${data.cost[at][i][j]}${other < 0 ? "" : `; decided differently: ${data.other_names[other]} in ${data.other}`}`;
   const line = mine ? [RED, 4] : kind === undefined ? ["#222", 0.8] : [data.kind_colours[kind], 2.5];
   const task = mark(svg, data.numbers[k], x, y, data.task_radius * (k > data.servers.length ? 0.6 : 1), { class: mine ? "task picked" : "task", fill: data.colours[k], stroke: line[0], "stroke-width": line[1],
     opacity: data.changed && other < 0 && !mine ? 0.4 : 1, tabindex: -1, role: "button", "aria-label": words, "data-task": id });
@@ -183,7 +183,7 @@ function arrange(view, given) {
     map.legend.replaceChildren();
     frames.names.forEach((name, k) => entry(name, k > frames.servers.length ? "border: 1px solid; scale: 0.6" : `background: ${frames.colours[k]}`));
     if (frames.kind) frames.kinds.forEach((name, k) => entry(name, `border: 3px solid ${frames.kind_colours[k]}`));
-    if (frames.changed) entry("decided otherwise", "border: 2px dashed");
+    if (frames.changed) entry("decided differently", "border: 2px dashed");
   });
 }
 

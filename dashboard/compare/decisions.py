@@ -17,10 +17,11 @@ from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from dashboard.widgets import sync_widget
 from iomt_core.charts import tasks as task_charts
+from iomt_core.charts.city_map import city_map, is_crowded
 from iomt_core.charts.forest import flow_map
 from iomt_core.charts.tables import alternatives_table, changes_table
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.comparison.decisions import changed_decisions, flows, marks
+from iomt_core.experiments.comparison.decisions import busiest_flows, changed_decisions, flows, marks
 from iomt_core.experiments.comparison.differences import Pairing
 from iomt_core.experiments.comparison.sides import Side
 from iomt_core.metrics import TASK
@@ -28,16 +29,20 @@ from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import describe, policy_label
+from iomt_core.twin.moves import SKIPPED
 from iomt_core.twin.northbound import place_name, why
-from iomt_core.twin.regret import SKIPPED
 
 MOST_ROWS = 2000
+MOST_DEVICES = 26  # on the map of moves
 KINDS = {"all": "all", "moved": "own device ↔ server", "server": "server → other server"}
 
 
 def maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Record], comparable: bool) -> None:
     """The two wards side by side, stepping together; a dashed ring marks tasks that the two sides decide differently."""
     step = min(session.step, max(int(r.step.max()) for r in records))
+    if any(is_crowded(side.scenario) for side in sides):
+        _city_maps(session, sides, records, step)
+        return
     shown = []
     for n, (name, side, record) in enumerate(zip("AB", sides, records, strict=True)):
         other = records[1 - n]
@@ -53,6 +58,22 @@ def maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Reco
         shown.append((f"{name}: {policy_label(side.policy)} on {side.scenario.name}", frames, text))
 
     ward_map(shown, step, session, "compare_maps")
+
+
+def _city_maps(session: Session, sides: tuple[Side, Side], records: tuple[Record, Record], step: int) -> None:
+    """The same of crowded wards: sites by their load, with a control for the step."""
+    figures = []
+    for name, side, record in zip("AB", sides, records, strict=True):
+        words = f"{name}: {policy_label(side.policy)} on {side.scenario.name} · step {step}"
+        figures.append(city_map(side.scenario, record, min(step, len(record)) - 1, None, words))
+    charts_beside(figures, "compare_city")
+
+    def set_step() -> None:
+        session.step = int(st.session_state["compare_step"])
+
+    last = max(len(record) for record in records)
+    if last > 1:
+        st.slider("Step", 1, last, sync_widget("compare_step", step), key="compare_step", on_change=set_step)
 
 
 def shown_episode(state: Compare, number: int, done: int) -> None:
@@ -153,11 +174,14 @@ def changed_table(session: Session, number: int, sides: tuple[Side, Side], recor
 def flow(sides: tuple[Side, Side], records: tuple[Record, Record], number: int) -> None:
     """How many tasks are on each device in A, by their device in B."""
     counts = flows(*records)
+    drawn = counts if max(counts.shape) <= MOST_DEVICES else busiest_flows(counts, MOST_DEVICES)
     st.markdown(
         "How many tasks ran on a device in A (rows) and on one in B (columns). On the outlined diagonal both decide alike; the "
         "darker another cell, the more tasks moved."
     )
-    plotly_chart(flow_map(counts, f"{sides_words(sides)} · episode {number}"), "compare_flow")
+    plotly_chart(flow_map(drawn, f"{sides_words(sides)} · episode {number}"), "compare_flow")
+    if len(drawn) < len(counts):
+        st.caption(f"The {len(drawn)} devices that most tasks move from or to, of {len(counts)}. The table has all.")
     with st.expander("As a table"):
         table = counts.rename_axis("A \\ B").reset_index()
         st.dataframe(table, hide_index=True, alt="Number of tasks by their device in A and in B")

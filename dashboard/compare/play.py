@@ -1,15 +1,33 @@
-"""Plays the episodes of the Compare page: the first are shown at once, the others are added while the page is open."""
+"""Plays the episodes of the Compare page: the first are shown at once, the others are added while the page is open.
+
+In a large ward the process beside the dashboard plays them, and the page only looks how far it is.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.compare.state import Compare
-from iomt_core.experiments.comparison.sides import Side, advance, finished
+from dashboard.following import EVERY, client, is_large, progress_of
+from dashboard.text import plain
+from iomt_core.experiments.around import Request, curve_computer
+from iomt_core.experiments.comparison.sides import (
+    Side,
+    advance,
+    chunk_record,
+    chunk_size,
+    chunk_sums,
+    episode,
+    finished,
+    keep,
+    missing,
+)
+from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 
 MIN_EPISODES = 2  # episodes; a single one gives no interval
@@ -112,6 +130,8 @@ def play(state: Compare, a: Side, b: Side, seed: int) -> int:
     outside fragments: there a click that reruns the whole page interrupts it, but a click in a fragment does not. Episodes
     played so far stay.
     """
+    if is_large(a.scenario) or is_large(b.scenario):
+        return _play_beside(state, a, b, seed)
     # Two places, because elements written one after another into one place in the same run would all stay visible.
     first, slot, playing = st.empty(), st.empty(), Playing(state, a, b, seed)
     bar: DeltaGenerator | None = None
@@ -159,6 +179,91 @@ def _play_others(playing: Playing, shown: int) -> None:
         if playing.stopped or not more or playing.done >= min(2 * shown, playing.episodes):
             st.rerun()
     playing.calls += 1
+
+
+AHEAD = 2  # pieces that the process beside the dashboard is asked for at a time, so that the maps' episode need not wait long
+
+
+def _play_beside(state: Compare, a: Side, b: Side, seed: int) -> int:
+    """The same in a large ward: returns at once with the episodes that are there."""
+    playing = Playing(state, a, b, seed)
+    share, problem = _collect(playing)
+    done = playing.done
+    if problem:
+        st.error(plain(problem), icon=":material/error:")
+    elif playing.stopped and done < state.episodes:
+        _stopped(state, done)
+    elif done < state.episodes:
+        st.fragment(_follow, run_every=EVERY)(playing, done, share)
+    return done
+
+
+def _collect(playing: Playing) -> tuple[float, str]:
+    """Keeps the episodes that have been played beside the dashboard and asks for the next ones, unless they are stopped.
+
+    Returns the share of all that is done, and why one could not be played.
+    """
+    (a, b), seed, episodes = playing.sides, playing.seed, playing.episodes
+    pieces = [] if playing.stopped else missing(a, b, seed, episodes)[:AHEAD]
+    wanted = {
+        (side, chunk): Request.of(chunk_sums, side.scenario, side.policy, side.shares, seed, chunk)
+        for side, chunk in pieces
+    }
+    found, done = curve_computer().large(f"{client()} compare", wanted)
+    for (side, chunk), sums in found.items():
+        if isinstance(sums, str):
+            return 0.0, sums
+        keep(side, seed, chunk, sums)
+    left = len(missing(a, b, seed, episodes))
+    whole = len(dict.fromkeys((a, b))) * episodes / min(chunk_size(side.scenario) for side in (a, b))
+    begun = sum(share for piece, share in done.items() if piece not in found)
+    return min(1.0, max(0.0, 1 - (left - begun) / whole)), ""
+
+
+def _follow(playing: Playing, shown: int, share: float) -> None:
+    """Says how far the other episodes are; draws the page again when there are enough more of them; `shown` are on it."""
+    share, problem = _collect(playing) if playing.calls else (share, "")
+    needed = 2 * shown if shown else playing.state.shown
+    if playing.calls and (problem or playing.stopped or playing.done >= min(needed, playing.episodes)):
+        st.rerun()
+    playing.calls += 1
+    with st.container(horizontal=True, vertical_alignment="center"):
+        progress_of(share, f"{playing.done} of {playing.episodes} episodes of A and of B are played; the others follow")
+        st.button("Cancel", on_click=playing.stop, icon=":material/stop:", key="compare_cancel")
+
+
+def shown_records(sides: tuple[Side, Side], seed: int, number: int) -> tuple[Record, Record] | None:
+    """Episode `number` of A and of B; None until both have been played, which in a large ward happens beside the dashboard."""
+    a, b = sides
+    if not any(is_large(side.scenario) for side in sides):
+        return episode(a, seed, number), episode(b, seed, number)
+    found = _shown_records(sides, seed, number)[0]
+    if len(found) < len(wanted_records := dict.fromkeys(sides)):
+        _wait_for_records(sides, seed, number)
+        return None
+    for problem in (found[side] for side in wanted_records if isinstance(found[side], str)):
+        st.error(plain(problem), icon=":material/error:")
+        return None
+    records = [found[side].select((found[side].episode == number).nonzero().flatten()) for side in sides]
+    return records[0], records[1]
+
+
+def _shown_records(sides: tuple[Side, Side], seed: int, number: int) -> tuple[dict[Side, Any], dict[Side, float]]:
+    wanted = {
+        side: Request.of(
+            chunk_record, side.scenario, side.policy, side.shares, seed, (number - 1) // chunk_size(side.scenario)
+        )
+        for side in dict.fromkeys(sides)
+    }
+    return curve_computer().large(f"{client()} compared", wanted)
+
+
+@st.fragment(run_every=EVERY)
+def _wait_for_records(sides: tuple[Side, Side], seed: int, number: int) -> None:
+    found, done = _shown_records(sides, seed, number)
+    if len(found) == len(done):
+        st.rerun()
+    progress_of(min(done.values()), f"Episode {number} is played on both sides, for the maps")
 
 
 def _stopped(state: Compare, done: int) -> None:

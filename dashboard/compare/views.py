@@ -117,13 +117,18 @@ def figures(found: Comparison, pairing: Pairing) -> None:
 
 def numbers(found: Comparison, pairing: Pairing) -> None:
     """All metrics as a table."""
+    if missing := [metric.label.lower() for name, metric in METRICS.items() if not found.has(name)]:
+        st.caption(
+            f"A ward as large as this one is compared without certificates, and so without {', '.join(missing)}: they would take "
+            "minutes for each episode. Explore computes those of one episode."
+        )
     graded = not pairing.ungraded
     st.markdown("**All metrics in numbers**")
     rows = [
         {
             "metric": pair.metric.label, "A": pair.metric.show(pair.mean_a), "B": pair.metric.show(pair.mean_b),
             "B - A": pair.metric.show_difference(pair.difference),
-            "95 % interval of B - A": " to ".join(map(pair.metric.show_difference, pair.interval or ())),
+            "95 % interval of B - A": pair.interval_text,
             "change": "" if pair.relative is None else percent(pair.relative),
             "what it says": forest_charts.VERDICTS[forest_charts.verdict(pair, graded, found.by)], "meaning": pair.metric.help,
         }
@@ -164,8 +169,9 @@ def metric_table(pairs: tuple[Paired, ...], graded: bool, by: str) -> pd.DataFra
 
 def episodes(found: Comparison) -> None:
     """The values of one metric in A and B, for every episode."""
+    names = [name for name in METRICS if found.has(name)]
     name = st.selectbox(
-        "Metric", list(METRICS), list(METRICS).index(found.by), key="compare_figure", width=300,
+        "Metric", names, names.index(found.by), key="compare_figure", width=300,
         format_func=lambda n: METRICS[n].label, help="Which metric to show episode by episode.",
     )  # fmt: skip
     pair = found.pair(name)

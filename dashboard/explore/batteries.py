@@ -6,8 +6,8 @@ import streamlit as st
 import torch
 
 from dashboard.chart_tables import chart_table, page_of
-from dashboard.explore.following import following, is_large
 from dashboard.explore.views import EPISODE, subtitle, visible_row
+from dashboard.following import following, is_large
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
 from iomt_core.charts.batteries import battery_curves, battery_table, battery_words, plan_words, user_table

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
+import torch
+from torch import Tensor
 
 from dashboard.chart_tables import chart_table, page_of, selectable_tasks
-from dashboard.explore.following import Episode
 from dashboard.explore.state import ExploreState
 from dashboard.explore.views import step_scope, subtitle, visible_row
 from dashboard.plotly_chart import plotly_chart
@@ -19,13 +20,33 @@ from iomt_core.record import Record
 from iomt_core.scenario import counted
 
 
-def undecided(session: Session, shown: Episode) -> None:
-    """The page while nothing is decided yet: where users and servers are."""
-    if shown.problem:
-        st.error(shown.problem, icon=":material/error:")
+def undecided(session: Session, problem: str) -> None:
+    """The page while nothing is decided yet: where users and servers are; or why nothing can be decided."""
+    if problem:
+        st.error(problem, icon=":material/error:")
         return
     s = session.scenario
     plotly_chart(city_map(s, None, subtitle=f"{s.size_words} · places"), "city")
+
+
+def city_of_task(session: Session, shown: Record, key: str) -> None:
+    """The map of sites; zoomed to the site of the selected task. A click on a site or user selects a task there."""
+    row, s = visible_row(session, shown), session.scenario
+    site = None
+    if session.picked is not None and session.exists(session.picked):
+        _, user, task = session.picked
+        at = (row, s.user_numbers.index(user), task - 1)
+        if bool(shown.snapshot.active[at]) and not bool(shown.outcome.skipped[at]):
+            site = s.device_numbers[int(shown.action.choice[at])] or None
+
+    def click(point: Any) -> None:
+        kind, number = point[0], int(point[1])
+        if kind == "site" and number in s.server_numbers:
+            _pick_first(session, shown, row, _tasks_at(shown, row, number))
+        elif kind == "user" and site is not None:
+            _pick_first(session, shown, row, _tasks_at(shown, row, site, number))
+
+    plotly_chart(city_map(s, shown, row, site, subtitle(session, step_scope(shown, row))), key, click)
 
 
 def city(session: Session, view: ExploreState, shown: Record) -> None:
@@ -73,10 +94,23 @@ def _pick_user(session: Session, view: ExploreState, shown: Record, row: int, us
     s = session.scenario
     if view.site not in s.server_numbers or user not in s.user_numbers:
         return
-    there = shown.action.choice[row, s.user_numbers.index(user)] == s.server_numbers.index(view.site) + 1
-    tasks = (there & shown.snapshot.active[row, s.user_numbers.index(user)]).nonzero().flatten().tolist()
-    if tasks:
-        session.pick((int(shown.step[row]), user, tasks[0] + 1))
+    _pick_first(session, shown, row, _tasks_at(shown, row, view.site, user))
+
+
+def _tasks_at(shown: Record, row: int, site: int, user: int | None = None) -> Tensor:
+    """The tasks on a site in a step, (U, J) bool; only those of a user if one is given."""
+    s = shown.scenario
+    there = shown.action.choice[row] == s.server_numbers.index(site) + 1
+    if user is not None:
+        there = there & (torch.tensor(s.user_numbers) == user)[:, None]
+    return there & shown.snapshot.active[row] & ~shown.outcome.skipped[row]
+
+
+def _pick_first(session: Session, shown: Record, row: int, tasks: Tensor) -> None:
+    """Selects the first of some tasks, (U, J) bool, of a step."""
+    if bool(tasks.any()):
+        i, j = tasks.nonzero()[0].tolist()
+        session.pick((int(shown.step[row]), shown.scenario.user_numbers[i], j + 1))
 
 
 def _site(session: Session, site: int, shown: Record, row: int) -> None:

@@ -8,8 +8,8 @@ from functools import partial
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.explore.following import Awaited, client, episode, is_large
 from dashboard.explore.views import pinned_episode, subtitle, visible_row
+from dashboard.following import Awaited, client, episode, is_large
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
 from dashboard.widgets import index_of, sync_widget

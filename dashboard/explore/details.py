@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.chart_tables import chart_table, csv_button, file_words, page_of, selectable_tasks
-from dashboard.explore.following import EVERY, client, is_large
 from dashboard.explore.state import TABS, ExploreState
 from dashboard.explore.views import EPISODE, step_scope, subtitle, visible_row
+from dashboard.following import EVERY, client, is_large
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Session
 from dashboard.widgets import open_tab

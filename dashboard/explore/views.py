@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
-from dashboard.explore.following import FOLLOWING, Awaited, Episode, episode, following, is_large
+from dashboard.following import FOLLOWING, Awaited, Episode, episode, following, is_large
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.policy_notes import policy_replaced
 from dashboard.session import Session
@@ -30,8 +30,8 @@ from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import default_policy, entry, policy_label, usable_policy, why_not
+from iomt_core.twin.moves import SKIPPED
 from iomt_core.twin.northbound import Why, play, why
-from iomt_core.twin.regret import SKIPPED
 
 HEADLINE = {  # by the metric that policies are compared by
     "cost": ("mean_delay_s", "mean_energy_j", "cost", "deadline_miss_share", "gap"),

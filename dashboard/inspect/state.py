@@ -10,6 +10,7 @@ import streamlit as st
 from dashboard.session import Point, Session, page_state
 from dashboard.widgets import index_of, sync_widget
 from iomt_core.record import Record
+from iomt_core.twin.northbound_inspect import Seen
 
 TABS = {
     "values": "Expected values",
@@ -31,6 +32,7 @@ class InspectState:
     rank: str = "best"
     round: int = 0
     agreed: object = None  # the episode for which a person has started the long computation
+    seen: Seen | None = None  # what is known of the episode in a large ward; None where all of it is computed at once
 
     def link(self) -> dict[str, str]:
         """The page's entries of a link."""

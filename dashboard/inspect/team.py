@@ -10,20 +10,36 @@ import streamlit as st
 
 from dashboard.chart_tables import chart_table, download, selectable_tasks
 from dashboard.explore.details import what_more_saves
-from dashboard.inspect.state import RANKS, InspectState
-from dashboard.inspect.views import REGRET, episode_args, formula_block, full_colour, inspection_of, subtitle
+from dashboard.inspect.state import RANKS, InspectState, state
+from dashboard.inspect.views import (
+    REGRET,
+    episode_args,
+    formula_block,
+    full_colour,
+    inspection_of,
+    known_by_now,
+    subtitle,
+)
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Point, Session
 from dashboard.text import plain
 from dashboard.widgets import sync_widget
 from iomt_core.charts import formulas
 from iomt_core.charts import inspection as charts
+from iomt_core.charts.city_map import is_crowded
+from iomt_core.experiments.around import Request
+from iomt_core.experiments.inspected import all_regrets
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
+from iomt_core.training.catalogue import checkpoint_of
 from iomt_core.twin import northbound_inspect as north
-from iomt_core.twin.northbound import place_name
+from iomt_core.twin.moves import devices
+from iomt_core.twin.northbound import place_name, share_rule
 
 WORST = 10
+MOST_TASKS = 1000  # of a step; with more, the page does not wait for the regret of all
+MOST_ROWS = 40  # users of a crowded ward on the map of regrets
+MOST_FORMULAS = 9  # of devices
 LONG_COMPUTATION = 6.0  # s; a longer computation starts only after a click
 MIXERS = {
     "sum": "VDN: the team's value is the sum of the agents' values. All weights are 1; there is no attention.",
@@ -103,13 +119,18 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
         help="The regret that the map shows and that sorts the list of worst decisions.",
     )  # fmt: skip
     column = f"regret_{view.rank}"
-    frame = north.regrets(*episode_args(session), point[0])
+    frame = _step_regrets(session, shown, point)
+    if frame is None:
+        return
+    crowd = _most_regret(frame, column, point) if is_crowded(session.scenario) else frame
     with st.container(key="wide_regret"):
         with st.container():
             title = f"Regret of every task, against {RANKS[view.rank]}"
             words = f"{session.title} · step {point[0]}"
-            figure = charts.regret_map(frame, column, point, full_colour(shown, point), title, words)
+            figure = charts.regret_map(crowd, column, point, full_colour(shown, point), title, words)
             plotly_chart(figure, "inspect_regret", session.pick)
+            if len(crowd) < len(frame):
+                st.caption(f"User {point[1]} and the {MOST_ROWS} users with the largest regret. The table has all.")
             total, best = float(shown.totals[point[0] - 1]), shown.bound[point[0] - 1] if shown.dual else None
             words = f"The step's total weighted cost is {total:.4f}"
             if best is not None:
@@ -120,6 +141,46 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
             chart_table("regret", lambda: _regret_table(frame), "Regret of the step")
         with st.container():
             _worst(session, view, shown, column)
+
+
+def _step_regrets(session: Session, shown: Record, point: Point) -> pd.DataFrame | None:
+    """The regret of every task of the step; None while the process beside the dashboard computes it, in a very large ward."""
+    if _tasks_of(session) <= MOST_TASKS:
+        return north.regrets(**episode_args(session), step=point[0])
+    row = slice(point[0] - 1, point[0])
+    return _awaited(session, shown.select(row), row, "regret", "The regret of every task of this step")
+
+
+def _tasks_of(session: Session) -> int:
+    """Tasks of a step: the regret of all takes time with their square, of as many as `MOST_TASKS` about half a second."""
+    return session.scenario.users * session.scenario.tasks
+
+
+def _awaited(session: Session, steps: Record, rows: slice, part: str, doing: str) -> pd.DataFrame | None:
+    """The regret of every task in some steps, `rows` of the episode; None until the process beside the dashboard has it."""
+    s, policy, seen = session.scenario, session.shown_policy, state(session).seen
+    assert seen is not None
+    optimum = None if seen.optimum is None else devices(seen.optimum, rows)
+    known_as = (
+        s.digest,
+        policy,
+        checkpoint_of(policy),
+        session.shares,
+        session.seed,
+        seen.known,
+        part,
+        rows.start,
+        rows.stop,
+    )
+    request = Request(all_regrets, (steps, share_rule(policy, session.shares), optimum), known_as, quick=True)
+    found = known_by_now(part, doing, request)
+    return found if isinstance(found, pd.DataFrame) else None
+
+
+def _most_regret(frame: pd.DataFrame, column: str, point: Point) -> pd.DataFrame:
+    """The rows of the selected user and of the users with the largest regret."""
+    regret = frame.groupby("user")[column].max().sort_values(ascending=False, kind="stable", na_position="last")
+    return frame[frame["user"].isin({*regret.index[:MOST_ROWS], point[1]})]
 
 
 def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +199,7 @@ def _regret_table(frame: pd.DataFrame) -> pd.DataFrame:
 def _worst(session: Session, view: InspectState, shown: Record, column: str) -> None:
     """The decisions of the episode with the largest regret in `column`."""
     st.markdown(f"**The worst {WORST} decisions of the episode**")
-    frame = _episode_regrets(session, view, len(shown))
+    frame = _episode_regrets(session, view, shown)
     if frame is None:
         return
     worst = frame.sort_values(column, ascending=False, kind="stable").head(WORST).reset_index(drop=True)
@@ -153,15 +214,25 @@ def _worst(session: Session, view: InspectState, shown: Record, column: str) -> 
     download(_regret_table(frame), "regret_of_episode", "Regret of the episode")
 
 
-def _episode_regrets(session: Session, view: InspectState, steps: int) -> pd.DataFrame | None:
+def _episode_regrets(session: Session, view: InspectState, shown: Record) -> pd.DataFrame | None:
     """The regrets of all steps. A long computation starts only after a click, and any later click stops it between two steps.
 
     Returns None if the computation has not started.
     """
-    episode, parts, bar = episode_args(session), [], None
+    args, steps, parts, bar = episode_args(session), len(shown), [], None
+    episode = tuple(value for name, value in args.items() if name != "seen")
+    if view.seen is not None:  # a large ward
+        if _tasks_of(session) > MOST_TASKS and view.agreed != episode:
+            if not st.button(f"Compute all {steps} steps", icon=":material/calculate:"):
+                st.caption(
+                    "Every task on every device in every step, in the background. In a ward as large as this it takes minutes."
+                )
+                return None
+            view.agreed = episode
+        return _awaited(session, shown, slice(0, steps), "all regrets", f"The regret of all {steps} steps")
     began = time.monotonic()
     for step in range(1, steps + 1):
-        parts.append(north.regrets(*episode, step))
+        parts.append(north.regrets(**args, step=step))
         spent = time.monotonic() - began
         left = spent / step * (steps - step)
         if spent > 0.4 and step < steps:
@@ -205,7 +276,15 @@ def numbers(session: Session, shown: Record, point: Point) -> None:
             st.markdown("##### How its device was chosen")
             if found is not None and learned:
                 turn = found.task_turns(user, task, weight)[-1]
-                formula_block([formulas.look_formula(turn, k) for k in range(len(turn.worth))])
+                best = (
+                    (turn.worth + turn.margin)
+                    .argsort(descending=True, stable=True)[:MOST_FORMULAS]
+                    .sort()
+                    .values.tolist()
+                )
+                formula_block([formulas.look_formula(turn, k) for k in best])
+                if len(best) < len(turn.worth):
+                    st.caption(f"The {len(best)} devices with the highest scores, of {len(turn.worth)}.")
                 st.markdown(f"The highest score wins: {device_name(turn.devices[turn.choice])}.")
                 if not all(turn.valued):
                     st.caption(

@@ -9,8 +9,9 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from dashboard.chart_tables import download, selectable_tasks
-from dashboard.inspect.state import InspectState
+from dashboard.chart_tables import download, page_of, selectable_tasks
+from dashboard.following import EVERY, client, progress_of
+from dashboard.inspect.state import InspectState, state
 from dashboard.plotly_chart import charts_beside
 from dashboard.session import Point, Session
 from dashboard.text import plain, show_errors
@@ -19,21 +20,24 @@ from iomt_core.charts import inspection as charts
 from iomt_core.charts import tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.formulas import Formula
+from iomt_core.experiments.around import Request, curve_computer
+from iomt_core.experiments.inspected import step_inspection
 from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 from iomt_core.training.catalogue import GENERAL, entry
 from iomt_core.twin import northbound_inspect as north
+from iomt_core.twin.moves import SKIPPED, UNKNOWN
 from iomt_core.twin.northbound import place_name, share_rule, why
 from iomt_core.twin.northbound_inspect import Inspection, TaskTurn
-from iomt_core.twin.regret import SKIPPED
 
 SHARE_WORDS = {
     "planned": "Shares are the best for these choices, with what energy costs later and within the deadlines.",
     "equal": "Shares are even: each task gets the same part of its device, whatever an Actor would request.",
     "optimal": "Shares are the best for these choices, computed with full information.",
 }
+MOST_VALUES = 50_000  # tasks times devices of a step; with more, the page does not wait for a policy's networks
 REQUESTS = "Every user requests shares for itself; if the requests exceed a device, all are scaled down in proportion."
 HOW_IT_DECIDES = {
     "optimum": "It knows all tasks of the episode in advance and plans all users' choices together, with the price of each "
@@ -50,9 +54,34 @@ HOW_IT_DECIDES = {
 }
 
 
-def episode_args(session: Session) -> tuple[Any, str, int, Any]:
-    """The arguments that identify the shown episode in the northbound interface."""
-    return session.scenario, session.shown_policy, session.seed, session.shares
+def episode_args(session: Session) -> dict[str, Any]:
+    """The arguments that identify the shown episode in the northbound interface, as far as it is known."""
+    return {
+        "s": session.scenario, "policy": session.shown_policy, "seed": session.seed, "shares": session.shares,
+        "seen": state(session).seen,
+    }  # fmt: skip
+
+
+def known_by_now(part: str, doing: str, request: Request) -> Any:
+    """What the process beside the dashboard computes, None until it is there; the page then says so and is drawn again.
+
+    A failure becomes an error on the page.
+    """
+    found = curve_computer().large(f"{client()} {part}", {"": request})[0]
+    if "" not in found:
+        _wait_for(part, doing, request)
+    elif isinstance(found[""], str):
+        st.error(plain(found[""]), icon=":material/error:")
+        return None
+    return found.get("")
+
+
+@st.fragment(run_every=EVERY)
+def _wait_for(part: str, doing: str, request: Request) -> None:
+    found, done = curve_computer().large(f"{client()} {part}", {"": request})
+    if found:
+        st.rerun()
+    progress_of(done[""], doing)
 
 
 def formula_block(formulas: list[Formula]) -> None:
@@ -76,8 +105,20 @@ def full_colour(shown: Record, point: Point) -> float:
 
 
 def inspection_of(session: Session, point: Point) -> Inspection | None:
-    """The values and requests of the policy's networks in the step; None if the policy has no networks."""
-    found = north.inspect_step(*episode_args(session), point[0])
+    """The values and requests of the policy's networks in the step; None if the policy has no networks.
+
+    In a very large ward they are computed beside the dashboard; until they are there, what follows on the page waits.
+    """
+    s, policy = session.scenario, session.shown_policy
+    if not entry(policy).trained:
+        return None
+    if s.users * s.tasks * (s.servers + 1) <= MOST_VALUES:
+        found = north.inspect_step(**episode_args(session), step=point[0])
+    else:
+        request = Request.of(step_inspection, s, policy, session.shares, session.seed, *point[:2], quick=True)
+        found = known_by_now("networks", "The networks of all users in this step", request)
+        if found is None:
+            st.stop()
     if found is not None and not found.agrees:
         st.warning(
             "These networks would now choose differently than in the episode shown: the checkpoint was replaced while the "
@@ -91,11 +132,10 @@ def decision(session: Session, shown: Record, point: Point) -> None:
     """The selected decision: device, delay, energy, cost and regret."""
     step, user, task = point
     at, out = _index(shown, point), shown.outcome
-    mine = north.regrets(*episode_args(session), step).query("user == @user and task == @task").iloc[0]
+    mine = north.regrets(**episode_args(session), step=step, user=user).query("task == @task").iloc[0]
     st.markdown(
         f"**Step {step}, user {user}, task {task}: {plain(session.policy_label)} chose {place_name(int(mine['choice']))}.** "
-        f"The optimum's device for it is {place_name(int(mine['optimum']))}; with everything else fixed the best device is "
-        f"{place_name(int(mine['best']))}."
+        f"{_of_optimum(int(mine['optimum']))}ith everything else fixed the best device is {place_name(int(mine['best']))}."
     )
     delay = math.nan if bool(out.skipped[at]) else float(out.delay[at])
     of_task = {"delay_s": delay, "energy_j": float(out.energy[at]), "cost": float(out.cost[at])}
@@ -109,10 +149,15 @@ def decision(session: Session, shown: Record, point: Point) -> None:
     _tasks(session, shown, point)
 
 
+def _of_optimum(number: int) -> str:
+    """The beginning of a sentence about the optimum's device; of a large ward it may not be known yet."""
+    return "W" if number == UNKNOWN else f"The optimum's device for it is {place_name(number)}; w"
+
+
 def _tasks(session: Session, shown: Record, point: Point) -> None:
     """The user's tasks in this step; a click on a row selects the task."""
     (row, i, _), (step, user, _) = _index(shown, point), point
-    mine = north.regrets(*episode_args(session), step).query("user == @user").reset_index(drop=True)
+    mine = north.regrets(**episode_args(session), step=step, user=user)
     frame = pd.DataFrame(
         {
             "task": [f"➜ {t}" if t == point[2] else str(t) for t in mine["task"]],
@@ -156,7 +201,7 @@ def values(session: Session, view: InspectState, shown: Record, point: Point) ->
     )
     turns = found.task_turns(user, task, shown.snapshot.weight[step - 1])
     turn = _select_round(view, turns)
-    true = north.alternatives(*episode_args(session), step, user, task)
+    true = north.alternatives(**episode_args(session), step=step, user=user, task=task)
     row, i, j = _index(shown, point)
     active = shown.snapshot.active[row, i]
     points = [(step, user, int(n) + 1) for n in active.nonzero().flatten()]
@@ -436,7 +481,7 @@ def observation(session: Session, shown: Record, point: Point) -> None:
                 tasks = [f"{i}.{j}" for i, j in zip(hidden["user"], hidden["task"], strict=True)]
                 table = pd.DataFrame({"user.task": tasks, "device": [SHORT.get(k, f"S{k}") for k in hidden["choice"]]})
                 requests = {f"{name} requested (%)": f"{name} (%)" for name in ("CPU", "bandwidth")}
-                table = table.join(hidden[[*HEADS, *requests]].rename(columns=HEADS | requests))
+                table = page_of(table.join(hidden[[*HEADS, *requests]].rename(columns=HEADS | requests)), "unseen_page")
                 st.dataframe(
                     table.style.format(precision=1, na_rep="–"), hide_index=True, key="unseen",
                     height=min(sum(rows) + 16, 38 + 35 * len(hidden)),

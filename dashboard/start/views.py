@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.chart_tables import chart_table
 from dashboard.explore import views as explore_views
+from dashboard.explore.city import city_of_task, undecided
 from dashboard.explore.curves import draw_episode
+from dashboard.following import Awaited, Episode, episode, is_large
 from dashboard.navigation import TITLES, pages
 from dashboard.session import Session
 from dashboard.start.questions import QUESTIONS, Setup
@@ -17,10 +20,12 @@ from dashboard.start.tour import begin, restore, state
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
 from iomt_core.charts.batteries import end_words, plan_words
+from iomt_core.charts.city_map import is_crowded
 from iomt_core.charts.ward_map import ward_frames, ward_text
-from iomt_core.experiments.evaluation import batteries_matter, compared_by
+from iomt_core.experiments.evaluation import batteries_matter, compared_by, summary_of
 from iomt_core.experiments.paper.results import results, verdict_table
 from iomt_core.metrics import METRICS
+from iomt_core.record import Record
 from iomt_core.scenario import PRESETS, counted, metadata
 from iomt_core.training.manifest import read_manifest
 
@@ -48,9 +53,21 @@ def sentences(session: Session) -> None:
     )
 
 
-def ward(session: Session) -> None:
+def episode_of(session: Session, awaited: Awaited) -> Episode:
+    """The episode of the page; of a large ward as far as it is known by now."""
+    return awaited.episode(session.policy_label, partial(explore_views.shown_episode, session))
+
+
+def ward(session: Session, shown: Episode) -> None:
     """The map of the scenario, playing; a click on a task opens it on Explore."""
-    record = explore_views.record(session)
+    record = shown.record
+    if record is None:
+        undecided(session, shown.problem)
+        return
+    if is_crowded(session.scenario):
+        city_of_task(session, record, "start_city")
+        st.caption("A site is as large as its number of tasks. Explore lets you choose a step and a site.")
+        return
     row = min(session.step, len(record)) - 1
 
     maps = [("", ward_frames(record, session.policy_label), ward_text(record, row))]
@@ -61,21 +78,31 @@ def ward(session: Session) -> None:
     st.caption("Each step brings new tasks. Click a task to see why it runs on its device.")
 
 
-def curves(session: Session) -> None:
+def curves(session: Session, record: Record) -> None:
     """Delay, energy and cost of each step, running along with the map."""
-    draw_episode(session, explore_views.record(session), {}, "start_curves")
+    draw_episode(session, record, {}, "start_curves")
 
 
-def figures(session: Session) -> None:
+def figures(session: Session, record: Record) -> None:
     """A few metrics of the episode on the map."""
-    now = Setup(session.scenario, session.shown_policy, session.shares, session.seed).figures
-    local = Setup(session.scenario, "all-local", seed=session.seed).figures
-    by = compared_by(explore_views.record(session))
+    s, seed = session.scenario, session.seed
+    if is_large(s):
+        now, alone = summary_of(record, session.shown_policy), episode("all local", s, "all-local", "own", seed, False)
+        local = None if alone.record is None else summary_of(alone.record, "all-local")
+    else:
+        now = Setup(s, session.shown_policy, session.shares, seed).figures
+        local = Setup(s, "all-local", seed=seed).figures
+    by = compared_by(record)
     with st.container(key="figures"):
         for name in ("mean_delay_s", "mean_energy_j", "local_share", "return_gap" if by == "return" else "gap"):
             metric = METRICS[name]
             text = explore_views.METRIC_HELP.get(name, metric.sentence)
+            if name not in now:
+                st.metric(metric.label, "…", border=True, help=explore_views.FOLLOWS)
+                continue
             st.metric(metric.label, metric.brief(now[name]), border=True, help=text)
+    if local is None:
+        return
     change, judged = now[by] / local[by] - 1 if local[by] else math.nan, METRICS[by]
     words = f", {100 * abs(change):.0f} % {'less' if change < 0 else 'more'} than" if math.isfinite(change) else ";"
     st.caption(
@@ -85,18 +112,16 @@ def figures(session: Session) -> None:
     )
 
 
-def batteries(session: Session) -> None:
+def batteries(session: Session, shown: Record) -> None:
     """Where batteries run short: how the episode ends, and what a plan for it is worth."""
-    shown = explore_views.record(session)
     if not batteries_matter(shown):
         return
     s, names = session.scenario, ("optimum-step", "all-local", "optimum")
-    step, local, plan = (Setup(s, name, seed=session.seed).figures for name in names)
-    ended = end_words(shown)
-    st.markdown(
-        f"**Batteries run short here.** {plain(session.policy_label)}: {ended}. {plan_words(step, local, plan, s)} Explore shows "
-        "the charge of every battery."
-    )
+    words = f"**Batteries run short here.** {plain(session.policy_label)}: {end_words(shown)}."
+    if not is_large(s):  # there the comparison would take minutes; Explore has it as soon as it is known
+        step, local, plan = (Setup(s, name, seed=session.seed).figures for name in names)
+        words += f" {plan_words(step, local, plan, s)}"
+    st.markdown(f"{words} Explore shows the charge of every battery.")
 
 
 def tour(session: Session) -> None:

@@ -1,6 +1,7 @@
 """The map of a ward with too many users to draw every task: servers by their load, and users as a density.
 
-Points are drawn by WebGL. A chosen site is shown with the users that send it tasks.
+A chosen site is shown with the users that send it tasks. Many points are drawn by WebGL; without a graphics card that takes a
+second to begin, so a few are not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from iomt_core.record import Record
 from iomt_core.scenario import Scenario, counted
 
 MOST_USERS, MOST_SERVERS, MOST_TASKS = 60, 24, 600  # that the map of single tasks has room for
+MOST_PLAIN = 400  # points of a trace that are drawn without WebGL
 MOST_NAMED = 60  # sites with their number beside them
 CELLS = 24  # of the density in each direction
 HEIGHT = 560  # px
@@ -94,6 +96,11 @@ def _senders(record: Record, row: int, server: int) -> list[int]:
     return list(sent.any(-1).nonzero().flatten().tolist())
 
 
+def _points(count: int) -> str:
+    """The type of a trace with so many points."""
+    return "scatter" if count <= MOST_PLAIN else "scattergl"
+
+
 def _density(users: np.ndarray, area: float) -> dict[str, Any]:
     edges = np.linspace(0.0, area, CELLS + 1)
     counts = np.histogram2d(users[:, 1], users[:, 0], bins=(edges, edges))[0]
@@ -128,7 +135,7 @@ def _sites(servers: np.ndarray, s: Scenario, record: Record | None, row: int, si
             for word, tasks, users, work, cpu, band in zip(words, *loads.values(), strict=True)
         ]  # fmt: skip
     return {
-        "type": "scattergl", "mode": "markers+text", "name": "sites", "x": servers[:, 0].round(2).tolist(),
+        "type": _points(len(numbers)), "mode": "markers+text", "name": "sites", "x": servers[:, 0].round(2).tolist(),
         "y": servers[:, 1].round(2).tolist(), "text": names, "textposition": "top center", "marker": marker,
         "customdata": [["site", n] for n in numbers], "hovertext": words, "hovertemplate": "%{hovertext}<extra></extra>",
     }  # fmt: skip
@@ -139,11 +146,11 @@ def _links(users: np.ndarray, server: np.ndarray, senders: list[int], s: Scenari
     at, numbers = users[senders].round(2), [s.user_numbers[i] for i in senders]
     x, y = ([v for end in at[:, axis] for v in (float(end), float(server[axis]), None)] for axis in (0, 1))
     line = {
-        "type": "scattergl", "mode": "lines", "name": "links", "x": x, "y": y, "hoverinfo": "skip",
+        "type": _points(len(senders)), "mode": "lines", "name": "links", "x": x, "y": y, "hoverinfo": "skip",
         "line": {"color": SHOWN_COLOUR, "width": 1}, "opacity": 0.5,
     }  # fmt: skip
     points = {
-        "type": "scattergl", "mode": "markers", "name": "users", "x": at[:, 0].tolist(), "y": at[:, 1].tolist(),
+        "type": _points(len(senders)), "mode": "markers", "name": "users", "x": at[:, 0].tolist(), "y": at[:, 1].tolist(),
         "marker": {"size": 9, "color": "#3b4252", "line": {"width": 1, "color": "#fff"}},
         "customdata": [["user", n] for n in numbers], "hovertext": [s.user_label(n) for n in numbers],
         "hovertemplate": "%{hovertext}<extra></extra>",

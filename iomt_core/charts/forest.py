@@ -114,7 +114,7 @@ def _hover(pair: Paired) -> str:
         f"B - A: {metric.show_difference(pair.difference)}",
     ]
     if pair.interval is not None:
-        lines[-1] += f" ({' to '.join(metric.show_difference(end) for end in pair.interval)})"
+        lines[-1] += f" ({pair.interval_text})"
     if pair.relative is not None:
         lines.append(f"{percent(pair.relative)} of A's mean")
     return "<br>".join(lines)

@@ -95,7 +95,8 @@ def train(
             _train(TrainingRun.resume(resume, torch_device), tensorboard)
         return
     if algorithm is None or out is None:
-        raise ScenarioError(f"{'algorithm' if algorithm is None else 'out'} is missing: a new run needs both.")
+        missing = "algorithm" if algorithm is None else "out"
+        raise ScenarioError(f"{missing} is missing: a new run needs --algorithm and --out.")
     s, changes = scenario_from(scenario, workload, places), settings_from_words(set_ or [])
     if seconds is not None and "episodes" in changes:
         raise ScenarioError(

@@ -93,32 +93,43 @@ class Curves:
 
 @dataclass(frozen=True)
 class Request:
-    """Something that the process computes: a function of a module with its arguments."""
+    """Something that a process computes: a function of a module with its arguments.
+
+    A quick one is computed beside what takes minutes, and does not wait for it.
+    """
 
     compute: Callable[..., Any]
     arguments: tuple[Any, ...]
     known_as: Hashable  # equal requests are computed once
+    quick: bool = False
 
     @staticmethod
-    def of(compute: Callable[..., Any], s: Scenario, policy: str, *others: Any) -> Request:
+    def of(compute: Callable[..., Any], s: Scenario, policy: str, *others: Any, quick: bool = False) -> Request:
         """A request about a ward and a policy; it is another one when the policy's checkpoint has changed."""
         known_as = (compute.__name__, s.digest, policy, checkpoint_of(policy), *others)
-        return Request(compute, (s, policy, *others), known_as)
+        return Request(compute, (s, policy, *others), known_as, quick)
 
 
 class CurveComputer:
     """Computes curves and whatever else pages wait for in one process for all sessions, and keeps the results.
 
+    Another one computes what is quick; it starts when it is first needed, in a large ward.
+
     The value nearest to the present one is computed first. A client's new request takes the place of its last one: what
     nobody asks for any more is given up, also if it has begun, and so is what was wanted by a client that has left.
     """
 
-    def __init__(self, forget_seconds: float = FORGET_SECONDS, process: BackgroundProcess | None = None) -> None:
+    def __init__(
+        self,
+        forget_seconds: float = FORGET_SECONDS,
+        process: BackgroundProcess | None = None,
+        quick: BackgroundProcess | None = None,
+    ) -> None:
         self._results: LRUCache[Hashable, Task] = LRUCache(MOST_RESULTS)
         self._large: LRUCache[Hashable, Task] = LRUCache(MOST_RECORDS)
         self._wanted: TTLCache[str, frozenset[Hashable]] = TTLCache(256, forget_seconds)  # by client
         self._forget_seconds = forget_seconds
-        self._process = process or BackgroundProcess()
+        self._process, self._quick = process or BackgroundProcess(), quick or BackgroundProcess()
         self._lock = RLock()  # not a plain lock: a callback may run in the thread that holds it
 
     def start(self) -> None:
@@ -126,8 +137,9 @@ class CurveComputer:
         self._process.submit(evaluate, PRESETS["paper"], default_policy(), "own", 0)
 
     def close(self) -> None:
-        """Ends the process at once. Without this, the end of the program waits for all results that were asked for."""
+        """Ends the processes at once. Without this, the end of the program waits for all results that were asked for."""
         self._process.close()
+        self._quick.close()
 
     def curves(self, client: str, s: Scenario, axis: Axis, policies: Mapping[str, Shares], seed: int) -> Curves:
         """What is known by now; ask again until it is complete. Returns at once.
@@ -159,7 +171,7 @@ class CurveComputer:
         with self._lock:
             found = self._known(client, wanted, self._large)
             tasks = {name: self._large.get(request.known_as) for name, request in wanted.items()}
-            return found, {name: self._process.share(task) if task else 0.0 for name, task in tasks.items()}
+            return found, {name: task.process.share(task) if task else 0.0 for name, task in tasks.items()}
 
     def _known(
         self, client: str, wanted: Mapping[W, Request | str], results: LRUCache[Hashable, Task] | None = None
@@ -175,10 +187,11 @@ class CurveComputer:
                 task = results.get(one.known_as)
                 if task is None or task.stopped:
                     seconds = PATIENCE * self._forget_seconds
-                    task = results[one.known_as] = self._process.submit(one.compute, *one.arguments, seconds=seconds)
+                    process = self._quick if one.quick else self._process
+                    task = results[one.known_as] = process.submit(one.compute, *one.arguments, seconds=seconds)
                     task.future.add_done_callback(lambda _: self._stop_unwanted())
                 if not task.future.done():
-                    self._process.wait_for(task, PATIENCE * self._forget_seconds)
+                    task.process.wait_for(task, PATIENCE * self._forget_seconds)
                 elif (error := task.future.exception()) is None:
                     found[name] = task.future.result()
                 else:
@@ -193,7 +206,7 @@ class CurveComputer:
                 for known_as, task in list(results.items()):
                     if not task.future.done() and known_as not in wanted:
                         results.pop(known_as, None)
-                        self._process.stop(task)
+                        task.process.stop(task)
 
 
 @lru_cache(maxsize=1)

@@ -37,10 +37,11 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """Something that the process computes, or has computed."""
+    """Something that a process computes, or has computed."""
 
     number: int
     future: Future[Any]
+    process: BackgroundProcess
 
     @property
     def stopped(self) -> bool:
@@ -70,9 +71,12 @@ class BackgroundProcess:
             self._place(self._number)[:] = time.monotonic() + seconds, 0.0
             if self._executor is not None:
                 with contextlib.suppress(BrokenExecutor):  # its process was killed
-                    return Task(self._number, self._executor.submit(_run, self._number, compute, *arguments))
+                    return self._begun(compute, *arguments)
             self._executor = _new_executor(self._board.filename)
-            return Task(self._number, self._executor.submit(_run, self._number, compute, *arguments))
+            return self._begun(compute, *arguments)
+
+    def _begun(self, compute: Callable[..., Any], *arguments: Any) -> Task:
+        return Task(self._number, self._executor.submit(_run, self._number, compute, *arguments), self)
 
     def wait_for(self, task: Task, seconds: float) -> None:
         """Somebody waits for the task, from now on at least so long."""

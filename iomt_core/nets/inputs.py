@@ -67,6 +67,8 @@ class Inputs:
     least_share: Tensor | None = None
     # (U, N, K, 2) where an agent begins to count its tasks on a server, and for how many the server has room; see `search.moves`
     crowding: Tensor | None = None
+    # (U, N, J, K, 2) instead of those: by their scalar products tasks of an agent make a server dearer for each other
+    own_load: Tensor | None = None
 
     def rows(self, index: slice) -> Inputs:
         """The inputs of some of the N rows."""

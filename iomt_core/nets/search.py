@@ -67,11 +67,11 @@ def moves(
         worth = (values * weights).sum(-1).permute(0, 3, 1, 2)
         # The favoured server is the one with the fewest of the agent's other tasks. This spreads tasks evenly over the servers
         # although the agents do not know each other's choices.
-        crowd = taken.sum(2, keepdim=True) - taken
         if inputs.crowding is None:
+            crowd = taken.sum(2, keepdim=True) - taken
             margin = margins.scatter(-1, (crowd + rank).argmin(-1, keepdim=True), favoured_margin)
         else:
-            margin = _surcharge(values, inputs, crowd[..., 1:])
+            margin = _surcharge(values, inputs, taken[..., 1:])
         if explore is not None:
             margin = margin + explore * inputs.weight[..., None]
         score = worth + margin
@@ -87,12 +87,17 @@ def moves(
         taken = after
 
 
-def _surcharge(values: Tensor, inputs: Inputs, crowd: Tensor) -> Tensor:
-    """The margins of general networks: a server costs more, the more of the agent's other tasks it has for its room.
+def _surcharge(values: Tensor, inputs: Inputs, taken: Tensor) -> Tensor:
+    """The margins of general networks: a server costs more, the more of the agent's other tasks it has, as in price response.
 
-    As in price response. crowd: number of the agent's other tasks on each server, (U, N, J, K). Returns (U, N, J, K + 1).
+    taken: which of the agent's tasks each server has, (U, N, J, K). Returns (U, N, J, K + 1).
     """
+    if inputs.own_load is not None:
+        there = taken[..., None] * inputs.own_load
+        others = there.sum(2, keepdim=True) - there
+        return pad(-(inputs.own_load * others).sum(-1), (1, 0))
     assert inputs.crowding is not None
+    crowd = taken.sum(2, keepdim=True) - taken
     own = values[:, :, 1:, :, 0].permute(0, 3, 1, 2)  # of each task itself on each server
     cost = inputs.weight[..., None] * (1 - own)
     first, room = inputs.crowding[:, :, None].unbind(-1)

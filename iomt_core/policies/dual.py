@@ -152,13 +152,14 @@ class DualProblem:
         y = mu * self.tx_y
         best, x = bandwidth_table()(y)
         capped = x > self.x_cap
-        x = torch.where(capped, self.x_cap, x)
-        best = torch.where(capped, self.v_cap + y * self.x_cap, best)
-        value = (self.root * self.root)[..., None] / f + lam * f + self.tx_scale * best
+        if bool(capped.any()):
+            x = torch.where(capped, self.x_cap, x)
+            best = torch.where(capped, self.v_cap + y * self.x_cap, best)
+        value = ((self.root * self.root)[..., None] / f).add_(lam * f).add_(best.mul_(self.tx_scale))
         if self.latency is not None:
             value = value + self.costs.second[..., None] * self.latency
         return TaskValues(
-            torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x * self.beta[:, :, None]
+            torch.cat([value_own[..., None], value], dim=-1), f_own, f.expand_as(x), x.mul_(self.beta[:, :, None])
         )
 
     def of_users(self, users: slice) -> DualProblem:
@@ -569,15 +570,15 @@ def softmin(values: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     tau: temperature, (…, 1). torch's softmax and logsumexp are slow over an axis as short as this and share no work.
     """
     least = values.amin(-1, keepdim=True)
-    weights = ((least - values) / tau).exp_()
+    weights = (least - values).div_(tau).exp_()
     total = weights.sum(-1, keepdim=True)
-    return (least - tau * total.log())[..., 0], weights / total
+    return (least - tau * total.log())[..., 0], weights.div_(total)
 
 
 def smooth_minimum(values: Tensor, tau: Tensor) -> Tensor:
     """The smoothed minimum of `softmin` alone, (…)."""
     least = values.amin(-1, keepdim=True)
-    total = ((least - values) / tau).exp_().sum(-1, keepdim=True)
+    total = (least - values).div_(tau).exp_().sum(-1, keepdim=True)
     return (least - tau * total.log())[..., 0]
 
 

@@ -18,8 +18,8 @@ The bound is clairvoyant, since it knows all tasks of the episode, and it takes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -91,6 +91,79 @@ class Tasks(Batch):
     owed: Tensor  # (B, U, J, K) θ T_max
 
 
+def _updated_lateness(lateness: Tensor, delay: Tensor, second: Tensor, left: Tensor, has_latency: bool) -> Tensor:
+    ratio = (delay / left.clamp_min(1e-300)).clamp(0.05, 20.0)
+    updated = ((second + lateness) * ratio * ratio - second).clamp_min(0.0).clamp_max(1e6 * second)
+    return updated * (left > 0) if has_latency else updated
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Tasks on servers at given prices, in the shape of their `_Pairs`; fields as in `Tasks`."""
+
+    value: Tensor
+    f: Tensor
+    band: Tensor
+    energy: Tensor
+    delay: Tensor
+    owed: Tensor | None  # None: 0
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Tasks and servers at given prices: tensors that broadcast to (B, U, J, K), or one number for each of some pairs, (n,)."""
+
+    second: Tensor
+    power_cost: Tensor  # (g + κ_i) P_tr, 1/s
+    C: Tensor
+    D: Tensor
+    power: Tensor  # W
+    skipped: Tensor
+    left: Tensor
+    cpu_price: Tensor  # λ
+    y_price: Tensor  # μ `link_y`
+    F_k: Tensor
+    link_scale: Tensor
+    x_cap: Tensor
+    v_cap: Tensor
+    beta: Tensor
+    latency: Tensor | None
+
+    def select(self, where: tuple[Tensor, ...], shape: torch.Size) -> _Pairs:
+        """The pairs at these indices of (B, U, J, K)."""
+        chosen: dict[str, Any] = {}
+        for field in fields(self):
+            x = getattr(self, field.name)
+            chosen[field.name] = None if x is None else x.expand(shape)[where]
+        return _Pairs(**chosen)
+
+    def at_prices(self, lateness: Tensor | None) -> _Sent:
+        """The pairs at θ `lateness`, 0 if not given."""
+        second = self.second if lateness is None else self.second + lateness
+        executed = second * self.C
+        f = torch.minimum((executed / self.cpu_price).sqrt_(), self.F_k).clamp_min_(1e-300)
+        sent = (second + self.power_cost) * self.D
+        y = self.y_price / sent
+        best, x = bandwidth_table()(y)
+        free = x <= self.x_cap  # not at a price of 0, where x is NaN
+        if not bool(free.all()):
+            x = torch.where(free, x, self.x_cap)
+            best = torch.where(free, best, self.v_cap + y * x)
+        delay_tx = (self.D * self.link_scale).mul_(best - y.mul_(x))
+        value = (executed / f).add_(self.cpu_price * f).add_((sent * self.link_scale).mul_(best))
+        owed = None if lateness is None else lateness * self.left.clamp_min(0.0)
+        if owed is not None:
+            value.sub_(owed)
+        if self.latency is not None:
+            value.add_(self.second * self.latency)
+            value = torch.where(self.left > 0, value, 4 * self.skipped)
+        return _Sent(value, f, x.mul_(self.beta), self.power * delay_tx, (self.C / f).add_(delay_tx), owed)
+
+    def updated_lateness(self, lateness: Tensor, delay: Tensor) -> Tensor:
+        """See `EpisodeProblem.updated_lateness`."""
+        return _updated_lateness(lateness, delay, self.second, self.left, self.latency is not None)
+
+
 class EpisodeProblem:
     """The task problems of all steps of some episodes, which decouple at given prices.
 
@@ -114,40 +187,74 @@ class EpisodeProblem:
         self.left = self.deadline[..., None] if step.latency is None else self.deadline[..., None] - step.latency
         self.second, self.joule = (x.masked_fill(~active, 1.0) for x in (step.costs.second, step.costs.joule))
 
-    def tasks(self, p: Prices, battery: Tensor, lateness: Tensor, iterations: int = 2) -> Tasks:
-        """All tasks on all devices at these prices; battery: κ (B, U), lateness: θ (B, U, J, K)."""
+    def tasks(self, p: Prices, battery: Tensor, lateness: Tensor | None = None, iterations: int = 2) -> Tasks:
+        """All tasks on all devices at these prices; battery: κ (B, U), lateness: θ (B, U, J, K), 0 if not given."""
         step, nu = self.step, p.own[:, :, None]
-        joule = self.joule + battery[:, :, None]
         own = self.own_tasks(battery)
         f_own = torch.minimum(own.frequency(nu, iterations), step.F_i[:, :, None])
         value_own = torch.where(self.impossible, 4 * self.skipped, own.cost(f_own) + nu * f_own)
-        lam, mu = (x[:, :, None] if x.dim() == 3 else x[:, None, None] for x in (p.cpu, p.bandwidth))
-        second = self.second[..., None] + lateness
-        executed = second * self.C[..., None]
-        f = torch.minimum((executed / lam).sqrt(), step.F_k[:, None, None])
-        sent = (second + (joule * self.power)[..., None]) * self.D[..., None]
-        y = mu * step.link_y / sent
-        best, x = bandwidth_table()(y)
-        capped = ~(x <= step.x_cap)  # NaN at a price of 0
-        x = torch.where(capped, step.x_cap, x)
-        best = torch.where(capped, step.v_cap + y * x, best)
-        delay_tx = (self.D[..., None] * step.link_scale) * (best - y * x)
-        f = f.clamp_min(1e-300)
-        owed = lateness * self.left.clamp_min(0.0)
-        value = executed / f + lam * f + sent * step.link_scale * best - owed
-        delay = self.C[..., None] / f + delay_tx
-        if step.latency is not None:
-            value = value + self.second[..., None] * step.latency
-            value = torch.where(self.left > 0, value, 4 * self.skipped[..., None])
-        energy = torch.cat([(self.k0C * f_own * f_own)[..., None], self.power[..., None] * delay_tx], -1)
+        sent = self._pairs(p, battery).at_prices(lateness)
+        energy = torch.cat([(self.k0C * f_own * f_own)[..., None], sent.energy], -1)
         return Tasks(
-            torch.cat([value_own[..., None], value, self.skipped[..., None]], -1),
+            torch.cat([value_own[..., None], sent.value, self.skipped[..., None]], -1),
             f_own,
-            f,
-            x * step.beta[:, :, None],
+            sent.f,
+            sent.band,
             energy,
-            delay,
-            owed,
+            sent.delay,
+            torch.zeros_like(sent.value) if sent.owed is None else sent.owed,
+        )
+
+    def late(self, tasks: Tasks) -> Tensor:
+        """Where a task would be late on a server, (B, U, J, K) bool."""
+        return tasks.delay > self.left
+
+    def in_time(self, tasks: Tasks, p: Prices, battery: Tensor, late: Tensor, iterations: int) -> Tasks:
+        """`tasks` at θ = 0, with those θ at the tasks and servers of `late`, (B, U, J, K) bool, at which tasks are in time.
+
+        p, battery: the prices of `tasks`. θ rises from 0 by the fixed-point iteration of `updated_lateness`, and never passes
+        the value sought, because a delay falls at most with the square root of a + θ. So values never fall on the way.
+        """
+        where = late.nonzero(as_tuple=True)
+        pairs = self._pairs(p, battery).select(where, late.shape)
+        lateness, delay = pairs.second.new_zeros(len(where[0])), tasks.delay[where]
+        for _ in range(iterations):
+            lateness = pairs.updated_lateness(lateness, delay)
+            sent = pairs.at_prices(lateness)
+            delay = sent.delay
+        value, energy = tasks.value.clone(), tasks.energy.clone()
+        value[..., 1:-1][where], energy[..., 1:][where] = sent.value, sent.energy
+        f, band, delays, owed = (
+            x.index_put(where, new)
+            for x, new in (
+                (tasks.f, sent.f),
+                (tasks.band, sent.band),
+                (tasks.delay, delay),
+                (tasks.owed, lateness * pairs.left.clamp_min(0.0)),
+            )
+        )
+        return Tasks(value, tasks.f_own, f, band, energy, delays, owed)
+
+    def _pairs(self, p: Prices, battery: Tensor) -> _Pairs:
+        step = self.step
+        lam, mu = (x[:, :, None] if x.dim() == 3 else x[:, None, None] for x in (p.cpu, p.bandwidth))
+        joule = self.joule + battery[:, :, None]
+        return _Pairs(
+            second=self.second[..., None],
+            power_cost=(joule * self.power)[..., None],
+            C=self.C[..., None],
+            D=self.D[..., None],
+            power=self.power[..., None],
+            skipped=self.skipped[..., None],
+            left=self.left,
+            cpu_price=lam,
+            y_price=mu * step.link_y,
+            F_k=step.F_k[:, None, None],
+            link_scale=step.link_scale,
+            x_cap=step.x_cap,
+            v_cap=step.v_cap,
+            beta=step.beta[:, :, None],
+            latency=step.latency,
         )
 
     def own_tasks(self, battery: Tensor) -> OwnCpuTasks:
@@ -157,10 +264,9 @@ class EpisodeProblem:
 
     def updated_lateness(self, lateness: Tensor, tasks: Tasks) -> Tensor:
         """θ nearer to where each server task is exactly in time: its delay falls about with the square root of a + θ."""
-        second = self.second[..., None]
-        ratio = (tasks.delay / self.left.clamp_min(1e-300)).clamp(0.05, 20.0)
-        updated = ((second + lateness) * ratio * ratio - second).clamp_min(0.0).clamp_max(1e6 * second)
-        return updated if self.step.latency is None else updated * (self.left > 0)
+        return _updated_lateness(
+            lateness, tasks.delay, self.second[..., None], self.left, self.step.latency is not None
+        )
 
     def loss(self, theta: Tensor, tasks: Tasks) -> Tensor:
         """D_t at log prices `theta`, (B, 2K + U), less the margin for rounding; (B,)."""

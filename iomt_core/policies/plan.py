@@ -14,7 +14,7 @@ from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Planner
 from iomt_core.policies.demand import OwnCpuTasks, UnitCosts
-from iomt_core.policies.dual import DualProblem, DualSolution
+from iomt_core.policies.dual import MOST_CELLS, DualProblem, DualSolution
 from iomt_core.policies.episode_dual import EpisodeDual, solve_episodes
 from iomt_core.policies.optimum import StepOptimum
 from iomt_core.policies.search import OVERLOAD, Search, TaskCosts, server_roots
@@ -189,17 +189,24 @@ class _Plan:
         dual = self.dual
         return CentralStep(self.snapshot.select(rows), self.s, dual.select(rows), self.skip)
 
+    def _decide_all(self, price: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Decides all steps, in a large ward some at a time; returns choices (B, N) and energy of each user (steps, E, U)."""
+        _, u, j, k = self.snapshot.shape
+        choices, energy = [], []
+        for rows in torch.arange(len(price), device=price.device).split(max(1, MOST_CELLS // (u * j * k))):
+            _, choice, result = self._step(rows).decide(price[rows], first[rows])
+            choices.append(choice)
+            energy.append(result.energy.sum(-1).to(torch.float64))
+        return torch.cat(choices), torch.cat(energy).view(self.steps, self.episodes, -1)
+
     def run(self) -> Action:
         s, dual, episodes = self.s, self.dual, self.episodes
-        everything = self._step(slice(None))
         joule = s.alpha_E / s.E_ref
         first_price = ((dual.battery + joule) * self.thrift.repeat(self.steps)[:, None] - joule).clamp_min(0.0)
-        _, choice, result = everything.decide(first_price, dual.first_choices)
-        planned = result.energy.sum(-1).to(torch.float64).view(self.steps, episodes, -1)
+        choice, planned = self._decide_all(first_price, dual.first_choices)
         # Choices are whole tasks, so they spend a little more or less than the dual does.
         price = corrected_price(first_price, (self.capacity / planned.sum(0)).repeat(self.steps, 1), s)
-        _, choice, result = everything.decide(price, choice)
-        planned = result.energy.sum(-1).to(torch.float64).view(self.steps, episodes, -1)
+        choice, planned = self._decide_all(price, choice)
         left = self.capacity.clone()
         needed = planned.flip(0).cumsum(0).flip(0)
         parts = []

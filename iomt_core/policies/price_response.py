@@ -9,6 +9,8 @@ sees, or also follow what servers broadcast some steps later.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import ClassVar
@@ -27,6 +29,7 @@ from iomt_core.policies.base import BatteryAware, Memory, UsesPast
 from iomt_core.policies.demand import OwnCpuTasks
 from iomt_core.policies.dual import DualProblem, DualSolution, Prices, solve_dual
 from iomt_core.policies.episode_dual import EpisodeDual, EpisodeProblem, Tasks, solve_episodes
+from iomt_core.policies.own_load import OwnChoices, expected_loads
 from iomt_core.policies.plan import DEARER, RETRIES, corrected_price
 from iomt_core.policies.price_rule import PriceRule, SampleSteps
 from iomt_core.policies.search import OVERLOAD
@@ -36,22 +39,37 @@ from iomt_core.scenario import Scenario
 # Tuned on the paper preset; results are not sensitive to them.
 CROWDING = 0.05  # relative surcharge on a server for each task that the user already sends there
 CROWDINGS = (0.02, 0.05, 0.1, 0.2, 0.4)  # of which a ward takes the best by its price sample
+# In a ward of MANY_SERVERS, of which each is among the cheapest for some tasks only, users also try to divide their tasks by the
+# softmin weights of the servers, at these temperatures relative to the cost of a task; smaller weights than LEAST_WEIGHT are 0.
+MANY_SERVERS, TEMPERATURES, LEAST_WEIGHT = 16, (0.003, 0.01), 1e-3
+WIDEST = -max(TEMPERATURES) * math.log(
+    LEAST_WEIGHT
+)  # relative, by which a server may then be dearer than the cheapest one
+LEAST_GAIN = 1.5e-3  # part of the cost that this must save in the sample of steps, which is short in a large ward
+PHASES = (0.6180339887498949, 0.7548776662466927)  # irrational, for a sequence that fills the unit interval evenly
+FEW_USERS = 16  # of which each knows what the others are expected to put on each server, where that is worth it
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
 LATENESS_ITERATIONS = 8
 TIE = 1e-6  # relative, by which users prefer one of equal servers
+ROUNDING = 1e-6  # relative, of costs, with a wide margin
 # A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
 # sample: a user that spends more than it has ends the episode for all.
 RESERVED, CAUTION = 0.99, 1.6
+# Users whose charge runs low at the same time all request more bandwidth, and get no more than usual: a step planned with
+# dearer joules is reckoned with the usual energy for sending as well, times this.
+USUAL_CAUTION = 0.8
+# Factors on servers' prices, tried where deadlines are missed at the prices themselves.
+SURCHARGES = (1.03, 1.1, 1.2, 1.4, 2.0, 3.0)
 CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for the cache, large enough to save calls
 OLDEST = 20  # steps, of broadcast prices
 SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
 SAMPLE_TASKS = 2048  # enough for mean prices, unless servers or places change from step to step
 FEWEST_STEPS = 4  # then
 HISTORY_WORLDS, HISTORY_STEPS = 4, 40  # from which it is learned what old prices are worth
-SAMPLE_SEED = 0x5EED_0F_A_5A3F1E
+SAMPLE_SEED, CHECK_SEED = 0x5EED_0F_A_5A3F1E, 0x5EED_0F_A_C4EC
 
 
-def price_sample(s: Scenario, count: int = SAMPLE_STEPS) -> Snapshot:
+def price_sample(s: Scenario, count: int = SAMPLE_STEPS, seed: int = SAMPLE_SEED) -> Snapshot:
     """About `count` steps of the ward over which prices are averaged, from seeds that no evaluation uses; fewer in large wards.
 
     A scenario's own workload is known completely, and its steps may differ much, so the sample has each of them once.
@@ -60,13 +78,13 @@ def price_sample(s: Scenario, count: int = SAMPLE_STEPS) -> Snapshot:
     varies = s.speed > 0 or s.background > 0
     count = max(FEWEST_STEPS if varies else 1, min(count, round(count * SAMPLE_TASKS / tasks)))
     if s.workload is not None:
-        steps = World(s, world_seeds(SAMPLE_SEED, 0, count)).episode()
+        steps = World(s, world_seeds(seed, 0, count)).episode()
         return concatenate([step.select(slice(t % count, t % count + 1)) for t, step in enumerate(steps)])
     if s.speed == 0:  # all steps have the same distribution: the first steps of several worlds
-        world = World(s, world_seeds(SAMPLE_SEED, 0, count))
+        world = World(s, world_seeds(seed, 0, count))
         return world.snapshot(world.initial_state(), 0)
     worlds = max(2, count // 4)
-    steps = World(s, world_seeds(SAMPLE_SEED, 0, worlds)).episode()
+    steps = World(s, world_seeds(seed, 0, worlds)).episode()
     return concatenate(steps[:: max(1, worlds * len(steps) // count)])
 
 
@@ -193,6 +211,20 @@ class Offers:
     skipped: Tensor  # (B, U, J) bool, tasks that no device is worth
     first: Tensor  # (B, U, K) and room, (B, U, K): a user's n tasks on a server make it dearer by (n + first) / room
     room: Tensor
+    # (B, U, J, K, 2): a task n on a server makes it dearer for the user's task j by the scalar product of x_j and x_n; then
+    # `first` and `room` do not count
+    own_load: Tensor | None = None
+
+    @property
+    def costs(self) -> Tensor:
+        """What each task costs at these prices, (B, U, J)."""
+        if self.own_load is None:
+            return self.tasks.value.amin(-1)
+        servers = torch.arange(1, self.own_load.shape[3] + 1, device=self.own_load.device)
+        there = (self.action.choice[..., None] == servers)[..., None] * self.own_load
+        dearer = (there * (there.sum(2, keepdim=True) - there)).sum((3, 4))
+        chosen = self.tasks.value.gather(3, self.action.choice[..., None]).squeeze(3)
+        return torch.where(self.skipped, self.tasks.value[..., -1], chosen + dearer)
 
 
 @dataclass(frozen=True)
@@ -231,6 +263,7 @@ class _Tried:
     """What a price sample earns, and J that each user spends and that it expected to need at most, (B, U)."""
 
     earned: float
+    late: bool  # whether a task that was sent is
     spent: Tensor
     need: Tensor
 
@@ -240,11 +273,62 @@ def _offsets(first: int, users: int, servers: int, device: torch.device) -> Tens
     return (torch.arange(first, first + users, device=device)[:, None] + torch.arange(servers, device=device)) % servers
 
 
+def _divide(values: Tensor, here: Tensor, temperature: float, first: int) -> Tensor:
+    """Choices (B, U, J): 0 for tasks of `here`; each server gets as many other tasks of all users as its weights add up to.
+
+    values: (B, U, J, K) costs on the servers; temperature: of their softmin, relative to the least. Each user's tasks, largest
+    first, go to the server that is furthest behind the weights of the user's tasks so far. Users start at different fractions of
+    a task, which are spread evenly over all users. first: number of the first user, from 0.
+    """
+    _, u, j, k = values.shape
+    least = values.amin(-1, keepdim=True)
+    weights = ((least - values) / (temperature * least)).exp_()
+    weights = torch.where(weights > LEAST_WEIGHT, weights, 0.0)
+    weights = (weights / weights.sum(-1, keepdim=True)).masked_fill_(here[..., None], 0.0)
+    number = torch.arange(first, first + u, device=values.device, dtype=torch.float64)[:, None]
+    server = torch.arange(k, device=values.device, dtype=torch.float64)
+    behind = ((number * PHASES[0] + server * PHASES[1]) % 1.0).expand(len(values), -1, -1).clone()
+    choice = torch.zeros_like(here, dtype=torch.int64)
+    order = torch.where(here, -1.0, least[..., 0]).argsort(dim=-1, descending=True)
+    for rank in range(j):
+        task = order[..., rank : rank + 1]
+        weight = weights.gather(2, task[..., None].expand(-1, -1, 1, k)).squeeze(2)
+        behind += weight
+        chosen = behind.masked_fill(weight == 0, -torch.inf).argmax(-1, keepdim=True)
+        sent = ~here.gather(2, task)
+        choice.scatter_(2, task, torch.where(sent, chosen + 1, 0))
+        behind.scatter_add_(2, chosen, -sent.to(behind.dtype))
+    return choice
+
+
 def _joined(parts: list[Action]) -> Action:
     """The decisions of groups of users as one."""
     if len(parts) == 1:
         return parts[0]
     return Action(*(torch.cat([getattr(x, name) for x in parts], 1) for name in ("choice", "cpu", "bandwidth")))
+
+
+def sent_energy(choice: Tensor, energy: Tensor, usual: Tensor | None = None) -> Tensor:
+    """What sending each task takes, (B, U, J) in J, where users reckon with `energy`, (B, U, J, K + 2).
+
+    usual: `PriceResponse.usual_energy`, if users reckon with a dearer joule than usual.
+    """
+    chosen = choice[..., None]
+    sent = energy.gather(3, chosen)
+    if usual is not None:
+        sent = torch.maximum(sent, USUAL_CAUTION * usual.gather(3, chosen))
+    return sent.squeeze(3) * (choice > 0)
+
+
+def in_proportion(shares: Tensor, choice: Tensor, servers: int) -> Tensor:
+    """Requested shares of the chosen servers, (…, J), scaled down so that a user's largest request to a server is at most 1.
+
+    A single task would take all of a server anyway; of several, each gets its part.
+    """
+    if not bool((shares > 1).any()):
+        return shares
+    largest = torch.ones(*choice.shape[:-1], servers + 1, dtype=shares.dtype, device=shares.device)
+    return shares / largest.scatter_reduce_(-1, choice, shares, "amax").gather(-1, choice)
 
 
 class PriceResponse(BatteryAware):
@@ -269,7 +353,11 @@ class PriceResponse(BatteryAware):
         self.known = episode_prices(s)
         varies = s.background > 0 or s.workload is not None or self.steps_old is not None
         self.rule = price_rule(s, self.steps_old) if self.follows and varies else None
-        self._caution, self._crowding, self._staggered = 1.0, CROWDING, self.follows
+        self._caution, self._surcharge, self._crowding, self._staggered = 1.0, 1.0, CROWDING, self.follows
+        self._others: Tensor | None = None  # (U, 3, K) expected loads, see `OwnChoices`; None: users know prices only
+        self._temperature: float | None = (
+            None  # of the softmin by which tasks divide; None: tasks avoid crowded servers
+        )
         sample = price_sample(s, LARGER_SAMPLE if bool((self.known.battery > 0).any()) else SAMPLE_STEPS)
         found = self._best_way(sample)
         ratio = found.spent / found.need.clamp_min(1e-300)
@@ -277,7 +365,11 @@ class PriceResponse(BatteryAware):
 
     @torch.inference_mode()
     def _best_way(self, sample: Snapshot) -> _Tried:
-        """Tries the ways of choosing servers on the sample, keeps the one that earns most, and returns what it earns."""
+        """Tries the ways of choosing servers on the sample, keeps the one that earns most, and returns what it earns.
+
+        Where tasks are then late, dearer servers are tried as well: at the prices of the dual, servers are just full, and a few
+        tasks more than usual make all late.
+        """
         ways = [(CROWDING, True), *((x, True) for x in CROWDINGS if x != CROWDING)] if self.follows else []
         found: list[tuple[_Tried, PriceRule | None, float, bool]] = []
         users: list[_Users] = []
@@ -289,12 +381,61 @@ class PriceResponse(BatteryAware):
             if not users or (self.rule is not None and not staggered):
                 self.rule = self.rule if staggered else None
                 users = self._parts(sample, self.prices(sample))
-                wanted = [self._wanted(part) for part in users]
+                wanted = [self._wanted(part, crowding=max(CROWDINGS)) for part in users]
             self._crowding, self._staggered = crowding, staggered
             responses = [self._respond_with(*part) for part in zip(users, wanted, strict=True)]
             found.append((self._tried(sample, responses), self.rule, crowding, staggered))
         best, self.rule, self._crowding, self._staggered = max(found, key=lambda way: way[0].earned)
+        if self.follows and self.scenario.servers >= MANY_SERVERS:
+            best = self._best_division(sample, best)
+        if self.follows and self.scenario.users <= FEW_USERS:
+            best = self._best_with_own_load(sample, best)
+        if best.late:
+            self._surcharge = self._best_surcharge()
         return best
+
+    def _best_division(self, sample: Snapshot, best: _Tried) -> _Tried:
+        """What the sample earns if users divide their tasks by softmin weights, where that is better than `best`."""
+        users = self._parts(sample, self.prices(sample))
+        wanted = [self._wanted(part, crowding=max(CROWDINGS)) for part in users]
+        most = float((sample.weight * sample.active).sum())  # if nothing cost anything
+        for temperature in TEMPERATURES:
+            responses = [self._respond_with(*part, temperature=temperature) for part in zip(users, wanted, strict=True)]
+            tried = self._tried(sample, responses)
+            if tried.earned - best.earned > LEAST_GAIN * abs(most - best.earned):
+                best, self._temperature = tried, temperature
+        return best
+
+    def _best_with_own_load(self, sample: Snapshot, best: _Tried) -> _Tried:
+        """What the sample earns if users reckon with their own load, where they earn more so in other steps; or else `best`."""
+        steps = price_sample(self.scenario, LARGER_SAMPLE)
+        users = _Users(steps, self.prices(steps), battery_price(steps, self.scenario, self.known), 0)
+        wanted = self._wanted(users)
+        first = self._respond_with(users, wanted, temperature=self._temperature)
+        choice = first.action.choice.masked_fill(first.skipped, self.scenario.servers + 1)
+        loads = expected_loads(self._own_choices(users, wanted), choice)
+        check, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), []
+        for others in (None, loads.sum(0) - loads):
+            self._others = others
+            responses = [self._respond(one) for one in self._parts(check, self.prices(check))]
+            earned.append(self._tried(check, responses).earned)
+        if earned[1] <= earned[0]:
+            self._others = None
+            return best
+        return self._tried(sample, [self._respond(part) for part in self._parts(sample, self.prices(sample))])
+
+    def _own_choices(self, users: _Users, wanted: _Wanted) -> OwnChoices:
+        return OwnChoices(
+            wanted.problem, wanted.tasks, wanted.own_tasks, users.prices.to(users.kappa.device), wanted.active
+        )
+
+    def _best_surcharge(self) -> float:
+        """The factor on servers' prices with which users earn most, in other steps than those from which prices come."""
+        sample, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), {}
+        for self._surcharge in (1.0, *SURCHARGES):
+            responses = [self._respond(part) for part in self._parts(sample, self.prices(sample))]
+            earned[self._surcharge] = self._tried(sample, responses).earned
+        return max(earned, key=earned.__getitem__)
 
     def _tried(self, sample: Snapshot, responses: list[_Response]) -> _Tried:
         """What the sample earns if batteries do not run out, less the price of its energy."""
@@ -303,7 +444,8 @@ class PriceResponse(BatteryAware):
         spent = result.energy.sum(-1).to(torch.float64)
         kappa = battery_price(sample, self.scenario, self.known)
         earned = (result.reward * sample.weight).to(torch.float64).sum() - (kappa * spent).sum()
-        return _Tried(float(earned), spent, need)
+        late = result.missed & (action.choice > 0) & sample.active
+        return _Tried(float(earned), bool(late.any()), spent, need)
 
     def depends_on_charge(self, snapshot: Snapshot, spent: Tensor) -> Tensor:
         """Where a joule has a price, and where a step might take more than is left; see `BatteryAware`.
@@ -328,7 +470,10 @@ class PriceResponse(BatteryAware):
 
         heard: what `broadcast` returned for the steps of which users know, (B, 2K).
         """
-        return self.known.prices if self.rule is None else self.rule.prices(snapshot, heard)
+        found = self.known.prices if self.rule is None else self.rule.prices(snapshot, heard)
+        if self._surcharge == 1:
+            return found
+        return Prices(found.cpu * self._surcharge, found.bandwidth * self._surcharge, found.own)
 
     def broadcast(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Tensor:
         """What servers broadcast after these steps, (B, 2K): from the shadow prices of the steps; see `PriceRule.pressure`.
@@ -365,15 +510,16 @@ class PriceResponse(BatteryAware):
     def _decide_part(self, users: _Users) -> Action:
         s, snapshot = self.scenario, users.snapshot
         charge = snapshot.battery * RESERVED
-        found = self._respond(users)
+        found, usual = self._respond(users), None
         for _ in range(RETRIES):
             over = found.need > charge
             if not bool(over.any()):
                 return found.action
+            usual = self.usual_energy(snapshot, users.prices, users.first) if usual is None else usual
             kappa = users.kappa
             dearer = torch.where(over, kappa + (DEARER - 1) * (kappa + s.alpha_E / s.E_ref), kappa)
             users = replace(users, kappa=dearer)
-            found = self._respond(users)
+            found = self._respond(users, usual=usual)
         given_up = torch.zeros_like(found.skipped)
         for _ in range(s.tasks):
             over = found.need > charge
@@ -383,8 +529,22 @@ class PriceResponse(BatteryAware):
             burden = (snapshot.D / snapshot.weight.clamp_min(1e-12)).masked_fill(~works, -1.0)
             most = torch.zeros_like(works).scatter_(2, burden.argmax(-1, keepdim=True), True)
             given_up = given_up | (most & over[..., None])
-            found = self._respond(users, given_up)
+            found = self._respond(users, given_up, usual)
         return found.action
+
+    def usual_energy(self, snapshot: Snapshot, prices: Prices, first: int = 0) -> Tensor:
+        """J that sending each task takes, (B, U, J, K + 2), if a joule has the price that the ward broadcast.
+
+        first: number of the first user, from 0.
+        """
+        kappa = self.known.battery[:, first : first + snapshot.shape[1]].to(snapshot.D.device)
+        problem = EpisodeProblem(snapshot, self.scenario, early=True)
+        return self._tasks(problem, prices, kappa.expand(len(snapshot.D), -1))[0].energy
+
+    @property
+    def caution(self) -> float:
+        """By how much the energy for sending may exceed what users reckon with."""
+        return self._caution
 
     @torch.no_grad()
     def offers(self, snapshot: Snapshot, prices: Prices, kappa: Tensor) -> Offers:
@@ -400,39 +560,68 @@ class PriceResponse(BatteryAware):
         else:
             first = offset / shape[2]
         room = sizes.to(torch.float64) / self._crowding
-        return Offers(wanted.tasks, response.action, response.skipped, first.expand(shape), room.expand(shape))
-
-    @property
-    def caution(self) -> float:
-        """By how much the energy of a step may exceed what users reckon with."""
-        return self._caution
+        crowding = first.expand(shape), room.expand(shape)
+        if self._others is None:
+            return Offers(wanted.tasks, response.action, response.skipped, *crowding)
+        alone, own_load = self._own_choices(users, wanted).alone(self._others.to(kappa.device))
+        value = torch.cat([wanted.tasks.value[..., :1], alone, wanted.tasks.value[..., -1:]], -1)
+        return Offers(replace(wanted.tasks, value=value), response.action, response.skipped, *crowding, own_load)
 
     @without_autograd
     def request(self, snapshot: Snapshot, choice: Tensor) -> Action:
         """The shares that follow from the prices for given choices, (B, U, J); each user's depend only on its own tasks."""
         problem = EpisodeProblem(snapshot, self.scenario, early=True)
         kappa = battery_price(snapshot, self.scenario, self.known)
-        return self._request(snapshot, choice, problem, *self._tasks(problem, self.prices(snapshot), kappa))
+        chosen = torch.arange(1, snapshot.shape[3] + 1, device=choice.device) == choice[..., None]
+        tasks, own_tasks = self._tasks(problem, self.prices(snapshot), kappa, lambda _: chosen)
+        return self._request(snapshot, choice, problem, tasks, own_tasks)
 
-    def _tasks(self, problem: EpisodeProblem, prices: Prices, kappa: Tensor) -> tuple[Tasks, OwnCpuTasks]:
-        """Costs and demands at the prices. θ follows for tasks that would be late on a server."""
+    def _tasks(
+        self, problem: EpisodeProblem, prices: Prices, kappa: Tensor, wanted: Callable[[Tasks], Tensor] | None = None
+    ) -> tuple[Tasks, OwnCpuTasks]:
+        """Costs and demands at the prices. θ follows for tasks that would be late on a server.
+
+        wanted: from the tasks at θ = 0, for which tasks and servers θ may matter, (B, U, J, K) bool; all if not given.
+        """
         prices = prices.to(kappa.device)
-        lateness = kappa.new_zeros(*problem.step.shape)
-        tasks = problem.tasks(prices, kappa, lateness)
-        late = (tasks.delay > problem.left) & problem.step.active[..., None]
-        if bool(late.any()):
-            for _ in range(LATENESS_ITERATIONS):
-                lateness = problem.updated_lateness(lateness, tasks)
-                tasks = problem.tasks(prices, kappa, lateness)
+        tasks = problem.tasks(prices, kappa)
+        late = problem.late(tasks)
+        if bool((late & problem.step.active[..., None]).any()):
+            late = late if wanted is None else late & wanted(tasks)
+            if wanted is None or bool(late.any()):
+                tasks = problem.in_time(tasks, prices, kappa, late, LATENESS_ITERATIONS)
         return tasks, problem.own_tasks(kappa)
 
-    def _respond(self, users: _Users, given_up: Tensor | None = None) -> _Response:
-        return self._respond_with(users, self._wanted(users, given_up))
+    def _eligible(self, snapshot: Snapshot, problem: EpisodeProblem, tasks: Tasks, crowding: float) -> Tensor:
+        """The servers that a task may be sent to, (B, U, J, K) bool, from its costs at θ = 0, below which none can fall.
 
-    def _wanted(self, users: _Users, given_up: Tensor | None = None) -> _Wanted:
+        A task is sent only to a server that costs less than skipping it, or than another server that is crowded by all of the
+        user's other tasks. Where servers are of different kinds, their relative sizes depend on all of them.
+        """
+        if self.scenario.server_devices:
+            return torch.ones_like(tasks.delay, dtype=torch.bool)
+        _, _, j, k = snapshot.shape
+        values, skipped = tasks.value[..., 1:-1], tasks.value[..., -1]
+        sizes = self._relative_sizes(snapshot, problem, tasks)
+        smallest = 1.0 if sizes is None else sizes.amin(-1, keepdim=True).clamp_max(1.0)
+        most = max(crowding, WIDEST / j) * j / smallest + (1 + TIE * k + ROUNDING)
+        best = torch.minimum(values.masked_fill(problem.late(tasks), torch.inf).amin(-1), skipped)
+        return ~(values > (best * most)[..., None])
+
+    def _respond(self, users: _Users, given_up: Tensor | None = None, usual: Tensor | None = None) -> _Response:
+        wanted = self._wanted(users, given_up, self._crowding if self._others is None else torch.inf)
+        return self._respond_with(users, wanted, usual, self._temperature)
+
+    def _wanted(self, users: _Users, given_up: Tensor | None = None, crowding: float = torch.inf) -> _Wanted:
+        """What users do with their tasks.
+
+        crowding: the largest at which they will choose servers; then what could not be chosen has a cost that is too low.
+        """
         problem = EpisodeProblem(users.snapshot, self.scenario, early=True)
         step, active = problem.step, problem.step.active
-        tasks, own_tasks = self._tasks(problem, users.prices, users.kappa)
+        tasks, own_tasks = self._tasks(
+            problem, users.prices, users.kappa, lambda x: self._eligible(users.snapshot, problem, x, crowding)
+        )
         own, servers, skipped = tasks.value[..., 0], tasks.value[..., 1:-1], tasks.value[..., -1]
         given_up = torch.zeros_like(active) if given_up is None else given_up & active
         active = active & ~given_up
@@ -441,15 +630,28 @@ class PriceResponse(BatteryAware):
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
         return _Wanted(problem, tasks, own_tasks, active, local, given_up | (active & ~local & (skipped < cheapest)))
 
-    def _respond_with(self, users: _Users, wanted: _Wanted) -> _Response:
+    def _respond_with(
+        self, users: _Users, wanted: _Wanted, usual: Tensor | None = None, temperature: float | None = None
+    ) -> _Response:
+        """The decision. usual: see `sent_energy`; temperature: of `_divide`, None if tasks avoid crowded servers instead."""
         snapshot, problem, tasks, skip = users.snapshot, wanted.problem, wanted.tasks, wanted.skip
-        sizes = self._relative_sizes(snapshot, problem, tasks)
-        choice = self._choose_servers(tasks.value[..., 1:-1], wanted.local | skip, sizes, users.first)
+        values, not_sent = tasks.value[..., 1:-1], wanted.local | skip
+        if temperature is None:
+            sizes = self._relative_sizes(snapshot, problem, tasks)
+            choice = self._choose_servers(values, not_sent, sizes, users.first)
+        else:
+            choice = _divide(values, not_sent, temperature, users.first)
+        if self._others is not None:
+            others = self._others[users.first : users.first + snapshot.shape[1]].to(choice.device)
+            choice = choice.masked_fill(skip, snapshot.shape[3] + 1)
+            choice = self._own_choices(users, wanted).choose(others, choice)
+            skip = choice > snapshot.shape[3]
+            choice = choice.masked_fill(skip, 0)
         action = self._request(snapshot, choice, problem, tasks, wanted.own_tasks, skip)
-        sent = tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0) * wanted.active
+        sent = self._caution * sent_energy(choice, tasks.energy, usual) * wanted.active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
         here = problem.k0C * f * f * (choice == 0)
-        return _Response(action, skip, here.sum(-1) + self._caution * sent.sum(-1))
+        return _Response(action, skip, here.sum(-1) + sent.sum(-1))
 
     def _request(
         self,
@@ -462,15 +664,19 @@ class PriceResponse(BatteryAware):
     ) -> Action:
         step = problem.step
         server = (choice - 1).clamp_min(0)[..., None]
-        requested_f = (REQUEST_FACTOR * tasks.f / step.F_k[:, None, None]).gather(3, server).squeeze(3)
-        requested_b = (REQUEST_FACTOR * tasks.band / step.B_k[:, None, None]).gather(3, server).squeeze(3)
+        index = server.flatten(1)
+        requested_f, requested_b = (
+            (REQUEST_FACTOR * taken.gather(3, server).flatten(1) / capacity.gather(1, index)).view(choice.shape)
+            for taken, capacity in ((tasks.f, step.F_k), (tasks.band, step.B_k))
+        )
+        requested_f, requested_b = (in_proportion(x, choice, step.shape[3]) for x in (requested_f, requested_b))
         local = choice.eq(0) & step.active
         if skip is not None:
             local = local & ~skip
         own = own_allocation(own_tasks, local, step.F_i) / step.F_i[:, :, None]
-        cpu = torch.where(choice == 0, own, requested_f.clamp_max(1.0))
+        cpu = torch.where(choice == 0, own, requested_f)
         dtype = snapshot.D.dtype
-        return Action(choice, cpu.to(dtype), requested_b.clamp_max(1.0).to(dtype))
+        return Action(choice, cpu.to(dtype), requested_b.to(dtype))
 
     def _choose_local(
         self, step: DualProblem, tasks: OwnCpuTasks, own: Tensor, elsewhere: Tensor, skipped: Tensor, active: Tensor

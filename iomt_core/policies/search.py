@@ -9,6 +9,7 @@ cost come from the full model, so the approximation can make the result worse, b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -53,16 +54,45 @@ def server_roots(problem: DualProblem, bandwidth_price: Tensor, second: Tensor, 
     return a, c
 
 
+class Devices(Protocol):
+    """The devices of some worlds."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, U, J, K)."""
+
+    @property
+    def active(self) -> Tensor:
+        """(B, U, J) bool, places that have a task."""
+
+    @property
+    def F_i(self) -> Tensor:
+        """(B, U) cycle/s."""
+
+    @property
+    def F_k(self) -> Tensor:
+        """(B, K) cycle/s."""
+
+    @property
+    def B_k(self) -> Tensor:
+        """(B, K) Hz."""
+
+
 class Search:
     """Improves the choices of every world by moves of single tasks. A choice of K + 1 skips the task, where that is allowed."""
 
-    def __init__(self, problem: DualProblem, costs: TaskCosts) -> None:
-        self.problem, self.costs = problem, costs
+    def __init__(self, problem: Devices, costs: TaskCosts, others: Tensor | None = None) -> None:
+        """others: sums of a, c and the need of tasks on each server that are not moved, (B, 3, K); none if not given."""
+        self.problem, self.costs, self.others = problem, costs, others
         b, u, j, _k = self.shape = problem.shape
         self.n = u * j
         self.a, self.c = costs.a, costs.c
+        self.inverse_F, self.inverse_B = (x[:, None].reciprocal() for x in (problem.F_k, problem.B_k))
         self.active = problem.active.view(b, self.n)
-        self.user = torch.arange(self.n, device=self.active.device) // j
+        device = self.active.device
+        self.user = torch.arange(self.n, device=device) // j
+        # Sets of a user's tasks: as they are, and with each task in turn moved in or out.
+        self.flips = torch.nn.functional.pad(torch.eye(j, dtype=torch.bool, device=device), (0, 0, 1, 0))
 
     def start(self, local: Tensor, skipped: Tensor | None = None) -> None:
         """First choices: `local` and `skipped` tasks, (B, N) bool, and the others, largest first, where they cost least."""
@@ -72,7 +102,7 @@ class Search:
         if skipped is not None:
             send = send & ~skipped
         self.choice = torch.zeros_like(send, dtype=torch.int64)
-        self.sum_a, self.sum_c, self.sum_need = (F.new_zeros(b, k) for _ in range(3))
+        self._begin()
         order = torch.where(send, self.a.amax(-1), -1.0).argsort(dim=1, descending=True)
         wide = order[..., None].expand(-1, -1, k)
         a, c = self.a.expand(-1, -1, k).gather(1, wide), self.c.gather(1, wide)
@@ -96,19 +126,27 @@ class Search:
     def start_from(self, choice: Tensor) -> None:
         """First choices are these, (B, N)."""
         _, _, _, k = self.shape
+        self._begin()
         self.choice = choice.clone()
         on = torch.nn.functional.one_hot(choice, k + 2)[..., 1 : k + 1].to(self.c.dtype)
-        self.sum_a, self.sum_c = (on * self.a).sum(1), (on * self.c).sum(1)
-        self.sum_need = torch.zeros_like(self.sum_a)
+        self.sum_a += (on * self.a).sum(1)
+        self.sum_c += (on * self.c).sum(1)
         if self.costs.need is not None:
-            self.sum_need = (on * self.costs.need[..., None]).sum(1)
+            self.sum_need += (on * self.costs.need[..., None]).sum(1)
+
+    def _begin(self) -> None:
+        """Sums of a, c and the need of the tasks of each server; a column before and one after them are not used."""
+        b, _, _, k = self.shape
+        self.sums_a, self.sums_c, self.sums_need = (self.problem.F_k.new_zeros(b, k + 2) for _ in range(3))
+        self.sum_a, self.sum_c, self.sum_need = (x[:, 1:-1] for x in (self.sums_a, self.sums_c, self.sums_need))
+        if self.others is not None:
+            for n, total in enumerate((self.sum_a, self.sum_c, self.sum_need)):
+                total += self.others[:, n]
 
     def improve(self) -> Tensor:
         """Moves tasks while that lowers the cost, many at once. Returns the choices, (B, U, J)."""
         b, u, j, _ = self.shape
-        mask = (self.choice == 0).view(b, u, j) & self.problem.active
-        tasks, F = self.costs.own, self.problem.F_i
-        self.own, self.own_toggled = self._own_costs(tasks.delay, tasks.energy, tasks.least, mask, F, slice(None))
+        self.own_costs = self._own_costs()
         for _ in range(MOST_SWEEPS):
             progress.report()
             gain, target = self._best_moves()
@@ -118,35 +156,32 @@ class Search:
             self._apply(world, task, target[world, task])
         return self.choice.view(b, u, j)
 
-    def _own_costs(
-        self,
-        delay: Tensor,
-        energy: Tensor,
-        least: Tensor | None,
-        mask: Tensor,
-        F: Tensor,
-        rows: slice | tuple[Tensor, ...],
-    ) -> tuple[Tensor, Tensor]:
-        """Cost of each user's local tasks (…), and the cost with each task in turn moved in or out (…, J)."""
-        j = delay.shape[-1]
-        flips = torch.nn.functional.pad(torch.eye(j, dtype=torch.bool, device=delay.device), (0, 0, 1, 0))
-        sets = mask[..., None, :] ^ flips
-        smallest = None if least is None else least[..., None, :]
-        cost = own_cost(OwnCpuTasks(delay[..., None, :], energy[..., None, :], smallest), sets, F[..., None])
-        if least is not None and self.costs.skipped is not None:
-            lost = self.costs.skipped.view(self.problem.active.shape)[rows][..., None, :] * sets
-            overloaded = (least[..., None, :] * sets).sum(-1) > F[..., None]
+    def _own_costs(self, users: Tensor | None = None) -> Tensor:
+        """Cost of the local tasks of each user, and then the cost with each task in turn moved in or out, (B, U, 1 + J).
+
+        users: only these, (n,), counted through all worlds; then (n, 1 + J).
+        """
+
+        def part(x: Tensor) -> Tensor:
+            return x if users is None else x.flatten(0, 1).index_select(0, users)
+
+        mask = (part(self.choice.view_as(self.problem.active)) == 0) & part(self.problem.active)
+        sets, F = mask[..., None, :] ^ self.flips, part(self.problem.F_i)[..., None]
+        tasks = self.costs.own.reshaped(lambda x: part(x)[..., None, :])
+        cost = own_cost(tasks, sets, F)
+        if tasks.least is not None and self.costs.skipped is not None:
+            lost = part(self.costs.skipped.view_as(self.problem.active))[..., None, :] * sets
+            overloaded = (tasks.least * sets).sum(-1) > F
             cost = torch.where(overloaded, cost + OVERLOAD * lost.sum(-1), cost)
-        return cost[..., 0], cost[..., 1:]
+        return cost
 
     def _deltas(self, part: slice) -> tuple[Tensor, Tensor]:
         """What leaving its device saves for each task of `part` (B, n), and what entering each costs.
 
         The costs are (B, n, K + 1), with one more to skip the task where that is allowed.
         """
-        problem, costs, choice = self.problem, self.costs, self.choice[:, part]
-        inverse_F, inverse_B = 1 / problem.F_k[:, None], 1 / problem.B_k[:, None]
-        toggled = self.own_toggled.flatten(1)[:, part] - self.own.repeat_interleave(self.shape[2], 1)[:, part]
+        costs, choice, inverse_F, inverse_B = self.costs, self.choice[:, part], self.inverse_F, self.inverse_B
+        toggled = (self.own_costs[..., 1:] - self.own_costs[..., :1]).flatten(1)[:, part]
         a, c = self.a[:, part], self.c[:, part]
         squares_a, squares_c = a * a * inverse_F, c * c * inverse_B
         enter = (2 * self.sum_a * inverse_F[:, 0])[:, None] * a + (2 * self.sum_c * inverse_B[:, 0])[:, None] * c
@@ -162,7 +197,11 @@ class Search:
             enter = enter + costs.fixed[:, part]
             leave = leave + of_server(costs.fixed[:, part])
         if costs.need is not None and costs.skipped is not None:
-            need, F, lost = costs.need[:, part, None], problem.F_k[:, None], OVERLOAD * costs.skipped[:, part, None]
+            need, F, lost = (
+                costs.need[:, part, None],
+                self.problem.F_k[:, None],
+                OVERLOAD * costs.skipped[:, part, None],
+            )
             enter = enter + lost * (self.sum_need[:, None] + need > F)
             relief = lost * ((self.sum_need[:, None] > F) & (self.sum_need[:, None] - need <= F))
             leave = leave + of_server(relief)
@@ -200,39 +239,31 @@ class Search:
         rank, was, to = torch.arange(len(world), device=gain.device), self.choice[world, task], target[world, task]
         user = self.user[task]
         apart = k if self.costs.need is None else 0  # entering and leaving are apart
-        # Of each world: an entry for every own CPU, for leaving and entering every server, and one that is never shared.
+        # Of each world: an entry for every own CPU, and for leaving and entering every server. Each move has one more of its
+        # own, for a task that is skipped.
         spots = u + 2 * k
-        ends = [torch.where(x == 0, user, u + x - 1 + side) for x, side in ((was, 0), (to, apart))]
-        first = rank.new_full((b * spots,), len(rank))
-        ends = [torch.where(x > k, -1, world * spots + end) for x, end in zip((was, to), ends, strict=True)]
-        for end in ends:
-            first.scatter_reduce_(0, end[end >= 0], rank[end >= 0], "amin")
-        free = torch.ones_like(rank, dtype=torch.bool)
-        for end in ends:
-            free &= (end < 0) | (first[end.clamp_min(0)] == rank)
+        first = rank.new_full((b * spots + len(rank),), len(rank))
+        ends = []
+        for x, side in ((was, u - 1), (to, u - 1 + apart)):
+            end = torch.where(x == 0, user, x + side).add_(world * spots)
+            ends.append(end if self.costs.skipped is None else torch.where(x > k, rank + b * spots, end))
+            first.scatter_reduce_(0, ends[-1], rank, "amin")
+        free = (first[ends[0]] == rank) & (first[ends[1]] == rank)
         return world[free], task[free]
 
     def _apply(self, w: Tensor, n: Tensor, to: Tensor) -> None:
         """Moves task n[m] of world w[m] to the choice to[m], for all m."""
         was = self.choice[w, n]
         self.choice[w, n] = to
-        k = self.shape[3]
+        _, u, j, k = self.shape
         wide_a = self.a.expand(-1, -1, k)
         for device, sign in ((was, -1.0), (to, 1.0)):
-            on = (device > 0) & (device <= k)
-            w_on, n_on, k_on = w[on], n[on], device[on] - 1
-            self.sum_a[w_on, k_on] += sign * wide_a[w_on, n_on, k_on]
-            self.sum_c[w_on, k_on] += sign * self.c[w_on, n_on, k_on]
+            server = (device - 1).clamp_(0, k - 1)
+            self.sums_a[w, device] += sign * wide_a[w, n, server]
+            self.sums_c[w, device] += sign * self.c[w, n, server]
             if self.costs.need is not None:
-                self.sum_need[w_on, k_on] += sign * self.costs.need[w_on, n_on]
+                self.sums_need[w, device] += sign * self.costs.need[w, n]
         changed = (was == 0) | (to == 0)  # users whose own CPU lost or got a task
-        w, i = w[changed], self.user[n[changed]]
-        if not len(w):
-            return
-        b, u, j, _ = self.shape
-        mask = (self.choice.view(b, u, j)[w, i] == 0) & self.problem.active[w, i]
-        tasks = self.costs.own
-        least = None if tasks.least is None else tasks.least[w, i]
-        self.own[w, i], self.own_toggled[w, i] = self._own_costs(
-            tasks.delay[w, i], tasks.energy[w, i], least, mask, self.problem.F_i[w, i], (w, i)
-        )
+        users = (w * u + self.user[n])[changed]
+        if len(users):
+            self.own_costs.view(-1, 1 + j).index_copy_(0, users, self._own_costs(users))

@@ -139,10 +139,10 @@ def own_allocation(tasks: OwnCpuTasks, mask: Tensor, F: Tensor, iterations: int 
     twice = (tasks.twice * mask).sum(-1) / count
     nu = (1 / even**2 - twice * even).clamp_min(0.0) * count / inverse
     for _ in range(iterations):
-        f = tasks.frequency(nu[..., None]) * mask
-        slope = (tasks.response(f.clamp_min(1e-30)) * mask).sum(-1)
-        nu = (nu + (f.sum(-1) - F) / slope.clamp_min(1e-300)).clamp_min(0.0)
-    f = tasks.frequency(nu[..., None]) * mask
+        f = tasks.frequency(nu[..., None]).mul_(mask)
+        slope = tasks.response(f.clamp_min(1e-30)).mul_(mask).sum(-1)
+        nu = (f.sum(-1) - F).div_(slope.clamp_min_(1e-300)).add_(nu).clamp_min_(0.0)
+    f = tasks.frequency(nu[..., None]).mul_(mask)
     if tasks.least is None:
         return f * (F / f.sum(-1).clamp_min(1e-30)).clamp_max(1.0)[..., None]
     least = tasks.least * mask

@@ -36,6 +36,7 @@ from iomt_core.policies.price_response import (
     PriceResponse,
     battery_price,
     price_sample,
+    sent_energy,
 )
 from iomt_core.policies.shares import PUNCTUAL
 from iomt_core.scenario import Scenario
@@ -79,7 +80,7 @@ class GeneralObservationEncoder(ObservationEncoder):
         active = sample.active
         known = self.know(sample)
         weight = (sample.weight * active).sum()
-        cost = float((known.offers.tasks.value.amin(-1) * active).sum() / weight.clamp_min(1e-12))
+        cost = float((known.offers.costs * active).sum() / weight.clamp_min(1e-12))
         self.unit = TYPICAL_COST / max(cost, 1e-12)
         self._means = {
             name: float(getattr(sample, name).to(torch.float64).mean()) for name in ("P_tr", "F_i", "F_k", "B_k")
@@ -101,9 +102,16 @@ class GeneralObservationEncoder(ObservationEncoder):
         """What agents know in these steps; prices: as `expected_prices` returns them; battery_price: κ, (B, U) 1/J."""
         prices = self.expected_prices(snapshot) if prices is None else prices
         kappa = self.battery_price(snapshot) if battery_price is None else battery_price
+        return Known(prices, kappa, self.market.offers(snapshot, self._as_prices(prices), kappa))
+
+    def usual_energy(self, snapshot: Snapshot, prices: Tensor) -> Tensor:
+        """See `PriceResponse.usual_energy`; prices: as `expected_prices` returns them."""
+        return self.market.usual_energy(snapshot, self._as_prices(prices))
+
+    def _as_prices(self, prices: Tensor) -> Prices:
         k, own = self.scenario.servers, self.market.known.prices.own.to(prices.device)
         each = prices[:, 0] if prices.shape[1] == 1 else prices
-        return Known(prices, kappa, self.market.offers(snapshot, Prices(each[..., :k], each[..., k:], own), kappa))
+        return Prices(each[..., :k], each[..., k:], own)
 
     def expected_prices(self, snapshot: Snapshot, heard: Tensor | None = None) -> Tensor:
         """The servers' prices that agents expect, (B, U, 2K) or (B, 1, 2K); heard: pressure that servers broadcast, (B, 2K)."""
@@ -131,6 +139,9 @@ class GeneralObservationEncoder(ObservationEncoder):
         taken = torch.stack([tasks.f / snapshot.F_k[:, None, None], tasks.band / snapshot.B_k[:, None, None]], -1)
         on_servers = (REQUEST_FACTOR * taken).clamp_min(LEAST_SHARE_GENERAL)
         suggested = on_servers.log().mean(3).exp()
+        placed = offers.action.choice[..., None] == torch.arange(1, k + 1, device=on_servers.device)
+        largest = (on_servers * placed[..., None]).amax(2, keepdim=True)
+        on_servers = on_servers / largest.clamp_min(1.0)  # in proportion, as in price response
         if not self.exact_own_cpu:
             own = tasks.f_own / snapshot.F_i[..., None].clamp_min(SMALLEST_GRANT)
             suggested[..., 0] = torch.where(worth[..., 0] > worth[..., 1:].amax(-1), own, suggested[..., 0])
@@ -152,9 +163,10 @@ class GeneralObservationEncoder(ObservationEncoder):
         of_tasks, other, weight, devices, suggested, on_servers, local_cost, least, crowding = (
             x.float().transpose(0, 1) for x in parts
         )
+        own_load = None if offers.own_load is None else (offers.own_load * self.unit**0.5).float().transpose(0, 1)
         return Inputs(
             of_tasks, other, weight, devices, suggested, on_servers, offers.action.choice.transpose(0, 1), local_cost,
-            least if self.exact_own_cpu else None, crowding,
+            least if self.exact_own_cpu else None, crowding, own_load,
         )  # fmt: skip
 
     def _of_tasks(self, snapshot: Snapshot, costs: tuple[Tensor, ...], worth: Tensor, suggested: Tensor) -> Tensor:
@@ -250,16 +262,17 @@ def decide_at_prices(
     known = encoder.know(snapshot, prices)
     decision, after = agents.decide(encoder.inputs(snapshot, known), memory, noise, generator)
     charge, kappa = snapshot.battery.to(torch.float64) * RESERVED, known.battery_price
-    need, sent = _need(encoder, snapshot, known, decision)
+    (need, sent), usual = _need(encoder, snapshot, known, decision), None
     for _ in range(RETRIES):
         over = need.sum(-1) > charge
         if not bool(over.any()):
             break
+        usual = encoder.usual_energy(snapshot, prices) if usual is None else usual
         kappa = torch.where(over, kappa + (DEARER - 1) * (kappa + encoder.joule), kappa)
         known = encoder.know(snapshot, prices, kappa)
         again, _ = agents.decide(encoder.inputs(snapshot, known), memory, noise, generator)
         decision = _where(over, again, decision)
-        need, sent = _need(encoder, snapshot, known, decision)
+        need, sent = _need(encoder, snapshot, known, decision, usual)
     for _ in range(snapshot.D.shape[2]):
         over = need.sum(-1) > charge
         if not bool(over.any()):
@@ -279,17 +292,24 @@ def decide_at_prices(
 
 
 def _need(
-    encoder: GeneralObservationEncoder, snapshot: Snapshot, known: Known, decision: Decision
+    encoder: GeneralObservationEncoder,
+    snapshot: Snapshot,
+    known: Known,
+    decision: Decision,
+    usual: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Energy in J that each task may take, estimated from above, and what sending is expected to take, (B, U, J)."""
+    """Energy in J that each task may take, estimated from above, and what sending is expected to take, (B, U, J).
+
+    usual: see `sent_energy`.
+    """
     s, choice = encoder.scenario, decision.choice.transpose(0, 1)
     cpu = (decision.requested[..., 0] if decision.own_cpu is None else decision.own_cpu).transpose(0, 1)
     here = s.k0 * (cpu * snapshot.F_i[..., None]).square() * snapshot.C * (choice == 0)
-    sent = known.offers.tasks.energy.gather(3, choice[..., None]).squeeze(3) * (choice > 0)
+    energy = known.offers.tasks.energy
     active = snapshot.active
     if decision.skipped is not None:
         active = active & ~decision.skipped.transpose(0, 1)
-    return (here + encoder.caution * sent) * active, sent * active
+    return (here + encoder.caution * sent_energy(choice, energy, usual)) * active, sent_energy(choice, energy) * active
 
 
 def _where(rows: Tensor, one: Decision, other: Decision) -> Decision:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from iomt_core.algorithms.agents import DecisionRules
 
 # General networks on one ward. They learn from the latest episodes only: what a strategy is worth depends on what the other
-# agents do now. They explore little, because their first decisions are good already; docs/training.md says what was tried.
+# agents do now. They explore little, because their first decisions are good already.
 ON_ONE_WARD: Mapping[str, Any] = MappingProxyType(
     {
         "networks": "general", "recurrent": False, "num_envs": 16, "replay": 32, "batch": 16, "updates": 4, "warm_up": 16,
@@ -20,7 +20,9 @@ ON_ONE_WARD: Mapping[str, Any] = MappingProxyType(
         "share_noise": (0.05, 0.02),
     }
 )  # fmt: skip
-LEAST_MARGIN = 0.001  # of the favoured server; without any, all agents go where a server seems slightly better
+# Of the favoured server; without any, all agents go where a server seems slightly better. Positive margins draw tasks to servers:
+# with 0.02 and 0, trained on `paper`, 53 % of tasks stay local, with 0 and -0.02 56 %, in the optimum 57 %.
+LEAST_MARGIN = 0.001
 
 
 class Settings(BaseModel):

@@ -91,8 +91,7 @@ def why_from_scratch(algorithm: str, changes: Mapping[str, Any]) -> str:
     if words := why_not_general(algorithm):
         return words
     other = [name for name in ("networks", "wards", "recurrent", "critic_target", *RULES) if name in changes]
-    if changes.get("rounds") == 0:
-        other.append("rounds")
+    other += [name for name, value in (("rounds", 0), ("coupled_steps", True)) if changes.get(name) == value]
     return f"the general network does not allow {other[0]} = {changes[other[0]]!r}" if other else ""
 
 

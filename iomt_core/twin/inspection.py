@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -58,6 +58,25 @@ class Inspection:
     mixing: Mixing | None = None
     numbers: Tensor | None = None  # (U, J) the Actor's number for a task's strategy
     first_server: Tensor | None = None  # (U, J) the server with which the numbering of strategies starts
+    only_user: int | None = (
+        None  # whose turns and values alone are there, its number in the whole ward; None: everybody's
+    )
+
+    def of_user(self, user: int) -> Inspection:
+        """The same with the turns and values of one user only."""
+        i = self.scenario.user_numbers.index(user)
+        one = slice(i, i + 1)
+        turns = tuple(
+            replace(
+                turn,
+                **{
+                    name: getattr(turn, name)[one].clone()
+                    for name in ("one_hot_before", "values", "worth", "margin", "one_hot_after")
+                },
+            )
+            for turn in self.turns
+        )
+        return replace(self, turns=turns, values=tuple(x[one].clone() for x in self.values), only_user=user)
 
     def task_turns(self, user: int, task: int, weight: Tensor) -> list[TaskTurn]:
         """All turns of one task, in order; if the largest gain moves next, until no task of the user gains.
@@ -65,19 +84,20 @@ class Inspection:
         user: number in the whole ward; task: from 1; weight: p of all tasks, (U, J).
         """
         i, j, found = self.scenario.user_numbers.index(user), task - 1, list[TaskTurn]()
+        at_user = i if self.only_user is None else 0
         for turn, all_values in zip(self.turns, self.values, strict=True):
             if j not in turn.tasks:
                 continue
-            at = (i, 0, j - turn.tasks.start)
-            values, before = all_values[at], turn.before[i, 0].tolist()
+            at = (at_user, 0, j - turn.tasks.start)
+            values, before = all_values[at], turn.before[at_user, 0].tolist()
             own = weight[i] if values.shape[1] > 1 or weight.shape[1] == 1 else weight[i, j : j + 1]
-            number, choice = len(found) + 1 if self.rounds else 0, int(turn.after[i, 0, j])
+            number, choice = len(found) + 1 if self.rounds else 0, int(turn.after[at_user, 0, j])
             valued = [True] * values.shape[1]
             if self.server_values_only:
                 valued = [n == j or device == 0 for n, device in enumerate(before)]
             mover = None
             if turn.one_moves:
-                moved = (turn.before[i, 0] != turn.after[i, 0]).nonzero().flatten().tolist()
+                moved = (turn.before[at_user, 0] != turn.after[at_user, 0]).nonzero().flatten().tolist()
                 mover = moved[0] + 1 if moved else 0
             devices, scores = self.scenario.device_numbers, (turn.worth[at], turn.margin[at])
             found.append(TaskTurn(number, devices, before, values, valued, own, *scores, choice, mover))

@@ -36,7 +36,7 @@ from iomt_core.training.run_spec import LARGEST_SEED as LARGEST_SEED
 from iomt_core.training.run_spec import checked_seed as checked_seed
 from iomt_core.twin.mapping.stale_policy import on_twin
 from iomt_core.twin.mapping.synchronisation import FRESH, Synchronisation, SynchronisedTwin, staleness
-from iomt_core.twin.regret import SKIPPED, ShareRule, battery_prices, move_tasks, step_costs, unmoved
+from iomt_core.twin.moves import SKIPPED, UNKNOWN, Moves, ShareRule, battery_prices
 
 if TYPE_CHECKING:
     from iomt_core.twin.management.trace import Trace
@@ -210,12 +210,12 @@ def share_rule(policy: str, shares: Shares) -> ShareRule:
 
 
 def place_name(number: int) -> str:
-    """Where a task runs, for people: `device_name`, or that it is skipped."""
-    return "nowhere (skipped)" if number == SKIPPED else device_name(number)
+    """Where a task runs, for people: `device_name`, or that it is skipped or not known yet."""
+    return {SKIPPED: "nowhere (skipped)", UNKNOWN: "…"}.get(number) or device_name(number)
 
 
 def why(record: Record, policy: str, shares: Shares, step: int, user: int, task: int, episode: int = 1) -> Why:
-    """Evaluates the K + 1 alternatives of a task; for each, the whole step is computed again with only this choice changed.
+    """Evaluates the K + 1 alternatives of a task; for each, the step is computed again with only this choice changed.
 
     The other tasks stay on their devices. Equal and optimal shares are computed again; requests do not change and are scaled
     down pro rata. `user` is the number in the whole ward; `step`, `task` and `episode` count from 1. Raises `ScenarioError`
@@ -233,21 +233,22 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
     if not bool(record.snapshot.active[row, i, j]):
         raise ScenarioError(f"task = {task}: user {user} has no such task in step {step}.")
     rule = share_rule(policy, shares)
-    moved, result = move_tasks(record, row, rule, torch.tensor([i * s.tasks + j]))
-    total, later = step_costs(record, row, result)
+    place, moves = i * s.tasks + j, Moves(record, row, rule)
+    (requested, result), (now, later) = moves.on_devices(place), moves.changes(torch.tensor([place]))[0].T
     skipped = bool(record.outcome.skipped[row, i, j])
     chosen = s.servers + 1 if skipped else int(record.action.choice[row, i, j])
-    if skipped:  # one more world: the step as it was
-        now = unmoved(record, row, rule)
-        total, later = torch.cat([total, now[0]]), torch.cat([later, now[1]])
-    # What happened stands in the row of the chosen device, where a rule would make slightly other shares.
+    # What happened stands in the row of the chosen device, where a rule would make slightly other shares; a skipped task has one
+    # more row for it.
+    happened = torch.zeros_like(record.snapshot.active[row : row + 1])
+    happened[0, i, j] = True
     one = slice(row, row + 1)
-    moved = _with_row(moved, chosen, record.action.select(one))
-    result = _with_row(result, chosen, record.outcome.select(one))
-    numbers = (*s.device_numbers, SKIPPED)[: len(total)]
+    requested = _with_row(requested, chosen, record.action.select(one).select(happened))
+    result = _with_row(result, chosen, record.outcome.select(one).select(happened))
+    if skipped:
+        now, later = (torch.cat([x, x.new_zeros(1)]) for x in (now, later))
+    numbers = (*s.device_numbers, SKIPPED)[: len(now)]
     delays = {
-        name: getattr(result, name)[:, i, j].masked_fill(result.skipped[:, i, j], math.nan)
-        for name in ("delay", "delay_tx", "delay_exe")
+        name: getattr(result, name).masked_fill(result.skipped, math.nan) for name in ("delay", "delay_tx", "delay_exe")
     }
     cpu_prices = bandwidth_prices = torch.full((s.servers + 1,), math.nan)
     if record.prices is not None:
@@ -273,18 +274,18 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
             "delay_s": delays["delay"],
             "delay_tx_s": delays["delay_tx"],
             "delay_exe_s": delays["delay_exe"],
-            "energy_j": result.energy[:, i, j],
-            "cost": result.cost[:, i, j],
-            "energy_later": price * result.energy[:, i, j],
-            "deadline_missed": result.missed[:, i, j],
-            "skipped": result.skipped[:, i, j],
-            "ward_change": total - total[chosen],
-            "later_change": later - later[chosen] if known else torch.full_like(later, math.nan),
-            "cpu_share_requested": on_devices(moved.cpu[: s.servers + 1, i, j]),
-            "cpu_hz": on_devices(result.f[: s.servers + 1, i, j]),
-            "bandwidth_share_requested": on_servers(moved.bandwidth[servers, i, j]),
-            "bandwidth_hz": on_devices(result.b[: s.servers + 1, i, j]),
-            "rate_bps": on_servers(result.rate[servers, i, j]),
+            "energy_j": result.energy,
+            "cost": result.cost,
+            "energy_later": price * result.energy,
+            "deadline_missed": result.missed,
+            "skipped": result.skipped,
+            "ward_change": now,
+            "later_change": later if known else torch.full_like(later, math.nan),
+            "cpu_share_requested": on_devices(requested.cpu[: s.servers + 1]),
+            "cpu_hz": on_devices(result.f[: s.servers + 1]),
+            "bandwidth_share_requested": on_servers(requested.bandwidth[servers]),
+            "bandwidth_hz": on_devices(result.b[: s.servers + 1]),
+            "rate_bps": on_servers(result.rate[servers]),
             "distance_m": on_servers(record.snapshot.distance[row, i]),
             "cpu_price": on_devices(cpu_prices),
             "bandwidth_price": on_devices(bandwidth_prices),

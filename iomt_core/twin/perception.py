@@ -12,7 +12,7 @@ from iomt_core.model.allocation import device_index, per_device
 from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.record import Record
 from iomt_core.scenario import metadata
-from iomt_core.twin.regret import SKIPPED
+from iomt_core.twin.moves import SKIPPED
 
 DATA, CYCLES = TASK["data_bits"], TASK["cycles"]
 

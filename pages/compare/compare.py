@@ -5,14 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.compare import controls, decisions, views
-from dashboard.compare.play import play
+from dashboard.compare.play import play, shown_records
 from dashboard.compare.state import linkable_session, side_b, state, usable
 from dashboard.controls import sidebar
 from dashboard.page import share, show_problems
 from dashboard.session import current
 from dashboard.text import plain
 from iomt_core.experiments.comparison.differences import pairing
-from iomt_core.experiments.comparison.sides import compare, episode
+from iomt_core.experiments.comparison.sides import compare
 
 session = current()
 settings = state(session)
@@ -32,7 +32,7 @@ def results() -> None:
     """Everything below the controls; a click in here reruns only this."""
     found, paired = compare(a, b, session.seed, done), pairing(a.scenario, b.scenario)
     number = min(settings.shown, done)
-    sides, records = (a, b), (episode(a, session.seed, number), episode(b, session.seed, number))
+    sides = (a, b)
     views.answer(found, paired)
     with st.container(horizontal=True, horizontal_alignment="right"):
         share(linkable_session(session), "compare", lambda: settings.entries(session))
@@ -44,6 +44,9 @@ def results() -> None:
             views.parameters(a, b, paired)
             views.numbers(found, paired)
     decisions.shown_episode(settings, number, done)
+    records = shown_records(sides, session.seed, number)
+    if records is None:
+        return
     decisions.maps(session, sides, records, paired.comparable)
     decisions.picked_task(session, records)
     decisions.tabs(session, number, sides, records, paired, lambda: views.episodes(found))

@@ -10,8 +10,8 @@ from dashboard.controls import sidebar
 from dashboard.explore import curves, details, views
 from dashboard.explore.batteries import batteries
 from dashboard.explore.city import city, undecided
-from dashboard.explore.following import Awaited
 from dashboard.explore.state import state
+from dashboard.following import Awaited
 from dashboard.page import page_head, share
 from dashboard.session import Pinned, current
 from dashboard.text import plain
@@ -44,7 +44,7 @@ def main() -> None:
         share(session, "explore", lambda: view.link(session))
     if record is None:
         awaited.show(st.container(key="awaited"))
-        undecided(session, episode)
+        undecided(session, episode.problem)
         return
     by = views.judged_by(session, record)
     labels = views.policy_labels(views.compared(session))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from dashboard.following import Awaited
 from dashboard.page import page_head, share
 from dashboard.policy_notes import policy_replaced
 from dashboard.session import current
@@ -14,13 +15,18 @@ with page_head(session, "IoMT Twin Lab", large=True):
     share(session, "start")
 policy_replaced(session)
 views.sentences(session)
+awaited = Awaited(lambda: (session.step, session.picked))
+shown = views.episode_of(session, awaited)
+awaited.show(st.container(key="awaited"))
 with st.container(key="hero_start"):
     with st.container():
-        views.ward(session)
-    with st.container():
-        views.figures(session)
-        views.curves(session)
-views.batteries(session)
+        views.ward(session, shown)
+    if shown.record is not None:
+        with st.container():
+            views.figures(session, shown.record)
+            views.curves(session, shown.record)
+if shown.record is not None:
+    views.batteries(session, shown.record)
 views.tour(session)
 views.cards()
 views.claims()

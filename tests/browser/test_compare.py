@@ -16,7 +16,7 @@ from tests.browser.lab_server import choose, downloaded, settle, slider
 
 pytestmark = pytest.mark.browser
 
-CHANGED = ".task[aria-label*='decided otherwise']"
+CHANGED = ".task[aria-label*='decided differently']"
 PAPER, FEWER = PRESETS["paper"], PRESETS["paper"].changed(servers=3)
 
 
@@ -249,3 +249,20 @@ def test_a_choice_stays_though_a_timer_sends_what_controls_showed_before(page: P
     expect(page.get_by_text("Nothing: A and B are the same.")).to_be_visible(timeout=20_000)
     for control in ("A: policy", "B: policy", "Policy"):
         expect(page.get_by_role("combobox", name=control, exact=True)).to_have_value("Greedy")
+
+
+def test_a_city_is_compared_beside_the_page(page: Page, lab: str) -> None:
+    about = urlencode({"ward": "same", "policy": "nearest", "shares": "own"})
+    query = {"page": "compare", "preset": "city", "T": "12", "policy": "all-local", "v_a": about, "v_episodes": "2"}
+    page.goto(f"{lab}/?{urlencode(query)}")
+    slider(page, "Path loss exponent").wait_for()  # the page is there before the episodes are
+    expect(answer(page)).to_be_visible(timeout=40_000)
+    city = PRESETS["city"].changed(T=12)
+    found = compare(Side(city, "nearest"), Side(city, "all-local"), 0, 2)
+    expect(page.get_by_text(f"({found.changed} of {found.compared})")).to_be_visible()
+    expect(changes(page)).to_have_attribute("aria-label", re.compile("Gap to the bound"))
+    maps = page.locator("[class*=st-key-compare_city] .chart-subtitle")
+    expect(maps).to_have_count(2, timeout=30_000)
+    expect(maps.first).to_contain_text("A: Nearest server on city")
+    page.get_by_role("tab", name="Where tasks moved").click()
+    expect(page.locator(".st-key-compare_flow .hm")).to_be_visible()

@@ -13,6 +13,7 @@ from iomt_core.scenario import PRESETS, WorkloadTask
 from iomt_core.scenario.links import to_query
 from iomt_core.scenario.tables import with_workload
 from iomt_core.twin.northbound import play
+from iomt_core.twin.regret import regrets
 from tests.browser.lab_server import settle
 
 pytestmark = pytest.mark.browser
@@ -98,3 +99,22 @@ def test_a_step_in_which_nobody_has_a_task_says_so_and_leads_on(page: Page, lab:
     expect(page.get_by_text("No user has a task in this step. Choose another step.")).to_be_visible()
     page.get_by_role("button", name="Next").click()
     expect(page.get_by_text(re.compile("Step 3, user 1, task 1: Greedy chose"))).to_be_visible()
+
+
+def test_a_city_is_inspected_while_the_rest_is_computed(page: Page, lab: str) -> None:
+    s = PRESETS["city"]
+    page.goto(f"{lab}/?page=inspect&preset=city&policy=nearest&step=2&task=2.7.1")
+    expect(page.get_by_text(re.compile("Step 2, user 7, task 1: Nearest server chose"))).to_be_visible(timeout=30_000)
+    record = play(s, "nearest", 0, certify=False)
+    assert delay(page) == pytest.approx(float(record.outcome.delay[1, 6, 0]) * 1e3, rel=1e-3)
+    page.get_by_role("button", name="Next").click()  # the page is usable while bound and optimum are computed
+    expect(page.get_by_text(re.compile("Step 3, user 7, task 1: Nearest server chose"))).to_be_visible()
+    frame = regrets(record, 2, "equal", None, user=7)
+    regret = page.locator("[data-testid=stMetric]", has=page.get_by_text("Regret", exact=True))
+    expect(regret.locator("[data-testid=stMetricValue]")).to_have_text(f"{frame['regret_best'].iloc[0]:.4f}")
+    page.get_by_role("tab", name="Regret").click()
+    expect(page.locator(".st-key-inspect_regret .hm")).to_be_visible()
+    expect(page.locator(".st-key-city .chart-title")).to_be_visible()
+    expect(page.get_by_text("The optimum's device for it is")).to_be_visible(
+        timeout=60_000
+    )  # it follows without a click

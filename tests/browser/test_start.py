@@ -114,3 +114,13 @@ def test_a_link_to_start_restores_it(page: Page, lab: str) -> None:
     open_page(page, f"{lab}/?page=start&preset=hospital&step=4")
     expect(page.locator("[data-testid=stHeading]").first).to_contain_text("IoMT Twin Lab")
     page.wait_for_url(re.compile("page=start.*preset=hospital.*step=4"))
+
+
+def test_a_city_shows_its_figures_and_the_gap_follows(page: Page, lab: str) -> None:
+    page.goto(f"{lab}/?page=start&preset=city&policy=nearest")
+    expect(page.locator(".st-key-start_city .chart-plot .main-svg").first).to_be_visible(timeout=30_000)
+    record = play(PRESETS["city"], "nearest", 0, certify=False)
+    shown = METRICS["mean_delay_s"].brief(float(record.outcome.delay[record.snapshot.active].mean()))
+    expect(page.locator(".st-key-figures")).to_contain_text(shown)
+    expect(page.locator(".st-key-figures")).to_contain_text(re.compile(r"Gap to the bound\s*[\d.]+ ?%"), timeout=30_000)
+    expect(page.locator("[data-testid=stMain]")).to_contain_text("with all tasks on the wearables")

@@ -35,7 +35,6 @@ def test_the_map_counts_every_user_and_every_task(record: Record) -> None:
     assert sum(n or 0 for line in drawn["users"]["z"] for n in line) == CITY.users
     offloaded = int(((record.action.choice[1] > 0) & record.snapshot.active[1]).sum())
     assert sum(loads["tasks"]) == offloaded
-    assert drawn["sites"]["type"] == "scattergl"
     sizes, tasks = drawn["sites"]["marker"]["size"], loads["tasks"]
     assert sizes.index(max(sizes)) == tasks.index(max(tasks))
     work = float((record.snapshot.C[1] / CITY.F_k).sum())

@@ -105,3 +105,21 @@ def test_a_new_ward_takes_the_place_of_the_last_one_also_if_that_has_begun(proce
     assert dual is not None
     assert torch.equal(found["certificate"].bound, dual.bound)
     assert found["certificate"].values.numel() == 0
+
+
+def test_what_is_quick_does_not_wait_for_what_takes_long(process: BackgroundProcess) -> None:
+    other = BackgroundProcess()
+    computer = CurveComputer(process=process, quick=other)
+    end, found = time.monotonic() + SECONDS, dict[str, object]()
+    long = {"certificate": Request.of(certificate, PRESETS["crowded"].changed(T=2000), "optimum", 1)}
+    quick = {"record": Request.of(played, WARD, "nearest", "own", 4, quick=True)}
+    try:
+        while not found and time.monotonic() < end:
+            computer.large("bound", long)
+            found, _ = computer.large("map", quick)
+            time.sleep(0.02)
+        assert "record" in found
+        assert not computer.large("bound", long)[0]
+    finally:
+        computer.large("bound", {})  # given up
+        other.close()

@@ -81,6 +81,8 @@ def test_an_interval_around_zero_is_said_to_contain_it() -> None:
     noise = Paired(metric, (1.0, 2.0, 3.0, 4.0), (1.5, 1.5, 3.5, 3.6))
     assert noise.excludes_zero is False
     assert Paired(metric, (1.0, 2.0, 3.0), (2.0, 3.0, 4.0)).excludes_zero is True
+    gap = Paired(METRICS["gap"], (0.01, 0.02, 0.03), (0.02, 0.03, 0.05))
+    assert gap.interval_text == "-0.10 to +2.77 percentage points"
     assert Paired(metric, (0.0, 0.0), (1.0, 1.0)).relative is None
 
 

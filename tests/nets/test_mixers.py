@@ -38,7 +38,7 @@ def test_monotone(kind: str, seed: int, scale: float) -> None:
 
 
 def test_the_attention_as_printed_is_not_monotone() -> None:
-    """(25) can fail if queries and keys contain the values; docs/training.md measures how often it does."""
+    """(25) can fail if queries and keys contain the values; docs/training.md says how often it did in a trained network."""
     broken = [
         (slopes(shaken(SAEQMIX(USERS, STATE, CORRECTED, "paper"), seed), seed) < -1e-9).any() for seed in range(20)
     ]

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from benchmarks.city import city, general_solver
-from iomt_core.policies import dual, price_response, search
+from iomt_core.policies import dual, plan, price_response, search
 from iomt_core.policies.dual import solve_dual
 from iomt_core.policies.optimum import StepOptimum
+from iomt_core.policies.plan import Optimum
 from iomt_core.policies.price_response import FixedPriceResponse, PriceResponse
 from iomt_core.policies.shares import optimal_shares
 from iomt_core.rollout import draw_episodes, play_episodes
@@ -52,6 +53,18 @@ def test_the_optimum_of_a_district_on_scarce_batteries_is_near_its_bound() -> No
         assert record.return_bound is not None
         assert not bool(record.ended.any())
         assert 1 <= float(record.return_bound[0] / record.returns.sum()) <= most
+
+
+def test_a_plan_in_blocks_of_steps_is_the_same_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = city(30, 4, 6).changed(Cap=4e-4, T=4)
+    drawn = draw_episodes(s, 0)
+    whole = Optimum(s).plan(drawn.snapshot, s.T, drawn.dual)
+    assert not torch.equal(whole.choice, StepOptimum(s).decide(drawn.snapshot, drawn.dual).choice)  # batteries bind
+    monkeypatch.setattr(plan, "MOST_CELLS", 1)
+    blocks = Optimum(s).plan(drawn.snapshot, s.T, drawn.dual)
+    assert torch.equal(whole.choice, blocks.choice)
+    torch.testing.assert_close(blocks.cpu, whole.cpu, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(blocks.bandwidth, whole.bandwidth, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("users", "tasks", "most"), [(2, 3, 1e-3), (3, 3, 5e-3)])

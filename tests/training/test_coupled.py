@@ -105,6 +105,19 @@ def test_less_charge_means_dearer_joules_and_less_energy(saving: Trainer) -> Non
     assert spent[1] < 0.9 * spent[0]
 
 
+def test_the_caution_that_agents_have_learned_decides_how_near_to_empty_they_go() -> None:
+    found = trainer(SCARCE)
+    encoder, agents = encoder_of(found), found.learner.agents
+    low = replace(first(SCARCE, 32), steps_left=torch.ones(32))
+    low = replace(low, battery=low.battery * 0.06)
+    spent = []
+    for caution in (1.0, 4.0):
+        agents.get_parameter(LEARNED)[1] = caution
+        decision = decide_at_prices(agents.resized_for(encoder.sizes), encoder, low, None).decision
+        spent.append(outcome(low, decision.action(low.D.dtype), SCARCE).energy.sum())
+    assert spent[1] < 0.9 * spent[0]
+
+
 def test_agents_observe_charge_steps_left_and_the_price_of_a_joule(saving: Trainer) -> None:
     encoder, now = encoder_of(saving), first(SCARCE)
     before = encoder.inputs(now).other[..., IN_TIME]

@@ -35,7 +35,9 @@ DDPG = {
     "action_smoothing": 1.0,
     "saturation_penalty": 0.002,
 }
-# What some algorithms need in addition to `SHORT`; docs/training.md says why.
+# What some algorithms need in addition to `SHORT`. As printed, (19) is the agent's own reward, and each MT-PDQN network values
+# its own task only: what a task costs the others is in the team's losses alone, so these get weight, and with them the penalty,
+# without which requests run to their limits. DDPG's value of a device's number is a step function: noise gives it a slope.
 CHANGES = {
     "sae-mt-qmix-paper": {**MORE, "epsilon": 0.1, "team_weight": 25.0, "request_penalty": 30.0},
     "mt-pdqn": {**MORE, "updates": 16, "epsilon": 0.1, "team_weight": 10.0, "request_penalty": 10.0},

@@ -15,7 +15,7 @@ from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.training.catalogue import make_policy
 from iomt_core.training.checkpoints import LEARNER, POLICY, last_checkpoint, write_checkpoint
 from iomt_core.training.run_spec import RunSpec, settings_for
-from iomt_core.training.start import Start
+from iomt_core.training.start import Start, why_from_scratch
 from iomt_core.training.trained_policy import TrainedPolicy
 
 WARD = PRESETS["lecture"].changed(users=2, tasks=3, servers=2, T=5)
@@ -69,6 +69,15 @@ def test_where_no_general_network_fits_a_run_says_why_and_starts_from_scratch(tm
     assert done.exit_code == 0, done.output
     assert "The run starts from scratch" in done.output
     assert (read_json(tmp_path / "run" / SPEC) or {})["start"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({}, ""), ({"coupled_steps": True}, "coupled_steps = True"), ({"rounds": 0}, "rounds = 0"), ({"gamma": 0.5}, "")],
+)
+def test_settings_that_the_general_network_does_not_allow_are_named(changes: dict[str, object], word: str) -> None:
+    reason = why_from_scratch("sae-mt-qmix", changes)
+    assert reason == (f"the general network does not allow {word}" if word else "")
 
 
 def test_another_shipped_network_than_the_runs_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ import pandas as pd
 import torch
 
 from iomt_core.record import Record
+from iomt_core.twin.moves import SKIPPED
 from iomt_core.twin.northbound import place_name
-from iomt_core.twin.regret import SKIPPED
 
 PLACE = ["episode", "step", "user", "task"]
 CHANGES = ("delay_s", "energy_j", "cost")  # with their difference, B - A
@@ -67,6 +67,16 @@ def flows(a: Record, b: Record) -> pd.DataFrame:
     counts = pd.crosstab(both["choice_a"], both["choice_b"]).reindex(index=rows, columns=columns, fill_value=0)
     counts.index, counts.columns = (pd.Index([place_name(k) for k in x]) for x in (rows, columns))
     return counts
+
+
+def busiest_flows(counts: pd.DataFrame, most: int) -> pd.DataFrame:
+    """`flows` of those devices only, at most `most` on each side, that most tasks move from or to."""
+    names = list(dict.fromkeys((*counts.index, *counts.columns)))
+    square = counts.reindex(index=names, columns=names, fill_value=0)
+    stay = pd.Series({name: int(square.loc[name, name]) for name in names})
+    moved = (square.sum(axis=0) + square.sum(axis=1) - 2 * stay).sort_values(ascending=False, kind="stable")
+    kept = set(moved.index[:most])
+    return counts.loc[[name in kept for name in counts.index], [name in kept for name in counts.columns]]
 
 
 def marks(shown: Record, other: Record) -> list[list[list[int]]]:

@@ -61,6 +61,15 @@ class Paired:
         """95 % interval of the mean difference (Student, paired); `None` for fewer than two episodes."""
         return mean_interval(self.differences)
 
+    @property
+    def interval_text(self) -> str:
+        """The interval of B - A in the unit of the metric: `+0.7229 to +0.8001 ms`; empty for fewer than two episodes."""
+        if self.interval is None:
+            return ""
+        low, high = map(self.metric.show_difference, self.interval)
+        unit = f" {self.metric.difference_unit}"
+        return f"{low.removesuffix(unit) if high.endswith(unit) else low} to {high}"
+
     @cached_property
     def relative(self) -> float | None:
         """Mean difference relative to A's mean; `None` where that is 0."""

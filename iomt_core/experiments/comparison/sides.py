@@ -26,8 +26,8 @@ from iomt_core.policies.base import Policy, Shares
 from iomt_core.record import Record
 from iomt_core.rollout import EpisodeSet, decide_episodes, draw_episodes, play_episodes
 from iomt_core.scenario import Scenario, check_range
-from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of, make_policy
-from iomt_core.twin.northbound import checked_seed, checked_shares
+from iomt_core.training.catalogue import cached_by_checkpoint, checkpoint_of, entry, make_policy
+from iomt_core.twin.northbound import checked_seed, checked_shares, values_in_episode
 
 MOST_EPISODES = 50
 EPISODES = 10  # unless a person chooses another number
@@ -37,6 +37,8 @@ CHUNK = 40_000
 SUMS = 1000  # metrics and choices, a few kilobytes each
 RECORDS = 6  # whole records, while they are played
 SHOWN = 4  # whole records that the page shows
+# Tasks times devices of an episode; a larger ward is compared without certificates, which would take minutes an episode.
+MOST_CERTIFIED = 1_000_000
 WARDS = 12  # drawn episodes with certificates, 1 to 5 MB each, shared by all policies and sharing rules
 
 
@@ -62,7 +64,7 @@ class Comparison:
     b: Side
     seed: int
     episodes: int
-    pairs: tuple[Paired, ...]  # one for each metric of `metrics.METRICS`
+    pairs: tuple[Paired, ...]  # one for each metric of `metrics.METRICS` that is known on both sides
     compared: int  # tasks that both sides decided in the same place (episode, step, user, task)
     changed: int  # of these, on different devices
     moved: int  # of these, from a user's own device to a server or back
@@ -75,9 +77,18 @@ class Comparison:
         """The metric that the sides are compared by: the return if one of them did not do everything."""
         return "return" if any(self.ended) or any(self.skipped) else "cost"
 
+    def has(self, name: str) -> bool:
+        """Whether the metric of this name is known on both sides."""
+        return any(pair.metric.name == name for pair in self.pairs)
+
     def pair(self, name: str) -> Paired:
         """The metric of this name on both sides."""
         return next(pair for pair in self.pairs if pair.metric.name == name)
+
+
+def is_certified(s: Scenario) -> bool:
+    """Whether the episodes of a ward are compared with certificates, so that gaps to the bound are among the metrics."""
+    return values_in_episode(s) <= MOST_CERTIFIED
 
 
 def chunk_size(s: Scenario) -> int:
@@ -86,7 +97,7 @@ def chunk_size(s: Scenario) -> int:
     So an episode is in the same batch for every policy and every number of episodes, and all policies in a ward have exactly
     the same certificates.
     """
-    values = s.T * s.users * s.tasks * (s.servers + 1)
+    values = values_in_episode(s)
     return next((n for n in (5, 2) if n * values <= CHUNK), 1)
 
 
@@ -95,7 +106,8 @@ def checked(side: Side, seed: int, episodes: int) -> None:
     check_range("episodes", episodes, 1, MOST_EPISODES)
     checked_shares(side.shares)
     checked_seed(seed)
-    make_policy(side.policy, side.scenario)
+    if entry(side.policy).trained:  # others can decide everywhere, and some take seconds to make in a large ward
+        make_policy(side.policy, side.scenario)
 
 
 def finished(a: Side, b: Side, seed: int, episodes: int) -> int:
@@ -118,16 +130,37 @@ def advance(a: Side, b: Side, seed: int, episodes: int, on_step: Callable[[], No
     """
     for side in (a, b):
         checked(side, seed, episodes)
-    missing = [
+    pieces = missing(a, b, seed, episodes)
+    for n, (side, chunk) in enumerate(pieces, 1):
+        _sums(side, seed, chunk, on_step)
+        yield n / len(pieces)
+
+
+def missing(a: Side, b: Side, seed: int, episodes: int) -> list[tuple[Side, int]]:
+    """The chunks of both sides that are still to be played, in order."""
+    found = [
         (first / episodes, side, first // chunk_size(side.scenario))
         for side in dict.fromkeys((a, b))
         for first in range(_finished(side, seed, episodes), episodes, chunk_size(side.scenario))
     ]
     # Both sides advance together, so that after a stop the episodes played so far can be compared.
-    missing.sort(key=lambda piece: piece[0])
-    for n, (_, side, chunk) in enumerate(missing, 1):
-        _sums(side, seed, chunk, on_step)
-        yield n / len(missing)
+    return [(side, chunk) for _, side, chunk in sorted(found, key=lambda piece: piece[0])]
+
+
+def chunk_sums(s: Scenario, policy: str, shares: Shares, seed: int, chunk: int) -> Sums:
+    """The results of a chunk of one side, for another process to `keep`. Raises `ScenarioError`."""
+    return _sums(Side(s, policy, shares), seed, chunk)
+
+
+def chunk_record(s: Scenario, policy: str, shares: Shares, seed: int, chunk: int) -> Record:
+    """The record of a chunk of one side. Raises `ScenarioError`."""
+    return _play(Side(s, policy, shares), seed, chunk)
+
+
+def keep(side: Side, seed: int, chunk: int, sums: Sums) -> None:
+    """Keeps what another process has played, as if this one had."""
+    with _LOCK:
+        _SUMS[_key(side, seed, chunk)] = sums
 
 
 def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
@@ -147,36 +180,38 @@ def compare(a: Side, b: Side, seed: int, episodes: int) -> Comparison:
         moved += int((other & ((left == 0) | (right == 0))).sum())
     ended = int(sum(sums[0]["ended"])), int(sum(sums[1]["ended"]))
     steps = math.fsum(sums[0]["steps"]) / episodes, math.fsum(sums[1]["steps"]) / episodes
-    pairs = tuple(Paired.of(metric, *sums) for metric in METRICS.values())
+    known = sums[0].keys() & sums[1].keys()
+    pairs = tuple(Paired.of(m, *sums) for m in METRICS.values() if {m.numerator, m.denominator} <= known | {""})
     share = CONTEXT["skipped_share"]
     skipped = tuple(share.aggregate({name: math.fsum(values) for name, values in side.items()}) for side in sums)
     return Comparison(a, b, seed, episodes, pairs, compared, changed, moved, ended, steps, (skipped[0], skipped[1]))
 
 
 @dataclass(frozen=True)
-class _Sums:
+class Sums:
     """The results of a chunk of one side's episodes: sums an episode by name, and all choices."""
 
     sums: dict[str, list[float]]
     choice: Tensor  # (episodes, T, all users of the ward, J) int8, see `decisions.decided`
 
 
-_SUMS: LRUCache[Hashable, _Sums] = LRUCache(SUMS)
+_SUMS: LRUCache[Hashable, Sums] = LRUCache(SUMS)
+_LOCK = Lock()
 
 
 def _key(side: Side, seed: int, chunk: int, on_step: object = None) -> Hashable:
     return side.key, seed, chunk
 
 
-@cached(_SUMS, _key, Lock())
-def _sums(side: Side, seed: int, chunk: int, on_step: Callable[[], None] = lambda: None) -> _Sums:
+@cached(_SUMS, _key, _LOCK)
+def _sums(side: Side, seed: int, chunk: int, on_step: Callable[[], None] = lambda: None) -> Sums:
     s, first, record = side.scenario, chunk * chunk_size(side.scenario), _play(side, seed, chunk, on_step)
     summary = Summary(s, side.policy, side.shares, seed)
     summary.add(record)
     choice = torch.full((chunk_size(s), s.T, s.ward_users, s.tasks), NO_TASK, dtype=torch.int8)
     rows, users = (record.episode[:, None] - 1 - first, record.step[:, None] - 1), torch.tensor(s.user_numbers) - 1
     choice[(*rows, users)] = decided(record).to(torch.int8)
-    return _Sums(summary.sums, choice)
+    return Sums(summary.sums, choice)
 
 
 @cached(LRUCache(RECORDS), _key, Lock())
@@ -201,7 +236,7 @@ def _shown(side: Side, seed: int, chunk: int) -> Record:
 @lru_cache(maxsize=WARDS)
 def _drawn(s: Scenario, seed: int, chunk: int) -> EpisodeSet:
     size = chunk_size(s)
-    return draw_episodes(s, seed, chunk * size, size)
+    return draw_episodes(s, seed, chunk * size, size, is_certified(s))
 
 
 @cached_by_checkpoint(maxsize=2 * WARDS)

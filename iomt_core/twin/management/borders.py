@@ -19,7 +19,7 @@ from torch import Tensor
 from iomt_core.environment.observation import limited_state, mixer_observation
 from iomt_core.record import Record
 from iomt_core.twin.access.privacy import SUMS, task_sums
-from iomt_core.twin.regret import SKIPPED
+from iomt_core.twin.moves import SKIPPED
 
 NUMBER, SUM = np.dtype("<f4"), np.dtype("<f8")
 TASK_DECISION = np.dtype([("task", "u1"), ("device", "u1"), ("cpu", NUMBER), ("bandwidth", NUMBER)])

@@ -13,8 +13,8 @@ from iomt_core.scenario import PRESETS, ScenarioError
 from iomt_core.training.catalogue import make_policy
 from iomt_core.twin.management import borders
 from iomt_core.twin.management.borders import AGGREGATE, DECISION, KEPT, OBSERVATION, STATE, TASK_DATA
+from iomt_core.twin.moves import SKIPPED
 from iomt_core.twin.northbound import Twin
-from iomt_core.twin.regret import SKIPPED
 
 PAPER, LECTURE = PRESETS["paper"], PRESETS["lecture"].changed(T=3)
 

@@ -66,24 +66,24 @@ class Episode:
         return bool(self.problem) or (self.record is not None and self.certified)
 
 
-def episode(part: str, s: Scenario, policy: str, shares: Shares, seed: int) -> Episode:
+def episode(part: str, s: Scenario, policy: str, shares: Shares, seed: int, certify: bool = True) -> Episode:
     """The first episode of a seed under a policy. Returns at once in large wards: ask again until it is complete.
 
-    part: names the part of the page that asks.
+    part: names the part of the page that asks. certify: whether certificates are wanted too.
     """
     if not is_large(s):
         return Episode(play(s, policy, seed, shares))
-    here = (
-        values_in_episode(s) <= MOST_AT_ONCE
-        and policy not in (SLOWEST, "optimum-causal")
-        and not needs_certificate(policy)
-    )
-    wanted = {} if here else {"record": Request.of(played, s, policy, shares, seed)}
-    wanted["certificate"] = Request.of(certificate, s, "optimum", seed)
+    slow = policy in (SLOWEST, "optimum-causal") or needs_certificate(policy)
+    here = values_in_episode(s) <= MOST_AT_ONCE and not slow
+    wanted = {} if here else {"record": Request.of(played, s, policy, shares, seed, quick=not slow)}
+    if certify:
+        wanted["certificate"] = Request.of(certificate, s, "optimum", seed)
     found, done = curve_computer().large(f"{client()} {part}", wanted)
     record = play(s, policy, seed, shares, certify=False) if here else found.get("record")
     if not isinstance(record, Record):
         return Episode(None, record or "", False, done["record"])
+    if not certify:
+        return Episode(record)
     dual = found.get("certificate")
     if dual is None or isinstance(dual, str):
         return Episode(record, dual or "", False, done["certificate"])
@@ -128,5 +128,9 @@ def _waiting(awaited: Awaited) -> None:
         st.rerun()  # the whole page
     for name, now, _ in looked:
         decides = f"{name} decides, and its figures follow"
-        doing = decides if now.record is None else "The certified bound is computed, then the optimum"
-        st.progress(now.share, f"{doing}: {100 * now.share:.0f} %, in the background. The page stays usable meanwhile.")
+        progress_of(now.share, decides if now.record is None else "The certified bound is computed, then the optimum")
+
+
+def progress_of(share: float, doing: str) -> None:
+    """A bar that says what is computed, and how far it is."""
+    st.progress(share, f"{doing}: {100 * share:.0f} %, in the background. The page stays usable meanwhile.")
