@@ -342,7 +342,7 @@ class PriceResponse(BatteryAware):
     label = "Price response"
     summary = (
         "Each user decides alone, at least cost, from its own tasks, its battery and the servers' shadow prices: their mean, "
-        "changed as the capacities that all users see change."
+        "changed as the capacities that all users see change. Few users also know what the others use of each server on average."
     )
     sharing = "requests"
     follows: ClassVar[bool] = True
@@ -754,7 +754,8 @@ class FixedPriceResponse(PriceResponse):
     name = "price-response-fixed"
     label = "Price response, fixed prices"
     summary = (
-        "The same at prices that are broadcast once, the mean over typical steps, whatever the servers' load is now."
+        "The same at prices that are broadcast once, the mean over typical steps, whatever the servers' load is now or what "
+        "others do."
     )
     follows = False
 
