@@ -75,7 +75,7 @@ def literal_update(learner: Learner, episodes: Episodes) -> None:
     for optimiser, loss in ((learner.critic_optimiser, critics), (learner.actor_optimiser, actors)):
         optimiser.zero_grad()
         loss.backward(retain_graph=True)
-        optimiser.step(learner.settings.learning_rate)
+        optimiser.step()
     learner.update_targets()
 
 

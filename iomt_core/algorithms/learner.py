@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from iomt_core.algorithms.adam import Adam
 from iomt_core.algorithms.agents import Agents
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.nets.backend import accelerated
@@ -46,7 +45,8 @@ class Learner:
         self.target_mixer = copy.deepcopy(mixer).requires_grad_(False)
         self.critic_parameters = [*agents.critic_parameters(), *mixer.parameters()]
         self.actor_parameters = agents.actor_parameters()
-        self.critic_optimiser, self.actor_optimiser = Adam(self.critic_parameters), Adam(self.actor_parameters)
+        self.critic_optimiser = torch.optim.Adam(self.critic_parameters, settings.learning_rate, fused=True)
+        self.actor_optimiser = torch.optim.Adam(self.actor_parameters, settings.actor_learning_rate, fused=True)
         # Listed only once, because finding all parameters takes longer than updating the target networks.
         self._targets: list[Tensor] = [*self.target_agents.parameters(), *self.target_mixer.parameters()]
         self._online: list[Tensor] = [*self.agents.parameters(), *self.mixer.parameters()]
@@ -73,13 +73,13 @@ class Learner:
     def update_critics(self, *parts: Episodes, lr_factor: float = 1.0) -> dict[str, Tensor]:
         """Updates θ^Q of the MPTQ networks with (19) and (26), and attention and mixer with (26)."""
         rate = self.settings.learning_rate * lr_factor
-        own, team = self._step(self.critic_optimiser, self._critic_losses, parts, rate)
+        own, team = self._step(self.critic_optimiser, self.critic_parameters, self._critic_losses, parts, rate)
         return {"loss_19": own, "loss_26": team}
 
     def update_actors(self, *parts: Episodes, lr_factor: float = 1.0) -> dict[str, Tensor]:
         """Updates θ^μ with (21) and (27); the target networks compute the values in both."""
         rate = self.settings.actor_learning_rate * lr_factor
-        own, team = self._step(self.actor_optimiser, self._actor_losses, parts, rate)
+        own, team = self._step(self.actor_optimiser, self.actor_parameters, self._actor_losses, parts, rate)
         return {"loss_21": own, "loss_27": team}
 
     def _critic_losses(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
@@ -110,13 +110,16 @@ class Learner:
 
     def _step(
         self,
-        optimiser: Adam,
+        optimiser: torch.optim.Optimizer,
+        parameters: list[nn.Parameter],
         losses: Callable[[Episodes], tuple[Tensor, Tensor]],
         parts: Sequence[Episodes],
         learning_rate: float,
     ) -> tuple[Tensor, Tensor]:
         """One optimiser step on the sum of both losses, averaged over the parts. Returns both losses per network."""
-        optimiser.zero_grad()
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate
+        optimiser.zero_grad(set_to_none=True)
         found = []
         for part in parts:
             with accelerated():
@@ -126,10 +129,10 @@ class Learner:
             ((own + team) * scale).backward()
             found.append(torch.stack([own.detach(), team.detach()]) / part.sizes.networks)
         if self.parameter_tying:
-            for parameter in optimiser.parameters:
+            for parameter in parameters:
                 if parameter in self._grouped and parameter.grad is not None:
                     average_over_networks(parameter.grad, self._grouped[parameter])
-        nn.utils.clip_grad_norm_(optimiser.parameters, self.settings.clip)
-        optimiser.step(learning_rate)
+        nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+        optimiser.step()
         own, team = torch.stack(found).mean(0)
         return own, team

@@ -37,7 +37,7 @@ def save(trainer: Trainer, spec: RunSpec, place: Path, seconds: float = 0.0) -> 
     rest = _named("agents", learner.agents) | _named("mixer", learner.mixer)
     rest = {f"online/{name}": value for name, value in rest.items()}
     for title, optimiser in (("critic", learner.critic_optimiser), ("actor", learner.actor_optimiser)):
-        for number, state in optimiser.state.items():
+        for number, state in optimiser.state_dict()["state"].items():
             rest |= {f"{title}/{number}/{key}": value for key, value in state.items()}
     rest |= {f"replay/{name}": value for name, value in trainer.replay.tensors().items()}
     facts = {
@@ -80,7 +80,7 @@ def restore(place: Path, device: torch.device = CPU, make_replay: MakeReplay = R
         for key, value in parts[title].items():
             number, _, entry = key.partition("/")
             state.setdefault(int(number), {})[entry] = value
-        optimiser.load(state)
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     trainer.played, trainer.updates, replayed = (_count(facts, n, place) for n in ("played", "updates", "replayed"))
     replay.load({name: values.to(device) for name, values in parts["replay"].items()}, replayed)
     return trainer, spec

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from iomt_core.algorithms.adam import Adam
 from iomt_core.algorithms.episodes import Episodes
 from iomt_core.algorithms.parameterised_q import ParameterisedQ
 from iomt_core.algorithms.registry import algorithm
@@ -55,7 +54,8 @@ class AgentTrainer:
         agents.request_penalty = 0.0  # IMITATION takes its place
         self.agents, self.target = agents, copy.deepcopy(agents).requires_grad_(False)
         self._grouped = dict(grouped_parameters(agents))
-        self._critic, self._actor = Adam(agents.critic_parameters()), Adam(agents.actor_parameters())
+        self._critic = torch.optim.Adam(agents.critic_parameters(), s.learning_rate, fused=True)
+        self._actor = torch.optim.Adam(agents.actor_parameters(), s.actor_learning_rate, fused=True)
 
     @property
     def done(self) -> bool:
@@ -105,18 +105,21 @@ class AgentTrainer:
         counts = torch.stack([part.now.weight > 0, (part.now.weight > 0) & (part.choice > 0)], -1)
         return part.mean((away * counts).sum((-1, -2))).sum()
 
-    def _step(self, optimiser: Adam, loss: Tensor, rate: float) -> None:
+    def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
         progress = self.updates / self.total
-        optimiser.zero_grad()
+        for group in optimiser.param_groups:
+            group["lr"] = rate * (1 - (1 - LAST_LR_FACTOR) * max(0.0, (progress - DECAY_FROM) / (1 - DECAY_FROM)))
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if (
             progress < SETTINGS.parameter_tying
         ):  # the networks of all tasks learn from each other, see `training.settings`
-            for parameter in optimiser.parameters:
+            for parameter in parameters:
                 if parameter in self._grouped and parameter.grad is not None:
                     average_over_networks(parameter.grad, self._grouped[parameter])
-        nn.utils.clip_grad_norm_(optimiser.parameters, SETTINGS.clip)
-        optimiser.step(rate * (1 - (1 - LAST_LR_FACTOR) * max(0.0, (progress - DECAY_FROM) / (1 - DECAY_FROM))))
+        nn.utils.clip_grad_norm_(parameters, SETTINGS.clip)
+        optimiser.step()
 
 
 def train(
