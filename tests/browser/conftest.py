@@ -38,7 +38,10 @@ def profile(playwright: Playwright) -> Iterator[BrowserContext]:
     All tabs share one process, which an empty tab keeps alive between tests: that is another third.
     """
     with playwright.chromium.launch_persistent_context(
-        "", executable_path=chromium_path(), args=[*FLAGS, "--process-per-site"], viewport={"width": 1500, "height": 1200}
+        "",
+        executable_path=chromium_path(),
+        args=[*FLAGS, "--process-per-site"],
+        viewport={"width": 1500, "height": 1200},
     ) as started:
         empty = started.new_page()
         empty.route("**", lambda route: route.fulfill(body="", content_type="text/html"))
