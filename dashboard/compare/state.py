@@ -21,7 +21,7 @@ class Compare:
     """The page's state. `policy` and `shares` belong to A, unless A is the pinned side, which has its own."""
 
     source: str = SAME  # scenario of A. SAME: the sidebar's; PINNED: the pinned one; otherwise a preset's name
-    policy: str = "greedy"
+    policy: str = "optimum"
     shares: Shares = "own"
     episodes: int = EPISODES
     shown: int = 1  # the episode on the map

@@ -55,7 +55,8 @@ def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True, by: str 
     """
     changed = [pair for pair in pairs if pair.relative is not None]
     low, high = _span(changed)
-    names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{pair.change_words}" for pair in pairs}
+    lines = {pair.metric.name: pair.change_words.replace(" (", "<br>(") for pair in pairs}  # leave a phone room for the axis
+    names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{lines[pair.metric.name]}" for pair in pairs}
     data = []
     for kind in VERDICTS:
         if mine := [pair for pair in changed if verdict(pair, graded, by) == kind]:

@@ -78,7 +78,7 @@ def test_pin_change_servers_and_see_what_differs_and_changed(page: Page, lab: st
 def test_two_policies_on_one_ward_step_together_and_a_task_is_followed(page: Page, lab: str) -> None:
     open_compare(page, lab, preset="lecture")
     differs = page.locator("[data-testid=stTable] tbody tr")
-    assert differs.inner_text().split() == ["Policy", "Price", "response", "SAE-MT-QMIX,", "general", "network"]
+    assert differs.inner_text().split() == ["Policy", "Optimum", "SAE-MT-QMIX,", "general", "network"]
     page.get_by_role("combobox", name="A: policy").click()
     page.get_by_role("option", name="All local", exact=True).click()
     expect(differs).to_contain_text("All local")
