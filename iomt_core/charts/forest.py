@@ -55,7 +55,9 @@ def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True, by: str 
     """
     changed = [pair for pair in pairs if pair.relative is not None]
     low, high = _span(changed)
-    lines = {pair.metric.name: pair.change_words.replace(" (", "<br>(") for pair in pairs}  # leave a phone room for the axis
+    lines = {
+        pair.metric.name: pair.change_words.replace(" (", "<br>(") for pair in pairs
+    }  # leave a phone room for the axis
     names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{lines[pair.metric.name]}" for pair in pairs}
     data = []
     for kind in VERDICTS:
