@@ -415,9 +415,10 @@ class PriceResponse(BatteryAware):
         choice = first.action.choice.masked_fill(first.skipped, self.scenario.servers + 1)
         loads = expected_loads(self._own_choices(users, wanted), choice)
         check, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), []
+        parts = [(part, self._wanted(part)) for part in self._parts(check, self.prices(check))]
         for others in (None, loads.sum(0) - loads):
             self._others = others
-            responses = [self._respond(one) for one in self._parts(check, self.prices(check))]
+            responses = [self._respond_with(*part, temperature=self._temperature) for part in parts]
             earned.append(self._tried(check, responses).earned)
         if earned[1] <= earned[0]:
             self._others = None
