@@ -55,10 +55,9 @@ def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True, by: str 
     """
     changed = [pair for pair in pairs if pair.relative is not None]
     low, high = _span(changed)
-    lines = {
-        pair.metric.name: pair.change_words.replace(" (", "<br>(") for pair in pairs
-    }  # leave a phone room for the axis
-    names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{lines[pair.metric.name]}" for pair in pairs}
+    # Intervals have a line of their own, so that a phone has room for the axis.
+    words = {pair.metric.name: pair.change_words.replace(" (", "<br>(") for pair in pairs}
+    names = {pair.metric.name: f"<b>{pair.metric.label}</b><br>{words[pair.metric.name]}" for pair in pairs}
     data = []
     for kind in VERDICTS:
         if mine := [pair for pair in changed if verdict(pair, graded, by) == kind]:
@@ -73,8 +72,8 @@ def forest(pairs: Sequence[Paired], subtitle: str, graded: bool = True, by: str 
         },
         "margin": {"l": 8, "r": 12, "t": 40, "b": 44},
     }  # fmt: skip
-    words = "; ".join(f"{pair.metric.label} {pair.change_words}" for pair in pairs)
-    alt = f"Relative change of every metric from A to B with its 95 % interval: {words}."
+    changes = "; ".join(f"{pair.metric.label} {pair.change_words}" for pair in pairs)
+    alt = f"Relative change of every metric from A to B with its 95 % interval: {changes}."
     return figure(data, layout, "Change from A to B, with 95 % intervals", alt, subtitle)
 
 

@@ -68,6 +68,12 @@ class Prices(Batch):
         """Log prices, (B, 2K + U); `prices_at` is the inverse."""
         return torch.cat([self.cpu, self.bandwidth, self.own], dim=1).log()
 
+    @property
+    def for_tasks(self) -> tuple[Tensor, Tensor]:
+        """λ and μ of servers, as they broadcast to (B, U, J, K)."""
+        lam, mu = (x[:, :, None] if x.dim() == 3 else x[:, None, None] for x in (self.cpu, self.bandwidth))
+        return lam, mu
+
     def of_users(self, users: slice | Tensor) -> Prices:
         """The prices that some users meet; those of servers may be different for each user, (B, U, K)."""
         cpu, bandwidth = (x[:, users] if x.dim() == 3 else x for x in (self.cpu, self.bandwidth))

@@ -237,7 +237,7 @@ class EpisodeProblem:
 
     def _pairs(self, p: Prices, battery: Tensor) -> _Pairs:
         step = self.step
-        lam, mu = (x[:, :, None] if x.dim() == 3 else x[:, None, None] for x in (p.cpu, p.bandwidth))
+        lam, mu = p.for_tasks
         joule = self.joule + battery[:, :, None]
         return _Pairs(
             second=self.second[..., None],

@@ -38,7 +38,8 @@ class _OneUser:
 class OwnChoices:
     """The tasks of all users in some steps at given prices, each user alone with its own.
 
-    Loads of servers are Σ a, Σ c and the CPU that deadlines need, (…, 3, K), in units of the loads at which servers have these
+    The roots a and c follow from the tasks' costs and demands; at common prices they are those of `search.server_roots`. Loads of
+    servers are Σ a, Σ c and the CPU that deadlines need, (…, 3, K), in units of the loads at which servers have these
     prices, sqrt(λ) F_k and sqrt(μ) B_k, and of F_k.
     """
 
@@ -49,7 +50,7 @@ class OwnChoices:
         self.shape, self.active, self.own_tasks, self.problem = step.shape, active, own_tasks, problem
         b, u, _, k = self.shape
         value, owed = tasks.value[..., 1:-1], tasks.owed
-        lam, mu = (x[:, :, None] if x.dim() == 3 else x[:, None, None] for x in (prices.cpu, prices.bandwidth))
+        lam, mu = prices.for_tasks
         executed = (problem.second[..., None] + owed / problem.left.clamp_min(1e-300)) * problem.C[..., None]
         self.fixed = -owed
         if step.latency is not None:
@@ -59,16 +60,15 @@ class OwnChoices:
         self.a, self.c = ((x * active[..., None]).sqrt() for x in (executed, (sent * tasks.band).clamp_min(0.0)))
         self.need = problem.least * active if bool((owed > 0).any()) else None
         F, B = step.F_k[:, None], step.B_k[:, None]
-        self.unit = torch.stack(torch.broadcast_tensors(F * lam[:, :, 0].sqrt(), B * mu[:, :, 0].sqrt(), F), -2).expand(
-            b, u, 3, k
-        )
+        loads = torch.broadcast_tensors(F * lam[:, :, 0].sqrt(), B * mu[:, :, 0].sqrt(), F)
+        self.unit = torch.stack(loads, -2).expand(b, u, 3, k)
 
-    def loads(self, choice: Tensor) -> Tensor:
-        """What each user puts on each server, (B, U, 3, K); choice: (B, U, J), K + 1 for tasks that are skipped."""
-        k = self.shape[3]
-        on = (choice[..., None] == torch.arange(1, k + 1, device=choice.device)).to(self.c.dtype)
-        need = torch.zeros_like(self.c) if self.need is None else self.need[..., None]
-        return torch.stack([(on * x).sum(2) for x in (self.a, self.c, need)], -2) / self.unit.clamp_min(1e-300)
+    def loads(self, choice: Tensor, users: slice = slice(None)) -> Tensor:
+        """What some users put on each server, (B, n, 3, K); choice: (B, n, J), K + 1 for tasks that are skipped."""
+        a, c, k = self.a[:, users], self.c[:, users], self.shape[3]
+        on = (choice[..., None] == torch.arange(1, k + 1, device=choice.device)).to(c.dtype)
+        need = torch.zeros_like(c) if self.need is None else self.need[:, users, :, None]
+        return torch.stack([(on * x).sum(2) for x in (a, c, need)], -2) / self.unit[:, users].clamp_min(1e-300)
 
     def alone(self, others: Tensor) -> tuple[Tensor, Tensor]:
         """What each task costs on each server if it is the user's only one there, (B, U, J, K), and `Offers.own_load`.
@@ -95,7 +95,7 @@ class OwnChoices:
             """One world for each of the users."""
             return x[:, users].reshape(b * n, *x.shape[2:])
 
-        servers = ((x[:, None].expand(b, n, k)).reshape(b * n, k) for x in (step.F_k, step.B_k))
+        servers = (x[:, None].expand(b, n, k).reshape(b * n, k) for x in (step.F_k, step.B_k))
         worlds = _OneUser((b * n, 1, j, k), each(self.active)[:, None], each(step.F_i[..., None]), *servers)
         need = None if self.need is None else each(self.need)
         own = self.own_tasks.reshaped(lambda x: each(x)[:, None])
@@ -116,5 +116,5 @@ def expected_loads(steps: OwnChoices, first: Tensor) -> Tensor:
         for i in range(users):
             one = slice(i, i + 1)
             choice[:, one] = steps.choose((mean.sum(0) - mean[i])[None], choice[:, one], one)
-            mean[i] = steps.loads(choice)[:, i].mean(0)
+            mean[one] = steps.loads(choice[:, one], one).mean(0)
     return mean

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from threading import Lock
 from typing import ClassVar
 
@@ -42,9 +43,8 @@ CROWDINGS = (0.02, 0.05, 0.1, 0.2, 0.4)  # of which a ward takes the best by its
 # In a ward of MANY_SERVERS, of which each is among the cheapest for some tasks only, users also try to divide their tasks by the
 # softmin weights of the servers, at these temperatures relative to the cost of a task; smaller weights than LEAST_WEIGHT are 0.
 MANY_SERVERS, TEMPERATURES, LEAST_WEIGHT = 16, (0.003, 0.01), 1e-3
-WIDEST = -max(TEMPERATURES) * math.log(
-    LEAST_WEIGHT
-)  # relative, by which a server may then be dearer than the cheapest one
+# Relative, by which a server may then be dearer than the cheapest one.
+WIDEST = -max(TEMPERATURES) * math.log(LEAST_WEIGHT)
 LEAST_GAIN = 1.5e-3  # part of the cost that this must save in the sample of steps, which is short in a large ward
 PHASES = (0.6180339887498949, 0.7548776662466927)  # irrational, for a sequence that fills the unit interval evenly
 FEW_USERS = 16  # of which each knows what the others are expected to put on each server, where that is worth it
@@ -251,11 +251,17 @@ class _Wanted:
     """What some users do with their tasks, before they choose servers."""
 
     problem: EpisodeProblem
+    prices: Prices
     tasks: Tasks
     own_tasks: OwnCpuTasks
     active: Tensor  # (B, U, J) bool, without tasks that are given up
     local: Tensor  # (B, U, J) bool
     skip: Tensor  # (B, U, J) bool
+
+    @cached_property
+    def own_choices(self) -> OwnChoices:
+        """The same tasks for users that reckon with their own load."""
+        return OwnChoices(self.problem, self.tasks, self.own_tasks, self.prices, self.active)
 
 
 @dataclass(frozen=True)
@@ -355,9 +361,8 @@ class PriceResponse(BatteryAware):
         self.rule = price_rule(s, self.steps_old) if self.follows and varies else None
         self._caution, self._surcharge, self._crowding, self._staggered = 1.0, 1.0, CROWDING, self.follows
         self._others: Tensor | None = None  # (U, 3, K) expected loads, see `OwnChoices`; None: users know prices only
-        self._temperature: float | None = (
-            None  # of the softmin by which tasks divide; None: tasks avoid crowded servers
-        )
+        # Of the softmin by which tasks divide; None: tasks avoid crowded servers.
+        self._temperature: float | None = None
         sample = price_sample(s, LARGER_SAMPLE if bool((self.known.battery > 0).any()) else SAMPLE_STEPS)
         found = self._best_way(sample)
         ratio = found.spent / found.need.clamp_min(1e-300)
@@ -413,7 +418,7 @@ class PriceResponse(BatteryAware):
         wanted = self._wanted(users)
         first = self._respond_with(users, wanted, temperature=self._temperature)
         choice = first.action.choice.masked_fill(first.skipped, self.scenario.servers + 1)
-        loads = expected_loads(self._own_choices(users, wanted), choice)
+        loads = expected_loads(wanted.own_choices, choice)
         check, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), []
         parts = [(part, self._wanted(part)) for part in self._parts(check, self.prices(check))]
         for others in (None, loads.sum(0) - loads):
@@ -425,17 +430,13 @@ class PriceResponse(BatteryAware):
             return best
         return self._tried(sample, [self._respond(part) for part in self._parts(sample, self.prices(sample))])
 
-    def _own_choices(self, users: _Users, wanted: _Wanted) -> OwnChoices:
-        return OwnChoices(
-            wanted.problem, wanted.tasks, wanted.own_tasks, users.prices.to(users.kappa.device), wanted.active
-        )
-
     def _best_surcharge(self) -> float:
         """The factor on servers' prices with which users earn most, in other steps than those from which prices come."""
         sample, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), {}
-        for self._surcharge in (1.0, *SURCHARGES):
+        for surcharge in (1.0, *SURCHARGES):
+            self._surcharge = surcharge
             responses = [self._respond(part) for part in self._parts(sample, self.prices(sample))]
-            earned[self._surcharge] = self._tried(sample, responses).earned
+            earned[surcharge] = self._tried(sample, responses).earned
         return max(earned, key=earned.__getitem__)
 
     def _tried(self, sample: Snapshot, responses: list[_Response]) -> _Tried:
@@ -564,7 +565,7 @@ class PriceResponse(BatteryAware):
         crowding = first.expand(shape), room.expand(shape)
         if self._others is None:
             return Offers(wanted.tasks, response.action, response.skipped, *crowding)
-        alone, own_load = self._own_choices(users, wanted).alone(self._others.to(kappa.device))
+        alone, own_load = wanted.own_choices.alone(self._others.to(kappa.device))
         value = torch.cat([wanted.tasks.value[..., :1], alone, wanted.tasks.value[..., -1:]], -1)
         return Offers(replace(wanted.tasks, value=value), response.action, response.skipped, *crowding, own_load)
 
@@ -629,7 +630,8 @@ class PriceResponse(BatteryAware):
         cheapest = servers.amin(-1)
         elsewhere = torch.minimum(cheapest, skipped)
         local = self._choose_local(step, own_tasks, own, elsewhere, skipped, active) & active
-        return _Wanted(problem, tasks, own_tasks, active, local, given_up | (active & ~local & (skipped < cheapest)))
+        skip = given_up | (active & ~local & (skipped < cheapest))
+        return _Wanted(problem, users.prices.to(active.device), tasks, own_tasks, active, local, skip)
 
     def _respond_with(
         self, users: _Users, wanted: _Wanted, usual: Tensor | None = None, temperature: float | None = None
@@ -645,7 +647,7 @@ class PriceResponse(BatteryAware):
         if self._others is not None:
             others = self._others[users.first : users.first + snapshot.shape[1]].to(choice.device)
             choice = choice.masked_fill(skip, snapshot.shape[3] + 1)
-            choice = self._own_choices(users, wanted).choose(others, choice)
+            choice = wanted.own_choices.choose(others, choice)
             skip = choice > snapshot.shape[3]
             choice = choice.masked_fill(skip, 0)
         action = self._request(snapshot, choice, problem, tasks, wanted.own_tasks, skip)

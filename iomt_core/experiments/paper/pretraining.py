@@ -53,7 +53,7 @@ HALVED_WITHIN = 1e-3  # largest change of the gap for which half precision is sh
 # Factors on what general networks have learned, of which the best is shipped. At 0 they decide by prices alone, as untrained.
 SCALES = (0.0, 0.4, 0.7, 1.0)
 VALIDATION_WARDS = 40
-CLEARLY = 2.0
+CLEARLY = 2.0  # standard errors by which what was learned must be better than the start
 BEST = "best"  # folder of the best checkpoint and scale of a general run, beside its checkpoints
 REFERENCES = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
 
@@ -162,7 +162,7 @@ def keep_best(policy: TrainedPolicy, trainer: Trainer, place: Path, wards: Range
     found = {}
     for factor in SCALES if not trainer.played else SCALES[1:]:  # at 0 all checkpoints are the same
         scaled = scaled_policy(policy, factor)
-        gaps = wards.gaps(for_any_ward(scaled))
+        gaps = wards.gaps(for_any_ward(scaled)) if factor else start
         found[str(factor)] = score = wards.summary(gaps)["score"]
         pair = paired(gaps, start)
         if score < best and (not factor or pair["score"] < -CLEARLY * pair["score_standard_error"]):
