@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.text import plain
 from iomt_core.experiments.around import Request, certificate, curve_computer, needs_certificate, played
 from iomt_core.policies.base import BatteryAware, Planner, Shares
 from iomt_core.policies.registry import POLICIES
@@ -134,3 +135,25 @@ def _waiting(awaited: Awaited) -> None:
 def progress_of(share: float, doing: str) -> None:
     """A bar that says what is computed, and how far it is."""
     st.progress(share, f"{doing}: {100 * share:.0f} %, in the background. The page stays usable meanwhile.")
+
+
+def known_by_now(part: str, doing: str, request: Request) -> Any:
+    """What the process beside the dashboard computes, None until it is there; the page then says so and is drawn again.
+
+    A failure becomes an error on the page.
+    """
+    found = curve_computer().large(f"{client()} {part}", {"": request})[0]
+    if "" not in found:
+        _wait_for(part, doing, request)
+    elif isinstance(found[""], str):
+        st.error(plain(found[""]), icon=":material/error:")
+        return None
+    return found.get("")
+
+
+@st.fragment(run_every=EVERY)
+def _wait_for(part: str, doing: str, request: Request) -> None:
+    found, done = curve_computer().large(f"{client()} {part}", {"": request})
+    if found:
+        st.rerun()
+    progress_of(done[""], doing)

@@ -30,6 +30,8 @@ from iomt_core.experiments.comparison.sides import (
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
 
+# Pieces that the process beside the dashboard is given at a time, so that the maps' episode need not wait long.
+AHEAD = 2
 MIN_EPISODES = 2  # episodes; a single one gives no interval
 MAX_WAIT = 0.1  # s to wait for all episodes before the first are shown; heuristics are usually done by then
 BAR_DELAY = 0.5  # s of waiting for the first episodes before a progress bar appears
@@ -179,9 +181,6 @@ def _play_others(playing: Playing, shown: int) -> None:
         if playing.stopped or not more or playing.done >= min(2 * shown, playing.episodes):
             st.rerun()
     playing.calls += 1
-
-
-AHEAD = 2  # pieces that the process beside the dashboard is asked for at a time, so that the maps' episode need not wait long
 
 
 def _play_beside(state: Compare, a: Side, b: Side, seed: int) -> int:

@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard.chart_tables import chart_table, csv_button, file_words, page_of, selectable_tasks
 from dashboard.explore.state import TABS, ExploreState
 from dashboard.explore.views import EPISODE, step_scope, subtitle, visible_row
-from dashboard.following import EVERY, client, is_large
+from dashboard.following import is_large, known_by_now
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Session
 from dashboard.widgets import open_tab
@@ -16,7 +16,7 @@ from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.devices import utilisation
 from iomt_core.charts.fading import fading
 from iomt_core.charts.savings import Saving, episode_savings, saving_bars, saving_table, savings, worthless
-from iomt_core.experiments.around import Request, curve_computer
+from iomt_core.experiments.around import Request
 from iomt_core.metrics import TASK
 from iomt_core.record import Record
 from iomt_core.twin.northbound import first_episode
@@ -83,20 +83,9 @@ def _savings(session: Session) -> list[Saving] | None:
     s, seed = session.scenario, session.seed
     if not is_large(s):
         return savings(first_episode(s, seed))
-    found, done = curve_computer().large(f"{client()} savings", {"": Request.of(episode_savings, s, "optimum", seed)})
-    if isinstance(found.get(""), list):
-        return list(found[""])
-    _wait_for_savings(session, done[""])
-    return None
-
-
-@st.fragment(run_every=EVERY)
-def _wait_for_savings(session: Session, share: float) -> None:
-    request = {"": Request.of(episode_savings, session.scenario, "optimum", session.seed)}
-    found, done = curve_computer().large(f"{client()} savings", request)
-    if found:
-        st.rerun()
-    st.progress(max(share, done[""]), "The prices of the best decisions are computed in the background.")
+    request = Request.of(episode_savings, s, "optimum", seed)
+    found: list[Saving] | None = known_by_now("savings", "The prices of the best decisions are computed", request)
+    return found
 
 
 def _tasks(session: Session, shown: Record) -> None:

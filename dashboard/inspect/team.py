@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard.chart_tables import chart_table, download, selectable_tasks
 from dashboard.explore.details import what_more_saves
+from dashboard.following import known_by_now
 from dashboard.inspect.state import RANKS, InspectState, state
 from dashboard.inspect.views import (
     REGRET,
@@ -17,7 +18,6 @@ from dashboard.inspect.views import (
     formula_block,
     full_colour,
     inspection_of,
-    known_by_now,
     subtitle,
 )
 from dashboard.plotly_chart import charts_beside, plotly_chart

@@ -10,7 +10,7 @@ import streamlit as st
 import torch
 
 from dashboard.chart_tables import download, page_of, selectable_tasks
-from dashboard.following import EVERY, client, progress_of
+from dashboard.following import known_by_now
 from dashboard.inspect.state import InspectState, state
 from dashboard.plotly_chart import charts_beside
 from dashboard.session import Point, Session
@@ -20,7 +20,7 @@ from iomt_core.charts import inspection as charts
 from iomt_core.charts import tables
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.formulas import Formula
-from iomt_core.experiments.around import Request, curve_computer
+from iomt_core.experiments.around import Request
 from iomt_core.experiments.inspected import step_inspection
 from iomt_core.metrics import TASK
 from iomt_core.model.snapshot import device_name
@@ -60,28 +60,6 @@ def episode_args(session: Session) -> dict[str, Any]:
         "s": session.scenario, "policy": session.shown_policy, "seed": session.seed, "shares": session.shares,
         "seen": state(session).seen,
     }  # fmt: skip
-
-
-def known_by_now(part: str, doing: str, request: Request) -> Any:
-    """What the process beside the dashboard computes, None until it is there; the page then says so and is drawn again.
-
-    A failure becomes an error on the page.
-    """
-    found = curve_computer().large(f"{client()} {part}", {"": request})[0]
-    if "" not in found:
-        _wait_for(part, doing, request)
-    elif isinstance(found[""], str):
-        st.error(plain(found[""]), icon=":material/error:")
-        return None
-    return found.get("")
-
-
-@st.fragment(run_every=EVERY)
-def _wait_for(part: str, doing: str, request: Request) -> None:
-    found, done = curve_computer().large(f"{client()} {part}", {"": request})
-    if found:
-        st.rerun()
-    progress_of(done[""], doing)
 
 
 def formula_block(formulas: list[Formula]) -> None:

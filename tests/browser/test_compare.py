@@ -260,6 +260,7 @@ def test_a_city_is_compared_beside_the_page(page: Page, lab: str) -> None:
     city = PRESETS["city"].changed(T=12)
     found = compare(Side(city, "nearest"), Side(city, "all-local"), 0, 2)
     expect(page.get_by_text(f"({found.changed} of {found.compared})")).to_be_visible()
+    expect(changes(page)).to_have_count(1, timeout=30_000)  # that of the first episode is gone
     expect(changes(page)).to_have_attribute("aria-label", re.compile("Gap to the bound"))
     maps = page.locator("[class*=st-key-compare_city] .chart-subtitle")
     expect(maps).to_have_count(2, timeout=30_000)
