@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 
 P = ParamSpec("P")
 V = TypeVar("V")
@@ -38,16 +39,20 @@ def index_of(options: Iterable[object], value: object) -> int | None:
 
 
 def on_user_change(key: str, callback: Callable[P, object]) -> Callable[P, None]:
-    """A callback for a synchronised control outside fragments that ignores changes made by the page itself.
+    """A callback for a synchronised control that ignores changes made by the page itself.
 
     The timer of a fragment sends the values of all controls. The browser may not know a value that was just synchronised, and
-    Streamlit takes the old value for a change by a person. A real change may arrive with a timer's call too.
+    Streamlit takes the old value for a change by a person. A real change may arrive with a timer's call too; it also calls the
+    fragment that the control is in.
     """
 
     @wraps(callback)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
         context, replaced = get_script_run_ctx(), st.session_state.get(REPLACED, {})
-        timer = context is not None and bool(context.fragment_ids_this_run)
+        fragments = (context.fragment_ids_this_run if context is not None else None) or []
+        timer = (
+            bool(fragments) and ThreadState.get().fragment_id not in fragments
+        )  # the control's own is not among them
         if not (timer and key in replaced and st.session_state[key] == replaced[key]):
             callback(*args, **kwargs)
 
