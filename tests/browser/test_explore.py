@@ -235,6 +235,7 @@ def test_where_no_battery_runs_short_their_charge_is_folded(page: Page, lab: str
     open_page(page, f"{lab}/?{urlencode({'preset': 'lecture', 'policy': 'price-response'})}")
     assert chart(page, "batteries").count() == 0
     page.locator("summary", has_text="Batteries: none runs short here").click()
+    expect(page.locator("details", has_text="Batteries: none runs short here")).to_have_attribute("open", "")
     expect(chart(page, "batteries").locator(".main-svg").first).to_be_visible()
     expect(page.get_by_text("All 20 steps are played.")).to_be_visible()
 
