@@ -64,6 +64,7 @@ CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for 
 OLDEST = 20  # steps, of broadcast prices
 SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
 SAMPLE_TASKS = 2048  # enough for mean prices, unless servers or places change from step to step
+OWN_LOAD_TASKS = 1024  # the same for loads, for which one step of few users says less
 FEWEST_STEPS = 4  # then
 HISTORY_WORLDS, HISTORY_STEPS = 4, 40  # from which it is learned what old prices are worth
 SAMPLE_SEED, CHECK_SEED = 0x5EED_0F_A_5A3F1E, 0x5EED_0F_A_C4EC
@@ -265,6 +266,19 @@ class _Wanted:
 
 
 @dataclass(frozen=True)
+class _Way:
+    """How the users of a ward choose servers and how careful they are, found on sample steps."""
+
+    rule: PriceRule | None  # None: at fixed prices
+    staggered: bool  # whether servers are as large as their capacities, and users start counting at different fractions of a task
+    crowding: float = CROWDING
+    temperature: float | None = None  # of the softmin by which tasks divide; None: tasks avoid crowded servers
+    others: Tensor | None = None  # (U, 3, K) expected loads, see `OwnChoices`; None: users know prices only
+    surcharge: float = 1.0  # on servers' prices
+    caution: float = 1.0  # by which more energy may be spent than was reckoned with
+
+
+@dataclass(frozen=True)
 class _Tried:
     """What a price sample earns, and J that each user spends and that it expected to need at most, (B, U)."""
 
@@ -357,87 +371,87 @@ class PriceResponse(BatteryAware):
     def __init__(self, s: Scenario) -> None:
         super().__init__(s)
         self.known = episode_prices(s)
-        varies = s.background > 0 or s.workload is not None or self.steps_old is not None
-        self.rule = price_rule(s, self.steps_old) if self.follows and varies else None
-        self._caution, self._surcharge, self._crowding, self._staggered = 1.0, 1.0, CROWDING, self.follows
-        self._others: Tensor | None = None  # (U, 3, K) expected loads, see `OwnChoices`; None: users know prices only
-        # Of the softmin by which tasks divide; None: tasks avoid crowded servers.
-        self._temperature: float | None = None
-        sample = price_sample(s, LARGER_SAMPLE if bool((self.known.battery > 0).any()) else SAMPLE_STEPS)
-        found = self._best_way(sample)
-        ratio = found.spent / found.need.clamp_min(1e-300)
-        self._caution = CAUTION * max(1.0, float(ratio[found.need > 0].max()) if bool((found.need > 0).any()) else 1.0)
+        self.way = _found_way(self)
 
-    @torch.inference_mode()
-    def _best_way(self, sample: Snapshot) -> _Tried:
-        """Tries the ways of choosing servers on the sample, keeps the one that earns most, and returns what it earns.
+    @torch.no_grad()
+    def find_way(self) -> _Way:
+        """Tries the ways of choosing servers on sample steps of the ward and returns the one that earns most.
 
         Where tasks are then late, dearer servers are tried as well: at the prices of the dual, servers are just full, and a few
         tasks more than usual make all late.
         """
-        ways = [(CROWDING, True), *((x, True) for x in CROWDINGS if x != CROWDING)] if self.follows else []
-        found: list[tuple[_Tried, PriceRule | None, float, bool]] = []
+        s = self.scenario
+        sample = price_sample(s, LARGER_SAMPLE if bool((self.known.battery > 0).any()) else SAMPLE_STEPS)
+        varies = s.background > 0 or s.workload is not None or self.steps_old is not None
+        rule = price_rule(s, self.steps_old) if self.follows and varies else None
+        crowdings = (CROWDING, *(x for x in CROWDINGS if x != CROWDING)) if self.follows else ()
+        ways = [_Way(rule, True, x) for x in crowdings]
+        if not self.follows or self.steps_old is None:
+            ways.append(_Way(None, False))
+        found: list[tuple[_Tried, _Way]] = []
         users: list[_Users] = []
         wanted: list[_Wanted] = []
-        if not self.follows or self.steps_old is None:
-            ways.append((CROWDING, False))  # at fixed prices
-        for crowding, staggered in ways:
+        for way in ways:
             progress.report(len(found) / len(ways))
-            if not users or (self.rule is not None and not staggered):
-                self.rule = self.rule if staggered else None
+            self.way = way
+            if not users or way.rule is not rule:
                 users = self._parts(sample, self.prices(sample))
                 wanted = [self._wanted(part, crowding=max(CROWDINGS)) for part in users]
-            self._crowding, self._staggered = crowding, staggered
             responses = [self._respond_with(*part) for part in zip(users, wanted, strict=True)]
-            found.append((self._tried(sample, responses), self.rule, crowding, staggered))
-        best, self.rule, self._crowding, self._staggered = max(found, key=lambda way: way[0].earned)
-        if self.follows and self.scenario.servers >= MANY_SERVERS:
+            found.append((self._tried(sample, responses), way))
+        best, self.way = max(found, key=lambda tried: tried[0].earned)
+        if self.follows and s.servers >= MANY_SERVERS:
             best = self._best_division(sample, best)
-        if self.follows and self.scenario.users <= FEW_USERS:
+        if self.follows and s.users <= FEW_USERS:
             best = self._best_with_own_load(sample, best)
         if best.late:
-            self._surcharge = self._best_surcharge()
-        return best
+            self._find_surcharge()
+        ratio = best.spent / best.need.clamp_min(1e-300)
+        caution = max(1.0, float(ratio[best.need > 0].max()) if bool((best.need > 0).any()) else 1.0)
+        return replace(self.way, caution=CAUTION * caution)
 
     def _best_division(self, sample: Snapshot, best: _Tried) -> _Tried:
         """What the sample earns if users divide their tasks by softmin weights, where that is better than `best`."""
         users = self._parts(sample, self.prices(sample))
         wanted = [self._wanted(part, crowding=max(CROWDINGS)) for part in users]
         most = float((sample.weight * sample.active).sum())  # if nothing cost anything
+        avoiding = self.way
         for temperature in TEMPERATURES:
-            responses = [self._respond_with(*part, temperature=temperature) for part in zip(users, wanted, strict=True)]
-            tried = self._tried(sample, responses)
+            way, self.way = self.way, replace(avoiding, temperature=temperature)
+            tried = self._tried(sample, [self._respond_with(*part) for part in zip(users, wanted, strict=True)])
             if tried.earned - best.earned > LEAST_GAIN * abs(most - best.earned):
-                best, self._temperature = tried, temperature
+                best = tried
+            else:
+                self.way = way
         return best
 
     def _best_with_own_load(self, sample: Snapshot, best: _Tried) -> _Tried:
         """What the sample earns if users reckon with their own load, where they earn more so in other steps; or else `best`."""
-        steps = price_sample(self.scenario, LARGER_SAMPLE)
-        users = _Users(steps, self.prices(steps), battery_price(steps, self.scenario, self.known), 0)
+        s, way = self.scenario, self.way
+        count = max(SAMPLE_STEPS, min(LARGER_SAMPLE, OWN_LOAD_TASKS // (s.users * s.tasks)))
+        steps = price_sample(s, count)
+        users = _Users(steps, self.prices(steps), battery_price(steps, s, self.known), 0)
         wanted = self._wanted(users)
-        first = self._respond_with(users, wanted, temperature=self._temperature)
-        choice = first.action.choice.masked_fill(first.skipped, self.scenario.servers + 1)
-        loads = expected_loads(wanted.own_choices, choice)
-        check, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), []
+        first = self._respond_with(users, wanted)
+        loads = expected_loads(wanted.own_choices, first.action.choice.masked_fill(first.skipped, s.servers + 1))
+        check, earned = price_sample(s, count, CHECK_SEED), []
         parts = [(part, self._wanted(part)) for part in self._parts(check, self.prices(check))]
         for others in (None, loads.sum(0) - loads):
-            self._others = others
-            responses = [self._respond_with(*part, temperature=self._temperature) for part in parts]
-            earned.append(self._tried(check, responses).earned)
+            self.way = replace(way, others=others)
+            earned.append(self._tried(check, [self._respond_with(*part) for part in parts]).earned)
         if earned[1] <= earned[0]:
-            self._others = None
+            self.way = way
             return best
         return self._tried(sample, [self._respond(part) for part in self._parts(sample, self.prices(sample))])
 
-    def _best_surcharge(self) -> float:
-        """The factor on servers' prices with which users earn most, in other steps than those from which prices come."""
-        sample, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), {}
+    def _find_surcharge(self) -> None:
+        """Finds the factor on servers' prices with which users earn most, in other steps than those from which prices come."""
+        sample, way, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), self.way, {}
         for surcharge in (1.0, *SURCHARGES):
-            self._surcharge = surcharge
+            self.way = replace(way, surcharge=surcharge)
             responses = [self._respond(part) for part in self._parts(sample, self.prices(sample))]
             earned[surcharge] = self._tried(sample, responses).earned
-        return max(earned, key=earned.__getitem__)
+        self.way = replace(way, surcharge=max(earned, key=earned.__getitem__))
 
     def _tried(self, sample: Snapshot, responses: list[_Response]) -> _Tried:
         """What the sample earns if batteries do not run out, less the price of its energy."""
@@ -455,7 +469,7 @@ class PriceResponse(BatteryAware):
         A request takes at most `REQUEST_FACTOR` times less energy than was reckoned with, where a server grants all of it.
         """
         kappa = battery_price(snapshot, self.scenario, self.known)
-        return ((kappa > 0) | (2 * REQUEST_FACTOR * self._caution * spent > snapshot.battery)).any(-1)
+        return ((kappa > 0) | (2 * REQUEST_FACTOR * self.way.caution * spent > snapshot.battery)).any(-1)
 
     @without_autograd
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
@@ -472,22 +486,22 @@ class PriceResponse(BatteryAware):
 
         heard: what `broadcast` returned for the steps of which users know, (B, 2K).
         """
-        found = self.known.prices if self.rule is None else self.rule.prices(snapshot, heard)
-        if self._surcharge == 1:
+        found = self.known.prices if self.way.rule is None else self.way.rule.prices(snapshot, heard)
+        if self.way.surcharge == 1:
             return found
-        return Prices(found.cpu * self._surcharge, found.bandwidth * self._surcharge, found.own)
+        return Prices(found.cpu * self.way.surcharge, found.bandwidth * self.way.surcharge, found.own)
 
     def broadcast(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Tensor:
         """What servers broadcast after these steps, (B, 2K): from the shadow prices of the steps; see `PriceRule.pressure`.
 
         dual: the certificate of these steps, if the caller has it.
         """
-        assert self.rule is not None
+        assert self.way.rule is not None
         if dual is None or (
             isinstance(dual, EpisodeDual) and bool((dual.battery > 0).any() or (dual.lateness > 0).any())
         ):
             dual = solve_dual(snapshot, self.scenario)  # an episode's own prices know the future
-        return self.rule.pressure(snapshot, dual.prices)
+        return self.way.rule.pressure(snapshot, dual.prices)
 
     def _decide(self, snapshot: Snapshot, prices: Prices) -> Action:
         parts, found = self._parts(snapshot, prices), []
@@ -546,7 +560,7 @@ class PriceResponse(BatteryAware):
     @property
     def caution(self) -> float:
         """By how much the energy for sending may exceed what users reckon with."""
-        return self._caution
+        return self.way.caution
 
     @torch.no_grad()
     def offers(self, snapshot: Snapshot, prices: Prices, kappa: Tensor) -> Offers:
@@ -558,14 +572,14 @@ class PriceResponse(BatteryAware):
         sizes = self._relative_sizes(snapshot, wanted.problem, wanted.tasks)
         offset = _offsets(0, *shape[1:], snapshot.D.device)
         if sizes is None:
-            first, sizes = TIE / self._crowding * offset, offset.new_ones(1)
+            first, sizes = TIE / self.way.crowding * offset, offset.new_ones(1)
         else:
             first = offset / shape[2]
-        room = sizes.to(torch.float64) / self._crowding
+        room = sizes.to(torch.float64) / self.way.crowding
         crowding = first.expand(shape), room.expand(shape)
-        if self._others is None:
+        if self.way.others is None:
             return Offers(wanted.tasks, response.action, response.skipped, *crowding)
-        alone, own_load = wanted.own_choices.alone(self._others.to(kappa.device))
+        alone, own_load = wanted.own_choices.alone(self.way.others.to(kappa.device))
         value = torch.cat([wanted.tasks.value[..., :1], alone, wanted.tasks.value[..., -1:]], -1)
         return Offers(replace(wanted.tasks, value=value), response.action, response.skipped, *crowding, own_load)
 
@@ -611,8 +625,8 @@ class PriceResponse(BatteryAware):
         return ~(values > (best * most)[..., None])
 
     def _respond(self, users: _Users, given_up: Tensor | None = None, usual: Tensor | None = None) -> _Response:
-        wanted = self._wanted(users, given_up, self._crowding if self._others is None else torch.inf)
-        return self._respond_with(users, wanted, usual, self._temperature)
+        wanted = self._wanted(users, given_up, self.way.crowding if self.way.others is None else torch.inf)
+        return self._respond_with(users, wanted, usual)
 
     def _wanted(self, users: _Users, given_up: Tensor | None = None, crowding: float = torch.inf) -> _Wanted:
         """What users do with their tasks.
@@ -633,25 +647,23 @@ class PriceResponse(BatteryAware):
         skip = given_up | (active & ~local & (skipped < cheapest))
         return _Wanted(problem, users.prices.to(active.device), tasks, own_tasks, active, local, skip)
 
-    def _respond_with(
-        self, users: _Users, wanted: _Wanted, usual: Tensor | None = None, temperature: float | None = None
-    ) -> _Response:
-        """The decision. usual: see `sent_energy`; temperature: of `_divide`, None if tasks avoid crowded servers instead."""
+    def _respond_with(self, users: _Users, wanted: _Wanted, usual: Tensor | None = None) -> _Response:
+        """The decision. usual: see `sent_energy`."""
         snapshot, problem, tasks, skip = users.snapshot, wanted.problem, wanted.tasks, wanted.skip
         values, not_sent = tasks.value[..., 1:-1], wanted.local | skip
-        if temperature is None:
+        if self.way.temperature is None:
             sizes = self._relative_sizes(snapshot, problem, tasks)
             choice = self._choose_servers(values, not_sent, sizes, users.first)
         else:
-            choice = _divide(values, not_sent, temperature, users.first)
-        if self._others is not None:
-            others = self._others[users.first : users.first + snapshot.shape[1]].to(choice.device)
+            choice = _divide(values, not_sent, self.way.temperature, users.first)
+        if self.way.others is not None:
+            others = self.way.others[users.first : users.first + snapshot.shape[1]].to(choice.device)
             choice = choice.masked_fill(skip, snapshot.shape[3] + 1)
             choice = wanted.own_choices.choose(others, choice)
             skip = choice > snapshot.shape[3]
             choice = choice.masked_fill(skip, 0)
         action = self._request(snapshot, choice, problem, tasks, wanted.own_tasks, skip)
-        sent = self._caution * sent_energy(choice, tasks.energy, usual) * wanted.active
+        sent = self.way.caution * sent_energy(choice, tasks.energy, usual) * wanted.active
         f = action.cpu.to(torch.float64) * snapshot.F_i[:, :, None]
         here = problem.k0C * f * f * (choice == 0)
         return _Response(action, skip, here.sum(-1) + sent.sum(-1))
@@ -718,7 +730,7 @@ class PriceResponse(BatteryAware):
             active = problem.step.active[..., None]
             wanted_f, wanted_b = ((x * active).sum(2).clamp_min(1e-300) for x in (tasks.f, tasks.band))
             size = torch.minimum(problem.step.F_k[:, None] / wanted_f, problem.step.B_k[:, None] / wanted_b)
-        elif self._staggered:
+        elif self.way.staggered:
             size = (snapshot.F_k.to(torch.float64) * snapshot.B_k).sqrt()[:, None]
         else:
             return None
@@ -744,11 +756,17 @@ class PriceResponse(BatteryAware):
             task = order[..., rank : rank + 1]
             cost = values.gather(2, task[..., None].expand(-1, -1, 1, k)).squeeze(2)
             crowd = count if sizes is None else (count + offset / k) / sizes
-            server = (cost * (1 + self._crowding * crowd + tie)).argmin(-1, keepdim=True)
+            server = (cost * (1 + self.way.crowding * crowd + tie)).argmin(-1, keepdim=True)
             offloaded = ~local.gather(2, task)
             choice.scatter_(2, task, torch.where(offloaded, server + 1, 0))
             count += (servers == server) & offloaded
         return choice
+
+
+@cached(LRUCache(64), key=lambda policy: (type(policy), policy.scenario), lock=Lock())
+def _found_way(policy: PriceResponse) -> _Way:
+    """How the users of the policy's ward choose; cached."""
+    return policy.find_way()
 
 
 class FixedPriceResponse(PriceResponse):

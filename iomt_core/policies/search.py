@@ -234,7 +234,7 @@ class Search:
         world, task = (gain > SMALLEST_GAIN).nonzero(as_tuple=True)
         if not len(world):
             return world, task
-        order = gain[world, task].argsort(descending=True)
+        order = gain[world, task].argsort(descending=True, stable=True)  # whatever else is in the batch
         world, task = world[order], task[order]
         rank, was, to = torch.arange(len(world), device=gain.device), self.choice[world, task], target[world, task]
         user = self.user[task]
