@@ -49,7 +49,7 @@ class StepOptimum(Policy):
             fixed = (second[..., None] * problem.latency).flatten(1, 2)
         search = Search(problem, TaskCosts(problem.own_tasks, a, c, fixed))
         search.start((dual.values[..., 0] <= dual.values[..., 1:].amin(-1)).flatten(1))
-        return optimal_shares(snapshot, search.improve(), s)
+        return optimal_shares(snapshot, search.improve(pairs=True), s)
 
 
 def _exhaustive(snapshot: Snapshot, s: Scenario) -> Action:

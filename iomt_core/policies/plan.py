@@ -155,7 +155,7 @@ class CentralStep:
         need = None if self.lateness is None else self.least.view(b, u * j)
         search = Search(problem, TaskCosts(own, a, c, fixed, skipped, need))
         search.start_from(first)
-        choice = search.improve()
+        choice = search.improve(pairs=True)
         work = (choice <= k) & self.active
         action, work = timely_shares(snapshot, choice.masked_fill(~work, 0), work, s, costs)
         result = outcome(snapshot, action, s)

@@ -22,6 +22,8 @@ from iomt_core.policies.shares import own_cost
 MOST_SWEEPS = 1000
 CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for the cache, large enough to save calls
 SMALLEST_GAIN = 1e-9
+MOST_PAIRED = 512  # tasks of a world, of which two move at once; in larger wards single moves leave little
+IMPOSSIBLE = 1e30  # what a move costs that may not be made; finite, because it is multiplied by 0
 OVERLOAD = 4.0  # what tasks cost on an own CPU that cannot meet their deadlines, in units of skipping them all
 
 
@@ -79,7 +81,7 @@ class Devices(Protocol):
 
 
 class Search:
-    """Improves the choices of every world by moves of single tasks. A choice of K + 1 skips the task, where that is allowed."""
+    """Improves the choices of every world by moves of tasks. A choice of K + 1 skips the task, where that is allowed."""
 
     def __init__(self, problem: Devices, costs: TaskCosts, others: Tensor | None = None) -> None:
         """others: sums of a, c and the need of tasks on each server that are not moved, (B, 3, K); none if not given."""
@@ -143,18 +145,60 @@ class Search:
             for n, total in enumerate((self.sum_a, self.sum_c, self.sum_need)):
                 total += self.others[:, n]
 
-    def improve(self) -> Tensor:
-        """Moves tasks while that lowers the cost, many at once. Returns the choices, (B, U, J)."""
+    def improve(self, pairs: bool = False) -> Tensor:
+        """Moves tasks while that lowers the cost, many at once. Returns the choices, (B, U, J).
+
+        pairs: whether two tasks of a world also move together, where no single move helps; not with deadlines.
+        """
         b, u, j, _ = self.shape
         self.own_costs = self._own_costs()
+        pairs = pairs and self.costs.need is None and 1 < self.n <= MOST_PAIRED
         for _ in range(MOST_SWEEPS):
             progress.report()
             gain, target = self._best_moves()
-            world, task = self._compatible(gain, target)
-            if not len(world):
+            moves = self._compatible(gain, target)
+            if len(moves[0]):
+                self._apply(*moves, target[moves])
+            elif not (pairs and self._move_pairs()):
                 break
-            self._apply(world, task, target[world, task])
         return self.choice.view(b, u, j)
+
+    def _move_pairs(self) -> bool:
+        """Moves pairs of tasks: n enters the server that m leaves, whatever m does best then. Returns whether any gains.
+
+        Together they gain what they gain alone, and 2 a_n a_m/F + 2 c_n c_m/B on the server that one enters and one leaves. All
+        of this is one matrix product over devices. What n enters and m leaves is a server; both may not meet on an own CPU,
+        whose cost is no sum of pairs.
+        """
+        b, u, j, k = self.shape
+        saved, enter = self._deltas(slice(None))
+        gains = saved[..., None] - enter.scatter(2, self.choice[..., None], IMPOSSIBLE)
+        gains = torch.where(self.active[..., None], gains, -IMPOSSIBLE)
+        best, target = gains.max(2)
+        here, there = (
+            torch.nn.functional.one_hot(x, k + 2)[..., 1 : k + 1].to(gains.dtype) for x in (self.choice, target)
+        )
+        best = torch.where(here.any(-1) & self.active, best, -IMPOSSIBLE)
+        a, c = 2 * self.a * self.inverse_F, 2 * self.c * self.inverse_B
+        entering = [gains[..., 1 : k + 1], a.expand_as(here), c, a * here, c * here, torch.ones_like(best)[..., None]]
+        leaving = [here, self.a * here, self.c * here, self.a * there, self.c * there, best[..., None]]
+        together = torch.cat(entering, -1) @ torch.cat(leaving, -1).transpose(1, 2)  # (B, n, m)
+        own = ((self.choice == 0).view(b, u, j, 1) & (target == 0).view(b, u, 1, j)).to(gains.dtype)
+        together.view(b, u, j, u, j).diagonal(dim1=1, dim2=3).sub_(IMPOSSIBLE * own.permute(0, 2, 3, 1))
+        gain, first = together.max(1)
+        world, second = (gain > SMALLEST_GAIN).nonzero(as_tuple=True)
+        if not len(world):
+            return False
+        order = gain[world, second].argsort(descending=True, stable=True)
+        world, second = world[order], second[order]
+        first = first[world, second]
+        ends = (first, self.choice[world, first]), (second, self.choice[world, second]), (second, target[world, second])
+        free = self._first_at(world, [(self.user[task], device.where(device <= k, -1)) for task, device in ends])
+        world, first, second = world[free], first[free], second[free]
+        entered, left_for = self.choice[world, second], target[world, second]
+        self._apply(world, first, entered)
+        self._apply(world, second, left_for)
+        return True
 
     def _own_costs(self, users: Tensor | None = None) -> Tensor:
         """Cost of the local tasks of each user, and then the cost with each task in turn moved in or out, (B, U, 1 + J).
@@ -230,26 +274,38 @@ class Search:
         No two of them change the same user's own CPU, enter the same server or leave the same server. One task may enter a
         server that another one leaves: both gain more then. With deadlines a server's moves are one at a time.
         """
-        b, u, _, k = self.shape
+        k = self.shape[3]
         world, task = (gain > SMALLEST_GAIN).nonzero(as_tuple=True)
         if not len(world):
             return world, task
         order = gain[world, task].argsort(descending=True, stable=True)  # whatever else is in the batch
         world, task = world[order], task[order]
-        rank, was, to = torch.arange(len(world), device=gain.device), self.choice[world, task], target[world, task]
-        user = self.user[task]
-        apart = k if self.costs.need is None else 0  # entering and leaving are apart
-        # Of each world: an entry for every own CPU, and for leaving and entering every server. Each move has one more of its
-        # own, for a task that is skipped.
+        user, apart = self.user[task], k if self.costs.need is None else 0  # entering and leaving are apart
+        was, to = self.choice[world, task], target[world, task]
+        free = self._first_at(
+            world, [(user, was.where(was <= k, -1)), (user, (to + apart * (to > 0)).where(to <= k, -1))]
+        )
+        return world[free], task[free]
+
+    def _first_at(self, world: Tensor, ends: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Which moves are the first ones at all their ends, (M,) bool; the moves are sorted, the best first.
+
+        ends: user and device of each, (M,) each; 0 is the user's own CPU, more than K another side of the servers, -1 nowhere.
+        """
+        b, u, _, k = self.shape
+        rank = torch.arange(len(world), device=world.device)
+        # Of each world: an entry for every own CPU, and for both sides of every server. Each move has one more of its own.
         spots = u + 2 * k
         first = rank.new_full((b * spots + len(rank),), len(rank))
-        ends = []
-        for x, side in ((was, u - 1), (to, u - 1 + apart)):
-            end = torch.where(x == 0, user, x + side).add_(world * spots)
-            ends.append(end if self.costs.skipped is None else torch.where(x > k, rank + b * spots, end))
-            first.scatter_reduce_(0, ends[-1], rank, "amin")
-        free = (first[ends[0]] == rank) & (first[ends[1]] == rank)
-        return world[free], task[free]
+        places = []
+        for user, device in ends:
+            place = torch.where(device == 0, user, device + (u - 1)).add_(world * spots)
+            places.append(place.where(device >= 0, rank + b * spots))
+            first.scatter_reduce_(0, places[-1], rank, "amin")
+        free = torch.ones_like(rank, dtype=torch.bool)
+        for place in places:
+            free &= first[place] == rank
+        return free
 
     def _apply(self, w: Tensor, n: Tensor, to: Tensor) -> None:
         """Moves task n[m] of world w[m] to the choice to[m], for all m."""
