@@ -154,7 +154,10 @@ def _tasks(session: Session, shown: Record, point: Point) -> None:
 
 SHORT = {0: "own", SKIPPED: "skipped"}
 # Headings of what an agent observes of a task, by symbol.
-HEADS = {TASK["data_bits"].symbol_heading: "data (KB)", TASK["cycles"].symbol_heading: "kcycles", "P": "priority"}
+HEADS = {
+    TASK["data_bits"].symbol_heading: "data (KB)", TASK["cycles"].symbol_heading: "kcycles", "P": "priority",
+    TASK["deadline_s"].symbol_heading: "deadline (ms)",
+}  # fmt: skip
 REGRET = {
     "best": "By how much the total weighted cost of this step, and what its energy costs later, would fall if this task alone "
     "moved to the device that is best for the ward, with all other tasks fixed. 0: no device is better.",
@@ -430,12 +433,13 @@ def observation(session: Session, shown: Record, point: Point) -> None:
     )
     own, rest = north.observed_tasks(shown, step - 1, user), north.observed_rest(shown, step - 1, user)
     hidden = north.hidden_tasks(shown, step - 1, user)
+    heads = {head: words for head, words in HEADS.items() if head in own}  # deadlines only where they differ
     rows = 38 + 35 * len(own), 38 + 35 * len(rest)  # px, heights of the two tables on the left
     with st.container(key="wide_observation"):
         with st.container():
             st.markdown(f"**What agent {user} observed**")
-            order = ["task", *(part for head in HEADS for part in (head, f"{head[0]} observed"))]
-            config = {head: st.column_config.Column(words, width=72) for head, words in HEADS.items()}
+            order = ["task", *(part for head in heads for part in (head, f"{head.split()[0]} observed"))]
+            config = {head: st.column_config.Column(words, width=72) for head, words in heads.items()}
             config |= {head: st.column_config.Column("scaled", width=60) for head in order[2::2]}
             config["task"] = st.column_config.Column(width=48)
             st.dataframe(
@@ -459,7 +463,7 @@ def observation(session: Session, shown: Record, point: Point) -> None:
                 tasks = [f"{i}.{j}" for i, j in zip(hidden["user"], hidden["task"], strict=True)]
                 table = pd.DataFrame({"user.task": tasks, "device": [SHORT.get(k, f"S{k}") for k in hidden["choice"]]})
                 requests = {f"{name} requested (%)": f"{name} (%)" for name in ("CPU", "bandwidth")}
-                table = page_of(table.join(hidden[[*HEADS, *requests]].rename(columns=HEADS | requests)), "unseen_page")
+                table = page_of(table.join(hidden[[*heads, *requests]].rename(columns=heads | requests)), "unseen_page")
                 st.dataframe(
                     table.style.format(precision=1, na_rep="–"), hide_index=True, key="unseen",
                     height=min(sum(rows) + 16, 38 + 35 * len(hidden)),

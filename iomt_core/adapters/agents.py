@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from iomt_core.environment.observation import limited_state, size
+from iomt_core.environment.observation import limited_state, size, task_names
 from iomt_core.environment.vector import VectorEnvironment
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.dual import solve_dual
@@ -29,7 +29,8 @@ class AgentOptions:
     shares: "requested" = agents request shares, scaled down pro rata where a device is short (with action "choice": at
         price response's broadcast prices); "equal" = each device is divided evenly; "optimal" = divided optimally.
         With "equal" and "optimal" an action holds no shares.
-    agents: one agent a "user", or a "task"; a task's agent observes its own D, C and P, then all that its user observes.
+    agents: one agent a "user", or a "task"; a task's agent observes its own D, C and P (and T_max where deadlines differ), then
+        all that its user observes.
     agent_id: appends the agent's one-hot index to its observation.
     reward: the agent's "own" priority-weighted task rewards, or the sum over the "team".
     certificate: adds `step_bound`, the certified lower bound of the step's cost, to the infos; takes milliseconds in each step.
@@ -86,7 +87,9 @@ class WardAgents:
         self.requests_shares = options.shares == "requested" and options.action != "choice"
         self.numbers_per_task = s.servers + 1 + (2 if self.requests_shares else 0)  # of action "box"
         self.fields = ("choice", "cpu", "bandwidth") if self.requests_shares else ("choice",)  # of action "dict"
-        self.observation_size = size(s) + (3 if by_task else 0) + (len(self.names) if options.agent_id else 0)
+        self._features = len(task_names(s))  # of a task
+        agent_id = len(self.names) if options.agent_id else 0
+        self.observation_size = size(s) + (self._features if by_task else 0) + agent_id
         self.state_size = limited_state(self.environment.snapshot, s).shape[1]
         self._price_response = (
             PriceResponse(s) if options.action == "choice" and options.shares == "requested" else None
@@ -98,7 +101,8 @@ class WardAgents:
         b, j, n = self.num_envs, self.scenario.tasks, len(self.names)
         parts = [seen]
         if self.options.agents == "task":
-            own = seen[..., : 3 * j].unflatten(-1, (3, j)).transpose(-1, -2)  # (B, U, J, 3)
+            of_tasks = seen[..., : self._features * j].unflatten(-1, (self._features, j))
+            own = of_tasks.transpose(-1, -2)  # (B, U, J, features)
             parts = [own.flatten(1, 2), seen.repeat_interleave(j, dim=1)]
         if self.options.agent_id:
             parts.append(torch.eye(n, device=seen.device).expand(b, n, n))

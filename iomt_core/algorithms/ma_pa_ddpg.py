@@ -18,7 +18,8 @@ class CentralCritic(ContinuousActions):
 
     def make_critic(self, recurrent: bool) -> Critic:
         """One critic for all agents."""
-        return Critic(1, self.sizes.tasks, self.sizes.other, 3, recurrent, self.sizes.users)
+        sizes = self.sizes
+        return Critic(1, sizes.tasks, sizes.other, 3, recurrent, sizes.users, sizes.features)
 
     def members(self, x: Tensor) -> Tensor:
         """All agents as members of the one critic: (U, N, ·) -> (1, U, N, ·)."""

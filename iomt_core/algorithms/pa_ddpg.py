@@ -41,7 +41,8 @@ class ContinuousActions(Agents):
 
     def make_critic(self, recurrent: bool) -> Critic:
         """One critic per agent."""
-        return Critic(self.sizes.users, self.sizes.tasks, self.sizes.other, 3, recurrent)
+        sizes = self.sizes
+        return Critic(sizes.users, sizes.tasks, sizes.other, 3, recurrent, features=sizes.features)
 
     def members(self, x: Tensor) -> Tensor:
         """Agents' tensors in the critics' layout: (U, N, ·) -> (G, M, N, ·)."""

@@ -57,6 +57,7 @@ class Kernel:
             s.mean_P,
             s.largest,
             s.has_latency,
+            s.deadlines_differ,
         )  # cached properties, whose first access cannot be traced
         # Without isolation all kernels would share one recompilation limit. torch's stubs lack the option.
         self._step = torch.compile(_step, fullgraph=True, dynamic=False, isolate_recompiles=True)  # type: ignore[call-overload]

@@ -19,12 +19,18 @@ EFFICIENCY_SCALE = 30.0  # bit/s/Hz; the paper's channel gives 28 to 29
 
 def size(s: Scenario) -> int:
     """Length n of one agent's observation."""
-    return 3 * s.tasks + 3 + 2 * s.servers + s.servers * ((s.channel == "log-distance") + s.has_latency)
+    links = s.servers * ((s.channel == "log-distance") + s.has_latency)
+    return len(task_names(s)) * s.tasks + 3 + 2 * s.servers + links
+
+
+def task_names(s: Scenario) -> tuple[str, ...]:
+    """Names of what an agent observes of each of its tasks. Deadlines are among it only where they differ."""
+    return ("D", "C", "P", "T_max") if s.deadlines_differ else ("D", "C", "P")
 
 
 def names(s: Scenario) -> list[str]:
     """Names of an observation's n values, in order."""
-    tasks = [f"{x}[{j}]" for x in ("D", "C", "P") for j in range(1, s.tasks + 1)]
+    tasks = [f"{x}[{j}]" for x in task_names(s) for j in range(1, s.tasks + 1)]
     links = [f"efficiency[{k}]" for k in s.server_numbers] if s.channel == "log-distance" else []
     servers = [f"{x}[{k}]" for x in ("B_k", "F_k") for k in s.server_numbers]
     latency = [f"latency[{k}]" for k in s.server_numbers] if s.has_latency else []
@@ -34,9 +40,10 @@ def names(s: Scenario) -> list[str]:
 def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
     """Observations of all agents, (B, U, n), eq. (14). An agent does not observe the tasks of other users.
 
-    Task sizes are relative to the largest that can occur; a missing task is all 0. With channel "log-distance" an agent also
-    observes its mean spectral efficiency to each server, which a device can measure, and where servers have a latency, that
-    of each. What devices have is relative to the largest of the ward.
+    Task sizes are relative to the largest that can occur; a missing task is all 0. Where deadlines differ, the deadline of
+    each task is observed too, see `scaled_deadlines`. With channel "log-distance" an agent also observes its mean spectral
+    efficiency to each server, which a device can measure, and where servers have a latency, that of each. What devices have is
+    relative to the largest of the ward.
     """
     b, u, _, _ = snapshot.shape
     P = snapshot.P if snapshot.all_active else snapshot.P * snapshot.active
@@ -44,6 +51,7 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
         (snapshot.D, s.data_span[1]),
         (snapshot.C, s.cycle_span[1]),
         (P, s.priority_span[1]),
+        *([(scaled_deadlines(snapshot, s), 1.0)] if s.deadlines_differ else []),
         (snapshot.P_tr[..., None], s.largest["P_tr"]),
         (snapshot.battery[..., None], s.largest["Cap"]),
         (snapshot.F_i[..., None], s.largest["F_i"]),
@@ -69,6 +77,16 @@ def observe(snapshot: Snapshot, s: Scenario) -> Tensor:
 def _capacities(snapshot: Snapshot, s: Scenario) -> Tensor:
     """Bandwidth and CPU of the servers relative to the largest of the ward, (B, 2K)."""
     return torch.cat([snapshot.B_k / s.largest["B_k"], snapshot.F_k / s.largest["F_k"]], dim=1)
+
+
+def scaled_deadlines(snapshot: Snapshot, s: Scenario) -> Tensor:
+    """Deadline of each task, (B, U, J), from 0 for the shortest of the ward to 1 for the longest; 0 for a missing task.
+
+    In the logarithm, because deadlines of one ward lie between milliseconds and a day. Only where deadlines differ.
+    """
+    low, high = s.deadline_span
+    scaled = (snapshot.deadline / low).log_().div_(math.log(high / low)).clamp_(0.0, 1.0)
+    return scaled if snapshot.all_active else scaled * snapshot.active
 
 
 def efficiency(snapshot: Snapshot, s: Scenario) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
-from iomt_core.nets.inputs import LEAST_SHARE, TASK_FEATURES, Inputs, Sizes
+from iomt_core.nets.inputs import LEAST_SHARE, Inputs, Sizes
 
 WIDTH, HIDDEN = 48, 80
 HEAD = 64  # Table III: one output more costs 65 parameters
@@ -26,7 +26,7 @@ class Actor(nn.Module):
     def __init__(self, sizes: Sizes, outputs: int = 2, recurrent: bool = True) -> None:
         super().__init__()
         g, self.tasks = sizes.users, sizes.tasks
-        self.of_tasks = GroupedLinear(g, TASK_FEATURES * sizes.tasks, WIDTH)
+        self.of_tasks = GroupedLinear(g, sizes.features * sizes.tasks, WIDTH)
         self.of_other = GroupedLinear(g, sizes.other, WIDTH)
         self.first = Encoder(g, WIDTH, HIDDEN)
         self.memory = GroupedGRU(g, WIDTH, recurrent)

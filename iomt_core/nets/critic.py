@@ -17,16 +17,18 @@ class Critic(nn.Module):
     """G critics, each of three Encoders with a GRU after the second (Fig. 3).
 
     groups: G. tasks, other: J and the length of an observation without its tasks. actions: numbers an Actor gives per task.
-    members: M, the agents that one critic values together: 1 for an agent's own critic, U for the central one.
+    members: M, the agents that one critic values together: 1 for an agent's own critic, U for the central one. features: numbers
+    that are observed of a task.
     """
 
     def __init__(
-        self, groups: int, tasks: int, other: int, actions: int, recurrent: bool = True, members: int = 1
-    ) -> None:
+        self, groups: int, tasks: int, other: int, actions: int, recurrent: bool = True, members: int = 1,
+        features: int = TASK_FEATURES,
+    ) -> None:  # fmt: skip
         super().__init__()
         # Tells members apart: strategies count from each agent's own first server, and each has its own radio link.
         self.member = nn.Parameter(0.1 * torch.randn(members, 1, WIDTH)) if members > 1 else None
-        self.of_tasks = GroupedLinear(groups, TASK_FEATURES * tasks, WIDTH)
+        self.of_tasks = GroupedLinear(groups, features * tasks, WIDTH)
         self.of_other = GroupedLinear(groups, other, WIDTH)
         self.of_action = GroupedLinear(groups, actions * tasks, WIDTH)
         self.first = Encoder(groups, WIDTH, HIDDEN)
@@ -39,7 +41,7 @@ class Critic(nn.Module):
     def embed(self, tasks: Tensor, other: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens of the observations, (G, 2 M, N, width), and of observations with actions, (G, M, N, width).
 
-        tasks: (G, M, N, 3 J); other: (G, M, N, ·); action: (G, M, N, actions · J).
+        tasks: (G, M, N, features · J); other: (G, M, N, ·); action: (G, M, N, actions · J).
         """
         m, of_tasks = tasks.shape[1], self.of_tasks(tasks)
         if self.member is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iomt_core.scenario import Scenario
 
-TASK_FEATURES = 3  # D, C, P
+TASK_FEATURES = 3  # D, C, P; and T_max where deadlines differ
 OWN_FEATURES = 3  # P_tr, Cap, F_i
 LINEAR_COST = 0.5  # costs up to here enter the networks unchanged, larger ones by their logarithm; 0.2 is usual
 LEAST_SHARE = 0.05  # smallest share of a device that an agent requests, so that no task starves
@@ -44,7 +44,8 @@ class Sizes:
     def of(cls, s: Scenario) -> Sizes:
         """Network input sizes for this scenario's observation (14)."""
         links = s.servers * ((s.channel == "log-distance") + s.has_latency)
-        return cls(s.users, s.tasks, s.servers, OWN_FEATURES + 2 * s.servers + links, 2 * s.servers + 5)
+        features, other = TASK_FEATURES + s.deadlines_differ, OWN_FEATURES + 2 * s.servers + links
+        return cls(s.users, s.tasks, s.servers, other, 2 * s.servers + 5, features)
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,13 @@ class Inputs:
     def of(cls, observation: Tensor, weight: Tensor, sizes: Sizes) -> Inputs:
         """Inputs from observations (14).
 
-        observation: (N, U, 3 J + other), in [0, 1], in the order of `environment.observation.names`; weight: p, (N, U, J).
+        observation: (N, U, features · J + other), in [0, 1], in the order of `environment.observation.names`. weight: p,
+        (N, U, J).
         """
         centred = observation.transpose(0, 1).mul(2).sub_(1)
-        j = sizes.tasks
-        tasks = centred[..., : TASK_FEATURES * j].unflatten(-1, (TASK_FEATURES, j)).transpose(2, 3)
-        return cls(tasks, centred[..., TASK_FEATURES * j :], weight.transpose(0, 1))
+        of_tasks = sizes.features * sizes.tasks
+        tasks = centred[..., :of_tasks].unflatten(-1, (sizes.features, sizes.tasks)).transpose(2, 3)
+        return cls(tasks, centred[..., of_tasks:], weight.transpose(0, 1))
 
 
 def share_features(shares: Tensor) -> Tensor:

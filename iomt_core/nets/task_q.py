@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from iomt_core.nets.encoder import Encoder
 from iomt_core.nets.grouped import GroupedGRU, GroupedLinear, two_layers
-from iomt_core.nets.inputs import TASK_FEATURES, Inputs, Sizes, flatten_tasks, other_tasks, share_features
+from iomt_core.nets.inputs import Inputs, Sizes, flatten_tasks, other_tasks, share_features
 from iomt_core.nets.own_cpu import LocalWorth, local_worth
 from iomt_core.nets.sequential_q import prepare, sequential_q
 
@@ -54,8 +54,8 @@ class TaskQ(nn.Module):
         self.sizes, self.columns, self.aware, self.exact_local = sizes, columns, aware, exact_local
         self.slots = sizes.servers + 1 if passes else 1
         devices = sizes.servers + 1
-        self.own = GroupedLinear(g, TASK_FEATURES, WIDTH)
-        self.others = GroupedLinear(g, max(1, TASK_FEATURES * (j - 1)), WIDTH)
+        self.own = GroupedLinear(g, sizes.features, WIDTH)
+        self.others = GroupedLinear(g, max(1, sizes.features * (j - 1)), WIDTH)
         self.rest = GroupedLinear(g, sizes.other, WIDTH)
         self.first = Encoder(g, WIDTH, HIDDEN)
         self.slot = GroupedLinear(g * self.slots, 2, WIDTH, maps=self.slots)

@@ -534,6 +534,20 @@ class Scenario(Frozen):
         return tuple(self.T_max if kind.T_max is None else kind.T_max for kind in self.kinds) or (self.T_max,)
 
     @cached_property
+    def deadline_span(self) -> Range:
+        """Shortest and longest deadline that a task can have, s."""
+        if self.workload is not None:
+            found = {self.task_deadline(task) for task in self.workload} or {self.T_max}
+            return min(found), max(found)
+        return min(self.kind_deadlines), max(self.kind_deadlines)
+
+    @cached_property
+    def deadlines_differ(self) -> bool:
+        """Whether two tasks of the ward may have different deadlines, so that an agent observes them."""
+        low, high = self.deadline_span
+        return low < high
+
+    @cached_property
     def _deadlines_by_kind(self) -> Mapping[str, float]:
         return {kind.name: kind.T_max for kind in self.kinds if kind.T_max is not None}
 

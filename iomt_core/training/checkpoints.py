@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from iomt_core.nets.inputs import TASK_FEATURES
 from iomt_core.paths import user_folder
 from iomt_core.scenario import ScenarioError
 from iomt_core.scenario.errors import shortened
@@ -31,6 +32,7 @@ LONGEST_SHOWN = 100  # characters of a folder's name
 POLICY, LEARNER, MARK = "policy.safetensors", "learner.safetensors", "checkpoint.json"
 KEPT = "kept"  # folder in a run with the weights that decide, where these are not the last ones
 LARGEST_MARK = 4_000_000
+OF_TASKS = "of_tasks.weight"  # in whose shape networks of earlier versions differ, which did not observe deadlines
 
 
 class CheckpointError(ScenarioError):
@@ -164,7 +166,7 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> 
     """Copies `tensors` into a module's parameters, all of them or none.
 
     what: how messages name the source. Raises `CheckpointError` with the first tensor that is missing, unknown, of another
-    shape or not finite.
+    shape or not finite, and for networks of an earlier version that did not observe deadlines.
     """
     own = dict(module.named_parameters())
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
@@ -173,6 +175,12 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> 
         raise CheckpointError(f"{what}: tensor {which} ({len(missing)} missing, {len(unknown)} unknown).")
     for name, parameter in own.items():
         if tensors[name].shape != parameter.shape:
+            found, inputs = (x.shape[1] if x.dim() > 1 else 0 for x in (tensors[name], parameter))
+            if name.endswith(OF_TASKS) and found * (TASK_FEATURES + 1) == inputs * TASK_FEATURES:
+                raise CheckpointError(
+                    f"{what} holds networks of an earlier version, which did not observe the deadlines of tasks, where these "
+                    "differ: train them again."
+                )
             raise CheckpointError(
                 f"{what}: tensor {name!r} has shape {tuple(tensors[name].shape)}, allowed is {tuple(parameter.shape)}."
             )

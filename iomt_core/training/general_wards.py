@@ -30,6 +30,7 @@ MOST_LATENCY = 0.5  # of the deadline
 # Task kinds may differ as medical signals do. In half of the mixes their deadlines then fit their sizes: so many times what a
 # server needs for one.
 OF_KINDS, SLACK = {"D": (8.0, 4e6), "C": (300.0, 2e9), "P": (1.0, 10.0), "T_max": (2.5e-3, 10.0)}, (4.0, 200.0)
+NEVER_DRAWN = ("speed", "d0")  # all drawn wards have what the preset "paper" has
 RANGES: dict[str, tuple[float, float]] = {
     **COUNTS, **LOGARITHMIC, **EVEN, **SPANS, "P": (1, MOST_PRIORITY), "background": BACKGROUND,
 }  # fmt: skip
@@ -74,23 +75,32 @@ def outside_range(s: Scenario) -> str:
     General networks decide there too, but how well was not tested in training.
     """
     trained, found = [], []
-    spans = {
-        "D": s.data_span,
-        "C": s.cycle_span,
-        "P": s.priority_span,
-        "T_max": (min(s.kind_deadlines), max(s.kind_deadlines)),
-    }
-    for name, (low, high) in (RANGES | (OF_KINDS if s.kinds else {})).items():
+    spans = {"D": s.data_span, "C": s.cycle_span, "P": s.priority_span, "T_max": s.deadline_span}
+    spans |= {name: (min(values), max(values)) for name, values in s.device_values.items()}
+    spans["P_tr"] = spans["P_low"][0], spans["P_high"][1]
+    for name, (low, high) in _trained_range(s).items():
         value = spans.get(name, getattr(s, name))
-        if name in s.device_values:
-            value = min(s.device_values[name]), max(s.device_values[name])
-            value = value[0] if value[0] == value[1] else value
         ends = tuple(dict.fromkeys(value)) if isinstance(value, tuple) else (value,)
         if not all(low * (1 - 1e-9) <= end <= high * (1 + 1e-9) for end in ends):
-            meta = metadata()[name]
-            trained.append(f"{name} = {meta.show(low)} to {meta.show(high)}")
-            found.append(f"{name} = {' to '.join(map(meta.show, ends))}")
+            show = metadata()[name].show
+            highest = "" if low == high else " or more" if high == math.inf else f" to {show(high)}"
+            condition = f" for T = {s.T}" if name == "Cap" else ""
+            trained.append(f"{name} = {show(low)}{highest}{condition}")
+            found.append(f"{name} = {' to '.join(map(show, ends))}")
     return f"was trained on {', '.join(trained)}; this ward has {', '.join(found)}" if found else ""
+
+
+def _trained_range(s: Scenario) -> dict[str, tuple[float, float]]:
+    """Smallest and largest value of every parameter that `draw_ward` could give this scenario.
+
+    General networks see which part of an episode is left, not how many steps: T counts only as the time for which a battery has
+    to last. What does nothing in this scenario is left out.
+    """
+    found = RANGES | (OF_KINDS if s.kinds else {})
+    found |= {name: (getattr(PRESETS["paper"], name),) * 2 for name in NEVER_DRAWN}
+    found |= {"burst": (0.0, BURST[1]), "latency": (0.0, MOST_LATENCY * s.T_max)}
+    found["Cap"] = CHARGE[0] * s.E_ref * s.tasks * s.T, math.inf
+    return found | ({"background_correlation": (0.0, CORRELATION[1])} if s.background else {})
 
 
 def _span(generator: np.random.Generator, span: tuple[float, float], widest: float) -> tuple[float, float]:

@@ -30,6 +30,7 @@ from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trainer import Trainer
 
 OTHERS = "agents/q.tokens.others.weight"  # in whose shape general networks of earlier versions differ
+WITHOUT = {"latency": "servers without latency", "deadlines": "one deadline for all tasks"}
 ROWS = 640  # worlds decided at a time, to limit memory
 
 
@@ -141,7 +142,7 @@ def misfit(spec: RunSpec, s: Scenario) -> str:
     """Why the networks of a training run cannot decide in a scenario, as the predicate of a sentence; empty if they can."""
     if spec.settings.networks == "general":
         return ""
-    trained, here = (ward_sizes(ward) for ward in (spec.scenario, s))
+    trained, here = (WITHOUT | ward_sizes(ward) for ward in (spec.scenario, s))
     differ = [name for name in trained if trained[name] != here[name]]
     if not differ:
         return ""
@@ -150,6 +151,11 @@ def misfit(spec: RunSpec, s: Scenario) -> str:
 
 
 def ward_sizes(s: Scenario) -> dict[str, str]:
-    """What must be the same for networks of one ward, in words."""
+    """What must be the same for networks of one ward, in words; what is missing is `WITHOUT`."""
     counts = {name: counted(getattr(s, f"{name}s"), name) for name in ("user", "task", "server")}
-    return {**counts, "channel": f"the channel {s.channel!r}"}
+    found = {**counts, "channel": f"the channel {s.channel!r}"}
+    if s.has_latency:
+        found["latency"] = "servers with latency"
+    if s.deadlines_differ:
+        found["deadlines"] = "deadlines that differ"
+    return found

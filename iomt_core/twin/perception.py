@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from iomt_core.environment.observation import EFFICIENCY_SCALE, observe
+from iomt_core.environment.observation import EFFICIENCY_SCALE, observe, task_names
 from iomt_core.metrics import TASK
 from iomt_core.model.allocation import device_index, per_device
 from iomt_core.model.outcome import SMALLEST_GRANT
@@ -14,7 +14,7 @@ from iomt_core.record import Record
 from iomt_core.scenario import metadata
 from iomt_core.twin.moves import SKIPPED
 
-DATA, CYCLES = TASK["data_bits"], TASK["cycles"]
+DATA, CYCLES, DEADLINE = TASK["data_bits"], TASK["cycles"], TASK["deadline_s"]
 
 
 def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
@@ -24,23 +24,24 @@ def observed_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
     """
     s, snap, i = record.scenario, record.snapshot, record.scenario.user_numbers.index(user)
     active = snap.active[row, i]
-    numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, : 3 * s.tasks].view(3, s.tasks)
+    names = task_names(s)
+    numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, : len(names) * s.tasks].view(len(names), s.tasks)
     columns = {
         "task": torch.arange(1, s.tasks + 1),
         DATA.symbol_heading: snap.D[row, i] * DATA.factor,
         CYCLES.symbol_heading: snap.C[row, i] * CYCLES.factor,
         "P": snap.P[row, i].long(),
-        "D observed": numbers[0],
-        "C observed": numbers[1],
-        "P observed": numbers[2],
     }
+    if s.deadlines_differ:
+        columns[DEADLINE.symbol_heading] = snap.deadline[row, i] * DEADLINE.factor
+    columns |= {f"{name} observed": x for name, x in zip(names, numbers, strict=True)}
     return pd.DataFrame({name: x[active].numpy() for name, x in columns.items()})
 
 
 def observed_rest(record: Record, row: int, user: int) -> pd.DataFrame:
     """The rest of the observation (14): the user's device and all servers. row and user as in `observed_tasks`."""
     s, snap, i = record.scenario, record.snapshot, record.scenario.user_numbers.index(user)
-    numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, 3 * s.tasks :].tolist()
+    numbers = observe(snap.select(slice(row, row + 1)), s)[0, i, len(task_names(s)) * s.tasks :].tolist()
     meta = metadata()
 
     def row_of(name: str, quantity: str, symbol: str, value: Tensor) -> tuple[str, str, float, str]:
@@ -69,6 +70,9 @@ def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
     """Tasks, choices and requests of the other users, which are not in the observation (14). Arguments as in `observed_tasks`."""
     table = record.select(slice(row, row + 1)).table()
     other = table[table["user"] != user]
+    deadline = (
+        {DEADLINE.symbol_heading: other["deadline_s"] * DEADLINE.factor} if record.scenario.deadlines_differ else {}
+    )
     return pd.DataFrame(
         {
             "user": other["user"],
@@ -76,6 +80,7 @@ def hidden_tasks(record: Record, row: int, user: int) -> pd.DataFrame:
             DATA.symbol_heading: other["data_bits"] * DATA.factor,
             CYCLES.symbol_heading: other["cycles"] * CYCLES.factor,
             "P": other["priority"],
+            **deadline,
             "choice": other["choice"].mask(other["skipped"], SKIPPED),
             "CPU requested (%)": other["cpu_share_requested"] * 100,
             "bandwidth requested (%)": other["bandwidth_share_requested"] * 100,

@@ -85,6 +85,17 @@ def test_observations_hold_the_task_and_the_index_that_the_options_name() -> Non
     assert torch.equal(seen[0, :, -n:], torch.eye(n))
 
 
+def test_an_agent_of_a_task_observes_its_deadline_where_deadlines_differ() -> None:
+    s = PRESETS["hospital"]
+    ward = WardAgents(s, 2, AgentOptions(agents="task"))
+    seen, deadline = ward.observations(), ward.environment.snapshot.deadline.flatten(1)
+    assert seen.shape == (2, s.users * s.tasks, ward.observation_size)
+    assert bool(((seen >= 0) & (seen <= 1.2)).all())
+    order = deadline.argsort(1)
+    assert bool((seen[..., 3].gather(1, order).diff(dim=1) >= 0).all())
+    assert float(seen[..., 3].std()) > 0
+
+
 @pytest.mark.parametrize("agents", ["user", "task"])
 def test_own_rewards_add_up_to_the_teams_after_the_end_too(agents: str) -> None:
     s = PRESETS["drained"].changed(Cap=4e-4, T=4)

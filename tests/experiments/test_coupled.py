@@ -47,8 +47,10 @@ def test_the_plan_has_every_algorithm_on_every_ward_and_ends_early_at_a_whole_se
 
 
 @pytest.mark.parametrize("ward", WARDS.values(), ids=list(WARDS))
-def test_the_wards_are_in_the_range_of_the_networks(ward: Any) -> None:
-    assert outside_range(ward.scenario) == ""
+def test_the_wards_are_in_the_range_of_the_networks_but_for_speed_and_the_smallest_battery(ward: Any) -> None:
+    never_drawn = {"moving": "speed = 1.5 m/s", "drained-20": "Cap = 0.3 mJ"}
+    words = outside_range(ward.scenario)
+    assert words.partition("this ward has ")[2] == never_drawn.get(ward.name, "")
 
 
 def test_only_what_is_missing_or_differs_is_computed(tmp_path: Path) -> None:

@@ -78,6 +78,32 @@ def test_outside_its_range_it_decides_and_says_so(place: Path, change: dict[str,
     assert bool(torch.isfinite(outcome(first(s, 1), action, s).cost).all())
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"latency": 0.011}, "latency = 0 ms to 10 ms; this ward has latency = 11 ms"),
+        ({"server_devices": [{"number": 2, "latency": 1.0}]}, "latency = 0 ms to 1000 ms"),
+        ({"user_devices": [{"number": 1, "P_tr": 5}]}, "P_tr = 0.2 W to 5 W"),
+        ({"user_devices": [{"number": 1, "Cap": 1e-6}]}, "Cap = 0.32 mJ or more for T = 20; this ward has Cap = 0.001 mJ to 10 mJ"),
+        ({"T": 10_000}, "Cap = 160 mJ or more for T = 10000; this ward has Cap = 10 mJ"),
+        ({"user_devices": [{"number": 1, "F_i": 0}]}, "this ward has F_i = 0 GHz to 0.1 GHz"),
+        ({"speed": 1.5}, "speed = 0 m/s; this ward has speed = 1.5 m/s"),
+        ({"d0": 5.0}, "d0 = 1 m; this ward has d0 = 5 m"),
+        ({"burst": 0.95}, "burst = 0 to 0.9; this ward has burst = 0.95"),
+        ({"background": 0.2, "background_correlation": 0.99}, "this ward has background_correlation = 0.99"),
+    ],
+    ids=lambda x: "-".join(x) if isinstance(x, dict) else "",
+)  # fmt: skip
+def test_all_that_is_never_drawn_is_named(change: dict[str, object], named: str) -> None:
+    assert named in outside_range(PAPER.changed(**change))
+
+
+def test_longest_deadline_of_an_own_workload_counts_too() -> None:
+    tasks = [{"step": 1, "user": u, "D": 2e5, "C": 1e5, "kind": "a", "T_max": t} for u, t in ((1, 0.02), (2, 3600.0))]
+    s = PAPER.changed(workload=tasks)
+    assert re.fullmatch(r"was trained on T_max = .*; this ward has T_max = 20 ms to 3.*00.* ms", outside_range(s))
+
+
 def test_an_episode_decided_in_one_batch_is_the_one_decided_step_by_step(place: Path) -> None:
     """Only low batteries matter for later steps, and where one is low an episode is decided step by step anyway."""
     for s in (PAPER.changed(Cap=2e-3), PRESETS["drained"].changed(users=3)):

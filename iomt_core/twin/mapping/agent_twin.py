@@ -32,11 +32,12 @@ from iomt_core.training.checkpoints import (
 )
 from iomt_core.twin.mapping.agent_training import ALGORITHM, SETTINGS, UPDATES
 from iomt_core.twin.mapping.confined import Progress, run
-from iomt_core.twin.mapping.own_episodes import own_inputs, own_sizes
+from iomt_core.twin.mapping.own_episodes import own_inputs, own_sizes, without_workload
 from iomt_core.twin.warehouse.errors import Audit, no_audit
 
 KIND = "agent twin"
 TASKS = ("data_bits", "cycles", "priority")
+DEADLINE = "deadline_s"  # a further column of tasks where deadlines differ
 STATE = ("battery_j", "power_w", "cpu_hz", "server_cpu_hz", "server_bandwidth_hz", "link_bandwidth_hz")
 
 
@@ -98,9 +99,10 @@ class AgentTwin:
     def decide(self, tasks: pd.DataFrame, state: Mapping[str, Any], memory: Memory | None = None) -> AgentDecision:
         """Decides for the user's tasks in one step.
 
-        tasks: a row for each, with the columns `TASKS`. state: what the user's device sees, by the names of `STATE`: charge J,
-        transmission power W, own CPU Hz, and lists with free CPU, free bandwidth and unit-SNR bandwidth of the link in Hz for
-        each server in operation. memory: of the step before, None at the first of an episode. Raises `ScenarioError`.
+        tasks: a row for each, with the columns `TASKS`, and `DEADLINE` where deadlines differ. state: what the user's device
+        sees, by the names of `STATE`: charge J, transmission power W, own CPU Hz, and lists with free CPU, free bandwidth and
+        unit-SNR bandwidth of the link in Hz for each server in operation. memory: of the step before, None at the first of an
+        episode. Raises `ScenarioError`.
         """
         inputs, count = own_inputs(self._snapshot(tasks, state), self.scenario), len(tasks)
         with torch.inference_mode():
@@ -138,15 +140,17 @@ class AgentTwin:
 
     def _snapshot(self, tasks: pd.DataFrame, state: Mapping[str, Any]) -> Snapshot:
         s = self.scenario
-        if missing := [name for name in TASKS if name not in tasks.columns] + [n for n in STATE if n not in state]:
-            raise ScenarioError(f"{missing[0]} is missing: needed are {', '.join((*TASKS, *STATE))}.")
+        columns = (*TASKS, DEADLINE) if s.deadlines_differ else TASKS
+        if missing := [name for name in columns if name not in tasks.columns] + [n for n in STATE if n not in state]:
+            raise ScenarioError(f"{missing[0]} is missing: needed are {', '.join((*columns, *STATE))}.")
         check_range("tasks", len(tasks), 1, s.tasks)
         lists = {name: torch.as_tensor(state[name], dtype=torch.float64).view(1, -1) for name in STATE[3:]}
         for name, values in lists.items():
             if values.shape[1] != s.servers or not bool((values >= 0).all()):
                 raise ScenarioError(f"{name} has {values.shape[1]} values: allowed are {s.servers} of 0 or more.")
-        D, C, P = (torch.zeros(1, 1, s.tasks, dtype=torch.float64) for _ in TASKS)
-        for tensor, name in zip((D, C, P), TASKS, strict=True):
+        D, C, P, deadline = (torch.zeros(1, 1, s.tasks, dtype=torch.float64) for _ in (*TASKS, DEADLINE))
+        deadline += s.T_max
+        for tensor, name in zip((D, C, P, deadline), columns, strict=False):
             tensor[0, 0, : len(tasks)] = torch.as_tensor(tasks[name].to_numpy(dtype=float).copy())
             if not bool(torch.isfinite(tensor).all()) or bool((tensor < 0).any()):
                 raise ScenarioError(f"{name} has a value that is negative or no number: allowed is 0 or more.")
@@ -155,7 +159,7 @@ class AgentTwin:
         beta, nothing = lists["link_bandwidth_hz"][:, None], D.new_zeros(1, 0)
         latency = D.new_tensor([s.device_values["latency"]])
         return Snapshot(
-            D=D, C=C, P=P, weight=P / self.mean_priority, active=active, kind=nothing, deadline=D + s.T_max, P_tr=power,
+            D=D, C=C, P=P, weight=P / self.mean_priority, active=active, kind=nothing, deadline=deadline, P_tr=power,
             battery=battery, F_i=own, F_k=lists["server_cpu_hz"], B_k=lists["server_bandwidth_hz"], latency=latency,
             users_xy=nothing, servers_xy=nothing, distance=beta, beta=beta, key=torch.zeros(1), steps_left=torch.ones(1),
         )  # fmt: skip
@@ -196,7 +200,7 @@ class TwinAmongOthers(Policy):
             raise ScenarioError(
                 f"policy = {others.name!r} plans whole episodes with all users: allowed are all others."
             )
-        if own_sizes(s) != own_sizes(twin.scenario) or twin.user not in s.user_numbers:
+        if own_sizes(without_workload(s)) != own_sizes(twin.scenario) or twin.user not in s.user_numbers:
             raise ScenarioError(f"the twin of user {twin.user} does not fit this ward: its counts are others.")
         self.others, self.twin, self.sharing = others, twin, others.sharing  # type: ignore[misc]
         self._place = s.user_numbers.index(twin.user)

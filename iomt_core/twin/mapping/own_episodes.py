@@ -161,7 +161,8 @@ def _states(columns: Mapping[str, Tensor], s: Scenario) -> Snapshot:
     fields = {name: columns[name].flatten(0, 1) for name in STATE}
     nothing = fields["D"].new_zeros(len(fields["D"]), 0)
     rest = dict.fromkeys(("kind", "users_xy", "servers_xy", "key", "steps_left"), nothing)
-    rest |= {"deadline": torch.zeros_like(fields["D"]), "distance": fields["beta"]}
+    deadline = columns["deadline"].flatten(0, 1) if s.has_own_deadlines else torch.full_like(fields["D"], s.T_max)
+    rest |= {"deadline": deadline, "distance": fields["beta"]}
     rest["latency"] = nothing.new_tensor(s.device_values["latency"]).expand(len(nothing), -1)
     return Snapshot(**fields, **rest)  # type: ignore[arg-type]
 
