@@ -111,7 +111,7 @@ def test_networks_of_every_algorithm_take_deadlines_in(name: str, tmp_path: Path
     earlier = ALGORITHMS[name].agents(Sizes.of(without_deadlines(SMALL)), False, 0)
     agents = ALGORITHMS[name].agents(Sizes.of(SMALL), False, 0)
     with pytest.raises(
-        CheckpointError, match="earlier version, which did not observe the deadlines .* train them again"
+        CheckpointError, match=r"earlier version, which did not observe the deadlines .* train them again"
     ):
         load_module(agents, dict(earlier.named_parameters()), "checkpoint")
     with pytest.raises(

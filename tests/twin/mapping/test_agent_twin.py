@@ -17,7 +17,7 @@ from iomt_core.experiments.agent_twins import check_twin
 from iomt_core.policies.plan import Optimum
 from iomt_core.policies.registry import POLICIES
 from iomt_core.rollout import draw_episodes, play_episodes
-from iomt_core.scenario import ScenarioError
+from iomt_core.scenario import ScenarioError, TaskKind
 from iomt_core.scenario.tables import with_workload
 from iomt_core.training.checkpoints import MARK, POLICY, CheckpointError
 from iomt_core.twin.management.registry import add
@@ -110,6 +110,23 @@ def test_decisions_and_values_are_those_of_the_networks(ward: Path) -> None:
     tasks = pd.DataFrame({"data_bits": mine.D[0, 0], "cycles": mine.C[0, 0], "priority": mine.P[0, 0]})
     found, action = twin.decide(tasks, state), twin.act(mine, None)[0]
     assert list(found.devices) == action.choice[0, 0].tolist()
+
+
+def test_an_agents_twin_knows_deadlines_where_they_differ(tmp_path: Path) -> None:
+    kinds = [TaskKind(name=str(x), share=1, D=(1e5, 2e5), C=(1e5, 2e5), P=(1, 3), T_max=x) for x in (5e-3, 60.0)]
+    s = WARD.changed(kinds=kinds)
+    record(s, "random", 6, 0, tmp_path / "ward")
+    episodes, _ = own_episodes(log_of(tmp_path / "ward", 2))
+    played = play_episodes(POLICIES["random"](s), draw_episodes(s, 0, 0, 6, certify=False))
+    one = played.snapshot.keep(torch.tensor([1]), torch.arange(2))
+    now = episodes.states.select(torch.arange(6 * 5).view(6, 5)[:, :4].flatten())
+    assert own_inputs(one, s).tasks.shape[-1] == 4
+    torch.testing.assert_close(own_inputs(now, s).tasks, own_inputs(one, s).tasks)
+    twin = trained(episodes)
+    with pytest.raises(ScenarioError, match="deadline_s is missing"):
+        twin.decide(TASKS, STATE)
+    soon, late = (twin.decide(TASKS.assign(deadline_s=x), STATE) for x in (5e-3, 60.0))
+    assert soon.cpu_shares != late.cpu_shares
 
 
 def test_wrong_questions_name_what_is_wrong(ward: Path) -> None:
