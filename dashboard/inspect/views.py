@@ -156,8 +156,9 @@ SHORT = {0: "own", SKIPPED: "skipped"}
 # Headings of what an agent observes of a task, by symbol.
 HEADS = {
     TASK["data_bits"].symbol_heading: "data (KB)", TASK["cycles"].symbol_heading: "kcycles", "P": "priority",
-    TASK["deadline_s"].symbol_heading: "deadline (ms)",
+    TASK["deadline_s"].symbol_heading: "T_max (ms)",
 }  # fmt: skip
+WIDE = ("T_max (ms)",)  # headings that need a wider column
 REGRET = {
     "best": "By how much the total weighted cost of this step, and what its energy costs later, would fall if this task alone "
     "moved to the device that is best for the ward, with all other tasks fixed. 0: no device is better.",
@@ -439,8 +440,11 @@ def observation(session: Session, shown: Record, point: Point) -> None:
         with st.container():
             st.markdown(f"**What agent {user} observed**")
             order = ["task", *(part for head in heads for part in (head, f"{head.split()[0]} observed"))]
-            config = {head: st.column_config.Column(words, width=72) for head, words in heads.items()}
-            config |= {head: st.column_config.Column("scaled", width=60) for head in order[2::2]}
+            width, scaled = (72, 60) if len(heads) == 3 else (70, 52)  # px, so that the table fits
+            config = {
+                head: st.column_config.Column(words, width=width + 6 * (words in WIDE)) for head, words in heads.items()
+            }
+            config |= {head: st.column_config.Column("scaled", width=scaled) for head in order[2::2]}
             config["task"] = st.column_config.Column(width=48)
             st.dataframe(
                 own.style.format(precision=2), hide_index=True, key="seen_tasks", alt="Own tasks", height=rows[0],
@@ -467,7 +471,7 @@ def observation(session: Session, shown: Record, point: Point) -> None:
                 st.dataframe(
                     table.style.format(precision=1, na_rep="–"), hide_index=True, key="unseen",
                     height=min(sum(rows) + 16, 38 + 35 * len(hidden)),
-                    column_config={name: st.column_config.Column(width=62) for name in table.columns[:-1]},
+                    column_config={n: st.column_config.Column(width=76 if n in WIDE else 62) for n in table.columns[:-1]},
                     alt="Others' tasks, their devices and requests",
                 )  # fmt: skip
                 download(hidden, "hidden", "What it could not observe")
