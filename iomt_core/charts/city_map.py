@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from iomt_core.charts.devices import used_shares
+from iomt_core.charts.devices import own_values, used_shares
 from iomt_core.charts.figure import figure
 from iomt_core.charts.style import SHOWN_COLOUR
 from iomt_core.environment.world import layout
@@ -117,7 +117,8 @@ def _sites(servers: np.ndarray, s: Scenario, record: Record | None, row: int, si
     loads = site_loads(record, row) if record is not None else None
     names = [f"S{n}" if len(numbers) <= MOST_NAMED or n == site else "" for n in numbers]
     marker: dict[str, Any] = {"size": SMALLEST, "color": SHOWN_COLOUR, "line": {"width": 1, "color": "#222"}}
-    words = [s.device_label(n) for n in numbers]
+    own = own_values(s)
+    words = [f"{s.device_label(n)}{has}" for n, has in zip(numbers, own, strict=True)]
     if loads is not None:
         most, largest = max(1.0, *loads["tasks"]), max(SMALLEST + 4, min(LARGEST, ROOM / len(numbers) ** 0.5))
         marker |= {
@@ -130,9 +131,9 @@ def _sites(servers: np.ndarray, s: Scenario, record: Record | None, row: int, si
         }  # fmt: skip
         marker["line"] = {"color": "#222", "width": [3 if n == site else 1 for n in numbers]}
         words = [
-            f"{word}: {counted(int(tasks), 'task')} of {counted(int(users), 'user')}<br>"
-            f"{1000 * work:.3g} ms of work for its CPU; CPU {cpu:.0f} % and bandwidth {band:.0f} % in use"
-            for word, tasks, users, work, cpu, band in zip(words, *loads.values(), strict=True)
+            f"{s.device_label(n)}: {counted(int(tasks), 'task')} of {counted(int(users), 'user')}<br>"
+            f"{1000 * work:.3g} ms of work for its CPU; CPU {cpu:.0f} % and bandwidth {band:.0f} % in use{has}"
+            for n, has, tasks, users, work, cpu, band in zip(numbers, own, *loads.values(), strict=True)
         ]  # fmt: skip
     return {
         "type": _points(len(numbers)), "mode": "markers+text", "name": "sites", "x": servers[:, 0].round(2).tolist(),
