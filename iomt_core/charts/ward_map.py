@@ -17,7 +17,6 @@ from iomt_core.charts.style import DASHES, KIND_COLOURS, device_colour, ink
 from iomt_core.environment.world import layout
 from iomt_core.metrics import METRICS, TASK
 from iomt_core.record import Record
-from iomt_core.scenario import Scenario
 
 DASH_ARRAYS = {"solid": "", "dash": "7 5", "dot": "2 4", "dashdot": "8 3 2 3"}
 SIZE, MARGIN = 640.0, 52.0  # of the drawing, which is square; about one pixel each on a laptop's screen

@@ -187,10 +187,10 @@ class Why:
     """The answer to why a task runs on its device: a comparison with the other devices, all other choices unchanged.
 
     `alternatives` has one row for each device: delay, energy and cost of the task there, its deadline and whether it would be
-    late, the latency of the server, requested and granted shares, shadow prices; `energy_later`, the weighted cost in later steps of the energy that the task takes there, at the price of its user's
-    battery; `ward_change`, the change of the step's total weighted cost; and `later_change`, the change of what the energy of all
-    users costs later. A task that is skipped has a row for that too, of device `SKIPPED`. User and devices have their numbers in
-    the whole ward.
+    late, the latency of the server, requested and granted shares, shadow prices; `energy_later`, the weighted cost in later
+    steps of the energy that the task takes there, at the price of its user's battery; `ward_change`, the change of the step's
+    total weighted cost; and `later_change`, the change of what the energy of all users costs later. A task that is skipped has
+    a row for that too, of device `SKIPPED`. User and devices have their numbers in the whole ward.
     """
 
     step: int
