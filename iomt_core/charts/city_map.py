@@ -6,6 +6,7 @@ second to begin, so a few are not.
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,8 @@ def _sites(servers: np.ndarray, s: Scenario, record: Record | None, row: int, si
     names = [f"S{n}" if len(numbers) <= MOST_NAMED or n == site else "" for n in numbers]
     marker: dict[str, Any] = {"size": SMALLEST, "color": SHOWN_COLOUR, "line": {"width": 1, "color": "#222"}}
     own = own_values(s)
-    words = [f"{s.device_label(n)}{has}" for n, has in zip(numbers, own, strict=True)]
+    labels = [html.escape(s.device_label(n), quote=False) for n in numbers]
+    words = [f"{label}{has}" for label, has in zip(labels, own, strict=True)]
     if loads is not None:
         most, largest = max(1.0, *loads["tasks"]), max(SMALLEST + 4, min(LARGEST, ROOM / len(numbers) ** 0.5))
         marker |= {
@@ -131,9 +133,9 @@ def _sites(servers: np.ndarray, s: Scenario, record: Record | None, row: int, si
         }  # fmt: skip
         marker["line"] = {"color": "#222", "width": [3 if n == site else 1 for n in numbers]}
         words = [
-            f"{s.device_label(n)}: {counted(int(tasks), 'task')} of {counted(int(users), 'user')}<br>"
+            f"{label}: {counted(int(tasks), 'task')} of {counted(int(users), 'user')}<br>"
             f"{1000 * work:.3g} ms of work for its CPU; CPU {cpu:.0f} % and bandwidth {band:.0f} % in use{has}"
-            for n, has, tasks, users, work, cpu, band in zip(numbers, own, *loads.values(), strict=True)
+            for label, has, tasks, users, work, cpu, band in zip(labels, own, *loads.values(), strict=True)
         ]  # fmt: skip
     return {
         "type": _points(len(numbers)), "mode": "markers+text", "name": "sites", "x": servers[:, 0].round(2).tolist(),
@@ -153,7 +155,7 @@ def _links(users: np.ndarray, server: np.ndarray, senders: list[int], s: Scenari
     points = {
         "type": _points(len(senders)), "mode": "markers", "name": "users", "x": at[:, 0].tolist(), "y": at[:, 1].tolist(),
         "marker": {"size": 9, "color": "#3b4252", "line": {"width": 1, "color": "#fff"}},
-        "customdata": [["user", n] for n in numbers], "hovertext": [s.user_label(n) for n in numbers],
+        "customdata": [["user", n] for n in numbers], "hovertext": [html.escape(s.user_label(n), quote=False) for n in numbers],
         "hovertemplate": "%{hovertext}<extra></extra>",
     }  # fmt: skip
     return [line, points]

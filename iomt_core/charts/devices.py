@@ -25,7 +25,7 @@ def used_shares(record: Record) -> tuple[Tensor, Tensor, Tensor]:
 
 def own_values(s: Scenario) -> list[str]:
     """What each server has, as the end of a tooltip; "" where servers do not differ and have no latency."""
-    if not (s.server_devices or s.has_latency):
+    if not (s.has_own_servers or s.has_latency):
         return [""] * s.servers
     rows = zip(*(s.device_values[name] for name in ("F_k", "B_k", "latency")), strict=True)
     meta = metadata()

@@ -12,7 +12,6 @@ from iomt_core.charts.bars import Bars, Line, grouped_bars
 from iomt_core.charts.figure import figure
 from iomt_core.charts.style import BOUND_COLOUR, KIND_COLOURS, device_colour
 from iomt_core.metrics import TASK, Metric, three_digits
-from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 
 MOST_NAMED = 90  # tasks that have their name below the bar
@@ -31,7 +30,7 @@ def slowest_first(record: Record, row: int) -> pd.DataFrame:
     if record.scenario.has_latency:
         ms["latency"] = (ms["delay"] - ms["delay_exe"] - ms["delay_tx"]).clip(lower=0)
     devices = [
-        "skipped" if skipped else device_name(k)
+        "skipped" if skipped else record.scenario.device_label(k)
         for k, skipped in zip(table["choice"].tolist(), table["skipped"], strict=True)
     ]
     return table.assign(device=devices, **ms)
@@ -56,7 +55,7 @@ def delay_bars(
     data = []
     for choice in sorted({task["choice"] for task in tasks}):
         here, marker = [t for t in tasks if t["choice"] == choice], {"color": device_colour(choice)}
-        data.append(_delays(here, "delay_exe", device_name(choice), marker))
+        data.append(_delays(here, "delay_exe", html.escape(record.scenario.device_label(choice), quote=False), marker))
     data.append(_delays(tasks, "delay_tx", "transmission (hatched)", {"color": TRANSMISSION, "pattern": LIGHT_HATCH}))
     if record.scenario.has_latency:
         data.append(_delays(tasks, "latency", "latency of the server", {"color": LATENCY}))
@@ -93,12 +92,13 @@ def delay_bars(
 def _words(task: dict[Any, Any], kinds: bool) -> str:
     """What hovering over a task says."""
     kind = f" ({html.escape(str(task['kind']), quote=False)})" if kinds else ""
+    device = html.escape(str(task["device"]), quote=False)
     if task["skipped"]:
         return f"task {task['name']}{kind}: skipped, costs 1"
     latency = f", latency {task['latency']:.4g} ms" if task.get("latency") else ""
     late = "later than its" if task["deadline_missed"] else "within its"
     return (
-        f"task {task['name']}{kind} on {task['device']}: {task['delay']:.4g} ms<br>execution {task['delay_exe']:.4g} ms, "
+        f"task {task['name']}{kind} on {device}: {task['delay']:.4g} ms<br>execution {task['delay_exe']:.4g} ms, "
         f"transmission {task['delay_tx']:.4g} ms{latency}<br>{late} deadline of {task['due']:.4g} ms"
     )
 

@@ -69,6 +69,7 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
             for n in numbers
         ],
         "users_numbers": list(s.user_numbers),
+        "users_names": [s.user_label(n) for n in s.user_numbers],
         "numbers": [*s.device_numbers, *[0] * skips],
         "names": [s.device_label(n) for n in s.device_numbers] + [SKIPPED] * skips,
         "colours": [device_colour(n) for n in s.device_numbers] + [SKIPPED_COLOUR] * skips,

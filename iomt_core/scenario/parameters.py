@@ -470,6 +470,11 @@ class Scenario(Frozen):
         """Whether any server of the whole ward has a latency."""
         return bool(self.latency or any(device.latency for device in self.server_devices))
 
+    @cached_property
+    def has_own_servers(self) -> bool:
+        """Whether any server of the whole ward has a CPU, bandwidth or latency of its own; a name alone changes nothing."""
+        return any(one is not None for d in self.server_devices for one in (d.F_k, d.B_k, d.latency))
+
     def device_label(self, number: int) -> str:
         """A device for people, with its name if it has one: "own device" for 0, "server 4" or "server 4, cloud"."""
         if number == 0:

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from iomt_core.charts.tables import ward_table
 from iomt_core.scenario import KILOBYTE, PRESETS, Scenario, ScenarioError
 from iomt_core.scenario.files import read_scenario
 from iomt_core.scenario.importing import Imported, Options, open_tables, run
 from iomt_core.scenario.importing.write import write_import
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.twin.northbound import play
 from tests.scenario.dirty_tables import CASES, SERVERS, TEXT, large
 
 
@@ -152,6 +155,31 @@ def test_what_an_import_writes_reads_back_as_the_same_ward(tmp_path: Path) -> No
     with pytest.raises(ScenarioError, match="holds other files"):
         write_import(found, tmp_path / "out", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("kinds", [("tasks",), ("tasks", "users", "servers")])
+def test_ids_become_names_that_tables_and_charts_show(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    files = {
+        "tasks": b"step,user,data_kb,cycles\n1,P-7,20,100000\n1,P-12,30,100000\n",
+        "users": b"id,name,x_m,y_m\nP-7,,1,2\nP-12,ECG patch,3,4\n",
+        "servers": b"id,x_m,y_m,cpu_ghz\n1,5,6,\n=edge,7,8,2\n",
+    }
+    found = imported(*((f"{kind}.csv", files[kind]) for kind in kinds))
+    s = found.scenario
+    assert [s.user_label(n) for n in (1, 2)] == ["user 1, P-7", f"user 2, {'P-12' if len(kinds) == 1 else 'ECG patch'}"]
+    if len(kinds) > 1:
+        assert [s.device_label(n) for n in (1, 2)] == ["server 1", "server 2, edge"]
+        assert s.server_devices[0].F_k == 2e9
+        assert "user 1, P-7" in ward_table(play(s, "greedy", 0, certify=False), 0)["device"].tolist()
+    assert "as their names" in words(found, "taken")
+    write_import(found, tmp_path / "out")
+    assert read_scenario(tmp_path / "out" / "scenario.json") == s
+
+
+def test_a_name_changes_no_decision() -> None:
+    named = PRESETS["paper"].changed(server_devices=({"number": 3, "name": "rack"},))
+    with_name, without = (play(s, "price-response", 0, certify=False) for s in (named, PRESETS["paper"]))
+    assert torch.equal(with_name.action.choice, without.action.choice)
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ from iomt_core.scenario.importing.options import Input, Options
 from iomt_core.scenario.importing.sites import place, read_sites
 from iomt_core.scenario.importing.task_table import read_tasks, with_tasks
 from iomt_core.scenario.importing.work import Line, Progress, Work, clean_name
-from iomt_core.scenario.parameters import Scenario
+from iomt_core.scenario.parameters import Scenario, ServerDevice, UserDevice, counted
 from iomt_core.scenario.tables import with_places
 
 
@@ -48,7 +49,31 @@ def run(inputs: Sequence[Input], options: Options, progress: Progress = lambda d
     if tasks is not None:
         progress(0.7, "making tasks")
         s = with_tasks(work, s, tasks, users)
+    s = _with_names(work, s, ids)
     named = (work.inputs.get("tasks") or inputs[0]).table.name
     s = s.changed(name=clean_name(PurePath(named).stem) or "import")
     progress(1.0, "done")
     return Imported(s, ids, tuple(work.lines), tuple(inputs))
+
+
+def _with_names(work: Work, s: Scenario, ids: pd.DataFrame) -> Scenario:
+    """The scenario whose users and servers without a name have their id as name; an id that is the number itself is none."""
+    found: dict[str, Any] = {}
+    counts = []
+    for kind, device, devices in (("user", UserDevice, s.user_devices), ("server", ServerDevice, s.server_devices)):
+        of: dict[int, Any] = {one.number: one for one in devices}
+        named = 0
+        for number, identity in ids.loc[ids["kind"] == kind, ["number", "id"]].itertuples(index=False):
+            name, own = clean_name(str(identity)), of.get(int(number), device(number=int(number)))
+            if name and name != str(number) and own.name is None:
+                of[own.number] = own.model_copy(update={"name": name})
+                named += 1
+        if named:
+            found[f"{kind}_devices"] = tuple(of.values())
+            counts.append(counted(named, kind))
+    if not counts:
+        return s
+    work.say(
+        "taken", f"ids of {' and '.join(counts)} as their names, which the scenario, its links and its files contain."
+    )
+    return s.changed(**found)
