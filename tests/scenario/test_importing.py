@@ -90,6 +90,7 @@ def test_latitude_and_longitude_become_metres_whose_error_is_said() -> None:
         (("1,-37.81,144.96", "2,0,0"), ("km from the middle", "square of 50 km")),
         (("1,-37.81,144.96", "1,-37.82,144.97"), ("line 3", "stands twice")),
         (("1,-37.81,1440.96",), ("line 2", "lon", "-180 to 180")),
+        (("1,37°48'51\"S,144°57'47\"E", "2,37°48'52\"S,144°57'48\"E"), ("line 2", "lon", "as one number, such as")),
     ],
 )
 def test_wrong_places_are_refused(rows: tuple[str, ...], refused: tuple[str, ...]) -> None:
@@ -97,6 +98,15 @@ def test_wrong_places_are_refused(rows: tuple[str, ...], refused: tuple[str, ...
         imported(("servers.csv", "\n".join(["site,lat,lon", *rows]).encode()))
     for word in refused:
         assert word in str(refusal.value)
+
+
+def test_the_minus_of_typesetting_is_a_minus() -> None:
+    rows = "\n1;\u221237,81;144,96\n2;\u221237,82;144,97\n"
+    typeset, plain = (
+        imported(("servers.csv", f"site;lat;lon{text}".encode())) for text in (rows, rows.replace("\u2212", "-"))
+    )
+    assert typeset.scenario == plain.scenario
+    assert PRESETS["paper"].changed(N0="\u2212174 dBm/Hz").N0 == PRESETS["paper"].changed(N0="-174 dBm/Hz").N0
 
 
 def test_an_operators_records_become_sites_users_and_tasks() -> None:
