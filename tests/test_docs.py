@@ -23,7 +23,7 @@ from docs.take_pictures import PICTURES
 from iomt_core.cli.commands import application
 from iomt_core.experiments.coupled.table import comparison_markdown, gaps_markdown, price_markdown
 from iomt_core.experiments.paper.claims import paper_claims_table
-from iomt_core.experiments.paper.results import claim_table, results_table
+from iomt_core.experiments.paper.results import claim_table, range_table, results_table
 from iomt_core.metrics import column_table, metric_table
 from iomt_core.scenario.reference import assumption_table, parameter_table, signal_table
 
@@ -242,6 +242,7 @@ def generated(document: str, marker: str) -> str:
         ("docs/results.md", "results", results_table),
         ("docs/results.md", "claims", claim_table),
         ("docs/results.md", "paper-claims", paper_claims_table),
+        ("docs/training.md", "range", range_table),
         ("docs/training.md", "coupled-gaps", gaps_markdown),
         ("docs/training.md", "coupled-differences", comparison_markdown),
         ("docs/training.md", "coupled-prices", price_markdown),

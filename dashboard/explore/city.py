@@ -11,6 +11,7 @@ from torch import Tensor
 from dashboard.chart_tables import chart_table, page_of, selectable_tasks
 from dashboard.explore.state import ExploreState
 from dashboard.explore.views import step_scope, subtitle, visible_row
+from dashboard.following import FOLLOWING
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
 from dashboard.widgets import choose, on_user_change, sync_widget
@@ -18,6 +19,7 @@ from iomt_core.charts import tables
 from iomt_core.charts.city_map import city_map
 from iomt_core.record import Record
 from iomt_core.scenario import counted
+from iomt_core.training.catalogue import FALLBACK, entry, policy_label
 
 
 def undecided(session: Session, problem: str) -> None:
@@ -26,6 +28,12 @@ def undecided(session: Session, problem: str) -> None:
         st.error(problem, icon=":material/error:")
         return
     s = session.scenario
+    waits = entry(session.shown_policy).trained or session.shown_policy in FOLLOWING
+    if waits and st.button(
+        f"Show {policy_label(FALLBACK).lower()} instead, which decides sooner", icon=":material/bolt:"
+    ):
+        session.policy = FALLBACK
+        st.rerun()  # the whole page, with the controls
     plotly_chart(city_map(s, None, subtitle=f"{s.size_words} · places"), "city")
 
 

@@ -395,7 +395,7 @@ class PriceResponse(BatteryAware):
             progress.report(len(found) / len(ways))
             self.way = way
             if not users or way.rule is not rule:
-                users = self._parts(sample, self.prices(sample))
+                users = self._parts(sample, self._usual_prices(sample))
                 wanted = [self._wanted(part, crowding=max(CROWDINGS)) for part in users]
             responses = [self._respond_with(*part) for part in zip(users, wanted, strict=True)]
             found.append((self._tried(sample, responses), way))
@@ -412,7 +412,7 @@ class PriceResponse(BatteryAware):
 
     def _best_division(self, sample: Snapshot, best: _Tried) -> _Tried:
         """What the sample earns if users divide their tasks by softmin weights, where that is better than `best`."""
-        users = self._parts(sample, self.prices(sample))
+        users = self._parts(sample, self._usual_prices(sample))
         wanted = [self._wanted(part, crowding=max(CROWDINGS)) for part in users]
         most = float((sample.weight * sample.active).sum())  # if nothing cost anything
         avoiding = self.way
@@ -430,28 +430,32 @@ class PriceResponse(BatteryAware):
         s, way = self.scenario, self.way
         count = max(SAMPLE_STEPS, min(LARGER_SAMPLE, OWN_LOAD_TASKS // (s.users * s.tasks)))
         steps = price_sample(s, count)
-        users = _Users(steps, self.prices(steps), battery_price(steps, s, self.known), 0)
+        users = _Users(steps, self._usual_prices(steps), battery_price(steps, s, self.known), 0)
         wanted = self._wanted(users)
         first = self._respond_with(users, wanted)
         loads = expected_loads(wanted.own_choices, first.action.choice.masked_fill(first.skipped, s.servers + 1))
         check, earned = price_sample(s, count, CHECK_SEED), []
-        parts = [(part, self._wanted(part)) for part in self._parts(check, self.prices(check))]
+        parts = [(part, self._wanted(part)) for part in self._parts(check, self._usual_prices(check))]
         for others in (None, loads.sum(0) - loads):
             self.way = replace(way, others=others)
             earned.append(self._tried(check, [self._respond_with(*part) for part in parts]).earned)
         if earned[1] <= earned[0]:
             self.way = way
             return best
-        return self._tried(sample, [self._respond(part) for part in self._parts(sample, self.prices(sample))])
+        return self._tried(sample, [self._respond(part) for part in self._parts(sample, self._usual_prices(sample))])
 
     def _find_surcharge(self) -> None:
         """Finds the factor on servers' prices with which users earn most, in other steps than those from which prices come."""
         sample, way, earned = price_sample(self.scenario, LARGER_SAMPLE, CHECK_SEED), self.way, {}
         for surcharge in (1.0, *SURCHARGES):
             self.way = replace(way, surcharge=surcharge)
-            responses = [self._respond(part) for part in self._parts(sample, self.prices(sample))]
+            responses = [self._respond(part) for part in self._parts(sample, self._usual_prices(sample))]
             earned[surcharge] = self._tried(sample, responses).earned
         self.way = replace(way, surcharge=max(earned, key=earned.__getitem__))
+
+    def _usual_prices(self, sample: Snapshot) -> Prices:
+        """What users take for the prices in sample steps: of broadcasts they have those of the step itself, or none."""
+        return self.prices(sample, self.broadcast(sample) if self.steps_old == 0 else None)
 
     def _tried(self, sample: Snapshot, responses: list[_Response]) -> _Tried:
         """What the sample earns if batteries do not run out, less the price of its energy."""

@@ -182,10 +182,10 @@ class Search:
         a, c = 2 * self.a * self.inverse_F, 2 * self.c * self.inverse_B
         entering = [gains[..., 1 : k + 1], a.expand_as(here), c, a * here, c * here, torch.ones_like(best)[..., None]]
         leaving = [here, self.a * here, self.c * here, self.a * there, self.c * there, best[..., None]]
-        together = torch.cat(entering, -1) @ torch.cat(leaving, -1).transpose(1, 2)  # (B, n, m)
-        own = ((self.choice == 0).view(b, u, j, 1) & (target == 0).view(b, u, 1, j)).to(gains.dtype)
+        together = torch.cat(leaving, -1) @ torch.cat(entering, -1).transpose(1, 2)  # (B, m, n)
+        own = ((target == 0).view(b, u, j, 1) & (self.choice == 0).view(b, u, 1, j)).to(gains.dtype)
         together.view(b, u, j, u, j).diagonal(dim1=1, dim2=3).sub_(IMPOSSIBLE * own.permute(0, 2, 3, 1))
-        gain, first = together.max(1)
+        gain, first = together.max(2)
         world, second = (gain > SMALLEST_GAIN).nonzero(as_tuple=True)
         if not len(world):
             return False

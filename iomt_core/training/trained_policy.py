@@ -30,7 +30,8 @@ from iomt_core.training.run_spec import RunSpec
 from iomt_core.training.trainer import Trainer
 
 OTHERS = "agents/q.tokens.others.weight"  # in whose shape general networks of earlier versions differ
-ROWS = 640  # worlds decided at a time, to limit memory
+# Worlds decided at a time, to limit memory: at most ROWS, and in a large ward as many as have so many tasks times servers.
+ROWS, CELLS = 640, 1 << 18
 
 
 class TrainedPolicy(BatteryAware):
@@ -108,9 +109,9 @@ class TrainedPolicy(BatteryAware):
 
     def decide(self, snapshot: Snapshot, dual: DualSolution | None = None) -> Action:
         """Decides every row as the first step of an episode, which is exact for policies without memory."""
-        return concatenate(
-            [self.step(snapshot.select(rows), None)[0] for rows in torch.arange(len(snapshot.D)).split(ROWS)]
-        )
+        b, u, j, k = snapshot.shape
+        rows = torch.arange(b).split(max(1, min(ROWS, CELLS // (u * j * k))))
+        return concatenate([self.step(snapshot.select(part), None)[0] for part in rows])
 
     def step(
         self, snapshot: Snapshot, memory: Memory | None, dual: DualSolution | None = None

@@ -293,8 +293,10 @@ def test_a_server_that_is_switched_off_leaves_the_others_in_place(page: Page, la
 
 
 def test_a_city_shows_figures_first_and_the_bound_follows_without_a_click(page: Page, lab: str) -> None:
-    page.goto(f"{lab}/?page=explore&preset=city&T=60&policy=price-response&step=2")
-    expect(page.get_by_text("Price response decides, and its figures follow")).to_be_visible(timeout=30_000)
+    page.goto(f"{lab}/?page=explore&preset=city&T=60&policy=sae-mt-qmix&step=2")
+    expect(page.get_by_text("general network decides, and its figures follow")).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Show price response instead").click()
+    expect(page.get_by_role("combobox", name="Policy")).to_have_value("Price response")
     gap = page.locator("[data-testid=stMetric]", has_text="Gap to the bound").locator("[data-testid=stMetricValue]")
     expect(gap).to_be_visible(timeout=30_000)
     record = play(PRESETS["city"].changed(T=60), "price-response", 0, certify=False)

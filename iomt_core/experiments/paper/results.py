@@ -108,6 +108,18 @@ def results_table(place: Path = PRETRAINED) -> str:
     return markdown([*map(str, table)], table.to_numpy().tolist())
 
 
+def range_table(place: Path = PRETRAINED) -> str:
+    """Gaps on random scenarios of the general networks' range, as Markdown. Raises `ScenarioError` without a manifest."""
+    manifest = _manifest(place)
+    network = manifest["policies"]["general-sae-mt-qmix"]["range"]
+    known = {"general network": network["trained"], **manifest["references_range"]}
+    columns, names = ("mean", "median", "worst"), ("optimum", "general network", "price-response", "greedy")
+    rows = [[name, *(f"{100 * known[name][one]:,.2f} %" for one in columns)] for name in names]
+    more, error = (100 * network["trained_minus_price-response"][one] for one in ("gap", "gap_standard_error"))
+    words = f"The general network's mean gap less price response's: {more:+.2f} points, with a standard error of {error:.2f}."
+    return f"{markdown(['policy', *columns], rows)}\n\n{words}"
+
+
 def claim_table(place: Path = PRETRAINED) -> str:
     """`verdict_table` as Markdown. Raises `ScenarioError` without a manifest."""
     table = verdict_table(_manifest(place))
