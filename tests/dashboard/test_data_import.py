@@ -49,12 +49,6 @@ def test_a_dirty_table_is_shown_and_used_only_on_demand() -> None:
     assert any("1 min" in note for note in app.session_state["session"].notes)
 
 
-def test_the_scenario_in_use_names_users_by_their_ids() -> None:
-    app = dialog(("tasks.csv", b"step,user,data_kb,cycles\n1,P-7,20,100000\n1,P-12,30,100000\n"))
-    app.button(key="import_use").click().run()
-    assert app.session_state["session"].scenario.user_label(2) == "user 2, P-12"
-
-
 def test_a_column_and_its_unit_may_be_chosen() -> None:
     app = dialog(("tasks.csv", table(header=("step", "user", "amount", "cycles", "priority")).encode()))
     assert "lacks a column for data" in messages(app)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ from iomt_core.scenario.importing.options import Input, Options
 from iomt_core.scenario.importing.sites import place, read_sites
 from iomt_core.scenario.importing.task_table import read_tasks, with_tasks
 from iomt_core.scenario.importing.work import Line, Progress, Work, clean_name
-from iomt_core.scenario.parameters import Scenario, ServerDevice, UserDevice, counted
+from iomt_core.scenario.parameters import Scenario, ServerDevice, counted
 from iomt_core.scenario.tables import with_places
 
 
@@ -57,23 +56,21 @@ def run(inputs: Sequence[Input], options: Options, progress: Progress = lambda d
 
 
 def _with_names(work: Work, s: Scenario, ids: pd.DataFrame) -> Scenario:
-    """The scenario whose users and servers without a name have their id as name; an id that is the number itself is none."""
-    found: dict[str, Any] = {}
-    counts = []
-    for kind, device, devices in (("user", UserDevice, s.user_devices), ("server", ServerDevice, s.server_devices)):
-        of: dict[int, Any] = {one.number: one for one in devices}
-        named = 0
-        for number, identity in ids.loc[ids["kind"] == kind, ["number", "id"]].itertuples(index=False):
-            name, own = clean_name(str(identity)), of.get(int(number), device(number=int(number)))
-            if name and name != str(number) and own.name is None:
-                of[own.number] = own.model_copy(update={"name": name})
-                named += 1
-        if named:
-            found[f"{kind}_devices"] = tuple(of.values())
-            counts.append(counted(named, kind))
-    if not counts:
+    """The scenario whose servers without a name have their id as name; an id that is the number itself is none.
+
+    Ids of users stay out of scenarios and links: they may say who a patient is.
+    """
+    of = {one.number: one for one in s.server_devices}
+    named = 0
+    for number, identity in ids.loc[ids["kind"] == "server", ["number", "id"]].itertuples(index=False):
+        name, own = clean_name(str(identity)), of.get(int(number), ServerDevice(number=int(number)))
+        if name and name != str(number) and own.name is None:
+            of[own.number] = own.model_copy(update={"name": name})
+            named += 1
+    if not named:
         return s
     work.say(
-        "taken", f"ids of {' and '.join(counts)} as their names, which the scenario, its links and its files contain."
+        "taken",
+        f"ids of {counted(named, 'server')} as their names. Ids of users are in no scenario, file of one or link.",
     )
-    return s.changed(**found)
+    return s.changed(server_devices=tuple(of.values()))
