@@ -60,7 +60,7 @@ def heading(meta: Meta) -> str:
 def device_words(s: Scenario) -> str:
     """How many devices differ, in words; "" if none does."""
     counts = [counted(len(getattr(s, f"{kind}_devices")), kind) for kind in FIELDS if getattr(s, f"{kind}_devices")]
-    return " and ".join(counts) + " with values of their own" if counts else ""
+    return " and ".join(counts) + " with a name or values of their own" if counts else ""
 
 
 def device_controls(session: Session) -> None:

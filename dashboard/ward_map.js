@@ -76,7 +76,7 @@ function drawMap(view, map, at) {
   users.forEach(([ux, uy], i) => {
     const [x, y] = exact[i];
     if (Math.hypot(ux - x, uy - y) > 6) make(svg, "path", { d: `M${x} ${y}L${ux} ${uy}`, stroke: "currentColor", opacity: 0.7 });
-    const group = device(view, svg, "user", data.users_numbers[i], `user ${data.users_numbers[i]}: own CPU ${data.own[at][i]} % in use`);
+    const group = device(view, svg, "user", data.users_numbers[i], `${data.users_names[i]}: own CPU ${data.own[at][i]} % in use`);
     make(group, "circle", { cx: ux, cy: uy, r: 11, fill: "#3b4252", stroke: "#fff" });
     make(group, "text", { x: ux, y: uy + 4, fill: "#fff", "font-size": 12, "text-anchor": "middle" }, data.users_numbers[i]);
     choice[i].forEach((k, j) => { if (k >= 0) drawTask(view, map, at, [step, data.users_numbers[i], j + 1].join("."), k, i, j, picked); });
@@ -88,7 +88,7 @@ function drawTask(view, { data, svg }, at, id, k, i, j, picked) {
   const users = data.users[data.users.length > 1 ? at : 0], angle = (2 * Math.PI * j) / data.choice[at][i].length;
   const x = users[i][0] + data.ring * Math.sin(angle), y = users[i][1] - data.ring * Math.cos(angle);
   const other = data.changed ? data.changed[at][i][j] : -1, kind = data.kind?.[at][i][j], mine = id === picked;
-  const words = `user ${data.users_numbers[i]}, task ${j + 1}${kind === undefined ? "" : ` (${data.kinds[kind]})`}, priority ${data.priority[at][i][j]}, ${k > data.servers.length ? "" : "on "}${data.names[k]}: ` +
+  const words = `${data.users_names[i]}, task ${j + 1}${kind === undefined ? "" : ` (${data.kinds[kind]})`}, priority ${data.priority[at][i][j]}, ${k > data.servers.length ? "" : "on "}${data.names[k]}: ` +
     `${data.delay[at][i][j]}, cost ${data.cost[at][i][j]}${other < 0 ? "" : `; decided differently: ${data.other_names[other]} in ${data.other}`}`;
   const line = mine ? [RED, 4] : kind === undefined ? ["#222", 0.8] : [data.kind_colours[kind], 2.5];
   const task = mark(svg, data.numbers[k], x, y, data.task_radius * (k > data.servers.length ? 0.6 : 1), { class: mine ? "task picked" : "task", fill: data.colours[k], stroke: line[0], "stroke-width": line[1],

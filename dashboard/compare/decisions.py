@@ -213,7 +213,7 @@ def _alternatives(point: Point, number: int, name: str, side: Side, record: Reco
     words = f"{name}: {describe(side.policy, side.scenario)} · episode {number}, step {step}, user {user}, task {task}"
     cost = float(frame["cost"][frame["chosen"]].iloc[0])
     where = "skipped" if answer.chosen == SKIPPED else f"on {device_name(answer.chosen)}"
-    st.markdown(f"**{name}**: {where} it costs {cost:.4f}; {best_move(frame)}.{later_words(frame, user)}")
+    st.markdown(f"**{name}**: {where} it costs {cost:.4f}; {plain(f'{best_move(frame)}.{later_words(frame, user)}')}")
     charts_beside(task_charts.alternatives(frame, words), f"compare_why_{name}")
     table = alternatives_table(frame)
     st.dataframe(table, hide_index=True, alt=f"The task's alternatives on side {name}", key=f"compare_why_table_{name}")

@@ -25,7 +25,6 @@ from iomt_core.charts.ward_map import ward_frames, ward_text
 from iomt_core.experiments.comparison.differences import differences, not_comparable
 from iomt_core.experiments.evaluation import compared_by, episode_bounds, evaluate_episode, summary_of
 from iomt_core.metrics import METRICS, TASK
-from iomt_core.model.snapshot import device_name
 from iomt_core.policies.registry import POLICIES
 from iomt_core.record import Record
 from iomt_core.scenario import ScenarioError
@@ -247,13 +246,14 @@ def selected_task(session: Session, shown: Record) -> Why | None:
         return None
     frame = answer.alternatives
     chosen, best = frame[frame["chosen"]].iloc[0], frame.iloc[int(frame["cost"].to_numpy().argmin())]
-    where = "skipped" if answer.chosen == SKIPPED else f"on {device_name(answer.chosen)}"
-    st.markdown(f"**Why is task {task} of user {user} {where} in step {step}?**")
+    s = session.scenario
+    where = "skipped" if answer.chosen == SKIPPED else f"on {s.device_label(answer.chosen)}"
+    st.markdown(f"**Why is task {task} of {plain(f'{s.user_label(user)} {where}')} in step {step}?**")
     own = f"though {best['device']} would cost the task itself only {best['cost']:.3f}"
     if best["choice"] == answer.chosen:
         own = "which is also the cheapest for itself"
     there = "" if answer.chosen == SKIPPED else " there"
-    st.markdown(f"It costs {chosen['cost']:.3f}{there}, {own}; {best_move(frame)}.{later_words(frame, user)}")
+    st.markdown(plain(f"It costs {chosen['cost']:.3f}{there}, {own}; {best_move(frame)}.{later_words(frame, user)}"))
     return answer
 
 

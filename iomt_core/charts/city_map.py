@@ -6,13 +6,14 @@ second to begin, so a few are not.
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from iomt_core.charts.devices import used_shares
+from iomt_core.charts.devices import own_values, used_shares
 from iomt_core.charts.figure import figure
 from iomt_core.charts.style import SHOWN_COLOUR
 from iomt_core.environment.world import layout
@@ -117,7 +118,9 @@ def _sites(servers: np.ndarray, s: Scenario, record: Record | None, row: int, si
     loads = site_loads(record, row) if record is not None else None
     names = [f"S{n}" if len(numbers) <= MOST_NAMED or n == site else "" for n in numbers]
     marker: dict[str, Any] = {"size": SMALLEST, "color": SHOWN_COLOUR, "line": {"width": 1, "color": "#222"}}
-    words = [s.device_label(n) for n in numbers]
+    own = own_values(s)
+    labels = [html.escape(s.device_label(n), quote=False) for n in numbers]
+    words = [f"{label}{has}" for label, has in zip(labels, own, strict=True)]
     if loads is not None:
         most, largest = max(1.0, *loads["tasks"]), max(SMALLEST + 4, min(LARGEST, ROOM / len(numbers) ** 0.5))
         marker |= {
@@ -130,9 +133,9 @@ def _sites(servers: np.ndarray, s: Scenario, record: Record | None, row: int, si
         }  # fmt: skip
         marker["line"] = {"color": "#222", "width": [3 if n == site else 1 for n in numbers]}
         words = [
-            f"{word}: {counted(int(tasks), 'task')} of {counted(int(users), 'user')}<br>"
-            f"{1000 * work:.3g} ms of work for its CPU; CPU {cpu:.0f} % and bandwidth {band:.0f} % in use"
-            for word, tasks, users, work, cpu, band in zip(words, *loads.values(), strict=True)
+            f"{label}: {counted(int(tasks), 'task')} of {counted(int(users), 'user')}<br>"
+            f"{1000 * work:.3g} ms of work for its CPU; CPU {cpu:.0f} % and bandwidth {band:.0f} % in use{has}"
+            for label, has, tasks, users, work, cpu, band in zip(labels, own, *loads.values(), strict=True)
         ]  # fmt: skip
     return {
         "type": _points(len(numbers)), "mode": "markers+text", "name": "sites", "x": servers[:, 0].round(2).tolist(),
@@ -152,7 +155,7 @@ def _links(users: np.ndarray, server: np.ndarray, senders: list[int], s: Scenari
     points = {
         "type": _points(len(senders)), "mode": "markers", "name": "users", "x": at[:, 0].tolist(), "y": at[:, 1].tolist(),
         "marker": {"size": 9, "color": "#3b4252", "line": {"width": 1, "color": "#fff"}},
-        "customdata": [["user", n] for n in numbers], "hovertext": [s.user_label(n) for n in numbers],
+        "customdata": [["user", n] for n in numbers], "hovertext": [html.escape(s.user_label(n), quote=False) for n in numbers],
         "hovertemplate": "%{hovertext}<extra></extra>",
     }  # fmt: skip
     return [line, points]

@@ -10,6 +10,7 @@ from iomt_core.charts.style import device_colour
 from iomt_core.model.allocation import device_index, per_device
 from iomt_core.model.outcome import SMALLEST_GRANT
 from iomt_core.record import Record
+from iomt_core.scenario import Scenario, metadata
 
 FULL = 105  # %, end of the axis of utilisation
 
@@ -20,6 +21,18 @@ def used_shares(record: Record) -> tuple[Tensor, Tensor, Tensor]:
     device = device_index(record.action.choice, k)
     cpu, band = per_device(record.outcome.f, device, k), per_device(record.outcome.b, device, k)
     return cpu[:, :k] / snap.F_k, band[:, :k] / snap.B_k, cpu[:, k:] / snap.F_i.clamp_min(SMALLEST_GRANT)
+
+
+def own_values(s: Scenario) -> list[str]:
+    """What each server has, as the end of a tooltip; "" where servers do not differ and have no latency."""
+    if not (s.has_own_servers or s.has_latency):
+        return [""] * s.servers
+    rows = zip(*(s.device_values[name] for name in ("F_k", "B_k", "latency")), strict=True)
+    meta = metadata()
+    return [
+        f"; {meta['F_k'].show(F)} CPU, {meta['B_k'].show(B)} bandwidth, {meta['latency'].show(L)} latency"
+        for F, B, L in rows
+    ]
 
 
 def utilisation(record: Record, row: int, subtitle: str = "") -> tuple[go.Figure, go.Figure]:

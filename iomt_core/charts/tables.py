@@ -20,6 +20,7 @@ from iomt_core.scenario import metadata
 LATER = {
     "energy_later": "its energy costs later", "ward_change": "ward's total changes by", "later_change": "and later by"
 }  # fmt: skip
+LATENCY = "latency (ms)"
 QUANTILES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99)
 
 
@@ -92,7 +93,7 @@ def delay_table(record: Record, row: int) -> pd.DataFrame:
         {
             **{name: table[name] for name in ("user", "task", "kind", "device")},
             **{TASK[f"{name}_s"].heading: table[name].round(4) for name in ("delay_exe", "delay_tx", "delay")},
-            **({"latency (ms)": table["latency"].round(4)} if "latency" in table else {}),
+            **({LATENCY: table["latency"].round(4)} if "latency" in table else {}),
             TASK["deadline_s"].heading: (table["deadline_s"] * TASK["deadline_s"].factor).round(4),
             "late": table["deadline_missed"] & ~table["skipped"],
             "skipped": table["skipped"],
@@ -117,9 +118,13 @@ def alternatives_table(frame: pd.DataFrame, everything: bool = False) -> pd.Data
         else ()
     )
     table = pd.DataFrame({"": ["➜" if chosen else "" for chosen in frame["chosen"]], "device": frame["device"]})
-    for name in ("delay_s", "energy_j", "cost", "energy_later", "ward_change", "later_change", *held):
+    for name in ("delay_s", "deadline_s", "energy_j", "cost", "energy_later", "ward_change", "later_change", *held):
         heading, factor = (LATER[name], 1.0) if name in LATER else _shown(name)
         table[heading] = (frame[name] * factor).round(4)
+        if name == "deadline_s":
+            table["late"] = frame["deadline_missed"] & ~frame["skipped"]
+            if (frame["latency_s"] > 0).any():
+                table[LATENCY] = (frame["latency_s"] * TASK["delay_s"].factor).round(4)
     if everything:
         for name in ("CPU", "bandwidth"):
             table[f"{name} price (per GHz)"] = (frame[f"{name.lower()}_price"] * 1e9).round(4)

@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from iomt_core.charts.bars import Bars, grouped_bars
+from iomt_core.charts.bars import Bars, Line, grouped_bars
 from iomt_core.charts.figure import figure
 from iomt_core.charts.style import BOUND_COLOUR, KIND_COLOURS, device_colour
 from iomt_core.metrics import TASK, Metric, three_digits
-from iomt_core.model.snapshot import device_name
 from iomt_core.record import Record
 
 MOST_NAMED = 90  # tasks that have their name below the bar
@@ -31,7 +30,7 @@ def slowest_first(record: Record, row: int) -> pd.DataFrame:
     if record.scenario.has_latency:
         ms["latency"] = (ms["delay"] - ms["delay_exe"] - ms["delay_tx"]).clip(lower=0)
     devices = [
-        "skipped" if skipped else device_name(k)
+        "skipped" if skipped else record.scenario.device_label(k)
         for k, skipped in zip(table["choice"].tolist(), table["skipped"], strict=True)
     ]
     return table.assign(device=devices, **ms)
@@ -56,7 +55,7 @@ def delay_bars(
     data = []
     for choice in sorted({task["choice"] for task in tasks}):
         here, marker = [t for t in tasks if t["choice"] == choice], {"color": device_colour(choice)}
-        data.append(_delays(here, "delay_exe", device_name(choice), marker))
+        data.append(_delays(here, "delay_exe", html.escape(record.scenario.device_label(choice), quote=False), marker))
     data.append(_delays(tasks, "delay_tx", "transmission (hatched)", {"color": TRANSMISSION, "pattern": LIGHT_HATCH}))
     if record.scenario.has_latency:
         data.append(_delays(tasks, "latency", "latency of the server", {"color": LATENCY}))
@@ -66,10 +65,7 @@ def delay_bars(
     if len(dues) > 1:
         data.append(_marks([t for t in tasks if t["due"] < 2 * longest], "due", "deadline of the task", "line-ew", 2))
     elif dues and dues[0] < 2 * longest:
-        shapes = [
-            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": dues[0], "y1": dues[0], "showlegend": True,
-             "name": f"deadline {dues[0]:.4g} ms", "line": {"color": BOUND_COLOUR, "width": 2, "dash": "dash"}}
-        ]  # fmt: skip
+        shapes = [Line(f"deadline {dues[0]:.4g} ms", dues[0]).shape]
     skipped = [{**task, "zero": 0.0} for task in everything if task["skipped"]]
     if skipped:
         data.append(_marks(skipped, "zero", "skipped", "x-thin", 2))
@@ -96,12 +92,13 @@ def delay_bars(
 def _words(task: dict[Any, Any], kinds: bool) -> str:
     """What hovering over a task says."""
     kind = f" ({html.escape(str(task['kind']), quote=False)})" if kinds else ""
+    device = html.escape(str(task["device"]), quote=False)
     if task["skipped"]:
         return f"task {task['name']}{kind}: skipped, costs 1"
     latency = f", latency {task['latency']:.4g} ms" if task.get("latency") else ""
     late = "later than its" if task["deadline_missed"] else "within its"
     return (
-        f"task {task['name']}{kind} on {task['device']}: {task['delay']:.4g} ms<br>execution {task['delay_exe']:.4g} ms, "
+        f"task {task['name']}{kind} on {device}: {task['delay']:.4g} ms<br>execution {task['delay_exe']:.4g} ms, "
         f"transmission {task['delay_tx']:.4g} ms{latency}<br>{late} deadline of {task['due']:.4g} ms"
     )
 
@@ -154,17 +151,25 @@ def kind_bars(table: pd.DataFrame, subtitle: str = "") -> tuple[go.Figure, go.Fi
 
 
 def alternatives(frame: pd.DataFrame, subtitle: str = "") -> tuple[go.Figure, go.Figure]:
-    """Delay and energy of one task on each device; the chosen device is emphasised."""
-    chosen = [bool(c) for c in frame["chosen"]]
-    names = [f"{name} (chosen)" if c else str(name) for name, c in zip(frame["device"], chosen, strict=True)]
+    """Delay and energy of one task on each device; the chosen device is emphasised, a late one is named so.
+
+    A line is the task's deadline, where it lies near the delays.
+    """
+    chosen, late = frame["chosen"].tolist(), (frame["deadline_missed"] & ~frame["skipped"]).tolist()
+    names = []
+    for name, *marks in zip(frame["device"], chosen, late, strict=True):
+        words = [word for word, mark in zip(("chosen", "late"), marks, strict=True) if mark]
+        names.append(f"{name} ({', '.join(words)})" if words else str(name))
     colours = [device_colour(max(0, c)) for c in frame["choice"]]
 
-    def one(metric: Metric) -> go.Figure:
+    def one(metric: Metric, line: Line | None = None) -> go.Figure:
         values = (frame[metric.name] * metric.factor).tolist()
         bars = Bars(
             metric.label.lower(), values, colours, marked=chosen, shown=[three_digits(value) for value in values]
         )
         title = f"{metric.label} of the task on each device"
-        return grouped_bars(names, [bars], title, metric.axis_title, subtitle=subtitle, unit=metric.unit)
+        return grouped_bars(names, [bars], title, metric.axis_title, subtitle=subtitle, unit=metric.unit, line=line)
 
-    return one(TASK["delay_s"]), one(TASK["energy_j"])
+    due, longest = float(frame["deadline_s"].iloc[0]), float(frame["delay_s"].max())
+    line = Line(f"deadline {TASK['deadline_s'].show(due)}", due * TASK["deadline_s"].factor)
+    return one(TASK["delay_s"], line if due < 2 * longest else None), one(TASK["energy_j"])

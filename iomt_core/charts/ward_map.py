@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iomt_core.charts.devices import used_shares
+from iomt_core.charts.devices import own_values, used_shares
 from iomt_core.charts.live import per_step
 from iomt_core.charts.style import DASHES, KIND_COLOURS, device_colour, ink
 from iomt_core.environment.world import layout
 from iomt_core.metrics import METRICS, TASK
 from iomt_core.record import Record
-from iomt_core.scenario import Scenario, metadata
 
 DASH_ARRAYS = {"solid": "", "dash": "7 5", "dot": "2 4", "dashdot": "8 3 2 3"}
 SIZE, MARGIN = 640.0, 52.0  # of the drawing, which is square; about one pixel each on a laptop's screen
@@ -50,7 +49,7 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
     exact[:, here] = _in_drawing(moving, s.area)
     users, servers = spread(exact, servers[None], ring + TASK_RADIUS + 2, SERVER_RADIUS)
     cpu, band, own = (x * 100 for x in used_shares(record))
-    kinds = _own_values(s)
+    kinds = own_values(s)
     loads = [
         [f"CPU {c:.0f} % and bandwidth {b:.0f} % in use{own}" for c, b, own in zip(*step, kinds, strict=True)]
         for step in zip(cpu.tolist(), band.tolist(), strict=True)
@@ -70,6 +69,7 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
             for n in numbers
         ],
         "users_numbers": list(s.user_numbers),
+        "users_names": [s.user_label(n) for n in s.user_numbers],
         "numbers": [*s.device_numbers, *[0] * skips],
         "names": [s.device_label(n) for n in s.device_numbers] + [SKIPPED] * skips,
         "colours": [device_colour(n) for n in s.device_numbers] + [SKIPPED_COLOUR] * skips,
@@ -87,18 +87,6 @@ def ward_frames(record: Record, policy: str = "") -> dict[str, Any]:
         "who": policy,
         "figures": step_figures(record) if policy else None,
     }
-
-
-def _own_values(s: Scenario) -> list[str]:
-    """What each server has, as the end of a tooltip; "" where servers do not differ and have no latency."""
-    if not (s.server_devices or s.has_latency):
-        return [""] * s.servers
-    rows = zip(*(s.device_values[name] for name in ("F_k", "B_k", "latency")), strict=True)
-    meta = metadata()
-    return [
-        f"; {meta['F_k'].show(F)} CPU, {meta['B_k'].show(B)} bandwidth, {meta['latency'].show(L)} latency"
-        for F, B, L in rows
-    ]
 
 
 def _delays(delay: Tensor, skipped: Tensor) -> list[list[list[str]]]:

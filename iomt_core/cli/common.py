@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from iomt_core.scenario import PRESETS, Scenario, collect_notes
+from iomt_core.scenario import EARLIER_PRESETS, PRESETS, Scenario, collect_notes
 from iomt_core.scenario.files import read_scenario
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
 
 notes = Console(stderr=True, markup=False)  # names and paths come from people: "[/b]" in one is not markup
 
-SCENARIO_HELP = f"A preset ({', '.join(PRESETS)}) or a YAML or JSON file."
+SCENARIO_HELP = f"A preset ({', '.join(PRESETS)}; earlier values: {', '.join(EARLIER_PRESETS)}) or a YAML or JSON file."
 ScenarioOption = Annotated[str, typer.Option(help=SCENARIO_HELP, metavar="PRESET|FILE")]
 WorkloadOption = Annotated[
     Path | None,

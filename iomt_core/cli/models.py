@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from iomt_core.cli.common import SCENARIO_HELP, notes, scenario_from
-from iomt_core.scenario import Scenario
+from iomt_core.cli.common import SCENARIO_HELP, PlacesOption, WorkloadOption, notes, scenario_from
+from iomt_core.scenario import Scenario, ScenarioError
 from iomt_core.training.versions import SHORT
 from iomt_core.twin.management import aliases, registry
 
@@ -90,18 +90,25 @@ def promote(
     ],
     reason: ReasonOption,
     scenario: ScopeOption = None,
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let an alias mean a version from now on; the registry keeps a copy of it."""
-    _print(registry.promote(alias, model, getpass.getuser(), reason, _scope(scenario)), as_json)
+    _print(registry.promote(alias, model, getpass.getuser(), reason, _scope(scenario, workload, places)), as_json)
 
 
 @app.command()
 def rollback(
-    alias: AliasArgument, reason: ReasonOption, scenario: ScopeOption = None, as_json: JsonOption = False
+    alias: AliasArgument,
+    reason: ReasonOption,
+    scenario: ScopeOption = None,
+    workload: WorkloadOption = None,
+    places: PlacesOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let an alias mean again what it meant before. The log keeps both changes."""
-    _print(registry.roll_back(alias, getpass.getuser(), reason, _scope(scenario)), as_json)
+    _print(registry.roll_back(alias, getpass.getuser(), reason, _scope(scenario, workload, places)), as_json)
 
 
 @app.command()
@@ -134,8 +141,13 @@ def _table(headings: list[str], whole: int) -> Table:
     return table
 
 
-def _scope(scenario: str | None) -> Scenario | None:
-    return None if scenario is None else scenario_from(scenario)
+def _scope(scenario: str | None, workload: Path | None, places: Path | None) -> Scenario | None:
+    """The ward that an alias is for; None for everywhere. Raises `ScenarioError` for own data of no scenario."""
+    if scenario is not None:
+        return scenario_from(scenario, workload, places)
+    if workload is not None or places is not None:
+        raise ScenarioError(f"scenario is missing: {'workload' if workload is not None else 'places'} belongs to one.")
+    return None
 
 
 def _print(change: aliases.Change, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from iomt_core.experiments.paper.claims import paper_claims_table
 from iomt_core.experiments.paper.results import claim_table, results_table
 from iomt_core.experiments.paper.table_iii import table_iii
 from iomt_core.paths import PRETRAINED
-from iomt_core.scenario import PRESET_NOTES, PRESETS
+from iomt_core.scenario import EARLIER_NOTES, PRESET_NOTES
 from iomt_core.scenario.files import dump_scenario
 from iomt_core.scenario.reference import parameter_table
 from iomt_core.training.catalogue import catalogue
@@ -36,10 +36,10 @@ def parameters() -> None:
 
 
 def presets() -> None:
-    """List the presets."""
+    """List the presets, and what names of presets meant before."""
     table = Table("preset", "what it is")
-    for name in PRESETS:
-        table.add_row(name, PRESET_NOTES[name])
+    for name, note in {**PRESET_NOTES, **EARLIER_NOTES}.items():
+        table.add_row(name, note)
     Console(markup=False).print(table)
 
 

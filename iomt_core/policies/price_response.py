@@ -618,7 +618,7 @@ class PriceResponse(BatteryAware):
         A task is sent only to a server that costs less than skipping it, or than another server that is crowded by all of the
         user's other tasks. Where servers are of different kinds, their relative sizes depend on all of them.
         """
-        if self.scenario.server_devices:
+        if self.scenario.has_own_servers:
             return torch.ones_like(tasks.delay, dtype=torch.bool)
         _, _, j, k = snapshot.shape
         values, skipped = tasks.value[..., 1:-1], tasks.value[..., -1]
@@ -730,7 +730,7 @@ class PriceResponse(BatteryAware):
         Background load leaves every server another part. Servers of different kinds have room for so many of a user's own tasks
         as their scarcer resource allows at these prices.
         """
-        if self.scenario.server_devices:
+        if self.scenario.has_own_servers:
             active = problem.step.active[..., None]
             wanted_f, wanted_b = ((x * active).sum(2).clamp_min(1e-300) for x in (tasks.f, tasks.band))
             size = torch.minimum(problem.step.F_k[:, None] / wanted_f, problem.step.B_k[:, None] / wanted_b)

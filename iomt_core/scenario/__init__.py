@@ -21,11 +21,11 @@ from iomt_core.scenario.parameters import (
     scenario,
     set_elsewhere,
 )
-from iomt_core.scenario.presets import PRESET_NOTES, PRESETS
+from iomt_core.scenario.presets import EARLIER_NOTES, EARLIER_PRESETS, PRESET_NOTES, PRESETS
 
 __all__ = [
-    "ASSUMED", "GROUPS", "KILOBYTE", "PRESETS", "PRESET_NOTES", "SCHEMA_VERSION", "Frozen", "Meta", "Places",
-    "Scenario", "ScenarioError", "ScenarioWarning", "ServerDevice", "TaskKind", "UserDevice", "WorkloadTask",
-    "beyond_bounds", "check_known", "check_range",
-    "collect_notes", "counted", "metadata", "os_errors", "scenario", "set_elsewhere",
+    "ASSUMED", "EARLIER_NOTES", "EARLIER_PRESETS", "GROUPS", "KILOBYTE", "PRESETS", "PRESET_NOTES", "SCHEMA_VERSION", "Frozen",
+    "Meta", "Places", "Scenario", "ScenarioError", "ScenarioWarning", "ServerDevice", "TaskKind", "UserDevice", "WorkloadTask",
+    "beyond_bounds", "check_known", "check_range", "collect_notes", "counted", "metadata", "os_errors", "scenario",
+    "set_elsewhere",
 ]  # fmt: skip

@@ -65,8 +65,9 @@ def read_scenario(source: str | Path) -> Scenario:
         return preset_named(str(source))
     path = Path(str(source).replace("\x00", ""))
     if path.suffix.lower() not in (".yaml", ".yml", ".json") and not os.path.exists(path):
+        names = ", ".join((*PRESETS, *EARLIER_PRESETS))
         raise ScenarioError(
-            f"scenario = {str(source)[:200]!r} is neither a preset ({', '.join(PRESETS)}) nor a .yaml, .yml or .json file."
+            f"scenario = {str(source)[:200]!r} is neither a preset ({names}) nor a .yaml, .yml or .json file."
         )
     return parse_scenario(read_bytes(path, LARGEST_JSON), path.name)
 

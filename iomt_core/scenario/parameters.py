@@ -13,7 +13,7 @@ import json
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -53,6 +53,12 @@ LONGEST_WHERE = 80  # characters of a field's name in a message
 LONGEST_NAME = 40  # characters of the name of a kind or a device
 MOST_USERS, MOST_SERVERS, MOST_STEPS = 2000, 256, 10_000
 MOST_KINDS = 20
+COUNTED = {
+    "kinds": "kinds",
+    "workload": "tasks",
+    "user_devices": "users",
+    "server_devices": "servers",
+}  # lists in words
 MOST_TASKS = 250_000  # of an own workload
 # Each count may be as large as its range says, but not all of them together: a step's decision weighs every task on every
 # device, and a record has a row for every task of an episode.
@@ -470,6 +476,11 @@ class Scenario(Frozen):
         """Whether any server of the whole ward has a latency."""
         return bool(self.latency or any(device.latency for device in self.server_devices))
 
+    @cached_property
+    def has_own_servers(self) -> bool:
+        """Whether any server of the whole ward has a CPU, bandwidth or latency of its own; a name alone changes nothing."""
+        return any(one is not None for d in self.server_devices for one in (d.F_k, d.B_k, d.latency))
+
     def device_label(self, number: int) -> str:
         """A device for people, with its name if it has one: "own device" for 0, "server 4" or "server 4, cloud"."""
         if number == 0:
@@ -801,7 +812,11 @@ def _explain(error: ValidationError) -> Iterator[str]:
             hint = f" Did you mean {near[0]!r}?" if near and len(finding["loc"]) == 1 else ""
             yield f"{where} is not a parameter of a scenario.{hint}"
             continue
-        value = repr(finding.get("input"))
+        given = finding.get("input")
+        if finding["type"] == "too_long" and where in COUNTED and isinstance(given, Sized):
+            yield f"{where}: {len(given):,} {COUNTED[where]}, allowed 1 to {finding['ctx']['max_length']:,}."
+            continue
+        value = repr(given)
         value = value if len(value) <= 60 else value[:57] + "..."
         meta = _METADATA.get(field)
         allowed = f"; allowed is {meta.allowed()}" if meta and meta.allowed() else ""

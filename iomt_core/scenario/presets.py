@@ -114,6 +114,12 @@ PRESETS: Mapping[str, Scenario] = MappingProxyType(
 EARLIER_PRESETS: Mapping[str, Scenario] = MappingProxyType(
     {"hospital-assumed": Scenario(name="hospital-assumed", channel="log-distance", kinds=_assumed_mix())}
 )
+EARLIER_NOTES: Mapping[str, str] = MappingProxyType(
+    {
+        "hospital-assumed": "hospital as it was until 2026, with sizes that were assumed. A file or link of that time that names "
+        "hospital means it."
+    }
+)
 PRESET_NOTES: Mapping[str, str] = MappingProxyType(
     {
         "paper": "8 users, 8 tasks each, 4 servers: the paper's ward and Table II.",

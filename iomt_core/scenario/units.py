@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # JSON's numbers and YAML 1.2's: no octals (010), no sexagesimals (1:30), no separators (1_000), ASCII digits only.
 NUMBER = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?"
+MINUS = "\u2212"  # the minus sign of typesetting
 LONGEST = 60  # characters
 _FACTOR = r"[A-Za-zµμ]+(?:(?:\^|\*\*)[1-9]|[²³])?"
 _QUANTITY = re.compile(rf"({NUMBER})\s*((?:1?\s*/\s*)?{_FACTOR}(?:\s*[*·/]\s*{_FACTOR})*)?")
@@ -49,7 +50,7 @@ def read_number(text: str, unit: str) -> int | float:
     """
     if len(text) > LONGEST:
         raise ValueError(f"a number of more than {LONGEST} characters")
-    found = _QUANTITY.fullmatch(text.strip())
+    found = _QUANTITY.fullmatch(text.strip().replace(MINUS, "-"))
     if found is None:
         raise ValueError(f"not a number{f', alone or with a unit such as {unit}' if unit else ''}")
     number, written = found.groups()

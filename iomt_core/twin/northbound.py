@@ -186,11 +186,11 @@ def _decider(s: Scenario, policy: str) -> Policy:
 class Why:
     """The answer to why a task runs on its device: a comparison with the other devices, all other choices unchanged.
 
-    `alternatives` has one row for each device: delay, energy and cost of the task there, requested and granted shares, shadow
-    prices; `energy_later`, the weighted cost in later steps of the energy that the task takes there, at the price of its user's
-    battery; `ward_change`, the change of the step's total weighted cost; and `later_change`, the change of what the energy of all
-    users costs later. A task that is skipped has a row for that too, of device `SKIPPED`. User and devices have their numbers in
-    the whole ward.
+    `alternatives` has one row for each device: delay, energy and cost of the task there, its deadline and whether it would be
+    late, the latency of the server, requested and granted shares, shadow prices; `energy_later`, the weighted cost in later
+    steps of the energy that the task takes there, at the price of its user's battery; `ward_change`, the change of the step's
+    total weighted cost; and `later_change`, the change of what the energy of all users costs later. A task that is skipped has
+    a row for that too, of device `SKIPPED`. User and devices have their numbers in the whole ward.
     """
 
     step: int
@@ -277,7 +277,9 @@ def why(record: Record, policy: str, shares: Shares, step: int, user: int, task:
             "energy_j": result.energy,
             "cost": result.cost,
             "energy_later": price * result.energy,
+            "deadline_s": float(record.snapshot.deadline[row, i, j]),
             "deadline_missed": result.missed,
+            "latency_s": on_servers(torch.tensor(s.device_values["latency"], dtype=torch.float64)),
             "skipped": result.skipped,
             "ward_change": now,
             "later_change": later if known else torch.full_like(later, math.nan),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,14 @@ def test_a_site_shows_its_users_and_no_others(record: Record) -> None:
     near = figure.to_dict()["layout"]["xaxis"]["range"]
     assert near[1] - near[0] < wide[1] - wide[0]
     assert f"Zoomed to server {site}" in figure.to_dict()["layout"]["meta"]["alt"]
+
+
+def test_a_site_that_differs_says_what_it_has(record: Record) -> None:
+    differing = CITY.changed(server_devices=({"number": 4, "F_k": 2.5e9, "B_k": 3e8, "latency": 0.02},))
+    seen = replace(record, scenario=differing)
+    for found in (city_map(differing, None), city_map(differing, seen, 1)):
+        assert "; 2.5 GHz CPU, 0.3 GHz bandwidth, 20 ms latency" in traces(found)["sites"]["hovertext"][3]
+    assert not any("latency" in words for words in traces(city_map(CITY, record, 1))["sites"]["hovertext"])
 
 
 def test_places_are_shown_before_anything_is_decided() -> None:

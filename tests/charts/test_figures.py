@@ -50,6 +50,25 @@ def test_alternatives_are_in_milliseconds_and_microjoules_and_the_chosen_one_is_
     assert [n for n, name in enumerate(delay.data[0].x) if "chosen" in name] == [answer.chosen]
 
 
+def test_alternatives_have_the_deadline_the_latency_and_which_device_would_be_late() -> None:
+    s = PRESETS["lecture"].changed(T_max=5e-3, server_devices=({"number": 2, "latency": 6e-3},))
+    frame = why(play(s, "greedy", 0), "greedy", "own", 1, 1, 1).alternatives
+    table, late = alternatives_table(frame), (frame["delay_s"] > 5e-3).tolist()
+    assert late[2]
+    assert not all(late)
+    assert table["late"].tolist() == late
+    assert set(table["deadline (ms)"]) == {5.0}
+    assert table["latency (ms)"].tolist() == pytest.approx([float("nan"), 0, 6], nan_ok=True)
+    delay, energy = alternatives(frame)
+    assert ["late" in name for name in delay.data[0].x] == late
+    (line,) = delay.layout.shapes
+    assert (line.name, line.y0) == ("deadline 5 ms", 5.0)
+    assert "deadline 5 ms" in delay.layout.meta["alt"]
+    assert not energy.layout.shapes
+    usual = alternatives_table(why(play(PRESETS["lecture"], "greedy", 0), "greedy", "own", 1, 1, 1).alternatives)
+    assert "latency (ms)" not in usual
+
+
 @pytest.mark.parametrize("policy", ["optimum", "greedy-saving"])
 def test_delays_are_those_of_the_table_slowest_first_and_a_click_sends_the_task(ward: Scenario, policy: str) -> None:
     record = play(ward, policy, 0)

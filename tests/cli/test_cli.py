@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from iomt_core.cli.commands import application
 from iomt_core.experiments.evaluation import evaluate
-from iomt_core.scenario import PRESETS, ScenarioError
-from iomt_core.scenario.files import parse_scenario
+from iomt_core.scenario import EARLIER_PRESETS, PRESETS, ScenarioError
+from iomt_core.scenario.files import parse_scenario, read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -246,13 +246,32 @@ def test_every_command_that_takes_a_scenario_takes_own_data() -> None:
         if not hasattr(one, "commands"):
             yield name, {parameter.name for parameter in one.params}
 
-    # An import makes own data; an alias of a model is for a ward that it only names.
+    # An import makes own data.
     found = {
         name: names for name, names in commands(typer.main.get_command(application()), "")
-        if "scenario" in names and name != "import" and not name.startswith("models")
+        if "scenario" in names and name != "import"
     }  # fmt: skip
-    assert {"evaluate", "train", "sweep", "warehouse record", "twin trace", "twin staleness"} <= found.keys()
+    assert {
+        "evaluate",
+        "train",
+        "sweep",
+        "models promote",
+        "models rollback",
+        "warehouse record",
+        "twin trace",
+        "twin staleness",
+    } <= found.keys()
     assert [name for name, names in found.items() if not {"workload", "places"} <= names] == []
+
+
+def test_what_a_preset_was_before_is_named_where_presets_are() -> None:
+    shown = {
+        words: CliRunner().invoke(application(), list(words)).output for words in (("presets",), ("bound", "--help"))
+    }
+    for name in EARLIER_PRESETS:
+        assert all(name in text for text in shown.values())
+        with pytest.raises(ScenarioError, match=name):
+            read_scenario("hospitals")
 
 
 def test_import_shows_columns_and_writes_a_ward_that_other_commands_read(tmp_path: Path) -> None:

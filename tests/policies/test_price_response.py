@@ -143,6 +143,12 @@ def test_prices_of_one_step_ago_are_good_on_bursts_of_single_users(name: str) ->
     assert (return_gap(record) if name == "drained" else gap(record)) <= 0.05
 
 
+def test_prices_of_one_step_ago_are_good_on_bursts_in_a_city() -> None:
+    (record,) = played(PRESETS["city"].changed(burst=0.8, T=4), BROADCAST)
+    assert not bool(record.ended.any())
+    assert gap(record) <= 0.05
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_batteries_last_under_background_load(name: str) -> None:
     (record,) = played(PRESETS["drained"].changed(background=0.4, background_correlation=0.9), name)

@@ -201,6 +201,7 @@ CASES: dict[str, Case] = {
     "two forms of dates": Case(timed(lambda t: ("2024-05-31", "31 May 2024", "2024-06-01")[t - 1]).encode(),
                                ("line 4", "31 May 2024")),
     "impossible date": Case(timed(lambda t: f"2024-02-{28 + t}").encode(), ("line 6", "2024-02-31", "written like")),
+    "time of day": Case(timed(lambda t: f"10:05:0{t}").encode(), ("'10:05:01'", "2024-05-31 10:05:01", "time=timestamp[min]")),
     "time without unit": Case(timed(lambda t: f"{t / 2}", ("time", *HEADER[1:])).encode(), ("no unit", "time=time[s]")),
     "too many tasks": Case((TEXT + "1,1,5,1000,1\n" * 64).encode(), ("user '1'", "65 tasks", "64")),
     "spreadsheet": Case(b"PK\x03\x04" + b"\x00" * 40, ("Excel", "CSV")),

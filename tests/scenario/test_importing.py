@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from iomt_core.scenario import KILOBYTE, PRESETS, Scenario, ScenarioError
 from iomt_core.scenario.files import read_scenario
 from iomt_core.scenario.importing import Imported, Options, open_tables, run
 from iomt_core.scenario.importing.write import write_import
 from iomt_core.scenario.tables import read_places_csv, read_workload_csv, with_places, with_workload
+from iomt_core.twin.northbound import play
 from tests.scenario.dirty_tables import CASES, SERVERS, TEXT, large
 
 
@@ -87,6 +89,7 @@ def test_latitude_and_longitude_become_metres_whose_error_is_said() -> None:
         (("1,-37.81,144.96", "2,0,0"), ("km from the middle", "square of 50 km")),
         (("1,-37.81,144.96", "1,-37.82,144.97"), ("line 3", "stands twice")),
         (("1,-37.81,1440.96",), ("line 2", "lon", "-180 to 180")),
+        (("1,37°48'51\"S,144°57'47\"E", "2,37°48'52\"S,144°57'48\"E"), ("line 2", "lon", "as one number, such as")),
     ],
 )
 def test_wrong_places_are_refused(rows: tuple[str, ...], refused: tuple[str, ...]) -> None:
@@ -94,6 +97,15 @@ def test_wrong_places_are_refused(rows: tuple[str, ...], refused: tuple[str, ...
         imported(("servers.csv", "\n".join(["site,lat,lon", *rows]).encode()))
     for word in refused:
         assert word in str(refusal.value)
+
+
+def test_the_minus_of_typesetting_is_a_minus() -> None:
+    rows = "\n1;\u221237,81;144,96\n2;\u221237,82;144,97\n"
+    typeset, plain = (
+        imported(("servers.csv", f"site;lat;lon{text}".encode())) for text in (rows, rows.replace("\u2212", "-"))
+    )
+    assert typeset.scenario == plain.scenario
+    assert PRESETS["paper"].changed(N0="\u2212174 dBm/Hz").N0 == PRESETS["paper"].changed(N0="-174 dBm/Hz").N0
 
 
 def test_an_operators_records_become_sites_users_and_tasks() -> None:
@@ -152,6 +164,29 @@ def test_what_an_import_writes_reads_back_as_the_same_ward(tmp_path: Path) -> No
     with pytest.raises(ScenarioError, match="holds other files"):
         write_import(found, tmp_path / "out", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_ids_of_servers_become_names_that_tables_show_and_those_of_users_stay_out(tmp_path: Path) -> None:
+    files = {
+        "tasks": b"step,user,data_kb,cycles\n1,P-7,20,100000\n1,P-12,30,100000\n",
+        "users": b"id,name,x_m,y_m\nP-7,,1,2\nP-12,ECG patch,3,4\n",
+        "servers": b"id,x_m,y_m,cpu_ghz\n1,5,6,\n=edge,7,8,2\n",
+    }
+    found = imported(*((f"{kind}.csv", files[kind]) for kind in files))
+    s = found.scenario
+    assert [s.user_label(n) for n in (1, 2)] == ["user 1", "user 2, ECG patch"]
+    assert [s.device_label(n) for n in (1, 2)] == ["server 1", "server 2, edge"]
+    assert s.server_devices[0].F_k == 2e9
+    assert "as their names" in words(found, "taken")
+    write_import(found, tmp_path / "out")
+    assert read_scenario(tmp_path / "out" / "scenario.json") == s
+    assert "P-7" not in (tmp_path / "out" / "scenario.json").read_text()
+
+
+def test_a_name_changes_no_decision() -> None:
+    named = PRESETS["paper"].changed(server_devices=({"number": 3, "name": "rack"},))
+    with_name, without = (play(s, "price-response", 0, certify=False) for s in (named, PRESETS["paper"]))
+    assert torch.equal(with_name.action.choice, without.action.choice)
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -125,3 +125,11 @@ def test_metadata_is_for_reading() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         metadata()["users"].low = 0  # type: ignore[misc]
     assert set(metadata()) == set(Scenario.model_fields)
+
+
+def test_what_is_too_many_is_counted() -> None:
+    kind = PRESETS["hospital"].kinds[0].model_dump()
+    with pytest.raises(ScenarioError, match=r"^kinds: 12 kinds, allowed 1 to 8\.$"):
+        PRESETS["paper"].changed(kinds=[{**kind, "name": f"kind {n}"} for n in range(12)])
+    with pytest.raises(ScenarioError, match="server_devices: 300 servers, allowed 1 to 256"):
+        PRESETS["paper"].changed(server_devices=[{"number": n, "F_k": 2e9} for n in range(1, 301)])

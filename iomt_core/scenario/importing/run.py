@@ -18,7 +18,7 @@ from iomt_core.scenario.importing.options import Input, Options
 from iomt_core.scenario.importing.sites import place, read_sites
 from iomt_core.scenario.importing.task_table import read_tasks, with_tasks
 from iomt_core.scenario.importing.work import Line, Progress, Work, clean_name
-from iomt_core.scenario.parameters import Scenario
+from iomt_core.scenario.parameters import Scenario, ServerDevice, counted
 from iomt_core.scenario.tables import with_places
 
 
@@ -48,7 +48,29 @@ def run(inputs: Sequence[Input], options: Options, progress: Progress = lambda d
     if tasks is not None:
         progress(0.7, "making tasks")
         s = with_tasks(work, s, tasks, users)
+    s = _with_names(work, s, ids)
     named = (work.inputs.get("tasks") or inputs[0]).table.name
     s = s.changed(name=clean_name(PurePath(named).stem) or "import")
     progress(1.0, "done")
     return Imported(s, ids, tuple(work.lines), tuple(inputs))
+
+
+def _with_names(work: Work, s: Scenario, ids: pd.DataFrame) -> Scenario:
+    """The scenario whose servers without a name have their id as name; an id that is the number itself is none.
+
+    Ids of users stay out of scenarios and links: they may say who a patient is.
+    """
+    of = {one.number: one for one in s.server_devices}
+    named = 0
+    for number, identity in ids.loc[ids["kind"] == "server", ["number", "id"]].itertuples(index=False):
+        name, own = clean_name(str(identity)), of.get(int(number), ServerDevice(number=int(number)))
+        if name and name != str(number) and own.name is None:
+            of[own.number] = own.model_copy(update={"name": name})
+            named += 1
+    if not named:
+        return s
+    work.say(
+        "taken",
+        f"ids of {counted(named, 'server')} as their names. Ids of users are in no scenario, file of one or link.",
+    )
+    return s.changed(server_devices=tuple(of.values()))

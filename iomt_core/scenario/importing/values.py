@@ -16,6 +16,7 @@ from iomt_core.scenario.dialect import GROUPED, Dialect, Proofs
 from iomt_core.scenario.errors import ScenarioError
 from iomt_core.scenario.importing.columns import DECIBEL_MILLIWATT, Use, factor_of
 from iomt_core.scenario.importing.read import Table
+from iomt_core.scenario.units import MINUS
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "--", "?", "#n/a", "nil", "missing")
 MOST_NAMED = 10  # cells in a message
@@ -28,6 +29,7 @@ PAIR = r"^\(?\s*(?P<lat>[+-]?[0-9]{1,3}(?:\.[0-9]*)?)\s*(?:[/;,]\s*|\s+)(?P<lon>
 EPOCHS = ((1e9, 1e10, "s"), (1e12, 1e13, "ms"), (1e15, 1e16, "us"), (1e18, 1e19, "ns"))
 PARTS = re.compile(r"([0-9]{1,4})([-/.])([0-9]{1,2})\2([0-9]{1,4})(?:([T ]\s*)([0-9]{1,2}:[0-9]{2})(:[0-9]{2})?([.,][0-9]+)?"
                    r"(\s*[AaPp][Mm])?\s*(Z|[+-][0-9]{2}:?[0-9]{2})?)?")  # fmt: skip
+CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?(\s*[AaPp][Mm])?")
 ORDERS = ("day-first", "month-first")
 
 
@@ -68,6 +70,11 @@ class Findings:
         return [*self.named, *([f"{self.table.name}: {more:,} more rows like these ({columns})."] if more > 0 else [])]
 
 
+def _with_plain_minus(table: Table, column: int) -> pa.Array:
+    """The cells of a column of numbers, with the sign of typesetting (−) as the minus of programs."""
+    return pc.replace_substring(table.columns[column], MINUS, "-")
+
+
 def is_missing(column: pa.Array) -> np.ndarray:
     """Which cells say that there is no value: empty, "NA", "-" and the like, (rows,) bool."""
     short = pc.if_else(pc.less_equal(pc.binary_length(column), 7), column, "x")
@@ -86,7 +93,7 @@ def dialect_of(table: Table, columns: Sequence[tuple[int, bool]], decimal: str |
         if column in table.exact:
             proofs.add("1.5", f"column {table.headers[column][:40]}")
             continue
-        for text, row in _telling(table.columns[column]):
+        for text, row in _telling(_with_plain_minus(table, column)):
             parts = WITH_UNIT.fullmatch(text)
             bare = parts[1] if parts else text
             where = f"line {table.line(row)}, column {table.headers[column][:40]}"
@@ -111,7 +118,7 @@ def dialect_of(table: Table, columns: Sequence[tuple[int, bool]], decimal: str |
         if (
             mark == "."
             and table.delimiter == ","
-            and not any(_looks_whole(table.columns[column]) for _, column in undecided)
+            and not any(_looks_whole(_with_plain_minus(table, column)) for _, column in undecided)
         ):
             return Dialect(".", "", assumed=text)
         raise ScenarioError(
@@ -186,7 +193,7 @@ def numbers(
 
     Cells may have a unit of their own ("30 KB"). low, high: SI, inclusive; allowed: the range in words.
     """
-    cells = table.columns[use.column]
+    cells = _with_plain_minus(table, use.column)
     where = f"{table.name}, column {table.headers[use.column][:40]}"
     gaps = is_missing(cells)
     simple = _simple(cells, gaps)
@@ -269,7 +276,7 @@ def _to_si(values: np.ndarray, unit: str, use: Use, where: str) -> np.ndarray:
 
 def locations(table: Table, use: Use, findings: Findings) -> tuple[np.ndarray, np.ndarray]:
     """Latitude and longitude of cells such as "31.2379/121.4703", degrees."""
-    cells = table.columns[use.column]
+    cells = _with_plain_minus(table, use.column)
     parts = cells.to_pandas().str.extract(PAIR)
     lat, lon = (pd.to_numeric(parts[name], errors="coerce").to_numpy(dtype=float) for name in ("lat", "lon"))
     text = "allowed are latitude and longitude in degrees with decimal points, such as 31.2379/121.4703"
@@ -296,6 +303,13 @@ def times(
     gaps = is_missing(cells)
     findings.refuse(gaps, use.column, "a date and time, or a number, is needed")
     first = next((cell for cell in cells.slice(0, 1000).to_pylist() if cell.lower() not in MISSING), "")
+    if CLOCK.fullmatch(first):
+        findings.refuse(
+            ~gaps, use.column,
+            lambda text: f"a time of day needs its date: write 2024-05-31 {text}, or minutes since the start as numbers and "
+            f"time={table.headers[use.column][:40]}[min]",
+        )  # fmt: skip
+        return np.full(table.rows, np.nan), ""
     if not PARTS.fullmatch(first) or re.fullmatch(r"[0-9]+[.,][0-9]+", first):
         return _elapsed(table, use, dialect, findings, gaps)
     return _dates(table, use, findings, gaps, first, order)
@@ -304,7 +318,7 @@ def times(
 def _elapsed(table: Table, use: Use, dialect: Dialect, findings: Findings, gaps: np.ndarray) -> tuple[np.ndarray, str]:
     unit = use.unit
     if not unit:
-        simple = _simple(table.columns[use.column], gaps)
+        simple = _simple(_with_plain_minus(table, use.column), gaps)
         plain = None if simple is None or simple[0] == "," else simple[1]
         if plain is None or gaps.all():
             findings.refuse(~gaps, use.column, "allowed are dates such as 2024-05-31 13:45:00, or numbers of one unit")

@@ -132,7 +132,16 @@ class Work:
             return numbers(one.table, use, dialect, findings, low, high, allowed, optional)
         if name in DEGREES:
             most = DEGREES[name]
-            return numbers(one.table, use, dialect, findings, -most, most, f"-{most:g} to {most:g} degrees", optional)
+            return numbers(
+                one.table,
+                use,
+                dialect,
+                findings,
+                -most,
+                most,
+                f"-{most:g} to {most:g} degrees as one number, such as 37.8142",
+                optional,
+            )
         return numbers(one.table, use, dialect, findings, optional=optional)
 
 
@@ -142,7 +151,7 @@ def positions(work: Work, one: Input, dialect: Dialect, findings: Findings) -> t
         alone = Findings(one.table)
         lat = work.column(one, "latitude", dialect, alone)
         lon = work.column(one, "longitude", dialect, findings)
-        if alone.total and np.nanmax(np.abs(lat)) > 90 and np.nanmax(np.abs(lon)) <= 90:
+        if alone.total and _largest(lat) > 90 and _largest(lon) <= 90:
             names = [one.table.headers[one.uses[name].column][:40] for name in ("latitude", "longitude")]
             raise ScenarioError([*alone.problems()[:3], f"{one.table.name}: latitude and longitude may be exchanged: "
                                  f"latitude={names[1]}, longitude={names[0]}."])  # fmt: skip
@@ -152,6 +161,11 @@ def positions(work: Work, one: Input, dialect: Dialect, findings: Findings) -> t
         lat, lon = locations(one.table, one.uses["location"], findings)
         return lon, lat, True
     return work.column(one, "x", dialect, findings), work.column(one, "y", dialect, findings), False
+
+
+def _largest(values: np.ndarray) -> float:
+    """The largest absolute value; 0 if no cell is a number."""
+    return float(np.nanmax(np.abs(values), initial=0.0))
 
 
 def identities_of(one: Input, name: str, findings: Findings) -> np.ndarray:

@@ -211,7 +211,7 @@ def test_a_kill_while_promoting_loses_no_acknowledged_change(tmp_path: Path) -> 
         seen = len(found)
 
 
-def test_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     def run(*words: str) -> str:
         application(words)(list(words), standalone_mode=False)
         return capsys.readouterr().out
@@ -221,9 +221,18 @@ def test_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         run("models", "promote", "champion", "sae-mt-qmix", "--reason", "x", "--scenario", "lecture", "--json")
     )
     assert changed["scope"].startswith("lecture:")
+    own = ("--scenario", "lecture", "--places", f"{tmp_path / 'places.csv'}")
+    (tmp_path / "places.csv").write_text("kind,x_m,y_m\nuser,1,2\nuser,3,4\nuser,5,6\nserver,5,6\nserver,7,8\n")
+    scope = json.loads(run("models", "promote", "here", "qmix", "--reason", "x", *own, "--json"))["scope"]
+    assert scope != changed["scope"]
+    run("models", "promote", "here", "sae-mt-qmix", "--reason", "x", *own)
+    assert json.loads(run("models", "rollback", "here", "--reason", "x", *own, "--json"))["scope"] == scope
+    with pytest.raises(ScenarioError, match="scenario is missing"):
+        run("models", "promote", "here", "qmix", "--reason", "x", *own[2:])
     listed = json.loads(run("models", "list", "--json"))
     assert {one["names"][0] for one in listed if one["aliases"]} == {"qmix", "sae-mt-qmix"}
     assert json.loads(run("models", "show", "champion", "--json"))["version"] == version("qmix")
-    assert [one["action"] for one in json.loads(run("models", "log", "--json"))] == ["promote", "promote"]
+    actions = [one["action"] for one in json.loads(run("models", "log", "--json"))]
+    assert actions == [*["promote"] * 4, "rollback"]
     traced = json.loads(run("twin", "trace", "--scenario", "lecture", "--policy", "champion", "--step", "2", "--json"))
     assert traced["policy"] == f"model:{version('sae-mt-qmix')[:12]}"
