@@ -48,31 +48,29 @@ def improved(problem: DualProblem, costs: TaskCosts, pairs: bool) -> Tensor:
 @pytest.mark.parametrize("size", [(3, 2, 2), (2, 4, 1), (4, 2, 3)])
 def test_no_move_and_no_pair_of_moves_is_left_that_gains(size: tuple[int, int, int], skip: bool) -> None:
     problem, costs = ward(*size, skip)
-    u, j, k = size
-    choice, devices = improved(problem, costs, pairs=True), k + 1 + skip
-    reached = total(problem, costs, choice)
-    for n in range(u * j):
-        for to in range(devices):
-            one = choice.clone()
-            one[:, n] = to
-            assert bool((total(problem, costs, one) > reached - GAIN).all())
-        for m in range(u * j):
-            for to in range(devices):  # n enters the server that m leaves for another device
-                both = choice.clone()
-                both[:, n], both[:, m] = choice[:, m], to
-                server = (choice[:, m] > 0) & (choice[:, m] <= k) & (choice[:, n] != choice[:, m])
-                one_cpu = (n // j == m // j) & (choice[:, n] == 0) & (to == 0)  # own CPU: not among the pairs
-                best = server & ~one_cpu
-                alone = choice.clone()
-                alone[:, m] = to
-                better = [choice.clone() for _ in range(devices)]
-                for device, x in enumerate(better):
-                    x[:, m] = device
-                cheapest = torch.stack(
-                    [torch.where(choice[:, m] == d, torch.inf, total(problem, costs, x)) for d, x in enumerate(better)]
-                ).amin(0)
-                best &= total(problem, costs, alone) <= cheapest + GAIN  # where m alone goes best
-                assert bool(((total(problem, costs, both) > reached - GAIN) | ~best).all())
+    _, j, k = size
+    choice = improved(problem, costs, pairs=True)
+    reached, tasks, devices = total(problem, costs, choice), range(choice.shape[1]), range(k + 1 + skip)
+
+    def cost(*moves: tuple[int, int | Tensor]) -> Tensor:
+        """What it costs, (B,), if tasks move to devices; infinite where one is there already."""
+        changed, stays = choice.clone(), torch.zeros_like(reached, dtype=torch.bool)
+        for task, device in moves:
+            changed[:, task] = device
+            stays |= changed[:, task] == choice[:, task]
+        return total(problem, costs, changed).masked_fill(stays, torch.inf)
+
+    alone = torch.stack(
+        [torch.stack([cost((task, device)) for device in devices]) for task in tasks]
+    )  # (N, devices, B)
+    assert bool((alone > reached - GAIN).all())
+    for m in tasks:
+        best = alone[m].argmin(0)  # where m alone goes best
+        is_sent = (choice[:, m] > 0) & (choice[:, m] <= k)
+        for n in tasks:
+            together = cost((n, choice[:, m]), (m, best))
+            one_cpu = (n // j == m // j) & (choice[:, n] == 0) & (best == 0)  # its cost is no sum of pairs
+            assert bool((together > reached - GAIN)[is_sent & ~one_cpu].all())
 
 
 @pytest.mark.parametrize("preset", ["paper", "crowded", "hospital"])
