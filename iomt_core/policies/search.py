@@ -22,9 +22,7 @@ from iomt_core.policies.shares import own_cost
 MOST_SWEEPS = 1000
 CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for the cache, large enough to save calls
 SMALLEST_GAIN = 1e-9
-MOST_PAIRED = (
-    150  # tasks of a world, of which two move at once; in larger wards that takes ten times as long as single moves
-)
+MOST_PAIRED = 150  # tasks of a world, of which two move at once; in larger wards that takes ten times as long
 IMPOSSIBLE = 1e30  # what a move costs that may not be made; finite, because it is multiplied by 0
 OVERLOAD = 4.0  # what tasks cost on an own CPU that cannot meet their deadlines, in units of skipping them all
 
