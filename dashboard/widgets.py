@@ -50,9 +50,8 @@ def on_user_change(key: str, callback: Callable[P, object]) -> Callable[P, None]
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
         context, replaced = get_script_run_ctx(), st.session_state.get(REPLACED, {})
         fragments = (context.fragment_ids_this_run if context is not None else None) or []
-        timer = (
-            bool(fragments) and ThreadState.get().fragment_id not in fragments
-        )  # the control's own is not among them
+        # A person's change calls the control's own fragment, or the whole page.
+        timer = bool(fragments) and ThreadState.get().fragment_id not in fragments
         if not (timer and key in replaced and st.session_state[key] == replaced[key]):
             callback(*args, **kwargs)
 

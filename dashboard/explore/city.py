@@ -28,8 +28,8 @@ def undecided(session: Session, problem: str) -> None:
         st.error(problem, icon=":material/error:")
         return
     s = session.scenario
-    waits = entry(session.shown_policy).trained or session.shown_policy in FOLLOWING
-    if waits and st.button(
+    is_slow = entry(session.shown_policy).trained or session.shown_policy in FOLLOWING
+    if is_slow and st.button(
         f"Show {policy_label(FALLBACK).lower()} instead, which decides sooner", icon=":material/bolt:"
     ):
         session.policy = FALLBACK

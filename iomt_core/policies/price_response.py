@@ -64,7 +64,7 @@ CELLS = 1 << 18  # tasks times servers looked at in one piece: small enough for 
 OLDEST = 20  # steps, of broadcast prices
 SAMPLE_STEPS, LARGER_SAMPLE = 8, 24
 SAMPLE_TASKS = 2048  # enough for mean prices, unless servers or places change from step to step
-OWN_LOAD_TASKS = 1024  # the same for loads, for which one step of few users says less
+OWN_LOAD_TASKS = 1024  # in the steps from which users learn what the others use of each server
 FEWEST_STEPS = 4  # then
 HISTORY_WORLDS, HISTORY_STEPS = 4, 40  # from which it is learned what old prices are worth
 SAMPLE_SEED, CHECK_SEED = 0x5EED_0F_A_5A3F1E, 0x5EED_0F_A_C4EC
@@ -270,7 +270,7 @@ class _Way:
     """How the users of a ward choose servers and how careful they are, found on sample steps."""
 
     rule: PriceRule | None  # None: at fixed prices
-    staggered: bool  # whether servers are as large as their capacities, and users start counting at different fractions of a task
+    staggered: bool  # whether larger servers get more tasks, and users start counting at different fractions of a task
     crowding: float = CROWDING
     temperature: float | None = None  # of the softmin by which tasks divide; None: tasks avoid crowded servers
     others: Tensor | None = None  # (U, 3, K) expected loads, see `OwnChoices`; None: users know prices only
@@ -415,14 +415,13 @@ class PriceResponse(BatteryAware):
         users = self._parts(sample, self._usual_prices(sample))
         wanted = [self._wanted(part, crowding=max(CROWDINGS)) for part in users]
         most = float((sample.weight * sample.active).sum())  # if nothing cost anything
-        avoiding = self.way
+        avoiding = kept = self.way
         for temperature in TEMPERATURES:
-            way, self.way = self.way, replace(avoiding, temperature=temperature)
+            self.way = replace(avoiding, temperature=temperature)
             tried = self._tried(sample, [self._respond_with(*part) for part in zip(users, wanted, strict=True)])
             if tried.earned - best.earned > LEAST_GAIN * abs(most - best.earned):
-                best = tried
-            else:
-                self.way = way
+                best, kept = tried, self.way
+        self.way = kept
         return best
 
     def _best_with_own_load(self, sample: Snapshot, best: _Tried) -> _Tried:

@@ -116,7 +116,9 @@ def range_table(place: Path = PRETRAINED) -> str:
     columns, names = ("mean", "median", "worst"), ("optimum", "general network", "price-response", "greedy")
     rows = [[name, *(f"{100 * known[name][one]:,.2f} %" for one in columns)] for name in names]
     more, error = (100 * network["trained_minus_price-response"][one] for one in ("gap", "gap_standard_error"))
-    words = f"The general network's mean gap less price response's: {more:+.2f} points, with a standard error of {error:.2f}."
+    words = (
+        f"The general network's mean gap minus that of price response: {more:+.2f} points (standard error {error:.2f})."
+    )
     return f"{markdown(['policy', *columns], rows)}\n\n{words}"
 
 

@@ -71,6 +71,6 @@ def _with_names(work: Work, s: Scenario, ids: pd.DataFrame) -> Scenario:
         return s
     work.say(
         "taken",
-        f"ids of {counted(named, 'server')} as their names. Ids of users are in no scenario, file of one or link.",
+        f"ids of {counted(named, 'server')} as their names. Ids of users are in no scenario, scenario file or link.",
     )
     return s.changed(server_devices=tuple(of.values()))
