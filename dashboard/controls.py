@@ -15,7 +15,7 @@ from dashboard.data_import import MEGABYTES, import_dialog
 from dashboard.devices import device_controls, device_words
 from dashboard.session import Session
 from dashboard.text import plain
-from dashboard.widgets import choose, clamp, on_user_change, sync_widget
+from dashboard.widgets import choose, clamp, synced
 from iomt_core.policies.base import SHARES
 from iomt_core.policies.price_response import PriceResponse, broadcast_response
 from iomt_core.policies.registry import policy_type
@@ -127,8 +127,8 @@ def policy_and_shares(
     if prices:
         key = f"{prefix}prices"
         left.select_slider(
-            label.format("prices").capitalize(), list(prices), sync_widget(key, deciding), key=key, help=PRICES_HELP,
-            format_func=lambda name: prices[name], on_change=on_user_change(key, lambda: set_policy(st.session_state[key])),
+            label.format("prices").capitalize(), list(prices), deciding, help=PRICES_HELP, format_func=lambda name: prices[name],
+            **synced(key, deciding, lambda: set_policy(st.session_state[key])),
         )  # fmt: skip
     choose(
         right, label.format("shares").capitalize(), f"{prefix}shares", SHARES, side.shares, set_shares,
@@ -154,8 +154,7 @@ def _policy(session: Session) -> None:
         lambda rule: setattr(session, "shares", rule),
     )  # fmt: skip
     columns[1].number_input(
-        "Episode seed", 0, LARGEST_SEED, sync_widget("episode_seed", session.seed), key="episode_seed", step=1,
-        on_change=on_user_change("episode_seed", set_seed),
+        "Episode seed", 0, LARGEST_SEED, session.seed, **synced("episode_seed", session.seed, set_seed), step=1,
         help="Draws the tasks, transmission powers and dynamics. The places come from the layout seed.",
     )  # fmt: skip
 
@@ -179,8 +178,13 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
     explained = (
         f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Symbol: {meta.symbol or 'none'}.{allowed} Source: {source}."
     )
-    common: dict[str, Any] = {"key": key, "on_change": on_user_change(key, change), "disabled": locked is not None}
-    common["help"] = f"**{locked}.** {explained}" if locked else explained
+    common: dict[str, Any] = {
+        "disabled": locked is not None, "help": f"**{locked}.** {explained}" if locked else explained,
+    }  # fmt: skip
+
+    def shows(now: Any) -> dict[str, Any]:
+        return synced(key, now, change) | common
+
     place: Any = st
     if meta.usual:  # a slider for the usual values, and beside it a field for all that are allowed
         place, field = st.columns([7, 4], gap="small", vertical_alignment="bottom")
@@ -191,26 +195,24 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
             value = _within(value, *meta.span)
     if name == "channel":
         options = typing.get_args(Scenario.model_fields["channel"].annotation)
-        st.segmented_control(label, options, default=sync_widget(key, value), args=(str,), required=True, **common)
+        st.segmented_control(label, options, default=value, args=(str,), required=True, **shows(value))
     elif meta.high is not None and meta.high > 1e8 and isinstance(value, int):
-        st.number_input(
-            label, int(meta.low or 0), int(meta.high), sync_widget(key, value), step=1, args=(int,), **common
-        )
+        st.number_input(label, int(meta.low or 0), int(meta.high), value, step=1, args=(int,), **shows(value))
     elif type(None) in typing.get_args(Scenario.model_fields[name].annotation):
         # An empty control means automatic; the browser resets an empty control to its default, so that must be None.
-        sync_widget(key, None if value is None else clamp(value, meta.low, meta.high))
+        now = None if value is None else clamp(value, meta.low, meta.high)
         st.number_input(
-            label, meta.low, meta.high, None, format="%g", placeholder="automatic", args=(lambda v: v,), **common
+            label, meta.low, meta.high, None, format="%g", placeholder="automatic", args=(lambda v: v,), **shows(now)
         )
     elif meta.log:
-        _log_slider(place, key, label, meta, value, common)
+        _log_slider(place, label, meta, value, shows)
     else:
         kind = int if isinstance(value, int) or (isinstance(value, tuple) and isinstance(value[0], int)) else float
         factor = meta.shown_factor
         convert = _tuple_of(kind) if isinstance(value, tuple) else lambda shown: kind(shown / factor)
         low, high, step = (kind(x * factor) for x in (*meta.span, meta.step or 1))
         now = value if isinstance(value, tuple) else kind(value * factor)
-        place.slider(label, low, high, sync_widget(key, now), step=step, args=(convert,), **common)
+        place.slider(label, low, high, now, step=step, args=(convert,), **shows(now))
 
 
 def _within(value: Any, low: float, high: float) -> Any:
@@ -237,7 +239,7 @@ def _exact_value(place: Any, session: Session, name: str, meta: Meta, value: Any
         session.try_change(lambda: session.scenario.changed(**{name: new}, **off))
 
     place.text_input(
-        f"{meta.label}, exactly", sync_widget(key, shown), key=key, on_change=on_user_change(key, change),
+        f"{meta.label}, exactly", shown, **synced(key, shown, change),
         label_visibility="collapsed", disabled=locked is not None, max_chars=60,
     )  # fmt: skip
 
@@ -260,7 +262,7 @@ def _in_operation(session: Session) -> None:
             continue
         st.pills(
             f"{kind.capitalize()} in operation", range(1, total + 1), selection_mode="multi",
-            default=sync_widget(key, list(numbers)), key=key, on_change=on_user_change(key, change),
+            default=list(numbers), **synced(key, list(numbers), change),
             help=f"Switch one of the {kind} off, or on again. All others keep their places, numbers and tasks.",
         )  # fmt: skip
 
@@ -274,8 +276,8 @@ def _switched_off(session: Session, kind: str, total: int) -> None:
 
     off = list(getattr(session.scenario, f"{kind}_off"))
     st.multiselect(
-        f"{kind.capitalize()} switched off", range(1, total + 1), sync_widget(key, off), key=key,
-        on_change=on_user_change(key, change), help=f"All other {kind} keep their places, numbers and tasks.",
+        f"{kind.capitalize()} switched off", range(1, total + 1), off, **synced(key, off, change),
+        help=f"All other {kind} keep their places, numbers and tasks.",
     )  # fmt: skip
 
 
@@ -283,7 +285,7 @@ def _tuple_of(kind: type) -> Callable[[Any], Any]:
     return lambda pair: tuple(kind(x) for x in pair)
 
 
-def _log_slider(place: Any, key: str, label: str, meta: Meta, value: Any, common: dict[str, Any]) -> None:
+def _log_slider(place: Any, label: str, meta: Meta, value: Any, shows: Callable[[Any], dict[str, Any]]) -> None:
     factor = meta.shown_factor
 
     def shown(x: float) -> float:
@@ -295,7 +297,7 @@ def _log_slider(place: Any, key: str, label: str, meta: Meta, value: Any, common
     now = tuple(shown(x) for x in value) if isinstance(value, tuple) else shown(value)
     grid = _grid(*(shown(end) for end in meta.span))
     options = sorted({*grid, *(now if isinstance(now, tuple) else (now,))})
-    place.select_slider(label, options, sync_widget(key, now), format_func=lambda x: f"{x:g}", args=(si,), **common)
+    place.select_slider(label, options, now, format_func=lambda x: f"{x:g}", args=(si,), **shows(now))
 
 
 @lru_cache(maxsize=64)

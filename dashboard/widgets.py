@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 
 P = ParamSpec("P")
-V = TypeVar("V")
-REPLACED = "replaced_values"  # in session state: the values of controls before `sync_widget` replaced them
+REPLACED = "replaced_values"  # in session state: the values of controls before `synced` replaced them
 
 
-def sync_widget(key: str, value: V) -> V:
-    """Sets a control to a value of the session if it shows another one. Returns the value, for use as the control's default.
+def synced(key: str, value: object, on_change: Callable[..., object]) -> dict[str, Any]:
+    """Arguments of a control that shows a value of the session and calls `on_change` when a person changes it.
 
-    The default is needed: if a page runs again before the browser has built the control, the second run finds the value in
-    place and sends no update, and the control would start at its lowest value.
+    Sets the control to the value if it shows another one. The value must also be the control's default: if a page runs again
+    before the browser has built the control, the second run finds the value in place and sends no update, and the control would
+    start at its lowest value.
     """
     if key not in st.session_state or st.session_state[key] != value:
         if key in st.session_state:
             st.session_state.setdefault(REPLACED, {})[key] = st.session_state[key]
         st.session_state[key] = value
-    return value
+    return {"key": key, "on_change": _by_a_person(key, on_change)}
 
 
 def clamp(value: Any, low: Any, high: Any) -> Any:
@@ -38,8 +38,8 @@ def index_of(options: Iterable[object], value: object) -> int | None:
     return next((n for n, option in enumerate(options) if option == value), None)
 
 
-def on_user_change(key: str, callback: Callable[P, object]) -> Callable[P, None]:
-    """A callback for a synchronised control that ignores changes made by the page itself.
+def _by_a_person(key: str, callback: Callable[P, object]) -> Callable[P, None]:
+    """A callback for a control of `synced` that ignores changes made by the page itself.
 
     The timer of a fragment sends the values of all controls. The browser may not know a value that was just synchronised, and
     Streamlit takes the old value for a change by a person. A real change may arrive with a timer's call too; it also calls the
@@ -64,8 +64,7 @@ def choose(
 ) -> None:  # fmt: skip
     """A select box outside fragments that shows a value of the session; `set_value` gets what a person chooses."""
     place.selectbox(
-        label, list(options), index_of(options, sync_widget(key, value)), key=key,
-        on_change=on_user_change(key, lambda: set_value(st.session_state[key])), **more,
+        label, list(options), index_of(options, value), **synced(key, value, lambda: set_value(st.session_state[key])), **more,
     )  # fmt: skip
 
 
@@ -79,8 +78,7 @@ def open_tab(labels: Mapping[str, str], key: str, value: str, set_value: Callabl
     def opened() -> None:
         set_value(next(name for name, label in labels.items() if label == st.session_state[key]))
 
-    sync_widget(key, labels[value])
-    places = st.tabs(list(labels.values()), key=key, on_change=opened)
+    places = st.tabs(list(labels.values()), **synced(key, labels[value], opened))
     return value, places[list(labels).index(value)]
 
 
@@ -90,7 +88,6 @@ def form_widget(label: str, widget: Any, name: str, target: Any, key: str, conve
     value = convert(value) if convert is not None else value
     if "min_value" in options:
         value = clamp(value, options["min_value"], options["max_value"])
-    sync_widget(key, value)
     default = {"selectbox": "index", "multiselect": "default"}.get(widget.__name__, "value")
     options[default] = index_of(options["options"], value) if default == "index" else value
 
@@ -99,4 +96,4 @@ def form_widget(label: str, widget: Any, name: str, target: Any, key: str, conve
         if now is not None:
             setattr(target, name, now)
 
-    return widget(label, key=key, on_change=update, **options)
+    return widget(label, **synced(key, value, update), **options)

@@ -11,7 +11,7 @@ from dashboard.person import current_person
 from dashboard.session import Session
 from dashboard.sweep.form import AxisForm
 from dashboard.text import plain, show_errors
-from dashboard.widgets import clamp, form_widget, sync_widget
+from dashboard.widgets import clamp, form_widget, synced
 from iomt_core.experiments.answers.goal_seek import TARGETS, GoalSeek
 from iomt_core.experiments.answers.question import FEWEST_EPISODES, MOST_EPISODES, Question, metric_named
 from iomt_core.experiments.answers.run import ANSWERS
@@ -39,7 +39,7 @@ def question_picker(form: Form) -> None:
         form.topic = st.session_state["answers_topic"] or form.topic
 
     st.segmented_control(
-        "Question", list(TOPICS), default=sync_widget("answers_topic", form.topic), key="answers_topic", on_change=update,
+        "Question", list(TOPICS), default=form.topic, **synced("answers_topic", form.topic, update),
         format_func=lambda name: TOPICS[name], required=True, label_visibility="collapsed",
         help="\n\n".join(f"**{title}** {HELP[name]}" for name, title in TOPICS.items()),
     )  # fmt: skip
@@ -64,9 +64,9 @@ def _matters(session: Session, form: Form) -> None:
         form.ranges = st.session_state["answers_ranges"] == "over whole ranges"
 
     options = ("one parameter at a time", "over whole ranges")
+    now = options[form.ranges]
     row.segmented_control(
-        "Change", options, default=sync_widget("answers_ranges", options[form.ranges]), key="answers_ranges",
-        on_change=update, required=True,
+        "Change", options, default=now, **synced("answers_ranges", now, update), required=True,
         help="One at a time shows the effect near this ward; over ranges shows what matters within them, interactions included.",
     )  # fmt: skip
     if not form.ranges:
@@ -93,7 +93,7 @@ def _matters(session: Session, form: Form) -> None:
         form.choose_ranges(session, st.session_state["answers_over"])
 
     st.multiselect(
-        "Parameters", list(usable), default=sync_widget("answers_over", list(chosen)), key="answers_over", on_change=choose,
+        "Parameters", list(usable), default=list(chosen), **synced("answers_over", list(chosen), choose),
         max_selections=MOST, format_func=lambda name: str(usable[name].label),
     )  # fmt: skip
     for axis in form.ranges_for(session).values():
@@ -107,8 +107,8 @@ def _need(session: Session, form: Form) -> None:
         form.choose_axis(session, st.session_state["answers_parameter"])
 
     row.selectbox(
-        "How much of", list(usable), list(usable).index(sync_widget("answers_parameter", axis.parameter)),
-        key="answers_parameter", on_change=choose, width=CHOICE_WIDTH,
+        "How much of", list(usable), list(usable).index(axis.parameter),
+        **synced("answers_parameter", axis.parameter, choose), width=CHOICE_WIDTH,
         format_func=lambda name: f"{usable[name].label} {written(usable[name].symbol)}".strip(),
     )  # fmt: skip
     _ends(axis, row)
@@ -121,8 +121,8 @@ def _need(session: Session, form: Form) -> None:
         form.metric, form.target = st.session_state["answers_target_metric"], None
 
     row.selectbox(
-        "so that", TARGETS, TARGETS.index(sync_widget("answers_target_metric", form.metric)), key="answers_target_metric",
-        on_change=forget_target, format_func=lambda name: metric_named(name).label, width=CHOICE_WIDTH,
+        "so that", TARGETS, TARGETS.index(form.metric), **synced("answers_target_metric", form.metric, forget_target),
+        format_func=lambda name: metric_named(name).label, width=CHOICE_WIDTH,
     )  # fmt: skip
     metric = metric_named(form.metric)
     key = f"answers_target_{form.metric}"
@@ -132,8 +132,8 @@ def _need(session: Session, form: Form) -> None:
 
     value = float(f"{form.target_for(session):.6g}")
     row.number_input(
-        f"is at most{f' ({metric.unit})' if metric.unit else ''}", 0.0, None, sync_widget(key, value), key=key, format="%g",
-        step=max(value / 10, 1e-6), on_change=set_target, width=NUMBER_WIDTH, help=metric.sentence,
+        f"is at most{f' ({metric.unit})' if metric.unit else ''}", 0.0, None, value, format="%g",
+        **synced(key, value, set_target), step=max(value / 10, 1e-6), width=NUMBER_WIDTH, help=metric.sentence,
     )  # fmt: skip
 
 
@@ -144,9 +144,10 @@ def _trade_off(session: Session, form: Form) -> None:
     def choose() -> None:
         form.policies = list(st.session_state["answers_policies"])
 
+    chosen = form.policies_for(session)
     st.multiselect(
-        "Policies", list(known), default=sync_widget("answers_policies", form.policies_for(session)), key="answers_policies",
-        on_change=choose, format_func=lambda name: known[name].label, max_selections=MOST_POLICIES,
+        "Policies", list(known), default=chosen, **synced("answers_policies", chosen, choose),
+        format_func=lambda name: known[name].label, max_selections=MOST_POLICIES,
     )  # fmt: skip
     form_widget(
         "Values of α_T", _row().number_input, "weights", form, "answers_weights", convert=int, min_value=2,
@@ -211,9 +212,9 @@ def _episodes(form: Form, question: Question, row: Any) -> None:
     def update() -> None:
         form.episodes = st.session_state["answers_episodes"]
 
+    now = clamp(question.episodes, 2, MOST_EPISODES)
     row.number_input(
-        "Episodes", FEWEST_EPISODES, MOST_EPISODES, sync_widget("answers_episodes", clamp(question.episodes, 2, MOST_EPISODES)),
-        key="answers_episodes", on_change=update, step=1, width=NUMBER_WIDTH,
+        "Episodes", FEWEST_EPISODES, MOST_EPISODES, now, **synced("answers_episodes", now, update), step=1, width=NUMBER_WIDTH,
         help="Played on every ward, the same ones everywhere. More episodes give narrower intervals and take longer; at first so "
         "many that an answer takes less than 20 seconds on two cores.",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from dashboard.plotly_chart import plotly_chart
 from dashboard.run_view import run_progress
 from dashboard.session import Session
 from dashboard.text import plain
-from dashboard.widgets import index_of, sync_widget
+from dashboard.widgets import index_of, synced
 from iomt_core.charts.answer_report import command, report
 from iomt_core.charts.answer_tables import answer_table
 from iomt_core.charts.answers import charts
@@ -53,7 +53,7 @@ def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
     if len(runs) > 1:
         names = list(runs)
         st.selectbox(
-            "Answer", names, index_of(names, sync_widget(key, view.shown[kind])), key=key, on_change=update,
+            "Answer", names, index_of(names, view.shown[kind]), **synced(key, view.shown[kind], update),
             format_func=lambda name: _words(runs[name]), label_visibility="collapsed",
             help="All answers to this question, the latest first.",
         )  # fmt: skip
@@ -113,7 +113,7 @@ def _metric_picker(view: View) -> str:
         view.metric = st.session_state["answers_metric"] or view.metric
 
     st.pills(
-        "Metric", IMPACTS, default=sync_widget("answers_metric", view.metric), key="answers_metric", on_change=update,
+        "Metric", IMPACTS, default=view.metric, **synced("answers_metric", view.metric, update),
         format_func=lambda name: METRICS[name].label, required=True, label_visibility="collapsed",
     )  # fmt: skip
     return view.metric

@@ -8,7 +8,7 @@ from dashboard.compare.state import PINNED, SAME, Compare, side_b
 from dashboard.controls import policy_and_shares
 from dashboard.session import Session
 from dashboard.text import plain
-from dashboard.widgets import choose, on_user_change, sync_widget
+from dashboard.widgets import choose, synced
 from iomt_core.experiments.comparison.sides import MOST_EPISODES, Side
 from iomt_core.scenario import PRESET_NOTES, PRESETS, counted
 from iomt_core.training.catalogue import describe, usable_policy
@@ -86,8 +86,8 @@ def _episodes(session: Session, state: Compare) -> None:
         state.episodes, state.stopped = int(st.session_state["compare_episodes"]), None
 
     st.number_input(
-        "Episodes", 1, MOST_EPISODES, sync_widget("compare_episodes", state.episodes),
-        key="compare_episodes", on_change=on_user_change("compare_episodes", set_episodes), step=1, width=130,
+        "Episodes", 1, MOST_EPISODES, state.episodes, **synced("compare_episodes", state.episodes, set_episodes), step=1,
+        width=130,
         help="Both sides play these episodes of the sidebar's episode seed. More episodes make the intervals narrower; one "
         "episode gives no interval.",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Point, Session
 from dashboard.text import plain
 from dashboard.ward_map import ward_map
-from dashboard.widgets import on_user_change, sync_widget
+from dashboard.widgets import synced
 from iomt_core.charts import tasks as task_charts
 from iomt_core.charts.city_map import city_map, is_crowded
 from iomt_core.charts.forest import flow_map
@@ -73,10 +73,7 @@ def _city_maps(session: Session, sides: tuple[Side, Side], records: tuple[Record
 
     last = max(len(record) for record in records)
     if last > 1:
-        st.slider(
-            "Step", 1, last, sync_widget("compare_step", step), key="compare_step",
-            on_change=on_user_change("compare_step", set_step),
-        )  # fmt: skip
+        st.slider("Step", 1, last, step, **synced("compare_step", step, set_step))
 
 
 def shown_episode(state: Compare, number: int, done: int) -> None:
@@ -88,8 +85,7 @@ def shown_episode(state: Compare, number: int, done: int) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         st.markdown("**One episode, step by step**", width="content")
         st.number_input(
-            "Episode shown", 1, done, sync_widget("compare_shown", number), key="compare_shown",
-            on_change=on_user_change("compare_shown", update), step=1, width=150,
+            "Episode shown", 1, done, number, **synced("compare_shown", number, update), step=1, width=150,
             help="Maps, tables of decisions and the selected task are of this episode; the metrics above are of all episodes.",
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from dashboard.explore.views import step_scope, subtitle, visible_row
 from dashboard.following import FOLLOWING
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
-from dashboard.widgets import choose, on_user_change, sync_widget
+from dashboard.widgets import choose, synced
 from iomt_core.charts import tables
 from iomt_core.charts.city_map import city_map
 from iomt_core.record import Record
@@ -83,10 +83,7 @@ def city(session: Session, view: ExploreState, shown: Record) -> None:
     left, right = st.columns([3, 2])
     if len(shown) > 1:
         step = int(shown.step[row])
-        left.slider(
-            "Step", 1, len(shown), sync_widget("city_step", step), key="city_step",
-            on_change=on_user_change("city_step", set_step),
-        )  # fmt: skip
+        left.slider("Step", 1, len(shown), step, **synced("city_step", step, set_step))
     choose(
         right, "Site", "city_site", [str(n) for n in s.server_numbers], None if view.site is None else str(view.site), set_site,
         format_func=lambda number: s.device_label(int(number)),

@@ -12,7 +12,7 @@ from dashboard.explore.views import pinned_episode, subtitle, visible_row
 from dashboard.following import Awaited, client, episode, is_large
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
-from dashboard.widgets import index_of, on_user_change, sync_widget
+from dashboard.widgets import index_of, synced
 from iomt_core.charts.around import around_curves, around_table
 from iomt_core.charts.live import live_curves, live_table
 from iomt_core.charts.style import PINNED, SHOWN, Look, other_policy
@@ -34,7 +34,7 @@ def also_shown(session: Session, labels: Mapping[str, str]) -> dict[str, Look]:
 
     chosen = [name for name in others if name in session.also]
     st.multiselect(
-        "Also show", others, sync_widget("also", chosen), key="also", on_change=choose, format_func=lambda name: labels[name],
+        "Also show", others, chosen, **synced("also", chosen, choose), format_func=lambda name: labels[name],
         placeholder="Choose policies",
     )  # fmt: skip
     return {name: _look(session, labels, name) for name in chosen}
@@ -80,9 +80,8 @@ def parameter_curves(session: Session, labels: Mapping[str, str]) -> None:
         session.moved = st.session_state["around_parameter"]
 
     st.selectbox(
-        "What if this changed?", list(known), index_of(known, sync_widget("around_parameter", name)),
-        key="around_parameter",
-        on_change=on_user_change("around_parameter", choose), format_func=lambda one: known[one].label or one,
+        "What if this changed?", list(known), index_of(known, name), **synced("around_parameter", name, choose),
+        format_func=lambda one: known[one].label or one,
         help="The curves show delay, energy and cost at other values of this parameter, everything else as it is. It is the "
         "one that you moved last, unless you choose another. Click a point to set its value.",
     )  # fmt: skip

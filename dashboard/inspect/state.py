@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from dashboard.session import Point, Session, page_state
-from dashboard.widgets import index_of, on_user_change, sync_widget
+from dashboard.widgets import index_of, synced
 from iomt_core.record import Record
 from iomt_core.twin.northbound_inspect import Seen
 
@@ -113,18 +113,16 @@ def stepping(session: Session, shown: Record, point: Point | None) -> None:
         ):
             st.button(label, icon=f":material/{icon}:", on_click=go, args=(to,), disabled=off, key=f"inspect_{icon}")
         st.number_input(
-            f"Step of {last}", 1, last, sync_widget("inspect_step", step), key="inspect_step",
-            on_change=on_user_change("inspect_step", update), width=130,
+            f"Step of {last}", 1, last, step, **synced("inspect_step", step, update), width=130,
             help="Step t of the episode. The policy, its memory and the batteries are those of that step.",
         )  # fmt: skip
         if point is None:
             return
         st.selectbox(
-            "User", users, index_of(users, sync_widget("inspect_user", user)), key="inspect_user",
-            on_change=on_user_change("inspect_user", other_user), width=100, help="Agent i, who decides.",
+            "User", users, index_of(users, user), **synced("inspect_user", user, other_user), width=100,
+            help="Agent i, who decides.",
         )  # fmt: skip
         st.selectbox(
-            "Task", tasks, index_of(tasks, sync_widget("inspect_task", task)),
-            key="inspect_task", on_change=on_user_change("inspect_task", update), width=100,
+            "Task", tasks, index_of(tasks, task), **synced("inspect_task", task, update), width=100,
             help="Task j of this user; or click it on the map.",
         )  # fmt: skip

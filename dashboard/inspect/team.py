@@ -23,7 +23,7 @@ from dashboard.inspect.views import (
 from dashboard.plotly_chart import charts_beside, plotly_chart
 from dashboard.session import Point, Session
 from dashboard.text import plain
-from dashboard.widgets import sync_widget
+from dashboard.widgets import synced
 from iomt_core.charts import formulas
 from iomt_core.charts import inspection as charts
 from iomt_core.charts.city_map import is_crowded
@@ -114,8 +114,8 @@ def regret(session: Session, view: InspectState, shown: Record, point: Point) ->
         view.rank = st.session_state["inspect_rank"]
 
     st.segmented_control(
-        "Against", list(RANKS), default=sync_widget("inspect_rank", view.rank),
-        key="inspect_rank", required=True, on_change=update, format_func=lambda name: RANKS[name],
+        "Against", list(RANKS), default=view.rank, **synced("inspect_rank", view.rank, update), required=True,
+        format_func=lambda name: RANKS[name],
         help="The regret that the map shows and that sorts the list of worst decisions.",
     )  # fmt: skip
     column = f"regret_{view.rank}"

@@ -15,7 +15,7 @@ from dashboard.inspect.state import InspectState, state
 from dashboard.plotly_chart import charts_beside
 from dashboard.session import Point, Session
 from dashboard.text import plain, show_errors
-from dashboard.widgets import sync_widget
+from dashboard.widgets import synced
 from iomt_core.charts import inspection as charts
 from iomt_core.charts import tables
 from iomt_core.charts import tasks as task_charts
@@ -218,8 +218,8 @@ def _select_round(view: InspectState, turns: list[TaskTurn]) -> TaskTurn:
     if turns[0].mover is not None:
         words = "Before every move all tasks of the user are valued; the one that gains most moves, until none gains."
     st.segmented_control(
-        "Round" if turns[0].mover is None else "Move", range(1, len(turns) + 1), default=sync_widget("inspect_round", wanted),
-        key="inspect_round", required=True, on_change=update,
+        "Round" if turns[0].mover is None else "Move", range(1, len(turns) + 1), default=wanted,
+        **synced("inspect_round", wanted, update), required=True,
         format_func=lambda n: f"{n} (final)" if n == len(turns) else str(n),
         help=words,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from dashboard.controls import SHARE_LABELS
 from dashboard.person import current_person
 from dashboard.session import Session
 from dashboard.text import show_errors
-from dashboard.widgets import form_widget, index_of, sync_widget
+from dashboard.widgets import form_widget, index_of, synced
 from iomt_core.experiments.sweeps.executors import MOST_WORKERS, checked_address, checked_workers, default_workers
 from iomt_core.experiments.sweeps.run import SWEEPS
 from iomt_core.experiments.sweeps.spec import (
@@ -159,8 +159,8 @@ def _axis(session: Session, form: Form, number: int, usable: Mapping[str, Meta])
         " Each value is the middle of the range; both ends scale with it." if _is_pair(session.scenario, mine) else ""
     )
     row.selectbox(
-        "Second parameter" if number else "Parameter", list(usable), index_of(usable, sync_widget(key, mine.parameter)),
-        key=key, on_change=choose, width=220,
+        "Second parameter" if number else "Parameter", list(usable), index_of(usable, mine.parameter),
+        **synced(key, mine.parameter, choose), width=220,
         format_func=lambda n: f"{usable[n].label} {written(usable[n].symbol)}".strip(),
         help=f"{meta.meaning[:1].upper()}{meta.meaning[1:]}. Allowed: {meta.allowed()}. Source: {source}.{middle} "
         "The list has every parameter that is a number and that no file fixes in this scenario.",

@@ -16,7 +16,7 @@ from dashboard.run_view import run_progress
 from dashboard.session import Session, page_state
 from dashboard.sweep.form import AxisForm, Form, new_form
 from dashboard.text import plain
-from dashboard.widgets import index_of, sync_widget
+from dashboard.widgets import index_of, synced
 from iomt_core.charts import sweep as charts
 from iomt_core.charts.sweep_report import command, labels, partial_words, report, subtitle
 from iomt_core.charts.sweep_report import title as sweep_title
@@ -121,8 +121,8 @@ def choose(known: Sequence[RunRecord], view: View) -> RunRecord | None:
 
     names = list(sweeps)
     st.selectbox(
-        "Sweep", names, index_of(names, sync_widget("sweep_shown", view.shown)),
-        key="sweep_shown", on_change=update, label_visibility="collapsed",
+        "Sweep", names, index_of(names, view.shown), **synced("sweep_shown", view.shown, update),
+        label_visibility="collapsed",
         help="All sweeps of this lab, the latest first.",
     )  # fmt: skip
     return sweeps[view.shown]
@@ -166,13 +166,13 @@ def _metric_picker(view: View, spec: SweepSpec) -> str:
         view.log_y = bool(st.session_state.get("sweep_log_y", view.log_y))
 
     st.pills(
-        "Figure", list(METRICS), default=sync_widget("sweep_figure", view.figure), key="sweep_figure", on_change=update,
+        "Figure", list(METRICS), default=view.figure, **synced("sweep_figure", view.figure, update),
         format_func=lambda n: METRICS[n].label, label_visibility="collapsed", required=True,
         help="\n\n".join(f"**{m.label}**: {m.sentence}" for m in METRICS.values()),
     )  # fmt: skip
     if len(spec.axes) == 1:
         st.toggle(
-            "Logarithmic", sync_widget("sweep_log_y", view.log_y), key="sweep_log_y", on_change=update,
+            "Logarithmic", view.log_y, **synced("sweep_log_y", view.log_y, update),
             help="Logarithmic axis, so that one very expensive policy does not flatten the others.",
         )  # fmt: skip
     return view.figure
@@ -200,7 +200,7 @@ def _maps(table: pd.DataFrame, name: str, spec: SweepSpec, sweep: RunRecord, vie
         view.policies[sweep.name] = st.session_state[key] or policy
 
     st.pills(
-        "Policy", list(named), default=sync_widget(key, policy), key=key, on_change=update,
+        "Policy", list(named), default=policy, **synced(key, policy, update),
         format_func=lambda n: named[n], required=True,
         help="The colour scale is the same for all policies, so that maps can be compared.",
     )  # fmt: skip

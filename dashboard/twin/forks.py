@@ -13,7 +13,7 @@ from dashboard.plotly_chart import plotly_chart
 from dashboard.text import plain, show_errors
 from dashboard.twin.state import ForkForm, View
 from dashboard.twin.warehouses import SUBJECT
-from dashboard.widgets import clamp, form_widget, sync_widget
+from dashboard.widgets import clamp, form_widget, synced
 from iomt_core.charts.forks import fork_curves, fork_numbers, fork_table
 from iomt_core.runs.owner import owner_of
 from iomt_core.scenario import ScenarioError
@@ -94,8 +94,7 @@ def _changes(row: Any, recorded: RecordedEpisode, form: ForkForm) -> None:
         form.policy = "" if chosen == AS_RECORDED else chosen
 
     chosen = form.policy if form.policy in policies else AS_RECORDED
-    row.selectbox("Policy", policies, policies.index(sync_widget("twin_policy", chosen)), key="twin_policy",
-                  on_change=set_policy, width=260,
+    row.selectbox("Policy", policies, policies.index(chosen), **synced("twin_policy", chosen, set_policy), width=260,
                   format_func=lambda name: name if name == AS_RECORDED else policy_label(name))  # fmt: skip
     more = st.container(horizontal=True, vertical_alignment="bottom")
     for name, count, noun in (("servers_off", s.ward_servers, "Servers"), ("users_off", s.ward_users, "Users")):
