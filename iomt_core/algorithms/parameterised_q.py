@@ -22,15 +22,16 @@ from iomt_core.algorithms.agents import (
     add_exploration_noise,
 )
 from iomt_core.algorithms.episodes import Episodes
+from iomt_core.model.utility import LEAST_WEIGHT
 from iomt_core.nets.actor import FIRST_SHARE, Actor
 from iomt_core.nets.inputs import Inputs, Sizes, cyclic_order, flatten_tasks, requests_on_servers
 from iomt_core.nets.own_cpu import timely_shares
-from iomt_core.nets.search import Preference, moves, search
+from iomt_core.nets.search import Preference, moves, search, surcharge
 from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
 FORCED = 100.0  # added to the worth of a strategy that is drawn at random, in units of reward
-HUBER_DELTA = 0.1  # in units of reward
+HUBER_DELTA = 1.0  # in units of reward
 # In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
 REQUEST_PENALTY = 0.05
 RELEVANT = 0.05  # temperature, in units of reward, of the choice that weights what general networks learn
@@ -290,14 +291,30 @@ class ParameterisedQ(Agents):
         else:
             values = self.q.values(tokens, rows, self.q.memory.advance(rows, states[:, :-1].flatten(1, 2)), actions)
             own = self.task_values(self.q.select_pass(values, network_choice), episodes.choice)[1]
-            loss = self._counterfactual_loss(values, episodes.counterfactual, later, now.weight)
+            surcharges = self._surcharges(values, now, episodes.choice) if self.sizes.shared else None
+            loss = self._counterfactual_loss(values, episodes.counterfactual, later, now.weight, surcharges)
         return episodes.mean(loss).sum() * self.sizes.tasks, self._agent_values(own, episodes.now.weight)
 
-    def _counterfactual_loss(self, values: Tensor, rewards: Tensor, later: Tensor | None, weight: Tensor) -> Tensor:
+    def _surcharges(self, values: Tensor, inputs: Inputs, choice: Tensor) -> Tensor:
+        """What agents add to a task's value of each server for their other tasks there, in units of reward, (U, J, K, N).
+
+        values: (G, P, N, outputs); choice: where the other tasks are, (U, N, J).
+        """
+        own = values.detach().unflatten(0, (self.sizes.users, self.sizes.tasks))[:, :, 1:, :, 0].permute(0, 3, 1, 2)
+        taken = functional.one_hot(choice, self.sizes.servers + 1)[..., 1:].to(own.dtype)
+        added = surcharge(own, inputs, taken)[..., 1:] / inputs.weight.clamp_min(LEAST_WEIGHT)[..., None]
+        return added.permute(0, 2, 3, 1)
+
+    def _counterfactual_loss(
+        self, values: Tensor, rewards: Tensor, later: Tensor | None, weight: Tensor, surcharges: Tensor | None
+    ) -> Tensor:
         """Mean error between the learned values of every strategy and their counterfactual rewards, (U, N).
 
         Where the own CPU is divided exactly, networks learn servers' values only. General networks learn each as much as it
-        matters for a decision: by the task's weight, and by how near it is to the best strategy.
+        matters for a decision: by the task's weight, and by how near it is to the best strategy. Rewards contain what an
+        agent's tasks cost each other on a server, which these agents add when they decide, so their networks learn the rest.
+
+        surcharges: what general networks' agents add, see `_surcharges`; None for other networks.
         """
         u, j = self.sizes.users, self.sizes.tasks
         values = values.unflatten(0, (u, j))  # (U, J, P, N, outputs)
@@ -309,10 +326,11 @@ class ParameterisedQ(Agents):
             difference = values - wanted
             if self.q.exact_local:
                 difference = difference[:, :, 1:, :, :1]
-            if self.sizes.shared:
-                likely = torch.softmax(values[..., 0].detach() / RELEVANT, 2)[:, :, 1:]
-                likely = likely * weight.transpose(1, 2)[:, :, None]
-                return (self._error(difference)[..., 0] * likely).sum(2).mean(1)
+            if surcharges is not None:
+                valued = values[..., 0].detach()
+                valued = torch.cat([valued[:, :, :1], valued[:, :, 1:] + surcharges], 2)
+                likely = torch.softmax(valued / RELEVANT, 2)[:, :, 1:] * weight.transpose(1, 2)[:, :, None]
+                return (self._error(difference[..., 0] + surcharges) * likely).sum(2).mean(1)
             return self._error(difference).mean((1, 2, 4))
         offered = self._own(values).permute(0, 2, 3, 1)
         wanted = rewards.diagonal(dim1=1, dim2=4).permute(0, 3, 1, 2)  # (U, J, K + 1, N): a task's own reward

@@ -71,7 +71,7 @@ def moves(
             crowd = taken.sum(2, keepdim=True) - taken
             margin = margins.scatter(-1, (crowd + rank).argmin(-1, keepdim=True), favoured_margin)
         else:
-            margin = _surcharge(values, inputs, taken[..., 1:])
+            margin = surcharge(values[:, :, 1:, :, 0].permute(0, 3, 1, 2), inputs, taken[..., 1:])
         if explore is not None:
             margin = margin + explore * inputs.weight[..., None]
         score = worth + margin
@@ -87,10 +87,11 @@ def moves(
         taken = after
 
 
-def _surcharge(values: Tensor, inputs: Inputs, taken: Tensor) -> Tensor:
+def surcharge(own: Tensor, inputs: Inputs, taken: Tensor) -> Tensor:
     """The margins of general networks: a server costs more, the more of the agent's other tasks it has, as in price response.
 
-    taken: which of the agent's tasks each server has, (U, N, J, K). Returns (U, N, J, K + 1).
+    own: what each task values each server at, (U, N, J, K); taken: which of the agent's tasks each server has, of the same
+    shape. Returns (U, N, J, K + 1), in units of the worth.
     """
     if inputs.own_load is not None:
         there = taken[..., None] * inputs.own_load
@@ -98,7 +99,6 @@ def _surcharge(values: Tensor, inputs: Inputs, taken: Tensor) -> Tensor:
         return pad(-(inputs.own_load * others).sum(-1), (1, 0))
     assert inputs.crowding is not None
     crowd = taken.sum(2, keepdim=True) - taken
-    own = values[:, :, 1:, :, 0].permute(0, 3, 1, 2)  # of each task itself on each server
     cost = inputs.weight[..., None] * (1 - own)
     first, room = inputs.crowding[:, :, None].unbind(-1)
     dearer = cost * (crowd + first) / room

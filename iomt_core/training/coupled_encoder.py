@@ -32,7 +32,7 @@ from iomt_core.training.general_encoder import GeneralObservationEncoder
 
 LEARNED = "battery_price"  # name of the agents' parameter with κ̄ Cap and the caution
 MOST_CAUTION, FORGOTTEN = 4.0, 0.95
-WORTH_CHECKING = 0.05  # part of a step's even share of the charge, of which the energy for sending is compared
+WORTH_CHECKING = 0.05  # part of a step's even share of the charge that sending must take for the step to be compared
 OLD = 1  # steps, of recent prices
 
 
@@ -56,7 +56,7 @@ class CoupledObservationEncoder(GeneralObservationEncoder):
 
     @property
     def caution(self) -> float:
-        """By how much the energy for sending exceeded what agents expected."""
+        """By how much the energy of a step exceeded what agents expected, at most of late."""
         return float(self.learned[1])
 
     def charge_ratio(self, snapshot: Snapshot) -> Tensor:
@@ -70,17 +70,19 @@ class CoupledObservationEncoder(GeneralObservationEncoder):
 
         sent: energy for sending that agents expected in each step, (B, U) J.
         """
-        s, ratios, energies = self.scenario, [], []
+        s, ratios, exceeded = self.scenario, [], []
         even = s.Cap / s.T
         for step, expected in zip(steps, sent, strict=True):
             alive = step.transition.alive
             ratios.append(self.charge_ratio(step.snapshot)[alive].flatten())
-            energy = (step.transition.outcome.energy * (step.action.choice > 0)).sum(-1)
-            energies.append((energy / expected.clamp_min(1e-30))[alive][(expected > WORTH_CHECKING * even)[alive]])
+            energy = step.transition.outcome.energy
+            here = (energy * (step.action.choice == 0)).sum(-1)
+            over = energy.sum(-1) / (here + expected).clamp_min(1e-30)
+            exceeded.append(over[alive][(expected > WORTH_CHECKING * even)[alive]])
         later = torch.cat(ratios[1:]) if len(ratios) > 1 else ratios[0]
         mean = self.joule + float(self.learned[0]) / s.Cap
         kappa = max(0.0, mean * float(later.mean()) ** -2 - self.joule) if len(later) else mean - self.joule
-        found = torch.cat(energies)
+        found = torch.cat(exceeded)
         most = float(found.max()) if len(found) else 1.0
         caution = max(float(self.learned[1]) * FORGOTTEN, min(most, MOST_CAUTION), 1.0)
         with torch.no_grad():
