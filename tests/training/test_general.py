@@ -159,6 +159,22 @@ def test_untrained_networks_are_as_good_as_price_response() -> None:
     assert wards.summary(ours)["score"] <= wards.summary(theirs)["score"] + 0.005
 
 
+@pytest.mark.parametrize(("tasks", "servers"), [(4, 1), (8, 2)])
+def test_a_user_alone_has_nothing_to_learn(tasks: int, servers: int) -> None:
+    """It knows all that its tasks cost each other, so what untrained networks decide by is what they would learn."""
+    s = PAPER.changed(users=1, tasks=tasks, servers=servers)
+    settings = Settings(
+        networks="general", recurrent=False, num_envs=16, share_noise=(0.0, 0.0), temperature=(0.0, 0.0), epsilon=0.0
+    )
+    trainer = RunSpec("sae-mt-qmix", s, settings, seed=0).trainer()
+    trainer.play()
+    episodes = trainer.replay.draw(16, torch.Generator().manual_seed(0), counterfactual=True)
+    networks, target = (x.resized_for(episodes.sizes) for x in (trainer.learner.agents, trainer.learner.target_agents))
+    with torch.no_grad():
+        loss = float(networks.critic_loss(episodes, target, gamma=0.0)[0]) / episodes.sizes.networks
+    assert loss**0.5 < 0.01  # in units of reward
+
+
 def test_what_is_learned_of_a_task_s_servers_is_the_same_for_all(place: Path) -> None:
     trained, seen = TrainedPolicy.load(place, PAPER), first(PAPER)
     agents, inputs = trained.agents, trained.encoder.inputs(seen)
