@@ -16,7 +16,7 @@ from iomt_core.algorithms.agents import DecisionRules
 ON_ONE_WARD: Mapping[str, Any] = MappingProxyType(
     {
         "networks": "general", "recurrent": False, "num_envs": 16, "replay": 32, "batch": 16, "updates": 4, "warm_up": 16,
-        "learning_rate": 1e-3, "actor_learning_rate": 1e-4, "decay_from": 0.2, "tau": 0.01, "temperature": (0.01, 0.005),
+        "learning_rate": 3e-4, "actor_learning_rate": 1e-4, "decay_from": 0.2, "tau": 0.01, "temperature": (0.01, 0.005),
         "share_noise": (0.05, 0.02),
     }
 )  # fmt: skip

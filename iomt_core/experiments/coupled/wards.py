@@ -83,7 +83,7 @@ class CoupledArm:
         return self.heard or ward.recent or not self.changes.get("coupled_steps")
 
 
-COUPLED = MappingProxyType({"coupled_steps": True, "episodes": 384, "learning_rate": 3e-4})
+COUPLED = MappingProxyType({"coupled_steps": True, "episodes": 384})
 NEVER = 100_000  # episodes before the first update
 ARMS: Mapping[str, CoupledArm] = MappingProxyType(
     {
