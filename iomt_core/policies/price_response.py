@@ -54,7 +54,7 @@ TIE = 1e-6  # relative, by which users prefer one of equal servers
 ROUNDING = 1e-6  # relative, of costs, with a wide margin
 # A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
 # sample: a user that spends more than it has ends the episode for all.
-RESERVED, CAUTION = 0.99, 1.2
+RESERVED, CAUTION = 0.99, 1.6
 # Users whose charge runs low at the same time all request more bandwidth, and get no more than usual: a step planned with
 # dearer joules is reckoned with the usual energy for sending as well, times this.
 USUAL_CAUTION = 0.8

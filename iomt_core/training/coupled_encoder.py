@@ -25,20 +25,20 @@ from torch import Tensor, nn
 from iomt_core.algorithms.agents import Agents
 from iomt_core.model.snapshot import Snapshot
 from iomt_core.policies.plan import LEAST_RATIO, MOST_RATIO
-from iomt_core.policies.price_response import CAUTION, PriceResponse, broadcast_response
+from iomt_core.policies.price_response import PriceResponse, broadcast_response
 from iomt_core.rollout import Step
 from iomt_core.scenario import Scenario
 from iomt_core.training.general_encoder import GeneralObservationEncoder
 
 LEARNED = "battery_price"  # name of the agents' parameter with κ̄ Cap and the caution
-MOST_CAUTION, FORGOTTEN = 4.0, 0.99
+FIRST_CAUTION, MOST_CAUTION, FORGOTTEN = 1.2, 4.0, 0.99
 WORTH_CHECKING = 0.05  # part of a step's even share of the charge that sending must take for the step to be compared
 OLD = 1  # steps, of recent prices
 
 
 def add_learned_price(agents: Agents) -> None:
     """Gives the agents what they learn about their batteries, so that checkpoints hold it: κ̄ Cap, and the caution."""
-    agents.register_parameter(LEARNED, nn.Parameter(torch.tensor([0.0, CAUTION]), requires_grad=False))
+    agents.register_parameter(LEARNED, nn.Parameter(torch.tensor([0.0, FIRST_CAUTION]), requires_grad=False))
 
 
 class CoupledObservationEncoder(GeneralObservationEncoder):
