@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +10,7 @@ import typer
 from iomt_core.cli.common import notes
 from iomt_core.experiments.paper.pretraining import jobs as pretraining_jobs
 from iomt_core.experiments.paper.pretraining import publish, train_all
+from iomt_core.experiments.sweeps.executors import executor
 from iomt_core.paths import PRETRAINED
 
 
@@ -29,7 +28,7 @@ def pretrained(
     """Train every shipped policy with all its seeds, continuing unfinished runs, and publish the median seed of each."""
     chosen = pretraining_jobs(only or ())
     if train:
-        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as executor:
-            train_all(chosen, runs, executor, notes.print)
+        with executor(jobs) as workers:
+            train_all(chosen, runs, workers, notes.print)
     publish(chosen, runs, out, notes.print)
     notes.print(f"Written: {out / 'manifest.json'}")

@@ -53,7 +53,9 @@ HALVED_WITHIN = 1e-3  # largest change of the gap for which half precision is sh
 # Factors on what general networks have learned, of which the best is shipped. At 0 they decide by prices alone, as untrained.
 SCALES = (0.0, 0.4, 0.7, 1.0)
 VALIDATION_WARDS = 40
-CLEARLY = 2.0  # standard errors by which what was learned must be better than the start
+# Standard errors by which what was learned must be better than the start. With two, the best of some thirty checkpoints and
+# factors often is by chance.
+CLEARLY = 3.0
 BEST = "best"  # folder of the best checkpoint and scale of a general run, beside its checkpoints
 REFERENCES = ("optimum", "price-response", "greedy", "nearest", "offload-evenly", "all-local", "random")
 
