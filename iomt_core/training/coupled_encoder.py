@@ -31,6 +31,7 @@ from iomt_core.scenario import Scenario
 from iomt_core.training.general_encoder import GeneralObservationEncoder
 
 LEARNED = "battery_price"  # name of the agents' parameter with κ̄ Cap and the caution
+# The caution at first and at most, and the part of it that is left after each batch of episodes.
 FIRST_CAUTION, MOST_CAUTION, FORGOTTEN = 1.2, 4.0, 0.99
 WORTH_CHECKING = 0.05  # part of a step's even share of the charge that sending must take for the step to be compared
 OLD = 1  # steps, of recent prices
