@@ -183,6 +183,7 @@ def _control(session: Session, name: str, meta: Meta, locked: str | None) -> Non
     }  # fmt: skip
 
     def shows(now: Any) -> dict[str, Any]:
+        """Arguments of the control, whichever kind it is, that shows the value `now`."""
         return synced(key, now, change) | common
 
     place: Any = st
@@ -286,6 +287,7 @@ def _tuple_of(kind: type) -> Callable[[Any], Any]:
 
 
 def _log_slider(place: Any, label: str, meta: Meta, value: Any, shows: Callable[[Any], dict[str, Any]]) -> None:
+    """A slider over preferred numbers; shows: as in `_control`."""
     factor = meta.shown_factor
 
     def shown(x: float) -> float:

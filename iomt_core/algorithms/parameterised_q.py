@@ -31,7 +31,7 @@ from iomt_core.nets.shared import SharedActor, SharedTaskQ, without_others
 from iomt_core.nets.task_q import TaskQ
 
 FORCED = 100.0  # added to the worth of a strategy that is drawn at random, in units of reward
-HUBER_DELTA = 1.0  # in units of reward
+HUBER_DELTA = 1.0  # in units of reward; far out, because a small one would have networks learn medians instead of means
 # In units of reward, at `request_penalty` = 1: factor on the square of the mean of log(request / initial request).
 REQUEST_PENALTY = 0.05
 RELEVANT = 0.05  # temperature, in units of reward, of the choice that weights what general networks learn

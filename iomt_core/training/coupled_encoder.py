@@ -13,6 +13,10 @@ with the square root of its price, so agents that end a batch of episodes with r
 
 Where batteries do not bind, r is above 1, and κ̄ and κ_i are 0. The certificate's κ is not used here; it is what κ̄ can be
 compared with.
+
+A step may take more energy than an agent expects, because others want the same bandwidth. By what factor at most is the
+*caution*, learned by playing too. As in price response, it is measured on whole steps and applied to the energy for sending:
+where a step might then take more than the charge, the agent decides again.
 """
 
 from __future__ import annotations
@@ -57,7 +61,7 @@ class CoupledObservationEncoder(GeneralObservationEncoder):
 
     @property
     def caution(self) -> float:
-        """By how much the energy of a step exceeded what agents expected, at most of late."""
+        """By what factor the energy of a step exceeded what agents expected, at most of late."""
         return float(self.learned[1])
 
     def charge_ratio(self, snapshot: Snapshot) -> Tensor:
@@ -71,19 +75,19 @@ class CoupledObservationEncoder(GeneralObservationEncoder):
 
         sent: energy for sending that agents expected in each step, (B, U) J.
         """
-        s, ratios, exceeded = self.scenario, [], []
+        s, ratios, factors = self.scenario, [], []
         even = s.Cap / s.T
         for step, expected in zip(steps, sent, strict=True):
             alive = step.transition.alive
             ratios.append(self.charge_ratio(step.snapshot)[alive].flatten())
             energy = step.transition.outcome.energy
             here = (energy * (step.action.choice == 0)).sum(-1)
-            over = energy.sum(-1) / (here + expected).clamp_min(1e-30)
-            exceeded.append(over[alive][(expected > WORTH_CHECKING * even)[alive]])
+            factor = energy.sum(-1) / (here + expected).clamp_min(1e-30)
+            factors.append(factor[alive][(expected > WORTH_CHECKING * even)[alive]])
         later = torch.cat(ratios[1:]) if len(ratios) > 1 else ratios[0]
         mean = self.joule + float(self.learned[0]) / s.Cap
         kappa = max(0.0, mean * float(later.mean()) ** -2 - self.joule) if len(later) else mean - self.joule
-        found = torch.cat(exceeded)
+        found = torch.cat(factors)
         most = float(found.max()) if len(found) else 1.0
         caution = max(float(self.learned[1]) * FORGOTTEN, min(most, MOST_CAUTION), 1.0)
         with torch.no_grad():
