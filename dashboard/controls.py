@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.data_import import MEGABYTES, import_dialog
+from dashboard.data_import import MEGABYTES, import_controls
 from dashboard.devices import device_controls, device_words
 from dashboard.session import Session
 from dashboard.text import plain
@@ -329,12 +329,7 @@ def _files(session: Session) -> None:
         "Load a scenario (YAML, JSON)", ["yaml", "yml", "json"], key=key, on_change=uploaded, args=(key, parse_scenario),
         max_upload_size=MEGABYTES,
     )  # fmt: skip
-    if st.button(
-        "Import tables", icon=":material/table_convert:", width="stretch",
-        help="Tasks, users or servers of your own, as CSV of any dialect or Parquet: columns, units, dates and ids become a "
-        "scenario.",
-    ):  # fmt: skip
-        import_dialog(session)
+    import_controls(session)
     for note in session.notes:
         st.caption(plain(note))
     for field, what in _own_data(session.scenario).items():

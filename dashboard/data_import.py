@@ -28,6 +28,7 @@ from iomt_core.scenario.importing import (
 )
 from iomt_core.scenario.importing.write import HEADINGS, packed
 
+OPEN = "import_open"  # in session state
 MEGABYTES = 10  # of one file; .streamlit/config.toml limits it too
 MOST_FILES = 4
 MOST_LINES = 12  # of each part of the report
@@ -39,8 +40,28 @@ FIRST_FIELDS = {
 ROLE_HELP = "What the rows are: tasks, users, servers, or places of users and servers together."
 
 
-@st.dialog("Import tables", width="large", icon=":material/table_convert:")
-def import_dialog(session: Session) -> None:
+def import_controls(session: Session) -> None:
+    """A button that opens the dialog."""
+    st.button(
+        "Import tables", icon=":material/table_convert:", width="stretch", on_click=_open,
+        help="Tasks, users or servers of your own, as CSV of any dialect or Parquet: columns, units, dates and ids become a "
+        "scenario.",
+    )  # fmt: skip
+    if st.session_state.get(OPEN):  # in every run, so that one that the page starts by itself does not close the dialog
+        _dialog(session)
+
+
+def _open() -> None:
+    st.session_state[OPEN] = True
+
+
+def _close() -> None:
+    for name in (OPEN, "import_tables", "import_result"):
+        st.session_state.pop(name, None)
+
+
+@st.dialog("Import tables", width="large", icon=":material/table_convert:", on_dismiss=_close)
+def _dialog(session: Session) -> None:
     """Everything of an import; the session changes only by *Use this scenario*."""
     st.write(
         "Tables of tasks, users or servers as you have them: CSV of any dialect, or Parquet. Nothing is used before you have "
@@ -228,8 +249,7 @@ def _use(session: Session, found: Imported) -> None:
     if left.button("Use this scenario", type="primary", width="stretch", key="import_use"):
         session.notes = _notes(found)
         session.try_change(lambda: found.scenario)
-        for name in ("import_tables", "import_result"):
-            st.session_state.pop(name, None)
+        _close()
         st.rerun()
     right.download_button(
         "Download scenario, tables, ids and report", lambda: packed(found), "import.zip", "application/zip", on_click="ignore",

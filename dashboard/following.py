@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.session import Session
 from dashboard.text import plain
 from iomt_core.experiments.around import Request, certificate, curve_computer, needs_certificate, played
 from iomt_core.policies.base import BatteryAware, Planner, Shares
@@ -95,17 +96,32 @@ def episode(part: str, s: Scenario, policy: str, shares: Shares, seed: int, cert
 
 @dataclass
 class Awaited:
-    """What the page that is being drawn waits for: names for people, how to look again, and what was seen."""
+    """What a page waits for: names for people, how to look again, and what was seen. The page is drawn within `with`."""
 
-    chosen: Callable[[], Hashable]  # what a person has chosen on the page
+    session: Session
+    on_page: Callable[[], Hashable] = lambda: (
+        None
+    )  # what is chosen on the page, and neither in the session nor in a control
     parts: list[tuple[str, Callable[[], Episode], Episode]] = field(default_factory=list)
+    drawn: Hashable = None  # what was chosen when the page was drawn
 
-    def __post_init__(self) -> None:
-        self.drawn = self.chosen()
+    def __enter__(self) -> Awaited:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drawn = self._chosen()
+
+    def _chosen(self) -> Hashable:
+        controls = ((key, value) for key, value in st.session_state.items() if isinstance(value, bool | int | str))
+        return self.session.chosen, self.on_page(), frozenset(controls)
 
     def draw_what_is_chosen(self) -> None:
-        """Draws the page again if it is behind what is chosen: of a click and a timer at one time, only one may be answered."""
-        if self.chosen() != self.drawn:
+        """Draws the page again if it is behind what is chosen; for each fragment of it that asks to be drawn again by itself.
+
+        If a person clicks at the moment when a fragment asks, Streamlit's front end sends both in one message, in the name of
+        only one of them: the click's callback is called, but only the fragment is drawn.
+        """
+        if self.drawn is not None and self._chosen() != self.drawn:
             st.rerun()
 
     def episode(self, name: str, look: Callable[[], Episode]) -> Episode:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -81,6 +81,13 @@ class Session:
             ]
         if self.pinned is not None and self.pinned.policy not in known:
             self.pinned = None
+
+    @property
+    def chosen(self) -> tuple[Hashable, ...]:
+        """What a person has chosen; a page that was drawn with other choices is to be drawn again."""
+        return (
+            self.scenario, self.policy, self.shares, self.seed, self.step, self.picked, self.pinned, self.also, self.moved
+        )  # fmt: skip
 
     @property
     def shown_policy(self) -> str:

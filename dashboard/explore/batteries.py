@@ -7,7 +7,7 @@ import torch
 
 from dashboard.chart_tables import chart_table, page_of
 from dashboard.explore.views import EPISODE, subtitle, visible_row
-from dashboard.following import following, is_large
+from dashboard.following import Awaited, following, is_large
 from dashboard.plotly_chart import plotly_chart
 from dashboard.session import Session
 from iomt_core.charts.batteries import battery_curves, battery_table, battery_words, plan_words, user_table
@@ -20,27 +20,28 @@ PLAN = "optimum"  # the policy whose plan is drawn
 ROWS = 12  # of the table without scrolling
 
 
-def batteries(session: Session, shown: Record) -> None:
+def batteries(session: Session, shown: Record, awaited: Awaited) -> None:
     """The charge of every battery; open where batteries matter, folded elsewhere."""
     if shown.dual is None:  # of a large ward; whether they matter is not known yet
         return
     if batteries_matter(shown):
-        _batteries(session, shown)
+        _batteries(session, shown, awaited)
     else:
-        _folded(session, shown)
+        _folded(session, shown, awaited)
 
 
 @st.fragment
-def _folded(session: Session, shown: Record) -> None:
+def _folded(session: Session, shown: Record, awaited: Awaited) -> None:
     box = st.expander("Batteries: none runs short here", key="batteries_box", on_change="rerun")
     if box.open:
         with box:
-            _batteries(session, shown)
+            _batteries(session, shown, awaited)
 
 
 @st.fragment
-def _batteries(session: Session, shown: Record) -> None:
+def _batteries(session: Session, shown: Record, awaited: Awaited) -> None:
     """Curves of the charge, with the plan as soon as it is there, and what each user's battery did."""
+    awaited.draw_what_is_chosen()
     s, plan = session.scenario, None
     found = following(s, session.seed, "batteries", everything=STEP_BY_STEP)
     planned = found.get(PLAN)

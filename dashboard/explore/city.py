@@ -30,9 +30,9 @@ def undecided(session: Session, problem: str) -> None:
     s = session.scenario
     is_slow = entry(session.shown_policy).trained or session.shown_policy in FOLLOWING
     if is_slow and st.button(
-        f"Show {policy_label(FALLBACK).lower()} instead, which decides sooner", icon=":material/bolt:"
-    ):
-        session.policy = FALLBACK
+        f"Show {policy_label(FALLBACK).lower()} instead, which decides sooner", icon=":material/bolt:",
+        on_click=setattr, args=(session, "policy", FALLBACK),
+    ):  # fmt: skip
         st.rerun()  # the whole page, with the controls
     plotly_chart(city_map(s, None, subtitle=f"{s.size_words} · places"), "city")
 

@@ -71,7 +71,7 @@ def draw_episode(
     chart_table(key, lambda: live_table(records), "Mean delay, mean energy and cost of each step")
 
 
-def parameter_curves(session: Session, labels: Mapping[str, str]) -> None:
+def parameter_curves(session: Session, labels: Mapping[str, str], awaited: Awaited) -> None:
     """Delay, energy and cost over the range of the parameter that was moved last, or of another that is chosen."""
     known = sweepable(session.scenario)
     name = session.moved if session.moved is not None and session.moved in known else "servers"
@@ -93,12 +93,13 @@ def parameter_curves(session: Session, labels: Mapping[str, str]) -> None:
     first = session.shown_policy
     policies = dict.fromkeys((first, *(one for one in (*ALWAYS, *session.also) if one in labels)))
     looks = [_look(session, labels, one) for one in policies]
-    _around(session, name, {one: labels[one] for one in policies}, looks)
+    _around(session, name, {one: labels[one] for one in policies}, looks, awaited)
 
 
 @st.fragment
-def _around(session: Session, name: str, labels: dict[str, str], looks: list[Look]) -> None:
-    """The chart, drawn again every fifth of a second until all its points are there."""
+def _around(session: Session, name: str, labels: dict[str, str], looks: list[Look], awaited: Awaited) -> None:
+    """The chart, drawn again every quarter of a second until all its points are there."""
+    awaited.draw_what_is_chosen()
     axis, now = axis_around(session.scenario, name), present_value(session.scenario, name)
     shares: dict[str, Shares] = {one: session.shares if one == session.shown_policy else "own" for one in labels}
     found = curve_computer().curves(client(), session.scenario, axis, shares, session.seed)

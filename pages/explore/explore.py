@@ -30,8 +30,12 @@ def set_pin(pinned: Pinned | None) -> None:
 @st.fragment
 def main() -> None:
     """Everything right of the sidebar; a click in here reruns only this."""
-    # All that takes time comes before the first element: the browser then draws once instead of piece by piece.
-    awaited = Awaited(lambda: (session.step, session.picked, view.site))
+    with Awaited(session, lambda: (view.tab, view.site)) as awaited:
+        draw(awaited)
+
+
+def draw(awaited: Awaited) -> None:
+    """Draws the page. All that takes time comes before the first element: the browser then draws once, not piece by piece."""
     episode = awaited.episode(session.policy_label, partial(views.shown_episode, session))
     record = episode.record
     results = {} if record is None else views.results(session, record)
@@ -64,8 +68,8 @@ def main() -> None:
         with st.container():
             views.policies(session, results, by, awaited)
         with st.container():
-            curves.parameter_curves(session, labels)
-    batteries(session, record)
+            curves.parameter_curves(session, labels, awaited)
+    batteries(session, record, awaited)
     views.alternatives(session, answer)
     details.tabs(session, view, record)
 

@@ -41,7 +41,12 @@ def known_episode(awaited: Awaited) -> Episode:
 @st.fragment
 def main() -> None:
     """Everything right of the sidebar; a click in here reruns only this."""
-    awaited = Awaited(lambda: (session.step, session.picked, view.tab, view.rank, view.round))
+    with Awaited(session, lambda: (view.tab, view.rank, view.round)) as awaited:
+        draw(awaited)
+
+
+def draw(awaited: Awaited) -> None:
+    """Draws the page as far as its episode is known."""
     shown = known_episode(awaited)
     record = shown.record
     point = None if record is None else select(session, record)

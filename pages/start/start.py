@@ -15,9 +15,9 @@ with page_head(session, "IoMT Twin Lab", large=True):
     share(session, "start")
 policy_replaced(session)
 views.sentences(session)
-awaited = Awaited(lambda: (session.step, session.picked))
-shown = views.episode_of(session, awaited)
-awaited.show(st.container(key="awaited"))
+with Awaited(session) as awaited:
+    shown = views.episode_of(session, awaited)
+    awaited.show(st.container(key="awaited"))
 with st.container(key="hero_start"):
     with st.container():
         views.ward(session, shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 from urllib.parse import urlencode
@@ -310,3 +311,16 @@ def test_a_city_shows_figures_first_and_the_bound_follows_without_a_click(page: 
     expect(page).to_have_url(re.compile("v_site=7"))
     expect(gap).to_have_text(re.compile(r"^\d.*%$"), timeout=60_000)
     expect(chart(page, "policy_bars")).to_have_attribute("aria-label", re.compile("certified bound 0"))
+
+
+def test_a_click_at_the_moment_when_a_chart_asks_for_more_is_drawn(page: Page, lab: str) -> None:
+    page.add_init_script(
+        "const every = setInterval; setInterval = (f, ms) => { if (ms === 250) window.ask = f; return every(f, ms); };"
+    )
+    open_page(page, f"{lab}/?page=explore&preset=hospital&episode_seed={random.randrange(10**6)}")  # not yet computed
+    page.wait_for_function("() => window.ask !== undefined")
+    unpin = page.get_by_role("button", name="Unpin", exact=True)
+    for name, count in (("Pin", 1), ("Unpin", 0)):
+        page.get_by_role("button", name=name, exact=True).evaluate("button => { window.ask(); button.click(); }")
+        expect(unpin).to_have_count(count)
+        settle(page)
