@@ -47,6 +47,7 @@ MANY_SERVERS, TEMPERATURES, LEAST_WEIGHT = 16, (0.003, 0.01), 1e-3
 WIDEST = -max(TEMPERATURES) * math.log(LEAST_WEIGHT)
 LEAST_GAIN = 1.5e-3  # part of the cost that this must save in the sample of steps, which is short in a large ward
 PHASES = (0.6180339887498949, 0.7548776662466927)  # irrational, for a sequence that fills the unit interval evenly
+MEAN_GAIN = 0.01  # part of the cost that mean prices must save where prices could follow the step
 FEW_USERS = 16  # of which each knows what the others are expected to put on each server, where that is worth it
 REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata costs little, idle capacity costs much
 LATENESS_ITERATIONS = 8
@@ -425,21 +426,32 @@ class PriceResponse(BatteryAware):
         return best
 
     def _best_with_own_load(self, sample: Snapshot, best: _Tried) -> _Tried:
-        """What the sample earns if users reckon with their own load, where they earn more so in other steps; or else `best`."""
+        """What the sample earns if users reckon with their own load, where they earn more so in other steps; or else `best`.
+
+        Where prices follow the step, mean prices are tried as well. What follows a step looks better in the steps that it was
+        learned from than it is; where servers get few tasks, it leads them all to the same server.
+        """
         s, way = self.scenario, self.way
         count = max(SAMPLE_STEPS, min(LARGER_SAMPLE, OWN_LOAD_TASKS // (s.users * s.tasks)))
-        steps = price_sample(s, count)
-        users = _Users(steps, self._usual_prices(steps), battery_price(steps, s, self.known), 0)
-        wanted = self._wanted(users)
-        first = self._respond_with(users, wanted)
-        loads = expected_loads(wanted.own_choices, first.action.choice.masked_fill(first.skipped, s.servers + 1))
-        check, earned = price_sample(s, count, CHECK_SEED), []
-        parts = [(part, self._wanted(part)) for part in self._parts(check, self._usual_prices(check))]
-        for others in (None, loads.sum(0) - loads):
-            self.way = replace(way, others=others)
-            earned.append(self._tried(check, [self._respond_with(*part) for part in parts]).earned)
-        if earned[1] <= earned[0]:
-            self.way = way
+        steps, check = price_sample(s, count), price_sample(s, count, CHECK_SEED)
+        most = float((check.weight * check.active).sum())  # if nothing cost anything
+        found: list[tuple[float, _Way]] = []
+        for rule in (way.rule,) if way.rule is None or self.steps_old is not None else (way.rule, None):
+            self.way = way = replace(way, rule=rule)
+            users = _Users(steps, self._usual_prices(steps), battery_price(steps, s, self.known), 0)
+            wanted = self._wanted(users)
+            first = self._respond_with(users, wanted)
+            loads = expected_loads(wanted.own_choices, first.action.choice.masked_fill(first.skipped, s.servers + 1))
+            parts = [(part, self._wanted(part)) for part in self._parts(check, self._usual_prices(check))]
+            tried = []
+            for self.way in (way, replace(way, others=loads.sum(0) - loads)):
+                earned = self._tried(check, [self._respond_with(*part) for part in parts]).earned
+                tried.append((earned, self.way))
+            found.append(max(tried, key=lambda one: one[0]))
+        (earned, self.way), mean = found[0], found[-1]
+        if mean[0] > earned + MEAN_GAIN * abs(most - earned):
+            self.way = mean[1]
+        elif self.way.others is None:
             return best
         return self._tried(sample, [self._respond(part) for part in self._parts(sample, self._usual_prices(sample))])
 
