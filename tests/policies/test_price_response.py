@@ -106,6 +106,14 @@ def test_a_single_user_decides_nearly_as_well_as_the_optimum(name: str) -> None:
     assert gap(record) <= gap(best) + 0.01
 
 
+def test_where_servers_get_few_tasks_prices_that_follow_capacities_do_not_lead_all_to_one_server() -> None:
+    s = PRESETS["paper"].changed(
+        users=7, tasks=1, servers=6, background=0.4, T=5, D=(4e5, 1.5e6), C=(1e5, 4e5), B_k=5e8, F_i=5e7
+    )
+    following, greedy = played(s, FOLLOWING, "greedy", count=4)
+    assert gap(following) < 0.7 * gap(greedy)
+
+
 def test_reckoning_with_own_load_is_kept_where_it_pays_and_other_steps_decide_that() -> None:
     for s in (PRESETS["lecture"], PRESETS["crowded"], PRESETS["paper"].changed(users=3, servers=6)):
         fixed, following = played(s, FIXED, FOLLOWING, count=3)

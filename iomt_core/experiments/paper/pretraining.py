@@ -28,6 +28,7 @@ from iomt_core.experiments.training_check import (
     HELD_OUT,
     VALIDATION,
     Evaluator,
+    Floats,
     RangeEvaluator,
     for_any_ward,
     paired,
@@ -191,8 +192,9 @@ def scaled_policy(policy: TrainedPolicy, factor: float) -> TrainedPolicy:
 def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
     """Evaluates finished seeds on held-out episodes, ships each job's median seed (the worse of two), writes the manifest last.
 
-    The manifest also has the metrics of each shipped policy on a few fixed episodes (`check_figures`), also where its run is
-    gone: after a wanted change of decisions, `iomt pretrained --no-train` writes these anew.
+    The manifest also has the metrics of each shipped policy on a few fixed episodes (`check_figures`), and those of chosen general
+    networks and formulas over a range of wards, also where a run is gone: after a wanted change of decisions, `iomt pretrained
+    --no-train` writes these anew.
 
     A planned seed that is not finished is missing from the manifest's metrics but listed in `seeds_planned`. A seed whose run
     was deleted keeps its entry in the manifest if it was trained and evaluated with the same settings; if it is the median,
@@ -206,26 +208,24 @@ def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str]
     evaluator = Evaluator(s, EPISODES)
     references = evaluator.references(REFERENCES)
     held_out = {"seed": HELD_OUT, "episodes": EPISODES, "steps": EPISODES * s.T}
-    wards: RangeEvaluator | None = None
-    chosen = [job for job in chosen if finished(job, runs)]
     for job in chosen:
+        if not finished(job, runs):
+            continue
         same = manifest.get("held_out") == held_out and shipped.get(job.name)
         shipped[job.name] = _ship_median(job, runs, place, evaluator, same or {})
         tell(f"{job.name}: mean gap {METRICS['gap'].show(shipped[job.name]['mean']['gap']['mean'])}")
-    for job in chosen:
-        if job.kind == "general":
-            wards = wards or RangeEvaluator()
-            shipped[job.name]["range"] = _over_range(job, place, wards)
-            tell(
-                f"{job.name}: mean gap over {len(wards.evaluators)} wards {shipped[job.name]['range']['trained']['mean']:.2%}"
-            )
     for name, entry in shipped.items():
         entry["check"] = check_figures(place / name, entry["kind"])
-    if wards is not None:
-        manifest["references_range"] = {
-            name: wards.evaluate(lambda s, name=name: make_policy(name, s))  # type: ignore[misc]
+    if general := [job.name for job in chosen if job.kind == "general" and job.name in shipped]:
+        wards = RangeEvaluator()
+        gaps = {
+            name: wards.gaps(lambda s, name=name: make_policy(name, s))  # type: ignore[misc]
             for name in ("optimum", "price-response", "greedy")
         }
+        manifest["references_range"] = {name: wards.summary(found) for name, found in gaps.items()}
+        for name in general:
+            shipped[name]["range"] = found = _over_range(place / name, wards, gaps["price-response"])
+            tell(f"{name}: mean gap over {len(wards.evaluators)} wards {found['trained']['mean']:.2%}")
     manifest |= {
         "what": "Trained policies of this directory, how each came about and how good it is; made by `make pretrained`.",
         "held_out": held_out,
@@ -308,13 +308,14 @@ def _to_ship(job: Job, runs: Path, seed: int) -> Path:
     return last
 
 
-def _over_range(job: Job, place: Path, wards: RangeEvaluator) -> dict[str, Any]:
-    """Gap of the shipped seed over the range of wards, beside that of its start, which is prices alone, and of price response."""
-    trained = TrainedPolicy.load(place / job.name)
+def _over_range(place: Path, wards: RangeEvaluator, price_response: Floats) -> dict[str, Any]:
+    """Gap of shipped general networks over the range of wards, beside that of their start, which is prices alone, and of price
+    response."""
+    trained = TrainedPolicy.load(place)
     gaps = {
         "trained": wards.gaps(for_any_ward(trained)),
         "untrained": wards.gaps(for_any_ward(scaled_policy(trained, 0.0))),
-        "price-response": wards.gaps(lambda s: make_policy("price-response", s)),
+        "price-response": price_response,
     }
     differences = {f"trained_minus_{name}": paired(gaps["trained"], gaps[name]) for name in list(gaps)[1:]}
     return {**{name: wards.summary(found) for name, found in gaps.items()}, **differences}
