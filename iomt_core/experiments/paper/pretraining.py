@@ -192,9 +192,9 @@ def scaled_policy(policy: TrainedPolicy, factor: float) -> TrainedPolicy:
 def publish(chosen: Sequence[Job], runs: Path, place: Path, tell: Callable[[str], None] = lambda line: None) -> None:
     """Evaluates finished seeds on held-out episodes, ships each job's median seed (the worse of two), writes the manifest last.
 
-    The manifest also has the metrics of each shipped policy on a few fixed episodes (`check_figures`), and those of chosen general
-    networks and formulas over a range of wards, also where a run is gone: after a wanted change of decisions, `iomt pretrained
-    --no-train` writes these anew.
+    The manifest also has the metrics of each shipped policy on a few fixed episodes (`check_figures`), and those of chosen
+    general networks and of formulas over a range of wards, also where a run is gone: after a wanted change of decisions,
+    `iomt pretrained --no-train` writes these anew.
 
     A planned seed that is not finished is missing from the manifest's metrics but listed in `seeds_planned`. A seed whose run
     was deleted keeps its entry in the manifest if it was trained and evaluated with the same settings; if it is the median,
