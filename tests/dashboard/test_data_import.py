@@ -10,17 +10,18 @@ from tests.scenario.dirty_tables import CASES, table
 
 SCRIPT = """
 import streamlit as st
-from dashboard.data_import import import_dialog
+from dashboard.data_import import import_controls
 from dashboard.session import Session
 session = st.session_state.setdefault("session", Session())
 st.title(session.scenario.size_words)
-import_dialog(session)
+import_controls(session)
 """
 CSV = "text/csv"
 
 
 def dialog(*files: tuple[str, bytes]) -> AppTest:
     app = AppTest.from_string(SCRIPT, default_timeout=60).run()
+    app.button[0].click().run()
     app.file_uploader[0].set_value([(name, content, CSV) for name, content in files]).run()
     assert not app.exception
     return app
