@@ -99,9 +99,7 @@ class Awaited:
     """What a page waits for: names for people, how to look again, and what was seen. The page is drawn within `with`."""
 
     session: Session
-    on_page: Callable[[], Hashable] = lambda: (
-        None
-    )  # what is chosen on the page, and neither in the session nor in a control
+    on_page: Callable[[], Hashable] = lambda: None  # what is chosen on the page, not in the session or by a control
     parts: list[tuple[str, Callable[[], Episode], Episode]] = field(default_factory=list)
     drawn: Hashable = None  # what was chosen when the page was drawn
 
