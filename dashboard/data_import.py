@@ -28,7 +28,7 @@ from iomt_core.scenario.importing import (
 )
 from iomt_core.scenario.importing.write import HEADINGS, packed
 
-OPEN = "import_open"  # in session state
+READ = "import_tables"  # in session state while the dialog is open: the files that were read
 MEGABYTES = 10  # of one file; .streamlit/config.toml limits it too
 MOST_FILES = 4
 MOST_LINES = 12  # of each part of the report
@@ -47,16 +47,16 @@ def import_controls(session: Session) -> None:
         help="Tasks, users or servers of your own, as CSV of any dialect or Parquet: columns, units, dates and ids become a "
         "scenario.",
     )  # fmt: skip
-    if st.session_state.get(OPEN):  # in every run, so that one that the page starts by itself does not close the dialog
+    if READ in st.session_state:  # in every run, so that one that the page starts by itself does not close the dialog
         _dialog(session)
 
 
 def _open() -> None:
-    st.session_state[OPEN] = True
+    st.session_state[READ] = {}
 
 
 def _close() -> None:
-    for name in (OPEN, "import_tables", "import_result"):
+    for name in (READ, "import_result"):
         st.session_state.pop(name, None)
 
 
@@ -92,7 +92,7 @@ def _dialog(session: Session) -> None:
 
 def _tables(files: list[Any]) -> tuple[list[Table], list[str]]:
     """The tables of uploaded files, each read once, and what is wrong with the others."""
-    read: dict[str, Table | ScenarioError] = st.session_state.setdefault("import_tables", {})
+    read: dict[str, Table | ScenarioError] = st.session_state.get(READ, {})
     for file in files:
         if file.file_id not in read:
             try:

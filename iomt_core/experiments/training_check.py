@@ -103,10 +103,6 @@ class RangeEvaluator:
             found.append((weight - values["return"]) / (weight - values["return_bound"]) - 1)
         return np.array(found)
 
-    def evaluate(self, policy: Callable[[Scenario], Policy]) -> dict[str, Any]:
-        """`summary` of the gaps."""
-        return self.summary(self.gaps(policy))
-
     def summary(self, gaps: Floats) -> dict[str, Any]:
         """Mean, median and largest gap; and `score`, the mean gap if a ward counts with at most `MOST_GAP`.
 

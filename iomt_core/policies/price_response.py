@@ -434,26 +434,33 @@ class PriceResponse(BatteryAware):
         s, way = self.scenario, self.way
         count = max(SAMPLE_STEPS, min(LARGER_SAMPLE, OWN_LOAD_TASKS // (s.users * s.tasks)))
         steps, check = price_sample(s, count), price_sample(s, count, CHECK_SEED)
-        most = float((check.weight * check.active).sum())  # if nothing cost anything
-        found: list[tuple[float, _Way]] = []
-        for rule in (way.rule,) if way.rule is None or self.steps_old is not None else (way.rule, None):
-            self.way = way = replace(way, rule=rule)
-            users = _Users(steps, self._usual_prices(steps), battery_price(steps, s, self.known), 0)
-            wanted = self._wanted(users)
-            first = self._respond_with(users, wanted)
-            loads = expected_loads(wanted.own_choices, first.action.choice.masked_fill(first.skipped, s.servers + 1))
-            parts = [(part, self._wanted(part)) for part in self._parts(check, self._usual_prices(check))]
-            tried = []
-            for self.way in (way, replace(way, others=loads.sum(0) - loads)):
-                earned = self._tried(check, [self._respond_with(*part) for part in parts]).earned
-                tried.append((earned, self.way))
-            found.append(max(tried, key=lambda one: one[0]))
-        (earned, self.way), mean = found[0], found[-1]
-        if mean[0] > earned + MEAN_GAIN * abs(most - earned):
-            self.way = mean[1]
-        elif self.way.others is None:
+        earned, chosen = self._own_load_where_it_pays(way, steps, check)
+        if way.rule is not None and self.steps_old is None:
+            at_mean, mean = self._own_load_where_it_pays(replace(way, rule=None), steps, check)
+            most = float((check.weight * check.active).sum())  # if nothing cost anything
+            if at_mean > earned + MEAN_GAIN * abs(most - earned):
+                chosen = mean
+        self.way = chosen
+        if chosen is way:
             return best
         return self._tried(sample, [self._respond(part) for part in self._parts(sample, self._usual_prices(sample))])
+
+    def _own_load_where_it_pays(self, way: _Way, steps: Snapshot, check: Snapshot) -> tuple[float, _Way]:
+        """What the steps of `check` earn, and in which way: this one, or the same with users that reckon with their own load.
+
+        The loads that those expect of others are learned in `steps`.
+        """
+        s, self.way = self.scenario, way
+        users = _Users(steps, self._usual_prices(steps), battery_price(steps, s, self.known), 0)
+        wanted = self._wanted(users)
+        first = self._respond_with(users, wanted)
+        loads = expected_loads(wanted.own_choices, first.action.choice.masked_fill(first.skipped, s.servers + 1))
+        parts = [(part, self._wanted(part)) for part in self._parts(check, self._usual_prices(check))]
+        found: list[tuple[float, _Way]] = []
+        for one in (way, replace(way, others=loads.sum(0) - loads)):
+            self.way = one
+            found.append((self._tried(check, [self._respond_with(*part) for part in parts]).earned, one))
+        return max(found, key=lambda tried: tried[0])
 
     def _find_surcharge(self) -> None:
         """Finds the factor on servers' prices with which users earn most, in other steps than those from which prices come."""

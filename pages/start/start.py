@@ -18,15 +18,15 @@ views.sentences(session)
 with Awaited(session) as awaited:
     shown = views.episode_of(session, awaited)
     awaited.show(st.container(key="awaited"))
-with st.container(key="hero_start"):
-    with st.container():
-        views.ward(session, shown)
-    if shown.record is not None:
+    with st.container(key="hero_start"):
         with st.container():
-            views.figures(session, shown.record)
-            views.curves(session, shown.record)
-if shown.record is not None:
-    views.batteries(session, shown.record)
-views.tour(session)
-views.cards()
-views.claims()
+            views.ward(session, shown)
+        if shown.record is not None:
+            with st.container():
+                views.figures(session, shown.record)
+                views.curves(session, shown.record)
+    if shown.record is not None:
+        views.batteries(session, shown.record)
+    views.tour(session)
+    views.cards()
+    views.claims()

@@ -21,7 +21,7 @@ CSV = "text/csv"
 
 def dialog(*files: tuple[str, bytes]) -> AppTest:
     app = AppTest.from_string(SCRIPT, default_timeout=60).run()
-    app.button[0].click().run()
+    labelled(app.button, "Import tables").click().run()
     app.file_uploader[0].set_value([(name, content, CSV) for name, content in files]).run()
     assert not app.exception
     return app

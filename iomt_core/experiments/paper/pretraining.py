@@ -309,8 +309,7 @@ def _to_ship(job: Job, runs: Path, seed: int) -> Path:
 
 
 def _over_range(place: Path, wards: RangeEvaluator, price_response: Floats) -> dict[str, Any]:
-    """Gap of shipped general networks over the range of wards, beside that of their start, which is prices alone, and of price
-    response."""
+    """Gap of shipped general networks over the range of wards, beside those of their start, prices alone, and price response."""
     trained = TrainedPolicy.load(place)
     gaps = {
         "trained": wards.gaps(for_any_ward(trained)),
