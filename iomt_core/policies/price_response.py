@@ -27,11 +27,12 @@ from iomt_core.model.batch import Batch, concatenate, without_autograd
 from iomt_core.model.outcome import outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import BatteryAware, Memory, UsesPast
+from iomt_core.policies.charge import RESERVED, within_charge
 from iomt_core.policies.demand import OwnCpuTasks
 from iomt_core.policies.dual import DualProblem, DualSolution, Prices, solve_dual
 from iomt_core.policies.episode_dual import EpisodeDual, EpisodeProblem, Tasks, solve_episodes
 from iomt_core.policies.own_load import OwnChoices, expected_loads
-from iomt_core.policies.plan import DEARER, RETRIES, corrected_price
+from iomt_core.policies.plan import corrected_price
 from iomt_core.policies.price_rule import PriceRule, SampleSteps
 from iomt_core.policies.search import OVERLOAD
 from iomt_core.policies.shares import own_allocation, own_cost
@@ -53,9 +54,10 @@ REQUEST_FACTOR = 2.0  # requests are larger than demand: scaling down pro rata c
 LATENESS_ITERATIONS = 8
 TIE = 1e-6  # relative, by which users prefer one of equal servers
 ROUNDING = 1e-6  # relative, of costs, with a wide margin
-# A step may take at most this part of the charge, reckoned with CAUTION times the most that servers granted over requests in the
-# sample: a user that spends more than it has ends the episode for all.
-RESERVED, CAUTION = 0.99, 1.6
+# Sending is reckoned with this times the most that a step of the sample took over what was reckoned: a user that spends more than
+# it has ends the episode for all. The sample is played as it is, and with users for whom a joule is worth these times as much.
+CAUTION, SAVING = 1.7, (1.25, 2.0, 4.0, 10.0)
+AMPLE = 2.0  # times what users spend in an episode, of a charge that never runs short
 # Users whose charge runs low at the same time all request more bandwidth, and get no more than usual: a step planned with
 # dearer joules is reckoned with the usual energy for sending as well, times this.
 USUAL_CAUTION = 0.8
@@ -238,6 +240,14 @@ class _Response(Batch):
     need: Tensor  # (B, U) J that the step may take, estimated from above
 
 
+def _where(rows: Tensor, one: _Response, other: _Response) -> _Response:
+    """What `one` says of the users in `rows`, (B, U) bool, and `other` of the rest."""
+    a, b, each = one.action, other.action, rows[..., None]
+    mixed = (torch.where(each, getattr(a, x), getattr(b, x)) for x in ("choice", "cpu", "bandwidth"))
+    skipped, need = torch.where(each, one.skipped, other.skipped), torch.where(rows, one.need, other.need)
+    return _Response(Action(*mixed), skipped, need)
+
+
 @dataclass(frozen=True)
 class _Users:
     """Some users of a ward and what they know."""
@@ -407,9 +417,26 @@ class PriceResponse(BatteryAware):
             best = self._best_with_own_load(sample, best)
         if best.late:
             self._find_surcharge()
-        ratio = best.spent / best.need.clamp_min(1e-300)
-        caution = max(1.0, float(ratio[best.need > 0].max()) if bool((best.need > 0).any()) else 1.0)
-        return replace(self.way, caution=CAUTION * caution)
+        return replace(self.way, caution=CAUTION * self._most_over_need(sample, best))
+
+    def _most_over_need(self, sample: Snapshot, best: _Tried) -> float:
+        """By what factor, at least 1, a step of the sample takes more than a user reckons with, also if all save energy.
+
+        Then all request more bandwidth at the same time, and get no more than usual.
+        """
+        played = [best]
+        if bool((sample.battery < AMPLE * self.scenario.T * best.spent.mean(0)).any()):
+            joule = self.scenario.alpha_E / self.scenario.E_ref
+            users = self._parts(sample, self._usual_prices(sample))
+            usual = [self.usual_energy(part.snapshot, part.prices, part.first) for part in users]
+            for factor in SAVING:
+                saving = [
+                    self._respond(replace(part, kappa=(part.kappa + joule) * factor - joule), usual=energy)
+                    for part, energy in zip(users, usual, strict=True)
+                ]
+                played.append(self._tried(sample, saving))
+        ratios = torch.cat([one.spent / one.need.clamp_min(1e-300) * (one.need > 0) for one in played])
+        return max(1.0, float(ratios.max()))
 
     def _best_division(self, sample: Snapshot, best: _Tried) -> _Tried:
         """What the sample earns if users divide their tasks by softmin weights, where that is better than `best`."""
@@ -548,16 +575,19 @@ class PriceResponse(BatteryAware):
     def _decide_part(self, users: _Users) -> Action:
         s, snapshot = self.scenario, users.snapshot
         charge = snapshot.battery * RESERVED
-        found, usual = self._respond(users), None
-        for _ in range(RETRIES):
-            over = found.need > charge
-            if not bool(over.any()):
-                return found.action
-            usual = self.usual_energy(snapshot, users.prices, users.first) if usual is None else usual
-            kappa = users.kappa
-            dearer = torch.where(over, kappa + (DEARER - 1) * (kappa + s.alpha_E / s.E_ref), kappa)
-            users = replace(users, kappa=dearer)
-            found = self._respond(users, usual=usual)
+        found = self._respond(users)
+        if not bool((found.need > charge).any()):
+            return found.action
+        usual = self.usual_energy(snapshot, users.prices, users.first)
+        found, kappa = within_charge(
+            found,
+            users.kappa,
+            s.alpha_E / s.E_ref,
+            lambda kappa: self._respond(replace(users, kappa=kappa), usual=usual),
+            lambda response: response.need > charge,
+            _where,
+        )
+        users = replace(users, kappa=kappa)
         given_up = torch.zeros_like(found.skipped)
         for _ in range(s.tasks):
             over = found.need > charge

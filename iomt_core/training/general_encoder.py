@@ -27,11 +27,10 @@ from iomt_core.model.snapshot import Snapshot, deadlines
 from iomt_core.model.utility import COST_MAX, LEAST_WEIGHT, joule_price
 from iomt_core.nets.inputs import LEAST_SHARE_GENERAL, Inputs, Sizes, compress_cost, share_features
 from iomt_core.nets.shared import DEVICE_FEATURES
+from iomt_core.policies.charge import RESERVED, within_charge
 from iomt_core.policies.dual import DualSolution, Prices
-from iomt_core.policies.plan import DEARER, RETRIES
 from iomt_core.policies.price_response import (
     REQUEST_FACTOR,
-    RESERVED,
     Offers,
     PriceResponse,
     battery_price,
@@ -261,18 +260,20 @@ def decide_at_prices(
     prices = encoder.expected_prices(snapshot, heard)
     known = encoder.know(snapshot, prices)
     decision, after = agents.decide(encoder.inputs(snapshot, known), memory, noise, generator)
-    charge, kappa = snapshot.battery.to(torch.float64) * RESERVED, known.battery_price
-    (need, sent), usual = _need(encoder, snapshot, known, decision), None
-    for _ in range(RETRIES):
-        over = need.sum(-1) > charge
-        if not bool(over.any()):
-            break
-        usual = encoder.usual_energy(snapshot, prices) if usual is None else usual
-        kappa = torch.where(over, kappa + (DEARER - 1) * (kappa + encoder.joule), kappa)
-        known = encoder.know(snapshot, prices, kappa)
-        again, _ = agents.decide(encoder.inputs(snapshot, known), memory, noise, generator)
-        decision = _where(over, again, decision)
-        need, sent = _need(encoder, snapshot, known, decision, usual)
+    charge = snapshot.battery.to(torch.float64) * RESERVED
+    found = _Reckoned(decision, *_need(encoder, snapshot, known, decision))
+    if bool((found.need.sum(-1) > charge).any()):
+        usual = encoder.usual_energy(snapshot, prices)
+
+        def decide(kappa: Tensor) -> _Reckoned:
+            at_kappa = encoder.know(snapshot, prices, kappa)
+            again, _ = agents.decide(encoder.inputs(snapshot, at_kappa), memory, noise, generator)
+            return _Reckoned(again, *_need(encoder, snapshot, at_kappa, again, usual))
+
+        found, _ = within_charge(
+            found, known.battery_price, encoder.joule, decide, lambda one: one.need.sum(-1) > charge, _where
+        )
+    decision, need, sent = found.decision, found.need, found.sent
     for _ in range(snapshot.D.shape[2]):
         over = need.sum(-1) > charge
         if not bool(over.any()):
@@ -289,6 +290,15 @@ def decide_at_prices(
     if encoder.hears:
         after = (*after, encoder.market.broadcast(snapshot, dual)[None])
     return PricedDecision(decision, after, prices, sent.sum(-1))
+
+
+@dataclass(frozen=True)
+class _Reckoned:
+    """A decision, and J that each task may take and that sending it is expected to take, (B, U, J)."""
+
+    decision: Decision
+    need: Tensor
+    sent: Tensor
 
 
 def _need(
@@ -312,21 +322,23 @@ def _need(
     return (here + encoder.caution * sent_energy(choice, energy, usual)) * active, sent_energy(choice, energy) * active
 
 
-def _where(rows: Tensor, one: Decision, other: Decision) -> Decision:
-    """The decisions of `one` for the agents in `rows`, (B, U) bool, and of `other` for the rest."""
-    mask = rows.transpose(0, 1)[..., None]
+def _where(rows: Tensor, first: _Reckoned, second: _Reckoned) -> _Reckoned:
+    """What `first` says of the agents in `rows`, (B, U) bool, and `second` of the rest."""
+    one, other, mask = first.decision, second.decision, rows.transpose(0, 1)[..., None]
 
     def mixed(name: str) -> Tensor | None:
-        first, second = getattr(one, name), getattr(other, name)
-        if first is None or second is None:
+        x, y = getattr(one, name), getattr(other, name)
+        if x is None or y is None:
             return None
-        return torch.where(mask.view(*mask.shape, *[1] * (first.dim() - 3)), first, second)
+        return torch.where(mask.view(*mask.shape, *[1] * (x.dim() - 3)), x, y)
 
     choice, requested = (
         torch.where(mask, one.choice, other.choice),
         torch.where(mask[..., None], one.requested, other.requested),
     )
-    return Decision(choice, requested, *(mixed(name) for name in ("own_cpu", "skipped", "on_servers")))
+    decision = Decision(choice, requested, *(mixed(name) for name in ("own_cpu", "skipped", "on_servers")))
+    energy = (torch.where(rows[..., None], getattr(first, x), getattr(second, x)) for x in ("need", "sent"))
+    return _Reckoned(decision, *energy)
 
 
 assert DEVICE_FEATURES == 7
