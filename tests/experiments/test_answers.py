@@ -257,7 +257,7 @@ def test_a_battery_that_never_ended_is_no_proof(tmp_path: Path, here: Executor) 
 
 
 def test_no_policy_lies_below_the_bound(tmp_path: Path, here: Executor) -> None:
-    policies, checked, weighted_checked = ("optimum", "price-response", "greedy", "random"), 0, 0
+    policies, checked = ("optimum", "price-response", "greedy", "random"), 0
     for seed in range(12):  # every number of users with every number of tasks
         s = anywhere(seed).changed(users=1 + seed % 4, tasks=1 + seed % 3, servers=1 + seed % 3, T=2)
         question = cast(TradeOff, ask("trade-off", s, compared=policies, weights=(0.01, 0.6, 1.0), episodes=2))
@@ -272,15 +272,12 @@ def test_no_policy_lies_below_the_bound(tmp_path: Path, here: Executor) -> None:
             assert line.slack(delay, energy) >= -1e-6 * line.bound
         energies = [energy for _, energy in corners]
         assert energies == sorted(energies, reverse=True)
-        own = [c for c in choices if c.evaluation.policy == "optimum"]
-        for choice in own[seed % 3 :][:1]:
-            alpha = choice.alpha_T
+        own = {c.alpha_T: c for c in choices if c.evaluation.policy == "optimum"}
+        for alpha, choice in own.items():
             cost = evaluate(question.ward(alpha), "optimum", 2, 0)["cost"]
             weighted = alpha * choice.delay / s.T_max + (1 - alpha) * choice.energy / s.E_ref
             assert weighted == pytest.approx(cost, rel=1e-9)
-            weighted_checked += 1
     assert checked > 200
-    assert weighted_checked > 4
 
 
 def test_a_choice_is_dominated_if_another_beats_it(tmp_path: Path, here: Executor) -> None:
