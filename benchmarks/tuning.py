@@ -1,7 +1,7 @@
 """Random search over settings of the two DDPG baselines: `python -m benchmarks.tuning pa-ddpg`.
 
-All draws are trained briefly; the best of them and the settings as they are are then trained for longer, from seeds of their own.
-The last lines compare these. Policies are judged on episodes that are neither trained on nor reported in results.
+Each draw of settings is trained briefly. The best draws and the current settings are then trained for longer, from other seeds.
+The last lines compare these. Policies are compared on episodes that are neither trained on nor reported in results.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ SPACE: Mapping[str, tuple[Any, ...]] = {
     "action_smoothing": (0.0, 0.5, 1.0, 2.0),
     "saturation_penalty": (0.0, 0.003, 0.03),
 }
-FIRST_SEED, EPISODES_JUDGED = 100, 8  # training seeds that no published run has
+FIRST_SEED = 100  # of training; published runs have smaller ones
+VALIDATION_EPISODES = 8
 
 Found = tuple[Mapping[str, float], float]  # metrics, core-seconds
 
@@ -49,16 +50,16 @@ def train(algorithm: str, preset: str, changes: Mapping[str, Any], episodes: int
     trainer = spec.trainer()
     while not trainer.done:
         trainer.advance()
-    judge = Evaluator(spec.scenario, EPISODES_JUDGED, VALIDATION)
-    return judge.evaluate(TrainedPolicy.from_trainer(trainer, spec)), time.process_time() - start
+    evaluator = Evaluator(spec.scenario, VALIDATION_EPISODES, VALIDATION)
+    return evaluator.evaluate(TrainedPolicy.from_trainer(trainer, spec)), time.process_time() - start
 
 
 def gaps(
-    pool: Executor, told: argparse.Namespace, draws: Sequence[Mapping[str, Any]], episodes: int, seeds: Sequence[int]
+    pool: Executor, options: argparse.Namespace, draws: Sequence[Mapping[str, Any]], episodes: int, seeds: Sequence[int]
 ) -> list[list[float]]:
     """The gaps of each draw, one for each seed; prints every run as it ends."""
     runs = {
-        pool.submit(train, told.algorithm, told.scenario, draw, episodes, seed): n
+        pool.submit(train, options.algorithm, options.scenario, draw, episodes, seed): n
         for seed in seeds
         for n, draw in enumerate(draws)
     }
@@ -83,19 +84,21 @@ def main() -> None:
     parser.add_argument("--kept", type=int, default=4, help="draws that are trained for longer")
     parser.add_argument("--seeds", type=int, default=3, help="of each long run")
     parser.add_argument("--seed", type=int, default=0, help="of the search")
-    told = parser.parse_args()
-    dice = np.random.default_rng(told.seed)
-    draws: list[Mapping[str, Any]] = [{}]  # the settings as they are
-    draws += [{name: values[dice.integers(len(values))] for name, values in SPACE.items()} for _ in range(told.draws)]
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    draws: list[Mapping[str, Any]] = [{}]  # the current settings
+    draws += [{name: values[rng.integers(len(values))] for name, values in SPACE.items()} for _ in range(options.draws)]
     with executor() as pool:
-        short = gaps(pool, told, draws, told.episodes[0], [FIRST_SEED])
-        best = sorted(range(1, len(draws)), key=lambda n: short[n][0])[: told.kept]
+        short_gaps = gaps(pool, options, draws, options.episodes[0], [FIRST_SEED])
+        best = sorted(range(1, len(draws)), key=lambda n: short_gaps[n][0])[: options.kept]
         kept = [draws[0], *(draws[n] for n in best)]
-        print("\nThe best of these and the settings as they are, for longer:")
-        long = gaps(pool, told, kept, told.episodes[1], range(FIRST_SEED + 1, FIRST_SEED + 1 + told.seeds))
+        print("\nThe best of these and the current settings, for longer:")
+        long_gaps = gaps(
+            pool, options, kept, options.episodes[1], range(FIRST_SEED + 1, FIRST_SEED + 1 + options.seeds)
+        )
     print("\nMean gap, largest gap, settings:")
-    for draw, values in sorted(zip(kept, long, strict=True), key=lambda one: statistics.fmean(one[1])):
-        print(f"{statistics.fmean(values):8.2%}  {max(values):8.2%}  {draw or 'as they are'}")
+    for draw, values in sorted(zip(kept, long_gaps, strict=True), key=lambda one: statistics.fmean(one[1])):
+        print(f"{statistics.fmean(values):8.2%}  {max(values):8.2%}  {draw or 'current settings'}")
 
 
 if __name__ == "__main__":

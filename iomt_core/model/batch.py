@@ -31,10 +31,15 @@ class Batch:
         return _map_tensors(lambda x, new: x.index_copy(0, rows, new), self, other)
 
     def replace_where(self, mask: Tensor, other: Self) -> Self:
-        """This batch with the rows of `mask`, (B,) bool, taken from `other`, a batch of as many rows."""
+        """This batch with the rows of `mask` taken from `other`, a batch of as many rows.
+
+        mask: (B,) bool, or of more axes, such as (B, U), where all tensors begin with these.
+        """
         if bool(mask.all()):
             return other
-        return _map_tensors(lambda x, new: torch.where(mask.view(-1, *[1] * (x.dim() - 1)), new, x), self, other)
+        return _map_tensors(
+            lambda x, new: torch.where(mask.view(*mask.shape, *[1] * (x.dim() - mask.dim())), new, x), self, other
+        )
 
 
 B = TypeVar("B", bound=Batch)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 RESERVED = 0.99  # part of the charge that a step may take, as it is reckoned with
-DEARER = 1.6  # factor on the worth of a joule for a user whose step does not fit, until it does
-CLOSE = 1.1  # then the price is searched down to this factor
+DEARER = 1.6  # factor by which a joule becomes dearer for a user whose step does not fit, until it does
+CLOSE = 1.1  # the search ends where a price that fits is at most this factor above one that does not
 TRIES = 10
 
 T = TypeVar("T")
@@ -24,28 +24,30 @@ def within_charge(
     too_much: Callable[[T], Tensor],
     where: Callable[[Tensor, T, T], T],
 ) -> tuple[T, Tensor]:
-    """What users do, and at which prices (B, U) in 1/J.
+    """What users do so that their steps fit into their charge, and the price κ of a joule at which each decides, (B, U) in 1/J.
 
     For a user whose step would take too much, a joule costs more until the step fits; then the lowest such price is searched,
     because charge that is left over is a loss as well.
 
     found: what they do at the price `kappa`, (B, U) 1/J; joule: what a joule costs besides, in 1/J. decide: what they do at
-    given prices, each for itself; too_much: for whom that takes too much, (B, U) bool; where: two decisions, mixed by user.
-    For a user whose step fits at no price, the decision at the highest price that was tried.
+    given prices, each for itself; too_much: for whom that takes too much, (B, U) bool; where(rows, a, b): `a` for the users in
+    `rows`, (B, U) bool, and `b` for the rest.
+
+    For a user whose step fits at no price that is tried, the decision at the highest price that was tried.
     """
     searching = too_much(found)
-    fits_not, fits = kappa + joule, torch.full_like(kappa, torch.inf)
+    too_low, fitting = kappa + joule, torch.full_like(kappa, torch.inf)
     for _ in range(TRIES):
         if not bool(searching.any()):
             break
-        none_fits = fits.isinf()
-        price = torch.where(none_fits, fits_not * DEARER, (fits_not * fits).sqrt())
+        none_found = fitting.isinf()
+        price = torch.where(none_found, too_low * DEARER, (too_low * fitting).sqrt())
         price = torch.where(searching, price, kappa + joule)
         tried = decide(price - joule)
         over = too_much(tried)
-        better = searching & (none_fits | ~over)
+        better = searching & (none_found | ~over)
         found, kappa = where(better, tried, found), torch.where(better, price - joule, kappa)
-        fits_not = torch.where(searching & over, price, fits_not)
-        fits = torch.where(searching & ~over, price, fits)
-        searching = searching & (fits > CLOSE * fits_not)
+        too_low = torch.where(searching & over, price, too_low)
+        fitting = torch.where(searching & ~over, price, fitting)
+        searching = searching & (fitting > CLOSE * too_low)
     return found, kappa

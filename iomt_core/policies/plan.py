@@ -13,6 +13,7 @@ from iomt_core.model.batch import concatenate, without_autograd
 from iomt_core.model.outcome import Outcome, outcome
 from iomt_core.model.snapshot import Action, Snapshot
 from iomt_core.policies.base import Planner
+from iomt_core.policies.charge import DEARER
 from iomt_core.policies.demand import OwnCpuTasks, UnitCosts
 from iomt_core.policies.dual import MOST_CELLS, DualProblem, DualSolution
 from iomt_core.policies.episode_dual import EpisodeDual, solve_episodes
@@ -28,7 +29,6 @@ LEAST_RATIO, MOST_RATIO = 0.2, 5.0  # of the charge that is left over the charge
 THRIFT, FEW_TASKS = (1.0, 0.7), 300
 MORE_THRIFT = (1.0, 0.35, 0.5, 0.7, 1.4, 2.0, 2.8, 5.6, 11.0, 22.0)
 RETRIES = 4
-DEARER = 1.6  # factor on the price of a joule for a user whose step does not fit
 
 
 class Optimum(Planner):

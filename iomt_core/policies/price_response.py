@@ -240,14 +240,6 @@ class _Response(Batch):
     need: Tensor  # (B, U) J that the step may take, estimated from above
 
 
-def _where(rows: Tensor, one: _Response, other: _Response) -> _Response:
-    """What `one` says of the users in `rows`, (B, U) bool, and `other` of the rest."""
-    a, b, each = one.action, other.action, rows[..., None]
-    mixed = (torch.where(each, getattr(a, x), getattr(b, x)) for x in ("choice", "cpu", "bandwidth"))
-    skipped, need = torch.where(each, one.skipped, other.skipped), torch.where(rows, one.need, other.need)
-    return _Response(Action(*mixed), skipped, need)
-
-
 @dataclass(frozen=True)
 class _Users:
     """Some users of a ward and what they know."""
@@ -585,7 +577,7 @@ class PriceResponse(BatteryAware):
             s.alpha_E / s.E_ref,
             lambda kappa: self._respond(replace(users, kappa=kappa), usual=usual),
             lambda response: response.need > charge,
-            _where,
+            lambda rows, tried, kept: kept.replace_where(rows, tried),
         )
         users = replace(users, kappa=kappa)
         given_up = torch.zeros_like(found.skipped)

@@ -23,9 +23,8 @@ def test_a_step_fits_at_a_price_that_is_hardly_higher_than_needed(users: list[tu
         energy(kappa), kappa, 1.0, energy, lambda x: x > charge, lambda rows, x, y: torch.where(rows, x, y)
     )
     lowest = torch.maximum((usual / charge) ** 2 - 1, kappa)
-    found = lowest + 1 < (kappa + 1) * DEARER ** (
-        TRIES - 4
-    )  # near enough to be found, and closed in on, in so many tries
+    # Near enough for so many tries, of which four are needed to close in.
+    found = lowest + 1 < (kappa + 1) * DEARER ** (TRIES - 4)
     torch.testing.assert_close(used, energy(price))
     assert bool((used <= charge)[found].all())
     assert bool((price + 1 <= CLOSE * (lowest + 1) * (1 + 1e-9))[found].all())
